@@ -1,0 +1,32 @@
+# Two commands: `make demo` and `make test`. Each sets up what it needs and is quick when repeated.
+# PYTHON chooses the interpreter (3.11+); PIP_ARGS is passed to pip, e.g. to name another package index.
+PYTHON ?= python3
+VENV ?= .venv
+PIP_ARGS ?=
+BIN = $(VENV)/bin
+WORKERS ?= 2
+
+.PHONY: demo test test-slow lint clean
+demo: $(VENV)/.installed
+	$(BIN)/halluguard demo
+
+test: $(VENV)/.installed
+	$(BIN)/python -m pytest -q -n $(WORKERS) -m "not slow"
+
+test-slow: $(VENV)/.installed
+	$(BIN)/python -m pytest -q -m slow
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# torch first and alone: its CPU build, where the index has one, then admits no other.
+$(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install $(PIP_ARGS) --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install $(PIP_ARGS) --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,60 @@
+"""Everything halluguard raises on purpose.
+
+    HalluguardError
+    ├── SettingsError (ValueError)          an argument or option is out of range or unknown
+    ├── InputError (ValueError)             the caller's data cannot be read as what it should be
+    │   └── ImageError                      ... a picture in particular
+    ├── UnsupportedModelError (TypeError)   a model that cannot do what was asked of it
+    ├── ExpertError (RuntimeError)          a detector or judge failed; never evidence of absence
+    └── MissingExtraError (ImportError)     an optional package is not installed
+
+A message has three parts: what was expected, what came, what to do next.
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+
+class HalluguardError(Exception):
+    """Base class: catch this to catch everything halluguard raises on purpose."""
+
+
+class SettingsError(HalluguardError, ValueError):
+    """An argument or option is out of range or unknown."""
+
+
+class InputError(HalluguardError, ValueError):
+    """The caller's data cannot be read as what it should be."""
+
+
+class ImageError(InputError):
+    """A picture is missing, unreadable, or outside the limits."""
+
+
+class UnsupportedModelError(HalluguardError, TypeError):
+    """The model cannot do what was asked of it, and doing something else silently would be wrong."""
+
+
+class ExpertError(HalluguardError, RuntimeError):
+    """A detector or another expert failed. This is never turned into "the object is absent"."""
+
+
+class MissingExtraError(HalluguardError, ImportError):
+    """An optional package is needed and is not installed."""
+
+
+def require(module: str, *, extra: str, feature: str) -> ModuleType:
+    """Import `module` for `feature`, or say which extra installs it.
+
+    >>> require("json", extra="train", feature="fine-tuning").__name__
+    'json'
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingExtraError(
+            f"{feature} needs the package {module.split('.')[0]!r}, which could not be imported ({error}); "
+            f"install it with: pip install 'halluguard-mllm[{extra}]'"
+        ) from error

@@ -1,0 +1,71 @@
+"""The house: who may import whom, and how light the door is."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import halluguard
+
+PACKAGE = Path(halluguard.__file__).parent
+
+# Each package and the packages of ours it may import besides itself. Arrows point down.
+MAY_IMPORT = {
+    "_version": set(),
+    "errors": set(),
+    "records": {"errors"},
+    "images": {"errors"},
+    "rendering": {"records", "errors", "images"},
+    "metrics": {"records", "errors", "_version"},
+    "tuning": {"records", "errors", "images"},
+    "decoding": {"records", "errors", "images"},
+    "detectors": {"records", "errors", "images"},
+    "correction": {"records", "errors"},
+    "calibration": {"records", "errors", "metrics"},
+    "guard": {"records", "errors", "images", "decoding", "correction", "detectors", "_version"},
+    "auditing": {"records", "errors", "images", "rendering", "correction", "detectors", "metrics", "_version"},
+    "sandbox": {"records", "errors", "images", "metrics", "tuning"},
+    "demo": None,
+    "cli": None,  # everything, imported on use
+    "__init__": {"_version", "errors", "records", "guard", "correction"},
+}
+
+
+def imports_of(path: Path) -> set[str]:
+    """Names of our packages that the file imports, at any depth."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: absolute imports only"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        found |= {name.split(".")[1] for name in names if name.startswith("halluguard.")}
+    return found
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_point_down(path):
+    """Layers compose by type: a layer that imports its sibling can no longer be used alone."""
+    package = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    allowed = MAY_IMPORT[package]
+    if allowed is not None:
+        unknown = {
+            name for name in imports_of(path) if not (PACKAGE / name).exists() and not (PACKAGE / f"{name}.py").exists()
+        }
+        assert imports_of(path) - {package} - unknown <= allowed
+
+
+def test_the_door_is_light():
+    code = "import sys, halluguard; sys.exit(any(m in sys.modules for m in ('torch', 'spacy', 'numpy', 'PIL')))"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0, "import halluguard pulls a heavy package"
+
+
+def test_all_lists_what_is_public():
+    modules = {p.name.removesuffix(".py") for p in PACKAGE.iterdir()}
+    public = {name for name in vars(halluguard) if not name.startswith("_") and name not in modules}
+    assert public | {"__version__"} == set(halluguard.__all__)
+    assert list(halluguard.__all__) == sorted(halluguard.__all__)
