@@ -88,6 +88,11 @@ class Claim(_Record):
         relation, other: the relation and the index (in the list of claims) of its other party.
         alternatives: other names, any of which makes the claim true ("a heron or pelican").
         rule: which extraction rule spoke, for reading diffs.
+        category: the COCO category that covers `name` ("man" -> "person"), or None.
+        subject: for every kind but "existence", the index (in the list of claims) of the existence claim it is about.
+        trigger: character span of the words that make the claim: the numeral, the adjective, the preposition.
+        same_as: index of the earlier existence claim that speaks of the same thing ("A dog ... The dog ...").
+        written_box: x1, y1, x2, y2 that the answer itself gives, as fractions of the picture's width and height.
     """
 
     kind: Kind
@@ -105,6 +110,11 @@ class Claim(_Record):
     other: int | None = None
     alternatives: tuple[str, ...] = ()
     rule: str = ""
+    category: str | None = None
+    subject: int | None = None
+    trigger: tuple[int, int] | None = None
+    same_as: int | None = None
+    written_box: XYXY | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
@@ -112,6 +122,9 @@ class Claim(_Record):
         if not 0 <= self.start < self.end:
             raise InputError(f"Claim span must satisfy 0 <= start < end, got {self.start}:{self.end}")
         object.__setattr__(self, "alternatives", tuple(self.alternatives))
+        for name in ("trigger", "written_box"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, tuple(getattr(self, name)))
 
 
 @dataclass(frozen=True, slots=True)

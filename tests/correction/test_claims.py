@@ -1,0 +1,148 @@
+"""What extraction reads: spans first, then what is denied, doubted or depicted, then counts."""
+
+import pytest
+
+from halluguard.correction.claims import extract, extract_many
+from halluguard.errors import InputError
+
+
+def existence(text, query=None):
+    return [c for c in extract(text, query) if c.kind == "existence"]
+
+
+def only(text, name):
+    (claim,) = [c for c in existence(text) if c.name == name]
+    return claim
+
+
+TEXTS = [
+    "Two dogs and possibly a red car.",
+    "",
+    "   \n\t ",
+    "A man 👨‍👩‍👧 rides a horse\r\n\r\n- a dog\n- a c\u200bat İSTANBUL dog",
+    "no.space.The dog;the cat",
+    "**A dog** and `a cat`, <script>alert('car')</script>",
+    "a" * 5000,
+]
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=range(len(TEXTS)))
+def test_spans_are_exact_in_the_original_string(text):
+    for claim in extract(text):
+        assert text[claim.start : claim.end] == claim.phrase
+        if claim.trigger:
+            assert claim.start <= claim.trigger[0] < claim.trigger[1] <= claim.end
+
+
+def test_a_text_reads_the_same_alone_and_in_any_batch():
+    texts = [t for t in TEXTS if t] * 3
+    assert list(extract_many(texts, batch_size=4)) == [extract(t) for t in texts]
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("There is no dog.", "dog"),
+        ("There are no cars or pedestrians.", "pedestrian"),
+        ("This is not a bicycle.", "bicycle"),
+        ("I cannot see any dog.", "dog"),
+        ("There is neither a dog nor a cat.", "cat"),
+        ("A street without cars.", "car"),
+        ("A lack of chairs.", "chair"),
+        ("None of the dogs.", "dog"),
+        ("A man not wearing a tie.", "tie"),
+        ("There is no sign of a dog.", "dog"),
+        ("No, there is no cat in the image.", "cat"),
+    ],
+)
+def test_denied(text, name):
+    assert only(text, name).polarity == "denied"
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("The cover of the book is not visible.", "book"),
+        ("No dog but a cat.", "cat"),
+        ("Not only a cat but also a dog.", "cat"),
+        ("Not only a cat but also a dog.", "dog"),
+        ("No, there is a cat.", "cat"),
+        ("A man not wearing a tie.", "man"),
+    ],
+)
+def test_not_denied(text, name):
+    assert only(text, name).polarity == "asserted"
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "modality"),
+    [
+        ("A dog.", "dog", "asserted"),
+        ("Possibly a dog.", "dog", "hedged"),
+        ("There is what appears to be a dog.", "dog", "hedged"),
+        ("It looks like a cat.", "cat", "hedged"),
+        ("It may be a dog.", "dog", "hedged"),
+        ("The man appears to be enjoying a pizza.", "pizza", "asserted"),
+        ("A heron or pelican.", "heron", "disjunctive"),
+        ("A statue of a dog.", "dog", "depicted"),
+        ("A toy dog.", "dog", "depicted"),
+        ("A painting of a horse on the wall.", "horse", "depicted"),
+        ("This is a photo of a dog.", "dog", "asserted"),
+        ("A man is taking a picture of a pizza.", "pizza", "asserted"),
+        ("People are waiting for a bus.", "bus", "irrealis"),
+        ("He is preparing to hit the ball.", "ball", "irrealis"),
+        ("Is there a dog?", "dog", "question"),
+    ],
+)
+def test_distance(text, name, modality):
+    assert only(text, name).modality == modality
+
+
+def test_or_lists_name_their_alternatives():
+    assert only("A heron or pelican.", "heron").alternatives == ("pelican",)
+
+
+@pytest.mark.parametrize(
+    "text", ["A clock tower.", "A train station.", "A horse-drawn carriage.", "An orange and white sail."]
+)
+def test_a_modifier_claims_no_object(text):
+    assert not [c for c in existence(text) if c.category]
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "count", "bound"),
+    [
+        ("Two dogs.", "dog", 2, "exact"),
+        ("A couple of dogs.", "dog", 2, "exact"),
+        ("Twenty-five cups.", "cup", 25, "exact"),
+        ("1,200 books.", "book", 1200, "exact"),
+        ("At least 13 people.", "person", 13, "at_least"),
+        ("Two to three dogs.", "dog", 2, "at_least"),
+        ("Several cars.", "car", 3, "at_least"),
+        ("Two of the three people.", "person", 3, "exact"),
+        ("A dozen donuts.", "donut", 12, "exact"),
+        ("About ten birds.", "bird", 10, "about"),
+    ],
+)
+def test_counts(text, name, count, bound):
+    (claim,) = [c for c in extract(text) if c.kind == "count"]
+    assert (claim.name, claim.count, claim.bound) == (name, count, bound)
+
+
+@pytest.mark.parametrize("text", ["A dog.", "The dogs.", "No dogs.", "A pair of scissors."])
+def test_no_count_is_read_where_none_is_claimed(text):
+    assert not [c for c in extract(text) if c.kind == "count"]
+
+
+@pytest.mark.parametrize(
+    "bad", [None, 3, b"dog", "dog \ud800", "a" * 200_001], ids=["none", "int", "bytes", "surrogate", "long"]
+)
+def test_unreadable_text_gets_one_sentence(bad):
+    with pytest.raises(InputError, match="an answer"):
+        extract(bad)
+
+
+def test_a_bad_text_in_a_stream_can_be_set_aside():
+    first, second, third = extract_many(["A dog.", None, "A cat."], errors="yield")
+    assert isinstance(second, InputError)
+    assert (first[0].name, third[0].name) == ("dog", "cat")
