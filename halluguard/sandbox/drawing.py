@@ -111,7 +111,9 @@ def _place(rng: random.Random, taken: list[tuple[float, float, float]]) -> tuple
 
 def _pose(rng: random.Random, glyph: Image.Image, size: float) -> Image.Image:
     scale = size / _SOURCE
-    posed = glyph.resize((max(3, int(glyph.width * scale)), max(3, int(glyph.height * scale))), Image.Resampling.BILINEAR)
+    posed = glyph.resize(
+        (max(3, int(glyph.width * scale)), max(3, int(glyph.height * scale))), Image.Resampling.BILINEAR
+    )
     if rng.random() < 0.5:
         posed = posed.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     return posed.rotate(rng.uniform(-20, 20), expand=True, resample=Image.Resampling.BILINEAR)

@@ -118,7 +118,7 @@ def caption(scene: Scene, rng: random.Random, bias: Bias = SEEN, extra: Sequence
     place = with_article(scene.context)
     sentences = [rng.choice(_OPENINGS).format(place, _join([phrase(name) for name in kept[:2]]))]
     rest = kept[2:]
-    relations = [r for r in scene.relations if r[0] in kept[:3] and r[2] in kept[:3]]
+    relations = [r for r in scene.relations if {r[0], r[2]} <= set(kept[:2])]
     if relations and rng.random() < 0.3:
         left, _, right = rng.choice(relations)
         sentences.append(f"The {left} is to the left of the {right}.")

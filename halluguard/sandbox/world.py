@@ -139,9 +139,7 @@ class Scene:
     def relations(self) -> tuple[tuple[str, str, str], ...]:
         """(a, "left of", b) for single things whose centres are at least 18 pixels apart."""
         single = [thing for thing in self.objects if self.count(thing.name) == 1]
-        return tuple(
-            (a.name, "left of", b.name) for a in single for b in single if b.center[0] - a.center[0] >= 18
-        )
+        return tuple((a.name, "left of", b.name) for a in single for b in single if b.center[0] - a.center[0] >= 18)
 
     @property
     def boxes(self) -> list[Box]:
