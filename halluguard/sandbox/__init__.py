@@ -1,1 +1,102 @@
-"""..."""
+"""A small world whose truth is known, and two models really trained in it.
+
+`MLLM` and `DETECTOR` are folders that transformers loads without any code of ours:
+
+    AutoModelForImageTextToText.from_pretrained(sandbox.MLLM)
+    AutoModelForZeroShotObjectDetection.from_pretrained(sandbox.DETECTOR)
+
+`scenes()` gives the shipped test scenes, which no training has touched; `fresh_scenes(n)` draws as many
+more as wanted (needs the `sandbox` extra). The sandbox shows mechanics and directions, never the size of
+gains on real models. Pictures: OpenMoji, CC BY-SA 4.0.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from halluguard.errors import SettingsError
+from halluguard.images import load_image
+from halluguard.sandbox.world import CATEGORIES, Scene, SceneObject
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = [
+    "ADAPTER",
+    "CATEGORIES",
+    "DETECTOR",
+    "MLLM",
+    "Sample",
+    "Scene",
+    "SceneObject",
+    "fresh_scenes",
+    "load_detector",
+    "load_mllm",
+    "scenes",
+]
+
+WEIGHTS = Path(__file__).parent / "weights"
+MLLM = WEIGHTS / "mllm"
+"""Folder of the trained image-text-to-text model (LLaVA architecture)."""
+DETECTOR = WEIGHTS / "detector"
+"""Folder of the trained open-vocabulary detector (OWL-ViT architecture)."""
+ADAPTER = WEIGHTS / "adapter"
+"""Folder of the LoRA adapter of `MLLM`, fine-tuned on negative images and negative instructions."""
+TEST_SCENES = Path(__file__).parent / "scenes"
+
+FRESH_SEEDS = 10_000_000
+"""Scenes with these seeds and up are for evaluation: no training touches them."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A picture with its truth; `image_id` is the scene's seed."""
+
+    image_id: int
+    image: Image
+    scene: Scene
+
+    @property
+    def objects(self) -> tuple[SceneObject, ...]:
+        return self.scene.objects
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self.scene.names
+
+
+def scenes(limit: int | None = None) -> list[Sample]:
+    """The shipped test scenes (200), or the first `limit` of them."""
+    if limit is not None and limit < 1:
+        raise SettingsError(f"limit must be at least 1, got {limit}; use None for all scenes")
+    lines = (TEST_SCENES / "scenes.jsonl").read_text(encoding="utf-8").splitlines()[:limit]
+    truths = [Scene.from_dict(json.loads(line)) for line in lines]
+    return [Sample(truth.seed, load_image(TEST_SCENES / f"{truth.seed}.png"), truth) for truth in truths]
+
+
+def fresh_scenes(count: int, start: int = FRESH_SEEDS) -> Iterator[Sample]:
+    """Draw `count` scenes from seed `start` on. Needs the extra `sandbox` (OpenMoji's font)."""
+    from halluguard.sandbox.drawing import drawings
+
+    for drawing, _ in zip(drawings(start), range(count), strict=False):
+        yield Sample(drawing.scene.seed, drawing.image, drawing.scene)
+
+
+def load_mllm(folder: str | Path = MLLM, **settings: Any) -> tuple[Any, Any]:
+    """The sandbox model and its processor, in float32 and evaluation mode. `settings` go to `from_pretrained`."""
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    model = AutoModelForImageTextToText.from_pretrained(folder, **{"dtype": "float32", **settings})
+    return model.eval(), AutoProcessor.from_pretrained(folder)
+
+
+def load_detector(folder: str | Path = DETECTOR, **settings: Any) -> tuple[Any, Any]:
+    """The sandbox expert and its processor, in float32 and evaluation mode. `settings` go to `from_pretrained`."""
+    from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
+
+    model = AutoModelForZeroShotObjectDetection.from_pretrained(folder, **{"dtype": "float32", **settings})
+    return model.eval(), AutoProcessor.from_pretrained(folder)

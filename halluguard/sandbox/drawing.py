@@ -7,8 +7,10 @@ The shipped test scenes and models need nothing.
 from __future__ import annotations
 
 import colorsys
+import itertools
 import math
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -68,6 +70,14 @@ def draw(seed: int) -> Drawing:
     things, relabel = _visible_things(names, colors, owner, areas)
     seen = np.where(owner >= 0, relabel[owner], -1).astype(np.int16)
     return Drawing(Scene(seed, context, things), pixels.clip(0, 255).astype(np.uint8), seen)
+
+
+def drawings(start: int) -> Iterator[Drawing]:
+    """Drawings of the seeds from `start` on, endless; the few scenes whose every object got covered are skipped."""
+    for seed in itertools.count(start):
+        drawing = draw(seed)
+        if drawing.scene.objects:
+            yield drawing
 
 
 def _visible_things(

@@ -1,1 +1,1 @@
-"""Train the sandbox models from scratch: `python -m halluguard.sandbox.train scenes|tower|mllm|detector|adapter|all`."""
+"""Train the sandbox models from scratch: `python -m halluguard.sandbox.train --help` lists the stages."""

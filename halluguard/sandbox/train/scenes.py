@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,6 @@ TRAIN_SEEDS = 0
 """Training scenes have the seeds 0, 1, 2, ..."""
 ADAPTER_SEEDS = 5_000_000
 """Fine-tuning scenes start here."""
-FRESH_SEEDS = 10_000_000
-"""Evaluation scenes start here: no training touches them."""
 SHIPPED_SEEDS = 20_000_000
 """The scenes shipped with the package start here."""
 
@@ -40,16 +37,6 @@ class Scenes:
 
     def __len__(self) -> int:
         return len(self.scenes)
-
-
-def nonempty_seeds(start: int) -> Iterator[Drawing]:
-    """Drawings from seed `start` on, skipping the few whose every object got covered."""
-    seed = start
-    while True:
-        drawing = draw(seed)
-        if drawing.scene.objects:
-            yield drawing
-        seed += 1
 
 
 def patch_owners(drawing: Drawing) -> np.ndarray:

@@ -1,0 +1,161 @@
+"""One way to open a picture: upright RGB, safe limits, and an error that says what to do.
+
+What comes out is what a viewer shows: EXIF orientation applied, transparency over white, the first frame of
+an animation, 16-bit and float pictures scaled into 8 bits.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from halluguard.errors import ImageError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+MAX_PIXELS = 100_000_000
+"""Pictures with more pixels are refused before they are decoded."""
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+"""What is opened; a file's name does not matter, its content does."""
+
+Source = Any
+"""A PIL image, an (H, W) or (H, W, 3 | 4) uint8 array, bytes, or a path."""
+
+
+def load_image(source: Source, *, max_pixels: int = MAX_PIXELS) -> Image:
+    """Open `source` as an upright RGB picture.
+
+    Args:
+        source: PIL image, uint8 array (H, W), (H, W, 3) or (H, W, 4), bytes of a file, or a path to a regular file.
+        max_pixels: refuse larger pictures, in pixels (width * height).
+
+    Returns:
+        A PIL image of mode RGB. Boxes in its pixels are boxes in what a viewer shows.
+
+    Raises:
+        ImageError: missing, not a regular file, not a picture, truncated, or larger than `max_pixels`.
+    """
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    name = _describe(source)
+    try:
+        picture = source if isinstance(source, Image.Image) else _open(source)
+        width, height = picture.size
+        if width * height > max_pixels:
+            raise ImageError(
+                f"expected a picture of at most {max_pixels:,} pixels, got {width} x {height} in {name}; "
+                "shrink it, or raise max_pixels"
+            )
+        if min(width, height) < 1:
+            raise ImageError(f"expected a picture, got an empty one ({width} x {height}) in {name}; leave it out")
+        picture.seek(0) if getattr(picture, "is_animated", False) else None
+        picture.load()
+        return _to_rgb(ImageOps.exif_transpose(picture))
+    except ImageError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"expected a picture of at most {max_pixels:,} pixels, got {name}: {error}") from error
+    except UnidentifiedImageError as error:
+        raise ImageError(f"expected a picture ({', '.join(FORMATS)}), got something else in {name}") from error
+    except (OSError, ValueError, SyntaxError, EOFError, MemoryError, OverflowError) as error:
+        reason = str(error) or type(error).__name__
+        raise ImageError(f"could not read the picture {name}: {reason}; check the file or leave it out") from error
+
+
+def _open(source: Source) -> Image:
+    import warnings
+
+    from PIL import Image
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is checked by the caller
+        if isinstance(source, bytes | bytearray | memoryview):
+            return Image.open(io.BytesIO(source), formats=FORMATS)
+        if isinstance(source, str | os.PathLike):
+            return Image.open(_regular_file(Path(source)), formats=FORMATS)
+    if hasattr(source, "__array_interface__"):
+        if str(source.dtype) != "uint8" or source.ndim not in (2, 3):
+            raise ImageError(
+                f"expected a uint8 array of shape (H, W), (H, W, 3) or (H, W, 4), got {source.dtype} {source.shape}; "
+                "scale it to 0..255 and cast it"
+            )
+        return Image.fromarray(source)
+    raise ImageError(f"expected a PIL image, a uint8 array, bytes or a path, got {type(source).__name__}")
+
+
+def _regular_file(path: Path) -> Path:
+    """`path`, if it is a regular file: a pipe or device would block or never end."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError) as error:
+        raise ImageError(f"no picture at {str(path)!r} ({error}); check the path") from error
+    if not stat.S_ISREG(mode):
+        raise ImageError(f"expected a picture file, got a folder or device at {str(path)!r}; name the file itself")
+    return path
+
+
+def _to_rgb(picture: Image) -> Image:
+    import numpy as np
+    from PIL import Image
+
+    if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
+        values = np.asarray(picture).astype(np.float64)
+        finite = values[np.isfinite(values)]
+        low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+        if low >= 0 and high > 255 and picture.mode != "F":
+            low, high = 0.0, 65535.0 if high <= 65535 else high
+        elif low >= 0 and high <= 255 and picture.mode != "F":
+            low, high = 0.0, 255.0
+        scaled = np.nan_to_num((values - low) / (high - low) if high > low else values * 0) * 255
+        return Image.fromarray(scaled.clip(0, 255).astype(np.uint8)).convert("RGB")
+    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+        seen = picture.convert("RGBA")
+        paper = Image.new("RGBA", seen.size, "white")
+        return Image.alpha_composite(paper, seen).convert("RGB")
+    return picture.convert("RGB")
+
+
+def limit_aspect(picture: Image, ratio: float = 8.0) -> Image:
+    """Pad a strip (longer side more than `ratio` times the shorter) with its mean colour, to the right or below.
+
+    Processors that resize the longer side fail on strips, whose shorter side becomes zero. The padding is to
+    the right or below, so boxes keep their coordinates.
+    """
+    from PIL import Image, ImageStat
+
+    width, height = picture.size
+    wide, high = max(width, math.ceil(height / ratio)), max(height, math.ceil(width / ratio))
+    if (wide, high) == (width, height):
+        return picture
+    paper = Image.new("RGB", (wide, high), tuple(round(v) for v in ImageStat.Stat(picture).mean))
+    paper.paste(picture, (0, 0))
+    return paper
+
+
+def resolve_inside(root: Path, name: str) -> Path:
+    """The file `name` under `root`; refuses absolute names, URLs, and whatever leads outside, links included.
+
+    Raises:
+        ImageError: the name leads outside `root`.
+    """
+    if "\x00" in name or "://" in name or name.startswith(("/", "\\", "~")) or (len(name) > 1 and name[1] == ":"):
+        raise ImageError(
+            f"expected an image path relative to {str(root)!r}, got {name!r}; use a path inside the folder"
+        )
+    base = root.resolve()
+    path = (base / name).resolve()
+    if not path.is_relative_to(base):
+        raise ImageError(f"the image path {name!r} leads outside {str(root)!r}; use a path inside the folder")
+    return path
+
+
+def _describe(source: Source) -> str:
+    if isinstance(source, str | os.PathLike):
+        return repr(str(source))
+    return f"a {type(source).__name__}"

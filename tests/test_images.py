@@ -1,0 +1,114 @@
+"""Pictures as people have them: rotated, transparent, animated, 16-bit, broken, hostile."""
+
+import io
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from halluguard import ImageError
+from halluguard.images import limit_aspect, load_image, resolve_inside
+
+
+def encoded(picture, kind="PNG", **settings):
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **settings)
+    return buffer.getvalue()
+
+
+RED = Image.new("RGB", (6, 4), (255, 0, 0))
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "CMYK", "YCbCr", "LA", "I", "F", "I;16", "HSV", "LAB"])
+def test_every_mode_becomes_rgb(mode):
+    picture = (
+        Image.new("L", (5, 3), 128).convert(mode)
+        if mode == "I;16"
+        else Image.new("RGB", (5, 3)).convert(mode if mode not in ("LA", "LAB") else "RGB")
+    )
+    assert load_image(picture).mode == "RGB"
+    assert load_image(picture).size == (5, 3)
+
+
+def test_sixteen_bits_keep_their_shades():
+    """A plain convert("RGB") clips everything above 255 to white."""
+    ramp = Image.fromarray(np.linspace(0, 65535, 100).astype(np.uint16)[None])
+    values = np.asarray(load_image(ramp))[0, :, 0]
+    assert values[0] == 0
+    assert values[-1] == 255
+    assert 120 < values.mean() < 135
+
+
+def test_transparency_lies_on_white():
+    clear = Image.new("RGBA", (2, 2), (0, 0, 0, 0))
+    assert load_image(encoded(clear)).getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_exif_orientation_is_applied():
+    exif = Image.Exif()
+    exif[0x0112] = 6  # rotate a quarter turn
+    assert load_image(encoded(RED, "JPEG", exif=exif)).size == (4, 6)
+
+
+def test_an_animation_gives_its_first_frame():
+    frames = [Image.new("RGB", (4, 4), color) for color in ("red", "blue")]
+    data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    red, _, blue = load_image(data).getpixel((1, 1))
+    assert red > 200 > 50 > blue
+
+
+def test_arrays_and_one_pixel():
+    assert load_image(np.zeros((1, 1), np.uint8)).size == (1, 1)
+    assert load_image(np.zeros((2, 3, 4), np.uint8)).size == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        (b"", "expected a picture"),
+        (b"not a picture", "expected a picture"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "expected a picture"),
+        (encoded(RED, "JPEG")[:200], "could not read|expected a picture"),
+        (encoded(Image.effect_noise((64, 64), 50))[:-600], "could not read"),
+        ("nowhere.png", "no picture at"),
+        ("a\x00b", "no picture at"),
+        (42, "got int"),
+        (np.zeros((2, 2, 3), np.float32), "uint8 array"),
+    ],
+)
+def test_what_is_no_picture_is_said_in_one_sentence(source, words):
+    with pytest.raises(ImageError, match=words):
+        load_image(source)
+
+
+def test_folders_and_pipes_are_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path, tmp_path / "pipe"):
+        with pytest.raises(ImageError, match="folder or device"):
+            load_image(path)
+
+
+def test_a_huge_picture_is_refused_before_it_is_decoded():
+    with pytest.raises(ImageError, match="at most 100,000,000 pixels"):
+        load_image(encoded(Image.new("1", (20_000, 20_000))))
+
+
+def test_strips_are_padded_and_keep_coordinates():
+    strip = Image.new("RGB", (1, 500), "red")
+    padded = limit_aspect(strip)
+    assert padded.size == (63, 500)
+    assert padded.getpixel((0, 499)) == (255, 0, 0)
+    assert limit_aspect(RED) is RED
+
+
+@pytest.mark.parametrize(
+    "name", ["../x.png", "/etc/passwd", "a/../../x", "http://host/x.png", "C:\\x", "~/x", "link/x.png"]
+)
+def test_no_path_leads_outside_the_folder(tmp_path, name):
+    root = tmp_path / "images"
+    root.mkdir()
+    (root / "link").symlink_to(tmp_path)
+    with pytest.raises(ImageError, match="inside the folder"):
+        resolve_inside(root, name)
+    assert resolve_inside(root, "a/b.png") == root.resolve() / "a" / "b.png"
