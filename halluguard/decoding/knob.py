@@ -1,0 +1,164 @@
+"""One signed number between grounded and imaginative, for any model.
+
+    D(y)   = log p(y | v, x, y<t) - log p(y | x, y<t)        pointwise mutual information of token and picture
+    T(y)   = D(y) clipped to its range over the plausible tokens { y : p(y | v) >= beta max p(. | v) }
+    p_e(y) ~ p(y | v, x, y<t) * exp(-lam T(y)),              lam = gain * w_t * imagination
+
+A one-parameter exponential family whose statistic and support do not depend on the setting. So, at every step and
+for any model: d E[T] / d lam = -Var(T) <= 0; E[D] falls with it, since T never decreases with D; log-odds of any
+two tokens are affine in lam; the greedy token's T never rises. imagination = 0 is plain generation.
+
+Clipping does the work of a plausibility mask without its jump at 0. A token outside the plausible set never gains
+more than the best-placed plausible one, so greedy search always chooses a plausible token, as it would under the
+mask. The caller's own truncation (top-p, top-k, min-p ...) is read on the plain row for the same reason: cut after
+the tilt, the support would move with the setting and the law would fail.
+
+Our own form. It holds as special cases, on the support, VCD and VDD (lam = -alpha), classifier-free guidance
+(lam = 1 - guidance_scale) and, with a trained direction in place of D, HallE-Control (Zhai et al. 2023, arXiv
+2310.01779).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from halluguard.decoding.branches import Step, folded_view
+from halluguard.decoding.negatives import Negative, NoImage
+from halluguard.decoding.plausibility import plausible
+from halluguard.errors import SettingsError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def information(logits: Tensor, negative: Tensor, beta: float) -> Tensor:
+    """T: log-ratio of the two rows, clipped to its range over the plausible tokens of the first; all (..., V)."""
+    import torch
+
+    D = logits.log_softmax(-1) - negative.log_softmax(-1)
+    keep = plausible(logits, beta)
+    if keep is None:
+        return D
+    low = D.masked_fill(~keep, torch.inf).amin(-1, keepdim=True)
+    high = D.masked_fill(~keep, -torch.inf).amax(-1, keepdim=True)
+    return D.clamp(low, high)
+
+
+def tilt(logits: Tensor, statistic: Tensor, lam: Tensor | float) -> Tensor:
+    """Scores of p(y) exp(-lam T(y)); where lam is 0 they are the logits themselves, bit for bit."""
+    return logits - lam * statistic
+
+
+def matched(logits: Tensor, statistic: Tensor, sign: Tensor, divergence: Tensor, limit: float = 8.0) -> Tensor:
+    """The lam of the given sign at which KL(p_lam || p_0) = `divergence`, by bisection.
+
+    KL grows with |lam|. Where it cannot reach the value within |lam| <= `limit` (a step with one plausible token),
+    the limit is taken: nothing there depends on it.
+
+    Args:
+        logits, statistic: (B, S, V). sign, divergence: (B, 1, 1) or (B, S, 1), in nats.
+
+    Returns:
+        (B, S, 1).
+    """
+    import torch
+
+    start = logits.log_softmax(-1)
+    low = torch.zeros_like(logits[..., :1])
+    high = torch.full_like(low, limit)
+    for _ in range(24):
+        middle = (low + high) / 2
+        moved = tilt(logits, statistic, sign * middle).log_softmax(-1)
+        reached = (moved.exp() * (moved - start)).nansum(-1, keepdim=True) >= divergence
+        low, high = torch.where(reached, low, middle), torch.where(reached, middle, high)
+    return sign * high * (divergence > 0)
+
+
+def ramp(start: float, end: float, tokens: int) -> Callable[[Tensor], Tensor]:
+    """A schedule from `start` at the first token to `end` at token `tokens` and after: captions hallucinate late.
+
+    >>> import torch
+    >>> ramp(0.0, 1.0, 4)(torch.tensor([0, 2, 9])).tolist()
+    [0.0, 0.5, 1.0]
+    """
+
+    def weight(index: Tensor) -> Tensor:
+        return start + (end - start) * (index / tokens).clamp(0, 1)
+
+    return weight
+
+
+@dataclass(frozen=True)
+class Imagination:
+    """The knob. Negative is more grounded in the picture, positive more imaginative, 0 exactly the plain model.
+
+    Args:
+        imagination: in [-1, 1]; one value, or one per prompt of the batch. At -1 the contrast has VCD's strength;
+            at 1 the picture has no say on the plausible tokens.
+        gain: lam at imagination 1, > 0.
+        beta: plausibility in [0, 1] that bounds the statistic; 0 leaves it unbounded.
+        negative: the row without the picture's evidence, by default the same prompt without the picture.
+        schedule: weight of each token from its index (S,), 0 being the first; see `ramp`. Must be >= 0.
+        nats: when given, lam is chosen at every step so that KL(p_lam || p_0) = nats * imagination**2 (times the
+            schedule's weight): one setting then means one departure on any model. `gain` is not used.
+
+    Example:
+        >>> Imagination(-0.5).on(model, processor).generate(**inputs)  # doctest: +SKIP
+    """
+
+    imagination: float | Sequence[float] = -0.5
+    gain: float = 1.0
+    beta: float = 0.1
+    negative: Negative = field(default_factory=NoImage)
+    schedule: Callable[[Tensor], Tensor] | None = None
+    nats: float | None = None
+
+    keeps_sampling_support = True
+
+    def __post_init__(self) -> None:
+        for value in self._values:
+            if not -1 <= value <= 1:
+                raise SettingsError(
+                    f"imagination must be in [-1, 1], got {value}; -1 is most grounded, 0 plain, 1 most imaginative"
+                )
+        if not (self.gain > 0 and math.isfinite(self.gain)):
+            raise SettingsError(f"gain must be > 0, got {self.gain}; use imagination=0 to switch the knob off")
+        if not 0 <= self.beta <= 1:
+            raise SettingsError(f"beta must be in [0, 1], got {self.beta}; use 0 to leave the statistic unbounded")
+        if self.nats is not None and not self.nats > 0:
+            raise SettingsError(f"nats must be > 0 or None, got {self.nats}; use imagination=0 to switch the knob off")
+
+    @property
+    def _values(self) -> list[float]:
+        values = self.imagination
+        return [float(values)] if isinstance(values, int | float) else [float(v) for v in values]
+
+    @property
+    def neutral(self) -> bool:
+        return all(v == 0 for v in self._values)
+
+    @property
+    def negatives(self) -> tuple[Negative, ...]:
+        return (self.negative,)
+
+    def fold(self, rows: list[Tensor], step: Step) -> tuple[Tensor, None]:
+        import torch
+
+        statistic = information(rows[0], rows[1], self.beta)
+        setting = step.per_row(self._values, rows[0])
+        weight = (
+            torch.ones_like(step.index, dtype=torch.float32) if self.schedule is None else self.schedule(step.index)
+        )
+        weight = weight[None, :, None]
+        if self.nats is None:
+            lam = self.gain * weight * setting
+        else:
+            lam = matched(rows[0], statistic, setting.sign(), self.nats * weight * setting**2)
+        return tilt(rows[0], statistic, lam), None
+
+    def on(self, model: Any, processor: Any = None) -> Any:
+        """A view of `model` that generates at this setting; see `branches.folded_view`."""
+        return folded_view(self, model, processor)

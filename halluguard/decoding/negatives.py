@@ -1,0 +1,214 @@
+"""What a method contrasts with: the same question without the picture, with a spoilt one, or asked otherwise.
+
+A negative row is any callable `(call) -> model inputs`: it gets the call as the user made it and returns the
+inputs of the row, as the user would have passed them to `model.generate`. Its prompt may have another length.
+Everything random is drawn from an own generator, once per call, the same for every picture of the batch, so a row
+does not change with its neighbours and the global random state is not touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from halluguard.decoding.rows import IMAGE_MASKS, PER_TOKEN
+from halluguard.errors import InputError, UnsupportedModelError
+
+if TYPE_CHECKING:
+    import torch
+    from PIL import Image
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a view's `generate`.
+
+    Args:
+        model: the caller's model.
+        processor: its processor, or None when the view was made without.
+        inputs: the model inputs as given, with `attention_mask` filled in; `input_ids` is (B, L).
+        images: the pictures (PIL, RGB), when given, in the order of their placeholders.
+        pad_id: a token for masked places.
+    """
+
+    model: Any
+    processor: Any
+    inputs: Mapping[str, Any]
+    images: Sequence[Image.Image] | None = None
+    pad_id: int = 0
+
+
+class Negative(Protocol):
+    """How a negative row is made: `(call) -> model inputs`."""
+
+    def __call__(self, call: Call) -> dict[str, Any]: ...
+
+
+def image_token_ids(model: Any) -> list[int]:
+    """Ids of the placeholders that pictures and videos fill, as the model's config names them."""
+    names = ("image_token_id", "image_token_index", "video_token_id", "video_token_index")
+    ids = {getattr(model.config, name, None) for name in names}
+    return sorted(i for i in ids if isinstance(i, int))
+
+
+def is_picture(name: str, value: Any) -> bool:
+    """Whether a model input carries picture data (and not one value per token)."""
+    return name != "input_ids" and name not in PER_TOKEN and not isinstance(value, bool | int | float | str | None)
+
+
+@dataclass(frozen=True)
+class NoImage:
+    """The prompt without its picture: placeholders deleted, the rest moved together, nothing to encode.
+
+    It equals the text-only prompt of the same tokens: what is left is padded on the left like any shorter prompt
+    of a batch, with positions counted over what is left. Tokens around the placeholders (such as vision start and
+    end) stay, unless named in `also`.
+
+    Args:
+        also: further token ids to delete with the placeholders.
+    """
+
+    also: tuple[int, ...] = ()
+
+    def __call__(self, call: Call) -> dict[str, Any]:
+        import torch
+
+        ids, mask = call.inputs["input_ids"], call.inputs["attention_mask"]
+        hidden = torch.tensor([*image_token_ids(call.model), *self.also], device=ids.device)
+        crossed = [name for name in IMAGE_MASKS if call.inputs.get(name) is not None]
+        gone = torch.isin(ids, hidden)
+        if not crossed and not bool(gone.any()):
+            raise InputError(
+                f"the prompt should hold at least one picture placeholder {hidden.tolist()}, found none; pass "
+                "inputs made by the processor from a picture and a text"
+            )
+        keep = ~gone & mask.bool()
+        # A stable sort by "kept" moves the deleted places to the left and leaves the order of the others.
+        order = keep.long().argsort(dim=-1, stable=True)
+        kept = keep.gather(1, order)
+        inputs: dict[str, Any] = {}
+        for name, value in call.inputs.items():
+            if name == "input_ids":
+                inputs[name] = ids.gather(1, order).masked_fill(~kept, call.pad_id)
+            elif name == "attention_mask":
+                inputs[name] = kept.to(mask.dtype)
+            elif name in IMAGE_MASKS:  # cross-attention models: nothing of the picture is seen
+                inputs[name] = torch.zeros_like(value)
+            elif name == "position_ids":
+                continue  # counted again by the model, from the mask
+            elif name in PER_TOKEN:
+                inputs[name] = value.gather(1, order) * kept
+            elif crossed or not is_picture(name, value):
+                inputs[name] = value
+        return inputs
+
+
+@dataclass(frozen=True)
+class Spoilt:
+    """The same prompt with every picture changed.
+
+    Args:
+        picture: changes a picture (PIL, RGB) before the processor sees it; used when the call has `images`.
+            It must keep the size, so that the prompt keeps its placeholders.
+        pixels: changes normalised pixels (..., channels, height, width) when only tensors were given;
+            None where the change only makes sense on the picture.
+        name: what it is called in messages.
+    """
+
+    picture: Callable[[Image.Image], Image.Image]
+    pixels: Callable[[Tensor], Tensor] | None = None
+    name: str = "the changed picture"
+
+    def __call__(self, call: Call) -> dict[str, Any]:
+        if call.images is not None:
+            changed = pictures_processed([self.picture(image) for image in call.images], call)
+        else:
+            changed = {"pixel_values": self._tensor(call)}
+        return {**call.inputs, **changed}
+
+    def _tensor(self, call: Call) -> Tensor:
+        pixels = call.inputs.get("pixel_values")
+        if pixels is None or self.pixels is None:
+            raise InputError(
+                f"{self.name} is made from the picture itself, and the call has no `images` and "
+                f"{'no pixel_values' if pixels is None else 'only tensors'}; pass images=[...] beside the inputs, "
+                "or negative_inputs={...} with pixels of your own"
+            )
+        return in_pixel_layout(self.pixels, pixels, call)
+
+
+def pictures_processed(images: list[Image.Image], call: Call) -> dict[str, Any]:
+    """Model inputs of `images`, by the call's own image processor, on the device and in the type of the original's."""
+    import torch
+
+    maker = getattr(call.processor, "image_processor", None)
+    if maker is None:
+        raise InputError(
+            f"a processor with an image_processor is needed to change pictures, got {type(call.processor).__name__}; "
+            "give it to .on(model, processor), or pass negative_inputs={'pixel_values': ...}"
+        )
+    made = dict(maker(images=images, return_tensors="pt"))
+    taken = {}
+    for name, value in made.items():
+        like = call.inputs.get(name)
+        if like is None:
+            continue  # the processor adds what the model does not take
+        if not torch.is_tensor(value) or value.shape != like.shape:
+            raise InputError(
+                f"the changed pictures must give {name!r} of shape {tuple(like.shape)} like the originals, got "
+                f"{tuple(getattr(value, 'shape', ()))}; pass the same pictures, in the same order, at the same size"
+            )
+        taken[name] = value.to(device=like.device, dtype=like.dtype)
+    return taken
+
+
+def in_pixel_layout(change: Callable[[Tensor], Tensor], pixels: Tensor, call: Call) -> Tensor:
+    """Apply `change` to normalised pixels stored as pictures (N, C, H, W), tiles (B, T, C, H, W) or packed patches.
+
+    Padding tiles (all zero) stay padding. Packed patches (P, C * frames * side * side) are changed patch by patch,
+    alike in every frame of a still picture.
+    """
+    import torch
+
+    if pixels.ndim in (4, 5, 6) and pixels.is_floating_point():
+        changed = change(pixels)
+        return torch.where(pixels.flatten(-3).any(-1)[..., None, None, None], changed, pixels)
+    vision = getattr(call.model.config, "vision_config", None)
+    frames, side = getattr(vision, "temporal_patch_size", None), getattr(vision, "patch_size", None)
+    if pixels.ndim == 2 and "image_grid_thw" in call.inputs and isinstance(frames, int) and isinstance(side, int):
+        patches = pixels.reshape(pixels.shape[0], -1, frames, side, side).transpose(1, 2)  # (P, frames, C, side, side)
+        grids = call.inputs["image_grid_thw"].prod(-1).tolist()
+        parts = [change(p[:, :1].transpose(0, 1)).transpose(0, 1) for p in patches.split(grids)]
+        return torch.cat(parts).expand_as(patches).transpose(1, 2).reshape(pixels.shape)
+    raise UnsupportedModelError(
+        f"pixels should come as pictures, tiles or packed patches, got shape {tuple(pixels.shape)} from "
+        f"{type(call.model).__name__}; pass images=[...] so that the pictures are changed before the processor"
+    )
+
+
+@dataclass(frozen=True)
+class Given:
+    """Model inputs the caller made: they replace those of the original row."""
+
+    inputs: Mapping[str, Any]
+
+    def __call__(self, call: Call) -> dict[str, Any]:
+        unknown = sorted(set(self.inputs) - set(call.inputs) - set(PER_TOKEN) - {"input_ids"})
+        if unknown:
+            raise InputError(
+                f"negative_inputs should name inputs of the original row {sorted(call.inputs)}, got {unknown}; "
+                "remove them, or pass them to the original row too"
+            )
+        merged = {**call.inputs, **self.inputs}
+        if "input_ids" in self.inputs and "attention_mask" not in self.inputs:
+            raise InputError("negative_inputs with input_ids need their attention_mask too, got none; add it")
+        return merged
+
+
+def generator(seed: int) -> torch.Generator:
+    """A generator of its own: the same draw for every picture, step and beam, and the global state untouched."""
+    import torch
+
+    return torch.Generator().manual_seed(seed)

@@ -1,0 +1,105 @@
+"""What a view cannot run exactly, said before anything is generated."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from halluguard.errors import InputError, SettingsError, UnsupportedModelError
+
+# Set on an instance, these would hide the view's own: the model would then run plain.
+_HOOKED = (
+    "generate",
+    "prepare_inputs_for_generation",
+    "_expand_inputs_for_generation",
+    "_prepare_cache_for_generation",
+    "_update_model_kwargs_for_generation",
+    "_reorder_cache",
+    "_get_logits_processor",
+)
+
+
+def opened(model: Any) -> Any:
+    """The model inside a PEFT wrapper: its adapter layers sit in the model and stay active.
+
+    Raises:
+        UnsupportedModelError: the wrapper works outside the model (prompt tuning and kin).
+    """
+    inner = getattr(model, "get_base_model", None)
+    if inner is None or not hasattr(model, "peft_config"):
+        return model
+    for name, config in model.peft_config.items():
+        if getattr(config, "is_prompt_learning", False):
+            raise UnsupportedModelError(
+                f"a PEFT adapter inside the model (LoRA and kin) is expected, got prompt learning in {name!r}, which "
+                "acts outside it; merge or unload the adapter first"
+            )
+    return inner()
+
+
+def check_model(model: Any) -> None:
+    """Raise UnsupportedModelError unless the host's own `generate` drives `model`."""
+    from transformers import GenerationMixin
+
+    name = type(model).__name__
+    if not isinstance(model, GenerationMixin):
+        raise UnsupportedModelError(
+            f"a transformers model that can generate is expected, got {name}; load it with AutoModelForImageTextToText"
+        )
+    if type(model).generate is not GenerationMixin.generate:
+        raise UnsupportedModelError(
+            f"{name} has a generate of its own that calls its language model past any view, so the method would have "
+            "no effect; use a model that generates with the standard method, or correct its answers afterwards"
+        )
+    hidden = [attribute for attribute in _HOOKED if attribute in model.__dict__]
+    if hidden:
+        raise UnsupportedModelError(
+            f"{name} has had {hidden} replaced on the instance (an accelerator or a wrapper does this), which hides "
+            "the view; pass the unwrapped model"
+        )
+    config: Any = model.config  # type: ignore[attr-defined]
+    if config.is_encoder_decoder:
+        raise UnsupportedModelError(
+            f"{name} is an encoder-decoder, whose rows are not folded yet; use a decoder-only model"
+        )
+
+
+def check_call(model: Any, kwargs: Mapping[str, Any]) -> None:
+    """Raise for arguments of `generate` that hold only the original rows."""
+    if kwargs.get("past_key_values") is not None:
+        raise InputError(
+            "past_key_values should be left out, got a cache: it was made for the original rows alone; "
+            "pass the whole prompt and the view makes its own"
+        )
+    if kwargs.get("inputs_embeds") is not None:
+        raise InputError("input_ids are expected, got inputs_embeds: other rows cannot be made from them; pass ids")
+    ids = kwargs.get("input_ids")
+    if ids is None or getattr(ids, "ndim", 0) != 2:
+        raise InputError(f"input_ids of shape (B, L) are expected, got {getattr(ids, 'shape', ids)}; pass the prompt")
+    config = kwargs.get("generation_config")
+    for option, why in (
+        ("prefill_chunk_size", "rows of unlike length cannot be cut into chunks alike"),
+        ("token_healing", "it rewrites the prompt of the original row only"),
+    ):
+        if kwargs.get(option) or getattr(config, option, None):
+            raise SettingsError(f"{option} should be off in a view, got {kwargs.get(option)}: {why}; leave it out")
+
+
+def model_inputs(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of `generate`'s keyword arguments that go to the model, without its settings."""
+    from transformers import GenerationConfig, GenerationMixin
+
+    settings = {*vars(GenerationConfig()), *inspect.signature(GenerationMixin.generate).parameters}
+    settings |= {"tokenizer", "assistant_tokenizer", "logits_to_keep", "return_dict", "synced_gpus", "use_cache"}
+    return {name: value for name, value in kwargs.items() if name not in settings and value is not None}
+
+
+def pad_token(model: Any) -> int:
+    """A token for masked places: the model's own, else 0."""
+    text = model.config.get_text_config()
+    for owner in (model.generation_config, model.config, text):
+        pad = getattr(owner, "pad_token_id", None)
+        if isinstance(pad, int) and 0 <= pad < text.vocab_size:
+            return pad
+    return 0
