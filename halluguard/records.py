@@ -228,7 +228,35 @@ class Answer(_Record):
         object.__setattr__(self, "edits", tupled(self.edits, Edit))
 
     def to_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(dataclasses.replace(self, image=None)) | {"image": None}
+        data = dataclasses.asdict(dataclasses.replace(self, image=None))
+        del data["image"]
+        return data
+
+    def draw(self, image: Any = None) -> Any:
+        """The picture with the evidence boxed, coloured by verdict (PIL); see `rendering.draw`."""
+        from halluguard import rendering
+
+        return rendering.draw(self, image)
+
+    def to_html(self, image: Any = None) -> str:
+        """A piece of HTML: the picture with its boxes, the draft with its claims, the correction."""
+        from halluguard import rendering
+
+        return rendering.to_html(self, image)
+
+    def save(self, path: Any, image: Any = None) -> None:
+        """Write a self-contained HTML page, or the record alone when `path` ends in `.json`."""
+        from pathlib import Path
+
+        from halluguard import rendering
+
+        shown = self if image is None else dataclasses.replace(self, image=image)
+        target = Path(path)
+        text = self.to_json() if target.suffix == ".json" else rendering.page([shown], title="An answer, checked")
+        target.write_text(text, encoding="utf-8")
+
+    def _repr_html_(self) -> str | None:
+        return None if self.image is None else self.to_html()
 
 
 class Detector(Protocol):

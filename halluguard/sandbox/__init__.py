@@ -75,7 +75,7 @@ def scenes(limit: int | None = None) -> list[Sample]:
         raise SettingsError(f"limit must be at least 1, got {limit}; use None for all scenes")
     lines = (TEST_SCENES / "scenes.jsonl").read_text(encoding="utf-8").splitlines()[:limit]
     truths = [Scene.from_dict(json.loads(line)) for line in lines]
-    return [Sample(truth.seed, load_image(TEST_SCENES / f"{truth.seed}.png"), truth) for truth in truths]
+    return [Sample(truth.seed, load_image(TEST_SCENES / f"{truth.seed}.webp"), truth) for truth in truths]
 
 
 def fresh_scenes(count: int, start: int = FRESH_SEEDS) -> Iterator[Sample]:

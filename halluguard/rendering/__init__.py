@@ -1,0 +1,214 @@
+"""Show an answer: the picture with its boxes, the draft with its claims marked, what was corrected and why.
+
+Everything is one self-contained file: no script, no network (a content security policy says so), all text escaped.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from halluguard.errors import SettingsError
+from halluguard.images import load_image
+from halluguard.records import XYXY, Answer, Claim, Verdict
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+COLORS = {"supported": "#1a7f4b", "contradicted": "#c62f2f", "unsure": "#b06a00", "unverifiable": "#6b7280"}
+MARKS = {"supported": "✓", "contradicted": "✗", "unsure": "?", "unverifiable": "–"}
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A run of the draft: `decision` is None outside claims, `note` says what the expert said."""
+
+    text: str
+    decision: str | None = None
+    note: str = ""
+    removed: bool = False
+
+
+@dataclass(frozen=True)
+class Region:
+    """A box to draw: percent of the picture's width and height."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+    label: str
+    decision: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """One answer, ready for the template."""
+
+    picture: str
+    size: tuple[int, int]
+    regions: Sequence[Region]
+    question: str | None
+    pieces: Sequence[Piece]
+    text: str
+    edits: Sequence[str]
+    caption: str
+    changed: bool
+
+
+def draw(answer: Answer, image: Any = None, *, line: int | None = None) -> Image:
+    """The picture with every piece of evidence boxed, coloured by its verdict, in the picture's own size.
+
+    Args:
+        image: the picture, when the answer does not carry it.
+        line: line width in pixels; by default about 1/200 of the longer side.
+
+    Raises:
+        SettingsError: there is no picture.
+    """
+    from PIL import ImageDraw, ImageFont
+
+    picture = load_image(_picture_of(answer, image)).copy()
+    pen = ImageDraw.Draw(picture)
+    width = line or max(1, round(max(picture.size) / 200))
+    font = ImageFont.load_default(max(9, max(picture.size) / 40))
+    for label, decision, box in _evidence(answer):
+        color = COLORS[decision]
+        pen.rectangle(box, outline=color, width=width)
+        text = f"{label} {MARKS[decision]}"
+        left, top, right, bottom = pen.textbbox((box[0], box[1]), text, font=font)
+        pen.rectangle((left - 1, top - 1, right + 1, bottom + 1), fill=color)
+        pen.text((box[0], box[1]), text, fill="white", font=font)
+    return picture
+
+
+def to_html(answer: Answer, image: Any = None) -> str:
+    """The answer as a piece of HTML with its own style, for notebooks."""
+    return _template("fragment.html.jinja").render(cards=[card(answer, image)], style=_style(), marks=MARKS)
+
+
+def page(
+    answers: Iterable[Answer],
+    *,
+    title: str = "halluguard",
+    lead: str = "",
+    tables: Sequence[Mapping[str, Any]] = (),
+    notes: Sequence[str] = (),
+    captions: Sequence[str] = (),
+) -> str:
+    """A self-contained HTML page of answers.
+
+    Args:
+        answers: each must carry its picture.
+        title, lead: heading and the sentence below it.
+        tables: mappings with `title`, `head` (list of strings), `rows` (lists of strings) and `note`.
+        notes: paragraphs below the tables.
+        captions: one line under each picture.
+    """
+    cards = [card(answer, caption=captions[i] if i < len(captions) else "") for i, answer in enumerate(answers)]
+    return _template("page.html.jinja").render(
+        title=title, lead=lead, tables=tables, notes=notes, cards=cards, style=_style(), marks=MARKS
+    )
+
+
+def card(answer: Answer, image: Any = None, *, caption: str = "") -> Card:
+    """What the templates show of one answer."""
+    picture = load_image(_picture_of(answer, image))
+    wide, high = picture.size
+    regions = [
+        Region(100 * x1 / wide, 100 * y1 / high, 100 * (x2 - x1) / wide, 100 * (y2 - y1) / high, label, decision)
+        for label, decision, (x1, y1, x2, y2) in _evidence(answer)
+    ]
+    return Card(
+        picture=_data_url(picture),
+        size=(wide, high),
+        regions=regions,
+        question=answer.question,
+        pieces=pieces(answer),
+        text=answer.text,
+        edits=[edit.reason or f"{edit.before!r} became {edit.after!r}" for edit in answer.edits],
+        caption=caption,
+        changed=answer.text != answer.draft,
+    )
+
+
+def pieces(answer: Answer) -> list[Piece]:
+    """The draft in runs: claims marked with their verdict, edited text marked as removed.
+
+    Of two claims that overlap, the one with the graver verdict is shown.
+    """
+    grave = ("contradicted", "unsure", "supported", "unverifiable")
+    marked: list[tuple[Claim, Verdict]] = sorted(
+        ((answer.claims[verdict.claim], verdict) for verdict in answer.verdicts),
+        key=lambda pair: (grave.index(pair[1].decision), pair[0].start),
+    )
+    owner: list[tuple[Claim, Verdict] | None] = [None] * len(answer.draft)
+    for claim, verdict in marked:
+        if all(owner[i] is None for i in range(claim.start, min(claim.end, len(owner)))):
+            owner[claim.start : claim.end] = [(claim, verdict)] * (claim.end - claim.start)
+    removed = [False] * len(answer.draft)
+    for edit in answer.edits:
+        removed[edit.start : edit.end] = [True] * (edit.end - edit.start)
+    runs: list[Piece] = []
+    start = 0
+    for i in range(1, len(answer.draft) + 1):
+        if i == len(answer.draft) or owner[i] is not owner[start] or removed[i] != removed[start]:
+            pair = owner[start]
+            decision, note = (pair[1].decision, pair[1].reason) if pair else (None, "")
+            runs.append(Piece(answer.draft[start:i], decision, note, removed[start]))
+            start = i
+    return runs
+
+
+def _evidence(answer: Answer) -> list[tuple[str, str, XYXY]]:
+    """(label, decision, box) of every distinct box, supported ones first."""
+    order = list(COLORS)
+    found = {
+        (box.label, verdict.decision, box.xyxy)
+        for verdict in answer.verdicts
+        for box in verdict.evidence
+        if box.xyxy is not None
+    }
+    return sorted(found, key=lambda item: (order.index(item[1]), item[2], item[0]))
+
+
+def _picture_of(answer: Answer, image: Any) -> Any:
+    picture = answer.image if image is None else image
+    if picture is None:
+        raise SettingsError("expected a picture to show, got an answer without one; pass image=")
+    return picture
+
+
+def _data_url(picture: Image, longest: int = 640) -> str:
+    shown = picture.copy()
+    shown.thumbnail((longest, longest))
+    buffer = io.BytesIO()
+    shown.save(buffer, "JPEG", quality=88)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+@lru_cache
+def _environment() -> Any:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    return Environment(
+        loader=PackageLoader("halluguard.rendering", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _template(name: str) -> Any:
+    return _environment().get_template(name)
+
+
+def _style() -> Any:
+    from markupsafe import Markup
+
+    return Markup(_environment().loader.get_source(_environment(), "style.css")[0])

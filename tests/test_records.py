@@ -1,0 +1,61 @@
+"""Records: exact, frozen, and the same after JSON."""
+
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from halluguard import Answer, Box, Claim, Edit, InputError, Verdict
+from halluguard.records import apply_edits
+
+CLAIM = Claim("count", "two dogs", "dog", 0, 8, count=2)
+
+
+def test_an_answer_survives_json():
+    answer = Answer(
+        "two dogs",
+        "a dog",
+        question="How many?",
+        claims=(CLAIM,),
+        verdicts=(Verdict(0, "contradicted", 0.8, evidence=(Box("dog", 0.9, (0, 1, 2, 3), 0),), expert="e"),),
+        edits=(Edit(0, 8, "two dogs", "a dog", (0,), "one found"),),
+        timings={"detect": 0.1},
+        settings={"seed": 0},
+    )
+    assert Answer.from_json(answer.to_json()) == answer
+
+
+def test_records_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        CLAIM.name = "cat"
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: Box("dog", 1.5),
+        lambda: Box("dog", float("nan")),
+        lambda: Claim("wish", "dog", "dog", 0, 3),
+        lambda: Claim("existence", "dog", "dog", 3, 3),
+        lambda: Verdict(0, "maybe"),
+        lambda: Box.from_dict({"label": "dog", "score": 1, "colour": "red"}),
+        lambda: apply_edits("a dog", [Edit(2, 5, "cat", "")]),
+        lambda: apply_edits("a dog", [Edit(2, 5, "dog", ""), Edit(0, 1, "a", "")]),
+    ],
+)
+def test_what_cannot_be_true_is_refused(build):
+    with pytest.raises(InputError):
+        build()
+
+
+@given(st.text(min_size=1), st.data())
+def test_edits_replay_to_the_text_they_describe(draft, data):
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(draft)), min_size=2, max_size=6, unique=True)))
+    spans = list(zip(cuts[::2], cuts[1::2], strict=False))
+    edits = [Edit(a, b, draft[a:b], data.draw(st.text(max_size=3))) for a, b in spans]
+    expected = draft
+    for edit in reversed(edits):
+        expected = expected[: edit.start] + edit.after + expected[edit.end :]
+    assert apply_edits(draft, edits) == expected
+    assert apply_edits(draft, []) == draft

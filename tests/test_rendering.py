@@ -1,0 +1,73 @@
+"""An answer on screen: every claim marked, every box in place, and nothing a caption says is ever run."""
+
+import re
+
+import pytest
+from PIL import Image
+
+from halluguard import Answer, Box, Claim, Edit, SettingsError, Verdict
+from halluguard.rendering import card, page, pieces
+
+DRAFT = 'A dog, a <script>alert(1)</script> and a "cat\' onerror=x".'
+CAT = DRAFT.index('"cat')
+
+
+def answer(image=None):
+    return Answer(
+        DRAFT,
+        "A dog.",
+        question="Describe </style><b>it</b>.",
+        claims=(Claim("existence", "dog", "dog", 2, 5), Claim("existence", DRAFT[CAT:-1], "cat", CAT, len(DRAFT) - 1)),
+        verdicts=(
+            Verdict(0, "supported", evidence=(Box("dog", 0.9, (10, 20, 60, 45)),), reason="seen"),
+            Verdict(1, "contradicted", reason='" onmouseover="alert(1)'),
+        ),
+        edits=(Edit(5, len(DRAFT) - 1, DRAFT[5:-1], "", (1,), "<i>no cat</i>"),),
+        image=image or Image.new("RGB", (100, 50), "gray"),
+    )
+
+
+def test_pieces_put_together_are_the_draft():
+    shown = pieces(answer())
+    assert "".join(piece.text for piece in shown) == DRAFT
+    assert [piece.text for piece in shown if piece.decision == "supported"] == ["dog"]
+    assert "".join(piece.text for piece in shown if piece.removed) == DRAFT[5:-1]
+
+
+def test_boxes_are_in_percent_of_the_picture():
+    (region,) = card(answer()).regions
+    assert (region.left, region.top, region.width, region.height) == (10, 40, 50, 50)
+
+
+def test_no_text_becomes_markup():
+    html = page(
+        [answer()], title="<script>", tables=[{"title": "<b>", "head": ["<i>"], "rows": [["<u>"]], "note": "<s>"}]
+    )
+    tags = set(re.findall(r"<\s*([a-z]+)", html.split("</style>")[1]))
+    assert not tags & {"script", "b", "i", "u", "s", "style"}
+    assert not re.search(r"<[^>]*\son\w+=", html)
+
+
+def test_the_page_asks_nothing_of_the_network():
+    html = page([answer()])
+    assert "default-src 'none'" in html
+    assert not re.search(r"""(src|href)=["']?(https?:|//)""", html)
+
+
+def test_the_picture_with_boxes_has_the_size_of_the_original():
+    drawn = answer().draw()
+    assert drawn.size == (100, 50)
+    assert drawn.getpixel((10, 44)) != (128, 128, 128)
+
+
+def test_saving_writes_a_page_or_the_record(tmp_path):
+    checked = answer()
+    checked.save(tmp_path / "a.html")
+    checked.save(tmp_path / "a.json")
+    assert (tmp_path / "a.html").read_text().startswith("<!doctype html>")
+    assert Answer.from_json((tmp_path / "a.json").read_text()) == checked
+
+
+def test_without_a_picture_the_way_out_is_named():
+    with pytest.raises(SettingsError, match="pass image="):
+        Answer("a", "a").draw()
