@@ -1,17 +1,17 @@
 """One signed number between grounded and imaginative, for any model.
 
-    D(y)   = log p(y | v, x, y<t) - log p(y | x, y<t)        pointwise mutual information of token and picture
-    T(y)   = D(y) clipped to its range over the plausible tokens { y : p(y | v) >= beta max p(. | v) }
-    p_e(y) ~ p(y | v, x, y<t) * exp(-lam T(y)),              lam = gain * w_t * imagination
+    D(y)   = log p(y | v, x, y<t) - log p(y | x, y<t)          pointwise mutual information of token and picture
+    T(y)   = clip(D(y), min_S D - c, max_S D + c),             S = { y : p(y | v) >= beta max p(. | v) }
+    p_e(y) ~ p(y | v, x, y<t) * exp(-lam T(y)),                lam = gain * w_t * imagination
 
 A one-parameter exponential family whose statistic and support do not depend on the setting. So, at every step and
 for any model: d E[T] / d lam = -Var(T) <= 0; E[D] falls with it, since T never decreases with D; log-odds of any
 two tokens are affine in lam; the greedy token's T never rises. imagination = 0 is plain generation.
 
-Clipping does the work of a plausibility mask without its jump at 0. A token outside the plausible set never gains
-more than the best-placed plausible one, so greedy search always chooses a plausible token, as it would under the
-mask. The caller's own truncation (top-p, top-k, min-p ...) is read on the plain row for the same reason: cut after
-the tilt, the support would move with the setting and the law would fail.
+Clipping does the work of a plausibility mask without its jump at 0. A token outside S gains at most exp(gain c) more
+than the best-placed token of S, so greedy search only chooses tokens with p >= beta exp(-gain c) max p; c is set to
+half a nat over the gain. The caller's own truncation (top-p, top-k, min-p ...) is read on the plain row for the same
+reason: cut after the tilt, the support would move with the setting and the law would fail.
 
 Our own form. It holds as special cases, on the support, VCD and VDD (lam = -alpha), classifier-free guidance
 (lam = 1 - guidance_scale) and, with a trained direction in place of D, HallE-Control (Zhai et al. 2023, arXiv
@@ -34,7 +34,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def information(logits: Tensor, negative: Tensor, beta: float) -> Tensor:
+SLACK = 0.5
+"""Nats by which a token outside the plausible set may gain on the best of it, at the strongest setting."""
+
+STRONGEST = 4.0
+"""Largest |lam| at imagination 1 when lam is matched to a divergence."""
+
+
+def information(logits: Tensor, negative: Tensor, beta: float, slack: float = SLACK) -> Tensor:
     """T: log-ratio of the two rows, clipped to its range over the plausible tokens of the first; all (..., V)."""
     import torch
 
@@ -44,7 +51,7 @@ def information(logits: Tensor, negative: Tensor, beta: float) -> Tensor:
         return D
     low = D.masked_fill(~keep, torch.inf).amin(-1, keepdim=True)
     high = D.masked_fill(~keep, -torch.inf).amax(-1, keepdim=True)
-    return D.clamp(low, high)
+    return D.clamp(low - slack, high + slack)
 
 
 def tilt(logits: Tensor, statistic: Tensor, lam: Tensor | float) -> Tensor:
@@ -52,14 +59,15 @@ def tilt(logits: Tensor, statistic: Tensor, lam: Tensor | float) -> Tensor:
     return logits - lam * statistic
 
 
-def matched(logits: Tensor, statistic: Tensor, sign: Tensor, divergence: Tensor, limit: float = 8.0) -> Tensor:
-    """The lam of the given sign at which KL(p_lam || p_0) = `divergence`, by bisection.
+def matched(logits: Tensor, statistic: Tensor, setting: Tensor, nats: float) -> Tensor:
+    """The lam, of the sign of the setting, at which KL(p_lam || p_0) = nats * setting**2, by bisection.
 
-    KL grows with |lam|. Where it cannot reach the value within |lam| <= `limit` (a step with one plausible token),
-    the limit is taken: nothing there depends on it.
+    KL grows with |lam|. Where it cannot reach the value within |lam| <= STRONGEST * |setting| (a step at which the
+    model is sure), that bound is taken.
 
     Args:
-        logits, statistic: (B, S, V). sign, divergence: (B, 1, 1) or (B, S, 1), in nats.
+        logits, statistic: (B, S, V). setting: broadcastable to (B, S, 1), in [-1, 1].
+        nats: the divergence at setting 1, in nats.
 
     Returns:
         (B, S, 1).
@@ -67,14 +75,14 @@ def matched(logits: Tensor, statistic: Tensor, sign: Tensor, divergence: Tensor,
     import torch
 
     start = logits.log_softmax(-1)
-    low = torch.zeros_like(logits[..., :1])
-    high = torch.full_like(low, limit)
+    setting = setting.expand(*logits.shape[:-1], 1)
+    low, high = torch.zeros_like(setting), STRONGEST * setting.abs()
     for _ in range(24):
         middle = (low + high) / 2
-        moved = tilt(logits, statistic, sign * middle).log_softmax(-1)
-        reached = (moved.exp() * (moved - start)).nansum(-1, keepdim=True) >= divergence
+        moved = tilt(logits, statistic, setting.sign() * middle).log_softmax(-1)
+        reached = (moved.exp() * (moved - start)).nansum(-1, keepdim=True) >= nats * setting**2
         low, high = torch.where(reached, low, middle), torch.where(reached, middle, high)
-    return sign * high * (divergence > 0)
+    return setting.sign() * high
 
 
 def ramp(start: float, end: float, tokens: int) -> Callable[[Tensor], Tensor]:
@@ -102,8 +110,8 @@ class Imagination:
         beta: plausibility in [0, 1] that bounds the statistic; 0 leaves it unbounded.
         negative: the row without the picture's evidence, by default the same prompt without the picture.
         schedule: weight of each token from its index (S,), 0 being the first; see `ramp`. Must be >= 0.
-        nats: when given, lam is chosen at every step so that KL(p_lam || p_0) = nats * imagination**2 (times the
-            schedule's weight): one setting then means one departure on any model. `gain` is not used.
+        nats: when given, lam is chosen at every step so that KL(p_lam || p_0) = nats * (w_t * imagination)**2: one
+            setting then means one departure on any model. `gain` is not used.
 
     Example:
         >>> Imagination(-0.5).on(model, processor).generate(**inputs)  # doctest: +SKIP
@@ -147,16 +155,11 @@ class Imagination:
     def fold(self, rows: list[Tensor], step: Step) -> tuple[Tensor, None]:
         import torch
 
-        statistic = information(rows[0], rows[1], self.beta)
-        setting = step.per_row(self._values, rows[0])
-        weight = (
-            torch.ones_like(step.index, dtype=torch.float32) if self.schedule is None else self.schedule(step.index)
-        )
-        weight = weight[None, :, None]
-        if self.nats is None:
-            lam = self.gain * weight * setting
-        else:
-            lam = matched(rows[0], statistic, setting.sign(), self.nats * weight * setting**2)
+        strongest = self.gain if self.nats is None else STRONGEST
+        statistic = information(rows[0], rows[1], self.beta, SLACK / strongest)
+        weight = torch.ones(len(step.index)) if self.schedule is None else self.schedule(step.index)
+        setting = step.per_row(self._values, rows[0]) * weight.to(rows[0])[None, :, None]
+        lam = self.gain * setting if self.nats is None else matched(rows[0], statistic, setting, self.nats)
         return tilt(rows[0], statistic, lam), None
 
     def on(self, model: Any, processor: Any = None) -> Any:
