@@ -1,1 +1,12 @@
-"""..."""
+"""Before generation: fine-tune with negative images and negative instructions. A model goes in, a model comes out.
+
+    rows = [*negative_instructions(items, seed=0), *negative_images(items, seed=0)]
+    fine_tune(model, processor, rows, "adapter/")
+
+Building rows needs nothing beyond the core; training needs the extra `train` (TRL and PEFT).
+"""
+
+from halluguard.tuning.negatives import Annotated, Row, erase, negative_images, negative_instructions
+from halluguard.tuning.trainers import fine_tune
+
+__all__ = ["Annotated", "Row", "erase", "fine_tune", "negative_images", "negative_instructions"]

@@ -16,8 +16,6 @@ from halluguard.sandbox.world import CATEGORIES, IMAGE_SIZE, Scene
 
 TRAIN_SEEDS = 0
 """Training scenes have the seeds 0, 1, 2, ..."""
-ADAPTER_SEEDS = 5_000_000
-"""Fine-tuning scenes start here."""
 SHIPPED_SEEDS = 20_000_000
 """The scenes shipped with the package start here."""
 
