@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
-STAGES = ("scenes", "tower", "mllm", "detector", "adapter", "all")
+STAGES = ("tower", "mllm", "detector", "adapter", "export", "all")
 
 
 def main() -> None:
@@ -21,20 +22,28 @@ def main() -> None:
 
     import torch
 
-    from halluguard.sandbox.train import detector, mllm, scenes, tower
-
     if options.threads:
         torch.set_num_threads(options.threads)
-    stages = {
-        "tower": (tower.train, 2200),
-        "mllm": (mllm.train, 2800),
-        "detector": (detector.train, 1800),
-    }
-    drawn = scenes.load(options.out, options.scenes)
-    for name, (train, steps) in stages.items():
-        if options.stage in (name, "all"):
-            facts = train(drawn, options.out, options.steps or steps, options.seed)
-            print(json.dumps({name: facts}), flush=True)
+    if options.stage in ("tower", "mllm", "detector", "all"):
+        from halluguard.sandbox.train import detector, mllm, scenes, tower
+
+        drawn = scenes.load(options.out, options.scenes)
+        trainers = {"tower": (tower.train, 2200), "mllm": (mllm.train, 2800), "detector": (detector.train, 1800)}
+        for name, (train, steps) in trainers.items():
+            if options.stage in (name, "all"):
+                report(name, train(drawn, options.out, options.steps or steps, options.seed))
+    if options.stage in ("adapter", "all"):
+        from halluguard.sandbox.train import adapter
+
+        report("adapter", adapter.train(options.out, seed=options.seed))
+    if options.stage in ("export", "all"):
+        from halluguard.sandbox.train.export import export
+
+        export(options.out)
+
+
+def report(name: str, facts: dict[str, Any]) -> None:
+    print(json.dumps({name: facts}), flush=True)
 
 
 if __name__ == "__main__":
