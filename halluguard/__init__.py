@@ -5,6 +5,7 @@ their folders, for example `from halluguard.decoding import VCD`.
 """
 
 from halluguard._version import __version__
+from halluguard.correction import correct
 from halluguard.errors import (
     ExpertError,
     HalluguardError,
@@ -14,6 +15,7 @@ from halluguard.errors import (
     SettingsError,
     UnsupportedModelError,
 )
+from halluguard.guard import Guard
 from halluguard.records import Answer, Box, Claim, Detector, Edit, Verdict
 
 __all__ = [
@@ -23,6 +25,7 @@ __all__ = [
     "Detector",
     "Edit",
     "ExpertError",
+    "Guard",
     "HalluguardError",
     "ImageError",
     "InputError",
@@ -31,4 +34,5 @@ __all__ = [
     "UnsupportedModelError",
     "Verdict",
     "__version__",
+    "correct",
 ]

@@ -160,7 +160,7 @@ class Guard:
         if self.detector is None:
             answers = [Answer(draft, draft, question) for draft, question in zip(drafts, asked, strict=True)]
         else:
-            answers = correct_many(drafts, pictures, self.detector, questions=asked, thresholds=self.thresholds)
+            answers = list(correct_many(drafts, pictures, self.detector, asked, thresholds=self.thresholds))
         return [
             replace(
                 answer,
@@ -194,6 +194,32 @@ class Guard:
             produced = produced[:, inputs["input_ids"].shape[1] :]
         texts = self.processor.batch_decode(produced, skip_special_tokens=True)
         return [text.strip() for text in texts]
+
+    def margins(self, images: Sequence[Any], questions: str | Sequence[str], *, decoding: Any = None) -> list[float]:
+        """How much rather the model says yes than no: logit(Yes) - logit(No) of the first token, B numbers.
+
+        Ranking by this margin gives an AUC that a general lean towards yes or no does not move.
+
+        Args:
+            images, questions: as in `batch`.
+            decoding: a method; its formula is applied, its support is not.
+
+        Raises:
+            UnsupportedModelError: the tokenizer has no token that begins "yes" or "no".
+        """
+        import torch
+
+        asked = [questions] * len(images) if isinstance(questions, str) else list(questions)
+        pictures = [load_image(image) for image in images]
+        inputs = self.inputs(pictures, asked)
+        with torch.inference_mode():
+            if decoding is None:
+                logits = self.model(**inputs, use_cache=False).logits[:, -1].float()
+            else:
+                view = decoding.on(self.model, self.processor)
+                logits = view.first_token_logits(**inputs, images=pictures)
+        yes, no = (logits[:, _tokens_of(self.processor.tokenizer, word)].logsumexp(-1) for word in ("yes", "no"))
+        return (yes - no).tolist()
 
     def inputs(self, pictures: Sequence[Any], prompts: Sequence[str]) -> Mapping[str, Any]:
         """The model's inputs for B pictures and prompts, through its own chat template, on its device."""
@@ -237,6 +263,19 @@ class Guard:
             "seed": seed,
             "generate": plain,
         }
+
+
+def _tokens_of(tokenizer: Any, word: str) -> list[int]:
+    """Ids of the tokens that begin an answer with `word`, in any case, with or without a leading space."""
+    forms = (word, word.capitalize(), word.upper(), f" {word}", f" {word.capitalize()}")
+    first = [tokenizer(form, add_special_tokens=False).input_ids[:1] for form in forms]
+    ids = {ids[0] for ids in first if ids and tokenizer.decode(ids).strip().lower() == word}
+    if not ids:
+        raise UnsupportedModelError(
+            f"expected a tokenizer with a token for {word!r}, got {type(tokenizer).__name__} without; "
+            "compare the answers of batch() instead"
+        )
+    return sorted(ids)
 
 
 def _check_method(method: Any) -> None:

@@ -1,0 +1,153 @@
+"""Guard joins the layers and hides nothing: each answer says what was drafted, checked and changed."""
+
+import pytest
+import torch
+from PIL import Image
+
+from halluguard import Guard, ImageError, InputError, SettingsError, UnsupportedModelError
+from halluguard.decoding import Imagination
+from halluguard.records import Box
+from halluguard.sandbox.models import build_mllm, build_processor
+
+
+class Nothing:
+    """An expert that covers every phrase and finds none of them."""
+
+    name, needs_image = "nothing", True
+
+    def covers(self, phrase):
+        return True
+
+    def detect(self, images, phrases):
+        return [[] for _ in images]
+
+
+class Everything(Nothing):
+    """An expert that finds every phrase all over the picture."""
+
+    name = "everything"
+
+    def detect(self, images, phrases):
+        return [
+            [Box(phrase, 0.9, (0, 0, *image.size), i) for i, phrase in enumerate(asked)]
+            for image, asked in zip(images, phrases, strict=True)
+        ]
+
+
+@pytest.fixture(scope="module")
+def parts():
+    torch.manual_seed(0)
+    processor = build_processor()
+    return build_mllm(processor).eval(), processor
+
+
+@pytest.fixture(scope="module")
+def saying(parts):
+    """A Guard whose model is made to draft a given text: the layers around it are real."""
+
+    def make(text, **settings):
+        guard = Guard(*parts, **settings)
+        guard.drafts = lambda pictures, *_args, **_kwargs: [text] * len(pictures)
+        return guard
+
+    return make
+
+
+PICTURE = Image.effect_noise((40, 30), 60)
+
+
+def test_without_layers_the_answer_is_the_model_s_own(parts):
+    model, processor = parts
+    guard = Guard(model, processor)
+    answer = guard(PICTURE, max_new_tokens=8)
+    inputs = guard.inputs([PICTURE.convert("RGB")], ["Describe the image."])
+    plain = model.generate(**inputs, max_new_tokens=8)[0, inputs["input_ids"].shape[1] :]
+    assert answer.draft == answer.text == processor.decode(plain, skip_special_tokens=True).strip()
+    assert answer.claims == answer.verdicts == answer.edits == ()
+
+
+def test_a_batch_equals_its_parts(parts):
+    guard = Guard(*parts)
+    pictures = [PICTURE, Image.new("RGB", (9, 50), "red")]
+    prompts = ["Describe the image.", "Is there a dog in the image?"]
+    together = guard.batch(pictures, prompts, max_new_tokens=6)
+    apart = [guard(picture, prompt, max_new_tokens=6) for picture, prompt in zip(pictures, prompts, strict=True)]
+    assert [answer.draft for answer in together] == [answer.draft for answer in apart]
+
+
+def test_imagination_zero_is_plain_and_the_knob_is_recorded(parts):
+    guard = Guard(*parts)
+    plain, zero = guard(PICTURE, max_new_tokens=6), guard(PICTURE, imagination=0.0, max_new_tokens=6)
+    assert plain.draft == zero.draft
+    assert "Imagination" in guard(PICTURE, imagination=-0.5, max_new_tokens=2).settings["decoding"]
+
+
+def test_sampling_repeats_with_its_seed_and_leaves_the_global_state(parts):
+    guard = Guard(*parts)
+    state = torch.random.get_rng_state()
+    first, again = (guard(PICTURE, do_sample=True, seed=3, max_new_tokens=8).draft for _ in range(2))
+    assert first == again
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
+def test_an_expert_removes_what_it_does_not_find(saying):
+    answer = saying("There is a dog. The scene looks calm.", detector=Nothing())(PICTURE)
+    assert "dog" in answer.draft
+    assert "dog" not in answer.text
+    assert {verdict.decision for verdict in answer.verdicts} == {"contradicted"}
+    assert answer.edits[0].verdicts
+
+
+def test_an_expert_that_finds_all_changes_nothing(saying):
+    answer = saying("There is a dog. The scene looks calm.", detector=Everything())(PICTURE)
+    assert answer.text == answer.draft
+    assert answer.verdicts[0].evidence[0].xyxy == (0, 0, 40, 30)
+
+
+def test_an_empty_draft_stays_empty(saying):
+    answer = saying("", detector=Nothing())(PICTURE)
+    assert answer.text == answer.draft == ""
+
+
+def test_margins_rank_yes_against_no(parts):
+    model, processor = parts
+    guard = Guard(model, processor)
+    (margin,) = guard.margins([PICTURE], "Is there a dog in the image?")
+    inputs = guard.inputs([PICTURE.convert("RGB")], ["Is there a dog in the image?"])
+    logits = model(**inputs).logits[0, -1]
+    ids = [[processor.tokenizer.convert_tokens_to_ids(w) for w in words] for words in (("yes", "Yes"), ("no", "No"))]
+    assert margin == pytest.approx(float(logits[ids[0]].logsumexp(0) - logits[ids[1]].logsumexp(0)), abs=1e-5)
+    assert guard.margins([PICTURE], "Is there a dog in the image?", decoding=Imagination(0.0)) == pytest.approx(
+        [margin], abs=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (lambda g: g("nowhere.png"), ImageError, "no picture at"),
+        (lambda g: g(PICTURE, "  "), InputError, "a prompt with words"),
+        (lambda g: g(PICTURE, imagination=2.0), SettingsError, r"\[-1, 1\]"),
+        (lambda g: g(PICTURE, imagination=0.5, decoding=Imagination(0.5)), SettingsError, "got both"),
+        (lambda g: g(PICTURE, decoding="vcd"), SettingsError, "VCD"),
+        (lambda g: g.batch([PICTURE], ["a", "b"]), SettingsError, "2 for 1"),
+    ],
+)
+def test_bad_input_is_said_in_one_sentence(parts, call, error, words):
+    with pytest.raises(error, match=words) as caught:
+        call(Guard(*parts))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_model_without_pictures_is_refused(parts, tmp_path):
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    model, processor = parts
+    with pytest.raises(UnsupportedModelError, match="takes pictures"):
+        Guard(model, processor.tokenizer)
+    LlamaForCausalLM(
+        LlamaConfig(vocab_size=20, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1)
+    ).save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    with pytest.raises(UnsupportedModelError, match="image-text-to-text"):
+        Guard.from_pretrained(tmp_path)
