@@ -130,6 +130,19 @@ def singular(word: str) -> str:
     return word[:-1]
 
 
+def _forms() -> dict[str, tuple[str, bool]]:
+    forms: dict[str, tuple[str, bool]] = {}
+    for name in NAMES:
+        for many in (plural(name), *_TABLES["plurals"].get(name, ())):
+            forms.setdefault(many, (name, many != name))
+    forms |= {name: (name, False) for name in NAMES}
+    return forms | {many: (forms[many][0], True) for many in ("skis", "scissors", "cattle", "oxen", "people")}
+
+
+FORMS = _forms()
+"""Each way to write a name of the vocabulary, lower case -> (name, whether it is plural)."""
+
+
 def normal(phrase: str) -> str:
     """The name a phrase stands for: lower case, singular, one space between words, no article or sentence mark.
 
@@ -142,9 +155,7 @@ def normal(phrase: str) -> str:
     if not words:
         return ""
     whole = " ".join(words)
-    if whole in NAMES:
-        return whole
-    return " ".join([*words[:-1], singular(words[-1])])
+    return FORMS[whole][0] if whole in FORMS else " ".join([*words[:-1], singular(words[-1])])
 
 
 def same(name: str) -> str:

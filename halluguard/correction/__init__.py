@@ -1,1 +1,122 @@
-"""..."""
+"""After generation: claims of an answer, an expert's verdicts on them, and the smallest edits that make it true.
+
+    corrected = correct("A dog and a cat.", image, detector)       everything in one call
+    claims.extract  ->  verify.verify  ->  rewrite.rewrite         the same, step by step
+
+No language model and no network are needed; a detector is passed in (see `halluguard.detectors`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from halluguard.records import Answer, Detector
+
+if TYPE_CHECKING:
+    from halluguard.correction.verify import Thresholds
+
+__all__ = ["correct", "correct_many"]
+
+
+def correct(
+    text: str,
+    image: Any,
+    detector: Detector,
+    question: str | None = None,
+    *,
+    thresholds: Thresholds | None = None,
+    nlp: Any = None,
+) -> Answer:
+    """Check an answer against its picture and correct what the expert contradicts.
+
+    Args:
+        text: the answer (the draft), English.
+        image: an RGB picture (PIL), or a key that the detector knows when it needs no image.
+        detector: the expert; see `halluguard.records.Detector`.
+        question: what was asked, needed to judge "Yes", "No" and fragments.
+        thresholds: where support ends and contradiction begins; default the detector's own.
+        nlp: a spaCy pipeline; default the best English one installed.
+
+    Returns:
+        `Answer` with the corrected `text`, and claims, verdicts and edits as evidence. Where the expert failed, the
+        text stays as it was and the verdicts say so.
+
+    Raises:
+        InputError: the text cannot be read.
+    """
+    (answer,) = correct_many([text], [image], detector, [question], thresholds=thresholds, nlp=nlp)
+    return answer
+
+
+def correct_many(
+    texts: Iterable[str],
+    images: Iterable[Any],
+    detector: Detector,
+    questions: Iterable[str | None] | None = None,
+    *,
+    thresholds: Thresholds | None = None,
+    batch_size: int = 32,
+    nlp: Any = None,
+) -> Iterator[Answer]:
+    """Correct a stream of answers, one image each; answers in a batch that share an image share its detector pass.
+
+    Args:
+        texts, images, questions: as in `correct`, in step.
+        batch_size: answers read, checked and rewritten together.
+    """
+    text_stream, image_stream = iter(texts), iter(images)
+    question_stream = iter(questions) if questions is not None else None
+    while batch := list(islice(text_stream, batch_size)):
+        pictures = list(islice(image_stream, len(batch)))
+        asked = list(islice(question_stream, len(batch))) if question_stream is not None else [None] * len(batch)
+        yield from _correct_batch(batch, pictures, asked, detector, thresholds, nlp)
+
+
+def _correct_batch(
+    texts: Sequence[str],
+    images: Sequence[Any],
+    questions: Sequence[str | None],
+    detector: Detector,
+    thresholds: Thresholds | None,
+    nlp: Any,
+) -> Iterator[Answer]:
+    from halluguard.correction.claims import from_parse, parses
+    from halluguard.correction.parse import Parse
+    from halluguard.correction.rewrite import rewrite
+    from halluguard.correction.verify import thresholds_of, verify_many
+
+    started = perf_counter()
+    limits = thresholds or thresholds_of(detector)
+    parsed = [
+        parse for parse, _ in parses(texts, questions, batch_size=len(texts), nlp=nlp) if isinstance(parse, Parse)
+    ]
+    claims = [from_parse(parse, question) for parse, question in zip(parsed, questions, strict=True)]
+    read = perf_counter()
+    verdicts = verify_many(claims, images, detector, thresholds=limits)
+    checked = perf_counter()
+    settings = {
+        "detector": detector.name,
+        "thresholds": {
+            "high": limits.high,
+            "low": limits.low,
+            "labels": {k: list(v) for k, v in limits.labels.items()},
+        },
+    }
+    share = {"extract": (read - started) / len(texts), "verify": (checked - read) / len(texts)}
+    for parse, image, question, found, said in zip(parsed, images, questions, claims, verdicts, strict=True):
+        began = perf_counter()
+        text, edits = rewrite(parse.text, found, said, parse=parse)
+        yield Answer(
+            draft=parse.text,
+            text=text,
+            question=question,
+            claims=tuple(found),
+            verdicts=tuple(said),
+            edits=tuple(edits),
+            timings=share | {"rewrite": perf_counter() - began},
+            settings=settings,
+            image=image,
+        )

@@ -101,7 +101,9 @@ def from_parse(parse: Parse, query: str | None = None) -> list[Claim]:
 
 
 def _existence(parse: Parse, mention: Mention) -> Claim:
-    kind = modality.modality(parse, mention)
+    kind, side = modality.modality(parse, mention), modality.polarity(parse, mention)
+    if kind == "disjunctive" and side == "denied":
+        kind = "asserted"  # "no cars or bikes" denies both
     others = modality.alternatives(parse, mention.last) if kind == "disjunctive" else []
     return Claim(
         kind="existence",
@@ -110,7 +112,7 @@ def _existence(parse: Parse, mention: Mention) -> Claim:
         start=parse.starts[mention.first],
         end=parse.ends[mention.last],
         sentence=parse.sentence[mention.last],
-        polarity=modality.polarity(parse, mention),
+        polarity=side,
         modality=kind,
         alternatives=tuple(mentions.singular(parse.words[i]) for i in others),
         rule=mention.rule,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from halluguard.correction.lexicon import BEFORE_NOUN_TAGS, NOUN_TAGS, words
 from halluguard.correction.parse import Parse
-from halluguard.vocabulary import NAMES, category, plural, singular
+from halluguard.vocabulary import FORMS, category, singular
 
 _ABSTRACT_ENDINGS = ("ness", "tion", "sion", "ity", "ance", "ence", "ism", "hood", "dom", "ment")
 _AMBIGUOUS = words("ambiguous")
@@ -42,23 +42,8 @@ class Mention:
     part: bool = False
 
 
-def _forms() -> tuple[dict[str, tuple[str, bool]], frozenset[str]]:
-    """Surface form -> (name, plural), and the first words of forms of several words."""
-    forms: dict[str, tuple[str, bool]] = {}
-    for name in NAMES:
-        many = plural(name)
-        forms.setdefault(many, (name, many != name))
-        forms[name] = (name, False)
-    for surface in ("persons", "busses", "sheeps", "watercrafts", "luggages", "buffaloes", "mouses", "geeses"):
-        forms[surface] = (singular(surface), True)
-    forms["people"] = ("person", True)
-    for surface in ("skis", "scissors", "cattle", "oxen"):
-        forms[surface] = (forms.get(surface, (surface, True))[0], True)
-    return forms, frozenset(form.split()[0] for form in forms if " " in form)
-
-
-_FORMS, _STARTS = _forms()
-_LONGEST = max(form.count(" ") + 1 for form in _FORMS)
+_STARTS = frozenset(form.split()[0] for form in FORMS if " " in form)
+_LONGEST = max(form.count(" ") + 1 for form in FORMS)
 
 
 def find(parse: Parse) -> list[Mention]:
@@ -78,10 +63,10 @@ def _from_vocabulary(parse: Parse, i: int) -> Mention | None:
     words = parse.words
     if words[i] in _STARTS:
         for length in range(min(_LONGEST, len(words) - i), 1, -1):
-            form = _FORMS.get(" ".join(words[i : i + length]))
+            form = FORMS.get(" ".join(words[i : i + length]))
             if form and parse.sentence[i] == parse.sentence[i + length - 1]:
                 return _gated(parse, i, i + length - 1, form)
-    form = _FORMS.get(words[i])
+    form = FORMS.get(words[i])
     return _gated(parse, i, i, form) if form else None
 
 

@@ -5,6 +5,7 @@ spaCy's documents hold on to its string store; a `Parse` does not, so texts stre
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -124,27 +125,70 @@ def readable(text: Any) -> str:
     return text
 
 
-def columns(doc: Any) -> Parse:
-    """A spaCy document as a `Parse`."""
-    heads = [token.head.i for token in doc]
-    children: list[list[int]] = [[] for _ in heads]
-    for i, head in enumerate(heads):
+# What stands before the words of a line: bullets, numbers, quotes, headings.
+_MARKER = re.compile(r"\s*(?:(?:[-*+•·–>]|#{1,6}|\d{1,2}[.)])[ \t]+)*")
+
+
+def blocks(text: str) -> list[tuple[int, int]]:
+    """Character ranges that are parsed apart: paragraphs and list items without their markers.
+
+    A line break inside a sentence does not part it.
+
+    >>> [("- a dog\\n- a cat")[start:end] for start, end in blocks("- a dog\\n- a cat")]
+    ['a dog', 'a cat']
+    """
+    found: list[tuple[int, int]] = []
+    at = 0
+    for line in text.splitlines(keepends=True):
+        start = at + _MARKER.match(line).end()  # type: ignore[union-attr]  # the pattern matches the empty string
+        end = at + len(line.rstrip())
+        if start < end:
+            wrapped = (
+                found
+                and text[found[-1][1] : at].count("\n") < 2
+                and text[found[-1][1] - 1] not in ".!?:;"
+                and start == at
+                and text[start].islower()
+            )
+            found[-1:] = [(found[-1][0], end)] if wrapped else [*found[-1:], (start, end)]
+        at += len(line)
+    return found
+
+
+def _join(text: str, parts: list[tuple[int, Any]]) -> Parse:
+    """The parses of a text's blocks as one; blank tokens are left to the gaps between tokens."""
+    parse = Parse(text, [], [], [], [], [], [], [], [], [])
+    for offset, doc in parts:
+        tokens = [token for token in doc if not token.is_space]
+        place = {token.i: len(parse.words) + n for n, token in enumerate(tokens)}
+        for token in tokens:
+            head = place.get(token.head.i, place[token.i])
+            parse.words.append(token.lower_)
+            parse.tags.append(token.tag_)
+            parse.deps.append(token.dep_)
+            parse.heads.append(head)
+            parse.starts.append(offset + token.idx)
+            parse.ends.append(offset + token.idx + len(token))
+        for sent in doc.sents:
+            inside = [place[token.i] for token in sent if token.i in place]
+            if inside:
+                parse.sentence.extend([len(parse.sentences)] * len(inside))
+                parse.sentences.append((inside[0], inside[-1] + 1))
+    parse.children.extend([] for _ in parse.words)
+    for i, head in enumerate(parse.heads):
         if head != i:
-            children[head].append(i)
-    sentences = [(sent.start, sent.end) for sent in doc.sents] if len(doc) else []
-    starts = [token.idx for token in doc]
-    return Parse(
-        text=doc.text,
-        words=[token.lower_ for token in doc],
-        tags=[token.tag_ for token in doc],
-        deps=[token.dep_ for token in doc],
-        heads=heads,
-        starts=starts,
-        ends=[start + len(token) for start, token in zip(starts, doc, strict=True)],
-        sentence=[n for n, (first, end) in enumerate(sentences) for _ in range(first, end)],
-        sentences=sentences,
-        children=children,
-    )
+            parse.children[head].append(i)
+    _mend(parse)
+    return parse
+
+
+def _mend(parse: Parse) -> None:
+    """An apposition that goes on as a list is a list: "a dog, a cat, and a bird" is often read as a dog named a cat."""
+    nouns = ("NN", "NNS")
+    for i, head in enumerate(parse.heads):
+        apposed = parse.deps[i] == "appos" and head < i and parse.tags[i] in nouns and parse.tags[head] in nouns
+        if apposed and any(parse.deps[j] in ("conj", "cc") for j in parse.children[i]):
+            parse.deps[i] = "conj"
 
 
 def parse_many(texts: Iterable[str], *, batch_size: int = 64, nlp: Any = None) -> Iterator[Parse]:
@@ -158,6 +202,12 @@ def parse_many(texts: Iterable[str], *, batch_size: int = 64, nlp: Any = None) -
     nlp = nlp or pipeline()
     stream = iter(texts)
     while shard := list(islice(stream, batch_size)):
+        ranges = [blocks(text) for text in shard]
+        pieces = (text[start:end] for text, found in zip(shard, ranges, strict=True) for start, end in found)
         with _ONE_AT_A_TIME, nlp.memory_zone():
-            parses = [columns(doc) for doc in nlp.pipe(shard, batch_size=batch_size)]
+            docs = nlp.pipe(pieces, batch_size=batch_size)
+            parses = [
+                _join(text, [(start, next(docs)) for start, _ in found])
+                for text, found in zip(shard, ranges, strict=True)
+            ]
         yield from parses

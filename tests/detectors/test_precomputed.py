@@ -1,0 +1,61 @@
+"""Experts that know the answers beforehand."""
+
+import pytest
+
+from halluguard.detectors.precomputed import KnownObjects
+from halluguard.errors import ExpertError, InputError
+from halluguard.vocabulary import COCO, plural
+
+
+def found(objects, *phrases):
+    (boxes,) = KnownObjects({1: objects}).detect([1], [phrases])
+    return [phrases[box.phrase] for box in boxes]
+
+
+@pytest.mark.parametrize("name", COCO)
+def test_each_category_is_known_in_singular_and_plural(name):
+    expert = KnownObjects({1: [name]})
+    assert expert.covers(name)
+    assert expert.covers(plural(name))
+    assert found([name], name, plural(name)) == [name, plural(name)]
+
+
+@pytest.mark.parametrize(
+    ("listed", "claimed", "there"),
+    [
+        ("person", "man", True),
+        ("couch", "sofa", True),
+        ("tv", "television", True),
+        ("bus", "vehicle", True),
+        ("dog", "animal", True),
+        ("person", "dog", False),
+        ("bus", "car", False),
+        ("cup", "bottle", False),
+    ],
+)
+def test_a_listed_object_speaks_for_synonyms_and_wider_words(listed, claimed, there):
+    assert (found([listed], claimed) == [claimed]) is there
+
+
+def test_a_finer_word_is_answered_by_the_list_s_own_words():
+    """A list that could have said 'man' and says 'woman' does not show a man."""
+    expert = KnownObjects({1: ["woman"], 2: ["man"]}, vocabulary=["man", "woman", "person"])
+    assert expert.detect([1, 2], [["man"], ["man"]])[0] == []
+    assert expert.detect([1, 2], [["man"], ["person"]])[1][0].label == "man"
+
+
+@pytest.mark.parametrize("phrase", ["unicorn", "sky", "happiness", ""])
+def test_words_outside_the_vocabulary_are_not_covered(phrase):
+    assert not KnownObjects({1: ["dog"]}).covers(phrase)
+
+
+def test_an_unlisted_image_is_an_error_and_an_empty_one_is_not():
+    expert = KnownObjects({"1": []})
+    assert expert.detect([1], [["dog"]]) == [[]]
+    with pytest.raises(ExpertError, match="not among them"):
+        expert.detect([2], [["dog"]])
+
+
+def test_a_string_in_place_of_a_list_is_refused():
+    with pytest.raises(InputError, match="list of names"):
+        KnownObjects({1: "dog"})
