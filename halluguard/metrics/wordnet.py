@@ -1,0 +1,61 @@
+"""Base forms of the words of a caption through WordNet: the lemmatiser that OPERA put in place of pattern's.
+
+`nltk.word_tokenize`, `nltk.pos_tag`, then `WordNetLemmatizer` with the tag's part of speech (noun where the tag has
+none). Needs nltk and three of its data packages, found on nltk's own search path; nothing is ever downloaded here.
+Verbs become objects on the way: "seated" is lemmatised to "seat", which is a chair.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from halluguard.errors import MissingExtraError, require
+
+_PARTS = {"J": "a", "V": "v", "N": "n", "R": "r"}
+_DATA = ("wordnet", "punkt_tab", "averaged_perceptron_tagger_eng")
+
+
+@lru_cache(maxsize=1)
+def _nltk() -> Any:
+    nltk = require("nltk", extra="wordnet", feature="the wordnet protocol")
+    try:
+        nltk.pos_tag(nltk.word_tokenize("a dog."))
+        nltk.corpus.wordnet.ensure_loaded()
+    except LookupError as error:
+        names = ", ".join(repr(name) for name in _DATA)
+        raise MissingExtraError(
+            f"the wordnet protocol needs nltk's data packages {names} on nltk's search path, and one was not found "
+            f'(NLTK_DATA names the folder); get them with: python -c "import nltk; nltk.download([{names}])"; '
+            "the protocol 'pattern' needs no data"
+        ) from error
+    return nltk
+
+
+@lru_cache(maxsize=1 << 16)
+def _lemma(word: str, part: str) -> str:
+    return _lemmatizer().lemmatize(word, pos=part)
+
+
+@lru_cache(maxsize=1)
+def _lemmatizer() -> Any:
+    _nltk()
+    from nltk.stem import WordNetLemmatizer
+
+    return WordNetLemmatizer()
+
+
+def lemmas(text: str) -> list[str]:
+    """Base forms of the tokens of lower-cased `text`, in order.
+
+    Raises:
+        MissingExtraError: nltk or its data are not there; says what to install, and what works without.
+    """
+    nltk = _nltk()
+    return [_lemma(word, _PARTS.get(tag[0], "n")) for word, tag in nltk.pos_tag(nltk.word_tokenize(text))]
+
+
+def nouns(text: str) -> list[str]:
+    """Base forms of the words that are tagged as nouns, in the case they are written in (AMBER's rule)."""
+    nltk = _nltk()
+    return [_lemma(word, "n") for word, tag in nltk.pos_tag(nltk.word_tokenize(text)) if tag.startswith("NN")]
