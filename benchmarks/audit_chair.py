@@ -1,0 +1,85 @@
+"""What an audit flags, held against what the official CHAIR code flags, on published captions.
+
+    python benchmarks/audit_chair.py captions.jsonl --objects objects.json.gz --official chair.json
+
+The captions file has one {"image_id": 226988, "caption": "The image features a woman sitting ..."} a line. The official
+list has, per caption, the hallucinated mentions as [surface word, COCO category]. Flagged here: existence claims that
+are asserted, contradicted, and fall under a COCO category. Compared are mentions (how often a category is flagged in a
+caption) and objects (whether it is).
+
+Official code: https://github.com/LisaAnne/Hallucination (utils/chair.py). Both sides use the same ground truth, so what
+differs is how words are read: CHAIR looks words up, the audit reads sentences, so it passes over what is denied, asked,
+depicted ("a cow statue"), or only part of a name ("train station"), and knows words that CHAIR's list does not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from halluguard.auditing import audit
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("captions", type=Path)
+    parser.add_argument("--objects", type=Path, required=True, help="JSON, plain or gzipped: image id -> object names")
+    parser.add_argument("--official", type=Path, required=True, help="JSON of the official code's list per caption")
+    parser.add_argument("--show", type=int, default=0, help="print so many disagreements of each kind")
+    given = parser.parse_args()
+
+    official = json.loads(given.official.read_text(encoding="utf-8"))["files"][given.captions.name]["per_caption"]
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        summary = audit(given.captions, Path(folder), detector=f"objects:{given.objects}")
+        lines = (Path(folder) / "captions.jsonl").read_text(encoding="utf-8").splitlines()
+    seconds = time.perf_counter() - started
+    ours = [flagged(json.loads(line)) for line in lines]
+    theirs = [Counter(node for _, node in hallucinated) for _, _, hallucinated in official]
+    result = {
+        "captions": summary["rows"],
+        "set_aside": summary["set_aside"],
+        "seconds": round(seconds, 1),
+        "mentions": agreement(ours, theirs),
+        "objects": agreement([Counter(set(c)) for c in ours], [Counter(set(c)) for c in theirs]),
+    }
+    print(json.dumps(result, indent=2))
+    for line, mine, yours in list(zip(lines, ours, theirs, strict=True)):
+        if given.show and (set(mine) ^ set(yours)):
+            given.show -= 1
+            print(
+                f"\nonly here {sorted(mine - yours)}, only there {sorted(yours - mine)}\n{json.loads(line)['caption']}"
+            )
+
+
+def flagged(row: dict[str, Any]) -> Counter[str]:
+    """How often each COCO category is flagged in one caption."""
+    found: Counter[str] = Counter()
+    for verdict in row["verdicts"]:
+        claim = row["claims"][verdict["claim"]]
+        asserted = claim.get("polarity", "asserted") == "asserted"
+        if claim["kind"] == "existence" and verdict["decision"] == "contradicted" and asserted and "category" in claim:
+            found[claim["category"]] += 1
+    return found
+
+
+def agreement(ours: list[Counter[str]], theirs: list[Counter[str]]) -> dict[str, Any]:
+    """Precision and recall of ours, taking theirs as the truth."""
+    both = sum((a & b).total() for a, b in zip(ours, theirs, strict=True))
+    mine, yours = sum(c.total() for c in ours), sum(c.total() for c in theirs)
+    return {
+        "flagged": mine,
+        "official": yours,
+        "both": both,
+        "precision": round(both / mine, 4) if mine else None,
+        "recall": round(both / yours, 4) if yours else None,
+    }
+
+
+if __name__ == "__main__":
+    main()
