@@ -28,7 +28,7 @@ def main() -> None:
         from halluguard.sandbox.train import detector, mllm, scenes, tower
 
         drawn = scenes.load(options.out, options.scenes)
-        trainers = {"tower": (tower.train, 2200), "mllm": (mllm.train, 2800), "detector": (detector.train, 1800)}
+        trainers = {"tower": (tower.train, 2200), "mllm": (mllm.train, 2800), "detector": (detector.train, 3600)}
         for name, (train, steps) in trainers.items():
             if options.stage in (name, "all"):
                 report(name, train(drawn, options.out, options.steps or steps, options.seed))

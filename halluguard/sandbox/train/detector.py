@@ -20,7 +20,7 @@ from halluguard.sandbox.train.tower import load
 from halluguard.sandbox.world import CATEGORIES, IMAGE_SIZE
 
 TEMPLATES = ("a photo of a {}", "a {}", "{}")
-BOX_WEIGHT = 3.0
+BOX_WEIGHT = 5.0
 
 
 def box_targets(scenes: Scenes, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
@@ -102,7 +102,7 @@ def train(scenes: Scenes, out: Path, steps: int, seed: int = 0, batch: int = 32)
     ids = {id(p) for p in tower}
     model.train()
     facts = fit(
-        [{"params": tower, "lr": 2e-4}, {"params": [p for p in model.parameters() if id(p) not in ids], "lr": 6e-4}],
+        [{"params": tower, "lr": 3e-4}, {"params": [p for p in model.parameters() if id(p) not in ids], "lr": 1e-3}],
         loss_of,
         shuffled(len(scenes), batch, seed + 1),
         steps=steps,
