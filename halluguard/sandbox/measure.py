@@ -1,0 +1,161 @@
+"""Measure a sandbox model: captions against the truth (CHAIR), yes/no questions (POPE), the expert against the boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from halluguard.guard import PROMPT, Guard
+from halluguard.metrics import chair, pope, stats
+from halluguard.metrics.score import Score
+from halluguard.records import Box, Detector
+from halluguard.sandbox import CATEGORIES, Sample
+from halluguard.sandbox.world import PARTNERS
+
+SPLITS = ("random", "popular", "adversarial")
+Progress = Callable[[int], None]
+
+
+def batches(items: Sequence[Any], size: int) -> Iterator[list[Any]]:
+    """Runs of `size` items, the last one shorter."""
+    stream = iter(items)
+    while batch := list(islice(stream, size)):
+        yield batch
+
+
+def truth(samples: Sequence[Sample]) -> dict[int, list[str]]:
+    """image id -> names of what is there."""
+    return {sample.image_id: list(sample.names) for sample in samples}
+
+
+def captions(
+    guard: Guard,
+    samples: Sequence[Sample],
+    *,
+    decoding: Any = None,
+    prompt: str = PROMPT,
+    batch_size: int = 50,
+    progress: Progress = lambda done: None,
+) -> list[str]:
+    """What the model says of each picture, greedy, before any correction."""
+    told: list[str] = []
+    for batch in batches(samples, batch_size):
+        told += guard.drafts([sample.image for sample in batch], [prompt] * len(batch), decoding=decoding)
+        progress(len(batch))
+    return told
+
+
+def chair_of(told: Sequence[str], samples: Sequence[Sample], *, seed: int = 0) -> Score:
+    """CHAIR of one caption per sample, protocol "fixed" (the sandbox has no quirks to reproduce)."""
+    pairs = [(sample.image_id, text) for sample, text in zip(samples, told, strict=True)]
+    return chair.score(pairs, truth(samples), protocol="fixed", seed=seed, ground_truth="sandbox")
+
+
+def partner_share(score: Score, samples: Sequence[Sample]) -> float:
+    """The share of hallucinated mentions that are partners of something in the picture, in [0, 1]."""
+    present = truth(samples)
+    strays = [(image, category) for image, _, wrong in score.details["per_caption"] for _, category in wrong]
+    return float(np.mean([any(name in PARTNERS[there] for there in present[image]) for image, name in strays]))
+
+
+@dataclass(frozen=True)
+class Exam:
+    """POPE's three splits over the samples with three or more kinds of objects; equal questions are asked once."""
+
+    samples: dict[int, Sample]
+    questions: dict[str, list[pope.Question]]
+
+    @classmethod
+    def of(cls, samples: Sequence[Sample], seed: int = 0) -> Exam:
+        objects = truth(samples)
+        questions = {split: pope.build_questions(objects, split, seed=seed) for split in SPLITS}
+        return cls({sample.image_id: sample for sample in samples}, questions)
+
+    @property
+    def distinct(self) -> list[tuple[int, str]]:
+        """(image id, question) pairs, each once, in a fixed order."""
+        asked = ((int(q.image_id), q.text) for split in SPLITS for q in self.questions[split])
+        return list(dict.fromkeys(asked))
+
+    def margins(
+        self, guard: Guard, *, decoding: Any = None, batch_size: int = 100, progress: Progress = lambda done: None
+    ) -> dict[tuple[int, str], float]:
+        """logit(Yes) - logit(No) of every distinct question."""
+        found: list[float] = []
+        for batch in batches(self.distinct, batch_size):
+            images = [self.samples[image].image for image, _ in batch]
+            found += guard.margins(images, [text for _, text in batch], decoding=decoding)
+            progress(len(batch))
+        return dict(zip(self.distinct, found, strict=True))
+
+    def answers(self, margins: dict[tuple[int, str], float]) -> dict[tuple[int, str], str]:
+        """What greedy decoding says: Yes where the margin is positive."""
+        return {pair: "Yes." if margin > 0 else "No." for pair, margin in margins.items()}
+
+    def score(
+        self,
+        split: str,
+        answers: dict[tuple[int, str], str],
+        margins: dict[tuple[int, str], float] | None = None,
+        *,
+        seed: int = 0,
+    ) -> Score:
+        """POPE of one split, official parser; with margins, also the AUC."""
+        asked = self.questions[split]
+        keys = [(int(question.image_id), question.text) for question in asked]
+        return pope.score(
+            asked,
+            [answers[key] for key in keys],
+            margins=None if margins is None else [margins[key] for key in keys],
+            split=split,
+            seed=seed,
+        )
+
+
+def expert_quality(
+    expert: Detector, samples: Sequence[Sample], threshold: float, *, batch_size: int = 50, seed: int = 0
+) -> dict[str, tuple[float, tuple[float, float]]]:
+    """Presence recall and precision over all categories, and mean IoU of hits; each with its 95 % interval over images.
+
+    A category is said to be present where its best box scores `threshold` or more. A hit is an object whose category
+    is said to be present; its IoU is that of the best of the category's boxes over the threshold.
+    """
+    columns: dict[str, list[float]] = {name: [] for name in ("right", "said", "there", "overlap", "hits")}
+    for batch in batches(samples, batch_size):
+        found = expert.detect([sample.image for sample in batch], [list(CATEGORIES)] * len(batch))
+        for sample, boxes in zip(batch, found, strict=True):
+            by_name: dict[str, list[Box]] = {}
+            for box in boxes:
+                if box.score >= threshold and box.phrase is not None:
+                    by_name.setdefault(CATEGORIES[box.phrase], []).append(box)
+            overlaps = [
+                max(iou(box.xyxy, thing.box) for box in by_name[thing.name])
+                for thing in sample.objects
+                if thing.name in by_name
+            ]
+            columns["right"].append(len(set(by_name) & set(sample.names)))
+            columns["said"].append(len(by_name))
+            columns["there"].append(len(sample.names))
+            columns["overlap"].append(sum(overlaps))
+            columns["hits"].append(len(overlaps))
+
+    def values(totals: stats.Totals) -> dict[str, np.ndarray]:
+        return {
+            "presence recall": stats.ratio(totals["right"], totals["there"]),
+            "presence precision": stats.ratio(totals["right"], totals["said"]),
+            "mean IoU of hits": stats.ratio(totals["overlap"], totals["hits"]),
+        }
+
+    point, spread = values(stats.totals(columns)), stats.bootstrap(columns, values, seed=seed)
+    return {name: (float(point[name]), spread[name]) for name in point}
+
+
+def iou(a: Any, b: Any) -> float:
+    """Intersection over union of two boxes x1, y1, x2, y2."""
+    wide, high = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    shared = max(0.0, wide) * max(0.0, high)
+    return shared / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared)
