@@ -1,4 +1,4 @@
-"""Measure a sandbox model: captions against the truth (CHAIR), yes/no questions (POPE), the expert against the boxes."""
+"""Measure the sandbox models: captions (CHAIR), yes or no questions (POPE), the expert against the true boxes."""
 
 from __future__ import annotations
 
