@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from halluguard.records import Box, Claim
 from halluguard.vocabulary import category, children, parents, same
 
+Covers = Callable[[str], bool]
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -19,34 +21,32 @@ class Evidence:
         """All boxes of these phrases, best first."""
         return sorted((box for phrase in phrases for box in self.by_phrase.get(phrase, ())), key=lambda box: -box.score)
 
-    def speak_for(self, name: str) -> tuple[list[str], str | None]:
-        """Phrases asked that mean the name (it, a synonym, kinds of it), and the nearest wider one asked."""
-        own = [phrase for phrase in dict.fromkeys((name, same(name))) if phrase in self.by_phrase]
-        if not own:
-            own = [phrase for phrase in self.by_phrase if same(name) in parents(phrase)]
-        wider = next((wide for wide in parents(name) if wide in self.by_phrase), None)
-        return own, wider
 
-    @staticmethod
-    def finest(name: str, wide: str) -> bool:
-        """Whether an expert that only knows the wider word has said all it can: a man is filed under person."""
-        return category(name) == wide or wide in parents(name)[:1]
+def finest(name: str, wide: str) -> bool:
+    """Whether an expert that only knows the wider word has said all it can: a man is filed under person."""
+    return category(name) == wide or wide in parents(name)[:1]
 
 
-def phrases_for(claim: Claim, covers: Callable[[str], bool]) -> list[str]:
-    """What to ask the expert for the sake of one claim: the names, synonyms, and one wider word each."""
+def phrases_for(claim: Claim, covers: Covers) -> list[str]:
+    """What to ask the expert for the sake of one claim; nothing where it claims no presence."""
     if claim.modality in ("question", "depicted") or claim.rule == "stuff":
         return []
-    return [phrase for name in (claim.name, *claim.alternatives) for phrase in _phrases(name, covers)]
+    asked = [ask(name, covers) for name in (claim.name, *claim.alternatives)]
+    return [phrase for own, wider in asked for phrase in (*own, *wider)]
 
 
-def _phrases(name: str, covers: Callable[[str], bool]) -> list[str]:
+def ask(name: str, covers: Covers) -> tuple[list[str], list[str]]:
+    """Phrases that mean the name, and at most one wider phrase. They depend on nothing but the name and the expert.
+
+    The name and its synonym, where the expert covers them; else the nearest wider word ("man" -> "person"), or the
+    kinds of it ("vehicle" -> "bus", "car", ...). A covered name is asked together with its COCO category, so that a
+    person who may be a man is told from nobody at all.
+    """
     own = [phrase for phrase in dict.fromkeys((name, same(name))) if covers(phrase)]
     wider = [wide for wide in parents(name) if covers(wide)][:1]
-    if not own and not wider:
-        own = [kind for kind in children(name) if covers(kind)]
-    # Above the COCO category the wider words ("vehicle", "animal") say little about a name that is itself covered.
-    return own + (wider if not own or wider == [category(name)] else [])
+    if own:
+        return own, wider if wider == [category(name)] else []
+    return ([], wider) if wider else ([kind for kind in children(name) if covers(kind)], [])
 
 
 def overlap(a: Box, b: Box) -> float:

@@ -70,7 +70,9 @@ def cuts(parse: Parse, token: int, out: Out) -> Iterator[set[int]]:
         seen.add(node)
         cut = _cut(parse, node, out)
         if cut:
-            yield {i for i in cut if first <= i < end}
+            cut = {i for i in cut if first <= i < end}
+            rest = [i for i in range(first, end) if i not in cut and parse.words[i] not in ".!?"]
+            yield cut - {end - 1} if rest and parse.words[end - 1] in ".!?" else cut
         node = parse.heads[node]
     yield set(range(first, end))
 

@@ -19,9 +19,10 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from halluguard.correction.evidence import Evidence, count_between, phrases_for
+from halluguard.correction.evidence import Evidence, ask, count_between, finest, phrases_for
 from halluguard.errors import ExpertError, HalluguardError, MissingExtraError, SettingsError, UnsupportedModelError
 from halluguard.records import Box, Claim, Detector, Verdict
+from halluguard.vocabulary import same
 
 
 @dataclass(frozen=True)
@@ -193,7 +194,7 @@ def _claims_nothing(claim: Claim) -> str:
 
 def _presence(name: str, evidence: Evidence, detector: Detector, limits: Thresholds) -> Verdict:
     """Is a thing of this name there?"""
-    own, wider = evidence.speak_for(name)
+    own, wider = ask(name, detector.covers)
     if not own and not wider:
         return Verdict(0, "unverifiable", reason=f"{detector.name} cannot judge {name!r}")
     high, low = limits.of(name)
@@ -204,8 +205,10 @@ def _presence(name: str, evidence: Evidence, detector: Detector, limits: Thresho
         return Verdict(0, "supported", score, evidence=seen, reason=f"found {seen[0].label!r} at {score:.2f}")
     if own and score >= low:
         return Verdict(0, "unsure", 1 - score, evidence=seen, reason=f"{name!r} scores {score:.2f}, in [{low}, {high})")
+    if not any(detector.covers(phrase) for phrase in (name, same(name))) and own:
+        return Verdict(0, "unsure", 0.5, reason=f"none of the kinds of {name!r} that {detector.name} knows was found")
     if wider:
-        return _wider(name, wider, evidence, limits, covered=bool(own))
+        return _wider(name, wider[0], evidence, limits, covered=bool(own))
     return Verdict(0, "contradicted", 1 - score, reason=f"no {name!r} found: best score {score:.2f} < {low}")
 
 
@@ -217,7 +220,7 @@ def _wider(name: str, wide: str, evidence: Evidence, limits: Thresholds, *, cove
     if not boxes:
         best = max((box.score for box in evidence.boxes([wide])), default=0.0)
         return Verdict(0, "contradicted", 1 - best, reason=f"no {name!r} and no {wide!r} found: best score {best:.2f}")
-    if score >= high and not covered and evidence.finest(name, wide):
+    if score >= high and not covered and finest(name, wide):
         return Verdict(0, "supported", score, evidence=boxes, reason=f"found {wide!r}, which covers {name!r}")
     return Verdict(0, "unsure", score, evidence=boxes, reason=f"found {wide!r} at {score:.2f}, could not tell {name!r}")
 
@@ -236,8 +239,8 @@ def _count(claim: Claim, evidence: Evidence, detector: Detector, limits: Thresho
     presence = _existence(replace(claim, kind="existence"), evidence, detector, limits)
     if presence.decision in ("contradicted", "unverifiable") or claim.count is None:
         return presence
-    own, wider = evidence.speak_for(claim.name)
-    boxes = evidence.boxes(own or ([wider] if wider else []))
+    own, wider = ask(claim.name, detector.covers)
+    boxes = evidence.boxes(own or wider)
     if any(box.xyxy is None for box in boxes):
         return replace(presence, decision="unverifiable", confidence=0.0, reason=f"{detector.name} does not count")
     high, low = limits.of(claim.name)

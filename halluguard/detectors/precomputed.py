@@ -7,15 +7,15 @@ from typing import Any
 
 from halluguard.errors import ExpertError, InputError
 from halluguard.records import Box
-from halluguard.vocabulary import COCO, NAMES, normal, parents, related
+from halluguard.vocabulary import COCO, normal, parents, related, same
 
 
 class KnownObjects:
     """Knows which objects are in each image: ground truth, or another tool's list of tags.
 
     A thing is found when a listed object has its name, is a kind of it ("bus" for "vehicle"), or is the listed category
-    that covers it ("person" for "man": a list cannot tell finer than its own words). What no word of `vocabulary`
-    relates to is not covered, so it is unverifiable rather than absent.
+    that covers it ("person" for "man": a list cannot tell finer than its own words). What neither the vocabulary nor a
+    wider word in it names is not covered: a list without any vehicle it knows does not show that there is none.
 
     Args:
         objects: image id -> names of the objects in it. Ids are compared as strings, so 42 and "42" are one image.
@@ -47,9 +47,7 @@ class KnownObjects:
 
     def covers(self, phrase: str) -> bool:
         name = normal(phrase)
-        if name in self.vocabulary:
-            return True
-        return name in NAMES and any(related(name, word) for word in self.vocabulary)
+        return any(word in self.vocabulary for word in (name, same(name), *parents(name)))
 
     def detect(self, images: Sequence[Any], phrases: Sequence[Sequence[str]]) -> list[list[Box]]:
         """One box without geometry, score 1, per phrase that is found.
@@ -80,5 +78,5 @@ class KnownObjects:
                 if related(name, label) == relation:
                     return label
         # The nearest wider word that the lists could have used: "man" is listed as "person".
-        wider = next((word for word in (name, *parents(name)) if word in self.vocabulary), None)
+        wider = next((word for word in (name, same(name), *parents(name)) if word in self.vocabulary), None)
         return wider if wider in listed else None
