@@ -3,7 +3,7 @@
 The original CHAIR looks words up by what this function returns, so its mistakes belong to the metric: "bus" becomes
 "bu" and is never seen, "ties" becomes "ty", "tennis" becomes "tenni". The rules are those of pattern 2.6 and 3.6
 (De Smedt and Daelemans, University of Antwerp, BSD licence; after Bermi Ferrer's Inflector and Damian Conway),
-written down again as tables (`data/singular.json` and below); the two versions agree.
+written down again as tables (`singular.json` and below); the two versions agree.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from importlib.resources import files
 
 _LISTS: dict[str, list[str]] = {
     name: " ".join(lines).split()
-    for name, lines in json.loads(files("halluguard.metrics").joinpath("data/singular.json").read_text()).items()
+    for name, lines in json.loads(files("halluguard.metrics").joinpath("singular.json").read_text()).items()
     if name != "origin"
 }
 

@@ -18,7 +18,7 @@ from functools import lru_cache
 from importlib.resources import files
 from itertools import pairwise
 
-_MODEL = json.loads(files("halluguard.metrics").joinpath("data/sentences.json").read_text(encoding="utf-8"))
+_MODEL = json.loads(files("halluguard.metrics").joinpath("sentences.json").read_text(encoding="utf-8"))
 _ABBREVIATIONS = frozenset(_MODEL["abbreviations"])
 _COLLOCATIONS = frozenset(tuple(pair.split("|")) for pair in _MODEL["collocations"])
 _STARTERS = frozenset(_MODEL["lower_case_starters"])
