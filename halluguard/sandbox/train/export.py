@@ -10,6 +10,9 @@ from typing import Any
 from halluguard.sandbox import ADAPTER, DETECTOR, MLLM, TEST_SCENES, fresh_scenes, load_detector, load_mllm
 from halluguard.sandbox.train.scenes import SHIPPED_SEEDS
 
+CALIBRATION_SEEDS = 9_000_000
+"""Scenes on which the expert's thresholds are chosen: neither trained on nor evaluated on."""
+
 CARD = """---
 license: {license}
 library_name: {library}
@@ -58,6 +61,8 @@ def export(out: Path, test_scenes: int = 200) -> None:
     for name, target, load in (("mllm", MLLM, load_mllm), ("detector", DETECTOR, load_detector)):
         if (out / name).exists():
             model, processor = load(out / name)
+            if name == "detector":
+                model.config.halluguard_thresholds = thresholds(model, processor)
             model.half().save_pretrained(target)
             processor.save_pretrained(target)
             text = MLLM_TEXT if name == "mllm" else DETECTOR_TEXT
@@ -66,6 +71,21 @@ def export(out: Path, test_scenes: int = 200) -> None:
         _export_adapter(out / "adapter", ADAPTER)
         _write_card(out, "adapter", ADAPTER, "The sandbox adapter", ADAPTER_TEXT)
     _export_scenes(test_scenes)
+
+
+def thresholds(model: Any, processor: Any, scenes: int = 400) -> tuple[float, float]:
+    """(high, low) on scenes kept for this: above high, presence precision is at least 0.9; below low lie at most 3 %
+    of the things that are there. On a grid of 0.05."""
+    from halluguard.detectors.zero_shot import ZeroShotDetector
+    from halluguard.sandbox.measure import expert_quality
+
+    expert = ZeroShotDetector(model, processor)
+    samples = list(fresh_scenes(scenes, start=CALIBRATION_SEEDS))
+    grid = [round(0.05 * step, 2) for step in range(1, 20)]
+    found = {at: expert_quality(expert, samples, at) for at in grid}
+    high = min(at for at in grid if found[at]["presence precision"][0] >= 0.9)
+    low = max(at for at in grid if found[at]["presence recall"][0] >= 0.97)
+    return high, min(high, low)
 
 
 def _export_adapter(source: Path, target: Path) -> None:
