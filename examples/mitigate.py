@@ -1,0 +1,41 @@
+"""Ask a model about a picture with all three layers, and keep the evidence.
+
+    python examples/mitigate.py                                     # the sandbox model and a sandbox picture
+    python examples/mitigate.py --model llava-hf/llava-1.5-7b-hf --detector IDEA-Research/grounding-dino-tiny photo.jpg
+
+Needs the extra `train` when an adapter is used (the sandbox has one).
+"""
+
+import argparse
+from pathlib import Path
+
+from halluguard import Guard, sandbox
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("image", nargs="?", type=Path, help="a picture; by default one of the sandbox")
+    parser.add_argument("--model", default=str(sandbox.MLLM))
+    parser.add_argument("--detector", default=str(sandbox.DETECTOR))
+    parser.add_argument("--adapter", help="folder or hub name of a LoRA adapter for the model")
+    parser.add_argument("--prompt", default="Describe the image.")
+    parser.add_argument("--imagination", type=float, default=-0.5, help="-1 grounded ... 0 plain ... 1 imaginative")
+    parser.add_argument("--out", type=Path, default=Path("answer.html"))
+    options = parser.parse_args()
+
+    image = options.image or sandbox.scenes(1)[0].image
+    guard = Guard.from_pretrained(options.model, detector=options.detector, adapter=options.adapter)
+    plain = guard(image, options.prompt)
+    answer = guard(image, options.prompt, imagination=options.imagination)
+
+    print("plain draft:    ", plain.draft)
+    print("grounded draft: ", answer.draft)
+    print("corrected:      ", answer.text)
+    for verdict in answer.verdicts:
+        print(f"  {answer.claims[verdict.claim].phrase:<20} {verdict.decision:<13} {verdict.reason}")
+    answer.save(options.out)
+    print(f"evidence in {options.out}")
+
+
+if __name__ == "__main__":
+    main()
