@@ -32,9 +32,10 @@ POPE_COLUMNS = {"accuracy": "accuracy", "F1": "f1", "yes-ratio": "yes_ratio", "A
 
 @dataclass(frozen=True)
 class Setup:
-    """Which layers are on."""
+    """Which layers are on; `what` says it in words."""
 
     name: str
+    what: str = "the model as it is"
     before: bool = False
     during: bool = False
     after: bool = False
@@ -42,10 +43,10 @@ class Setup:
 
 SETUPS = (
     Setup("plain"),
-    Setup("before: fine-tuned adapter", before=True),
-    Setup(f"during: imagination {IMAGINATION:g}", during=True),
-    Setup("after: expert and rewriting", after=True),
-    Setup("all three", before=True, during=True, after=True),
+    Setup("before", "with the adapter fine-tuned on negative images and negative instructions", before=True),
+    Setup("during", f"decoded with imagination {IMAGINATION:g}: contrast with the image-free branch", during=True),
+    Setup("after", "captions checked by the trained detector and rewritten by rules", after=True),
+    Setup("all three", "adapter, decoding and rewriting", before=True, during=True, after=True),
 )
 
 
@@ -79,7 +80,7 @@ def run(out: Path, scenes: int | None = None, seed: int = 0) -> list[Result]:
     exam = Exam.of(samples, seed=seed)
     console.print(f"halluguard {__version__}: {len(samples)} test scenes, no network. Loading the sandbox models ...")
     plain, tuned = _guards()
-    columns = (TextColumn("{task.description:<30}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description:<10}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     results = []
     with Progress(*columns, console=console) as progress:
         for setup in SETUPS:
@@ -171,7 +172,8 @@ def reading(results: Sequence[Result], samples: Sequence[Sample], exam: Exam) ->
     """What the numbers say, each layer against plain, paired over the same images."""
     from halluguard.metrics.score import compare
 
-    plain, said = results[0], []
+    plain = results[0]
+    said = [f"{result.setup.name}: {result.setup.what}." for result in results]
     for result in results[1:]:
         change = compare(plain.captions, result.captions)
         chair, recall = change["CHAIRi"], change["recall"]
@@ -184,7 +186,8 @@ def reading(results: Sequence[Result], samples: Sequence[Sample], exam: Exam) ->
         )
     said.append(
         "Shorter captions lower CHAIR by themselves: read it with recall and words. A shifted yes-ratio moves POPE's "
-        "accuracy: read it with AUC, which is of the model's own margin between yes and no, before any correction."
+        "accuracy: read it with AUC, which is of the model's own margin between yes and no, before any correction. "
+        "Rewriting leaves a bare Yes or No as it is, so POPE moves with the first two layers only."
     )
     said.append(
         f"{len(samples)} scenes, {len(exam.samples)} of them with questions. A small drawn world: it shows that the "
@@ -259,7 +262,7 @@ def _print(console: Any, table: dict[str, Any]) -> None:
 
     shown = Table(title=table["title"], caption=table["note"], title_justify="left", caption_justify="left")
     for i, name in enumerate(table["head"]):
-        shown.add_column(name, justify="left" if i == 0 else "right", no_wrap=i > 0)
+        shown.add_column(name, justify="left" if i == 0 else "right", no_wrap=i == 0)
     rows: Iterable[list[str]] = table["rows"]
     for row in rows:
         shown.add_row(*row)

@@ -1,6 +1,7 @@
 """An answer on screen: every claim marked, every box in place, and nothing a caption says is ever run."""
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -50,6 +51,14 @@ class Markup(HTMLParser):
     def handle_starttag(self, tag, attrs):
         self.tags.add(tag)
         self.attributes |= {name for name, _ in attrs}
+
+
+def test_a_box_below_the_threshold_is_not_shown_as_found():
+    weak = Box("dog", 0.3, (0, 0, 5, 5))
+    checked = answer()
+    verdicts = (replace(checked.verdicts[0], evidence=(*checked.verdicts[0].evidence, weak)), checked.verdicts[1])
+    judged = replace(checked, verdicts=verdicts, settings={"thresholds": {"high": 0.5, "low": 0.2}})
+    assert [region.left for region in card(judged).regions] == [10]
 
 
 def test_no_text_becomes_markup():

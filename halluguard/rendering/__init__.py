@@ -165,14 +165,18 @@ def pieces(answer: Answer) -> list[Piece]:
 
 
 def _evidence(answer: Answer) -> list[tuple[str, str, XYXY]]:
-    """(label, decision, box) of every distinct box, supported ones first."""
+    """(label, decision, box) of every distinct box that counted for its verdict, supported ones first.
+
+    What scored below the thresholds the answer was judged by is not shown as if it had been found.
+    """
+    limits = answer.settings.get("thresholds", {})
     order = list(COLORS)
-    found = {
-        (box.label, verdict.decision, box.xyxy)
-        for verdict in answer.verdicts
-        for box in verdict.evidence
-        if box.xyxy is not None
-    }
+    found = set()
+    for verdict in answer.verdicts:
+        least = limits.get("low" if verdict.decision == "unsure" else "high", 0.0)
+        for box in verdict.evidence:
+            if box.xyxy is not None and box.score >= least:
+                found.add((box.label, verdict.decision, box.xyxy))
     return sorted(found, key=lambda item: (order.index(item[1]), item[2], item[0]))
 
 

@@ -73,7 +73,8 @@ class Exam:
     def of(cls, samples: Sequence[Sample], seed: int = 0) -> Exam:
         objects = truth(samples)
         questions = {split: pope.build_questions(objects, split, seed=seed) for split in SPLITS}
-        return cls({sample.image_id: sample for sample in samples}, questions)
+        asked = {question.image_id for split in SPLITS for question in questions[split]}
+        return cls({sample.image_id: sample for sample in samples if sample.image_id in asked}, questions)
 
     @property
     def distinct(self) -> list[tuple[int, str]]:
