@@ -49,12 +49,9 @@ def main() -> None:
         "objects": agreement([Counter(set(c)) for c in ours], [Counter(set(c)) for c in theirs]),
     }
     print(json.dumps(result, indent=2))
-    for line, mine, yours in list(zip(lines, ours, theirs, strict=True)):
-        if given.show and (set(mine) ^ set(yours)):
-            given.show -= 1
-            print(
-                f"\nonly here {sorted(mine - yours)}, only there {sorted(yours - mine)}\n{json.loads(line)['caption']}"
-            )
+    different = [found for found in zip(lines, ours, theirs, strict=True) if set(found[1]) != set(found[2])]
+    for line, mine, yours in different[: given.show]:
+        print(f"\nonly here {sorted(mine - yours)}, only there {sorted(yours - mine)}\n{json.loads(line)['caption']}")
 
 
 def flagged(row: dict[str, Any]) -> Counter[str]:

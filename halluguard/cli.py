@@ -45,9 +45,9 @@ def demo(
     seed: Annotated[int, typer.Option(help="Seed of every draw.")] = 0,
 ) -> None:
     """See a model hallucinate and each layer mitigate it: offline, no arguments needed."""
-    from halluguard import demo as shown
+    from halluguard.demo import run
 
-    shown.run(out, scenes, seed)
+    run(out, scenes, seed)
 
 
 @app.command()

@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from halluguard.auditing.rows import Row
@@ -17,7 +16,7 @@ from halluguard.correction.parse import Parse
 from halluguard.correction.rewrite import rewrite
 from halluguard.correction.verify import Thresholds, verify_many
 from halluguard.errors import HalluguardError
-from halluguard.records import Claim, Detector, Edit, Verdict
+from halluguard.records import Box, Claim, Detector, Edit, Verdict
 
 OK = "ok"
 
@@ -118,13 +117,15 @@ def from_dict(data: Mapping[str, Any]) -> Checked:
 def sparse(record: Any) -> dict[str, Any]:
     """A record's fields that differ from their defaults; `from_dict` of the record reads them back."""
     found = {}
-    for name, default in _defaults(type(record)):
+    for name, default in _DEFAULTS[type(record)]:
         value = getattr(record, name)
         if value != default or default is dataclasses.MISSING:
             found[name] = [sparse(v) for v in value] if name == "evidence" else value
     return found
 
 
-@lru_cache(maxsize=16)
 def _defaults(kind: Any) -> tuple[tuple[str, Any], ...]:
     return tuple((field.name, field.default) for field in dataclasses.fields(kind))
+
+
+_DEFAULTS = {kind: _defaults(kind) for kind in (Claim, Verdict, Edit, Box)}

@@ -118,7 +118,7 @@ def fingerprint(path: Path) -> tuple[str, int]:
     digest, lines = hashlib.blake2b(digest_size=16), 0
     for file in [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file()):
         stat = file.stat()
-        digest.update(f"{file.relative_to(path.parent)}\0{stat.st_size}\0".encode("utf-8", "surrogateescape"))
+        digest.update(f"{file.relative_to(path)}\0{stat.st_size}\0".encode("utf-8", "surrogateescape"))
         with file.open("rb") as handle:
             if stat.st_size <= _WHOLE:
                 while chunk := handle.read(1 << 20):
@@ -139,5 +139,5 @@ def manifest_of(source: Source, selection: Selection) -> dict[str, Any]:
         "format": source.format,
         "encoding": source.encoding,
         "keys": asdict(source.keys),
-        "selection": asdict(selection),
+        "selection": asdict(selection) | {"shard": list(selection.shard)},
     }

@@ -47,7 +47,7 @@ def export(path: Path, encoding: str | None, target: Path, key: str, decisions: 
 
 
 def _lines(path: Path, encoding: str | None) -> Iterator[bytes]:
-    """Lines as UTF-8 bytes. Of a line over the limit comes its beginning, longer than the limit; the rest is skipped."""
+    """Lines as UTF-8 bytes. Of a line over the limit comes only its beginning, itself longer than the limit."""
     with opened(path) as file:
         head = file.read(4)
         file.seek(0)

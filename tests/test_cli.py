@@ -1,0 +1,70 @@
+"""The command line: what it prints, what it exits with."""
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+from typer.testing import CliRunner
+
+from halluguard import __version__
+from halluguard.cli import app, exit_code
+from halluguard.errors import ExpertError, ImageError, InputError, MissingExtraError, SettingsError
+
+
+def halluguard(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "halluguard.cli", *map(str, arguments)], capture_output=True, text=True
+    )
+
+
+def test_version():
+    assert CliRunner().invoke(app, ["--version"]).output == f"halluguard {__version__}\n"
+
+
+def test_help_is_light():
+    code = (
+        "import sys\n"
+        "from halluguard.cli import app\n"
+        "try: app(['--help'])\n"
+        "except SystemExit: pass\n"
+        "sys.exit(any(m in sys.modules for m in ('torch', 'spacy', 'numpy', 'PIL', 'pyarrow', 'jinja2')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, "halluguard --help pulls a heavy package"
+    assert "audit" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (SettingsError("x"), 2),
+        (InputError("x"), 3),
+        (ImageError("x"), 3),
+        (ExpertError("x"), 5),
+        (MissingExtraError("x"), 5),
+    ],
+)
+def test_every_error_has_its_exit_code(error, code):
+    assert exit_code(error) == code
+
+
+def test_an_unreadable_input_ends_with_one_sentence_and_no_traceback(tmp_path):
+    done = halluguard("audit", tmp_path / "nothing.jsonl", "--out", tmp_path / "out", "--objects", "x.json")
+    assert done.returncode == 3
+    assert done.stderr.startswith("halluguard: no captions at ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_an_audit_from_the_command_line(tmp_path):
+    (tmp_path / "c.jsonl").write_text('{"image_id": 7, "caption": "A dog and a cat."}\n', encoding="utf-8")
+    (tmp_path / "o.json").write_text('{"7": ["dog"]}', encoding="utf-8")
+    started = time.perf_counter()
+    done = halluguard(
+        "audit", tmp_path / "c.jsonl", "--objects", tmp_path / "o.json", "--out", tmp_path / "out", "--export",
+        tmp_path / "clean.jsonl",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert time.perf_counter() - started < 60
+    assert json.loads((tmp_path / "clean.jsonl").read_text(encoding="utf-8")) == {"image_id": 7, "caption": "A dog."}
