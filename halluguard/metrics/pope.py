@@ -1,329 +1,249 @@
-"""POPE: does the model say yes to things that are not there? (Li et al., 2023, arXiv 2305.10355)
+"""POPE: does a model say yes to objects that are not there? (Li et al., 2023, arXiv 2305.10355)
 
-Yes is the positive class. accuracy = right / questions; precision = TP / said yes; recall = TP / (label yes);
-F1 their harmonic mean; yes-ratio = said yes / questions. AUC ranks the model's margins, logit(Yes) - logit(No): a
-general lean towards yes moves accuracy and the yes-ratio, not the AUC.
+    accuracy = (TP + TN) / questions    precision = TP / (TP + FP)    recall = TP / (TP + FN)
+    f1 = 2 precision recall / (precision + recall)                    yes_ratio = (TP + FP) / questions
 
-Questions: every image with three or more objects gives its first three objects, each followed by an absent one:
+Positive means yes. One call scores one file; papers report the mean of the three files. Read f1 beside yes_ratio: a
+method that only pushes towards one answer gains on one split and loses on another, and `shams` shows by how much.
 
-    random        any object of the set that is absent and was not asked about yet
-    popular       the most frequent such object, counted over images
-    adversarial   such an object most often seen together with the k-th positive
-
-as RUCAIBox/POPE builds them. What differs: its template replaces every "a" by "an" before a vowel, which also makes
-"imange"; ours does not. Five programs in circulation read answers differently (`PARSERS`); "official" is POPE's own.
-0/0 is 0 with a warning (there, a crash), ids are checked (there, the order is trusted).
+What differs from RUCAIBox/POPE evaluate.py: questions and answers are matched by id, never by order; 0/0 is 0 with a
+warning (there, a crash); answers that say neither yes nor no are counted. The five readings of an answer are in
+`pope_parsers.py`, the questions in `pope_questions.py`.
 """
 
 from __future__ import annotations
 
-import random
-import re
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, get_args
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from halluguard.errors import InputError, SettingsError
+from halluguard.errors import InputError
+from halluguard.metrics import stats
+from halluguard.metrics.ground_truth import image_key
+from halluguard.metrics.pope_parsers import PARSERS, Verdict, parse, says_neither
+from halluguard.metrics.pope_questions import (
+    Kind,
+    Question,
+    ask,
+    build_questions,
+    file_version,
+    question_key,
+    read_questions,
+)
+from halluguard.metrics.reading import field, read_rows, text_field
 from halluguard.metrics.score import Score, from_counts
-from halluguard.metrics.stats import Totals, auc, mcnemar, ratio, warn_undefined
+from halluguard.metrics.stats import Totals, ratio, warn_undefined
 
-Kind = Literal["random", "popular", "adversarial"]
-Parser = Literal["official", "opera", "vcd", "lmms-eval", "vlmevalkit"]
-PARSERS: tuple[Parser, ...] = get_args(Parser)
-TEMPLATE = "Is there a {} in the image?"
-_COLUMNS = ("questions", "right", "TP", "FP", "TN", "FN", "said_yes", "label_yes", "neither")
+__all__ = [
+    "PARSERS",
+    "Kind",
+    "Question",
+    "Verdict",
+    "ask",
+    "build_questions",
+    "file_version",
+    "mcnemar",
+    "parse",
+    "read_answers",
+    "read_questions",
+    "score",
+    "values",
+]
 
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """One question; `label` is "yes" or "no", `object` what is asked about, where known."""
-
-    question_id: int
-    image_id: Any
-    text: str
-    label: str
-    object: str = ""
-
-    def __post_init__(self) -> None:
-        if self.label not in ("yes", "no"):
-            raise InputError(f"the label of question {self.question_id} must be 'yes' or 'no', got {self.label!r}")
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-
-# --- building -----------------------------------------------------------------------------------------------------
-
-
-def build_questions(
-    objects: Mapping[Any, Sequence[str]], kind: Kind, *, seed: int = 0, per_image: int = 3, template: str = TEMPLATE
-) -> list[Question]:
-    """POPE's questions for images whose objects are known.
-
-    Args:
-        objects: image id -> names of the objects there, in order; the first `per_image` become positives.
-        kind: how absent objects are chosen.
-        seed: of random choices ("random", and "adversarial" where nothing co-occurs).
-        per_image: positives, and as many negatives; images with fewer objects give no questions.
-        template: a sentence with "a {}"; the article follows the object's first letter.
-
-    Returns:
-        2 * per_image questions an image, labels alternating yes, no; ids from 1.
-
-    Raises:
-        SettingsError: unknown kind. InputError: no image has enough objects, or too few objects are absent.
-    """
-    if kind not in get_args(Kind):
-        raise SettingsError(f"kind must be one of {get_args(Kind)}, got {kind!r}")
-    images = {image: list(dict.fromkeys(names)) for image, names in objects.items()}
-    images = {image: names for image, names in images.items() if len(names) >= per_image}
-    if not images:
-        raise InputError(f"expected an image with {per_image} objects or more, got none in {len(objects)} images")
-    frequency = Counter(name for names in images.values() for name in names)
-    beside: dict[str, Counter[str]] = {name: Counter() for name in frequency}
-    for names in images.values():
-        for name in names:
-            beside[name].update(other for other in names if other != name)
-    rng = random.Random(seed)
-    built: list[Question] = []
-    for image, names in images.items():
-        asked: list[str] = []
-        for positive in names[:per_image]:
-            free = [name for name in frequency if name not in names and name not in asked]
-            if not free:
-                raise InputError(f"no absent object is left to ask about image {image!r}; the set needs more objects")
-            negative = _negative(kind, positive, free, frequency, beside, rng)
-            asked.append(negative)
-            for name, label in ((positive, "yes"), (negative, "no")):
-                built.append(Question(len(built) + 1, image, _asked(template, name), label, name))
-    return built
-
-
-def _negative(
-    kind: Kind,
-    positive: str,
-    free: Sequence[str],
-    frequency: Counter[str],
-    beside: Mapping[str, Counter[str]],
-    rng: random.Random,
-) -> str:
-    """`free` is in the order of first appearance, which decides ties as in the original."""
-    if kind == "popular":
-        return max(free, key=lambda name: frequency[name])
-    if kind == "adversarial":
-        allowed = set(free)
-        together = (name for name, _ in beside[positive].most_common() if name in allowed)
-        found = next(together, None)
-        if found is not None:
-            return found
-    return rng.choice(free)
-
-
-def _asked(template: str, name: str) -> str:
-    vowel = name[:1].lower() in set("aeiou")
-    return (template.replace("a {}", "an {}") if vowel else template).format(name)
-
-
-# --- reading answers ----------------------------------------------------------------------------------------------
-
-
-def parse(answer: str, parser: Parser = "official", *, label: str | None = None) -> str:
-    """ "yes", "no" or "neither", as one of the programs in circulation reads it.
-
-    Args:
-        answer: the model's words.
-        parser: "official" (POPE, LLaVA: first sentence, words No/no/not, everything else is yes), "opera" (OPERA, PAI,
-            SID: whole answer, also "n't"), "vcd" (VCD, DeCo: looks for the label's own word, so it needs `label`),
-            "lmms-eval" (the whole answer is the word), "vlmevalkit" (one of the two words, and not the other).
-
-    >>> [parse("There isn't any dog, no.", parser) for parser in ("official", "lmms-eval", "vlmevalkit")]
-    ['no', 'neither', 'no']
-    """
-    if not isinstance(answer, str):
-        raise InputError(f"an answer must be text, got {answer!r}")
-    if parser == "official":
-        words = answer.split(".")[0].replace(",", "").split(" ")
-        return "no" if {"No", "no", "not"} & set(words) else "yes"
-    if parser == "opera":
-        words = answer.replace(".", "").replace(",", "").split(" ")
-        return "no" if any(w in ("No", "not", "no", "NO") or w.endswith("n't") for w in words) else "yes"
-    if parser == "vcd":
-        if label not in ("yes", "no"):
-            raise SettingsError(f"the parser 'vcd' looks for the label's word; pass label='yes' or 'no', got {label!r}")
-        other = "no" if label == "yes" else "yes"
-        return label if label in answer.lower() else other
-    if parser == "lmms-eval":
-        word = answer.lower().strip()
-        return word if word in ("yes", "no") else "neither"
-    if parser == "vlmevalkit":
-        words = _without_marks(answer).lower().split()
-        return "neither" if ("yes" in words) == ("no" in words) else "yes" if "yes" in words else "no"
-    raise SettingsError(f"parser must be one of {PARSERS}, got {parser!r}")
-
-
-_MARKS = ';/[]"{}()=+\\_-><@`?,!'
-
-
-def _without_marks(text: str) -> str:
-    """VLMEvalKit's process_punctuation: marks at a word's edge vanish, others become blanks, full stops vanish."""
-    comma = re.search(r"\d,\d", text) is not None
-    bare = text
-    for mark in _MARKS:
-        at_edge = f"{mark} " in text or f" {mark}" in text or comma
-        bare = bare.replace(mark, "" if at_edge else " ")
-    return re.sub(r"\.(?!\d)", "", bare)
-
-
-def _says_neither(answer: str) -> bool:
-    """Neither word stands in the answer, whatever a parser makes of it."""
-    return not {"yes", "no"} & set(re.findall(r"[a-z']+", answer.lower()))
-
-
-# --- scoring ------------------------------------------------------------------------------------------------------
+_COUNTS = ("TP", "FP", "TN", "FN", "questions", "neither", "unparsed")
 
 
 def values(totals: Totals) -> dict[str, np.ndarray]:
-    """POPE of totals, as fractions."""
-    precision = ratio(totals["TP"], totals["said_yes"])
-    recall = ratio(totals["TP"], totals["label_yes"])
+    """POPE of totals, fractions."""
+    tp, fp, tn, fn = (totals[name] for name in ("TP", "FP", "TN", "FN"))
+    precision, recall = ratio(tp, tp + fp), ratio(tp, tp + fn)
     return {
-        "accuracy": ratio(totals["right"], totals["questions"]),
+        "acc": ratio(tp + tn, totals["questions"]),
         "precision": precision,
         "recall": recall,
         "f1": ratio(2 * precision * recall, precision + recall),
-        "yes_ratio": ratio(totals["said_yes"], totals["questions"]),
-        "neither_ratio": ratio(totals["neither"], totals["questions"]),
+        "yes_ratio": ratio(tp + fp, totals["questions"]),
     }
+
+
+def _cell(verdict: Verdict, label: str, parser: str) -> str | None:
+    """Where an answer counts; None for one that could not be read and counts in no cell.
+
+    lmms-eval leaves unreadable answers out of recall's denominator, VLMEvalKit counts them as misses.
+    """
+    if verdict == "neither":
+        return "FN" if parser == "vlmevalkit" and label == "yes" else None
+    if label == "yes":
+        return "TP" if verdict == "yes" else "FN"
+    return "FP" if verdict == "yes" else "TN"
+
+
+def _matched(questions: Sequence[Question], answers: Any, what: str) -> list[Any]:
+    """One answer per question, by id."""
+    ids = {q.question_id for q in questions}
+    if len(ids) != len(questions):
+        twice = next(i for i in ids if sum(q.question_id == i for q in questions) > 1)
+        raise InputError(f"question ids must differ, got {twice} more than once; score one file at a time")
+    given: dict[str, Any] = {}
+    for question_id, answer in answers.items() if isinstance(answers, Mapping) else answers:
+        key = question_key(question_id, what)
+        if key in given:
+            raise InputError(f"every question may have one of the {what}, got two for question {key}; remove one")
+        given[key] = answer
+    missing = [q.question_id for q in questions if q.question_id not in given]
+    extra = [key for key in given if key not in ids]
+    if missing or extra:
+        told = [f"{len(missing)} missing, such as {missing[0]}"] if missing else []
+        told += [f"{len(extra)} for no question, such as {extra[0]}"] if extra else []
+        raise InputError(f"{what} must cover the {len(questions)} questions, got {' and '.join(told)}; check the files")
+    return [given[q.question_id] for q in questions]
 
 
 def score(
     questions: Sequence[Question],
-    answers: Sequence[str] | Mapping[int, str],
+    answers: Mapping[Any, str] | Iterable[tuple[Any, str]],
     *,
-    parser: Parser = "official",
-    margins: Sequence[float] | Mapping[int, float] | None = None,
+    parser: str = "official",
+    logits: Mapping[Any, float] | Iterable[tuple[Any, float]] | None = None,
     seed: int = 0,
     resamples: int = 1000,
-    split: str = "all",
+    split: str | None = None,
 ) -> Score:
-    """Score one answer per question.
+    """Score answers to one file of questions.
 
     Args:
-        questions: with distinct ids.
-        answers: question id -> answer, or answers in the order of the questions.
-        parser: which program's reading; see `parse`.
-        margins: logit(Yes) - logit(No) of each question, in the same form as answers; adds "auc".
-        resamples: bootstrap size over images; 0 leaves the intervals out.
+        questions: from `read_questions` or `build_questions`.
+        answers: question id -> what the model said, or pairs of the two.
+        parser: how answers are read, a name of `PARSERS`.
+        logits: question id -> how much more the model leans to yes than to no, any scale; adds `auc`.
+        seed, resamples: of the bootstrap over images; `resamples=0` leaves the intervals out.
+        split: name for the signature; told from the content by default ("coco-random", "custom").
 
     Returns:
-        values accuracy, precision, recall, f1, yes_ratio, neither_ratio (and auc); counts TP, FP, TN, FN and more.
+        values acc, precision, recall, f1, yes_ratio, fractions, and auc with logits. counts TP, FP, TN, FN,
+        questions, neither (answers without the words yes and no), unparsed (that the parser could not read).
+        details["per_question"]: [question id, image, label, verdict], for `mcnemar`.
 
     Raises:
-        InputError: doubled question ids, missing or surplus answers, an answer that is not text.
+        SettingsError: unknown parser.
+        InputError: no questions, ids that do not match, an answer that is no string, a logit that is not finite.
+
+    >>> asked = build_questions({1: ["dog", "cat"], 2: ["car", "bus"]}, "popular", per_image=1)
+    >>> result = score(asked, {1: "Yes", 2: "No", 3: "Yes", 4: "Yes, there is."}, resamples=0)
+    >>> result.counts["TP"], result.counts["FP"], result["acc"], result["yes_ratio"]
+    (2, 1, 0.75, 0.75)
     """
-    if parser not in PARSERS:
-        raise SettingsError(f"parser must be one of {PARSERS}, got {parser!r}")
-    said = _by_question(questions, answers, "answers")
-    rows: dict[Any, Counter[str]] = {}
-    right: dict[int, bool] = {}
-    for question in questions:
-        verdict = parse(said[question.question_id], parser, label=question.label)
-        right[question.question_id] = verdict == question.label
-        row = rows.setdefault(question.image_id, Counter())
-        row.update(questions=1, said_yes=verdict == "yes", label_yes=question.label == "yes")
-        row.update(right=verdict == question.label, neither=_says_neither(said[question.question_id]))
-        row.update(TP=verdict == "yes" == question.label, FP=verdict == "yes" != question.label)
-        row.update(TN=verdict == "no" == question.label, FN=verdict != "yes" == question.label)
-    images = list(rows)
-    columns = {name: [int(rows[image][name]) for image in images] for name in _COLUMNS}
-    unclear = {"precision": sum(columns["said_yes"]), "recall": sum(columns["label_yes"])}
-    empty = [name for name, total in unclear.items() if not total]
+    questions = list(questions)
+    if not questions:
+        raise InputError("POPE needs at least one question, got none; is the file empty?")
+    given = _matched(questions, answers, "answers")
+    images = {image: i for i, image in enumerate(dict.fromkeys(image_key(q.image) for q in questions))}
+    table = np.zeros((len(images), len(_COUNTS)), dtype=int)
+    column = {name: i for i, name in enumerate(_COUNTS)}
+    verdicts: list[Verdict] = []
+    for question, answer in zip(questions, given, strict=True):
+        verdict = parse(answer, parser, question.label)
+        verdicts.append(verdict)
+        row = table[images[image_key(question.image)]]
+        cell = _cell(verdict, question.label, parser)
+        for name in (cell, "questions", says_neither(answer) and "neither", verdict == "neither" and "unparsed"):
+            if name:
+                row[column[name]] += 1
+    totals = dict(zip(_COUNTS, table.sum(axis=0), strict=True))
+    undefined = {"precision": totals["TP"] + totals["FP"], "recall": totals["TP"] + totals["FN"], "f1": totals["TP"]}
+    empty = [name for name, below in undefined.items() if not below]
     result = from_counts(
         "pope",
         values,
-        images,
-        columns,
-        {"parser": parser, "split": split, "questions": len(questions)},
+        list(images),
+        {name: table[:, i].tolist() for i, name in enumerate(_COUNTS)},
+        {"parser": parser, "split": split or file_version(questions)},
         seed=seed,
         resamples=resamples,
-        warnings=[warn_undefined([*empty, "f1"], "nothing is answered, or labelled, yes")] if empty else [],
-        details={"right": {str(key): value for key, value in right.items()}},
+        warnings=[warn_undefined(empty, "no right yes, or no yes at all")] if empty else [],
+        details={
+            "per_question": [[q.question_id, q.image, q.label, v] for q, v in zip(questions, verdicts, strict=True)]
+        },
     )
-    if margins is None:
-        return result
-    margin = _by_question(questions, margins, "margins")
-    point, interval = _auc(questions, [margin[q.question_id] for q in questions], images, seed, resamples)
-    intervals = {**result.intervals, "auc": interval} if resamples else result.intervals
-    return replace(result, values={**result.values, "auc": point}, intervals=intervals)
+    return result if logits is None else _with_auc(result, questions, images, logits, seed, resamples)
 
 
-def _by_question(questions: Sequence[Question], given: Any, what: str) -> dict[int, Any]:
-    ids = [question.question_id for question in questions]
-    if not ids:
-        raise InputError("expected questions, got none")
-    doubled = [key for key, count in Counter(ids).items() if count > 1]
-    if doubled:
-        raise InputError(f"question ids must be distinct, {doubled[0]} comes {ids.count(doubled[0])} times")
-    if isinstance(given, Mapping):
-        missing, surplus = [key for key in ids if key not in given], sorted(set(given) - set(ids), key=str)
-        if missing or surplus:
-            raise InputError(
-                f"expected {what} to exactly the {len(ids)} questions, {len(missing)} are missing {missing[:3]} and "
-                f"{len(surplus)} belong to no question {surplus[:3]}; check that both files are of one split"
-            )
-        return dict(given)
-    if len(given) != len(ids):
-        raise InputError(f"expected {len(ids)} {what}, one per question, got {len(given)}; key them by question id")
-    return dict(zip(ids, given, strict=True))
+def _with_auc(
+    result: Score, questions: list[Question], images: Mapping[str, int], logits: Any, seed: int, resamples: int
+) -> Score:
+    """Add the area under the ROC curve and its interval, images resampled."""
+    leaning = _matched(questions, logits, "logits")
+    truth = [q.label == "yes" for q in questions]
+    point = stats.auc(truth, leaning)
+    intervals = dict(result.intervals)
+    if resamples:
+        place = np.array([images[image_key(q.image)] for q in questions])
+        rng = np.random.default_rng([seed, 2])
+        drawn = []
+        for _ in range(resamples):
+            weights = np.bincount(rng.integers(0, len(images), len(images)), minlength=len(images))[place]
+            if len({t for t, w in zip(truth, weights, strict=True) if w}) == 2:
+                drawn.append(stats.auc(truth, leaning, weights))
+        low, high = np.percentile(drawn, [2.5, 97.5])
+        intervals["auc"] = (float(low), float(high))
+    fields = {
+        name: getattr(result, name) for name in ("metric", "settings", "counts", "per_image", "warnings", "details")
+    }
+    return Score(**fields, values={**result.values, "auc": point}, intervals=intervals)
 
 
-def _auc(
-    questions: Sequence[Question], margins: Sequence[float], images: Sequence[Any], seed: int, resamples: int
-) -> tuple[float, tuple[float, float]]:
-    """AUC and its 95 % interval over images drawn with replacement."""
-    labels = np.array([question.label == "yes" for question in questions])
-    truth = labels.tolist()
-    order = sorted(images, key=str)
-    row = {image: i for i, image in enumerate(order)}
-    owner = np.array([row[question.image_id] for question in questions])
-    point = auc(truth, margins)
-    rng = np.random.default_rng(seed)
-    drawn = []
-    for _ in range(resamples):
-        weights = np.bincount(rng.integers(0, len(order), len(order)), minlength=len(order))[owner]
-        if weights[labels].sum() and weights[~labels].sum():
-            drawn.append(auc(truth, margins, weights.tolist()))
-    low, high = np.percentile(drawn, [2.5, 97.5]) if drawn else (point, point)
-    return point, (float(low), float(high))
+def mcnemar(first: Score, second: Score) -> dict[str, Any]:
+    """Exact McNemar test between two runs on the same questions.
 
-
-def mcnemar_test(first: Score, second: Score) -> dict[str, float]:
-    """Exact McNemar test over the questions of two runs: how many only one of them answers rightly, and p."""
-    a, b = first.details["right"], second.details["right"]
-    if a.keys() != b.keys():
-        raise InputError("two runs over the same questions can be compared, got different question ids")
-    only_first = sum(a[key] and not b[key] for key in a)
-    only_second = sum(b[key] and not a[key] for key in a)
-    return {"only_first": only_first, "only_second": only_second, "p": mcnemar(only_first, only_second)}
-
-
-# --- files --------------------------------------------------------------------------------------------------------
-
-
-def read_questions(rows: Iterable[tuple[int, Mapping[str, Any]]]) -> list[Question]:
-    """Questions from the rows of an official file: question_id, image, text, label; see `reading.read_rows`.
+    Returns:
+        `only_first`, `only_second`: questions that only one run answers rightly; `p`, two-sided.
 
     Raises:
-        InputError: a key is missing; names the line.
+        InputError: the runs hold different questions.
     """
-    found = []
-    for number, row in rows:
-        missing = [key for key in ("question_id", "text", "label") if key not in row]
-        if missing or not ("image" in row or "image_id" in row):
-            raise InputError(f"line {number}: a question has question_id, image, text and label, got {sorted(row)}")
-        image = row.get("image_id", row.get("image"))
-        found.append(Question(int(row["question_id"]), image, str(row["text"]), str(row["label"]).lower()))
+    right = []
+    for run in (first, second):
+        rows = run.details.get("per_question", [])
+        right.append({(str(i), image): verdict == label for i, image, label, verdict in rows})
+    if not right[0] or right[0].keys() != right[1].keys():
+        raise InputError(
+            f"McNemar's test needs the same questions in both runs, got {len(right[0])} and {len(right[1])}; "
+            "score both on one file"
+        )
+    only_first = sum(right[0][key] and not right[1][key] for key in right[0])
+    only_second = sum(right[1][key] and not right[0][key] for key in right[0])
+    return {"only_first": only_first, "only_second": only_second, "p": stats.mcnemar(only_first, only_second)}
+
+
+def read_answers(path: str | Path, questions: Sequence[Question] | None = None) -> dict[str, str]:
+    """Read an answer file: JSON lines with question_id and answer (or text, as LLaVA and VCD write it).
+
+    Args:
+        questions: give them only for a file without ids, as RUCAIBox's example has it: line n then answers question
+            n, and where the line repeats its question, the words must agree.
+
+    Returns:
+        question id -> answer.
+
+    Raises:
+        InputError: as `reading.read_rows`; a field is missing, an answer is no string, an id comes twice, or a file
+            without ids does not fit the questions.
+    """
+    found: dict[str, str] = {}
+    for position, (number, row) in enumerate(read_rows(path)):
+        answer = text_field(path, number, row, "answer", "text")
+        if questions is None:
+            key = question_key(field(path, number, row, "question_id"), f"{path}, line {number}")
+        else:
+            if position >= len(questions):
+                raise InputError(f"{path}, line {number}: more answers than the {len(questions)} questions")
+            asked = questions[position]
+            if row.get("question", asked.text) != asked.text:
+                raise InputError(f"{path}, line {number}: answers {row['question']!r}, but question is {asked.text!r}")
+            key = asked.question_id
+        if key in found:
+            raise InputError(f"{path}, line {number}: a second answer to question {key}; remove one")
+        found[key] = answer
     return found

@@ -1,0 +1,96 @@
+"""Yes or no? The readings of a free answer that are in circulation for POPE, by name.
+
+    official     RUCAIBox/POPE evaluate.py, LLaVA's eval_pope: first sentence; "no" if a word is No, no or not, else yes
+    opera        OPERA, PAI, SID: whole answer; "no" if a word is No, not, no, NO or ends in n't, else yes
+    vcd          VCD, Deco, cd_rethink: right if the label occurs anywhere in the answer, "no" in "snowboard" too
+    lmms-eval    the answer must be the bare word; "Yes." is neither
+    vlmevalkit   one of the words yes and no, and not the other; everything else is neither
+
+For one-word answers they agree. They part on "Yes, but not clearly" (official: no) and "No!" (official: yes).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Literal
+
+from halluguard.errors import InputError, SettingsError
+
+Verdict = Literal["yes", "no", "neither"]
+
+_EITHER = re.compile(r"\b(?:yes|no)\b", re.IGNORECASE)
+
+
+def official(answer: str, label: str) -> Verdict:
+    words = answer.split(".")[0].replace(",", "").split(" ")
+    return "no" if {"No", "not", "no"} & set(words) else "yes"
+
+
+def opera(answer: str, label: str) -> Verdict:
+    words = answer.replace(".", "").replace(",", "").split(" ")
+    return "no" if any(word in ("No", "not", "no", "NO") or word.endswith("n't") for word in words) else "yes"
+
+
+def vcd(answer: str, label: str) -> Verdict:
+    found = label in answer.lower().strip()
+    return "yes" if found == (label == "yes") else "no"
+
+
+def lmms_eval(answer: str, label: str) -> Verdict:
+    word = answer.lower().strip()
+    return "yes" if word == "yes" else "no" if word == "no" else "neither"
+
+
+def vlmevalkit(answer: str, label: str) -> Verdict:
+    words = _without_punctuation(answer.lower()).split()
+    if ("yes" in words) == ("no" in words):
+        return "neither"
+    return "yes" if "yes" in words else "no"
+
+
+def _without_punctuation(text: str) -> str:
+    """VQA's rule: a mark beside a blank vanishes, one inside a word becomes a blank; periods vanish."""
+    thousands = re.search(r"\d,\d", text) is not None
+    cleaned = text
+    for mark in ';/[]"{}()=+\\_-><@`,?!':
+        beside = f"{mark} " in text or f" {mark}" in text
+        cleaned = cleaned.replace(mark, "" if beside or thousands else " ")
+    return re.sub(r"\.(?!\d)", "", cleaned, count=32)
+
+
+PARSERS: dict[str, Callable[[str, str], Verdict]] = {
+    "official": official,
+    "opera": opera,
+    "vcd": vcd,
+    "lmms-eval": lmms_eval,
+    "vlmevalkit": vlmevalkit,
+}
+
+
+def parse(answer: str, parser: str = "official", label: str | None = None) -> Verdict:
+    """Read an answer.
+
+    Args:
+        parser: a name of `PARSERS`.
+        label: the truth, "yes" or "no"; only "vcd" looks at it, and cannot do without.
+
+    Raises:
+        SettingsError: unknown parser, or "vcd" without a label.
+        InputError: `answer` is not a string.
+
+    >>> parse("No!"), parse("No!", "vlmevalkit"), parse("No!", "lmms-eval")
+    ('yes', 'no', 'neither')
+    """
+    if parser not in PARSERS:
+        raise SettingsError(f"parser must be one of {list(PARSERS)}, got {parser!r}")
+    if parser == "vcd" and label not in ("yes", "no"):
+        raise SettingsError(f"the parser 'vcd' reads an answer by its label, which must be yes or no, got {label!r}")
+    if not isinstance(answer, str):
+        raise InputError(f"an answer must be a string, got {type(answer).__name__} {answer!r}")
+    return PARSERS[parser](answer, label or "")
+
+
+def says_neither(answer: str) -> bool:
+    """Whether an answer holds neither the word yes nor the word no, in any case."""
+    return _EITHER.search(answer) is None

@@ -1,0 +1,212 @@
+"""POPE's questions: built from the objects of images, or read from a file that is recognised by its content.
+
+Li et al., 2023, "Evaluating Object Hallucination in Large Vision-Language Models" (arXiv 2305.10355), main.py and
+utils.py of RUCAIBox/POPE. What differs: the choice is seeded; an image in which nothing absent can be asked is an
+error (there, an endless loop); "an apple" is written without turning "image" into "imange".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from halluguard.errors import InputError, SettingsError
+from halluguard.metrics.ground_truth import image_key
+from halluguard.metrics.reading import field, read_rows, text_field
+
+Kind = Literal["random", "popular", "adversarial"]
+
+_ASKED = re.compile(r"^Is there an? (.+?) in the ima(?:n)?ge\?", re.IGNORECASE)
+# Beginning of the sha256 over "image number, object, label" of all questions: the files at RUCAIBox/POPE's head.
+_CONTENT = {"3a84c3ea41a3a1b7": "random", "09739b86fee6ee52": "popular", "151c97cab7840eba": "adversarial"}
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One yes/no question.
+
+    Args:
+        question_id: as in the file, or from 1.
+        image: file name or id of the image.
+        text: the question as asked.
+        label: "yes" or "no".
+    """
+
+    question_id: str
+    image: str
+    text: str
+    label: Literal["yes", "no"]
+
+    @property
+    def object(self) -> str | None:
+        """What is asked for, where the question has POPE's form."""
+        match = _ASKED.match(self.text)
+        return match[1] if match else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The row of an official file."""
+        number = int(self.question_id) if self.question_id.isdecimal() else self.question_id
+        return {"question_id": number, "image": self.image, "text": self.text, "label": self.label}
+
+
+def ask(name: str, template: str = "Is there a {} in the image?") -> str:
+    """The question for an object: "an" before a first letter a, e, i, o, u, whatever its sound.
+
+    >>> ask("umbrella"), ask("skis")
+    ('Is there an umbrella in the image?', 'Is there a skis in the image?')
+    """
+    return (template.replace(" a {}", " an {}") if name[:1] in "aeiou" else template).format(name)
+
+
+def _checked(objects: Mapping[Any, Sequence[str]], per_image: int) -> dict[Any, list[str]]:
+    kept = {}
+    for image, names in objects.items():
+        if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+            raise InputError(f"objects of image {image!r} must be a list of names, got {names!r}")
+        if len(set(names)) != len(list(names)):
+            raise InputError(f"objects of image {image!r} must differ, got {list(names)}; keep each once")
+        if len(names) >= per_image:
+            kept[image] = list(names)
+    return kept
+
+
+def _negative_lists(sampled: Mapping[Any, list[str]], kind: Kind) -> tuple[list[str], dict[str, list[str]]]:
+    """Every object, the most frequent first; and for each, those seen with it, the most frequent first.
+
+    Ties stay in the order in which the images first show them. For the kind "random" order does not matter.
+    """
+    frequency = Counter(name for names in sampled.values() for name in names)
+    together: dict[str, Counter[str]] = {name: Counter() for name in frequency}
+    if kind == "adversarial":
+        for names in sampled.values():
+            for name in names:
+                together[name].update(other for other in names if other != name)
+    ranked = {name: [other for other, _ in counts.most_common()] for name, counts in together.items()}
+    return [name for name, _ in frequency.most_common()], ranked
+
+
+def build_questions(
+    objects: Mapping[Any, Sequence[str]],
+    kind: Kind,
+    seed: int = 0,
+    *,
+    images: int | None = None,
+    per_image: int = 3,
+    template: str = "Is there a {} in the image?",
+) -> list[Question]:
+    """Questions about objects that are there and objects that are not, in turn.
+
+    Of each image the first `per_image` objects are asked for, each followed by one that is absent: drawn at random
+    from all objects ("random"), the most frequent over the images ("popular"), or the one most often seen together
+    with the object just asked for ("adversarial"); never one already asked for. Where the list of companions is used
+    up, the choice is random, as in the original.
+
+    Args:
+        objects: image -> names, in the order in which they may be asked for. Images with fewer than `per_image` are
+            left out.
+        kind: "random", "popular" or "adversarial".
+        seed: of the sample of images and of random choices.
+        images: how many images to sample; all by default, in the order given.
+
+    Returns:
+        2 * per_image questions per image, labels yes, no, yes, no, ...; ids from 1.
+
+    Raises:
+        SettingsError: unknown kind, or more images asked for than have enough objects.
+        InputError: objects are no lists of different names, or nothing absent is left to ask for.
+    """
+    if kind not in get_args(Kind):
+        raise SettingsError(f"kind must be one of {get_args(Kind)}, got {kind!r}")
+    if per_image < 1:
+        raise SettingsError(f"per_image must be at least 1, got {per_image}")
+    usable = _checked(objects, per_image)
+    wanted = len(usable) if images is None else images
+    if not 1 <= wanted <= len(usable):
+        raise SettingsError(
+            f"{wanted} images are to be asked about, but {len(usable)} of {len(objects)} have {per_image} objects or "
+            "more; lower images or per_image"
+        )
+    rng = random.Random(seed)
+    chosen = list(usable) if images is None else rng.sample(list(usable), images)
+    sampled = {image: usable[image] for image in chosen}
+    frequent, companions = _negative_lists(sampled, kind)
+
+    questions: list[Question] = []
+    for image, names in sampled.items():
+        asked: set[str] = set()
+        for name in names[:per_image]:
+            asked.add(name)
+            absent = [other for other in frequent if other not in asked and other not in names]
+            if not absent:
+                raise InputError(f"nothing absent from image {image!r} is left to ask for; add images, lower per_image")
+            companion = next((other for other in companions[name] if other in absent), None)
+            if kind == "popular":
+                negative = absent[0]
+            elif kind == "adversarial" and companion is not None:
+                negative = companion
+            else:
+                negative = rng.choice(absent)
+            asked.add(negative)
+            for thing, label in ((name, "yes"), (negative, "no")):
+                number = str(len(questions) + 1)
+                questions.append(Question(number, str(image), ask(thing, template), label))  # type: ignore[arg-type]
+    return questions
+
+
+def read_questions(path: str | Path) -> list[Question]:
+    """Read a question file: JSON lines with question_id, image, text, label.
+
+    Raises:
+        InputError: as `reading.read_rows`; a field is missing, a label is not yes or no, or an id comes twice.
+    """
+    questions: list[Question] = []
+    seen: dict[str, int] = {}
+    for number, row in read_rows(path):
+        label = text_field(path, number, row, "label").strip().lower()
+        if label not in ("yes", "no"):
+            raise InputError(f"{path}, line {number}: label must be yes or no, got {row['label']!r}")
+        key = question_key(field(path, number, row, "question_id"), f"{path}, line {number}")
+        if key in seen:
+            raise InputError(f"{path}, line {number}: question_id {key} was already used on line {seen[key]}")
+        seen[key] = number
+        image = str(field(path, number, row, "image"))
+        text = text_field(path, number, row, "text", "question")
+        questions.append(Question(key, image, text, label))  # type: ignore[arg-type]
+    return questions
+
+
+def question_key(question_id: Any, place: str) -> str:
+    """One spelling of a question id: 12 and "12" are one."""
+    if isinstance(question_id, bool) or not isinstance(question_id, (int, str)) or str(question_id).strip() == "":
+        raise InputError(f"{place}: question_id must be a number or a name, got {question_id!r}")
+    return str(question_id).strip()
+
+
+def file_version(questions: Iterable[Question]) -> str:
+    """Which of the published COCO files these questions are, told by content.
+
+    Three versions circulate: the head of RUCAIBox/POPE, 3 x 3000 questions; VCD's, the same but with "imange" left in
+    57 adversarial questions; and the older one of OPERA, VISTA and LLaVA, with 2910 random questions and "imange".
+
+    Returns:
+        "coco-random", "coco-popular", "coco-adversarial" for the head; with "-vcd" or "-old" after it for the others;
+        "custom" for anything else.
+    """
+    listed = list(questions)
+    digest = hashlib.sha256()
+    for q in listed:
+        digest.update(f"{image_key(q.image)},{q.object},{q.label}\n".encode())
+    misspelt = sum("imange" in q.text for q in listed)
+    kind = _CONTENT.get(digest.hexdigest()[:16])
+    if kind is None:
+        old = len(listed) == 2910 and misspelt > 0 and all(q.image.startswith("COCO_val2014") for q in listed)
+        return "coco-random-old" if old else "custom"
+    if misspelt == 0:
+        return f"coco-{kind}"
+    return f"coco-{kind}-{'vcd' if kind == 'adversarial' and misspelt == 57 else 'old'}"
