@@ -27,7 +27,7 @@ IMAGINATION = -0.5
 """The knob's setting in the demo: half-way to the most grounded, chosen beforehand and not tuned on these scenes."""
 
 CAPTION_COLUMNS = {"CHAIR_i": "CHAIRi", "CHAIR_s": "CHAIRs", "recall": "recall"}
-POPE_COLUMNS = {"accuracy": "accuracy", "F1": "f1", "yes-ratio": "yes_ratio", "AUC of drafts": "auc"}
+POPE_COLUMNS = {"accuracy": "acc", "F1": "f1", "yes-ratio": "yes_ratio", "AUC of drafts": "auc"}
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def run(out: Path, scenes: int | None = None, seed: int = 0) -> list[Result]:
             task = progress.add_task(setup.name, total=len(samples) + len(exam.distinct))
             guard = tuned if setup.before else plain
             results.append(
-                measure_setup(setup, guard, samples, exam, seed, lambda n, task=task: progress.advance(task, n))  # type: ignore[misc]
+                measure_setup(setup, guard, samples, exam, seed, lambda n, task=task: progress.advance(task, n))
             )
     tables = [caption_table(results), *(pope_table(results, split) for split in exam.questions)]
     for table in tables:

@@ -96,7 +96,7 @@ class Guard:
             ) from error
         if adapter is not None:
             _load_adapter(model, adapter)
-        model = model.to(device).eval()
+        model.to(torch.device(device)).eval()  # type: ignore[arg-type]  # its decorator hides the signature
         if isinstance(detector, str | Path):
             from halluguard.detectors.zero_shot import ZeroShotDetector
 

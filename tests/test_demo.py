@@ -29,7 +29,7 @@ def test_every_layer_is_measured_alone_and_all_together(runs):
         assert {"CHAIRi", "CHAIRs", "recall"} <= set(setup["captions"]["values"])
         assert set(setup["pope"]) == {"random", "popular", "adversarial"}
         for score in setup["pope"].values():
-            assert {"accuracy", "f1", "yes_ratio", "auc"} <= set(score["values"])
+            assert {"acc", "f1", "yes_ratio", "auc"} <= set(score["values"])
             assert set(score["values"]) == set(score["intervals"])
 
 

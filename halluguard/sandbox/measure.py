@@ -16,7 +16,7 @@ from halluguard.records import Box, Detector
 from halluguard.sandbox import CATEGORIES, Sample
 from halluguard.sandbox.world import PARTNERS
 
-SPLITS = ("random", "popular", "adversarial")
+SPLITS: tuple[pope.Kind, ...] = ("random", "popular", "adversarial")
 Progress = Callable[[int], None]
 
 
@@ -72,14 +72,14 @@ class Exam:
     @classmethod
     def of(cls, samples: Sequence[Sample], seed: int = 0) -> Exam:
         objects = truth(samples)
-        questions = {split: pope.build_questions(objects, split, seed=seed) for split in SPLITS}
-        asked = {question.image_id for split in SPLITS for question in questions[split]}
+        questions = {str(split): pope.build_questions(objects, split, seed=seed) for split in SPLITS}
+        asked = {int(question.image) for split in SPLITS for question in questions[split]}
         return cls({sample.image_id: sample for sample in samples if sample.image_id in asked}, questions)
 
     @property
     def distinct(self) -> list[tuple[int, str]]:
         """(image id, question) pairs, each once, in a fixed order."""
-        asked = ((int(q.image_id), q.text) for split in SPLITS for q in self.questions[split])
+        asked = ((int(q.image), q.text) for split in SPLITS for q in self.questions[split])
         return list(dict.fromkeys(asked))
 
     def margins(
@@ -106,12 +106,11 @@ class Exam:
         seed: int = 0,
     ) -> Score:
         """POPE of one split, official parser; with margins, also the AUC."""
-        asked = self.questions[split]
-        keys = [(int(question.image_id), question.text) for question in asked]
+        keys = {q.question_id: (int(q.image), q.text) for q in self.questions[split]}
         return pope.score(
-            asked,
-            [answers[key] for key in keys],
-            margins=None if margins is None else [margins[key] for key in keys],
+            self.questions[split],
+            {question: answers[key] for question, key in keys.items()},
+            logits=None if margins is None else {question: margins[key] for question, key in keys.items()},
             split=split,
             seed=seed,
         )

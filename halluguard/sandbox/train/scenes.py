@@ -85,7 +85,8 @@ def _draw_all(stem: Path, count: int, start: int) -> None:
     pixels = np.lib.format.open_memmap(
         stem.with_suffix(".pixels.npy"), mode="w+", dtype=np.uint8, shape=(count, IMAGE_SIZE, IMAGE_SIZE, 3)
     )
-    owners, truths = [], []
+    owners: list[np.ndarray] = []
+    truths: list[str] = []
     with multiprocessing.Pool() as pool:
         for image, owner, truth in pool.imap(_row, range(start, start + count), chunksize=64):
             if '"objects": []' not in truth:
