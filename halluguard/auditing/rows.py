@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from halluguard.auditing.formats import Item, step_into
 from halluguard.errors import InputError, SettingsError
 
-# What the columns are called, the likeliest first. "conversations" is how instruction-tuning data write a dialogue.
+# What the columns are called, the likeliest first. "conversations" and "messages" are how instruction-tuning data write
+# a dialogue, of which the first answer is checked; "txt" and "json" are members of a WebDataset sample.
 CAPTION_KEYS = (
     *("caption", "captions", "text", "answer", "response", "prediction", "output", "generated_text", "description"),
-    *("txt", "conversations.1.value", "messages.1.content"),
+    *("txt", "cap", "json.caption", "json.text", "conversations.1.value", "messages.1.content"),
 )
 IMAGE_KEYS = (
     *("image", "image_path", "img_path", "image_file", "file_name", "filename", "img", "image_name", "path"),
-    *("image_id", "img_id", "imageid", "key", "__key__"),
+    *("images.0", "image_id", "img_id", "imageid", "key", "__key__"),
 )
 ID_KEYS = ("id", "caption_id", "question_id", "sample_id", "uid", "uuid", "__key__")
-QUESTION_KEYS = ("question", "query", "prompt", "instruction", "conversations.0.value")
+QUESTION_KEYS = ("question", "query", "prompt", "instruction", "conversations.0.value", "messages.0.content")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +99,8 @@ def _most_common(sample: list[Mapping[str, Any]], known: tuple[str, ...], part: 
     return None
 
 
-def rows(items: Iterable[Item], keys: Keys) -> Iterator[Row]:
-    """Each item as a row; one that cannot be checked says why and keeps its place."""
-    for index, item in enumerate(items):
-        yield row(index, item, keys)
-
-
 def row(index: int, item: Item, keys: Keys) -> Row:
+    """An item as a row; one that cannot be checked says why and keeps its place."""
     if item.fields is None:
         return Row(index, str(index), code="unreadable-row", reason=item.problem)
     name = _name(step_into(item.fields, keys.id)) if keys.id else None
@@ -125,8 +121,6 @@ def row(index: int, item: Item, keys: Keys) -> Row:
 
 
 def _with_problem(found: Row, caption: Any, image: Any, keys: Keys) -> Row:
-    from dataclasses import replace
-
     if not isinstance(caption, str):
         got = "nothing" if caption is None else type(caption).__name__
         return replace(found, code="no-caption", reason=f"expected a text under {keys.caption!r}, got {got}")

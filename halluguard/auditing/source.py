@@ -12,7 +12,7 @@ from typing import Any
 
 from halluguard.auditing import formats
 from halluguard.auditing.formats import Item
-from halluguard.auditing.rows import Keys, Row, guess_keys, rows
+from halluguard.auditing.rows import Keys, Row, guess_keys, row
 from halluguard.errors import InputError, SettingsError
 
 SAMPLED = 50
@@ -39,10 +39,12 @@ class Source:
 
     def items(self) -> Iterator[Item]:
         """The entries as they stand in the input."""
-        return formats.named(self.format).read(self.path, self.encoding)
+        names = {key.partition(".")[0] for key in asdict(self.keys).values() if key}
+        names |= {key for key in asdict(self.keys).values() if key}
+        return formats.named(self.format).read(self.path, self.encoding, names)
 
     def rows(self) -> Iterator[Row]:
-        return rows(self.items(), self.keys)
+        return (row(index, item, self.keys) for index, item in enumerate(self.items()))
 
     def describe(self) -> str:
         """What was guessed, in one line."""

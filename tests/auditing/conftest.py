@@ -13,21 +13,21 @@ CAPTIONS = [
 OBJECTS = {"1": ["dog", "bench"], "2": ["person", "horse"]}
 
 
-@pytest.fixture()
+@pytest.fixture
 def objects_file(tmp_path):
     path = tmp_path / "objects.json.gz"
     path.write_bytes(gzip.compress(json.dumps(OBJECTS).encode()))
     return path
 
 
-@pytest.fixture()
+@pytest.fixture
 def captions_file(tmp_path):
     path = tmp_path / "captions.jsonl"
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in CAPTIONS), encoding="utf-8")
     return path
 
 
-@pytest.fixture()
+@pytest.fixture
 def read_lines():
     def read(path):
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

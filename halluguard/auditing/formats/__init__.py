@@ -3,8 +3,8 @@
 A format is a module with three functions; a new one is a new file, and no list names it:
 
     claims(path, head) -> bool                  is this file mine? `head` is its first bytes, decompressed
-    read(path, encoding) -> Iterator[Item]      the entries, in order, streamed
-    export(path, encoding, target, key, decisions)   the same entries, with the caption under `key` replaced or left out
+    read(path, encoding, columns) -> Iterator[Item]     the entries, in order, streamed; only `columns` need be read
+    export(path, encoding, target, key, decisions)      them again, with the caption under `key` replaced, or left out
 
 An entry that cannot be read is an `Item` with a `problem`; it keeps its place in the order and nothing is dropped.
 """

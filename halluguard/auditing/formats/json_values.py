@@ -10,6 +10,7 @@ import codecs
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from halluguard.auditing.formats import (
     MAX_ENTRY,
@@ -35,7 +36,7 @@ def claims(path: Path, head: bytes) -> bool:
     return head.decode(encoding_of(head, None), "replace").lstrip("\ufeff \t\r\n")[:1] in ("{", "[")
 
 
-def read(path: Path, encoding: str | None = None) -> Iterator[Item]:
+def read(path: Path, encoding: str | None = None, columns: Any = None) -> Iterator[Item]:
     """The objects, in order; what stands between them other than commas and brackets is an entry with a problem."""
     for text in _values(_text(path, encoding)):
         if not text.startswith("{"):

@@ -6,7 +6,7 @@ import io
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from halluguard.auditing.formats import MAX_ENTRY, Decision, Item, created, decode_json, encoding_of, json_again, opened
 from halluguard.errors import InputError
@@ -29,7 +29,7 @@ def claims(path: Path, head: bytes) -> bool:
     return "\n" in text.strip() or '"annotations"' not in first
 
 
-def read(path: Path, encoding: str | None = None) -> Iterator[Item]:
+def read(path: Path, encoding: str | None = None, columns: Any = None) -> Iterator[Item]:
     """The objects, one per line; empty lines are not entries."""
     for line in _lines(path, encoding):
         if len(line) > MAX_ENTRY:
