@@ -23,7 +23,7 @@ here (there, the first makes every mention a hallucination, silently); 0/0 is 0 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -201,11 +201,28 @@ class ChairScorer:
         Raises:
             InputError: no captions, an unknown image, a second caption of an image, a caption that is no string.
         """
+        scored = (self.caption(image_id, text) for image_id, text in captions)
+        return self.total(scored, seed=seed, resamples=resamples, split=split, keep_captions=keep_captions)
+
+    def total(
+        self,
+        scored: Iterable[CaptionScore],
+        *,
+        seed: int = 0,
+        resamples: int = 1000,
+        split: str = "all",
+        keep_captions: bool = True,
+        run: Mapping[str, Any] | None = None,
+    ) -> Score:
+        """The score of captions that were scored one by one; `score` is this over `caption`.
+
+        Args:
+            run: settings to add to the signature, such as which sham this is.
+        """
         seen: dict[str, None] = {}
         rows = array("l")
         details = []
-        for image_id, text in captions:
-            one = self.caption(image_id, text)
+        for one in scored:
             if one.image_id in seen:
                 raise InputError(f"every image may have one caption, got a second for {one.image_id}; remove one")
             seen[one.image_id] = None
@@ -223,12 +240,21 @@ class ChairScorer:
             values,
             list(seen),
             {name: table[:, i].tolist() for i, name in enumerate(_COUNTS)},
-            {"protocol": self.protocol, "gt": self.truth.signature, "split": split},
+            {"protocol": self.protocol, "gt": self.truth.signature, "split": split, **(run or {})},
             seed=seed,
             resamples=resamples,
             warnings=[warn_undefined(empty, "no object is named, or none is there")] if empty else [],
             details={"per_caption": details} if keep_captions else {},
         )
+
+    def keep(self, scored: CaptionScore, kept: Sequence[int]) -> CaptionScore:
+        """`scored` as if only the mentions with the numbers `kept` had been written."""
+        found = tuple(scored.mentions[i] for i in sorted(kept))
+        present = self.truth.get(scored.image_id)
+        named = {m.category for m in found}
+        wrong = tuple(m for m in found if m.category not in present)
+        tokens = scored.tokens - len(scored.mentions) + len(found)
+        return CaptionScore(scored.image_id, found, wrong, len(named), len(named & present), len(present), tokens)
 
 
 _DENOMINATORS = {"CHAIRi": "object_mentions", "recall": "gt_objects", "precision": "named_objects"}

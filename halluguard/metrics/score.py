@@ -152,7 +152,9 @@ def compare(first: Score, second: Score, *, seed: int = 0, resamples: int = 1000
     """
     if first.metric != second.metric:
         raise InputError(f"two runs of one metric can be compared, got {first.metric!r} and {second.metric!r}")
-    decisive = {k for k in {*first.settings, *second.settings} if k not in ("seed", "version", "run")}
+    decisive = {
+        k for k in {*first.settings, *second.settings} if k not in ("seed", "version", "run", "sham", "matched")
+    }
     differ = sorted(k for k in decisive if first.settings.get(k) != second.settings.get(k))
     if differ:
         told = "; ".join(f"{k}: {first.settings.get(k)!r} and {second.settings.get(k)!r}" for k in differ)

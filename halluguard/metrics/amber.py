@@ -1,0 +1,289 @@
+"""AMBER: captions and yes/no questions on 1004 images (Wang et al., 2023, arXiv 2311.07397; inference.py).
+
+Generative, micro over all captions; lower is better but for Cover:
+    CHAIR = hallucinated nouns / nouns considered         Hal = captions with one at least / captions
+    Cover = truth objects named / truth objects           Cog = annotated lures named / annotated lures
+Discriminative, positive is *no*:
+    acc, precision = right no / all said no, recall = right no / all truly no, f1
+Together: score = (100 - CHAIR + F1) / 2, in percent.
+
+A noun is considered when relation.json knows it; it is safe when it is a truth object, an associate of one, or more
+similar than 0.8 to one of these, by the similarity you give. The official one is spaCy's en_core_web_lg: smaller
+pipelines give other scores. Nouns are found in the original case, so that a capitalised word seldom counts.
+
+What differs: every denominator of the official code starts at 0.001; here values are exact fractions and 0/0 is 0. The
+figures as the official code prints them, that and its rounded F1 included, stand in `details["official"]`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from halluguard.errors import InputError
+from halluguard.metrics import wordnet
+from halluguard.metrics.score import Score, from_counts
+from halluguard.metrics.stats import Totals, ratio, warn_undefined
+
+SAFE_WORDS = ("orange", "snack", "line", "camera", "light", "shoe", "sign", "range", "individual")
+"""Nouns that are never a hallucination (safe_words.txt); they stay in CHAIR's denominator."""
+
+_GENERATIVE = ("nouns", "hallucinated", "truth", "covered", "lures", "lured", "responses", "hallucinating")
+_DIMENSIONS = {
+    "discriminative-attribute-state": "state",
+    "discriminative-attribute-number": "number",
+    "discriminative-attribute-action": "action",
+    "discriminative-hallucination": "existence",
+}
+_ANSWERS = ("questions", "right", "truly_no", "right_no", "said_no")
+
+
+@dataclass(frozen=True)
+class Lexicon:
+    """What AMBER's files say about words.
+
+    Args:
+        associates: relation.json, object -> words that may stand for it.
+        safe: safe_words.txt.
+    """
+
+    associates: Mapping[str, Sequence[str]]
+    safe: Sequence[str] = SAFE_WORDS
+
+    def of(self, word: str) -> Sequence[str]:
+        if word not in self.associates:
+            raise InputError(f"relation.json must hold every annotated object, it lacks {word!r}; use AMBER's own file")
+        return self.associates[word]
+
+    @property
+    def known(self) -> frozenset[str]:
+        return frozenset(self.associates) | {w for words in self.associates.values() for w in words}
+
+
+class _Objects:
+    """Annotated objects of an image and the words that reach them."""
+
+    def __init__(self, names: Sequence[str], lexicon: Lexicon) -> None:
+        self.reached = [False] * len(names)
+        self.words = [(w, i) for i, name in enumerate(names) for w in lexicon.of(name)]
+        self.words += [(name, i) for i, name in enumerate(names)]
+
+    def reach(self, fits: Callable[[str], bool]) -> bool:
+        """Mark the object of the first word that fits."""
+        for word, i in self.words:
+            if fits(word):
+                self.reached[i] = True
+                return True
+        return False
+
+
+def judge_nouns(
+    nouns: Sequence[str],
+    truth: Sequence[str],
+    lures: Sequence[str],
+    lexicon: Lexicon,
+    similar: Callable[[str, str], bool],
+) -> tuple[list[str], int, int]:
+    """One caption: the hallucinated nouns, and how many truth objects and lures its nouns reach.
+
+    Args:
+        nouns: of the caption, in the base form, those that `lexicon.known` holds.
+        truth, lures: the annotation's `truth` and `hallu`.
+        similar: whether two words mean much the same.
+    """
+    right, wrong = _Objects(truth, lexicon), _Objects(lures, lexicon)
+    hallucinated = []
+    for noun in nouns:
+        if noun in lexicon.safe or right.reach(lambda word, noun=noun: word == noun):  # type: ignore[misc]
+            continue
+        wrong.reach(lambda word, noun=noun: word == noun)  # type: ignore[misc]
+        wrong.reach(lambda word, noun=noun: similar(noun, word))  # type: ignore[misc]
+        if not right.reach(lambda word, noun=noun: similar(noun, word)):  # type: ignore[misc]
+            hallucinated.append(noun)
+    return hallucinated, sum(right.reached), sum(wrong.reached)
+
+
+def _items(annotations: Iterable[Mapping[str, Any]]) -> dict[int, Mapping[str, Any]]:
+    items = {}
+    for item in annotations:
+        if not {"id", "type", "truth"} <= set(item):
+            raise InputError(
+                f"an annotation needs id, type and truth, got {sorted(item)}; use AMBER's annotations.json"
+            )
+        items[int(item["id"])] = item
+    return items
+
+
+def _responses(responses: Mapping[Any, str], items: Mapping[int, Any], generative: bool) -> dict[int, str]:
+    found = {}
+    for key, text in responses.items():
+        if not str(key).isdecimal() or int(key) not in items:
+            raise InputError(f"a response must answer an annotated item, got id {key!r}; check the files")
+        if not isinstance(text, str):
+            raise InputError(f"a response must be a string, got {type(text).__name__} for id {key}")
+        if (items[int(key)]["type"] == "generative") == generative:
+            found[int(key)] = text
+    if not found:
+        kind = "generative" if generative else "discriminative"
+        raise InputError(f"there must be at least one {kind} response, got none of {len(responses)}")
+    return found
+
+
+def generative(
+    responses: Mapping[Any, str],
+    annotations: Iterable[Mapping[str, Any]],
+    lexicon: Lexicon,
+    *,
+    similarity: Callable[[str, str], float] | None,
+    similarity_name: str = "none",
+    threshold: float = 0.8,
+    nouns: Callable[[str], Sequence[str]] = wordnet.nouns,
+    seed: int = 0,
+    resamples: int = 1000,
+) -> Score:
+    """Score captions.
+
+    Args:
+        responses: item id -> caption; ids of questions are left to `discriminative`.
+        annotations: rows of annotations.json.
+        similarity: (word, word) -> number in [-1, 1]; None means only equal words are similar.
+        similarity_name: which one, for the signature.
+        nouns: caption -> nouns in base form; nltk's by default, as the official code.
+
+    Raises:
+        InputError: an unknown id, no caption, an annotated object that the lexicon lacks.
+        MissingExtraError: nltk or its data are missing.
+    """
+    items = _items(annotations)
+    chosen = _responses(responses, items, generative=True)
+    known = lexicon.known
+    cache: dict[tuple[str, str], bool] = {}
+
+    def similar(a: str, b: str) -> bool:
+        if similarity is None:
+            return False
+        if (a, b) not in cache:
+            cache[a, b] = similarity(a, b) > threshold
+        return cache[a, b]
+
+    columns: dict[str, list[int]] = {name: [] for name in _GENERATIVE}
+    details = []
+    for number, text in chosen.items():
+        item = items[number]
+        considered = [noun for noun in nouns(text) if noun in known]
+        wrong, covered, lured = judge_nouns(considered, item["truth"], item.get("hallu", []), lexicon, similar)
+        row = (
+            len(considered),
+            len(wrong),
+            len(item["truth"]),
+            covered,
+            len(item.get("hallu", [])),
+            lured,
+            1,
+            bool(wrong),
+        )
+        for name, count in zip(_GENERATIVE, row, strict=True):
+            columns[name].append(int(count))
+        details.append([number, considered, wrong])
+    result = from_counts(
+        "amber",
+        values,
+        list(chosen),
+        columns,
+        {"task": "generative", "similarity": f"{similarity_name}>{threshold}"},
+        seed=seed,
+        resamples=resamples,
+        warnings=[warn_undefined(["CHAIR"], "no noun is considered")] if not sum(columns["nouns"]) else [],
+        details={"per_caption": details},
+    )
+    c = {name: sum(column) for name, column in columns.items()}
+    printed = {
+        "CHAIR": round(c["hallucinated"] / (c["nouns"] + 0.001) * 100, 1),
+        "Cover": round(c["covered"] / (c["truth"] + 0.001) * 100, 1),
+        "Hal": round(100 - (c["responses"] - c["hallucinating"]) / (c["responses"] + 0.001) * 100, 1),
+        "Cog": round(c["lured"] / (c["lures"] + 0.001) * 100, 1),
+    }
+    return _with_official(result, printed)
+
+
+def discriminative(
+    responses: Mapping[Any, str], annotations: Iterable[Mapping[str, Any]], *, seed: int = 0, resamples: int = 1000
+) -> Score:
+    """Score yes/no answers, which must be exactly "Yes" or "No": anything else is wrong, and counted as `unread`.
+
+    Values are overall and by dimension: state, number, action, existence, relation.
+    """
+    items = _items(annotations)
+    chosen = _responses(responses, items, generative=False)
+    dimensions = [*_DIMENSIONS.values(), "relation"]
+    names = [*(f"{d}.{count}" for d in dimensions for count in _ANSWERS), "unread"]
+    columns: dict[str, list[int]] = {name: [] for name in names}
+    for number, said in chosen.items():
+        truth = str(items[number]["truth"]).lower()
+        if truth not in ("yes", "no"):
+            raise InputError(f"the truth of question {number} must be yes or no, got {items[number]['truth']!r}")
+        of = _DIMENSIONS.get(items[number]["type"], "relation")
+        right = said == truth.capitalize()
+        counted = dict(zip(_ANSWERS, (1, right, truth == "no", right and truth == "no", said == "No"), strict=True))
+        for name in names:
+            dimension, _, count = name.partition(".")
+            columns[name].append(int(counted[count]) if dimension == of else 0)
+        columns["unread"][-1] = int(said not in ("Yes", "No"))
+    result = from_counts(
+        "amber", values, list(chosen), columns, {"task": "discriminative"}, seed=seed, resamples=resamples
+    )
+    c = {name: sum(column) for name, column in columns.items()}
+    groups = {"all": (dimensions, 0.001), "attribute": (dimensions[:3], 0.003)}
+    groups |= {dimension: ([dimension], 0.001) for dimension in dimensions}
+    printed = {}
+    for label, (parts, start) in groups.items():
+        counts = {count: sum(c[f"{d}.{count}"] for d in parts) for count in _ANSWERS}
+        printed[label] = _printed(counts, start, 0.001 if label == "existence" else 0.0001)
+    return _with_official(result, printed)
+
+
+def _printed(counts: Mapping[str, int], start: float, extra: float) -> dict[str, float]:
+    """The four figures as the official code prints them, its denominators starting at `start`."""
+    precision = round(counts["right_no"] / (counts["said_no"] + start) * 100, 1)
+    recall = round(counts["right_no"] / (counts["truly_no"] + start) * 100, 1)
+    f1 = round(2 * (precision / 100) * (recall / 100) / (precision / 100 + recall / 100 + extra) * 100, 1)
+    accuracy = round(counts["right"] / (counts["questions"] + start) * 100, 1)
+    return {"accuracy": accuracy, "precision": precision, "recall": recall, "f1": f1}
+
+
+def _with_official(result: Score, printed: Mapping[str, Any]) -> Score:
+    fields = {name: getattr(result, name) for name in ("metric", "settings", "values", "intervals", "counts")}
+    details = {**result.details, "official": dict(printed)}
+    return Score(**fields, per_image=result.per_image, warnings=result.warnings, details=details)
+
+
+def values(totals: Totals) -> dict[str, np.ndarray]:
+    """AMBER of totals, fractions; of captions or of questions, whichever was counted."""
+    if "nouns" in totals:
+        return {
+            "CHAIR": ratio(totals["hallucinated"], totals["nouns"]),
+            "Cover": ratio(totals["covered"], totals["truth"]),
+            "Hal": ratio(totals["hallucinating"], totals["responses"]),
+            "Cog": ratio(totals["lured"], totals["lures"]),
+        }
+    found: dict[str, np.ndarray] = {}
+    dimensions = [*_DIMENSIONS.values(), "relation"]
+    for prefix, parts in {"": dimensions, **{f"{d}.": [d] for d in dimensions}}.items():
+        total = {count: sum(totals[f"{d}.{count}"] for d in parts) for count in _ANSWERS}
+        precision = ratio(total["right_no"], total["said_no"])
+        recall = ratio(total["right_no"], total["truly_no"])
+        found |= {
+            f"{prefix}acc": ratio(total["right"], total["questions"]),
+            f"{prefix}precision": precision,
+            f"{prefix}recall": recall,
+            f"{prefix}f1": ratio(2 * precision * recall, precision + recall),
+        }
+    return found
+
+
+def amber_score(captions: Score, questions: Score) -> float:
+    """(100 - CHAIR + F1) / 2, in percent, of a generative and a discriminative score."""
+    return (100 - 100 * captions["CHAIR"] + 100 * questions["f1"]) / 2

@@ -1,0 +1,159 @@
+"""MME's hallucination subset: existence, count, position, color (Fu et al., 2023, arXiv 2306.13394; subset of VCD).
+
+    acc  = right answers / questions      acc+ = images with both answers right / images
+    score of a task = 100 acc + 100 acc+ (at most 200)      total = sum over the tasks (at most 800 for the four)
+
+Each image has two questions, one to be answered yes, one no. What differs from the official eval tool: the two are
+matched by image, not by their place in the file, and an image with another number of questions is an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from halluguard.errors import InputError, SettingsError
+from halluguard.metrics.pope_parsers import vlmevalkit
+from halluguard.metrics.reading import read_rows, text_field
+from halluguard.metrics.score import Score, from_counts
+from halluguard.metrics.stats import Totals, ratio
+
+SUBSET = ("existence", "count", "position", "color")
+"""The four tasks about hallucination, of MME's fourteen."""
+
+Parser = Literal["official", "lmms-eval", "vlmevalkit"]
+_PARSERS = ("official", "lmms-eval", "vlmevalkit")
+_COUNTS = ("right", "both", "questions", "images", "other")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One question with its answer.
+
+    Args:
+        task: "existence", "count", ...
+        image: name of the image, shared by its two questions.
+        label: "yes" or "no".
+    """
+
+    task: str
+    image: str
+    question: str
+    label: str
+    answer: str
+
+
+def parse(answer: str, parser: Parser = "official") -> str:
+    """Read an answer: "yes", "no" or "other".
+
+    "official" looks into the first four characters of the lower-cased answer, leading blanks included, so that "none"
+    is no and a yes after three line breaks is other. "lmms-eval" first strips blanks and periods and takes a single y
+    or n. "vlmevalkit" looks for the words.
+
+    >>> parse("Nope"), parse("The answer is no."), parse("y", "lmms-eval")
+    ('no', 'other', 'yes')
+    """
+    if parser not in _PARSERS:
+        raise SettingsError(f"parser must be one of {_PARSERS}, got {parser!r}")
+    text = answer.lower()
+    if parser == "vlmevalkit":
+        return {"yes": "yes", "no": "no", "neither": "other"}[vlmevalkit(answer, "")]
+    if parser == "lmms-eval":
+        text = text.strip().replace(".", "")
+        if len(text) == 1:
+            return {"y": "yes", "n": "no"}.get(text, "other")
+    return "yes" if "yes" in text[:4] else "no" if "no" in text[:4] else "other"
+
+
+def values(totals: Totals) -> dict[str, np.ndarray]:
+    """Per task acc, acc+ (fractions) and score (0 to 200); total of the tasks."""
+    tasks = [name.split(".")[0] for name in totals if name.endswith(".images")]
+    found: dict[str, np.ndarray] = {}
+    for task in tasks:
+        acc = ratio(totals[f"{task}.right"], totals[f"{task}.questions"])
+        plus = ratio(totals[f"{task}.both"], totals[f"{task}.images"])
+        found |= {f"{task}.acc": acc, f"{task}.acc+": plus, f"{task}.score": 100 * acc + 100 * plus}
+    found["total"] = np.sum([found[f"{task}.score"] for task in tasks], axis=0)
+    return found
+
+
+def score(rows: Iterable[Row], *, parser: Parser = "official", seed: int = 0, resamples: int = 1000) -> Score:
+    """Score answers, two an image.
+
+    Raises:
+        InputError: no rows, an image with another number of questions than two, or whose labels are not yes and no.
+    """
+    pairs: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        pairs.setdefault((row.task, row.image), []).append(row)
+    if not pairs:
+        raise InputError("MME needs at least one image with two questions, got no rows; is the file empty?")
+    tasks = list(dict.fromkeys(task for task, _ in pairs))
+    names = [f"{task}.{count}" for task in tasks for count in _COUNTS]
+    columns: dict[str, list[int]] = {name: [] for name in names}
+    for (task, image), pair in pairs.items():
+        if len(pair) != 2 or {row.label for row in pair} != {"yes", "no"}:
+            told = [row.label for row in pair]
+            raise InputError(f"image {image} of {task} must have two questions, labelled yes and no, got {told}")
+        said = [parse(row.answer, parser) for row in pair]
+        right = sum(word == row.label for word, row in zip(said, pair, strict=True))
+        counted = dict(zip(_COUNTS, (right, right == 2, 2, 1, said.count("other")), strict=True))
+        for name in names:
+            of, count = name.rsplit(".", 1)
+            columns[name].append(int(counted[count]) if of == task else 0)
+    return from_counts(
+        "mme",
+        values,
+        [f"{task}/{image}" for task, image in pairs],
+        columns,
+        {"parser": parser, "split": "+".join(tasks)},
+        seed=seed,
+        resamples=resamples,
+    )
+
+
+def read_rows_of(path: str | Path, task: str | None = None) -> list[Row]:
+    """Read answers: the eval tool's text (image, question, label, answer between tabs; the task is the file's name), or
+    JSON lines with task (or category), image, question, label (or answer's truth as gt) and answer (or response).
+
+    Raises:
+        InputError: the file cannot be read, is empty, or a line lacks a field; names the line.
+    """
+    if Path(path).suffix == ".txt":
+        return _official_rows(Path(path), task or Path(path).stem)
+    rows = []
+    for number, row in read_rows(path):
+        named = task or text_field(path, number, row, "task", "category")
+        image, question = (text_field(path, number, row, name) for name in ("image", "question"))
+        label = _label(text_field(path, number, row, "label", "gt"), f"{path}, line {number}")
+        rows.append(Row(named, image, question, label, text_field(path, number, row, "answer", "response")))
+    return rows
+
+
+def _official_rows(path: Path, task: str) -> list[Row]:
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read {path} ({error}); check the path") from error
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            cells = line.split("\t")
+            if len(cells) != 4:
+                told = f"expected image, question, label, answer between tabs, got {len(cells)} cells"
+                raise InputError(f"{path}, line {number}: {told}")
+            image, question, label, answer = cells
+            rows.append(Row(task, image, question, _label(label, f"{path}, line {number}"), answer))
+    if not rows:
+        raise InputError(f"{path} must hold at least one line, got an empty file")
+    return rows
+
+
+def _label(label: str, place: str) -> str:
+    if label.strip().lower() not in ("yes", "no"):
+        raise InputError(f"{place}: label must be yes or no, got {label!r}")
+    return label.strip().lower()
