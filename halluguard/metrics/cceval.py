@@ -52,6 +52,10 @@ def read_list(reply: Any) -> list[str]:
     return [item.strip(" '\"") for item in match[1].split(",") if item.strip(" '\"")]
 
 
+def _among(word: str, words: Sequence[str]) -> bool:
+    return word.casefold() in {w.casefold() for w in words}
+
+
 def values(totals: Totals) -> dict[str, np.ndarray]:
     """Fractions, and mean words and objects of a caption."""
     return {
@@ -87,6 +91,7 @@ def score(
     truths = {str(key): list(names) for key, names in objects.items()}
     columns: dict[str, list[int]] = {name: [] for name in _COUNTS}
     found: dict[str, dict[str, list[str]]] = {}
+    beside: list[str] = []
     for image_id, caption in captions:
         key = str(image_id)
         if key not in truths or key in found:
@@ -98,13 +103,17 @@ def score(
         listed = {"named": ", ".join(named), "truth": ", ".join(truth)}
         wrong = read_list(judge(HALLUCINATED.format(**listed))) if named else []
         missed = read_list(judge(UNCOVERED.format(**listed))) if truth else []
-        wrong, missed = [w for w in wrong if w in named], [m for m in missed if m in truth]
+        beside += [w for w in wrong if not _among(w, named)] + [m for m in missed if not _among(m, truth)]
+        wrong, missed = [w for w in wrong if _among(w, named)], [m for m in missed if _among(m, truth)]
         found[key] = {"named": named, "hallucinated": wrong, "uncovered": missed}
         row = (1, bool(wrong), len(named), len(wrong), len(truth), len(missed), len(caption.split()))
         for name, count in zip(_COUNTS, row, strict=True):
             columns[name].append(int(count))
     if not found:
         raise InputError("CCEval needs at least one caption, got none; is the file empty?")
+    warnings = [] if sum(columns["objects"]) else [warn_undefined(["CHAIRi"], "no object is named")]
+    if beside:
+        warnings.append(f"{len(beside)} words of the judge were not in the list it chose from: {', '.join(beside[:5])}")
     return from_counts(
         "cceval",
         values,
@@ -113,6 +122,6 @@ def score(
         {"judge": judge_name},
         seed=seed,
         resamples=resamples,
-        warnings=[] if sum(columns["objects"]) else [warn_undefined(["CHAIRi"], "no object is named")],
+        warnings=warnings,
         details={"per_caption": found},
     )

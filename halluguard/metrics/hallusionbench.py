@@ -24,8 +24,10 @@ from halluguard.metrics.stats import Totals, ratio
 Judge = Callable[[str], str]
 
 _FIELDS = ("category", "subcategory", "set_id", "figure_id", "question_id", "visual_input", "question")
-_COUNTS = ("questions", "right", "figures", "figures_right", "pairs", "pairs_right", "easy", "easy_right", "hard")
-_COUNTS += ("hard_right", "unclear")
+_COUNTS = (
+    *("questions", "right", "figures", "figures_right", "pairs", "pairs_right"),
+    *("easy", "easy_right", "hard", "hard_right", "unclear"),
+)
 
 PROMPT = (
     "You are a teacher who checks answers. Read the question, the reference answer and the given answer.\n"
