@@ -50,7 +50,7 @@ def plural(name: str) -> str:
         word += "ren"
     elif word.endswith(("s", "x", "ch", "sh")):
         word += "es"
-    elif word.endswith(("fe", "ief")):
+    elif re.search("([^f]fe|ief)$", word):
         word = re.sub("fe?$", "ves", word)
     else:
         word = re.sub("(?<![aeiou])y$", "ie", word) + "s"

@@ -85,7 +85,9 @@ def _over_lines(path: str | Path, text: str, first_line: int) -> Iterator[tuple[
             value, at = decoder.raw_decode(text, at)
         except json.JSONDecodeError as error:
             where = first_line + error.lineno - 1
-            raise InputError(f"{path}, line {where}: expected a JSON object ({error.msg})") from error
+            raise InputError(
+                f"{path}, line {line}: expected a JSON object, which breaks on line {where} ({error.msg})"
+            ) from error
         yield from ((line, item) for item in (value if isinstance(value, list) else [value]))
         while at < len(text) and text[at] in " \t\r\n,":
             at += 1
