@@ -10,6 +10,7 @@ from halluguard.correction.lexicon import NOUN_TAGS, words
 from halluguard.correction.mentions import Mention
 from halluguard.correction.parse import Parse
 from halluguard.records import Modality, Polarity
+from halluguard.vocabulary import singular
 
 _DEPICTIONS = words("depictions")
 _NEGATIVE_NOUNS = words("negative nouns")
@@ -137,12 +138,12 @@ def _depicted(parse: Parse, i: int) -> bool:
     if any(parse.words[j] in _MAKES_TOY and parse.deps[j] in ("amod", "compound", "nmod") for j in parse.children[i]):
         return True
     head = parse.heads[i]
-    if parse.deps[i] in ("compound", "nmod") and parse.words[head] in _DEPICTIONS:
+    if parse.deps[i] in ("compound", "nmod") and singular(parse.words[head]) in _DEPICTIONS:
         return True
     if parse.deps[i] != "pobj" or parse.words[head] not in ("of", "depicting", "showing", "featuring"):
         return False
     shows = parse.heads[head]
-    if parse.words[shows] not in _DEPICTIONS:
+    if singular(parse.words[shows]) not in _DEPICTIONS:
         return False
     return parse.words[shows] not in _PICTURES or not _is_the_picture(parse, shows)
 

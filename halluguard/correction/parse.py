@@ -182,13 +182,34 @@ def _join(text: str, parts: list[tuple[int, Any]]) -> Parse:
     return parse
 
 
+_NOUNS = ("NN", "NNS")
+
+
 def _mend(parse: Parse) -> None:
-    """An apposition that goes on as a list is a list: "a dog, a cat, and a bird" is often read as a dog named a cat."""
-    nouns = ("NN", "NNS")
+    """Put right two frequent misreadings of lists.
+
+    "a dog, a cat, and a bird" is read as a dog named a cat: an apposition that goes on as a list is a list. And the
+    last member of a list is hung on the verb: it belongs to the member before it.
+    """
     for i, head in enumerate(parse.heads):
-        apposed = parse.deps[i] == "appos" and head < i and parse.tags[i] in nouns and parse.tags[head] in nouns
+        if parse.deps[i] == "conj" and parse.tags[i] in _NOUNS and parse.tags[head].startswith("VB") and head < i:
+            _rehang(parse, i)
+    for i, head in enumerate(parse.heads):
+        apposed = parse.deps[i] == "appos" and head < i and parse.tags[i] in _NOUNS and parse.tags[head] in _NOUNS
         if apposed and any(parse.deps[j] in ("conj", "cc") for j in parse.children[i]):
             parse.deps[i] = "conj"
+
+
+def _rehang(parse: Parse, i: int) -> None:
+    joint = min(parse.subtree(i)) - 1
+    before = joint - 1 if joint > 0 and parse.words[joint - 1] != "," else joint - 2
+    if before < 0 or parse.words[joint] not in ("and", "or") or parse.deps[before] not in ("appos", "conj"):
+        return
+    if parse.tags[before] in _NOUNS and parse.sentence[before] == parse.sentence[i]:
+        for token in (joint, i):
+            parse.children[parse.heads[token]].remove(token)
+            parse.heads[token] = before
+            parse.children[before].append(token)
 
 
 def parse_many(texts: Iterable[str], *, batch_size: int = 64, nlp: Any = None) -> Iterator[Parse]:

@@ -9,6 +9,7 @@ may go when its governor can stand without it, a subject or object takes its cla
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 from halluguard.correction.lexicon import NOUN_TAGS, VERB_TAGS, words
 from halluguard.correction.parse import Parse
@@ -69,12 +70,34 @@ def cuts(parse: Parse, token: int, out: Out) -> Iterator[set[int]]:
     while node not in seen:
         seen.add(node)
         cut = _cut(parse, node, out)
-        if cut:
+        if cut and token in cut:
             cut = {i for i in cut if first <= i < end}
             rest = [i for i in range(first, end) if i not in cut and parse.words[i] not in ".!?"]
             yield cut - {end - 1} if rest and parse.words[end - 1] in ".!?" else cut
         node = parse.heads[node]
+    segment = _segment(parse, token, first, end)
+    if segment:
+        yield segment
     yield set(range(first, end))
+
+
+def _segment(parse: Parse, token: int, first: int, end: int) -> set[int] | None:
+    """The part of the sentence up to the next semicolons, when every other part is a clause of its own."""
+    signs = [i for i in range(first, end) if parse.words[i] == ";"]
+    if not signs:
+        return None
+    bounds = [first - 1, *signs, end - (parse.words[end - 1] in ".!?")]
+    parts = list(pairwise(bounds))
+    own = next((part for part in parts if part[0] < token < part[1]), None)
+    others = [range(a + 1, b) for a, b in parts if (a, b) != own]
+    if own is None or not all(any(_finite_clause(parse, i) for i in part) for part in others):
+        return None
+    start, stop = own
+    return set(range(start, stop)) if start >= first else set(range(first, stop + 1))
+
+
+def _finite_clause(parse: Parse, verb: int) -> bool:
+    return parse.tags[verb] in VERB_TAGS and any(parse.deps[j] in _SUBJECTS for j in parse.children[verb])
 
 
 def _cut(parse: Parse, node: int, out: Out) -> set[int] | None:
@@ -163,10 +186,13 @@ def stands(parse: Parse, verb: int, out: Out) -> bool:
 def _verb_cut(parse: Parse, verb: int, out: Out) -> set[int] | None:
     """One of two joined verbs or clauses goes, with what joined it."""
     if parse.deps[verb] == "conj":
-        return set(parse.subtree(verb)) | _joints(parse, verb)
+        tokens = set(parse.subtree(verb))
+        # "preparing and eating the hot dogs": the object serves both verbs
+        shared = not stands(parse, parse.heads[verb], lambda i: out(i) or i in tokens)
+        return None if shared else tokens | _joints(parse, verb)
     heirs = [j for j in parse.children[verb] if parse.deps[j] == "conj" and parse.tags[j] in VERB_TAGS and not out(j)]
     if not heirs:
-        return None
+        return _while_stays(parse, verb, out)
     heir = heirs[0]
     kept = set(parse.subtree(heir))
     for other in heirs[1:]:
@@ -184,6 +210,19 @@ def _verb_cut(parse: Parse, verb: int, out: Out) -> set[int] | None:
     if parse.words[last] in (".", "!", "?"):
         kept.add(last)
     return set(parse.subtree(verb)) - kept
+
+
+def _while_stays(parse: Parse, verb: int, out: Out) -> set[int] | None:
+    """ "The cup is on the left, while the oven is on the right": the second clause can stand alone."""
+    for clause in parse.children[verb]:
+        if parse.deps[clause] == "advcl" and clause > verb and _finite_clause(parse, clause) and not out(clause):
+            mark = parse.child(clause, "mark")
+            if mark is not None and parse.words[mark] in ("while", "whereas", "though", "although"):
+                end = parse.sentences[parse.sentence[verb]][1]
+                kept = set(parse.subtree(clause)) - {mark}
+                kept |= {end - 1} if parse.words[end - 1] in ".!?" else set()
+                return set(parse.subtree(verb)) - kept
+    return None
 
 
 def _joints(parse: Parse, conjunct: int) -> set[int]:

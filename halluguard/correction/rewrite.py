@@ -12,6 +12,7 @@ from typing import Any
 
 from halluguard.correction import coreference, mentions, pruning
 from halluguard.correction.agreement import agree, relist
+from halluguard.correction.lexicon import VERB_TAGS
 from halluguard.correction.mentions import Mention
 from halluguard.correction.parse import Parse, parse_many, readable
 from halluguard.correction.surface import Surface, article
@@ -111,15 +112,22 @@ class Plan:
 
     def remove_objects(self) -> None:
         heads = self.doomed()
-        lists = {tuple(pruning.members(self.parse, i)) for i in heads}
         for token in sorted(heads):
             if self.surface.alive(token):
                 self._remove(token, heads)
-        for listed in lists:
-            if len(listed) > 1 and any(not self.surface.alive(i) for i in listed):
-                relist(self.surface, list(listed))
-                agree(self.surface, list(listed))
+        for listed in self._broken_lists():
+            relist(self.surface, listed)
+            agree(self.surface, listed)
         self._state_again()
+
+    def _broken_lists(self) -> list[list[int]]:
+        """Lists of nouns that lost members and have some left."""
+        parse, found = self.parse, dict[int, list[int]]()
+        for i, dep in enumerate(parse.deps):
+            if dep == "conj" and parse.tags[i] not in VERB_TAGS:
+                listed = pruning.members(parse, i)
+                found[listed[0]] = listed
+        return [listed for listed in found.values() if 0 < sum(map(self.surface.alive, listed)) < len(listed)]
 
     def _remove(self, token: int, heads: dict[int, int]) -> None:
         def out(i: int) -> bool:
