@@ -55,16 +55,31 @@ def audit(
     captions: Annotated[Path, typer.Argument(help="The captions to check.")],
     out: Annotated[Path, typer.Option(help="Folder for the results; a run found there is continued.")],
     images: Annotated[Path | None, typer.Option(help="Folder of the images.")] = None,
+    detector: Annotated[
+        str | None,
+        typer.Option(help="Expert: hub name or folder of a zero-shot detector, or 'sandbox' for drawn scenes."),
+    ] = None,
     objects: Annotated[Path | None, typer.Option(help="JSON: image id -> names of the objects in it.")] = None,
     export: Annotated[Path | None, typer.Option(help="Write the input anew, with corrected captions.")] = None,
     force_new: Annotated[bool, typer.Option(help="Throw away a run with other settings.")] = False,
 ) -> None:
     """Check the claims of a file of captions against their images, and correct them."""
+    from halluguard import sandbox
     from halluguard.auditing import command
 
-    raise typer.Exit(
-        command.audit(captions, out=out, images=images, objects=objects, export=export, force_new=force_new)
+    if detector is None and objects is None and images is not None and sandbox.looks_drawn(images):
+        print("no expert named, and the pictures are sandbox scenes: using --detector sandbox", file=sys.stderr)
+        detector = "sandbox"
+    code = command.audit(
+        captions,
+        out=out,
+        images=images,
+        detector=str(sandbox.DETECTOR) if detector == "sandbox" else detector,
+        objects=objects,
+        export=export,
+        force_new=force_new,
     )
+    raise typer.Exit(code)
 
 
 def main() -> None:

@@ -68,3 +68,50 @@ def test_an_audit_from_the_command_line(tmp_path):
     assert done.returncode == 0, done.stderr
     assert time.perf_counter() - started < 60
     assert json.loads((tmp_path / "clean.jsonl").read_text(encoding="utf-8")) == {"image_id": 7, "caption": "A dog."}
+
+
+def test_an_audit_of_pictures(tmp_path):
+    """The sandbox expert looks at sandbox scenes; bad rows are set aside with their reason and the run goes on."""
+    from halluguard import sandbox
+
+    samples = sandbox.scenes(3)
+    lines = [
+        {"id": i, "image": f"{sample.image_id}.webp", "caption": f"There is a {sample.names[0]}. There is an elephant."}
+        for i, sample in enumerate(samples)
+    ]
+    lines += [
+        {"id": 7, "image": "../secret.png", "caption": "A dog."},
+        {"id": 8, "image": "nothing.png", "caption": "A dog."},
+        {"id": 9, "image": f"{samples[0].image_id}.webp", "caption": " "},
+    ]
+    captions = tmp_path / "captions.jsonl"
+    captions.write_text("".join(json.dumps(line) + "\n" for line in lines) + "{broken\n")
+    outs = []
+    for name in ("one", "two"):
+        out, export = tmp_path / name, tmp_path / f"{name}.jsonl"
+        done = halluguard("audit", captions, "--images", sandbox.TEST_SCENES, "--out", out, "--export", export)
+        assert done.returncode == 0, done.stderr
+        assert "using --detector sandbox" in done.stderr
+        outs.append(((out / "summary.json").read_bytes(), (out / "claims.jsonl").read_bytes(), export.read_bytes()))
+    assert outs[0] == outs[1]
+    summary = json.loads(outs[0][0])
+    assert summary["audited"] == 3
+    assert summary["set_aside"] == {"image": 2, "empty-caption": 1, "unreadable-row": 1}
+    corrected = [json.loads(line)["caption"] for line in outs[0][2].splitlines()[:3]]
+    assert corrected == [f"There is a {sample.names[0]}." for sample in samples]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "needs one expert"),
+        (("--detector", "some/detector"), "name their folder"),
+        (("--detector", "sandbox", "--objects", "x.json"), "needs one expert"),
+    ],
+)
+def test_an_audit_without_a_usable_expert_says_what_to_name(tmp_path, arguments, words):
+    captions = tmp_path / "captions.jsonl"
+    captions.write_text('{"image": "a.png", "caption": "A dog."}\n')
+    done = halluguard("audit", captions, "--out", tmp_path / "out", *arguments)
+    assert done.returncode == 2
+    assert words in done.stderr

@@ -10,12 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from halluguard.auditing.pictures import Pictures, content_key
 from halluguard.auditing.rows import Row
 from halluguard.correction.claims import from_parse, parses
 from halluguard.correction.parse import Parse
 from halluguard.correction.rewrite import rewrite
 from halluguard.correction.verify import Thresholds, verify_many
-from halluguard.errors import HalluguardError
+from halluguard.errors import HalluguardError, ImageError
+from halluguard.images import load_image
 from halluguard.records import Box, Claim, Detector, Edit, Verdict
 
 OK = "ok"
@@ -47,11 +49,15 @@ class Checker:
     Args:
         detector: the expert.
         thresholds: where support ends and contradiction begins; None takes the detector's own.
+        pictures: where the pictures are; unused by an expert that needs none.
     """
 
-    def __init__(self, detector: Detector, thresholds: Thresholds | None = None) -> None:
+    def __init__(
+        self, detector: Detector, thresholds: Thresholds | None = None, pictures: Pictures | None = None
+    ) -> None:
         self.detector = detector
         self.thresholds = thresholds
+        self.pictures = pictures or Pictures(None)
 
     def check(self, rows: Sequence[Row]) -> list[Checked]:
         """One result per row, in order."""
@@ -64,11 +70,35 @@ class Checker:
                 found[row.index] = _aside(row, "caption", str(parse))
             else:
                 read.append((row, parse, from_parse(parse, question)))
+        images, missing = self._images([row for row, _, _ in read])
+        found |= missing
+        read = [entry for entry in read if entry[0].index not in missing]
         claims = [c for _, _, c in read]
-        verdicts = verify_many(claims, [row.image for row, _, _ in read], self.detector, thresholds=self.thresholds)
+        verdicts = verify_many(claims, images, self.detector, thresholds=self.thresholds)
         for (row, parse, of_row), judged in zip(read, verdicts, strict=True):
             found[row.index] = _result(row, parse, of_row, judged)
         return [found[row.index] for row in rows]
+
+    def _images(self, rows: Sequence[Row]) -> tuple[list[Any], dict[int, Checked]]:
+        """The pictures of the rows, equal ones opened once, and the rows whose picture cannot be opened.
+
+        An expert that needs no picture gets the row's own name for it.
+        """
+        if not self.detector.needs_image:
+            return [row.image for row in rows], {}
+        images: list[Any] = []
+        missing: dict[int, Checked] = {}
+        opened: dict[str, Any] = {}
+        for row in rows:
+            try:
+                data = self.pictures.read(row)
+                key = content_key(data)
+                if key not in opened:
+                    opened[key] = load_image(data)
+                images.append(opened[key])
+            except ImageError as error:
+                missing[row.index] = _aside(row, "image", str(error))
+        return images, missing
 
 
 def _result(row: Row, parse: Parse, claims: list[Claim], verdicts: list[Verdict]) -> Checked:

@@ -7,23 +7,35 @@ from typing import Any
 
 from rich.console import Console
 
-from halluguard.auditing.experts import known_objects
+from halluguard.auditing.experts import known_objects, load_expert
 from halluguard.auditing.export import export as write_export
+from halluguard.auditing.pictures import Pictures
 from halluguard.auditing.run import Job, run
 from halluguard.auditing.source import open_source
 from halluguard.errors import SettingsError
 
 
 def audit(
-    captions: Path, *, out: Path, images: Path | None, objects: Path | None, export: Path | None, force_new: bool
+    captions: Path,
+    *,
+    out: Path,
+    images: Path | None,
+    detector: str | None,
+    objects: Path | None,
+    export: Path | None,
+    force_new: bool,
 ) -> int:
     """Audit a captions file; the exit code comes back."""
     console = Console(stderr=True)
     source = open_source(captions, {})
     console.print(source.describe(), style="dim", markup=False)
-    if objects is None:
-        raise SettingsError("an audit needs an expert; name one, for example --objects FILE")
-    job = Job(source, known_objects(objects))
+    if (detector is None) == (objects is None):
+        raise SettingsError("an audit needs one expert: --detector with --images, or --objects FILE")
+    pictures = Pictures(images)
+    if detector is not None and images is None:
+        raise SettingsError("a detector looks at pictures; name their folder with --images")
+    expert = load_expert(detector) if detector is not None else known_objects(Path(str(objects)))
+    job = Job(source, expert, pictures=pictures)
     summary = run(job, out, force_new=force_new)
     if export is not None:
         write_export(out, source, export)

@@ -1,9 +1,7 @@
-"""Experts by name, as the command line writes them, and what they are known by in a cache.
+"""Experts by name, as the command line writes them.
 
-HUB-NAME-OR-FOLDER                  a zero-shot or closed-set detector of transformers
-groundingdino:CONFIG,CHECKPOINT     the original Grounding DINO
-precomputed:FILE                    another tool's detections: COCO results, or JSON Lines with boxes
-objects:FILE                        known objects per image: {"image id": ["dog", "car"]}, plain or gzipped
+HUB-NAME-OR-FOLDER      a zero-shot object detector of transformers
+objects:FILE            known objects per image: {"image id": ["dog", "car"]}, plain or gzipped
 """
 
 from __future__ import annotations
@@ -15,7 +13,7 @@ from typing import Any
 
 from halluguard.auditing.formats import opened
 from halluguard.detectors.precomputed import KnownObjects
-from halluguard.errors import InputError, SettingsError
+from halluguard.errors import ExpertError, InputError, SettingsError
 from halluguard.records import Detector
 
 
@@ -30,7 +28,17 @@ def load_expert(spec: str, *, device: str | None = None) -> Detector:
     kind, _, rest = spec.partition(":")
     if kind == "objects":
         return known_objects(Path(rest))
-    raise SettingsError(f"expected an expert like 'objects:FILE', got {spec!r}")
+    if not spec.strip():
+        raise SettingsError("expected an expert: the hub name or folder of a detector, or 'objects:FILE'; got nothing")
+    from halluguard.detectors.zero_shot import ZeroShotDetector
+
+    try:
+        return ZeroShotDetector.from_pretrained(spec, device=device or "cpu")
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise ExpertError(
+            f"the detector {spec!r} cannot be loaded ({reason}); check the name, the network, or name a local folder"
+        ) from error
 
 
 def known_objects(path: Path) -> KnownObjects:

@@ -15,6 +15,7 @@ from halluguard.auditing.experts import load_expert
 from halluguard.auditing.export import export as write_export
 from halluguard.auditing.folder import RunFolder, json_line, write_json
 from halluguard.auditing.outputs import write_tables
+from halluguard.auditing.pictures import Pictures
 from halluguard.auditing.rows import Row
 from halluguard.auditing.source import Selection, Source, manifest_of, open_source
 from halluguard.auditing.summary import thresholds_dict
@@ -39,6 +40,7 @@ class Job:
         thresholds: None takes the expert's own.
         selection: which rows.
         part_rows: rows a part.
+        pictures: where the pictures are; unused by an expert that needs none.
     """
 
     source: Source
@@ -46,6 +48,7 @@ class Job:
     thresholds: Thresholds | None = None
     selection: Selection = field(default_factory=Selection)
     part_rows: int = PART_ROWS
+    pictures: Pictures = field(default_factory=lambda: Pictures(None))
 
     def manifest(self) -> dict[str, Any]:
         """The settings that decide the results."""
@@ -63,6 +66,7 @@ def audit(
     out: Path,
     *,
     detector: str | Detector,
+    images: Path | None = None,
     thresholds: Thresholds | None = None,
     export: Path | None = None,
     force_new: bool = False,
@@ -73,6 +77,7 @@ def audit(
         captions: the input, in any format of `auditing.formats`.
         out: a new folder, or one of a run with the same settings, which is continued.
         detector: an expert, or the name of one as `auditing.experts` writes them.
+        images: the folder of the pictures, for an expert that looks at them.
         thresholds: where support ends and contradiction begins; None takes the expert's own.
         export: write the input anew to this file, with corrected captions.
         force_new: throw away a run with other settings.
@@ -82,7 +87,7 @@ def audit(
     """
     source = open_source(captions, {})
     expert = load_expert(detector) if isinstance(detector, str) else detector
-    summary = run(Job(source, expert, thresholds), out, force_new=force_new)
+    summary = run(Job(source, expert, thresholds, pictures=Pictures(images)), out, force_new=force_new)
     if export is not None:
         write_export(out, source, export)
     return summary
@@ -99,7 +104,7 @@ def run(
     """
     manifest = job.manifest()
     with RunFolder(out, manifest, force_new=force_new) as folder:
-        checker = Checker(job.detector, job.thresholds)
+        checker = Checker(job.detector, job.thresholds, job.pictures)
         for number, rows in enumerate(_batched(job.selection.rows(job.source), job.part_rows)):
             if not folder.done(number):
                 folder.commit(number, _checked_lines(rows, checker, progress))
