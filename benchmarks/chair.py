@@ -4,132 +4,128 @@
     python benchmarks/chair.py --model sandbox --json OUT
     python benchmarks/chair.py --model NAME --images FOLDER --objects OBJECTS --json OUT
 
-FILE: JSON lines with image_id and caption. OBJECTS: JSON, image id -> category names. Both plain or gzipped. Scoring
-needs no torch. With --baseline FILE, the captions of plain decoding on the same images, it also prints the paired
-difference, and shams matched to the captions scored: the baseline cut to their length, and the baseline with as many
-mentions. Without it, the shams keep half. A model's captions are kept beside OUT; run again to resume.
+FILE: JSON lines with image_id and caption. OBJECTS: JSON, image id -> category names. Both plain or gzipped; scoring
+needs no torch. --coco FOLDER makes OBJECTS where it is missing, from COCO's instance and caption annotations.
+
+With --baseline FILE, the captions of plain decoding on the same images, it also prints the paired difference, the two
+at equal length, and shams matched to the captions scored: the baseline cut to their length, image by image, and the
+baseline with as few mentions. Without it, the shams keep one half. A model's captions are kept beside OUT; run again
+to resume. One raw line: {"image_id": 226988, "caption": "The image features a woman ..."}
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from halluguard.errors import HalluguardError, InputError
+from running import add_model_options, heading, load, main, options, pictures, resume, sandbox_objects
+
+from halluguard.errors import InputError
 from halluguard.metrics import chair, shams
-from halluguard.metrics.ground_truth import image_key, read_objects
+from halluguard.metrics.ground_truth import coco_objects, image_key, read_objects, write_objects
 from halluguard.metrics.reading import read_captions
 from halluguard.metrics.score import Score, compare
 
 COLUMNS = ("CHAIRs", "CHAIRi", "recall", "precision", "f1")
 
 
-def main() -> None:
-    given = options().parse_args()
-    try:
-        run(given)
-    except HalluguardError as error:
-        sys.exit(f"error: {error}")
-
-
-def options() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--captions", type=Path)
-    source.add_argument("--model", help="hub name, folder, or sandbox")
+def chair_options() -> argparse.ArgumentParser:
+    parser, _ = options(__doc__, "captions")
     parser.add_argument("--objects", type=Path, help="JSON: image id -> categories; the sandbox brings its own")
+    parser.add_argument("--coco", type=Path, help="folder of COCO annotations to make --objects from")
     parser.add_argument("--protocol", choices=["pattern", "wordnet", "fixed"], help="[pattern; sandbox: fixed]")
     parser.add_argument("--ground-truth", help="name of the ground truth for the signature [its file's name]")
+    parser.add_argument("--split", default="all", help="name of the set of images for the signature")
     parser.add_argument("--baseline", type=Path, help="captions of plain decoding on the same images")
-    parser.add_argument("--json", type=Path, required=True, help="write the score here")
-    parser.add_argument("--limit", type=int, help="only the first so many captions")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--resamples", type=int, default=1000, help="bootstrap size; 0: no intervals")
-    model = parser.add_argument_group("with --model")
-    model.add_argument("--images", type=Path, help="folder of pictures, named by image id or as in COCO")
-    model.add_argument("--prompt", default="Please describe this image in detail.")
-    model.add_argument("--imagination", type=float, help="decoding knob in [-1, 1]; plain without")
-    model.add_argument("--detector", help="expert that corrects the captions: hub name, folder, or sandbox")
-    model.add_argument("--max-new-tokens", type=int, default=512)
-    model.add_argument("--batch-size", type=int, default=8)
-    model.add_argument("--dtype")
-    model.add_argument("--device")
+    add_model_options(parser, max_new_tokens=512, batch_size=8)
+    parser.add_argument("--prompt", help='["Please describe this image in detail."; sandbox: "Describe the image."]')
     return parser
 
 
 def run(given: argparse.Namespace) -> None:
-    if given.limit is not None and given.limit < 1:
-        raise InputError(f"--limit must be at least 1, got {given.limit}")
     sandbox = given.model == "sandbox"
-    protocol = given.protocol or ("fixed" if sandbox else "pattern")
-    if given.objects:
-        objects: dict[Any, Any] = dict(read_objects(given.objects))
-    elif sandbox:
-        from halluguard.sandbox import scenes
-
-        objects = {sample.image_id: list(sample.names) for sample in scenes()}
-    else:
-        raise InputError("CHAIR needs to know what is in the images; name the file with --objects")
-    truth = given.ground_truth or (given.objects.name.split(".")[0] if given.objects else "sandbox")
+    protocol: Any = given.protocol or ("fixed" if sandbox else "pattern")
+    objects = ground_truth(given, protocol)
+    name = given.ground_truth or (given.objects.name.split(".")[0] if given.objects else "sandbox")
+    scorer = chair.ChairScorer(objects, protocol, ground_truth=name)
     path = given.captions or described(given, objects)
-    captions = list(read_captions(path))[: given.limit]
-    scorer = chair.ChairScorer(objects, protocol, ground_truth=truth)
-    how = {"seed": given.seed, "resamples": given.resamples}
-    result = scorer.score(captions, **how)
-    plain, base = captions, result
-    if given.baseline:
-        scored = {image_key(image) for image, _ in captions}
-        plain = [(image, text) for image, text in read_captions(given.baseline) if image_key(image) in scored]
-        base = scorer.score(plain, **how)
+
+    def captions() -> Iterator[tuple[Any, str]]:
+        return islice(read_captions(path), given.limit)
+
+    how = {"seed": given.seed, "resamples": given.resamples, "split": given.split, "keep_captions": False}
+    result = scorer.score(captions(), **how)
     print("\n".join(result.lines()))
-    report(given, scorer, result, base, plain, how)
-    result.save(given.json)
-
-
-def report(given: Any, scorer: Any, result: Score, base: Score, plain: list[tuple[Any, str]], how: Any) -> None:
-    """The Markdown table: what was scored, its baseline, its shams; then the paired differences."""
-    shares = [0.5, 0.5]
+    rows = [(str(given.model or path.name), result)]
     if given.baseline:
-        tokens = result["length"] / base["length"] if base["length"] else 1.0
-        mentions = result.counts["object_mentions"] / max(1, base.counts["object_mentions"])
-        shares = [min(1.0, max(tokens, 0.01)), min(1.0, max(mentions, 0.001))]
-    cut = scorer.score(shams.shorten(plain, shares[0]), **how)
-    dropped = shams.drop_mentions(base, shares[1], **how)
-    rows = [(given.model or given.captions.name, result)]
-    rows += [(f"baseline {given.baseline.name}", base)] if given.baseline else []
-    rows += [(f"sham: cut to {shares[0]:.0%} of the words", cut)]
-    rows += [(f"sham: {shares[1]:.0%} of the mentions kept, blindly", dropped)]
-    print(f"\n| captions | {' | '.join(COLUMNS)} | signature |\n|{'---|' * (len(COLUMNS) + 2)}")
-    for label, score in rows:
-        print(score.markdown_row(label, COLUMNS))
-    for label, other in rows[1:] if given.baseline and given.resamples else []:
-        for name, change in compare(other, result, seed=given.seed, resamples=given.resamples).items():
-            if name in ("CHAIRs", "CHAIRi", "recall"):
-                low, high = (100 * v for v in change["interval"])
-                print(
-                    f"against {label}: {name} {100 * change['difference']:+.1f} [{low:+.1f}, {high:+.1f}], "
-                    f"p {change['p']:.3f}"
-                )
+        words = shams.word_counts(captions())
+
+        def plain() -> Iterator[tuple[Any, str]]:
+            """The baseline; with --limit, of the same images."""
+            pairs = read_captions(given.baseline)
+            return (pair for pair in pairs if given.limit is None or image_key(pair[0]) in words)
+
+        base = scorer.score(plain(), **how)
+        share = min(1.0, result.counts["object_mentions"] / max(1, base.counts["object_mentions"]))
+        cut = scorer.score(shams.shorten(plain(), like=words), **how)
+        rows += [(f"baseline {given.baseline.name}", base), ("sham: baseline cut to the same words", cut)]
+        label = f"sham: baseline, {share:.0%} of the mentions kept blindly"
+    else:
+        plain, share = captions, 0.5
+        rows += [("sham: cut to half the words", scorer.score(shams.shorten(captions(), share=0.5), **how))]
+        label = "sham: half of the mentions kept blindly"
+    scored = (scorer.caption(image, text) for image, text in plain())
+    rows += [(label, scorer.total(shams.drop_mentions(scored, scorer, share, given.seed), **how))]
+
+    print(heading("captions", COLUMNS))
+    for name, score in rows:
+        print(score.markdown_row(name, COLUMNS))
+    if given.baseline and given.resamples:
+        for name, other in rows[1:]:
+            differences(f"against {name}", other, result, given)
+        pair = shams.matched(plain(), captions(), scorer, seed=given.seed, resamples=given.resamples)
+        differences("against the baseline, both cut to the shorter", *pair, given)
+    result.save(given.json, per_caption=(scorer.caption(image, text).per_caption for image, text in captions()))
 
 
-def described(given: argparse.Namespace, objects: dict[Any, Any]) -> Path:
+def differences(label: str, other: Score, result: Score, given: argparse.Namespace) -> None:
+    print()
+    for name, change in compare(other, result, seed=given.seed, resamples=given.resamples).items():
+        if name in COLUMNS:
+            low, high = (100 * value for value in change["interval"])
+            print(f"{label}: {name} {100 * change['difference']:+.1f} [{low:+.1f}, {high:+.1f}], p {change['p']:.3f}")
+
+
+def ground_truth(given: argparse.Namespace, protocol: Any) -> dict[Any, list[str]]:
+    if given.coco and given.objects and not given.objects.exists():
+        made = coco_objects(given.coco, lambda text: [m.category for m in chair.mentions(text, protocol)[0]])
+        write_objects(made, given.objects)
+    if given.objects:
+        return dict(read_objects(given.objects))
+    if given.model == "sandbox":
+        return dict(sandbox_objects())
+    raise InputError("CHAIR needs to know what is in the images; name the file with --objects")
+
+
+def described(given: argparse.Namespace, objects: dict[Any, list[str]]) -> Path:
     """Let the model describe the pictures; the file of its captions."""
-    from running import load, pictures, resume
-
-    images = pictures(given, {image_key(image): image for image in objects})
-    told = given.json.with_suffix(".captions.jsonl")
-    prompt = "Describe the image." if given.model == "sandbox" else given.prompt
+    images = pictures(given, list(objects)[: given.limit])
+    path = given.json.with_suffix(".captions.jsonl")
+    prompt = given.prompt or (
+        "Describe the image." if given.model == "sandbox" else "Please describe this image in detail."
+    )
     guard, settings = load(given)
 
     def ask(batch: list[Any]) -> list[dict[str, Any]]:
         answers = guard.batch([images[key] for key in batch], prompt, max_new_tokens=given.max_new_tokens)
         return [{"image_id": key, "caption": answer.text} for key, answer in zip(batch, answers, strict=True)]
 
-    resume(told, "image_id", list(images)[: given.limit], ask, given.batch_size, {**settings, "prompt": prompt})
-    return told
+    resume(path, "image_id", list(images), ask, given.batch_size, {**settings, "prompt": prompt})
+    return path
 
 
 if __name__ == "__main__":
-    main()
+    main(chair_options(), run)

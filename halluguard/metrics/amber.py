@@ -17,13 +17,14 @@ figures as the official code prints them, that and its rounded F1 included, stan
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from halluguard.errors import InputError
+from halluguard.errors import InputError, SettingsError
 from halluguard.metrics import wordnet
 from halluguard.metrics.score import Score, from_counts
 from halluguard.metrics.stats import Totals, ratio, warn_undefined
@@ -210,12 +211,21 @@ def generative(
 
 
 def discriminative(
-    responses: Mapping[Any, str], annotations: Iterable[Mapping[str, Any]], *, seed: int = 0, resamples: int = 1000
+    responses: Mapping[Any, str],
+    annotations: Iterable[Mapping[str, Any]],
+    *,
+    reading: Literal["exact", "first-word"] = "exact",
+    seed: int = 0,
+    resamples: int = 1000,
 ) -> Score:
-    """Score yes/no answers, which must be exactly "Yes" or "No": anything else is wrong, and counted as `unread`.
+    """Score yes/no answers, overall and by dimension: state, number, action, existence, relation.
 
-    Values are overall and by dimension: state, number, action, existence, relation.
+    Args:
+        reading: "exact", the official one, takes only "Yes" and "No", so that "Yes." is wrong; "first-word" takes the
+            first word in any case. What cannot be read is wrong, and counted as `unread`.
     """
+    if reading not in ("exact", "first-word"):
+        raise SettingsError(f"reading must be 'exact' or 'first-word', got {reading!r}")
     items = _items(annotations)
     chosen = _responses(responses, items, generative=False)
     dimensions = [*_DIMENSIONS.values(), "relation"]
@@ -226,6 +236,9 @@ def discriminative(
         if truth not in ("yes", "no"):
             raise InputError(f"the truth of question {number} must be yes or no, got {items[number]['truth']!r}")
         of = _DIMENSIONS.get(items[number]["type"], "relation")
+        if reading == "first-word":
+            word = re.match(r"\W*(yes|no)\b", said, re.IGNORECASE)
+            said = word[1].capitalize() if word else said
         right = said == truth.capitalize()
         counted = dict(zip(_ANSWERS, (1, right, truth == "no", right and truth == "no", said == "No"), strict=True))
         for name in names:
@@ -233,7 +246,13 @@ def discriminative(
             columns[name].append(int(counted[count]) if dimension == of else 0)
         columns["unread"][-1] = int(said not in ("Yes", "No"))
     result = from_counts(
-        "amber", values, list(chosen), columns, {"task": "discriminative"}, seed=seed, resamples=resamples
+        "amber",
+        values,
+        list(chosen),
+        columns,
+        {"task": "discriminative", "reading": reading},
+        seed=seed,
+        resamples=resamples,
     )
     c = {name: sum(column) for name, column in columns.items()}
     groups = {"all": (dimensions, 0.001), "attribute": (dimensions[:3], 0.003)}

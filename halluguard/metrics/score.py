@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -77,10 +77,22 @@ class Score:
         fields["details"] = {name: data[name] for name in data["details"]}
         return cls(**fields)
 
-    def save(self, path: str | Path) -> None:
-        """Write JSON that `Score.load` and another run's comparison read."""
-        text = json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False)
-        Path(path).write_text(text + "\n", encoding="utf-8")
+    def save(self, path: str | Path, **streamed: Iterable[Any]) -> None:
+        """Write JSON that `Score.load` and another run's comparison read.
+
+        Args:
+            streamed: further details, written row by row and never held whole.
+        """
+        record = self.to_dict()
+        record["details"] += streamed
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(json.dumps(record, ensure_ascii=False, allow_nan=False)[:-1])
+            for name, rows in streamed.items():
+                file.write(f",\n{json.dumps(name)}: [")
+                for i, row in enumerate(rows):
+                    file.write(f"{',' if i else ''}\n{json.dumps(row, ensure_ascii=False, allow_nan=False)}")
+                file.write("]")
+            file.write("}\n")
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -106,7 +118,8 @@ class Score:
         for name in names:
             low, high = self.intervals.get(name, (self.values[name],) * 2)
             cells.append(f"{100 * self.values[name]:.1f} [{100 * low:.1f}, {100 * high:.1f}]")
-        return f"| {' | '.join(cells)} | `{self.signature}` |"
+        signature = self.signature.replace("|", "\\|")  # a bar ends a cell, in code too
+        return f"| {' | '.join(cells)} | `{signature}` |"
 
 
 def from_counts(

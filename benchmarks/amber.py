@@ -1,0 +1,160 @@
+"""AMBER: captions and yes/no questions.
+
+    python benchmarks/amber.py --responses FILE --amber DATA --json OUT
+    python benchmarks/amber.py --model sandbox --json OUT
+    python benchmarks/amber.py --model NAME --images FOLDER --amber DATA --json OUT
+
+DATA: the data folder of junyangwang0410/AMBER (annotations.json, relation.json, safe_words.txt, query/query_all.json).
+FILE: JSON or JSON lines with id and response. Captions need nltk and its data (extra wordnet), and the similarity of
+words comes from spaCy's en_core_web_lg, the official one, unless --similarity names another pipeline or none.
+A model's responses are kept beside OUT; run again to resume. OUT holds the captions' score, OUT.questions.json the
+questions'. The sandbox is asked for a caption and about two objects of every scene; AMBER's nouns are single words, so
+its "traffic light" is never covered. Intervals resample items, as annotations.json knows no images.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from running import add_model_options, load, main, options, pictures, resume
+
+from halluguard.errors import InputError
+from halluguard.metrics import amber
+from halluguard.metrics.ground_truth import image_key
+from halluguard.metrics.pope import ask as question_for
+from halluguard.metrics.reading import field, read_json, read_rows, text_field
+from halluguard.metrics.score import Score
+
+CAPTIONS = ("CHAIR", "Cover", "Hal", "Cog")
+QUESTIONS = ("acc", "precision", "recall", "f1")
+
+
+def amber_options() -> argparse.ArgumentParser:
+    parser, _ = options(__doc__, "responses")
+    parser.add_argument("--amber", type=Path, help="data folder of AMBER; the sandbox brings its own")
+    parser.add_argument("--similarity", default=None, help="spaCy pipeline with vectors, or none [en_core_web_lg]")
+    parser.add_argument("--reading", choices=["exact", "first-word"], help="of yes and no [exact; sandbox: first-word]")
+    add_model_options(parser, max_new_tokens=512, batch_size=8)
+    return parser
+
+
+def run(given: argparse.Namespace) -> None:
+    sandbox = given.model == "sandbox" and not given.amber
+    if sandbox:
+        annotations, queries, lexicon = sandbox_items()
+    elif given.amber:
+        annotations = read_json(given.amber / "annotations.json")
+        queries = read_json(given.amber / "query" / "query_all.json") if given.model else []
+        safe = (given.amber / "safe_words.txt").read_text(encoding="utf-8").split()
+        lexicon = amber.Lexicon(read_json(given.amber / "relation.json"), safe)
+    else:
+        raise InputError("AMBER needs its annotations; name its data folder with --amber")
+    name = given.similarity or ("none" if sandbox else "en_core_web_lg")
+    reading: Any = given.reading or ("first-word" if sandbox else "exact")
+    responses = responded(given, queries) if given.model else read_responses(given.responses)
+    if given.limit:
+        responses = dict(list(responses.items())[: given.limit])
+    kinds = {str(item["id"]): item["type"] == "generative" for item in annotations}
+    how = {"seed": given.seed, "resamples": given.resamples}
+    scores: dict[str, Score] = {}
+    if any(kinds.get(key, False) for key in responses):
+        similarity = None if name == "none" else similar(name)
+        scores["captions"] = amber.generative(
+            responses, annotations, lexicon, similarity=similarity, similarity_name=name, **how
+        )
+    if not all(kinds.get(key, True) for key in responses):
+        scores["questions"] = amber.discriminative(responses, annotations, reading=reading, **how)
+        always = dict.fromkeys((key for key in responses if not kinds[key]), "No")
+        scores["sham: always no"] = amber.discriminative(always, annotations, reading=reading, **how)
+    if not scores:
+        raise InputError("no response answers an annotated item; check that the ids are AMBER's")
+    report(scores, given)
+
+
+def report(scores: dict[str, Score], given: argparse.Namespace) -> None:
+    for label, score in scores.items():
+        columns = CAPTIONS if label == "captions" else QUESTIONS
+        shown = [line for line in score.lines() if line.split()[0] in columns or "|" in line or "warning" in line]
+        print(f"\n{label}", *shown, sep="\n")
+        print(f"\n| {label} | {' | '.join(columns)} | signature |\n|{'---|' * (len(columns) + 2)}")
+        print(score.markdown_row(str(given.model or given.responses.name), columns))
+    if "captions" in scores and "questions" in scores:
+        print(f"\nAMBER score {amber.amber_score(scores['captions'], scores['questions']):.1f}")
+    first, *others = [score for label, score in scores.items() if not label.startswith("sham")]
+    first.save(given.json)
+    for other in others:
+        other.save(given.json.with_suffix(".questions.json"))
+
+
+def similar(pipeline: str) -> Callable[[str, str], float]:
+    """spaCy's similarity of two words, each read once."""
+    import spacy
+
+    try:
+        nlp = spacy.load(pipeline)
+    except OSError as error:
+        raise InputError(
+            f"AMBER compares words with spaCy's {pipeline}, which is not installed; install it with: python -m spacy "
+            f"download {pipeline}, or choose --similarity none, whose scores are its own"
+        ) from error
+    if not nlp.vocab.vectors.shape[0]:
+        raise InputError(f"the pipeline {pipeline} has no word vectors, so its similarity says nothing; use a _lg one")
+    read = lru_cache(maxsize=None)(nlp)
+    return lambda a, b: float(read(a).similarity(read(b)))
+
+
+def read_responses(path: Path) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for number, row in read_rows(path):
+        key = str(field(path, number, row, "id"))
+        if key in found:
+            raise InputError(f"{path}, line {number}: a second response to item {key}; remove one")
+        found[key] = text_field(path, number, row, "response")
+    return found
+
+
+def responded(given: argparse.Namespace, queries: list[dict[str, Any]]) -> dict[str, str]:
+    """Put the queries (id, image, query) to the model."""
+    asked = {str(query["id"]): query for query in queries[: given.limit]}
+    images = pictures(given, [query["image"] for query in asked.values()])
+    path = given.json.with_suffix(".responses.jsonl")
+    guard, settings = load(given)
+
+    def ask(batch: list[str]) -> list[dict[str, Any]]:
+        shown = [images[image_key(asked[key]["image"])] for key in batch]
+        said = guard.batch(shown, [asked[key]["query"] for key in batch], max_new_tokens=given.max_new_tokens)
+        return [{"id": key, "response": answer.text} for key, answer in zip(batch, said, strict=True)]
+
+    resume(path, "id", list(asked), ask, given.batch_size, settings)
+    return read_responses(path)
+
+
+def sandbox_items() -> tuple[list[dict[str, Any]], list[dict[str, Any]], amber.Lexicon]:
+    """AMBER's form over the sandbox's scenes: a caption each, and one object that is there and one that is not."""
+    from halluguard.sandbox import CATEGORIES, scenes
+
+    samples = scenes()
+    frequent = [name for name, _ in Counter(name for sample in samples for name in sample.names).most_common()]
+    annotations: list[dict[str, Any]] = []
+    queries: list[dict[str, Any]] = []
+
+    def add(image: Any, kind: str, query: str, truth: Any, lures: Any) -> None:
+        number = len(annotations) + 1
+        annotations.append({"id": number, "type": kind, "truth": truth, "hallu": lures})
+        queries.append({"id": number, "image": str(image), "query": query})
+
+    for sample in samples:
+        absent = [name for name in frequent if name not in sample.names][:3]
+        add(sample.image_id, "generative", "Describe the image.", list(sample.names), absent)
+        add(sample.image_id, "discriminative-hallucination", question_for(sample.names[0]), "yes", [])
+        add(sample.image_id, "discriminative-hallucination", question_for(absent[0]), "no", [])
+    return annotations, queries, amber.Lexicon({name: [] for name in CATEGORIES}, safe=())
+
+
+if __name__ == "__main__":
+    main(amber_options(), run)
