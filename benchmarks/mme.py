@@ -62,14 +62,19 @@ def run(given: argparse.Namespace) -> None:
     result.save(given.json)
 
 
+def _question(path: Any, number: int, row: Any) -> mme.Row:
+    """A row of the questions' file, not yet answered."""
+    task, image, question, label = (
+        text_field(path, number, row, name) for name in ("task", "image", "question", "label")
+    )
+    return mme.Row(task, image, question, label, "")
+
+
 def answered(given: argparse.Namespace) -> list[mme.Row]:
     """Put the questions to the model."""
     if given.questions:
         path = given.questions
-        asked = [
-            mme.Row(*[text_field(path, n, row, name) for name in ("task", "image", "question", "label")], answer="")
-            for n, row in read_rows(path)
-        ]
+        asked = [_question(path, number, row) for number, row in read_rows(path)]
     elif given.model == "sandbox":
         asked = sandbox_questions()
     else:

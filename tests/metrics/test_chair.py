@@ -204,7 +204,7 @@ def test_bad_ground_truth_is_told(objects, message):
 
 
 def test_an_unknown_protocol_is_told():
-    with pytest.raises(SettingsError, match="protocol must be one of .* got 'spacy'"):
+    with pytest.raises(SettingsError, match=r"protocol must be one of .* got 'spacy'"):
         chair.score([(1, "A dog.")], {1: []}, protocol="spacy")
 
 
