@@ -288,3 +288,62 @@ class Detector(Protocol):
             ExpertError: the expert could not look (never an empty list instead).
         """
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Question(_Record):
+    """One property to be judged in a picture: of a thing ("a red car"), or between two ("a cup on the table").
+
+    Args:
+        kind: "attribute" or "relation".
+        name: what the thing is called.
+        value: the attribute ("red") or the relation ("left of").
+        box: where the thing is; None when it is not known, and then the whole picture is asked.
+        other_name, other: the other party of a relation and where it is.
+    """
+
+    kind: Literal["attribute", "relation"]
+    name: str
+    value: str
+    box: Box | None = None
+    other_name: str | None = None
+    other: Box | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("attribute", "relation"):
+            raise InputError(f"Question.kind must be 'attribute' or 'relation', got {self.kind!r}")
+        if self.kind == "relation" and self.other_name is None:
+            raise InputError(f"a relation has two parties, got only {self.name!r} for {self.value!r}; give other_name")
+        for name in ("box", "other"):
+            if isinstance(getattr(self, name), Mapping):
+                object.__setattr__(self, name, Box.from_dict(getattr(self, name)))
+
+
+class PropertyExpert(Protocol):
+    """An expert that judges attributes and relations of things that a detector has found.
+
+    `name` says which expert speaks, with its revision. `needs_image` is False for one that reads boxes alone; images
+    may then be None.
+    """
+
+    name: str
+    needs_image: bool
+
+    def covers(self, question: Question) -> bool:
+        """Whether this expert can judge such a question; what it does not cover is unverifiable, never false."""
+        ...
+
+    def judge(self, images: Sequence[Any], questions: Sequence[Sequence[Question]]) -> list[list[float | None]]:
+        """Judge each image's questions.
+
+        Args:
+            images: B RGB pictures (PIL), upright, any size.
+            questions: B lists of questions, their boxes in pixels of the image.
+
+        Returns:
+            B lists with one entry per question: the probability in [0, 1] that it is so, or None for "could not tell".
+
+        Raises:
+            ExpertError: the expert could not look (never a "no" instead).
+        """
+        ...

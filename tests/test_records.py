@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from halluguard import Answer, Box, Claim, Edit, InputError, Verdict
-from halluguard.records import apply_edits
+from halluguard.records import Question, apply_edits
 
 CLAIM = Claim("count", "two dogs", "dog", 0, 8, count=2)
 
@@ -26,6 +26,12 @@ def test_an_answer_survives_json():
     assert Answer.from_json(answer.to_json()) == answer
 
 
+def test_a_question_survives_json():
+    box = Box("cup", 0.9, (0, 1, 2, 3))
+    question = Question("relation", "cup", "on", box, "table", Box("table", 0.8))
+    assert Question.from_json(question.to_json()) == question
+
+
 def test_records_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
         CLAIM.name = "cat"
@@ -40,6 +46,8 @@ def test_records_cannot_be_changed():
         lambda: Claim("existence", "dog", "dog", 3, 3),
         lambda: Verdict(0, "maybe"),
         lambda: Box.from_dict({"label": "dog", "score": 1, "colour": "red"}),
+        lambda: Question("count", "dog", "two"),
+        lambda: Question("relation", "dog", "left of"),
         lambda: apply_edits("a dog", [Edit(2, 5, "cat", "")]),
         lambda: apply_edits("a dog", [Edit(2, 5, "dog", ""), Edit(0, 1, "a", "")]),
     ],

@@ -23,6 +23,6 @@ they answer; everything above the expert's own floor comes back, thresholds are 
 `ExpertError`, it never comes back as an empty list.
 """
 
-from halluguard.records import Box, Detector
+from halluguard.records import Box, Detector, PropertyExpert, Question
 
-__all__ = ["Box", "Detector"]
+__all__ = ["Box", "Detector", "PropertyExpert", "Question"]
