@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "vocabulary": set(),
     "rendering": {"records", "errors", "images"},
     "metrics": {"records", "errors", "_version"},
-    "tuning": {"records", "errors", "images"},
+    "tuning": {"records", "errors", "images", "vocabulary"},
     "decoding": {"records", "errors", "images"},
     "detectors": {"records", "errors", "images", "vocabulary"},
     "correction": {"records", "errors", "vocabulary"},

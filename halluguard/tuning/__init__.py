@@ -6,7 +6,19 @@
 Building rows needs nothing beyond the core; training needs the extra `train` (TRL and PEFT).
 """
 
-from halluguard.tuning.negatives import Annotated, Row, erase, negative_images, negative_instructions
+from halluguard.tuning.negatives import Annotated, erase, negative_images, negative_instructions
+from halluguard.tuning.rows import InstructionRow, PreferenceRow, RatedRow, Row, as_dataset
 from halluguard.tuning.trainers import fine_tune
 
-__all__ = ["Annotated", "Row", "erase", "fine_tune", "negative_images", "negative_instructions"]
+__all__ = [
+    "Annotated",
+    "InstructionRow",
+    "PreferenceRow",
+    "RatedRow",
+    "Row",
+    "as_dataset",
+    "erase",
+    "fine_tune",
+    "negative_images",
+    "negative_instructions",
+]

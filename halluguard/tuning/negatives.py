@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from halluguard.errors import InputError, SettingsError
 from halluguard.records import XYXY, Box
+from halluguard.tuning.rows import InstructionRow
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -47,26 +48,6 @@ class Annotated:
         return Annotated(self.image_id, image, tuple(box for box in self.boxes if box.label != name))
 
 
-@dataclass(frozen=True)
-class Row:
-    """One training example. `kind` says which builder made it."""
-
-    image_id: int | str
-    image: Image
-    prompt: str
-    completion: str
-    kind: str
-
-    def to_conversation(self) -> dict[str, Any]:
-        """The prompt-completion form of TRL's vision trainers."""
-        user = [{"type": "image"}, {"type": "text", "text": self.prompt}]
-        return {
-            "images": [self.image],
-            "prompt": [{"role": "user", "content": user}],
-            "completion": [{"role": "assistant", "content": [{"type": "text", "text": self.completion}]}],
-        }
-
-
 def with_article(name: str) -> str:
     return ("an " if name[:1] in "aeiou" else "a ") + name
 
@@ -79,7 +60,7 @@ def negative_instructions(
     samplings: Sequence[Sampling] = ("random", "popular", "adversarial"),
     answers: tuple[str, str] = ("Yes.", "No."),
     question: str = QUESTION,
-) -> Iterator[Row]:
+) -> Iterator[InstructionRow]:
     """`per_image` questions answered yes and as many answered no for every picture, shuffled within the picture.
 
     Args:
@@ -119,7 +100,8 @@ def negative_instructions(
             rows.append((name, answers[1], f"negative-{sampling}"))
         rng.shuffle(rows)
         for name, answer, kind in rows:
-            yield Row(item.image_id, item.image, question.format(with_article(name)), answer, kind)
+            asking = question.format(with_article(name))
+            yield InstructionRow((item.image,), asking, answer, image_id=item.image_id, kind=kind)
 
 
 def _draw_absent(
@@ -149,7 +131,7 @@ def negative_images(
     answers: tuple[str, str] = ("Yes.", "No."),
     question: str = QUESTION,
     describe: Callable[[Annotated], tuple[str, str]] | None = None,
-) -> Iterator[Row]:
+) -> Iterator[InstructionRow]:
     """Pairs of pictures that differ in one object, and the question about it: no where it is erased, yes where an
     equal patch of background is.
 
@@ -171,11 +153,11 @@ def negative_images(
         if _covered(patches, item.boxes_of(name)) > 0.1:
             continue  # no room for a control that leaves the object whole
         control = erase(item.image, patches, seed=rng.randrange(2**32))
-        yield Row(item.image_id, erased, asked, answers[1], "erased")
-        yield Row(item.image_id, control, asked, answers[0], "control")
+        yield InstructionRow((erased,), asked, answers[1], image_id=item.image_id, kind="erased")
+        yield InstructionRow((control,), asked, answers[0], image_id=item.image_id, kind="control")
         if describe is not None:
             prompt, caption = describe(item.without(name, erased))
-            yield Row(item.image_id, erased, prompt, caption, "erased-caption")
+            yield InstructionRow((erased,), prompt, caption, image_id=item.image_id, kind="erased-caption")
 
 
 def _background_patches(item: Annotated, name: str, rng: random.Random) -> list[XYXY]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from halluguard.errors import InputError, SettingsError, UnsupportedModelError, require
-from halluguard.tuning.negatives import Row
+from halluguard.tuning.rows import InstructionRow
 
 LANGUAGE_MODEL_ONLY = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
 """Which linear layers get LoRA: a list of bare names would also match the vision tower."""
@@ -16,7 +16,7 @@ LANGUAGE_MODEL_ONLY = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_pr
 def fine_tune(
     model: Any,
     processor: Any,
-    rows: Sequence[Row],
+    rows: Sequence[InstructionRow],
     out: str | Path,
     *,
     rank: int = 16,

@@ -87,7 +87,7 @@ def test_erased_and_control_come_in_pairs_about_the_same_object():
         assert (erased.completion, control.completion) == ("No.", "Yes.")
         assert erased.prompt == control.prompt
         assert erased.image_id == control.image_id
-        assert np.asarray(erased.image).tobytes() != np.asarray(control.image).tobytes()
+        assert np.asarray(erased.images[0]).tobytes() != np.asarray(control.images[0]).tobytes()
 
 
 def test_erased_pictures_are_described_without_the_object():

@@ -6,7 +6,7 @@ from PIL import Image
 
 from halluguard import Guard, InputError, SettingsError, UnsupportedModelError
 from halluguard.sandbox.models import build_mllm, build_processor
-from halluguard.tuning import Row, fine_tune
+from halluguard.tuning import InstructionRow, fine_tune
 
 pytest.importorskip("trl")
 
@@ -20,12 +20,11 @@ def parts():
 def rows(count=24):
     colors = ("red", "blue")
     return [
-        Row(
-            i,
-            Image.new("RGB", (112, 112), colors[i % 2]),
+        InstructionRow(
+            (Image.new("RGB", (112, 112), colors[i % 2]),),
             "Is there a dog in the image?",
             ("Yes.", "No.")[i % 2],
-            "test",
+            image_id=i,
         )
         for i in range(count)
     ]

@@ -10,13 +10,13 @@ from typing import Any
 from halluguard.sandbox import fresh_scenes, load_mllm
 from halluguard.sandbox.language import CAPTION_PROMPTS, CLEAN, caption
 from halluguard.sandbox.world import Scene
-from halluguard.tuning import Annotated, Row, fine_tune, negative_images, negative_instructions
+from halluguard.tuning import Annotated, InstructionRow, fine_tune, negative_images, negative_instructions
 
 ADAPTER_SEEDS = 5_000_000
 """Fine-tuning scenes start here: neither the training nor the evaluation draws them."""
 
 
-def build_rows(scenes: int, seed: int) -> list[Row]:
+def build_rows(scenes: int, seed: int) -> list[InstructionRow]:
     """Balanced questions, erased pictures with their controls and captions, and true captions of whole pictures."""
     rng = random.Random(seed)
     truths: dict[int, Scene] = {}
@@ -31,7 +31,7 @@ def build_rows(scenes: int, seed: int) -> list[Row]:
         return rng.choice(CAPTION_PROMPTS), caption(left, rng, CLEAN)
 
     rows = [*negative_instructions(items, seed=seed), *negative_images(items, seed=seed, describe=describe)]
-    rows += [Row(item.image_id, item.image, *describe(item), "caption") for item in items]
+    rows += [InstructionRow((item.image,), *describe(item), image_id=item.image_id, kind="caption") for item in items]
     rng.shuffle(rows)
     return rows
 
