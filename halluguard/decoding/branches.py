@@ -11,6 +11,34 @@ left-padded batches are the host's, unchanged. The caller's model is never writt
 
 Nothing runs plain in silence: a family that bypasses the view is refused by name, and a call in which no forward
 was folded ends in an error.
+
+How a method is written (one file, one frozen dataclass; `vcd.py` is the pattern):
+
+    class Mine:
+        neutral    property: True when the setting is exactly plain generation
+        negatives  property: one maker per further row (`negatives.py`), () for none, several for an average.
+                   A "good" view (RITUAL, AGLA) is such a row too; the formula decides its sign
+        fold(rows, step) -> (scores, keep)     rows: R tensors (B, S, V) fp32, rows[0] the original
+        on(model, processor): return folded_view(self, model, processor)
+
+    optional
+        needs = ("hidden_states",)     step.hidden_states: every layer's, (R * B, S, H), embeddings first, the last one
+                                       after the final norm; `parts.early_logits` reads them through the head
+        needs = ("attentions",)        step.attentions: the last forward's maps, (R * B, heads, queries, keys) a layer;
+                                       the call then runs eager attention
+        attach(twin)                   called once per `generate`, before it: put hooks on `twin`'s modules
+                                       (`parts.decoder_layers(twin)`), edit its attention (`attention.edit_attention`).
+                                       The twin dies with the call, so nothing has to be removed. What `attach`
+                                       returns, if not None, folds instead: keep the state of a call there
+        loop(model, input_ids, ...)    a `custom_generate` callable of the host, for a method with its own search
+        keeps_sampling_support = True  truncation is read on the original row (see `support.py`)
+
+In hooks, `twin.layout` says which of the (R * B) sequences are which row, and where the picture is in each:
+
+    layout = twin.layout
+    hidden[layout.of(0)]                        the original sequences; of(1) the first negative row's
+    layout.picture(scores.shape[-1])            (R * B, keys) True at picture tokens
+    layout.prefill                              whether this forward reads the prompt
 """
 
 from __future__ import annotations
@@ -21,7 +49,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from halluguard.decoding import refusals
-from halluguard.decoding.negatives import Call, Given, Negative
+from halluguard.decoding.attention import check_used, eager
+from halluguard.decoding.layout import Layout
+from halluguard.decoding.negatives import Call, Given, Negative, image_token_ids
 from halluguard.decoding.rows import Row, first_rows, stacked
 from halluguard.decoding.twin import twin_of
 from halluguard.errors import InputError, SettingsError, UnsupportedModelError
@@ -37,10 +67,15 @@ class Step:
     Args:
         index: (S,) long; which token of the answer each position predicts, 0 being the first.
         beams: rows per prompt (beams or returned sequences).
+        hidden_states, attentions: what the method `needs`, else None. They hold all rows; `layout` tells them apart.
+        layout: of this forward.
     """
 
     index: Tensor
     beams: int = 1
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+    layout: Layout | None = None
 
     def per_row(self, values: float | Sequence[float], like: Tensor) -> Tensor:
         """One value per prompt, or one for all, as (B, 1, 1), repeated over the beams of a prompt."""
@@ -59,8 +94,7 @@ class Method(Protocol):
     `neutral` is True when the setting is exactly plain generation; the host then runs alone.
     `negatives` makes the further rows. `fold` gets fp32 logits (B, S, V), the original row's first, and returns
     scores (B, S, V) with the mask of tokens that may be chosen (None: all).
-    A method may have `keeps_sampling_support = True`: the caller's top-k, top-p, min-p and their kin are then read
-    on the original row, before the formula.
+    What it may have besides (`needs`, `attach`, `loop`, `keeps_sampling_support`) is in the head of this file.
     """
 
     @property
@@ -107,6 +141,7 @@ class _Run:
     """What one call of `generate` keeps."""
 
     method: Method
+    folding: Any  # what folds in this call: the method, or what its `attach` returned
     makers: tuple[Negative, ...]
     call: Call
     negatives: list[Row] = field(default_factory=list)
@@ -117,6 +152,7 @@ class _Run:
     forwards: int = 0
     masked: bool = True  # whether the method's support is laid over its scores
     processors: Any = None  # the host's own
+    layout: Layout | None = None  # of the forward under way
     folded: tuple[Step, Tensor, Tensor, Tensor | None] | None = None
 
     @property
@@ -184,7 +220,18 @@ class FoldedView:
             raise UnsupportedModelError(
                 "a view only generates, got a direct forward call; call the model itself, or view.generate(...)"
             )
-        return _fold(run, super().__call__(*args, **kwargs))  # type: ignore[misc]
+        kwargs |= {f"output_{name}": True for name in _needs(self.__dict__["_binding"].method)}
+        output = super().__call__(*args, **kwargs)  # type: ignore[misc]
+        check_used(self)
+        return _fold(run, output)
+
+    @property
+    def layout(self) -> Layout:
+        """Which sequences of the forward under way are which row, and where their pictures are; for hooks."""
+        run: _Run | None = self.__dict__["_run"]
+        if run is None or run.layout is None:
+            raise UnsupportedModelError("a layout exists while a view generates, asked for outside; read it in hooks")
+        return run.layout
 
     def get_compiled_call(self, compile_config: Any) -> Any:
         """Compile the rows' forward; the folding stays outside."""
@@ -257,11 +304,15 @@ def _generate(view: Any, images: Any, negative_inputs: Any, kwargs: dict[str, An
     call = Call(
         binding.model, binding.processor, refusals.model_inputs(kwargs), images, refusals.pad_token(binding.model)
     )
-    run = _Run(binding.method, _makers(binding.method.negatives, negative_inputs), call, masked=masked)
+    run = _Run(binding.method, binding.method, _makers(binding.method.negatives, negative_inputs), call, masked=masked)
     twin.__dict__.update(_binding=binding, _run=run)
+    if "attentions" in _needs(binding.method):
+        eager(twin)
     attach = getattr(binding.method, "attach", None)
     if attach is not None:
-        attach(twin)
+        run.folding = attach(twin) or binding.method
+    if getattr(binding.method, "loop", None) is not None:
+        kwargs["custom_generate"] = binding.method.loop  # type: ignore[attr-defined]
     output = type(binding.model).generate(twin, **kwargs)
     if run.forwards == 0:
         raise UnsupportedModelError(
@@ -269,6 +320,10 @@ def _generate(view: Any, images: Any, negative_inputs: Any, kwargs: dict[str, An
             f"not once: {type(binding.method).__name__} had no effect; use the model without a view"
         )
     return _without_cache(output)
+
+
+def _needs(method: Any) -> tuple[str, ...]:
+    return tuple(getattr(method, "needs", ()))
 
 
 @functools.cache
@@ -348,6 +403,9 @@ def _stack(run: _Run, ids: Tensor, kwargs: dict[str, Any]) -> tuple[Tensor, dict
     rows = [Row(ids, kwargs).padded(ids.shape[1] + more, run.call.pad_id)]
     rows += [row.followed_by(ids[:, run.prompt :]) for row in run.negatives]
     batch, stackd = stacked(rows)
+    fed = control.get("next_sequence_length") or batch.shape[1]
+    known = image_token_ids(run.call.model)
+    run.layout = Layout.of_forward(run.layout, batch, run.rows, prompt=run.length, fed=fed, placeholders=known)
     if control.get("next_sequence_length") == ids.shape[1]:
         control["next_sequence_length"] = None
     return batch, {**stackd, **control, "past_key_values": cache}
@@ -368,7 +426,8 @@ def _fold(run: _Run, output: Any) -> Any:
     last = run.seen - run.prompt
     step = Step(torch.arange(last - logits.shape[1] + 1, last + 1, device=logits.device), run.beams)
     rows = [part.float() for part in logits.split(batch)]
-    scores, keep = run.method.fold(rows, step)
+    step = replace(step, **_needed(run, output, logits.shape[1]))
+    scores, keep = run.folding.fold(rows, step)
     keep = keep if run.masked else None
     run.folded = (step, rows[0], scores, keep)
     run.forwards += 1
@@ -377,6 +436,20 @@ def _fold(run: _Run, output: Any) -> Any:
             output[name] = first_rows(output[name], batch, run.rows)
     output.logits = scores if keep is None else scores.masked_fill(~keep, -torch.inf)
     return output
+
+
+def _needed(run: _Run, output: Any, length: int) -> dict[str, Any]:
+    """What the method asked to see, at the positions that are folded."""
+    found: dict[str, Any] = {"layout": run.layout}
+    for name in _needs(run.method):
+        value = output.get(name)
+        if not value:
+            raise UnsupportedModelError(
+                f"{type(run.method).__name__} reads {name}, and {type(run.call.model).__name__} returns none; "
+                "use a method that reads logits only, such as VCD"
+            )
+        found[name] = tuple(h[:, -length:] for h in value) if name == "hidden_states" else tuple(value)
+    return found
 
 
 def _without_cache(output: Any) -> Any:

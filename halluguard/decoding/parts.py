@@ -1,0 +1,84 @@
+"""Where a model keeps what methods look inside for: its decoder's layers, the norm after them, and the head."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from halluguard.errors import UnsupportedModelError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+_NORMS = ("norm", "final_layernorm", "final_layer_norm", "ln_f", "norm_f", "ln_out", "layer_norm", "final_norm")
+
+
+def decoder(model: Any) -> nn.Module:
+    """The text decoder: the module that holds the layers (and, in most families, the norm after them)."""
+    found = model.get_decoder() if hasattr(model, "get_decoder") else None
+    for module in () if found is None else (found, *found.modules()):
+        if _layers_of(module) is not None:
+            return module
+    raise UnsupportedModelError(
+        f"a text decoder with a list of layers is expected, and {type(model).__name__} shows none by get_decoder(); "
+        "use a method that reads logits only, such as VCD"
+    )
+
+
+def decoder_layers(model: Any) -> list[nn.Module]:
+    """The decoder's layers, first to last. A hook on layer i sees (rows * batch, S, H) hidden states."""
+    layers = _layers_of(decoder(model))
+    assert layers is not None
+    return list(layers)
+
+
+def final_norm(model: Any) -> nn.Module:
+    """The norm between the last layer and the head."""
+    inner = decoder(model)
+    for name in _NORMS:
+        norm = getattr(inner, name, None)
+        if norm is not None:
+            return norm
+    raise UnsupportedModelError(
+        f"a norm after the layers is expected, and {type(inner).__name__} has none named {_NORMS}; use a method that "
+        "does not read earlier layers through the head"
+    )
+
+
+def head(model: Any) -> nn.Module:
+    """The matrix from hidden states to logits."""
+    from torch import nn
+
+    found = model.get_output_embeddings()
+    if not isinstance(found, nn.Linear) and not (found is not None and hasattr(found, "weight")):
+        raise UnsupportedModelError(
+            f"a linear head is expected, and {type(model).__name__} has {type(found).__name__}; use a method that "
+            "reads the model's own logits only"
+        )
+    return found
+
+
+def early_logits(model: Any, hidden: Tensor) -> Tensor:
+    """Logits (..., V), fp32, of an earlier layer's hidden states (..., H): final norm, then head.
+
+    Families that scale or cap their logits after the head do so here too, by their config.
+    """
+    logits = head(model)(final_norm(model)(hidden)).float()
+    text = model.config.get_text_config()
+    scale = getattr(text, "logit_scale", None)
+    if isinstance(scale, int | float) and scale != 0:
+        logits = logits * scale
+    scaling = getattr(text, "logits_scaling", None)
+    if isinstance(scaling, int | float) and scaling != 0:
+        logits = logits / scaling
+    cap = getattr(text, "final_logit_softcapping", None)
+    return logits if not cap else cap * (logits / cap).tanh()
+
+
+def _layers_of(module: nn.Module) -> Any:
+    from torch import nn
+
+    for name in ("layers", "h", "blocks", "block"):
+        layers = getattr(module, name, None)
+        if isinstance(layers, nn.ModuleList) and len(layers):
+            return layers
+    return None
