@@ -95,9 +95,11 @@ class CaptionScore:
         return [key, [m.category for m in self.mentions], wrong]
 
 
-def _joined(tokens: list[str], vocabulary: Vocabulary) -> tuple[list[str], list[int]]:
+def _joined(tokens: list[str], vocabulary: Vocabulary) -> tuple[list[str], Sequence[int]]:
     """Read two neighbours as one where the table says so: once, from the left. Units, and their first tokens."""
     merges, firsts = vocabulary.merges, vocabulary.first_words
+    if firsts.isdisjoint(tokens):
+        return tokens, range(len(tokens))
     units, starts, i, last = [], [], 0, len(tokens) - 1
     while i <= last:
         unit, width = tokens[i], 1

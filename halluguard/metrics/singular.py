@@ -31,9 +31,13 @@ _PREPOSITIONS = frozenset(_LISTS["prepositions"])
 _IRREGULAR_END = re.compile(rf"({'|'.join(_IRREGULAR)})$", re.IGNORECASE)
 
 # The first row that fits decides: what must come before, the ending, what replaces the ending. The original forgot
-# to tie "oxen" to the end of the word.
+# to tie "oxen" to the end of the word, so that rule looks at every word.
 _RULES = tuple(
-    (re.compile(f"(?P<stem>{before}){ending}{'' if before == '^ox' else '$'}", re.IGNORECASE), new)
+    (
+        "" if before == "^ox" else ending,
+        re.compile(f"(?P<stem>{before}){ending}{'' if before == '^ox' else '$'}", re.IGNORECASE),
+        new,
+    )
     for before, ending, new in [
         (".", "ae", "a"),
         (".", "itis", "itis"),
@@ -51,7 +55,7 @@ _RULES = tuple(
         ("[ml|]", "ice", "ouse"),
         ("x|ch|ss|sh", "es", ""),
         ("movie|.ombie", "s", ""),
-        ("series", "", ""),
+        ("", "series", "series"),
         ("[^aeiouy]|qu", "ies", "y"),
         ("[aeo]l|[^d]ea|ar", "ves", "f"),
         ("er", "ves", "ve"),
@@ -64,13 +68,15 @@ _RULES = tuple(
         ("ba|diagno|parenthe|progno|synop|the", "ses", "sis"),
         (".op|.y", "ses", "sis"),
         ("[hdronbp]o|clo", "ses", "se"),
-        ("(?:fruct|gluc|galact|lact|ket|malt|rib|sacchar|cellul)ose", "", ""),
+        ("fruct|gluc|galact|lact|ket|malt|rib|sacchar|cellul", "ose", "ose"),
         (".o", "ses", "sis"),
         ("[ti]", "a", "um"),
-        ("news", "", ""),
+        ("", "news", "news"),
         ("", "s", ""),
     ]
 )
+
+_LAST_LETTERS = frozenset(ending[-1] for ending in (*_IRREGULAR, *(ending for ending, _, _ in _RULES)) if ending)
 
 
 @lru_cache(maxsize=1 << 16)
@@ -86,12 +92,17 @@ def singularize(word: str) -> str:
     if word.endswith("'"):
         return singularize(word[:-1]) + "'s"
     lower = word.lower()
+    ascii_only = word.isascii()  # else letters such as "ſ" count as "s" in the rules
+    if ascii_only and lower[-1:] not in _LAST_LETTERS and not lower.startswith("oxen"):
+        return word
     if lower in _TAILS or lower.endswith(_IES):
         return word
     irregular = _IRREGULAR_END.search(word)
     if irregular:
         return word[: irregular.start()] + _IRREGULAR[irregular.group().lower()]
-    for rule, new in _RULES:
+    for ending, rule, new in _RULES:
+        if ascii_only and not lower.endswith(ending):
+            continue
         match = rule.search(word)
         if match:
             return word[: match.end("stem")] + new + word[match.end() :]

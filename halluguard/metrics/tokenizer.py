@@ -120,51 +120,52 @@ def sentences(text: str) -> list[str]:
 
 # --- words -----------------------------------------------------------------------------------------------------
 
-_BEFORE_PADDING: tuple[tuple[re.Pattern[str], str], ...] = tuple(
-    (re.compile(pattern), replacement)
-    for pattern, replacement in [
+# Pattern, replacement, and the characters of which a sentence must hold one for the pattern to match (none: any).
+_BEFORE_PADDING: tuple[tuple[re.Pattern[str], str, frozenset[str]], ...] = tuple(
+    (re.compile(pattern), replacement, frozenset(marks))
+    for pattern, replacement, marks in [
         # opening quotes
-        (r"([«“‘„]|`+)", r" \1 "),
-        (r'^"', r"``"),
-        (r"(``)", r" \1 "),
-        (r"([ (\[{<])(\"|'{2})", r"\1 `` "),
-        (r"(?i)(?<!\w)(')(?!(?:re|ve|ll|m|t|s|d|n)\b)(?=\w)", r"\1 "),
+        (r"([«“‘„]|`+)", r" \1 ", "«“‘„`"),
+        (r'^"', r"``", '"'),
+        (r"(``)", r" \1 ", '`"'),
+        (r"([ (\[{<])(\"|'{2})", r"\1 `` ", "\"'"),
+        (r"(?i)(?<!\w)(')(?!(?:re|ve|ll|m|t|s|d|n)\b)(?=\w)", r"\1 ", "'"),
         # punctuation; the final period twice, as in the original
-        (r"""([^.])(\.)([\])}>"'»”’ ]*+)\s*$""", r"\1 \2 \3 "),
-        (r"([:,])([^\d])", r" \1 \2"),
-        (r"([:,])$", r" \1 "),
-        (r"\.{2,}", r" \g<0> "),
-        (r"[;@#$%&]", r" \g<0> "),
-        (r"[\u2012-\u2015]", r" \g<0> "),
-        (r"""([^.])(\.)([\])}>"']*)\s*$""", r"\1 \2\3 "),
-        (r"[?!]", r" \g<0> "),
-        (r"([^'])' ", r"\1 ' "),
-        (r"\*", r" \g<0> "),
-        (r"[\]\[(){}<>]", r" \g<0> "),
-        (r"--", r" -- "),
+        (r"""([^.])(\.)([\])}>"'»”’ ]*+)\s*$""", r"\1 \2 \3 ", "."),
+        (r"([:,])([^\d])", r" \1 \2", ":,"),
+        (r"([:,])$", r" \1 ", ":,"),
+        (r"\.{2,}", r" \g<0> ", "."),
+        (r"[;@#$%&]", r" \g<0> ", ";@#$%&"),
+        (r"[\u2012-\u2015]", r" \g<0> ", "\u2012\u2013\u2014\u2015"),
+        (r"""([^.])(\.)([\])}>"']*)\s*$""", r"\1 \2\3 ", "."),
+        (r"[?!]", r" \g<0> ", "?!"),
+        (r"([^'])' ", r"\1 ' ", "'"),
+        (r"\*", r" \g<0> ", "*"),
+        (r"[\]\[(){}<>]", r" \g<0> ", "[](){}<>"),
+        (r"--", r" -- ", "-"),
     ]
 )
-_AFTER_PADDING: tuple[tuple[re.Pattern[str], str], ...] = tuple(
-    (re.compile(pattern), replacement)
-    for pattern, replacement in [
+_AFTER_PADDING: tuple[tuple[re.Pattern[str], str, frozenset[str]], ...] = tuple(
+    (re.compile(pattern), replacement, frozenset(marks))
+    for pattern, replacement, marks in [
         # closing quotes, possessives and contractions
-        (r"([»”’])", r" \1 "),
-        (r"''", " '' "),
-        (r'"', " '' "),
-        (r"\s+", " "),
-        (r"([^' ])('[sS]|'[mM]|'[dD]|') ", r"\1 \2 "),
-        (r"([^' ])('ll|'LL|'re|'RE|'ve|'VE|n't|N'T) ", r"\1 \2 "),
+        (r"([»”’])", r" \1 ", "»”’"),
+        (r"''", " '' ", "'"),
+        (r'"', " '' ", '"'),
+        (r"\s+", " ", ""),
+        (r"([^' ])('[sS]|'[mM]|'[dD]|') ", r"\1 \2 ", "'\""),
+        (r"([^' ])('ll|'LL|'re|'RE|'ve|'VE|n't|N'T) ", r"\1 \2 ", "'"),
         # words written together
-        (r"(?i)\b(can)(not)\b", r" \1 \2 "),
-        (r"(?i)\b(d)('ye)\b", r" \1 \2 "),
-        (r"(?i)\b(gim)(me)\b", r" \1 \2 "),
-        (r"(?i)\b(gon)(na)\b", r" \1 \2 "),
-        (r"(?i)\b(got)(ta)\b", r" \1 \2 "),
-        (r"(?i)\b(lem)(me)\b", r" \1 \2 "),
-        (r"(?i)\b(more)('n)\b", r" \1 \2 "),
-        (r"(?i)\b(wan)(na)(?=\s)", r" \1 \2 "),
-        (r"(?i) ('t)(is)\b", r" \1 \2 "),
-        (r"(?i) ('t)(was)\b", r" \1 \2 "),
+        (r"(?i)\b(can)(not)\b", r" \1 \2 ", "c"),
+        (r"(?i)\b(d)('ye)\b", r" \1 \2 ", "'"),
+        (r"(?i)\b(gim)(me)\b", r" \1 \2 ", "g"),
+        (r"(?i)\b(gon)(na)\b", r" \1 \2 ", "g"),
+        (r"(?i)\b(got)(ta)\b", r" \1 \2 ", "g"),
+        (r"(?i)\b(lem)(me)\b", r" \1 \2 ", "l"),
+        (r"(?i)\b(more)('n)\b", r" \1 \2 ", "'"),
+        (r"(?i)\b(wan)(na)(?=\s)", r" \1 \2 ", "w"),
+        (r"(?i) ('t)(is)\b", r" \1 \2 ", "'"),
+        (r"(?i) ('t)(was)\b", r" \1 \2 ", "'"),
     ]
 )
 
@@ -175,11 +176,14 @@ def words(sentence: str) -> list[str]:
     >>> words("the man's dog isn't here (left).")
     ['the', 'man', "'s", 'dog', 'is', "n't", 'here', '(', 'left', ')', '.']
     """
-    for pattern, replacement in _BEFORE_PADDING:
-        sentence = pattern.sub(replacement, sentence)
+    present = {*sentence}
+    for pattern, replacement, marks in _BEFORE_PADDING:
+        if not marks.isdisjoint(present):
+            sentence = pattern.sub(replacement, sentence)
     sentence = f" {sentence} "
-    for pattern, replacement in _AFTER_PADDING:
-        sentence = pattern.sub(replacement, sentence)
+    for pattern, replacement, marks in _AFTER_PADDING:
+        if not marks or not marks.isdisjoint(present):
+            sentence = pattern.sub(replacement, sentence)
     return sentence.split()
 
 
@@ -190,20 +194,24 @@ def tokenize_by_rules(text: str) -> list[str]:
 
 # --- the table -------------------------------------------------------------------------------------------------
 
-# Pieces whose tokens do not depend on their neighbours: words with hyphens, one possessive and one mark at the
-# end; and words with a final period that always ends a sentence, which numbers, initials and abbreviations do not.
-_PLAIN = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*(?:'(?:s|re|ve|ll|d|m))?[,;:?!]?|[–-]")
-_ENDING = re.compile(r"[a-z][a-z-]*[a-z]\.")
+# Pieces whose tokens do not depend on their neighbours: words with hyphens or slashes, one possessive, round brackets
+# and one mark at the end; and words with a final period that always ends a sentence, which numbers, initials and
+# abbreviations do not.
+_PLAIN = re.compile(r"(\()?([a-z0-9]+(?:[-/][a-z0-9]+)*)('(?:s|re|ve|ll|d|m))?(\))?([,;:?!])?|[&–-]")
+_ENDING = re.compile(r"(\()?([a-z](?:[a-z/-]*[a-z])?)(?:(\))|(?<=[a-z][a-z]))(\.)")
+_TOGETHER = re.compile(r"(?:^|[-/])(?:cannot|gimme|gonna|gotta|lemme|wanna)(?![a-z0-9])")  # read as two
 
 
 @lru_cache(maxsize=1 << 16)
 def _piece(piece: str) -> tuple[str, ...] | None:
     """Tokens of a piece between white space, or None when only the whole caption can tell."""
-    if _PLAIN.fullmatch(piece):
-        return tuple(words(piece))
-    if _ENDING.fullmatch(piece) and "--" not in piece and _breaks_by_type(piece):
-        return tuple(words(piece))
-    return None
+    known = _PLAIN.fullmatch(piece)
+    if known is None:
+        known = _ENDING.fullmatch(piece)
+        if known is None or "--" in piece or not (known.group(3) or _breaks_by_type(f"{known.group(2)}.")):
+            return None
+    tokens = tuple(filter(None, known.groups())) or (piece,)
+    return tuple(words(piece)) if _TOGETHER.search(piece.lstrip("(")) else tokens
 
 
 def tokenize(text: str) -> list[str]:

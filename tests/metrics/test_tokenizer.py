@@ -13,6 +13,7 @@ ODD = """
 car dog a no 3 3.5 1,000 u.s e.g mr st etc b stewart administrators cannot gonna wanna 'tis man's dogs' isn't they're
 o'clock boat.there '' `` " ' ( ) [ ] . .. ... ! ? : ; , - -- – — “ ” ’ ‘ « » @ # $ % & * < > { } / \\ é 日本 _ d'ye
 more'n lemme 1. -3 p.m 's n't x ß gotta mid-air couch/chair
+(two (left) (left), (left). him/her. (st. (st). (a/b), (it's (man's) (cannot) cannot/do (wanna), (3). u/s. etc/x. 1),
 """
 PIECES = [*ODD.split(), "\n", "\t", " ", "  ", "\n\n", "\u00a0", "\u2028", "\r", ""]
 
