@@ -100,7 +100,9 @@ def _joined(tokens: list[str], vocabulary: Vocabulary) -> tuple[list[str], Seque
     merges, firsts = vocabulary.merges, vocabulary.first_words
     if firsts.isdisjoint(tokens):
         return tokens, range(len(tokens))
-    units, starts, i, last = [], [], 0, len(tokens) - 1
+    units: list[str] = []
+    starts: list[int] = []
+    i, last = 0, len(tokens) - 1
     while i <= last:
         unit, width = tokens[i], 1
         if unit in firsts and i < last:
