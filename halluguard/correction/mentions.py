@@ -78,10 +78,19 @@ def _gated(parse: Parse, first: int, last: int, form: tuple[str, bool]) -> Menti
     if _hyphenated(parse, first, last):
         return None
     head = modified(parse, last)
-    if head is not None and parse.words[head] not in _PARTS:
+    if head is not None and (parse.words[head] not in _PARTS or word == "ski"):
+        return None
+    if _other_thing(parse, first, word):
         return None
     name, many = form
     return Mention(first, last, name, category(name), many, "vocabulary", head is not None)
+
+
+def _other_thing(parse: Parse, first: int, word: str) -> bool:
+    """The seat of a toilet is no chair, the ties under a railroad are no neckties."""
+    if word in ("seat", "seats"):
+        return "toilet" in parse.words
+    return word in ("tie", "ties") and first > 0 and parse.words[first - 1] in ("railroad", "railway", "train", "track")
 
 
 def _is_noun(parse: Parse, i: int) -> bool:

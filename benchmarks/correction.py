@@ -1,0 +1,233 @@
+"""What correction reads and what it leaves, on published captions.
+
+    python benchmarks/correction.py FILE... --objects OBJECTS --json OUT
+
+A captions file has one {"image_id": 226988, "caption": "The image features a woman sitting ..."} a line; OBJECTS is JSON,
+plain or gzipped, image id -> names of the objects there. Three tables are printed, each with its sizes:
+
+    mentions   existence claims with a COCO category against the words that CHAIR's rules find (`metrics/chair.py`, equal
+               to the official code). Mentions are matched in reading order within a caption (longest common
+               subsequence of categories), objects as sets per caption.
+    known      every caption corrected with the image's objects as the expert; CHAIR before and after, with intervals.
+    noisy      the same with an expert that is often wrong: it scores each image and label once, present ones from
+               a distribution that overlaps with the absent ones'; a share `--tpr` of the present and `--fpr` of the absent
+               ones score `--high` or more, and below `--low` a claim is contradicted.
+
+The known expert shares its truth with the score: it measures the editing, not any detector.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from halluguard.correction import correct_many
+from halluguard.correction.claims import extract_many
+from halluguard.correction.verify import Thresholds
+from halluguard.detectors.precomputed import KnownObjects
+from halluguard.metrics import chair
+from halluguard.metrics.ground_truth import read_objects
+from halluguard.metrics.reading import read_captions
+from halluguard.records import Answer, Box
+from halluguard.vocabulary import category
+
+Captions = Sequence[tuple[Any, str]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("captions", type=Path, nargs="+")
+    parser.add_argument("--objects", type=Path, required=True, help="JSON, plain or gzipped: image id -> object names")
+    parser.add_argument("--only", choices=["mentions", "known", "noisy"], action="append", help="default all three")
+    parser.add_argument("--limit", type=int, help="only the first so many captions of a file")
+    parser.add_argument("--tpr", type=float, default=0.8)
+    parser.add_argument("--fpr", type=float, default=0.1)
+    parser.add_argument("--high", type=float, default=0.5)
+    parser.add_argument("--low", type=float, default=0.25)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--show", type=int, default=0, help="print so many captions that differ, per table")
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
+    objects = read_objects(given.objects)
+    tables = given.only or ["mentions", "known", "noisy"]
+    results: dict[str, Any] = {"settings": {k: str(v) for k, v in vars(given).items()}}
+    for path in given.captions:
+        captions = list(read_captions(path))[: given.limit]
+        found = results[path.name] = {}
+        if "mentions" in tables:
+            found["mentions"] = mentions(captions, given.show)
+        if "known" in tables:
+            found["known"] = corrected(captions, objects, KnownObjects(objects), None, given)
+        if "noisy" in tables:
+            limits = Thresholds(given.high, given.low)
+            noisy = NoisyExpert(objects, given.tpr, given.fpr, given.high, given.seed)
+            found["noisy"] = corrected(captions, objects, noisy, limits, given)
+        print(json.dumps({path.name: found}, indent=1), flush=True)
+    if given.json:
+        given.json.write_text(json.dumps(results, indent=1), encoding="utf-8")
+
+
+# -- mentions ----------------------------------------------------------------------------------------------------------
+
+
+def mentions(captions: Captions, show: int = 0) -> dict[str, Any]:
+    """Mentions and object sets read here against CHAIR's words."""
+    both, ours, theirs, sets = 0, 0, 0, Counter[str]()
+    missed, added = Counter[str](), Counter[str]()
+    for (_, text), claims in zip(captions, extract_many(text for _, text in captions), strict=True):
+        mine = [c for c in claims if c.kind == "existence" and c.category]  # type: ignore[union-attr]
+        here, there = [c.category or "" for c in mine], [m.category for m in chair.mentions(text)[0]]
+        both, ours, theirs = both + common(here, there), ours + len(here), theirs + len(there)
+        sets.update(both=len({*here} & {*there}), here=len({*here}), there=len({*there}))
+        missed += Counter(there) - Counter(here)
+        added += Counter(here) - Counter(there)
+        if here != there and show > 0:
+            show -= 1
+            print(f"only here {Counter(here) - Counter(there)}, only there {Counter(there) - Counter(here)}\n{text}\n")
+    precision, recall = sets["both"] / sets["here"], sets["both"] / sets["there"]
+    return {
+        "captions": len(captions),
+        "official": theirs,
+        "precision": round(both / ours, 4),
+        "recall": round(both / theirs, 4),
+        "set_precision": round(precision, 4),
+        "set_recall": round(recall, 4),
+        "set_f1": round(2 * precision * recall / (precision + recall), 4),
+        "missed": dict(missed.most_common(8)),
+        "added": dict(added.most_common(8)),
+    }
+
+
+def common(a: Sequence[str], b: Sequence[str]) -> int:
+    """Length of the longest common subsequence."""
+    row = [0] * (len(b) + 1)
+    for x in a:
+        above = row
+        row = [0]
+        for j, y in enumerate(b):
+            row.append(above[j] + 1 if x == y else max(above[j + 1], row[j]))
+    return row[-1]
+
+
+# -- rewriting ---------------------------------------------------------------------------------------------------------
+
+
+class NoisyExpert:
+    """Knows the objects of each image but is often wrong: one score per image and label, overlapping as a detector's.
+
+    Scores are u^k for u uniform in (0, 1), with k such that P(u^k >= at) is `tpr` for what is there and `fpr` for what
+    is not: a present label may score low and an absent one high.
+    """
+
+    needs_image = False
+
+    def __init__(
+        self, objects: Mapping[Any, Sequence[str]], tpr: float, fpr: float, at: float, seed: int = 0
+    ) -> None:
+        self.objects = {str(key): frozenset(names) for key, names in objects.items()}
+        self.powers = {True: _power(tpr, at), False: _power(fpr, at)}
+        self.seed = seed
+        self.name = f"noisy:{tpr}/{fpr}@{at}"
+
+    def covers(self, phrase: str) -> bool:
+        return category(phrase) == phrase
+
+    def detect(self, images: Sequence[Any], phrases: Sequence[Sequence[str]]) -> list[list[Box]]:
+        return [
+            [Box(word, self._score(str(image), word), phrase=i) for i, word in enumerate(words)]
+            for image, words in zip(images, phrases, strict=True)
+        ]
+
+    def _score(self, image: str, label: str) -> float:
+        draw = random.Random(f"{self.seed}/{image}/{label}").random()
+        return draw ** self.powers[label in self.objects[image]]
+
+
+def _power(rate: float, at: float) -> float:
+    """k with P(u^k >= at) = rate, that is (1 - rate) = at^(1/k)."""
+    from math import log
+
+    return log(at) / log(1 - rate)
+
+
+def corrected(captions: Captions, objects: Mapping[Any, Any], expert: Any, limits: Any, given: Any) -> dict[str, Any]:
+    """CHAIR of captions before and after correction, and what else changed."""
+    scorer = chair.ChairScorer(objects)
+    answers = list(
+        correct_many([text for _, text in captions], [str(key) for key, _ in captions], expert, thresholds=limits)
+    )
+    keys = [key for key, _ in captions]
+    before = scorer.score(zip(keys, (a.draft for a in answers), strict=True), seed=given.seed)
+    after = scorer.score(zip(keys, (a.text for a in answers), strict=True), seed=given.seed)
+    again = list(correct_many([a.text for a in answers], [str(key) for key in keys], expert, thresholds=limits))
+    named = [{m.category for m in chair.mentions(a.draft)[0]} for a in answers]
+    kept = [{m.category for m in chair.mentions(a.text)[0]} for a in answers]
+    there = [scorer.truth.get(str(key)) for key in keys]
+    true = sum(len(n & t) for n, t in zip(named, there, strict=True))
+    still = sum(len(n & k & t) for n, k, t in zip(named, kept, there, strict=True))
+    words = [(len(a.draft.split()), len(a.text.split())) for a in answers]
+    verbless = [s for a in answers for s in without_verb(a)]
+    unstable = [(a.text, b.text) for a, b in zip(answers, again, strict=True) if a.text != b.text]
+    if given.show:
+        lost = [(n & t - k, a) for n, k, t, a in zip(named, kept, there, answers, strict=True) if n & t - k]
+        shown(answers, after, lost, verbless, unstable, given.show)
+    return {
+        "captions": len(captions),
+        "CHAIRs": [_with_interval(before, "CHAIRs"), _with_interval(after, "CHAIRs")],
+        "CHAIRi": [_with_interval(before, "CHAIRi"), _with_interval(after, "CHAIRi")],
+        "recall": [_with_interval(before, "recall"), _with_interval(after, "recall")],
+        "true_objects_kept": round(still / true, 4),
+        "words_kept": round(sum(b for _, b in words) / sum(a for a, _ in words), 4),
+        "verbless_sentences": len(verbless),
+        "changed_by_a_second_pass": len(unstable),
+        "captions_edited": sum(a.text != a.draft for a in answers),
+    }
+
+
+def _with_interval(score: Any, name: str) -> str:
+    low, high = score.intervals[name]
+    return f"{score[name]:.4f} [{low:.4f}, {high:.4f}]"
+
+
+_VERB = ("VB", "MD")
+
+
+def without_verb(answer: Answer) -> list[str]:
+    """Sentences of the corrected text that have no verb and are no sentence of the draft."""
+    from halluguard.correction.parse import parse_many
+
+    if answer.text == answer.draft:
+        return []
+    (parse,) = parse_many([answer.text])
+    found = []
+    for first, end in parse.sentences:
+        sentence = parse.span(first, end - 1)
+        worded = any(word.isalpha() for word in parse.words[first:end])
+        if worded and sentence not in answer.draft and not any(t[:2] in _VERB for t in parse.tags[first:end]):
+            found.append(sentence)
+    return found
+
+
+def shown(
+    answers: Sequence[Answer], after: Any, lost: Sequence[Any], verbless: Sequence[str], unstable: Sequence[Any], most: int
+) -> None:
+    """Print what a reader of the numbers wants to see: what is left, and what went wrong."""
+    left = [(a, row) for a, row in zip(answers, after.details["per_caption"], strict=True) if row[2]]
+    for answer, row in left[:most]:
+        print(f"still wrong {row[2]}\n  {answer.draft}\n  {answer.text}\n")
+    for names, answer in lost[:most]:
+        print(f"lost {sorted(names)}\n  {answer.draft}\n  {answer.text}\n")
+    for sentence in verbless[:most]:
+        print(f"no verb: {sentence}")
+    for once, twice in unstable[:most]:
+        print(f"second pass:\n  {once}\n  {twice}\n")
+
+
+if __name__ == "__main__":
+    main()
