@@ -41,7 +41,9 @@ def members(parse: Parse, token: int) -> list[int]:
         i = queue.pop(0)
         found.append(i)
         queue += [j for j in parse.children[i] if parse.deps[j] == "conj" and _same_kind(parse, i, j)]
-    return sorted(found)
+    verb = parse.heads[top]
+    # "Three bags are here; one near a wall, others further away": what follows the verb is no second subject.
+    return sorted(i for i in found if not (top < verb < i and parse.deps[top] in _SUBJECTS) or i == token)
 
 
 def _same_kind(parse: Parse, a: int, b: int) -> bool:
@@ -97,7 +99,24 @@ def _segment(parse: Parse, token: int, first: int, end: int) -> set[int] | None:
 
 
 def _finite_clause(parse: Parse, verb: int) -> bool:
-    return parse.tags[verb] in VERB_TAGS and any(parse.deps[j] in _SUBJECTS for j in parse.children[verb])
+    has_subject = any(parse.deps[j] in _SUBJECTS for j in parse.children[verb])
+    return parse.tags[verb] in VERB_TAGS and has_subject and parse.deps[verb] not in ("relcl", "acl", "pcomp")
+
+
+def broken(parse: Parse, sentence: int, alive: Out) -> bool:
+    """Whether what is left of a sentence has lost its verb, or a verb its subject."""
+    first, end = parse.sentences[sentence]
+    left = [i for i in range(first, end) if alive(i)]
+    verbs = [i for i in left if parse.tags[i] in VERB_TAGS]
+    if not any(parse.words[i].isalnum() for i in left):
+        return False
+    if not verbs and any(parse.tags[i] in VERB_TAGS for i in range(first, end)):
+        return True
+    for verb in verbs:
+        subjects = [j for j in parse.children[verb] if parse.deps[j] in _SUBJECTS]
+        if subjects and not any(alive(m) for j in subjects for m in members(parse, j)):
+            return True
+    return False
 
 
 def _cut(parse: Parse, node: int, out: Out) -> set[int] | None:

@@ -115,6 +115,7 @@ class Plan:
         for token in sorted(heads):
             if self.surface.alive(token):
                 self._remove(token, heads)
+        self._give_up_fragments()
         for listed in self._broken_lists():
             relist(self.surface, listed)
             agree(self.surface, listed)
@@ -139,6 +140,17 @@ class Plan:
         if cost:
             self.restate.setdefault(self.parse.sentence[token], set()).update(self.lost(cut))
         self.surface.delete(cut, why)
+
+    def _give_up_fragments(self) -> None:
+        """A sentence that lost its verb, or a verb that lost its subject, goes as a whole."""
+        for sentence, (first, end) in enumerate(self.parse.sentences):
+            why = set().union(*(self.surface.why[i] for i in range(first, end)))
+            if why and pruning.broken(self.parse, sentence, self.surface.alive):
+                cut = set(range(first, end))
+                lost = self.lost(cut)
+                if lost:
+                    self.restate.setdefault(sentence, set()).update(lost)
+                self.surface.delete(cut, why)
 
     def _state_again(self) -> None:
         """ "There is a table." for what a cut could not leave in place."""
