@@ -2,16 +2,16 @@
 
     python benchmarks/correction.py FILE... --objects OBJECTS --json OUT
 
-A captions file has one {"image_id": 226988, "caption": "The image features a woman sitting ..."} a line; OBJECTS is JSON,
-plain or gzipped, image id -> names of the objects there. Three tables are printed, each with its sizes:
+A captions file has one {"image_id": 226988, "caption": "The image features a woman sitting ..."} a line; OBJECTS is
+JSON, plain or gzipped, image id -> names of the objects there. Three tables are printed, each with its sizes:
 
-    mentions   existence claims with a COCO category against the words that CHAIR's rules find (`metrics/chair.py`, equal
-               to the official code). Mentions are matched in reading order within a caption (longest common
+    mentions   existence claims with a COCO category against the words that CHAIR's rules find (`metrics/chair.py`,
+               equal to the official code). Mentions are matched in reading order within a caption (longest common
                subsequence of categories), objects as sets per caption.
     known      every caption corrected with the image's objects as the expert; CHAIR before and after, with intervals.
-    noisy      the same with an expert that is often wrong: it scores each image and label once, present ones from
-               a distribution that overlaps with the absent ones'; a share `--tpr` of the present and `--fpr` of the absent
-               ones score `--high` or more, and below `--low` a claim is contradicted.
+    noisy      the same with an expert that is often wrong: it scores each image and label once, and scores of present
+               and absent labels overlap. A share `--tpr` of the present and `--fpr` of the absent ones score `--high`
+               or more; below `--low` a claim is contradicted.
 
 The known expert shares its truth with the score: it measures the editing, not any detector.
 """
@@ -21,7 +21,6 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -127,9 +126,7 @@ class NoisyExpert:
 
     needs_image = False
 
-    def __init__(
-        self, objects: Mapping[Any, Sequence[str]], tpr: float, fpr: float, at: float, seed: int = 0
-    ) -> None:
+    def __init__(self, objects: Mapping[Any, Sequence[str]], tpr: float, fpr: float, at: float, seed: int = 0) -> None:
         self.objects = {str(key): frozenset(names) for key, names in objects.items()}
         self.powers = {True: _power(tpr, at), False: _power(fpr, at)}
         self.seed = seed
@@ -215,7 +212,12 @@ def without_verb(answer: Answer) -> list[str]:
 
 
 def shown(
-    answers: Sequence[Answer], after: Any, lost: Sequence[Any], verbless: Sequence[str], unstable: Sequence[Any], most: int
+    answers: Sequence[Answer],
+    after: Any,
+    lost: Sequence[Any],
+    verbless: Sequence[str],
+    unstable: Sequence[Any],
+    most: int,
 ) -> None:
     """Print what a reader of the numbers wants to see: what is left, and what went wrong."""
     left = [(a, row) for a, row in zip(answers, after.details["per_caption"], strict=True) if row[2]]

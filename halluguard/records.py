@@ -93,6 +93,7 @@ class Claim(_Record):
         trigger: character span of the words that make the claim: the numeral, the adjective, the preposition.
         same_as: index of the earlier existence claim that speaks of the same thing ("A dog ... The dog ...").
         written_box: x1, y1, x2, y2 that the answer itself gives, as fractions of the picture's width and height.
+        other_name: what the other party of a relation is called.
     """
 
     kind: Kind
@@ -115,6 +116,7 @@ class Claim(_Record):
     trigger: tuple[int, int] | None = None
     same_as: int | None = None
     written_box: XYXY | None = None
+    other_name: str | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
@@ -141,6 +143,7 @@ class Verdict(_Record):
         expert: name of the expert that spoke.
         reason: the same in words.
         error: True when the expert failed on this image.
+        instead: for a contradicted property or number, what was found in its place ("blue", "2"), where it is clear.
     """
 
     claim: int
@@ -151,6 +154,7 @@ class Verdict(_Record):
     expert: str = ""
     reason: str = ""
     error: bool = False
+    instead: str | None = None
 
     def __post_init__(self) -> None:
         if self.decision not in get_args(Decision):

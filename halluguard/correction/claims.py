@@ -3,20 +3,24 @@
     extract("Two dogs and possibly a red car.")
       existence "dogs" · count "Two dogs" = 2 · existence "car", hedged · attribute "red car" = red
 
+A relation ("a cup on a table") and an answer ("Yes", to a question) are claims of their own as well.
+
 Nothing here needs a language model. An existence claim is made per mention, so that a text's objects can be counted;
 later mentions of the same thing point to the first by `same_as`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import lru_cache, partial
 from itertools import islice
 from typing import Any, Literal
 
-from halluguard.correction import counts, mentions, modality
+from halluguard.correction import answers, coreference, counts, mentions, modality, properties, relations
 from halluguard.correction.mentions import Mention
 from halluguard.correction.parse import Parse, parse_many, readable
+from halluguard.correction.subjects import Reading
 from halluguard.errors import HalluguardError
 from halluguard.records import Claim
 
@@ -61,7 +65,7 @@ def extract_many(
         errors: "raise" at a text that cannot be read, or "yield" the error in its place and go on.
     """
     for parse, query in parses(texts, queries, batch_size=batch_size, nlp=nlp, errors=errors):
-        yield parse if isinstance(parse, HalluguardError) else from_parse(parse, query)
+        yield parse if isinstance(parse, HalluguardError) else from_parse(parse, query, nlp=nlp)
 
 
 def parses(
@@ -90,14 +94,31 @@ def parses(
             yield (next(good) if isinstance(item, str) else item), query
 
 
-def from_parse(parse: Parse, query: str | None = None) -> list[Claim]:
+def from_parse(parse: Parse, query: str | None = None, *, nlp: Any = None) -> list[Claim]:
     """The claims of a parsed answer."""
-    found = mentions.find(parse)
-    claims = [_existence(parse, mention) for mention in found]
-    for index, mention in enumerate(found):
-        for read in _READERS:
-            claims += read(parse, mention, claims[index], index)
-    return claims
+    reading = Reading.of(parse, mentions.find(parse))
+    existence = [_existence(parse, mention) for mention in reading.mentions]
+    for n, first in coreference.repeats(parse, reading.mentions).items():
+        existence[n] = replace(existence[n], same_as=first)
+    counted = [claim for n, mention in enumerate(reading.mentions) for claim in _count(parse, mention, existence[n], n)]
+    asked = partial(_asked, query, nlp) if query else None
+    return [
+        *existence,
+        *counted,
+        *properties.read(reading, existence),
+        *relations.read(reading, existence),
+        *answers.read(parse, existence, asked),
+    ]
+
+
+def _asked(query: str, nlp: Any) -> tuple[Parse, list[Claim]]:
+    return _read_question(readable(query)) if nlp is None else _read_question.__wrapped__(query, nlp)
+
+
+@lru_cache(maxsize=4096)
+def _read_question(query: str, nlp: Any = None) -> tuple[Parse, list[Claim]]:
+    (parse,) = parse_many([query], nlp=nlp)
+    return parse, from_parse(parse)
 
 
 def _existence(parse: Parse, mention: Mention) -> Claim:
@@ -139,7 +160,3 @@ def _count(parse: Parse, mention: Mention, existence: Claim, index: int) -> list
             trigger=(parse.starts[quantity.first], parse.ends[quantity.last]),
         )
     ]
-
-
-# Each reader adds the claims it finds around one mention, given the existence claim made for it and that claim's index.
-_READERS: list[Callable[[Parse, Mention, Claim, int], list[Claim]]] = [_count]

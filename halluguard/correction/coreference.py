@@ -33,6 +33,27 @@ def links(parse: Parse, mentions: Sequence[Mention]) -> dict[int, int]:
     return found
 
 
+_DEFINITE = frozenset(("the", "this", "that", "these", "those"))
+
+
+def repeats(parse: Parse, mentions: Sequence[Mention]) -> dict[int, int]:
+    """Mention -> the earlier mention of the same thing: "A dog ... The dog ...".
+
+    Only a definite mention repeats, one of the same name and number, or one that goes by a word for the same category
+    ("A man ... The person ...") when just one such thing was named.
+    """
+    found: dict[int, int] = {}
+    for n, mention in enumerate(mentions):
+        if not any(parse.words[j] in _DEFINITE for j in parse.children[mention.last] if j < mention.last):
+            continue
+        before = [k for k in range(n) if mentions[k].plural == mention.plural and k not in found]
+        named = [k for k in before if mentions[k].name == mention.name]
+        filed = [k for k in before if mention.category and mentions[k].category == mention.category]
+        if named or len(filed) == 1:
+            found[n] = (named or filed)[-1]
+    return found
+
+
 def _wants(parse: Parse, i: int, word: str) -> str:
     """What kind of antecedent the token looks for: "person", "thing", "many" or "" (it is no pronoun)."""
     if word in _ONE_PERSON and parse.tags[i] in ("PRP", "PRP$"):

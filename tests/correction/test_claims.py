@@ -146,3 +146,79 @@ def test_a_bad_text_in_a_stream_can_be_set_aside():
     first, second, third = extract_many(["A dog.", None, "A cat."], errors="yield")
     assert isinstance(second, InputError)
     assert (first[0].name, third[0].name) == ("dog", "cat")
+
+
+def properties(text, query=None):
+    return [(c.name, c.attribute, c.polarity) for c in extract(text, query) if c.kind == "attribute"]
+
+
+def relations(text):
+    return [(c.name, c.relation, c.other_name, c.polarity) for c in extract(text) if c.kind == "relation"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("A red and white umbrella.", [("umbrella", "red", "asserted"), ("umbrella", "white", "asserted")]),
+        ("The car is blue and old.", [("car", "blue", "asserted"), ("car", "old", "asserted")]),
+        ("A table made of wood.", [("table", "wooden", "asserted")]),
+        ("A light blue car.", [("car", "blue", "asserted")]),
+        ("The dog is not brown.", [("dog", "brown", "denied")]),
+        ("There is a man. He is smiling.", [("man", "smiling", "asserted")]),
+        ("A dog that is black is here.", [("dog", "black", "asserted")]),
+        ("A man sitting on a bench.", [("man", "sitting", "asserted")]),
+        ("An orange shirt.", [("shirt", "orange", "asserted")]),
+        ("A red-haired woman.", []),
+        ("A lively, cozy kitchen with a delicious pizza.", []),
+    ],
+)
+def test_properties_of_a_closed_list(text, expected):
+    assert properties(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("A cup on a table.", [("cup", "on", "table", "asserted")]),
+        ("There is a cup to the left of a plate.", [("cup", "left of", "plate", "asserted")]),
+        ("A car is parked next to a truck.", [("car", "next to", "truck", "asserted")]),
+        ("Two dogs are lying on top of the couch.", [("dog", "on", "couch", "asserted")]),
+        ("A woman stands in front of a car.", [("woman", "in front of", "car", "asserted")]),
+        ("There is a man. He is holding a bat.", [("man", "holding", "bat", "asserted")]),
+        ("The cup is not on the table.", [("cup", "on", "table", "denied")]),
+        ("A dog in the background of the image.", []),
+        ("A car on the street.", []),
+    ],
+)
+def test_relations_between_two_things(text, expected):
+    assert relations(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "query", "expected"),
+    [
+        ("Yes", "Is there a dog in the image?", ("dog", "asserted", None, None, None)),
+        ("No, there is no dog.", "Is there a dog in the image?", ("dog", "denied", None, None, None)),
+        ("Yes.", "Are there two dogs?", ("dog", "asserted", 2, None, None)),
+        ("No, it is blue.", "Is the car red?", ("car", "denied", None, "red", None)),
+        ("Yes", "Is the cup on the table?", ("cup", "asserted", None, None, "table")),
+        ("Yes, there is a dog.", None, ("dog", "asserted", None, None, None)),
+    ],
+)
+def test_yes_and_no_claim_what_was_asked(text, query, expected):
+    (claim,) = [c for c in extract(text, query) if c.kind == "answer"]
+    assert (claim.name, claim.polarity, claim.count, claim.attribute, claim.other_name) == expected
+    assert claim.phrase in ("Yes", "No")
+
+
+@pytest.mark.parametrize(
+    ("text", "query"),
+    [("Yes", None), ("No dogs are visible.", None), ("Yes", "What is this?"), ("A dog.", "Is there a dog?")],
+)
+def test_no_answer_claim_where_nothing_was_answered(text, query):
+    assert not [c for c in extract(text, query) if c.kind == "answer"]
+
+
+def test_a_definite_mention_points_to_the_first_one():
+    first, other, again = [c for c in existence("A man and a dog. The man smiles.") if c.name in ("man", "dog")]
+    assert (first.same_as, other.same_as, again.same_as) == (None, None, 0)
