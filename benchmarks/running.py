@@ -48,7 +48,7 @@ def add_model_options(parser: argparse.ArgumentParser, max_new_tokens: int, batc
     model = parser.add_argument_group("with --model")
     model.add_argument("--images", type=Path, help="folder of pictures, named by image id or as in COCO")
     model.add_argument("--imagination", type=float, help="decoding knob in [-1, 1]; negative is more grounded")
-    model.add_argument("--decoding", help="a decoding method by name, such as VCD")
+    model.add_argument("--decoding", help="a decoding method by name, such as VCD, or a preset, such as ICD:paper")
     model.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="an argument of --decoding")
     model.add_argument("--adapter", help="PEFT adapter, fine-tuned for the model: hub name or folder, or sandbox")
     model.add_argument("--detector", help="expert that corrects what is said: hub name, folder, or sandbox")
@@ -84,7 +84,7 @@ def load(given: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
 
 
 def method(name: str | None, arguments: Sequence[str], imagination: float | None) -> Any:
-    """A decoding method of `halluguard.decoding` by name, with NAME=VALUE arguments; or the knob; or None."""
+    """The method `decoding.named(name)`, with NAME=VALUE arguments; or the knob; or None."""
     from halluguard import decoding
 
     if name is None:
@@ -93,8 +93,6 @@ def method(name: str | None, arguments: Sequence[str], imagination: float | None
         return None if imagination is None else decoding.Imagination(imagination)
     if imagination is not None:
         raise SettingsError("--imagination is a decoding method itself, got --decoding too; choose one")
-    if name not in decoding.__all__ or not isinstance(getattr(decoding, name), type):
-        raise SettingsError(f"--decoding must be one of {decoding.__all__}, got {name!r}")
     found = {}
     for argument in arguments:
         key, equals, value = argument.partition("=")
@@ -104,10 +102,7 @@ def method(name: str | None, arguments: Sequence[str], imagination: float | None
             found[key] = json.loads(value)
         except json.JSONDecodeError:
             found[key] = value
-    try:
-        return getattr(decoding, name)(**found)
-    except TypeError as error:
-        raise SettingsError(f"{name} cannot be made with {found} ({error}); see its docstring") from error
+    return decoding.named(name, **found)
 
 
 @cache

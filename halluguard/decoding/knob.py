@@ -23,7 +23,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from halluguard.decoding.branches import Step, folded_view
 from halluguard.decoding.negatives import Negative, NoImage
@@ -116,6 +116,8 @@ class Imagination:
     Example:
         >>> Imagination(-0.5).on(model, processor).generate(**inputs)  # doctest: +SKIP
     """
+
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"off": {"imagination": 0.0}}
 
     imagination: float | Sequence[float] = -0.5
     gain: float = 1.0

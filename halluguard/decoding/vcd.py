@@ -13,7 +13,7 @@ alpha = 0 is plain generation, where the original still applies the support.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from halluguard.decoding.branches import Step, folded_view
 from halluguard.decoding.negatives import Negative, Spoilt, generator
@@ -62,6 +62,13 @@ class VCD:
     Example:
         >>> VCD(alpha=1.0).on(model, processor).generate(**inputs, num_beams=3)  # doctest: +SKIP
     """
+
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+        "off": {"alpha": 0.0},
+        "paper": {"alpha": 1.0, "beta": 0.1, "step": 500},
+        "pope script": {"alpha": 1.0, "beta": 0.2, "step": 500},  # cd_scripts/llava1.5_pope.bash
+        "omitted arguments": {"alpha": 0.5, "beta": 0.1, "step": 500},  # what vcd_sample.py takes when given none
+    }
 
     alpha: float = 1.0
     beta: float = 0.1

@@ -1,4 +1,4 @@
-"""The methods under the laws: every class of `halluguard.decoding` that has `.on`."""
+"""The methods under the laws: every class of `halluguard.decoding.METHODS`, found by its file."""
 
 import importlib.util
 import sys
@@ -6,30 +6,40 @@ from pathlib import Path
 
 import pytest
 
-import halluguard.decoding
-from halluguard.decoding import VCD, Imagination
+from halluguard.decoding import METHODS
 
-# Each method: settings that have an effect on a tiny random model, and those of strength zero.
-SETTINGS = {
-    Imagination: ({"imagination": -1.0}, {"imagination": 0.0}),
-    VCD: ({"alpha": 2.0, "step": 900}, {"alpha": 0.0}),
+# Settings that change the answer of a tiny random model, where the defaults are too weak, or need what it lacks
+# (a processor, pictures).
+STRONG = {
+    "AGLA": {"alpha": 4.0, "beta": 0.01},
+    "ICD": {"alpha": 4.0, "instruction": [20, 21, 22, 23]},
+    "Imagination": {"imagination": -1.0},
+    "M3ID": {"forgetting": 0.5, "gate": 1.0},
+    "RITUAL": {"transform": "vertical flip", "beta": 0.01},
+    "VCD": {"alpha": 2.0, "step": 900},
+    "VDD": {"alpha": 2.0},
+    "YesBias": {"bias": 9.0, "yes": [7]},
 }
-EVERY_METHOD = [cls for cls in map(halluguard.decoding.__dict__.get, halluguard.decoding.__all__) if hasattr(cls, "on")]
 
 
 def pytest_generate_tests(metafunc):
     if "method_class" in metafunc.fixturenames:
-        metafunc.parametrize("method_class", EVERY_METHOD, ids=lambda cls: cls.__name__)
+        metafunc.parametrize("method_class", METHODS.values(), ids=METHODS)
 
 
 @pytest.fixture
 def method(method_class):
-    return method_class(**SETTINGS[method_class][0])
+    return method_class(**STRONG.get(method_class.__name__, {}))
 
 
 @pytest.fixture
 def method_of_strength_zero(method_class):
-    return method_class(**SETTINGS[method_class][1])
+    presets = getattr(method_class, "PRESETS", {})
+    if method_class.__name__ == "Greedy":
+        pytest.skip("greedy search has no strength")
+    assert "off" in presets, f"{method_class.__name__} must have a preset 'off', at which it is plain generation"
+    rest = {k: v for k, v in STRONG.get(method_class.__name__, {}).items() if k not in presets["off"]}
+    return method_class(**{**rest, **presets["off"]})
 
 
 @pytest.fixture(scope="session")
