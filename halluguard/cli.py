@@ -82,6 +82,17 @@ def audit(
     raise typer.Exit(code)
 
 
+@app.command()
+def explain(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished audit.")],
+    row: Annotated[str, typer.Argument(help="Id or image of a row, or its place in the input as '#12'.")],
+) -> None:
+    """Show why a row of an audit got its verdicts: each claim, what the expert found, each edit."""
+    from halluguard.auditing.explain import explain as show
+
+    show(run, row)
+
+
 def main() -> None:
     """Run the command line; what halluguard raises on purpose ends it with one sentence and its exit code."""
     try:

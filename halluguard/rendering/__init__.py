@@ -6,7 +6,9 @@ Everything is one self-contained file: no script, no network (a content security
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from halluguard.errors import SettingsError
 from halluguard.images import load_image
-from halluguard.records import XYXY, Answer, Claim, Verdict
+from halluguard.records import XYXY, Answer, Claim, Edit, Verdict
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -47,9 +49,9 @@ class Region:
 
 @dataclass(frozen=True)
 class Card:
-    """One answer, ready for the template."""
+    """One answer, ready for the template; `picture` is None where there is none to show."""
 
-    picture: str
+    picture: str | None
     size: tuple[int, int]
     regions: Sequence[Region]
     question: str | None
@@ -115,25 +117,40 @@ def page(
     )
 
 
-def card(answer: Answer, image: Any = None, *, caption: str = "") -> Card:
-    """What the templates show of one answer."""
-    picture = load_image(_picture_of(answer, image))
-    wide, high = picture.size
+def card(answer: Answer, image: Any = None, *, caption: str = "", longest: int = 640, needed: bool = True) -> Card:
+    """What the templates show of one answer.
+
+    Args:
+        image: the picture, when the answer does not carry it.
+        caption: a line under the picture.
+        longest: longer side of the embedded copy, in pixels.
+        needed: False shows an answer without a picture as text only.
+    """
+    shown = answer.image if image is None else image
+    picture = None if shown is None and not needed else load_image(_picture_of(answer, image))
+    wide, high = picture.size if picture else (0, 0)
     regions = [
         Region(100 * x1 / wide, 100 * y1 / high, 100 * (x2 - x1) / wide, 100 * (y2 - y1) / high, label, decision)
-        for label, decision, (x1, y1, x2, y2) in _evidence(answer)
+        for label, decision, (x1, y1, x2, y2) in (_evidence(answer) if picture else ())
     ]
     return Card(
-        picture=_data_url(picture),
+        picture=_data_url(picture, longest) if picture else None,
         size=(wide, high),
         regions=regions,
         question=answer.question,
         pieces=pieces(answer),
         text=answer.text,
-        edits=[edit.reason or f"{edit.before!r} became {edit.after!r}" for edit in answer.edits],
+        edits=[edit.reason or _told(edit) for edit in answer.edits],
         caption=caption,
         changed=answer.text != answer.draft,
     )
+
+
+def _told(edit: Edit) -> str:
+    before, after = edit.before.strip(), edit.after.strip()
+    if not after:
+        return f"removed “{before}”"
+    return f"“{before}” became “{after}”" if before else f"added “{after}”"
 
 
 def pieces(answer: Answer) -> list[Piece]:
@@ -187,7 +204,24 @@ def _picture_of(answer: Answer, image: Any) -> Any:
     return picture
 
 
-def _data_url(picture: Image, longest: int = 640) -> str:
+def render(template: str, **values: Any) -> str:
+    """A page of this folder, filled; all values are escaped."""
+    return _template(template).render(style=_style(), **values)
+
+
+def visible(text: str) -> str:
+    r"""The text with what hides or turns round other text written out: control, zero-width and direction characters.
+
+    >>> print(visible("a\u202eb\x1b[31m"))
+    a\u202eb\x1b[31m
+    """
+    return _HIDING.sub(lambda found: found.group().encode("unicode_escape").decode("ascii"), text)
+
+
+_HIDING = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
+
+
+def _data_url(picture: Image, longest: int) -> str:
     shown = picture.copy()
     shown.thumbnail((longest, longest))
     buffer = io.BytesIO()
@@ -199,13 +233,15 @@ def _data_url(picture: Image, longest: int = 640) -> str:
 def _environment() -> Any:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    return Environment(
+    made = Environment(
         loader=PackageLoader("halluguard.rendering", "."),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.filters["visible"] = visible
+    return made
 
 
 def _template(name: str) -> Any:
@@ -213,6 +249,17 @@ def _template(name: str) -> Any:
 
 
 def _style() -> Any:
+    return source("style.css")
+
+
+def source(name: str) -> Any:
+    """A file of this folder as it is, marked safe: it is ours."""
     from markupsafe import Markup
 
-    return Markup(_environment().loader.get_source(_environment(), "style.css")[0])
+    return Markup(_environment().loader.get_source(_environment(), name)[0])
+
+
+def script_hash(name: str) -> str:
+    """What a content security policy calls a script of this folder: it then runs, and no other."""
+    digest = hashlib.sha256(source(name).encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
