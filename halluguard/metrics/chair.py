@@ -125,6 +125,7 @@ def mentions(
     """
     vocabulary = vocabulary or load_vocabulary()
     text = caption.lower()
+    starts: Sequence[int]
     if protocol == "fixed":
         units, starts = fixed_units(tokenize(text), vocabulary)
     elif protocol in ("pattern", "wordnet"):
