@@ -6,14 +6,22 @@ Exit codes: 0 done; 1 a gate failed; 2 wrong use; 3 the input cannot be read; 4 
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from halluguard import __version__
-from halluguard.errors import ExpertError, HalluguardError, InputError, MissingExtraError, UnsupportedModelError
+from halluguard.errors import (
+    ExpertError,
+    HalluguardError,
+    InputError,
+    MissingExtraError,
+    SettingsError,
+    UnsupportedModelError,
+)
 
 app = typer.Typer(
     help="Mitigate hallucination in multimodal large language models: before, during and after generation.",
@@ -80,6 +88,72 @@ def audit(
         force_new=force_new,
     )
     raise typer.Exit(code)
+
+
+@app.command()
+def caption(
+    images: Annotated[Path, typer.Argument(help="Folder of pictures; those in folders below it too.")],
+    out: Annotated[Path, typer.Option(help="Captions, as JSON lines that `audit` reads; continued where it ends.")],
+    model: Annotated[str, typer.Option(help="Name at the endpoint; without one, hub name, folder, or 'sandbox'.")],
+    endpoint: Annotated[
+        str | None, typer.Option(help="Base address of an OpenAI-compatible server, such as http://host:8000/v1.")
+    ] = None,
+    prompt: Annotated[
+        str, typer.Option(help="What is asked of every picture.")
+    ] = "Please describe this image in detail.",
+    imagination: Annotated[
+        float | None, typer.Option(help="Without an endpoint: decoding knob in [-1, 1], negative is more grounded.")
+    ] = None,
+    max_tokens: Annotated[int, typer.Option(help="Longest answer.")] = 512,
+    temperature: Annotated[float, typer.Option(help="At an endpoint; 0 is greedy.")] = 0.0,
+    seed: Annotated[int, typer.Option(help="At an endpoint, where it honours one.")] = 0,
+    key_variable: Annotated[
+        str, typer.Option(help="Environment variable that holds the endpoint's key.")
+    ] = "OPENAI_API_KEY",
+    workers: Annotated[int, typer.Option(help="Requests under way at once, or pictures a batch.")] = 8,
+    limit: Annotated[int | None, typer.Option(help="Only the first so many pictures.")] = None,
+    max_errors: Annotated[int, typer.Option(help="Pictures that may fail before the exit code is 4.")] = 0,
+) -> None:
+    """Caption a folder of pictures with a model, or with an OpenAI-compatible endpoint."""
+    from halluguard.auditing.captioning import Captioner, Endpoint, caption_folder
+
+    ask: Captioner
+    if endpoint is None:
+        from halluguard import sandbox
+        from halluguard.guard import Guard
+
+        guard = Guard.from_pretrained(sandbox.MLLM if model == "sandbox" else model)
+        settings = {"model": model, "prompt": prompt, "max_tokens": max_tokens, "imagination": imagination}
+
+        def ask(pictures: Any) -> list[str]:
+            said = guard.batch(pictures, prompt, imagination=imagination, max_new_tokens=max_tokens)
+            return [answer.text for answer in said]
+    else:
+        if imagination is not None:
+            raise SettingsError("--imagination needs the model here, got --endpoint; leave one of them out")
+        key = os.environ.get(key_variable) or None
+        ask = server = Endpoint(
+            *(endpoint, model, prompt),
+            max_tokens=max_tokens,
+            temperature=temperature,
+            seed=seed,
+            key=key,
+            workers=workers,
+        )
+        settings = server.settings
+    from rich.progress import MofNCompleteColumn, Progress
+
+    with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), transient=True) as bar:
+        task = bar.add_task("captioning", total=None)
+        went = caption_folder(
+            *(images, out, ask),
+            settings=settings,
+            limit=limit,
+            batch_size=4 * workers if endpoint else workers,
+            progress=lambda done, of: bar.update(task, completed=done, total=of),
+        )
+    print(f"{went.captioned} captioned, {went.already} already there, {went.failed} failed", file=sys.stderr)
+    raise typer.Exit(4 if went.failed > max_errors else 0)
 
 
 @app.command()
