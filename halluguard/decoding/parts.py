@@ -31,6 +31,20 @@ def decoder_layers(model: Any) -> list[nn.Module]:
     return list(layers)
 
 
+def depth(model: Any) -> int:
+    """How many layers the decoder has."""
+    return len(decoder_layers(model))
+
+
+def at_depth(layer: int, layers: int, of: int = 32) -> int:
+    """A layer a paper names in a model of `of` layers (LLaVA-1.5-7B has 32), at the same share of another depth.
+
+    >>> [at_depth(layer, 40) for layer in (2, 20, 28)]
+    [2, 25, 35]
+    """
+    return round(layer * layers / of)
+
+
 def final_norm(model: Any) -> nn.Module:
     """The norm between the last layer and the head."""
     inner = decoder(model)
@@ -57,12 +71,12 @@ def head(model: Any) -> nn.Module:
     return found
 
 
-def early_logits(model: Any, hidden: Tensor) -> Tensor:
-    """Logits (..., V), fp32, of an earlier layer's hidden states (..., H): final norm, then head.
+def early_logits(model: Any, hidden: Tensor, normed: bool = True) -> Tensor:
+    """Logits (..., V), fp32, of an earlier layer's hidden states (..., H): final norm (unless left out), then head.
 
     Families that scale or cap their logits after the head do so here too, by their config.
     """
-    logits = head(model)(final_norm(model)(hidden)).float()
+    logits = head(model)(final_norm(model)(hidden) if normed else hidden).float()
     text = model.config.get_text_config()
     scale = getattr(text, "logit_scale", None)
     if isinstance(scale, int | float) and scale != 0:
