@@ -35,6 +35,13 @@ class Layout:
         """The sequences of one row along the batch axis."""
         return slice(row * self.batch, (row + 1) * self.batch)
 
+    def answering(self, queries: int) -> Tensor:
+        """(queries,) bool: which of the last `queries` tokens predict a token of the answer."""
+        import torch
+
+        at = torch.arange(self.length - queries, self.length, device=self._pictures.device)
+        return at >= self.prompt - 1
+
     def picture(self, length: int | None = None) -> Tensor:
         """(R * B, length) bool: which tokens of each sequence are a picture's. `length` may exceed the sequence's.
 

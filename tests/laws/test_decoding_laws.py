@@ -50,6 +50,8 @@ def test_the_same_input_in_every_row_is_plain_greedy(tiny, method):
     """A contrast of a row with itself says nothing. It once caught rows that had been swapped in the cache."""
     if not method.negatives:
         pytest.skip("it has one row")
+    if hasattr(method, "attach"):
+        pytest.skip("its rows differ inside the model")
     inputs = tiny.prompt(TEXTS)
     same = [{"pixel_values": inputs["pixel_values"]} for _ in method.negatives]
     plain = run(tiny.model, inputs, do_sample=False)
