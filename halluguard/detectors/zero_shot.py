@@ -1,41 +1,32 @@
-"""Open-vocabulary experts: any family of transformers' zero-shot object detection mapping.
+"""Open-vocabulary experts: every family of transformers' zero-shot object detection mapping.
 
     score(phrase, box) = sigmoid(logit of the phrase at the box's query)
 
 is read from the model's own logits, per phrase; the label strings that processors decode are not used, they merge and
-cut phrases. Boxes come back in pixels of the original picture.
+cut phrases. Boxes come back in pixels of the original picture. How each architecture is asked: `zero_shot_families.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from halluguard.errors import ExpertError, SettingsError, UnsupportedModelError
+from halluguard.detectors import geometry
+from halluguard.detectors.captions import Pool
+from halluguard.detectors.zero_shot_families import FAMILIES, Ask
+from halluguard.errors import ExpertError, HalluguardError, MissingExtraError, SettingsError, UnsupportedModelError
 from halluguard.images import limit_aspect, load_image
 from halluguard.records import Box
-from halluguard.vocabulary import normal
-
-
-@dataclass(frozen=True)
-class Family:
-    """How one architecture is asked and read.
-
-    Args:
-        look: (detector, images, phrases) -> per image scores (Q, P) in [0, 1] and boxes (Q, 4), x1 y1 x2 y2 in pixels.
-        thresholds: (high, low) to start from; scores of different families are not comparable.
-        prompt: how a phrase is put to the model.
-    """
-
-    look: Callable[[ZeroShotDetector, list[Any], list[list[str]]], list[tuple[Any, Any]]]
-    thresholds: tuple[float, float]
-    prompt: str = "{}"
 
 
 class ZeroShotDetector:
     """A zero-shot object detection model as an expert.
+
+    A phrase's result depends on the picture and the phrase alone. OWL-ViT and OWLv2 work like that. In Grounding DINO,
+    MM Grounding DINO and OmDet-Turbo the phrases of one prompt change each other's scores, so there each phrase gets a
+    row of its own in the batch: one row per phrase, the price of verdicts that do not depend on what else was claimed.
+    With `isolate=False` a prompt holds as many phrases as fit, in alphabetical order; faster, and approximate.
 
     Args:
         model, processor: from `AutoModelForZeroShotObjectDetection` and `AutoProcessor`.
@@ -44,10 +35,13 @@ class ZeroShotDetector:
         prompt: the text put to the model for a phrase, with `{}` for the phrase; default the family's.
         floor: boxes that score less are not returned, in [0, 1].
         nms: of two boxes of one phrase that overlap by more than this, the weaker is dropped; in [0, 1].
-        phrases_per_pass: most phrases put to the model at once.
+        phrases_per_pass: most phrases in one row.
+        rows_per_pass: most rows in one pass; 1 gives results equal to the last bit whatever else is asked.
+        isolate: see above.
+        pool: how a phrase's score comes from its tokens' (Grounding DINO families): "mean" or "max".
 
     Raises:
-        UnsupportedModelError: the model is of no known family.
+        UnsupportedModelError: the model is of no known family, or was loaded in a way that mixes phrases.
     """
 
     needs_image = True
@@ -63,6 +57,9 @@ class ZeroShotDetector:
         floor: float = 0.05,
         nms: float = 0.5,
         phrases_per_pass: int = 64,
+        rows_per_pass: int = 16,
+        isolate: bool = True,
+        pool: Pool = "mean",
     ) -> None:
         kind = getattr(getattr(model, "config", None), "model_type", type(model).__name__)
         if kind not in FAMILIES:
@@ -73,12 +70,20 @@ class ZeroShotDetector:
         for what, value in (("floor", floor), ("nms", nms)):
             if not 0.0 <= value <= 1.0:
                 raise SettingsError(f"{what} must be in [0, 1], got {value}; the default suits most models")
+        for what, count in (("phrases_per_pass", phrases_per_pass), ("rows_per_pass", rows_per_pass)):
+            if count < 1:
+                raise SettingsError(f"{what} must be at least 1, got {count}; 1 is the slowest and the most exact")
+        if pool not in ("mean", "max"):
+            raise SettingsError(f"pool must be 'mean' or 'max', got {pool!r}; 'mean' is the official evaluation's")
         self.model, self.processor, self.family = model.eval(), processor, FAMILIES[kind]
         self.name = name or f"{kind}:{getattr(model, 'name_or_path', '') or 'unnamed'}"
+        self.family.check(model, processor, self.name)
         own = getattr(model.config, "halluguard_thresholds", None)
         self.thresholds = tuple(thresholds or own or self.family.thresholds)
         self.prompt = prompt or self.family.prompt
-        self.floor, self.nms, self.phrases_per_pass = floor, nms, phrases_per_pass
+        self.floor, self.nms, self.pool = floor, nms, pool
+        self.phrases_per_pass, self.rows_per_pass = phrases_per_pass, rows_per_pass
+        self.isolate = isolate and not self.family.independent
 
     @classmethod
     def from_pretrained(
@@ -92,42 +97,46 @@ class ZeroShotDetector:
             dtype: e.g. `torch.float16`; default float32.
             revision: of the hub repository.
             options: the arguments of the class.
+
+        Raises:
+            UnsupportedModelError: it is no zero-shot detector.
+            MissingExtraError: its architecture needs a package that is not installed.
         """
         import torch
         from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
 
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         try:
-            processor = AutoProcessor.from_pretrained(name, revision=revision)
+            # No attn_implementation: "eager" on Grounding DINO mixes phrases, and "sdpa" at the top is refused.
             model = AutoModelForZeroShotObjectDetection.from_pretrained(
                 name, revision=revision, dtype=dtype or torch.float32, use_safetensors=True
             )
+            processor = AutoProcessor.from_pretrained(name, revision=revision)
+        except ImportError as error:
+            raise MissingExtraError(
+                f"the detector {str(name)!r} needs a package that is not installed: {_first_line(error)} "
+                "(OmDet-Turbo needs torchvision and timm); install it, or use a Grounding DINO or OWLv2 checkpoint"
+            ) from error
         except ValueError as error:
             raise UnsupportedModelError(
-                f"expected a zero-shot detector at {str(name)!r}: {str(error).splitlines()[0]}; "
+                f"expected a zero-shot detector at {str(name)!r}: {_first_line(error)}; "
                 "use ClosedSetDetector for models with a fixed list of labels"
             ) from error
         revision = revision or getattr(model.config, "_commit_hash", None)
-        options.setdefault(
-            "name", f"{Path(name).name if Path(name).exists() else name}{f'@{revision}' if revision else ''}"
-        )
+        signed = f"{Path(name).name if Path(name).exists() else name}{f'@{revision}' if revision else ''}"
+        options.setdefault("name", signed)
         return cls(model.to(device), processor, **options)
 
     def covers(self, phrase: str) -> bool:
         """Whether the model's text side knows all the words of the phrase and has room for them."""
-        name = normal(phrase)
-        if not name:
-            return False
-        tokenizer = self.processor.tokenizer
-        ids = tokenizer(self.prompt.format(name))["input_ids"]
-        known = tokenizer.unk_token_id is None or tokenizer.unk_token_id not in ids
-        return known and len(ids) <= min(tokenizer.model_max_length, 10_000)
+        name = self.family.clean(phrase)
+        return bool(name) and self.family.fits(self, name)
 
     def detect(self, images: Sequence[Any], phrases: Sequence[Sequence[str]]) -> list[list[Box]]:
-        """Boxes of each image's phrases, one pass per picture size and chunk of phrases.
+        """Boxes of each image's phrases.
 
         Pictures of one size share a pass, so that no picture is padded for its neighbours' sake and a verdict never
-        depends on them.
+        depends on them. Equal phrases ("dog", "a dog", "dogs") are looked for once.
 
         Args:
             images: B pictures: PIL of any mode, arrays, bytes or paths.
@@ -135,110 +144,64 @@ class ZeroShotDetector:
 
         Raises:
             ImageError: a picture cannot be opened.
-            ExpertError: the model's answer is not finite.
+            ExpertError: the model failed, its answer is not finite, or a phrase is not one that it covers.
         """
         opened = [load_image(image) for image in images]
-        sizes, pictures = [picture.size for picture in opened], [limit_aspect(picture) for picture in opened]
         found: list[list[Box]] = [[] for _ in images]
-        groups: dict[tuple[int, int], list[int]] = {}
-        for i, picture in enumerate(pictures):
-            if phrases[i]:
-                groups.setdefault(picture.size, []).append(i)
-        for group in groups.values():
-            most = max(len(phrases[i]) for i in group)
-            for start in range(0, most, self.phrases_per_pass):
-                rows = [i for i in group if phrases[i][start:]]
-                asked = [[normal(p) for p in phrases[i][start : start + self.phrases_per_pass]] for i in rows]
-                for i, (scores, boxes) in zip(rows, self._pass([pictures[i] for i in rows], asked), strict=True):
-                    found[i] += self._read(scores, boxes, phrases[i], start, sizes[i])
-        return found
-
-    def _pass(self, pictures: list[Any], phrases: list[list[str]]) -> list[tuple[Any, Any]]:
-        import torch
-
-        with torch.inference_mode():
-            return self.family.look(self, pictures, phrases)
-
-    def _read(self, scores: Any, boxes: Any, phrases: Sequence[str], offset: int, size: tuple[int, int]) -> list[Box]:
-        """Scores (Q, P) and boxes (Q, 4) of one picture as records, clipped to the picture."""
-        import torch
-
-        if not (torch.isfinite(scores).all() and torch.isfinite(boxes).all()):
-            raise ExpertError(
-                f"{self.name} must give finite scores and boxes, got NaN or infinity; check dtype and picture"
-            )
-        limit = torch.tensor([*size, *size], dtype=boxes.dtype)
-        boxes = boxes.clamp(min=0).minimum(limit)
-        area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-        found = []
-        for column in range(scores.shape[1]):
-            kept = _suppressed(boxes, scores[:, column] * (area > 0), self.floor, self.nms)
-            label = phrases[offset + column]
-            found += [
-                Box(
-                    label=label,
-                    score=min(1.0, scores[row, column].item()),
-                    xyxy=boxes[row].tolist(),
-                    phrase=offset + column,
+        names = [self._names(asked) for asked in phrases]
+        for pictures, asks in self._passes(opened, names):
+            for ask, (scores, boxes) in zip(asks, self._pass(pictures, asks), strict=True):
+                i = ask.image
+                geometry.check_finite(self.name, scores, boxes)
+                columns = [c for c, name in enumerate(ask.phrases) for _ in names[i][name]]
+                asked = [(j, phrases[i][j]) for name in ask.phrases for j in names[i][name]]
+                found[i] += geometry.records(
+                    scores[:, columns], boxes, asked, opened[i].size, floor=self.floor, nms=self.nms
                 )
-                for row in kept
-            ]
+        return [sorted(boxes, key=lambda box: box.phrase or 0) for boxes in found]
+
+    def _names(self, phrases: Sequence[str]) -> dict[str, list[int]]:
+        """The names to ask for, in alphabetical order, and the phrases that each stands for."""
+        names: dict[str, list[int]] = {}
+        for i, phrase in enumerate(phrases):
+            if not self.covers(phrase):
+                raise ExpertError(f"{self.name} cannot judge {phrase!r} (unknown or too many words); leave it out")
+            names.setdefault(self.family.clean(phrase), []).append(i)
+        return dict(sorted(names.items()))
+
+    def _passes(self, opened: list[Any], names: list[dict[str, list[int]]]) -> Iterator[tuple[list[Any], list[Ask]]]:
+        """Pictures of one size and the rows to ask of them, at most `rows_per_pass` at a time."""
+        sizes: dict[tuple[int, int], list[int]] = {}
+        padded = [limit_aspect(picture) for picture in opened]
+        for i, picture in enumerate(padded):
+            sizes.setdefault(picture.size, []).append(i)
+        for group in sizes.values():
+            asks = [Ask(i, chunk) for i in group if names[i] for chunk in self.family.chunks(self, list(names[i]))]
+            for start in range(0, len(asks), self.rows_per_pass):
+                yield padded, asks[start : start + self.rows_per_pass]
+
+    def _pass(self, pictures: list[Any], asks: list[Ask]) -> list[tuple[Any, Any]]:
+        import torch
+
+        try:
+            with torch.inference_mode():
+                return self.family.look(self, pictures, asks)
+        except (HalluguardError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:  # the model is foreign code: whatever it raises is the expert's failure
+            raise ExpertError(f"{self.name} failed: {type(error).__name__}: {_first_line(error)}") from error
+
+    def pixels(self, pictures: list[Any], asks: list[Ask]) -> dict[str, Any]:
+        """The image inputs of the rows, on the model's device and in its dtype; each picture is prepared once."""
+        order = list(dict.fromkeys(ask.image for ask in asks))
+        inputs = self.processor.image_processor(images=[pictures[i] for i in order], return_tensors="pt")
+        rows = [order.index(ask.image) for ask in asks]
+        found = {
+            key: inputs[key][rows].to(self.model.device) for key in ("pixel_values", "pixel_mask") if key in inputs
+        }
+        found["pixel_values"] = found["pixel_values"].to(self.model.dtype)
         return found
 
-    def to_device(self, inputs: Any) -> Any:
-        """Model inputs on the model's device, pictures in its dtype."""
-        inputs = inputs.to(self.model.device)
-        inputs["pixel_values"] = inputs["pixel_values"].to(self.model.dtype)
-        return inputs
 
-
-def _suppressed(boxes: Any, scores: Any, floor: float, iou: float) -> list[int]:
-    """Rows with score >= floor that no better row overlaps by more than `iou`, best first."""
-    rows = [i for i in scores.argsort(descending=True, stable=True).tolist() if scores[i] >= floor and scores[i] > 0]
-    kept: list[int] = []
-    for i in rows[:300]:
-        x1, y1, x2, y2 = boxes[i].tolist()
-        clear = True
-        for j in kept:
-            a1, b1, a2, b2 = boxes[j].tolist()
-            inter = max(0.0, min(x2, a2) - max(x1, a1)) * max(0.0, min(y2, b2) - max(y1, b1))
-            union = (x2 - x1) * (y2 - y1) + (a2 - a1) * (b2 - b1) - inter
-            if inter > iou * union:
-                clear = False
-                break
-        if clear:
-            kept.append(i)
-    return kept
-
-
-def _corners(boxes: Any) -> Any:
-    """(..., 4) centre x, centre y, width, height -> x1 y1 x2 y2."""
-    import torch
-
-    centre, half = boxes[..., :2], boxes[..., 2:] / 2
-    return torch.cat([centre - half, centre + half], dim=-1)
-
-
-def _owl(detector: ZeroShotDetector, pictures: list[Any], phrases: list[list[str]]) -> list[tuple[Any, Any]]:
-    """OWL-ViT and OWLv2: phrases are scored independently. OWLv2 sees the picture padded to a square."""
-    import torch
-
-    most = max(map(len, phrases))
-    texts = [
-        [detector.prompt.format(p) for p in row] + [detector.prompt.format(row[0])] * (most - len(row))
-        for row in phrases
-    ]
-    inputs = detector.processor(text=texts, images=pictures, return_tensors="pt", truncation=True)
-    output = detector.model(**detector.to_device(inputs))
-    scores = output.logits.float().sigmoid().cpu()
-    square = detector.model.config.model_type == "owlv2"
-    frames = [(max(p.size),) * 2 if square else p.size for p in pictures]
-    scale = torch.tensor([[w, h, w, h] for w, h in frames], dtype=torch.float32)
-    boxes = _corners(output.pred_boxes.float().cpu()) * scale[:, None]
-    return [(scores[i, :, : len(row)], boxes[i]) for i, row in enumerate(phrases)]
-
-
-FAMILIES = {
-    "owlvit": Family(_owl, (0.2, 0.1), "a photo of a {}"),
-    "owlv2": Family(_owl, (0.25, 0.12), "a photo of a {}"),
-}
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
