@@ -17,7 +17,8 @@ def contents(folder, but=(".lock",)):
 def test_a_verdict_row_per_caption_and_a_summary(captions_file, objects_file, tmp_path, read_lines):
     summary = audit(captions_file, tmp_path / "out", detector=f"objects:{objects_file}")
     rows = read_lines(tmp_path / "out" / "captions.jsonl")
-    decisions = [{row["claims"][v["claim"]]["name"]: v["decision"] for v in row["verdicts"]} for row in rows]
+    judged = [[(row["claims"][v["claim"]], v["decision"]) for v in row["verdicts"]] for row in rows]
+    decisions = [{c["name"]: decision for c, decision in row if c["kind"] == "existence"} for row in judged]
     assert decisions[0]["dog"] == "supported"
     assert decisions[0]["cat"] == "contradicted"
     assert "cat" not in rows[0]["corrected"]
