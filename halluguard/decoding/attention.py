@@ -25,6 +25,7 @@ NAME = "halluguard"  # in transformers' registry of attention functions
 
 Edit = Callable[["Tensor", int], "Tensor"]
 Watch = Callable[["Tensor", int], None]
+WatchValues = Callable[["Tensor", "Tensor", int], None]
 
 
 @dataclass
@@ -33,10 +34,13 @@ class Edits:
 
     edit: Edit | None
     watch: Watch | None
+    watch_values: WatchValues | None = None
     calls: int = 0
 
 
-def edit_attention(twin: Any, edit: Edit | None = None, watch: Watch | None = None) -> Edits:
+def edit_attention(
+    twin: Any, edit: Edit | None = None, watch: Watch | None = None, watch_values: WatchValues | None = None
+) -> Edits:
     """Let a method change or see the self-attention of the decoder in this call. For use in `attach`.
 
     Args:
@@ -44,11 +48,12 @@ def edit_attention(twin: Any, edit: Edit | None = None, watch: Watch | None = No
         edit: `(scores, layer) -> scores`, before the softmax: (rows * batch, heads, S queries, K keys), masked
             places at the type's minimum. K is the length of the sequence so far (of the cache, when static).
         watch: `(weights, layer)`, after the softmax, of the same shape.
+        watch_values: `(weights, values, layer)`, with the values (rows * batch, heads, K, D) they weigh.
 
     Raises:
         UnsupportedModelError: the family's attention is not one that can be run here.
     """
-    edits = Edits(edit, watch)
+    edits = Edits(edit, watch, watch_values)
     _register()
     _run_through(twin, NAME)
     for module in decoder(twin).modules():
@@ -135,4 +140,6 @@ def _attend(
     for edits in all_edits:
         if edits.watch is not None:
             edits.watch(weights, layer)
+        if edits.watch_values is not None:
+            edits.watch_values(weights, value, layer)
     return (weights @ value).transpose(1, 2).contiguous(), weights

@@ -39,6 +39,9 @@ In hooks, `twin.layout` says which of the (R * B) sequences are which row, and w
     hidden[layout.of(0)]                        the original sequences; of(1) the first negative row's
     layout.picture(scores.shape[-1])            (R * B, keys) True at picture tokens
     layout.prefill                              whether this forward reads the prompt
+    layout.answering(scores.shape[2])           (queries,) True at tokens that predict the answer
+
+`twin.call` is the call as the user made it: prompts, pictures, processor.
 """
 
 from __future__ import annotations
@@ -232,6 +235,17 @@ class FoldedView:
         if run is None or run.layout is None:
             raise UnsupportedModelError("a layout exists while a view generates, asked for outside; read it in hooks")
         return run.layout
+
+    @property
+    def call(self) -> Call:
+        """The call under way, as the user made it, with `attention_mask` filled in; for `attach`."""
+        import torch
+
+        run: _Run = self.__dict__["_run"]
+        ids, mask = run.call.inputs["input_ids"], run.call.inputs.get("attention_mask")
+        return replace(
+            run.call, inputs={**run.call.inputs, "attention_mask": torch.ones_like(ids) if mask is None else mask}
+        )
 
     def get_compiled_call(self, compile_config: Any) -> Any:
         """Compile the rows' forward; the folding stays outside."""

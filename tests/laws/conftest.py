@@ -5,8 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from halluguard.decoding import METHODS
+from halluguard.decoding.vti import Directions
 
 # Settings that change the answer of a tiny random model, where the defaults are too weak, or need what it lacks
 # (a processor, pictures).
@@ -15,11 +17,14 @@ STRONG = {
     "ICD": {"alpha": 4.0, "instruction": [20, 21, 22, 23]},
     "Imagination": {"imagination": -1.0},
     "M3ID": {"forgetting": 0.5, "gate": 1.0},
+    "ONLY": {"b": 3.0},
     "PlausibilityOnly": {"beta": 0.95},
     "RITUAL": {"transform": "vertical flip", "beta": 0.01},
     "TemperatureMatched": {"method": "AGLA"},
     "VCD": {"alpha": 2.0, "step": 900},
     "VDD": {"alpha": 2.0},
+    "VISTA": {"lam": 0.5},
+    "VTI": {"directions": Directions(torch.randn(3, 64, generator=torch.Generator().manual_seed(0))), "text": 4.0},
     "YesBias": {"bias": 9.0, "yes": [7]},
 }
 
