@@ -18,10 +18,11 @@ MAY_IMPORT = {
     "records": {"errors", "rendering"},  # rendering only on use, to show an answer
     "images": {"errors"},
     "vocabulary": set(),
+    "controller": {"errors"},
     "rendering": {"records", "errors", "images"},
     "metrics": {"records", "errors", "_version"},
-    "tuning": {"records", "errors", "images", "vocabulary"},
-    "decoding": {"records", "errors", "images"},
+    "tuning": {"records", "errors", "images", "vocabulary", "controller"},
+    "decoding": {"records", "errors", "images", "controller"},
     "detectors": {"records", "errors", "images", "vocabulary"},
     "correction": {"records", "errors", "vocabulary"},
     "calibration": {"records", "errors", "metrics"},
