@@ -8,6 +8,7 @@ from PIL import Image
 
 from halluguard import Box, InputError, SettingsError
 from halluguard.tuning.negatives import Annotated, erase, negative_images, negative_instructions
+from halluguard.tuning.wording import POPE_QUESTION, SHORT_ANSWERS
 
 NAMES = ("dog", "cat", "cup", "fork", "apple", "chair")
 
@@ -28,17 +29,22 @@ def items(count=120, size=100):
     return made
 
 
+def rows_of(made, **settings):
+    return negative_instructions(made, seed=0, questions=(POPE_QUESTION,), answers=SHORT_ANSWERS, **settings)
+
+
 def test_every_picture_gets_as_many_no_as_yes():
     """Unbalanced rows teach a polarity, not a picture."""
-    per_image = Counter((row.image_id, row.completion) for row in negative_instructions(items(), seed=0))
-    assert all(per_image[i, "Yes."] == per_image[i, "No."] == 2 for i in range(120))
+    per_image = Counter((row.image_id, row.completion) for row in rows_of(items()))
+    assert all(per_image[i, "Yes."] == per_image[i, "No."] for i in range(120))
+    assert per_image.total() > 400, "balance may cost few rows"
 
 
-def test_every_object_gets_about_as_many_no_as_yes():
+def test_every_object_gets_as_many_no_as_yes():
     balance = Counter()
-    for row in negative_instructions(items(), seed=0):
+    for row in rows_of(items()):
         balance[row.prompt] += 1 if row.completion == "Yes." else -1
-    assert max(map(abs, balance.values())) <= 4, balance
+    assert not any(balance.values()), balance
 
 
 def test_answers_are_true():
@@ -46,7 +52,7 @@ def test_answers_are_true():
         item.image_id: {f"Is there {'an' if n == 'apple' else 'a'} {n} in the image?" for n in item.names}
         for item in items()
     }
-    for row in negative_instructions(items(), seed=0):
+    for row in rows_of(items()):
         assert (row.prompt in truth[row.image_id]) == (row.completion == "Yes.")
 
 
@@ -57,7 +63,7 @@ def test_the_seed_decides():
 
 def test_polarity_has_no_order():
     """Yes-first would let a model answer by position in the epoch."""
-    rows = list(negative_instructions(items(), seed=0))
+    rows = list(rows_of(items()))
     assert 0.35 < np.mean([row.completion == "Yes." for row in rows[::4]]) < 0.65
 
 
@@ -80,21 +86,21 @@ def test_the_fill_has_the_grain_of_its_surroundings():
 
 
 def test_erased_and_control_come_in_pairs_about_the_same_object():
-    rows = list(negative_images(items(), seed=0))
+    rows = list(negative_images(items(), seed=0, questions=(POPE_QUESTION,), answers=SHORT_ANSWERS))
     assert len(rows) > 100
     for erased, control in zip(rows[::2], rows[1::2], strict=True):
         assert (erased.kind, control.kind) == ("erased", "control")
         assert (erased.completion, control.completion) == ("No.", "Yes.")
         assert erased.prompt == control.prompt
         assert erased.image_id == control.image_id
-        assert np.asarray(erased.images[0]).tobytes() != np.asarray(control.images[0]).tobytes()
+        assert erased.images[0].make().tobytes() != control.images[0].make().tobytes()
 
 
 def test_erased_pictures_are_described_without_the_object():
     def describe(item):
         return "Describe the image.", " and ".join(item.names)
 
-    rows = list(negative_images(items(), seed=0, describe=describe))
+    rows = list(negative_images(items(), seed=0, questions=(POPE_QUESTION,), answers=SHORT_ANSWERS, describe=describe))
     for erased, _, told in zip(rows[::3], rows[1::3], rows[2::3], strict=True):
         name = erased.prompt.split()[3]
         assert told.kind == "erased-caption"

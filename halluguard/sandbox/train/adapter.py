@@ -11,6 +11,7 @@ from halluguard.sandbox import fresh_scenes, load_mllm
 from halluguard.sandbox.language import CAPTION_PROMPTS, CLEAN, caption
 from halluguard.sandbox.world import Scene
 from halluguard.tuning import Annotated, InstructionRow, fine_tune, negative_images, negative_instructions
+from halluguard.tuning.wording import POPE_QUESTION, SHORT_ANSWERS
 
 ADAPTER_SEEDS = 5_000_000
 """Fine-tuning scenes start here: neither the training nor the evaluation draws them."""
@@ -30,7 +31,10 @@ def build_rows(scenes: int, seed: int) -> list[InstructionRow]:
         left = Scene(whole.seed, whole.context, tuple(thing for thing in whole.objects if thing.name in item.names))
         return rng.choice(CAPTION_PROMPTS), caption(left, rng, CLEAN)
 
-    rows = [*negative_instructions(items, seed=seed), *negative_images(items, seed=seed, describe=describe)]
+    rows = [
+        *negative_instructions(items, seed=seed, questions=(POPE_QUESTION,), answers=SHORT_ANSWERS),
+        *negative_images(items, seed=seed, questions=(POPE_QUESTION,), answers=SHORT_ANSWERS, describe=describe),
+    ]
     rows += [InstructionRow((item.image,), *describe(item), image_id=item.image_id, kind="caption") for item in items]
     rng.shuffle(rows)
     return rows

@@ -1,0 +1,222 @@
+"""Negative images: a picture changed so that an answer about it should no longer be given.
+
+    Erased    objects filled with what surrounds them: truth known, one object gone
+    Crop      1 to 20 % of the area, blown up to the old size (mDPO, Wang et al. 2024, arXiv 2406.11839)
+    Shuffled  patches in random order
+    Noised    diffusion noise (POVID, Zhou et al. 2024, arXiv 2402.11411)
+
+Each is a recipe: a frozen record of the source and a seed, made into pixels only when a trainer asks, and always into
+the same pixels. All work on the PIL picture before any processor, so tiling and packing processors see them alike.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from halluguard.errors import SettingsError
+from halluguard.records import XYXY
+from halluguard.tuning.rows import Picture, open_picture
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL.Image import Image
+
+NOISE_STEPS = 1000
+
+
+@dataclass(frozen=True)
+class Erased:
+    """`source` with `boxes` filled, by `erase` or by `fill(picture, boxes, seed) -> picture` (an inpainting model)."""
+
+    source: Picture
+    boxes: tuple[XYXY, ...]
+    seed: int
+    fill: Callable[[Image, Sequence[XYXY], int], Image] | None = None
+
+    def make(self) -> Image:
+        picture = open_picture(self.source)
+        if self.fill is not None:
+            return self.fill(picture, self.boxes, self.seed)
+        return erase(picture, self.boxes, seed=self.seed)
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A random window of `source`, enlarged to the size of the whole.
+
+    Args:
+        least, most: share of the area, drawn uniformly between; the aspect ratio is drawn from 3:4 to 4:3 as in
+            mDPO's `RandomResizedCrop`.
+        keep_out: boxes in pixels; of 20 windows the first that keeps at most `keep` of their joint area is taken, or
+            the one that keeps least. A crop that still shows what the answer speaks of is no negative.
+    """
+
+    source: Picture
+    seed: int
+    least: float = 0.01
+    most: float = 0.20
+    keep_out: tuple[XYXY, ...] = ()
+    keep: float = 0.3
+
+    def __post_init__(self) -> None:
+        if not 0 < self.least <= self.most <= 1:
+            raise SettingsError(f"a crop needs 0 < least <= most <= 1, got {self.least} and {self.most}")
+
+    def window(self, width: int, height: int) -> tuple[int, int, int, int]:
+        """x1, y1, x2, y2 of the window in a picture of that size."""
+        rng = random.Random(self.seed)
+        whole = sum(map(_area, self.keep_out))
+        best, smallest = (0, 0, width, height), math.inf
+        for _ in range(20):
+            window = _draw_window(rng, width, height, rng.uniform(self.least, self.most))
+            kept = sum(shared(window, box) for box in self.keep_out)
+            if kept < smallest:
+                best, smallest = window, kept
+            if kept <= self.keep * whole:
+                return window
+        return best
+
+    def make(self) -> Image:
+        from PIL import Image
+
+        picture = open_picture(self.source)
+        window = self.window(*picture.size)
+        return picture.resize(picture.size, Image.Resampling.BICUBIC, box=window)
+
+
+def _draw_window(rng: random.Random, width: int, height: int, share: float) -> tuple[int, int, int, int]:
+    """Of the wanted area within rounding; the aspect is drawn evenly in its logarithm, and fitted into the picture."""
+    area = share * width * height
+    aspect = math.exp(rng.uniform(math.log(3 / 4), math.log(4 / 3)))
+    w = min(width, max(1, round(math.sqrt(area * aspect))))
+    h = min(height, max(1, round(area / w)))
+    w = min(width, max(1, round(area / h)))
+    x, y = rng.randint(0, width - w), rng.randint(0, height - h)
+    return x, y, x + w, y + h
+
+
+@dataclass(frozen=True)
+class Shuffled:
+    """`source` cut into `grid` x `grid` patches, put together in random order; none stays in its place."""
+
+    source: Picture
+    seed: int
+    grid: int = 8
+
+    def __post_init__(self) -> None:
+        if self.grid < 2:
+            raise SettingsError(f"grid must be at least 2, got {self.grid}; one patch cannot be shuffled")
+
+    def make(self) -> Image:
+        import numpy as np
+        from PIL import Image
+
+        picture = open_picture(self.source)
+        wide, high = (max(self.grid, side // self.grid * self.grid) for side in picture.size)
+        pixels = np.asarray(picture.resize((wide, high)) if (wide, high) != picture.size else picture)
+        h, w = high // self.grid, wide // self.grid
+        patches = pixels.reshape(self.grid, h, self.grid, w, 3).swapaxes(1, 2).reshape(-1, h, w, 3)
+        mixed = patches[_without_fixed_points(len(patches), self.seed)]
+        rows = mixed.reshape(self.grid, self.grid, h, w, 3).swapaxes(1, 2)
+        made = Image.fromarray(np.ascontiguousarray(rows.reshape(high, wide, 3)))
+        return made if made.size == picture.size else made.resize(picture.size)
+
+
+def _without_fixed_points(count: int, seed: int) -> list[int]:
+    """A random cyclic order (Sattolo): every patch moves."""
+    rng, order = random.Random(seed), list(range(count))
+    for last in range(count - 1, 0, -1):
+        other = rng.randrange(last)
+        order[last], order[other] = order[other], order[last]
+    return order
+
+
+@dataclass(frozen=True)
+class Noised:
+    """x_t = sqrt(a_t) x + sqrt(1 - a_t) e on pixels in [0, 1], e standard normal, clipped: step `step` of 1000.
+
+    a_t is the product of 1 - b_i over i <= t, with POVID's b = sigmoid(linspace(-6, 6, 1000)) * (5e-3 - 1e-5) + 1e-5.
+    """
+
+    source: Picture
+    seed: int
+    step: int = 500
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.step < NOISE_STEPS:
+            raise SettingsError(f"step must be in 0..{NOISE_STEPS - 1}, got {self.step}; 500 is POVID's")
+
+    def make(self) -> Image:
+        import numpy as np
+        from PIL import Image
+
+        pixels = np.asarray(open_picture(self.source))
+        kept = float(kept_signal()[self.step])
+        noise = np.random.Generator(np.random.SFC64(self.seed)).standard_normal(pixels.shape, dtype=np.float32)
+        noise *= 255 * math.sqrt(1 - kept)
+        noise += math.sqrt(kept) * pixels.astype(np.float32)
+        return Image.fromarray(np.clip(noise, 0, 255, out=noise).astype(np.uint8))
+
+
+@lru_cache(maxsize=1)
+def kept_signal() -> np.ndarray:
+    """(1000,): a_t, the share of the picture's variance left at step t; falls from 1 to about 0.08."""
+    import numpy as np
+
+    steps = np.linspace(-6, 6, NOISE_STEPS)
+    return np.cumprod(1 - (1 / (1 + np.exp(-steps)) * (5e-3 - 1e-5) + 1e-5))
+
+
+def erase(image: Image, boxes: Sequence[XYXY], *, seed: int, margin: int = 2) -> Image:
+    """Fill `boxes` with what surrounds them: colours blended from the four edges, grain as around.
+
+    Args:
+        image: RGB.
+        boxes: x1, y1, x2, y2 in pixels; parts outside the picture are ignored.
+        seed: of the grain.
+        margin: pixels added on every side, so that no outline is left.
+    """
+    import numpy as np
+    from PIL import Image as Pictures
+
+    pixels = np.asarray(image.convert("RGB")).astype(np.float32)
+    height, width = pixels.shape[:2]
+    generator = np.random.default_rng(seed)
+    for box in boxes:
+        x1, y1 = max(0, int(box[0]) - margin), max(0, int(box[1]) - margin)
+        x2, y2 = min(width, int(box[2]) + margin), min(height, int(box[3]) + margin)
+        if x1 >= x2 or y1 >= y2:
+            continue
+        left, right = pixels[y1:y2, max(0, x1 - 1)], pixels[y1:y2, min(width - 1, x2)]
+        above, below = pixels[max(0, y1 - 1), x1:x2], pixels[min(height - 1, y2), x1:x2]
+        across = np.linspace(0, 1, x2 - x1, dtype=np.float32)[None, :, None]
+        down = np.linspace(0, 1, y2 - y1, dtype=np.float32)[:, None, None]
+        sides = _smooth(left)[:, None] * (1 - across) + _smooth(right)[:, None] * across
+        ends = _smooth(above)[None] * (1 - down) + _smooth(below)[None] * down
+        grain = np.median([(edge - _smooth(edge)).std(0) for edge in (left, right, above, below)], axis=0)
+        noise = generator.standard_normal((y2 - y1, x2 - x1, 3), dtype=np.float32) * grain
+        pixels[y1:y2, x1:x2] = (sides + ends) / 2 + noise
+    return Pictures.fromarray(pixels.clip(0, 255).astype("uint8"))
+
+
+def _smooth(edge: Any, reach: int = 4) -> Any:
+    """(n, 3): moving average over 2 * reach + 1 pixels of an edge."""
+    import numpy as np
+
+    padded = np.pad(edge, ((reach, reach), (0, 0)), mode="edge")
+    window = 2 * reach + 1
+    return np.stack([padded[i : i + len(edge)] for i in range(window)]).mean(0)
+
+
+def shared(a: XYXY, b: XYXY) -> float:
+    """Area that two boxes share, in pixels."""
+    return max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
+
+
+def _area(box: XYXY) -> float:
+    return shared(box, box)

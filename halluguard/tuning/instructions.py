@@ -1,0 +1,199 @@
+"""Negative instructions: questions about things that are not there, as many as about things that are.
+
+LRV-Instruction (Liu et al. 2023, arXiv 2306.14565) showed that a balance of the two teaches a model to look, and that
+either alone teaches one answer. Here every picture has as many questions answered yes as no, and so has every object
+over the whole set: neither "always no" nor "things like this are never there" lowers the loss. What to ask about is
+drawn as in POPE (Li et al. 2023, arXiv 2305.10355): at random, by frequency, or by co-occurrence with what is there.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from halluguard.errors import SettingsError
+from halluguard.tuning import premises
+from halluguard.tuning.annotations import Annotated, Companions
+from halluguard.tuning.balance import balanced
+from halluguard.tuning.rows import InstructionRow, PreferenceRow, Truth, row_seed
+from halluguard.tuning.wording import ANSWERS, QUESTIONS, answer, ask, check_templates
+
+Sampling = Literal["random", "popular", "adversarial"]
+SAMPLINGS: tuple[Sampling, ...] = get_args(Sampling)
+
+_POPULAR = 8  # candidates by frequency
+_ADVERSARIAL = 3  # candidates by co-occurrence
+
+
+@dataclass(frozen=True)
+class Pair:
+    """In picture `item`, `present` is there and `absent`, drawn by `sampling`, is not."""
+
+    item: Annotated
+    present: str
+    absent: str
+    sampling: Sampling
+
+    def seed(self, seed: int, what: str) -> int:
+        return row_seed(seed, what, self.item.image_id, self.present, self.absent)
+
+
+def negative_instructions(
+    items: Sequence[Annotated],
+    *,
+    seed: int,
+    per_image: int = 2,
+    samplings: Sequence[Sampling] = SAMPLINGS,
+    questions: Sequence[str] = QUESTIONS,
+    answers: Sequence[str] = ANSWERS,
+) -> Iterator[InstructionRow]:
+    """Up to `per_image` yes/no questions answered yes and as many answered no about every picture.
+
+    Args:
+        items: pictures with their objects; pictures are not opened.
+        seed: the same seed gives the same rows.
+        per_image: questions of each polarity; fewer where a picture has fewer objects or balance forbids more.
+        samplings: how absent objects are drawn, in turn: "random", "popular" (most frequent over `items`),
+            "adversarial" (most frequent beside the picture's objects).
+        questions, answers: templates, see `wording`; a yes and the no beside it share theirs.
+
+    Yields:
+        Rows of kind "positive" and "negative-random", "negative-popular", "negative-adversarial". Every name is asked
+        for equally often with either answer; what could not be balanced is left out.
+
+    Raises:
+        SettingsError: an unknown sampling, a bad template, or `per_image` < 1. InputError: no object is annotated.
+    """
+    for row in negative_preferences(
+        items, seed=seed, per_image=per_image, samplings=samplings, questions=questions, answers=answers
+    ):
+        yield row.to_instruction()
+
+
+def negative_preferences(
+    items: Sequence[Annotated],
+    *,
+    seed: int,
+    per_image: int = 2,
+    samplings: Sequence[Sampling] = SAMPLINGS,
+    questions: Sequence[str] = QUESTIONS,
+    answers: Sequence[str] = ANSWERS,
+) -> Iterator[PreferenceRow]:
+    """The same rows as pairs: the true answer is chosen, the same template with the other polarity rejected."""
+    check_templates(questions, answers)
+    pairs = plan(items, seed=seed, per_image=per_image, samplings=samplings)
+    for pair in pairs:
+        own = pair.seed(seed, "negative-instructions")
+        rng = random.Random(own)
+        question, template = rng.choice(questions), rng.choice(answers)
+        rows = [
+            _row(pair, name, ask(question, name), answer(template, name, yes), answer(template, name, not yes), own)
+            for name, yes in ((pair.present, True), (pair.absent, False))
+        ]
+        rng.shuffle(rows)
+        yield from rows
+
+
+def false_premises(
+    items: Sequence[Annotated],
+    *,
+    seed: int,
+    per_image: int = 1,
+    samplings: Sequence[Sampling] = SAMPLINGS,
+) -> Iterator[PreferenceRow]:
+    """Open questions and requests that take a thing for granted ("Where is the dog?"), as often rightly as wrongly.
+
+    Where the thing is there the chosen answer tells where it is, how many there are, or what else there is, and the
+    rejected one denies it; where it is not, the other way round. Both kinds of answer are thus chosen and rejected
+    equally often, in the same words. Arguments and errors are those of `negative_instructions`.
+    """
+
+    def able(item: Annotated, name: str) -> bool:
+        return bool(premises.forms_for(item, name))
+
+    pairs = plan(items, seed=seed + 1, per_image=per_image, samplings=samplings, able=able)
+    for pair in pairs:
+        own = pair.seed(seed, "false-premises")
+        rng = random.Random(own)
+        rows = []
+        asking = premises.draw(pair.item, pair.present, rng)
+        for name, there in ((pair.present, True), (pair.absent, False)):
+            prompt, told, denied = asking.about(name)
+            chosen, rejected = (told, denied) if there else (denied, told)
+            rows.append(_row(pair, name, prompt, chosen, rejected, own, prefix="premise-"))
+        rng.shuffle(rows)
+        yield from rows
+
+
+def _row(pair: Pair, name: str, prompt: str, chosen: str, rejected: str, seed: int, prefix: str = "") -> PreferenceRow:
+    there = name == pair.present
+    return PreferenceRow(
+        (pair.item.image,),
+        prompt,
+        chosen,
+        rejected,
+        image_id=pair.item.image_id,
+        kind=prefix + ("positive" if there else f"negative-{pair.sampling}"),
+        source=pair.item.source,
+        seed=seed,
+        truth=Truth((name,), ()) if there else Truth((), (name,)),
+        license=pair.item.license,
+    )
+
+
+def plan(
+    items: Sequence[Annotated],
+    *,
+    seed: int,
+    per_image: int,
+    samplings: Sequence[Sampling] = SAMPLINGS,
+    able: Callable[[Annotated, str], bool] | None = None,
+) -> list[Pair]:
+    """Which present and absent object to ask about in each picture, so that names and polarities balance.
+
+    A greedy pass asks for the names most in need of it, and what is left over is cut (`balance.balanced`).
+
+    Args:
+        able: `(item, name) -> bool`, whether a present name can be asked about; all can by default.
+    """
+    if per_image < 1:
+        raise SettingsError(f"per_image must be at least 1, got {per_image}")
+    unknown = [name for name in samplings if name not in SAMPLINGS]
+    if unknown or not samplings or isinstance(samplings, str):
+        raise SettingsError(f"samplings must be some of {', '.join(SAMPLINGS)}, got {unknown or samplings!r}")
+    companions = Companions(items)
+    rng = random.Random(row_seed(seed, "plan"))
+    surplus: Counter[str] = Counter()  # yes rows minus no rows so far, per name
+    pairs = []
+    for number, item in enumerate(items):
+        fit = [name for name in item.names if able is None or able(item, name)]
+        present = sorted(fit, key=lambda name: (surplus[name], rng.random()))[:per_image]
+        absent = [name for name in companions.names if item.lacks(name)]
+        for k, name in enumerate(present[: len(absent)]):
+            sampling = samplings[(number + k) % len(samplings)]
+            other = _draw_absent(absent, item.names, sampling, companions, surplus, rng)
+            absent.remove(other)
+            surplus[name] += 1
+            surplus[other] -= 1
+            pairs.append(Pair(item, name, other, sampling))
+    return [pairs[index] for index in balanced([(pair.present, pair.absent) for pair in pairs], seed)]
+
+
+def _draw_absent(
+    absent: Sequence[str],
+    present: Sequence[str],
+    sampling: Sampling,
+    companions: Companions,
+    surplus: Counter[str],
+    rng: random.Random,
+) -> str:
+    """An absent object: of the candidates of this sampling, the one most in need of a "no"."""
+    candidates = list(absent)
+    if sampling == "popular":
+        candidates = sorted(absent, key=lambda name: (-companions.frequency[name], name))[:_POPULAR]
+    elif sampling == "adversarial":
+        candidates = companions.expected(present, absent)[:_ADVERSARIAL]
+    return max(candidates, key=lambda name: (surplus[name], rng.random()))
