@@ -7,20 +7,23 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
-from halluguard.auditing.pictures import Pictures, content_key
+from halluguard.auditing.album import Album, Picture
+from halluguard.auditing.cache import Cache
+from halluguard.auditing.looking import BATCH, Looker
+from halluguard.auditing.pictures import Pictures
 from halluguard.auditing.rows import Row
 from halluguard.correction.claims import from_parse, parses
 from halluguard.correction.parse import Parse
 from halluguard.correction.rewrite import rewrite
 from halluguard.correction.verify import Thresholds, verify_many
 from halluguard.errors import HalluguardError, ImageError
-from halluguard.images import load_image
 from halluguard.records import Box, Claim, Detector, Edit, Verdict
 
 OK = "ok"
+_TOGETHER = 64  # pictures put to the looker at once, which divides them as the expert can take them
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,55 +53,78 @@ class Checker:
         detector: the expert.
         thresholds: where support ends and contradiction begins; None takes the detector's own.
         pictures: where the pictures are; unused by an expert that needs none.
+        cache: what the expert found before; None begins with nothing.
+        batch: pictures the expert looks at together.
     """
 
     def __init__(
-        self, detector: Detector, thresholds: Thresholds | None = None, pictures: Pictures | None = None
+        self,
+        detector: Detector,
+        thresholds: Thresholds | None = None,
+        pictures: Pictures | None = None,
+        cache: Cache | None = None,
+        batch: int = BATCH,
     ) -> None:
-        self.detector = detector
         self.thresholds = thresholds
-        self.pictures = pictures or Pictures(None)
+        self.album = Album(pictures or Pictures(None))
+        self.looker = Looker(detector, cache or Cache(None, detector.name), self.album, batch)
 
     def check(self, rows: Sequence[Row]) -> list[Checked]:
-        """One result per row, in order."""
+        """One result per row, in order.
+
+        Raises:
+            ExpertError: the expert failed on many pictures in a row, or cannot work at all.
+        """
         found: dict[int, Checked] = {row.index: _aside(row, row.code, row.reason) for row in rows if row.code}
-        good = [row for row in rows if not row.code]
+        read = self._read([row for row in rows if not row.code], found)
+        images, pictures = self._images([row for row, _, _ in read], found)
+        read = [entry for entry in read if entry[0].index not in found]
+        claims = [c for _, _, c in read]
+        self.looker.begin(list(pictures))
+        verdicts = verify_many(
+            claims, images, cast(Detector, self.looker), thresholds=self.thresholds, batch_size=_TOGETHER
+        )
+        if self.looker.broken:
+            raise self.looker.broken
+        self.looker.open_all(list(pictures))
+        for (row, parse, of_row), image, judged in zip(read, images, verdicts, strict=True):
+            unreadable = self.looker.unreadable.get(image.key) if isinstance(image, Picture) else None
+            found[row.index] = (
+                _aside(row, "image", str(unreadable)) if unreadable else _result(row, parse, of_row, judged)
+            )
+        return [found[row.index] for row in rows]
+
+    def _read(self, rows: Sequence[Row], found: dict[int, Checked]) -> list[tuple[Row, Parse, list[Claim]]]:
+        """The rows with parse and claims; one whose caption cannot be read is put into `found`."""
         read: list[tuple[Row, Parse, list[Claim]]] = []
-        texts, questions = [row.caption for row in good], [row.question for row in good]
-        for row, (parse, question) in zip(good, parses(texts, questions, errors="yield"), strict=True):
+        texts, questions = [row.caption for row in rows], [row.question for row in rows]
+        for row, (parse, question) in zip(rows, parses(texts, questions, errors="yield"), strict=True):
             if isinstance(parse, HalluguardError):
                 found[row.index] = _aside(row, "caption", str(parse))
             else:
                 read.append((row, parse, from_parse(parse, question)))
-        images, missing = self._images([row for row, _, _ in read])
-        found |= missing
-        read = [entry for entry in read if entry[0].index not in missing]
-        claims = [c for _, _, c in read]
-        verdicts = verify_many(claims, images, self.detector, thresholds=self.thresholds)
-        for (row, parse, of_row), judged in zip(read, verdicts, strict=True):
-            found[row.index] = _result(row, parse, of_row, judged)
-        return [found[row.index] for row in rows]
+        return read
 
-    def _images(self, rows: Sequence[Row]) -> tuple[list[Any], dict[int, Checked]]:
-        """The pictures of the rows, equal ones opened once, and the rows whose picture cannot be opened.
+    def _images(self, rows: Sequence[Row], found: dict[int, Checked]) -> tuple[list[Any], dict[Picture, None]]:
+        """What the expert is given per row, and the different pictures; a row without one is put into `found`.
 
         An expert that needs no picture gets the row's own name for it.
         """
-        if not self.detector.needs_image:
+        if not self.looker.needs_image:
             return [row.image for row in rows], {}
-        images: list[Any] = []
-        missing: dict[int, Checked] = {}
-        opened: dict[str, Any] = {}
-        for row in rows:
-            try:
-                data = self.pictures.read(row)
-                key = content_key(data)
-                if key not in opened:
-                    opened[key] = load_image(data)
-                images.append(opened[key])
-            except ImageError as error:
-                missing[row.index] = _aside(row, "image", str(error))
-        return images, missing
+        images: list[Picture] = []
+        for row, picture in zip(rows, self.album.identify(rows), strict=True):
+            if isinstance(picture, ImageError):
+                found[row.index] = _aside(row, "image", str(picture))
+            else:
+                images.append(picture)
+        different = dict.fromkeys(images)
+        # Where phrases interact, captions do not share a look: each asks for itself.
+        return [replace(picture) for picture in images] if self.looker.interacts else list(images), different
+
+    def close(self) -> None:
+        self.album.close()
+        self.looker.cache.close()
 
 
 def _result(row: Row, parse: Parse, claims: list[Claim], verdicts: list[Verdict]) -> Checked:

@@ -7,7 +7,6 @@ from typing import Any
 
 from rich.console import Console
 
-from halluguard.auditing.experts import known_objects, load_expert
 from halluguard.auditing.export import export as write_export
 from halluguard.auditing.pictures import Pictures
 from halluguard.auditing.run import Job, run
@@ -34,8 +33,7 @@ def audit(
     pictures = Pictures(images)
     if detector is not None and images is None:
         raise SettingsError("a detector looks at pictures; name their folder with --images")
-    expert = load_expert(detector) if detector is not None else known_objects(Path(str(objects)))
-    job = Job(source, expert, pictures=pictures)
+    job = Job(source, detector if detector is not None else f"objects:{objects}", pictures=pictures)
     summary = run(job, out, force_new=force_new)
     if export is not None:
         write_export(out, source, export)

@@ -24,6 +24,12 @@ from typing import IO, Any
 from halluguard.errors import HalluguardError, InputError, SettingsError
 
 PART = re.compile(r"part-(\d{6,})\.jsonl")
+SUMMARY = "summary.json"
+"""Written last: where it stands, the run is finished."""
+OUTPUTS = (
+    *(SUMMARY, "captions.jsonl", "captions.parquet", "claims.jsonl", "claims.parquet", "set_aside.jsonl"),
+    "report.html",
+)
 
 
 class OutputError(HalluguardError, OSError):
@@ -119,6 +125,8 @@ class RunFolder:
         with writing_to(self.path):
             if before != manifest:
                 shutil.rmtree(self.parts, ignore_errors=True)
+                for output in OUTPUTS:
+                    (self.path / output).unlink(missing_ok=True)
                 write_json(self.path / "manifest.json", manifest)
             self.parts.mkdir(exist_ok=True)
 
@@ -128,8 +136,20 @@ class RunFolder:
     def done(self, number: int) -> bool:
         return self.part(number).exists()
 
+    def finished(self) -> list[int]:
+        """The numbers of the finished parts, in order."""
+        return [number for number, _ in _numbered(self.path)]
+
     def commit(self, number: int, lines: Iterable[str]) -> None:
-        """Write part `number`, whole or not at all."""
+        """Write part `number`, whole or not at all; where it stands already, replace the rows that `lines` has."""
+        lines = list(lines)
+        if self.done(number):
+            with self.part(number).open(encoding="utf-8") as file:
+                before = list(file)
+            anew = {json.loads(line)["index"]: line for line in lines}
+            lines = [anew.get(json.loads(line)["index"], line) for line in before]
+            if lines == before:
+                return
         write_text(self.part(number), lines)
 
     def close(self) -> None:
@@ -156,8 +176,12 @@ def read_manifest(path: Path) -> dict[str, Any] | None:
 
 def parts_of(path: Path) -> list[Path]:
     """The finished parts of a run folder, in order."""
-    found = {int(m.group(1)): p for p in (path / "parts").glob("part-*.jsonl") if (m := PART.fullmatch(p.name))}
-    return [found[number] for number in sorted(found)]
+    return [part for _, part in _numbered(path)]
+
+
+def _numbered(path: Path) -> list[tuple[int, Path]]:
+    found = (path / "parts").glob("part-*.jsonl")
+    return sorted((int(match.group(1)), part) for part in found if (match := PART.fullmatch(part.name)))
 
 
 def read_parts(path: Path, then: Callable[[dict[str, Any]], Any] = dict) -> Iterator[Any]:

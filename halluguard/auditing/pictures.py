@@ -53,6 +53,11 @@ class Pictures:
                 f"an image pattern has the image's id in it, like 'COCO_val2014_{{id:012d}}.jpg', got {self.pattern!r}"
             )
 
+    def manifest(self) -> dict[str, Any]:
+        """How files are found under the root; where the root lies makes no difference."""
+        listed = json.dumps(sorted(self.names.items())).encode()
+        return {"pattern": self.pattern, "names": content_key(listed) if self.names else None}
+
     def path(self, image: str) -> Path:
         """The file of a row's image.
 

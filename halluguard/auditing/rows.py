@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -106,7 +107,7 @@ def row(index: int, item: Item, keys: Keys) -> Row:
     name = _name(step_into(item.fields, keys.id)) if keys.id else None
     picture, image = item.picture, step_into(item.fields, keys.image) if keys.image else None
     if isinstance(image, Mapping):  # how datasets write a picture: {"bytes": ..., "path": ...}
-        picture, image = image.get("bytes") or picture, image.get("path") or name or str(index)
+        picture, image = _bytes(image.get("bytes")) or picture, image.get("path") or name or str(index)
     question = step_into(item.fields, keys.question) if keys.question else None
     caption = step_into(item.fields, keys.caption)
     found = Row(
@@ -131,6 +132,16 @@ def _with_problem(found: Row, caption: Any, image: Any, keys: Keys) -> Row:
         where = f"under {keys.image!r}" if keys.image else "in the row"
         return replace(found, code="no-image", reason=f"expected an image's name or id {where}, got {got}")
     return found
+
+
+def _bytes(value: Any) -> bytes | None:
+    """A picture's bytes, as they are or, in JSON, as base64."""
+    if isinstance(value, str):
+        try:
+            return base64.b64decode(value, validate=True)
+        except ValueError:
+            return None
+    return value if isinstance(value, bytes) else None
 
 
 def _name(value: Any) -> str | None:

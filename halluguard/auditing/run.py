@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-import itertools
-import json
-from collections.abc import Callable, Iterable, Iterator
+import socket
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from halluguard._version import __version__
-from halluguard.auditing.checking import Checked, Checker, to_dict
-from halluguard.auditing.experts import load_expert
+from halluguard.auditing.engines import Plan, Progress, engine
+from halluguard.auditing.experts import expert_of, fingerprint, load_expert
 from halluguard.auditing.export import export as write_export
-from halluguard.auditing.folder import RunFolder, json_line, write_json
+from halluguard.auditing.folder import SUMMARY, RunFolder, write_json
+from halluguard.auditing.looking import BATCH
 from halluguard.auditing.outputs import write_tables
 from halluguard.auditing.pictures import Pictures
-from halluguard.auditing.rows import Row
 from halluguard.auditing.source import Selection, Source, manifest_of, open_source
+from halluguard.auditing.spool import spool_rows
 from halluguard.auditing.summary import thresholds_dict
+from halluguard.auditing.work import failed_rows
+from halluguard.correction.parse import pipeline
 from halluguard.correction.verify import Thresholds
 from halluguard.records import Detector
 
 PART_ROWS = 1000
 """Rows a part: what is lost at most when a run is killed, apart from the expert's findings, which the cache keeps."""
-CHUNK = 64
-"""Rows checked together; results do not depend on it."""
-RETRIED = ("image", "expert")
-"""Codes of rows that another run may find mended: they are tried again when a run is continued."""
 
 
 @dataclass(frozen=True)
@@ -36,47 +36,88 @@ class Job:
 
     Args:
         source: the input.
-        detector: the expert.
+        expert: the expert, or its name as `auditing.experts` writes it.
         thresholds: None takes the expert's own.
         selection: which rows.
         part_rows: rows a part.
         pictures: where the pictures are; unused by an expert that needs none.
+        device: where an expert that is loaded by name runs.
+        batch: pictures the expert looks at together.
+        cache: the detection cache's file; None keeps it in the run folder.
+        engine: "local" or "ray".
+        workers, address: of the engine.
     """
 
     source: Source
-    detector: Detector
+    expert: str | Detector
     thresholds: Thresholds | None = None
     selection: Selection = field(default_factory=Selection)
     part_rows: int = PART_ROWS
     pictures: Pictures = field(default_factory=lambda: Pictures(None))
+    device: str | None = None
+    batch: int = BATCH
+    cache: Path | None = None
+    engine: str = "local"
+    workers: int = 1
+    address: str | None = None
+
+    @cached_property
+    def detector(self) -> Detector:
+        """The expert, loaded when first asked for."""
+        return load_expert(self.expert, device=self.device) if isinstance(self.expert, str) else self.expert
 
     def manifest(self) -> dict[str, Any]:
-        """The settings that decide the results."""
+        """The settings that decide the results, and no others: not the engine, nor where things lie."""
+        language = pipeline().meta
         return {
             "halluguard": __version__,
+            "language": f"{language['lang']}_{language['name']}-{language['version']}",
             **manifest_of(self.source, self.selection),
-            "expert": self.detector.name,
+            "expert": fingerprint(self.detector),
             "thresholds": thresholds_dict(self.thresholds),
+            "images": self.pictures.manifest() if self.detector.needs_image else None,
             "part_rows": self.part_rows,
         }
 
+    def plan(self, folder: RunFolder) -> Plan:
+        return Plan(
+            source=self.source,
+            selection=self.selection,
+            part_rows=self.part_rows,
+            finished=failed_rows(folder),
+            expert=self.expert,
+            thresholds=self.thresholds,
+            pictures=self.pictures,
+            device=self.device,
+            batch=self.batch,
+            cache=(self.cache or folder.path / "cache.sqlite").absolute(),
+            host=socket.gethostname(),
+            workers=self.workers,
+            address=self.address,
+        )
+
 
 def audit(
-    captions: Path,
+    captions: Path | str | Iterable[Mapping[str, Any]],
     out: Path,
     *,
-    detector: str | Detector,
+    detector: Any = None,
+    captioner: Any = None,
     images: Path | None = None,
     thresholds: Thresholds | None = None,
     export: Path | None = None,
     force_new: bool = False,
 ) -> dict[str, Any]:
-    """Audit a captions file into the folder `out`; the summary comes back.
+    """Audit captions into the folder `out`; the summary comes back.
 
     Args:
-        captions: the input, in any format of `auditing.formats`.
+        captions: a file or folder in any format of `auditing.formats`, or rows such as
+            {"image": picture or path, "caption": "A dog.", "question": None, "id": 7}.
         out: a new folder, or one of a run with the same settings, which is continued.
-        detector: an expert, or the name of one as `auditing.experts` writes them.
+        detector: an expert, the name of one as `auditing.experts` writes them, or any function
+            (picture, phrases) -> boxes.
+        captioner: what answers rows that have no caption: a `Guard`, whose expert is then the default one, or any
+            function (picture, question) -> text.
         images: the folder of the pictures, for an expert that looks at them.
         thresholds: where support ends and contradiction begins; None takes the expert's own.
         export: write the input anew to this file, with corrected captions.
@@ -85,60 +126,44 @@ def audit(
     >>> audit(Path("captions.jsonl"), Path("audited"), detector="objects:objects.json")  # doctest: +SKIP
     {'schema': 1, ...}
     """
-    source = open_source(captions, {})
-    expert = load_expert(detector) if isinstance(detector, str) else detector
+    expert = expert_of(detector, captioner)
+    if not isinstance(captions, str | Path):
+        captions = spool_rows(captions, out, captioner, images)
+    source = open_source(Path(captions), {})
     summary = run(Job(source, expert, thresholds, pictures=Pictures(images)), out, force_new=force_new)
     if export is not None:
         write_export(out, source, export)
     return summary
 
 
-def run(
-    job: Job, out: Path, *, force_new: bool = False, progress: Callable[[list[Checked]], None] = lambda checked: None
-) -> dict[str, Any]:
+def _silent(counts: Counter[str]) -> None:
+    pass
+
+
+def run(job: Job, out: Path, *, force_new: bool = False, progress: Progress = _silent) -> dict[str, Any]:
     """Audit into the folder `out`, continuing what is there; the summary comes back.
+
+    Args:
+        job: what to audit.
+        out: the folder.
+        force_new: throw away a run with other settings.
+        progress: told, as rows are checked, how many of them, how many set aside, and the verdicts by decision.
 
     Raises:
         SettingsError: the folder is in use, or holds a run with other settings.
         OutputError: the folder cannot be written.
+        ExpertError: the expert is not available, or failed on many pictures in a row.
     """
     manifest = job.manifest()
     with RunFolder(out, manifest, force_new=force_new) as folder:
-        checker = Checker(job.detector, job.thresholds, job.pictures)
-        for number, rows in enumerate(_batched(job.selection.rows(job.source), job.part_rows)):
-            if not folder.done(number):
-                folder.commit(number, _checked_lines(rows, checker, progress))
-            else:
-                _retry(folder, number, rows, checker, progress)
-        tally = write_tables(out, out)
-        summary = tally.summary(manifest)
-        write_json(out / "summary.json", summary)
+        plan = job.plan(folder)
+        for done in engine(job.engine).run(plan, job.detector, progress):
+            folder.commit(done.part, done.lines)
+        return finish(out, manifest)
+
+
+def finish(out: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Write the outputs of a run whose parts are all there; the summary comes back, and is written last."""
+    summary = write_tables(out, out).summary(manifest)
+    write_json(out / SUMMARY, summary)
     return summary
-
-
-def _checked_lines(rows: Iterable[Row], checker: Checker, progress: Callable[[list[Checked]], None]) -> Iterator[str]:
-    for chunk in _batched(rows, CHUNK):
-        checked = checker.check(list(chunk))
-        progress(checked)
-        yield from (json_line(to_dict(one)) for one in checked)
-
-
-def _retry(
-    folder: RunFolder, number: int, rows: list[Row], checker: Checker, progress: Callable[[list[Checked]], None]
-) -> None:
-    """Check again the rows of a finished part whose image or expert failed."""
-    lines = folder.part(number).read_text(encoding="utf-8").splitlines(keepends=True)
-    failed = [i for i, line in enumerate(lines) if '"code": "ok"' not in line and json.loads(line)["code"] in RETRIED]
-    if not failed:
-        return
-    again = list(_checked_lines([rows[i] for i in failed], checker, progress))
-    if again != [lines[i] for i in failed]:
-        for i, line in zip(failed, again, strict=True):
-            lines[i] = line
-        folder.commit(number, lines)
-
-
-def _batched(rows: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    stream = iter(rows)
-    while batch := list(itertools.islice(stream, size)):
-        yield batch
