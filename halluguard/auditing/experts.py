@@ -127,7 +127,7 @@ def expert_of(detector: Any, captioner: Any = None) -> str | Detector:
     )
 
 
-_SETTINGS = ("prompt", "floor", "nms", "phrases_per_pass")
+_SETTINGS = ("prompt", "floor", "nms", "isolate", "phrases_per_pass")
 
 
 def fingerprint(detector: Detector) -> str:

@@ -46,7 +46,7 @@ class Looker:
 
     def __init__(self, detector: Detector, cache: Cache, album: Album, batch: int = BATCH) -> None:
         self.detector, self.cache, self.album, self.batch = detector, cache, album, batch
-        self.interacts = bool(getattr(detector, "phrases_interact", False))
+        self.interacts = phrases_interact(detector)
         self.looks = 0
         self.unreadable: dict[str, ImageError] = {}
         self.broken: ExpertError | None = None
@@ -209,6 +209,15 @@ class Looker:
         torch = sys.modules.get("torch")
         if torch is not None and torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+
+def phrases_interact(detector: Any) -> bool:
+    """Whether what an expert finds for one phrase depends on the phrases asked with it."""
+    said = getattr(detector, "phrases_interact", None)
+    if said is not None:
+        return bool(said)
+    family = getattr(detector, "family", None)
+    return not getattr(family, "independent", True) and not getattr(detector, "isolate", True)
 
 
 def _stored(phrase: str, asked: Sequence[str], interacts: bool) -> str:
