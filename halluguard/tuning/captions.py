@@ -29,7 +29,7 @@ PROMPTS = (
     "Write a caption for the image.",
 )
 
-_CANDIDATES = 5  # absent companions among which balance chooses
+_CANDIDATES = 10  # absent companions among which balance chooses
 
 
 @dataclass(frozen=True)
@@ -189,9 +189,9 @@ def _replacements(item: Annotated, caption: str) -> Iterator[_Edit]:
         if len(found) != 1 or len(mentions) != 1:
             continue
         match = found[0]
-        lead, many = str(match[1]), match[2].lower() != name
-        if (lead.lower() in ("a", "an", "one")) == (not many):
-            yield _Edit(item, caption, match.start(), match.end(), name, "", "caption-replace", lead, many)
+        lead, several = match[1], match[2].lower() != name
+        if (lead.lower() in ("a", "an", "one")) == (not several):
+            yield _Edit(item, caption, match.start(), match.end(), name, "", "caption-replace", lead, several)
 
 
 def _insertions(item: Annotated, caption: str) -> Iterator[_Edit]:
