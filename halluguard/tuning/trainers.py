@@ -1,97 +1,155 @@
-"""Fine-tune on such rows with TRL and PEFT: LoRA on the language model, everything else frozen."""
+"""Fine-tune on rows with TRL and PEFT: LoRA on the language model, everything else frozen. The rows decide how.
+
+    InstructionRow   TRL's `SFTTrainer`, completions only
+    PreferenceRow    `NegativePreferenceTrainer`: TRL's DPO with negative pictures and an anchor
+    RatedRow         TRL's `KTOTrainer`
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from halluguard.errors import InputError, SettingsError, UnsupportedModelError, require
-from halluguard.tuning.rows import InstructionRow
+from halluguard.tuning.rows import InstructionRow, PreferenceRow, RatedRow, Row, as_dataset
 
 LANGUAGE_MODEL_ONLY = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
 """Which linear layers get LoRA: a list of bare names would also match the vision tower."""
+
+LEARNING_RATES = {InstructionRow: 2e-4, PreferenceRow: 1e-5, RatedRow: 1e-5}
+"""Peaks for LoRA on a model of some billion parameters; mDPO and RLAIF-V use 1e-5 for preferences."""
+
+
+@dataclass(frozen=True)
+class Preference:
+    """The loss on preference rows: sum of weights * TRL's losses + visual_weight * visual + anchor_weight * anchor.
+
+    Args:
+        beta: strength of the tie to the reference, > 0.
+        visual_weight, anchor_weight, anchor_delta, gamma: see `NegativePreferenceTrainer`.
+        losses: TRL's loss types, mixed by `loss_weights`; ("sigmoid", "sft") also keeps the chosen answers likely.
+        loss_weights: one for each of `losses`; None weights them 1.
+    """
+
+    beta: float = 0.1
+    visual_weight: float = 1.0
+    anchor_weight: float = 1.0
+    anchor_delta: float = 0.0
+    gamma: float = 1.0
+    losses: tuple[str, ...] = ("sigmoid",)
+    loss_weights: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.beta > 0:
+            raise SettingsError(f"beta must be > 0, got {self.beta}; TRL's default is 0.1")
+        if self.loss_weights is not None and len(self.loss_weights) != len(self.losses):
+            raise SettingsError(f"expected one weight for each loss, got {self.loss_weights} for {self.losses}")
 
 
 def fine_tune(
     model: Any,
     processor: Any,
-    rows: Sequence[InstructionRow],
+    rows: Sequence[Row],
     out: str | Path,
     *,
+    preference: Preference | None = None,
     rank: int = 16,
-    learning_rate: float = 2e-4,
+    target_modules: str = LANGUAGE_MODEL_ONLY,
+    learning_rate: float | None = None,
     epochs: float = 1.0,
     batch_size: int = 16,
+    accumulate: int = 1,
     seed: int = 0,
-    target_modules: str = LANGUAGE_MODEL_ONLY,
     device: str | None = None,
+    bf16: bool = False,
+    checkpointing: bool = False,
+    save_every: int | None = None,
+    resume: bool = False,
+    callbacks: Sequence[Any] = (),
+    check: bool = True,
+    progress: bool = False,
 ) -> dict[str, Any]:
-    """Train a LoRA adapter on `rows` with TRL's `SFTTrainer` and save it (safetensors) in `out`.
+    """Train a LoRA adapter on `rows` and save it (safetensors) in `out`.
 
     Args:
-        model: an image-text-to-text model; its own weights are not changed, the adapter is left on it.
+        model: an image-text-to-text model; its own weights are not changed, the adapter is left on it. One loaded in
+            4 bits gives QLoRA.
         processor: its processor, with a chat template.
-        rows: training examples; only completions are learnt.
+        rows: training examples of one class, which decides how they are learnt.
+        preference: the loss on preference rows.
         rank: of LoRA, with alpha = 2 * rank and dropout 0.05.
-        learning_rate: peak, cosine schedule, 5 % warm-up.
-        epochs, batch_size, seed: as usual.
         target_modules: regular expression over module names, matched in full.
+        learning_rate: peak, cosine schedule, 5 % warm-up; by default that of `LEARNING_RATES`.
+        epochs, batch_size, seed: as usual; `batch_size` is of one process.
+        accumulate: batches summed to one step.
         device: "cpu" keeps the training off a GPU that is there.
+        bf16: bfloat16 arithmetic, for a GPU that has it.
+        checkpointing: recompute activations instead of keeping them: a third more time, a fraction of the memory.
+        save_every: steps between the checkpoints in `out`/checkpoints; by default none is kept.
+        resume: go on from the last checkpoint, to the weights an uninterrupted run would have.
+        callbacks: of transformers, such as `evaluation.Evaluation`.
+        check: look for silent failure first, see `preflight`.
+        progress: show a bar.
 
     Returns:
         rows, steps, seconds, trainable parameters, first and last logged loss.
 
     Raises:
-        MissingExtraError: TRL or PEFT is missing. InputError: no rows. UnsupportedModelError: no layer matches, or
-        the processor has no chat template.
+        MissingExtraError: TRL or PEFT is missing. InputError: no rows, rows of several classes, nothing to resume.
+        UnsupportedModelError: no layer matches, or the processor has no chat template. PreflightError: the training
+        would have failed silently.
+
+    Under `accelerate launch` every process calls this with the same rows; the first one saves.
     """
-    trl = require("trl", extra="train", feature="fine-tuning")
-    peft = require("peft", extra="train", feature="fine-tuning")
-    datasets = require("datasets", extra="train", feature="fine-tuning")
+    require("peft", extra="train", feature="fine-tuning")
     if not rows:
-        raise InputError("expected training rows, got none; build some with halluguard.tuning.negatives")
-    if rank < 1 or learning_rate <= 0 or epochs <= 0:
-        raise SettingsError(f"rank, learning_rate and epochs must be positive, got {rank}, {learning_rate}, {epochs}")
+        raise InputError("expected training rows, got none; build some with halluguard.tuning")
+    positive = {"rank": rank, "epochs": epochs, "batch_size": batch_size, "accumulate": accumulate}
+    learning_rate = LEARNING_RATES.get(type(rows[0])) if learning_rate is None else learning_rate
+    wrong = {name: value for name, value in {**positive, "learning_rate": learning_rate}.items() if not value > 0}
+    if wrong:
+        raise SettingsError(f"these must be positive: {', '.join(f'{name} {value}' for name, value in wrong.items())}")
     if getattr(processor, "chat_template", None) is None:
         raise UnsupportedModelError(
             f"expected a processor with a chat template, got {type(processor).__name__} without one; set chat_template"
         )
-    lora = peft.LoraConfig(
-        r=rank, lora_alpha=2 * rank, lora_dropout=0.05, target_modules=target_modules, task_type="CAUSAL_LM"
-    )
-    settings = trl.SFTConfig(
-        output_dir=str(Path(out) / "checkpoints"),
-        num_train_epochs=epochs,
-        per_device_train_batch_size=batch_size,
-        learning_rate=learning_rate,
-        lr_scheduler_type="cosine",
-        warmup_steps=0.05,
-        max_length=None,  # a limit would cut image tokens or, silently, the completion
-        logging_steps=10,
-        logging_first_step=True,
-        save_strategy="no",
-        report_to="none",
-        seed=seed,
-        use_cpu=device == "cpu",
-        bf16=False,
-        gradient_checkpointing=False,
-        remove_unused_columns=False,  # the transform makes them
-        disable_tqdm=True,
-    )
-    data = datasets.Dataset.from_list([{"row": i} for i in range(len(rows))])
-    data.set_transform(lambda batch: _columns([rows[i].to_conversation() for i in batch["row"]]))
-    try:
-        trainer = trl.SFTTrainer(
-            model=model, args=settings, train_dataset=data, processing_class=processor, peft_config=lora
-        )
-    except ValueError as error:
-        raise UnsupportedModelError(
-            f"no layer of {type(model).__name__} could take LoRA at {target_modules!r} ({error}); "
-            "pass target_modules that match its linear layers"
-        ) from error
-    result = trainer.train()
-    trainer.model.save_pretrained(str(out), safe_serialization=True)
+    folder = Path(out)
+    checkpoints = folder / "checkpoints"
+    if resume and not any(checkpoints.glob("checkpoint-*")):
+        raise InputError(f"expected a checkpoint to resume from in {checkpoints}, found none; start without resume")
+    arguments: dict[str, Any] = {
+        "output_dir": str(checkpoints),
+        "num_train_epochs": epochs,
+        "per_device_train_batch_size": batch_size,
+        "gradient_accumulation_steps": accumulate,
+        "learning_rate": learning_rate,
+        "lr_scheduler_type": "cosine",
+        "warmup_steps": 0.05,
+        "max_length": None,  # a limit would cut image tokens or, silently, the completion
+        "logging_steps": 10,
+        "logging_first_step": True,
+        "save_strategy": "steps" if save_every else "no",
+        "save_steps": save_every or 500,
+        "report_to": "none",
+        "seed": seed,
+        "use_cpu": device == "cpu",
+        "bf16": bf16,
+        "gradient_checkpointing": checkpointing,
+        "remove_unused_columns": False,  # the columns are made on access
+        "disable_tqdm": not progress,
+    }
+    lora = lora_config(rank, target_modules)
+    trainer = _trainer(model, processor, rows, preference or Preference(), arguments, lora, list(callbacks))
+    if check:
+        from halluguard.tuning.preflight import preflight
+
+        preflight(trainer)
+    result = trainer.train(resume_from_checkpoint=resume or None)
+    save_adapter(trainer, folder)
+    restore_forward(trainer)
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     return {
         "rows": len(rows),
@@ -103,5 +161,74 @@ def fine_tune(
     }
 
 
-def _columns(conversations: list[dict[str, Any]]) -> dict[str, list[Any]]:
-    return {key: [row[key] for row in conversations] for key in conversations[0]}
+def lora_config(rank: int = 16, target_modules: str = LANGUAGE_MODEL_ONLY) -> Any:
+    """LoRA on the language model: alpha = 2 * rank, dropout 0.05; a `peft.LoraConfig`."""
+    peft = require("peft", extra="train", feature="fine-tuning")
+    return peft.LoraConfig(
+        r=rank, lora_alpha=2 * rank, lora_dropout=0.05, target_modules=target_modules, task_type="CAUSAL_LM"
+    )
+
+
+def _trainer(
+    model: Any,
+    processor: Any,
+    rows: Sequence[Row],
+    preference: Preference,
+    arguments: dict[str, Any],
+    lora: Any,
+    callbacks: list[Any],
+) -> Any:
+    """The trainer for rows of this class."""
+    trl = require("trl", extra="train", feature="fine-tuning")
+    shared = {
+        "model": model,
+        "train_dataset": as_dataset(rows),
+        "processing_class": processor,
+        "peft_config": lora,
+        "callbacks": callbacks,
+    }
+    try:
+        if isinstance(rows[0], InstructionRow):
+            return trl.SFTTrainer(args=trl.SFTConfig(**arguments), **shared)
+        if isinstance(rows[0], RatedRow):
+            return trl.KTOTrainer(args=trl.KTOConfig(beta=preference.beta, **arguments), **shared)
+        from halluguard.tuning.preference_trainer import NegativePreferenceTrainer
+
+        weights = preference.loss_weights
+        args = trl.DPOConfig(
+            beta=preference.beta,
+            loss_type=list(preference.losses),
+            loss_weights=None if weights is None else list(weights),
+            **arguments,
+        )
+        return NegativePreferenceTrainer(
+            args=args,
+            visual_weight=preference.visual_weight,
+            anchor_weight=preference.anchor_weight,
+            anchor_delta=preference.anchor_delta,
+            gamma=preference.gamma,
+            **shared,
+        )
+    except ValueError as error:
+        if "target modules" not in str(error).lower():
+            raise
+        raise UnsupportedModelError(
+            f"no layer of {type(model).__name__} could take LoRA at {lora.target_modules!r} ({error}); "
+            "pass target_modules that match its linear layers"
+        ) from error
+
+
+def save_adapter(trainer: Any, folder: Path) -> None:
+    """Write the trained adapter, by the first process only; a frozen copy that served as reference is left out."""
+    if trainer.accelerator.is_main_process:
+        model = trainer.accelerator.unwrap_model(trainer.model)
+        model.save_pretrained(str(folder), safe_serialization=True, selected_adapters=["default"])
+    trainer.accelerator.wait_for_everyone()
+
+
+def restore_forward(trainer: Any) -> None:
+    """Undo TRL's replacement of the model's forward: a deep copy would go on running the original's weights."""
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    with suppress(KeyError):
+        del base.__dict__["forward"]
