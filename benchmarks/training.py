@@ -1,20 +1,23 @@
 """Does training on negative pictures make a model look? A causal test on the sandbox, whose truth is known.
 
-    python benchmarks/training.py run --arm negative --seed 0 --out runs/training     # train, evaluate, write JSON
-    python benchmarks/training.py table --out runs/training                           # what all runs found
+    python benchmarks/training.py run --method sft --arm negative --seed 0 --out runs/training   # train, evaluate
+    python benchmarks/training.py table --out runs/training                                      # what all runs found
 
-Arms, all with the same rows, steps and settings, only the pictures differ:
+Arms, all with the same questions, answers, steps and settings; only the pictures differ:
 
     base       not trained
-    negative   a picture with one object erased beside the same picture with background erased; each is the other's
-               negative, the question about the object is answered no on one and yes on the other, and so in captions
+    negative   pairs of pictures of which one lacks an object: it is erased there (and background is erased in the
+               other), or the two are natural pictures that share objects. The same question is answered yes on one and
+               no on the other; captions name the object on one and not on the other
     blank      the same with every picture grey: what the texts alone teach
-    equal      the same with both pictures the same, nothing erased: what pairs teach whose negative is no negative
-    sft        the chosen answers of `negative`, learnt plainly, without preference and negatives
+    equal      the same with both pictures the same: what pairs teach whose negative is no negative
 
-Only `negative` (and `sft`) can teach to look. Where `blank` or `equal` raise the AUC as well, something else was learnt.
+Methods: `sft` learns the true answers with TRL's SFTTrainer; `preference` prefers them to the false ones, each picture
+being the other's negative (mDPO's three terms). Only `negative` can teach to look: where `blank` or `equal` raise the
+AUC as well, something else was learnt.
+
 Evaluation: fresh scenes that no training has seen; POPE's three splits by logit(Yes) - logit(No); CHAIR of greedy
-captions. One run takes some minutes of one core; a run that is there is not repeated.
+captions. A run takes some minutes of one core; one that is there is not repeated.
 """
 
 from __future__ import annotations
@@ -22,19 +25,21 @@ from __future__ import annotations
 import argparse
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from PIL import Image
+
 from halluguard import sandbox
 from halluguard.sandbox import measure
-from halluguard.sandbox.language import CAPTION_PROMPTS, CLEAN, caption
+from halluguard.sandbox.language import CAPTION_PROMPTS, CLEAN, caption, existence_question
 from halluguard.sandbox.world import Scene
 from halluguard.tuning import Annotated, PreferenceRow, fine_tune, negative_images
-from halluguard.tuning.trainers import Preference
 
-ARMS = ("base", "negative", "blank", "equal", "sft")
+ARMS = ("base", "negative", "blank", "equal")
+LEARNING_RATES = {"sft": 5e-4, "preference": 1e-3}
 TRAINING_SEEDS = 5_000_000
 """Training scenes start here, and a hundred thousand further for each seed; evaluation draws from 10 000 000 on."""
 
@@ -44,12 +49,10 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     run_parser = commands.add_parser("run", help="train one arm with one seed, and evaluate it")
     run_parser.add_argument("--arm", choices=ARMS, required=True)
+    run_parser.add_argument("--method", choices=tuple(LEARNING_RATES), default="sft")
     run_parser.add_argument("--seed", type=int, default=0)
     run_parser.add_argument("--scenes", type=int, default=600, help="training scenes [600]")
-    run_parser.add_argument("--fresh", type=int, default=800, help="evaluation scenes [800]")
-    run_parser.add_argument("--learning-rate", type=float, default=5e-4)
-    run_parser.add_argument("--epochs", type=float, default=1.0)
-    run_parser.add_argument("--beta", type=float, default=0.1)
+    run_parser.add_argument("--fresh", type=int, default=850, help="evaluation scenes [850]")
     run_parser.add_argument("--out", type=Path, default=Path("runs/training"))
     commands.add_parser("table", help="print what the runs found").add_argument(
         "--out", type=Path, default=Path("runs/training")
@@ -66,41 +69,54 @@ def main() -> None:
 
 
 def pairs(count: int, seed: int, arm: str) -> list[PreferenceRow]:
-    """Four rows a scene: the question and the caption, on the picture with and without the object."""
+    """Two rows of every pair: `there` is true of the first picture, `gone` of the second."""
     rng = random.Random(seed)
     samples = list(sandbox.fresh_scenes(count, start=TRAINING_SEEDS + 100_000 * seed))
-    whole = {sample.image_id: sample for sample in samples}
-    items = [Annotated(sample.image_id, sample.image, tuple(sample.scene.boxes)) for sample in samples]
-
-    def describe(item: Annotated) -> tuple[str, str]:
-        scene = whole[int(item.image_id)].scene
-        left = Scene(scene.seed, scene.context, tuple(thing for thing in scene.objects if thing.name in item.names))
-        return rng.choice(CAPTION_PROMPTS), caption(left, rng, CLEAN)
-
-    made = negative_images(items, seed=seed, describe=describe)
     rows: list[PreferenceRow] = []
-    for without, control, told in zip(made, made, made, strict=True):
-        sample = whole[int(without.image_id)]
-        full = caption(sample.scene, rng, CLEAN)
-        pictures = (control.images, without.images)
+    for prompt, there, gone, holder, lacker in [*erased(samples, seed), *swapped(samples, rng)]:
+        if there == gone:
+            continue
         if arm == "equal":
-            pictures = ((sample.image,), (sample.image,))
+            lacker = holder
         if arm == "blank":
-            grey = (blank(sample.image),)
-            pictures = (grey, grey)
-        for prompt, there, gone in ((control.prompt, "Yes.", "No."), (told.prompt, full, told.completion)):
-            if there == gone:
-                continue
-            rows.append(PreferenceRow(pictures[0], prompt, there, gone, negative_images=pictures[1]))
-            rows.append(PreferenceRow(pictures[1], prompt, gone, there, negative_images=pictures[0]))
+            holder = lacker = Image.new("RGB", holder.size, (128, 128, 128))
+        rows.append(PreferenceRow((holder,), prompt, there, gone, negative_images=(lacker,)))
+        rows.append(PreferenceRow((lacker,), prompt, gone, there, negative_images=(holder,)))
     rng.shuffle(rows)
     return rows
 
 
-def blank(image: Any) -> Any:
-    from PIL import Image
+Pair = tuple[str, str, str, Any, Any]
+"""prompt, answer where the thing is, answer where it is not, picture with it, picture without."""
 
-    return Image.new("RGB", image.size, (128, 128, 128))
+
+def erased(samples: Sequence[sandbox.Sample], seed: int) -> Iterator[Pair]:
+    """An object erased beside background erased: the question, and the caption."""
+    rng = random.Random(seed)
+    whole = {sample.image_id: sample.scene for sample in samples}
+    items = [Annotated(sample.image_id, sample.image, tuple(sample.scene.boxes)) for sample in samples]
+
+    def describe(item: Annotated) -> tuple[str, str]:
+        scene = whole[int(item.image_id)]
+        left = Scene(scene.seed, scene.context, tuple(thing for thing in scene.objects if thing.name in item.names))
+        return rng.choice(CAPTION_PROMPTS), caption(left, rng, CLEAN)
+
+    made = iter(negative_images(items, seed=seed, describe=describe))
+    for without, control, told in zip(made, made, made, strict=True):
+        full = caption(whole[int(without.image_id)], rng, CLEAN)
+        yield control.prompt, "Yes.", "No.", control.images[0], without.images[0]
+        yield told.prompt, full, told.completion, control.images[0], without.images[0]
+
+
+def swapped(samples: Sequence[sandbox.Sample], rng: random.Random) -> Iterator[Pair]:
+    """Two natural pictures with as many objects in common as 50 tries allow, each asked about what one alone has."""
+    for sample in samples:
+        others = [other for other in rng.sample(samples, min(50, len(samples))) if other is not sample]
+        other = max(others, key=lambda other: len({*sample.names} & {*other.names}))
+        for holder, lacker in ((sample, other), (other, sample)):
+            own = sorted({*holder.names} - {*lacker.names})
+            if own:
+                yield existence_question(rng.choice(own)), "Yes.", "No.", holder.image, lacker.image
 
 
 # --- one run -----------------------------------------------------------------------------------------------------
@@ -111,7 +127,7 @@ def run(given: argparse.Namespace) -> None:
     import torch
 
     torch.set_num_threads(1)
-    name = given.arm if given.arm == "base" else f"{given.arm}-{given.seed}"
+    name = "base" if given.arm == "base" else f"{given.method}-{given.arm}-{given.seed}"
     target, adapter = given.out / f"{name}.json", given.out / f"{name}.adapter"
     if target.exists():
         print(f"{target} is there")
@@ -122,27 +138,17 @@ def run(given: argparse.Namespace) -> None:
         facts = train(given, adapter)
         (given.out / f"{name}.facts.json").write_text(json.dumps(facts))
     found = evaluate(adapter if given.arm != "base" else None, given.fresh)
-    target.write_text(json.dumps({"arm": given.arm, "seed": given.seed, "settings": settings, **found}) + "\n")
+    target.write_text(json.dumps({"arm": given.arm, "method": given.method, "seed": given.seed, "settings": settings, **found}) + "\n")
     print(json.dumps({key: round(value, 4) for key, value in found["values"].items()}))
 
 
 def train(given: argparse.Namespace, adapter: Path) -> dict[str, Any]:
     model, processor = sandbox.load_mllm()
     rows: list[Any] = pairs(given.scenes, given.seed, given.arm)
-    if given.arm == "sft":
+    if given.method == "sft":
         rows = [row.to_instruction() for row in rows]
-    return fine_tune(
-        model,
-        processor,
-        rows,
-        adapter,
-        preference=Preference(beta=given.beta),
-        learning_rate=given.learning_rate,
-        epochs=given.epochs,
-        seed=given.seed,
-        device="cpu",
-        check=False,
-    )
+    rate = LEARNING_RATES[given.method]
+    return fine_tune(model, processor, rows, adapter, learning_rate=rate, seed=given.seed, device="cpu")
 
 
 def evaluate(adapter: Path | None, fresh: int) -> dict[str, Any]:

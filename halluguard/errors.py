@@ -6,6 +6,7 @@
     │   └── ImageError                      ... a picture in particular
     ├── UnsupportedModelError (TypeError)   a model that cannot do what was asked of it
     ├── ExpertError (RuntimeError)          a detector or judge failed; never evidence of absence
+    ├── PreflightError (RuntimeError)       a training that would have failed silently was not begun
     └── MissingExtraError (ImportError)     an optional package is not installed
 
 A message has three parts: what was expected, what came, what to do next.
@@ -39,6 +40,10 @@ class UnsupportedModelError(HalluguardError, TypeError):
 
 class ExpertError(HalluguardError, RuntimeError):
     """A detector or another expert failed. This is never turned into "the object is absent"."""
+
+
+class PreflightError(HalluguardError, RuntimeError):
+    """A training that would have failed silently was not begun."""
 
 
 class MissingExtraError(HalluguardError, ImportError):
