@@ -138,7 +138,9 @@ def run(given: argparse.Namespace) -> None:
         facts = train(given, adapter)
         (given.out / f"{name}.facts.json").write_text(json.dumps(facts))
     found = evaluate(adapter if given.arm != "base" else None, given.fresh)
-    target.write_text(json.dumps({"arm": given.arm, "method": given.method, "seed": given.seed, "settings": settings, **found}) + "\n")
+    target.write_text(
+        json.dumps({"arm": given.arm, "method": given.method, "seed": given.seed, "settings": settings, **found}) + "\n"
+    )
     print(json.dumps({key: round(value, 4) for key, value in found["values"].items()}))
 
 

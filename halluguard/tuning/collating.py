@@ -16,7 +16,7 @@ Draw = Callable[[Sequence[Any], int], list[Any]]
 
 
 @dataclass
-class NegativeImageCollator(_dpo.DataCollatorForVisionPreference):  # type: ignore[name-defined, misc]
+class NegativeImageCollator(_dpo.DataCollatorForVisionPreference):  # type: ignore[name-defined]
     """Collate B preference rows into [chosen | I+, chosen | I-, rejected | I+, rejected | I-], B rows each.
 
     The layout of the pixels is the processor's own: one call of it serves tiled and packed architectures alike. Where

@@ -16,7 +16,7 @@ OURS = ("negative_images", "seed")
 """Columns of a preference row that TRL does not know."""
 
 
-class NegativePreferenceTrainer(trl.DPOTrainer):  # type: ignore[name-defined, misc]
+class NegativePreferenceTrainer(trl.DPOTrainer):  # type: ignore[name-defined]
     """Preference training that also prefers the right picture:  TRL's loss + w_v visual + w_a anchor.
 
     TRL's part is TRL's code: every `loss_type` and mix of them, `ld_alpha`, `f_divergence_type`, `use_weighting`.
@@ -79,9 +79,7 @@ class NegativePreferenceTrainer(trl.DPOTrainer):  # type: ignore[name-defined, m
             raise SettingsError("gamma changes the log-probabilities that use_weighting reads; use one of the two")
         self.visual_weight, self.anchor_weight, self.anchor_delta = visual_weight, anchor_weight, anchor_delta
         if data_collator is None:
-            data_collator = NegativeImageCollator(
-                processing_class, negatives=visual_weight > 0, draw=draw, gamma=gamma
-            )
+            data_collator = NegativeImageCollator(processing_class, negatives=visual_weight > 0, draw=draw, gamma=gamma)
         args = trl.DPOConfig(max_length=None) if args is None else args
         super().__init__(model, args=args, processing_class=processing_class, data_collator=data_collator, **settings)
 

@@ -134,7 +134,9 @@ def _check_tokens(trainer: Any, batch: Mapping[str, Any], with_pictures: bool) -
     if picture is not None:
         found = int((ids == picture).sum())
         if with_pictures and not found:
-            raise PreflightError("the rows have pictures, but no picture token is in the batch; check the chat template")
+            raise PreflightError(
+                "the rows have pictures, but no picture token is in the batch; check the chat template"
+            )
         if int(((ids == picture) & learnt).sum()):
             raise PreflightError(
                 "the pictures' tokens are among those that are learnt; give rows of `prompt` and `completion`, not "
@@ -155,7 +157,7 @@ def _end_tokens(trainer: Any) -> set[int]:
     ends: set[int] = set()
     for holder in (_bare(trainer).generation_config, trainer.processing_class.tokenizer):
         found = getattr(holder, "eos_token_id", None)
-        ends |= set(found) if isinstance(found, Sequence) else {found} - {None}
+        ends |= set(found) if isinstance(found, Sequence) else set() if found is None else {found}
     return ends
 
 

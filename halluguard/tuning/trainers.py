@@ -1,8 +1,8 @@
 """Fine-tune on rows with TRL and PEFT: LoRA on the language model, everything else frozen. The rows decide how.
 
-    InstructionRow   TRL's `SFTTrainer`, completions only
-    PreferenceRow    `NegativePreferenceTrainer`: TRL's DPO with negative pictures and an anchor
-    RatedRow         TRL's `KTOTrainer`
+InstructionRow   TRL's `SFTTrainer`, completions only
+PreferenceRow    `NegativePreferenceTrainer`: TRL's DPO with negative pictures and an anchor
+RatedRow         TRL's `KTOTrainer`
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def fine_tune(
     if not rows:
         raise InputError("expected training rows, got none; build some with halluguard.tuning")
     positive = {"rank": rank, "epochs": epochs, "batch_size": batch_size, "accumulate": accumulate}
-    learning_rate = LEARNING_RATES.get(type(rows[0])) if learning_rate is None else learning_rate
+    learning_rate = LEARNING_RATES[type(rows[0])] if learning_rate is None else learning_rate
     wrong = {name: value for name, value in {**positive, "learning_rate": learning_rate}.items() if not value > 0}
     if wrong:
         raise SettingsError(f"these must be positive: {', '.join(f'{name} {value}' for name, value in wrong.items())}")

@@ -1,0 +1,145 @@
+"""A trained adapter as a plain model folder: weights merged, processor beside them, a card that says what it is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from halluguard.errors import InputError, UnsupportedModelError, require
+
+CARD = """---
+library_name: transformers
+pipeline_tag: image-text-to-text
+base_model: {base}
+{license}tags: [halluguard, hallucination-mitigation]
+---
+# {title}
+
+`{base}`, fine-tuned by halluguard to hallucinate less, the adapter merged into the weights. It loads
+without halluguard:
+
+    AutoModelForImageTextToText.from_pretrained(FOLDER)
+
+## Data
+
+{data}
+
+## Training
+
+{facts}
+
+## Measured
+
+{metrics}
+"""
+
+
+def export(
+    base: str | Path,
+    adapter: str | Path,
+    out: str | Path,
+    *,
+    facts: Mapping[str, Any] | None = None,
+    data: str = "",
+    licenses: tuple[str, ...] = (),
+    metrics: Mapping[str, Any] | None = None,
+    dtype: str = "auto",
+) -> Path:
+    """Merge `adapter` into `base` and write a folder that transformers loads by itself.
+
+    Args:
+        base: hub name or folder of the model the adapter was trained on.
+        adapter: folder that `fine_tune` wrote.
+        out: folder to write: safetensors, configuration, processor with its chat template, README.md.
+        facts: what `fine_tune` returned, for the card.
+        data: what it was trained on, for the card.
+        licenses: of the data; a licence that forbids commercial use binds the model's users too.
+        metrics: name -> value or (value, (low, high)), for the card. Without any, the card says that none were made.
+        dtype: of the written weights; "auto" is the base's.
+
+    Raises:
+        InputError: no adapter there. UnsupportedModelError: the adapter was made for another base.
+    """
+    peft = require("peft", extra="train", feature="merging an adapter")
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    if not (Path(adapter) / "adapter_config.json").exists():
+        raise InputError(f"expected a folder with adapter_config.json, got {adapter}; name what fine_tune wrote")
+    model = AutoModelForImageTextToText.from_pretrained(base, dtype=dtype, use_safetensors=True)
+    _check_base(model, adapter)
+    try:
+        merged = peft.PeftModel.from_pretrained(model, str(adapter)).merge_and_unload(safe_merge=True)
+    except (RuntimeError, ValueError) as error:
+        raise UnsupportedModelError(
+            f"the adapter {str(adapter)!r} does not fit {type(model).__name__}: {str(error).splitlines()[0]}; "
+            "use the base model it was trained on"
+        ) from error
+    folder = Path(out)
+    merged.save_pretrained(folder, safe_serialization=True)
+    processors = adapter if (Path(adapter) / "processor_config.json").exists() else base
+    AutoProcessor.from_pretrained(processors).save_pretrained(folder)
+    (folder / "README.md").write_text(card(str(base), folder.name, facts, data, licenses, metrics), encoding="utf-8")
+    return folder
+
+
+def card(
+    base: str,
+    title: str,
+    facts: Mapping[str, Any] | None = None,
+    data: str = "",
+    licenses: tuple[str, ...] = (),
+    metrics: Mapping[str, Any] | None = None,
+) -> str:
+    """The model card: base, data with its licences, facts of the training, measured values; what is not known is
+    said to be."""
+    told = [data] if data else ["Not stated."]
+    if licenses:
+        told.append(f"Licences of the data, which bind users of this model too: {', '.join(sorted(set(licenses)))}.")
+    lines = [f"| {name} | {_shown(value)} |" for name, value in (metrics or {}).items()]
+    return CARD.format(
+        base=base,
+        title=title,
+        license=f"license: other\nlicense_name: {json.dumps(', '.join(sorted(set(licenses))))}\n" if licenses else "",
+        data="\n\n".join(told),
+        facts="\n".join(f"- {name}: {value}" for name, value in (facts or {}).items()) or "Not stated.",
+        metrics="\n".join(["| value | [95 % interval] |", "|---|---|", *lines])
+        if lines
+        else "Nothing was measured. Do not assume that it hallucinates less than its base: measure both.",
+    )
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, tuple | list):
+        (point, (low, high)) = value
+        return f"{point:.4g} [{low:.4g}, {high:.4g}]"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _check_base(model: Any, adapter: str | Path) -> None:
+    """Refuse before peft does what it can: an adapter's shapes must be those of the base."""
+    from safetensors import safe_open
+
+    path = Path(adapter) / "adapter_model.safetensors"
+    if not path.exists():
+        raise InputError(f"expected {path}; adapters in other formats are not read")
+    modules = dict(model.named_modules())
+    with safe_open(str(path), "pt") as file:
+        for name in file.keys():  # noqa: SIM118  (no mapping)
+            layer, _, half = name.removeprefix("base_model.model.").partition(".lora_")
+            module = modules.get(layer)
+            if module is None or not half or not hasattr(module, "in_features"):
+                if half and module is None:
+                    raise UnsupportedModelError(
+                        f"the adapter changes {layer!r}, which {type(model).__name__} does not have; use the base "
+                        "model it was trained on"
+                    )
+                continue
+            shape = file.get_slice(name).get_shape()
+            width, here = (shape[1], module.in_features) if half[0] == "A" else (shape[0], module.out_features)
+            if width != here:
+                raise UnsupportedModelError(
+                    f"the adapter was made for a layer {layer!r} of width {width}, this base has {here}; use the base "
+                    "model it was trained on"
+                )
