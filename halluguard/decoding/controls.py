@@ -14,7 +14,7 @@ temperature of the third is matched by entropy, step by step; that is our own de
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -153,7 +153,7 @@ class YesBias:
 
     Args:
         bias: in nats; 0 is plain generation. `YesBias.matching` finds it.
-        yes: ids of the tokens that say yes; by default those of "Yes", "yes", " Yes", " yes" in the tokenizer.
+        yes: ids of the tokens that say yes; by default every way the tokenizer begins a yes, as in `Guard.margins`.
     """
 
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"off": {"bias": 0.0}}
@@ -211,16 +211,17 @@ class YesBias:
 
 
 def _tokens_that_say_yes(processor: Any) -> tuple[int, ...]:
-    tokenizer = getattr(processor, "tokenizer", None)
-    encode: Callable[..., Any] | None = tokenizer
-    if encode is None:
+    tokenizer: Any = getattr(processor, "tokenizer", None)
+    if tokenizer is None:
         raise SettingsError(
             f"YesBias needs a tokenizer to know what says yes, got {type(processor).__name__}; give the processor, or "
             "the ids as yes=(...)"
         )
-    found = {tuple(encode(word, add_special_tokens=False)["input_ids"]) for word in ("Yes", "yes", " Yes", " yes")}
-    unknown = getattr(tokenizer, "unk_token_id", None)
-    ids = sorted({ids[0] for ids in found if len(ids) == 1 and ids[0] != unknown})
+    first = [tokenizer(form, add_special_tokens=False)["input_ids"][:1] for form in _YES]
+    ids = sorted({ids[0] for ids in first if ids and tokenizer.decode(ids).strip().lower() == "yes"})
     if not ids:
-        raise SettingsError("YesBias found no single token for yes in the tokenizer; give the ids as yes=(...)")
+        raise SettingsError("YesBias found no token for yes in the tokenizer; give the ids as yes=(...)")
     return tuple(ids)
+
+
+_YES = ("yes", "Yes", "YES", " yes", " Yes")

@@ -138,12 +138,14 @@ class _Call:
         self.method, self.twin = method, twin
         layers: list[Any] = list(decoder_layers(twin))
         self.first, self.last = layers[0], layers[-1]
-        for layer, path in ((self.first, "self_attn.o_proj"), *((self.last, name) for name in _LAYER)):
-            if _at(layer, path) is None:
-                raise UnsupportedModelError(
-                    f"a layer with {path!r}, as Llama's, is expected, got {type(layer).__name__}; use a method that "
-                    "reads logits only, such as VCD"
-                )
+        paths = ((self.first, "self_attn.o_proj"), *((self.last, name) for name in _LAYER))
+        lacking = [path for layer, path in paths if _at(layer, path) is None]
+        if lacking or hasattr(self.last, "pre_feedforward_layernorm"):  # Gemma has norms on both sides
+            why = f"no {lacking[0]!r}" if lacking else "further norms"
+            raise UnsupportedModelError(
+                f"Llama's layer is expected, got {type(self.last).__name__} with {why}; use a method that reads logits "
+                "only, such as VCD"
+            )
         edit_attention(twin, watch_values=self._attended)
         self.last.register_forward_pre_hook(self._entering, with_kwargs=True)
 

@@ -28,7 +28,7 @@ from halluguard.decoding.attention import edit_attention
 from halluguard.decoding.branches import Step, folded_view
 from halluguard.decoding.negatives import Negative
 from halluguard.decoding.parts import decoder, depth
-from halluguard.errors import SettingsError, UnsupportedModelError
+from halluguard.errors import SettingsError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -174,20 +174,17 @@ class _Call:
         from transformers import DynamicCache, StaticCache
 
         kwargs = {name: value for name, value in self.entered.items() if name not in _PROMPT_ONLY}
-        cache, mask, at = kwargs.get("past_key_values"), kwargs.get("attention_mask"), kwargs.get("position_ids")
+        cache, at, layout = kwargs.get("past_key_values"), kwargs.get("position_ids"), self.twin.layout
         if cache is None or isinstance(cache, StaticCache):
             raise SettingsError(
                 f"OPERA looks ahead in a cache that grows, got {type(cache).__name__}; leave out use_cache=False and "
                 "cache_implementation"
             )
-        if mask is not None and getattr(mask, "ndim", 0) != 2:
-            raise UnsupportedModelError(
-                f"OPERA looks ahead under a mask of one value a token, and {type(self.twin).__name__} hands its "
-                "decoder another; use a method that reads logits only, such as VCD"
-            )
         shrinks = type(cache) is DynamicCache and all(type(c).__name__ == "DynamicLayer" for c in cache.layers)
         kwargs["past_key_values"] = cache if shrinks else copy.deepcopy(cache)
-        kwargs["attention_mask"] = None if mask is None else F.pad(mask, [0, 1], value=1)
+        mask = self.twin.call.inputs["attention_mask"]
+        mask = mask.repeat_interleave(layout.batch // len(mask), 0)  # over beams
+        kwargs["attention_mask"] = F.pad(mask, [0, layout.length + 1 - mask.shape[1]], value=1)
         if at is not None:
             kwargs["position_ids"] = at[..., -1:] + 1
         if kwargs.get("cache_position") is not None:

@@ -1,0 +1,70 @@
+"""docs/papers.md says what each method costs; here it is counted."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from halluguard import sandbox
+from halluguard.decoding import METHODS, named
+from halluguard.decoding.vti import Directions
+
+PAGE = (Path(__file__).parents[2] / "docs" / "papers.md").read_text(encoding="utf-8")
+TOLD = {
+    name: tuple(map(int, numbers))
+    for name, *numbers in re.findall(r"^\| (\w+) \| (\d+) \| (\d+) \| (\d+) \|", PAGE, flags=re.MULTILINE)
+}
+TOKENS = 8
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    return sandbox.load_mllm()
+
+
+@pytest.fixture
+def counted(loaded, monkeypatch):
+    """Rows and readings of the decoder, and pictures encoded."""
+    counts = {"rows": [], "pictures": 0}
+    tower, decoder = (type(part) for part in (loaded[0].model.vision_tower, loaded[0].model.language_model))
+    encode, read = tower.forward, decoder.forward
+
+    def encoding(self, pixel_values, *args, **kwargs):
+        counts["pictures"] += len(pixel_values)
+        return encode(self, pixel_values, *args, **kwargs)
+
+    def reading(self, input_ids=None, inputs_embeds=None, **kwargs):
+        fed = input_ids if inputs_embeds is None else inputs_embeds
+        if fed.shape[1] == 1:
+            counts["rows"].append(len(fed))
+        return read(self, input_ids=input_ids, inputs_embeds=inputs_embeds, **kwargs)
+
+    monkeypatch.setattr(tower, "forward", encoding)
+    monkeypatch.setattr(decoder, "forward", reading)
+    return counts
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_table_tells_what_is_counted(loaded, counted, name):
+    model, processor = loaded
+    image = sandbox.scenes(1)[0].image
+    text = processor.apply_chat_template(
+        [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Describe the image."}]}],
+        add_generation_prompt=True,
+    )
+    inputs = processor(images=[image], text=[text], return_tensors="pt")
+    method = named(name, **({"directions": Directions(torch.ones(3, 192))} if name == "VTI" else {}))
+    new = {"max_new_tokens": TOKENS, "min_new_tokens": TOKENS, "do_sample": False}
+    method.on(model, processor).generate(**inputs, images=[image], **new)
+    looks = counted["rows"]
+    # the prompt's own reading predicts the first token; a look-ahead is made for that one too
+    per_token = (len(looks) + 1) // TOKENS
+    assert (max(looks), per_token, counted["pictures"] - 1) == TOLD[name]
+
+
+def test_every_preset_has_a_source():
+    for name, cls in METHODS.items():
+        assert name in TOLD, f"{name} is not in the table of costs"
+        for preset in set(getattr(cls, "PRESETS", {})) - {"off"}:
+            assert preset in PAGE, f"{name}:{preset} has no line in docs/papers.md"
