@@ -4,7 +4,7 @@
     python benchmarks/pope.py --model sandbox --decoding VTI --set directions=vti.safetensors --json pope.json
 
 Answers are the model's own, about each picture and about the picture with most of its patches masked; pass yours to
-`VTI.fit` in a script of your own. Take pictures that no benchmark of yours uses.
+`vti.Directions.fit` in a script of your own. Take pictures that no benchmark of yours uses.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def main() -> None:
 
 def run(given: argparse.Namespace) -> None:
     from halluguard import sandbox
-    from halluguard.decoding.vti import VTI
+    from halluguard.decoding.vti import Directions
     from halluguard.guard import Guard
     from halluguard.images import load_image
 
@@ -45,18 +45,18 @@ def run(given: argparse.Namespace) -> None:
     else:
         raise InputError("a folder of pictures is expected, got none; name it with --images")
     guard = Guard.from_pretrained(sandbox.MLLM if given.model == "sandbox" else given.model)
-    method = VTI.fit(
+    directions = Directions.fit(
         guard.model,
         guard.processor,
         images,
         given.prompt,
-        vision=float(given.vision),
+        vision=given.vision,
         trials=given.trials,
         seed=given.seed,
         max_new_tokens=given.max_new_tokens,
     )
-    method.directions.save(given.out)
-    print(f"{given.out}: {method.directions!r} from {len(images)} pictures")
+    directions.save(given.out)
+    print(f"{given.out}: {directions!r} from {len(images)} pictures")
 
 
 FRESH = 77_000_000

@@ -9,7 +9,7 @@
 Liu et al. 2025, "Reducing hallucinations in large vision-language models via latent space steering", ICLR, arXiv
 2410.15778. Original code: shengliu66/VTI (no licence file found), `vti_utils/`.
 
-We differ: the directions are read from the caller's own pictures (`VTI.fit`), with answers of the caller's, or, where
+We differ: the directions are read from the caller's own pictures (`Directions.fit`), with answers of the caller's, or, where
 none are given, of the model's own: what it writes about the picture, and about the picture with its patches masked -
 our stand-in for the authors' answers, which GPT wrote. Residuals are read before the final norm; the type stays the
 model's (the code casts to half); modules are found by name (the code takes the longest list of modules).
@@ -55,6 +55,46 @@ class Directions:
         check = zlib.crc32(b"".join(part.numpy().tobytes() for part in parts))
         return f"Directions({', '.join(str(tuple(part.shape)) for part in parts)}, crc32={check:08x})"
 
+    @classmethod
+    def fit(
+        cls,
+        model: Any,
+        processor: Any,
+        images: Sequence[Any],
+        prompt: str = "Describe the image.",
+        faithful: Sequence[str] | None = None,
+        hallucinated: Sequence[str] | None = None,
+        *,
+        vision: bool = False,
+        masked: float = 0.99,
+        trials: int = 50,
+        seed: int = 0,
+        max_new_tokens: int = 128,
+    ) -> Self:
+        """Read directions from pictures.
+
+        Args:
+            images: n >= 2 pictures (PIL); the authors take 50 to 70.
+            prompt: asked about each.
+            faithful, hallucinated: n answers each that say what is there, and that say what is not; None: the
+                model's own, about the picture and about the masked picture.
+            vision: read those of the picture encoder too.
+            masked: share of the patches that take the picture's mean colour. Code: 0.99.
+            trials: masked copies of a picture, for vision. Code: 50.
+            seed: of the masks. max_new_tokens: of the model's own answers.
+        """
+        if len(images) < 2:
+            raise InputError(f"at least two pictures are expected, got {len(images)}; the authors take 50 to 70")
+        demos = Demonstrations(model, processor, list(images), prompt, masked, seed)
+        good = demos.answers(max_new_tokens) if faithful is None else list(faithful)
+        bad = demos.answers(max_new_tokens, blinded=True) if hallucinated is None else list(hallucinated)
+        for answers in (good, bad):
+            if len(answers) != len(images):
+                raise InputError(f"an answer for each of {len(images)} pictures is expected, got {len(answers)}")
+        difference = demos.residuals(good) - demos.residuals(bad)  # (n, layers, H)
+        found = principal(difference.flatten(1)).reshape(difference.shape[1:])
+        return cls(found, demos.vision(trials) if vision else None)
+
     def save(self, path: str | Path) -> None:
         """Write a safetensors file."""
         from safetensors.torch import save_file
@@ -73,7 +113,9 @@ class Directions:
         except (OSError, SafetensorError) as error:
             raise InputError(f"directions are expected in {path}, which cannot be read ({error}); make them") from error
         if "text" not in parts or set(parts) - {"text", "vision"}:
-            raise InputError(f"'text' and perhaps 'vision' are expected in {path}, got {sorted(parts)}; see VTI.fit")
+            raise InputError(
+                f"'text' and perhaps 'vision' are expected in {path}, got {sorted(parts)}; see Directions.fit"
+            )
         return cls(parts["text"], parts.get("vision"))
 
 
@@ -81,7 +123,7 @@ class Directions:
 class VTI:
     """Steer decoder and picture encoder along fixed directions.
 
-    Needs directions made for the model (`VTI.fit`) and named MLPs. Cost: one row a forward, no more; `fit` reads each
+    Needs directions made for the model (`Directions.fit`) and named MLPs. Cost: one row a forward, no more; `fit` reads each
     demonstration twice, and its picture `trials` times by the encoder alone. Refused: directions of another model's
     shape; for the picture, encoders whose tokens vary in number.
 
@@ -91,8 +133,7 @@ class VTI:
         vision: strength in the picture encoder. README: 0.9; argparse: 0. Needs `directions.vision` unless 0.
 
     Example:
-        >>> method = VTI.fit(model, processor, images)                               # doctest: +SKIP
-        >>> method.directions.save("vti.safetensors")                                # doctest: +SKIP
+        >>> Directions.fit(model, processor, images).save("vti.safetensors")         # doctest: +SKIP
         >>> VTI("vti.safetensors", text=0.9).on(model).generate(**inputs)            # doctest: +SKIP
     """
 
@@ -115,7 +156,7 @@ class VTI:
             object.__setattr__(self, "directions", Directions.load(self.directions))
         if self.vision and isinstance(self.directions, Directions) and self.directions.vision is None:
             raise SettingsError(
-                f"vision must be 0 with directions of the text alone, got {self.vision}; fit with vision=True"
+                f"vision must be 0 with directions of the text alone, got {self.vision}; read them with Directions.fit(..., vision=True)"
             )
 
     @property
@@ -126,7 +167,7 @@ class VTI:
         if not isinstance(self.directions, Directions):
             raise SettingsError(
                 "VTI needs directions made for this model, got none; make them on pictures of your own: "
-                "VTI.fit(model, processor, images)"
+                "VTI(Directions.fit(model, processor, images)), from halluguard.decoding.vti"
             )
         parts: list[tuple[Any, Tensor, float]] = []
         if self.text:
@@ -135,7 +176,7 @@ class VTI:
             assert self.directions.vision is not None
             parts.append((vision_tower(twin)[1], self.directions.vision[:, None], self.vision))
         for layers, found, strength in parts:
-            made = f"they were made for another model than {type(twin).__name__}; make them with VTI.fit"
+            made = f"they were made for another model than {type(twin).__name__}; make them with Directions.fit"
             if len(layers) != len(found):
                 raise InputError(f"directions of {len(layers)} layers are expected, got {len(found)}: {made}")
 
@@ -156,44 +197,3 @@ class VTI:
     def on(self, model: Any, processor: Any = None) -> Any:
         """A view of `model` that generates with this method; see `branches.folded_view`."""
         return folded_view(self, model, processor)
-
-    @classmethod
-    def fit(
-        cls,
-        model: Any,
-        processor: Any,
-        images: Sequence[Any],
-        prompt: str = "Describe the image.",
-        faithful: Sequence[str] | None = None,
-        hallucinated: Sequence[str] | None = None,
-        *,
-        text: float = 0.9,
-        vision: float = 0.0,
-        masked: float = 0.99,
-        trials: int = 50,
-        seed: int = 0,
-        max_new_tokens: int = 128,
-    ) -> Self:
-        """The method with directions read from pictures.
-
-        Args:
-            images: n >= 2 pictures (PIL); the authors take 50 to 70.
-            prompt: asked about each.
-            faithful, hallucinated: n answers each that say what is there, and that say what is not; None: the
-                model's own, about the picture and about the masked picture.
-            text, vision: strengths of the method made; vision directions are read when `vision` is not 0.
-            masked: share of the patches that take the picture's mean colour. Code: 0.99.
-            trials: masked copies of a picture, for vision. Code: 50.
-            seed: of the masks. max_new_tokens: of the model's own answers.
-        """
-        if len(images) < 2:
-            raise InputError(f"at least two pictures are expected, got {len(images)}; the authors take 50 to 70")
-        demos = Demonstrations(model, processor, list(images), prompt, masked, seed)
-        good = demos.answers(max_new_tokens) if faithful is None else list(faithful)
-        bad = demos.answers(max_new_tokens, blinded=True) if hallucinated is None else list(hallucinated)
-        for answers in (good, bad):
-            if len(answers) != len(images):
-                raise InputError(f"an answer for each of {len(images)} pictures is expected, got {len(answers)}")
-        difference = demos.residuals(good) - demos.residuals(bad)  # (n, layers, H)
-        found = principal(difference.flatten(1)).reshape(difference.shape[1:])
-        return cls(Directions(found, demos.vision(trials) if vision else None), text, vision)

@@ -304,14 +304,14 @@ def test_vti_fitted_on_pictures_steers_and_survives_saving(tmp_path):
     model, processor = sandbox.load_mllm()
     images = [sample.image for sample in sandbox.scenes(3)]
     before = torch.get_rng_state()
-    method = vti.VTI.fit(model, processor, images, vision=0.9, trials=2, max_new_tokens=8)
+    made = vti.Directions.fit(model, processor, images, vision=True, trials=2, max_new_tokens=8)
     assert torch.equal(torch.get_rng_state(), before)
-    assert method.directions.text.shape == (3, 192)
-    assert method.directions.vision.shape == (4, 50, 192)
+    assert made.text.shape == (3, 192)
+    assert made.vision.shape == (4, 50, 192)
     path = tmp_path / "vti.safetensors"
-    method.directions.save(path)
+    made.save(path)
     loaded = vti.VTI(path, vision=0.9)
-    assert torch.equal(loaded.directions.text, method.directions.text)
+    assert torch.equal(loaded.directions.text, made.text)
     with pytest.raises(InputError, match="cannot be read"):
         vti.VTI(tmp_path / "none.safetensors")
 
