@@ -55,7 +55,7 @@ from halluguard.decoding import refusals
 from halluguard.decoding.attention import check_used, eager
 from halluguard.decoding.layout import Layout
 from halluguard.decoding.negatives import Call, Given, Negative, image_token_ids
-from halluguard.decoding.rows import Row, first_rows, stacked
+from halluguard.decoding.rows import Row, count_of, first_rows, pictures_of, stacked
 from halluguard.decoding.twin import twin_of
 from halluguard.errors import InputError, SettingsError, UnsupportedModelError
 
@@ -260,7 +260,13 @@ class FoldedView:
         run: _Run = self.__dict__["_run"]
         run.beams = expand_size
         _prepare_negatives(run, kwargs)
-        return super()._expand_inputs_for_generation(expand_size=expand_size, **kwargs)  # type: ignore[misc]
+        encoded = pictures_of(kwargs.get("mm_encoder_outputs"))
+        ids, expanded = super()._expand_inputs_for_generation(expand_size=expand_size, **kwargs)  # type: ignore[misc]
+        if expand_size > 1 and encoded:
+            per_prompt = count_of(kwargs["input_ids"], image_token_ids(run.call.model))
+            again = pictures_of(expanded.get("mm_encoder_outputs"))
+            refusals.check_order(type(self).__name__, encoded, again, per_prompt, expand_size)
+        return ids, expanded
 
     def _prepare_cache_for_generation(
         self, generation_config: Any, model_kwargs: Any, generation_mode: Any, batch_size: int, max_cache_length: int
@@ -368,9 +374,13 @@ def _prepare_negatives(run: _Run, kwargs: dict[str, Any]) -> None:
     """Make the negative rows, prepared and expanded by the host's own rules, and pad all rows to one length."""
     import torch
 
-    ids = kwargs["input_ids"]
-    mask = kwargs.get("attention_mask")
-    inputs = {**run.call.inputs, "input_ids": ids, "attention_mask": torch.ones_like(ids) if mask is None else mask}
+    ids = kwargs["input_ids"]  # of an encoder-decoder: the decoder's
+    prompt = run.call.inputs.get("input_ids") if run.call.model.config.is_encoder_decoder else ids
+    inputs = dict(run.call.inputs)
+    if prompt is not None:
+        given = inputs if run.call.model.config.is_encoder_decoder else kwargs
+        mask = given.get("attention_mask")
+        inputs |= {"input_ids": prompt, "attention_mask": torch.ones_like(prompt) if mask is None else mask}
     call = replace(run.call, inputs=inputs)
     pad_id = call.pad_id
     run.negatives = [_prepared(call, maker(call), run.beams) for maker in run.makers]
@@ -414,7 +424,8 @@ def _stack(run: _Run, ids: Tensor, kwargs: dict[str, Any]) -> tuple[Tensor, dict
     cache = kwargs.pop("past_key_values", None)
     run.seen = ids.shape[1]
     more = run.length - run.prompt
-    rows = [Row(ids, kwargs).padded(ids.shape[1] + more, run.call.pad_id)]
+    original = Row(ids, kwargs).followed_by(ids[:, :0])  # prompt lookup leaves token types behind
+    rows = [original.padded(ids.shape[1] + more, run.call.pad_id)]
     rows += [row.followed_by(ids[:, run.prompt :]) for row in run.negatives]
     batch, stackd = stacked(rows)
     fed = control.get("next_sequence_length") or batch.shape[1]

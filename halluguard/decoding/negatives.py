@@ -75,18 +75,27 @@ class NoImage:
     def __call__(self, call: Call) -> dict[str, Any]:
         import torch
 
+        if "input_ids" not in call.inputs:
+            raise UnsupportedModelError(
+                f"a prompt with text is expected, and {type(call.model).__name__} takes a picture alone: nothing is "
+                "left without it; contrast with another picture (VCD), or pass negative_inputs={...}"
+            )
         ids, mask = call.inputs["input_ids"], call.inputs["attention_mask"]
         hidden = torch.tensor([*image_token_ids(call.model), *self.also], device=ids.device)
         crossed = [name for name in IMAGE_MASKS if call.inputs.get(name) is not None]
         gone = torch.isin(ids, hidden)
         if not crossed and not bool(gone.any()):
             raise InputError(
-                f"the prompt should hold at least one picture placeholder {hidden.tolist()}, found none; pass "
-                "inputs made by the processor from a picture and a text"
+                f"the prompt should hold at least one picture placeholder {hidden.tolist()}, found none; pass inputs "
+                "made by the processor from a picture and a text (if the picture of "
+                f"{type(call.model).__name__} has no placeholders, there is no row without it: contrast with another "
+                "picture, as VCD does)"
             )
         keep = ~gone & mask.bool()
-        # A stable sort by "kept" moves the deleted places to the left and leaves the order of the others.
-        order = keep.long().argsort(dim=-1, stable=True)
+        # A stable sort by "kept" moves the deleted places to the left and leaves the order of the others. An encoder
+        # counts its positions from the left whatever the mask, so there they go to the right.
+        right = call.model.config.is_encoder_decoder
+        order = keep.long().argsort(dim=-1, stable=True, descending=right)
         kept = keep.gather(1, order)
         inputs: dict[str, Any] = {}
         for name, value in call.inputs.items():

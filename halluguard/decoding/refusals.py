@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from halluguard.errors import InputError, SettingsError, UnsupportedModelError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # Set on an instance, these would hide the view's own: the model would then run plain.
 _HOOKED = (
@@ -58,11 +61,6 @@ def check_model(model: Any) -> None:
             f"{name} has had {hidden} replaced on the instance (an accelerator or a wrapper does this), which hides "
             "the view; pass the unwrapped model"
         )
-    config: Any = model.config  # type: ignore[attr-defined]
-    if config.is_encoder_decoder:
-        raise UnsupportedModelError(
-            f"{name} is an encoder-decoder, whose rows are not folded yet; use a decoder-only model"
-        )
 
 
 def check_call(model: Any, kwargs: Mapping[str, Any]) -> None:
@@ -75,7 +73,9 @@ def check_call(model: Any, kwargs: Mapping[str, Any]) -> None:
     if kwargs.get("inputs_embeds") is not None:
         raise InputError("input_ids are expected, got inputs_embeds: other rows cannot be made from them; pass ids")
     ids = kwargs.get("input_ids")
-    if ids is None or getattr(ids, "ndim", 0) != 2:
+    if ids is None and model.config.is_encoder_decoder and model.main_input_name in kwargs:
+        pass  # the picture is all its input
+    elif ids is None or getattr(ids, "ndim", 0) != 2:
         raise InputError(f"input_ids of shape (B, L) are expected, got {getattr(ids, 'shape', ids)}; pass the prompt")
     config = kwargs.get("generation_config")
     for option, why in (
@@ -84,6 +84,35 @@ def check_call(model: Any, kwargs: Mapping[str, Any]) -> None:
     ):
         if kwargs.get(option) or getattr(config, option, None):
             raise SettingsError(f"{option} should be off in a view, got {kwargs.get(option)}: {why}; leave it out")
+
+
+def check_order(
+    name: str, before: Sequence[Tensor], after: Sequence[Tensor], counts: Sequence[int], beams: int
+) -> None:
+    """Raise when a family repeats the pictures of a prompt one by one (A A B B) and not together (A B A B).
+
+    Some families of transformers do, when a prompt has several pictures and several beams or returns: the beams then
+    see each other's pictures, in plain decoding too.
+
+    Args:
+        before, after: features of each picture, before and after the prompts were repeated. counts: placeholders
+        of each prompt. beams: how often prompts were repeated.
+    """
+    import torch
+
+    rest, expected = list(before), []
+    for count in counts:
+        own: list[Tensor] = []
+        while rest and sum(map(len, own)) < count:
+            own.append(rest.pop(0))
+        expected += own * beams
+    if rest or len(expected) != len(after):
+        return  # features are not laid out by picture: the order cannot be told, nor be wrong in this way
+    if not all(a is b or torch.equal(a, b) for a, b in zip(expected, after, strict=True)):
+        raise UnsupportedModelError(
+            f"{name} mixes up the pictures of a prompt that has several when it is repeated {beams} times, in plain "
+            "decoding too; use one beam and one return, or one picture a prompt"
+        )
 
 
 def model_inputs(kwargs: Mapping[str, Any]) -> dict[str, Any]:

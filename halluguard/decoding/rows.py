@@ -7,6 +7,7 @@ The host updates the original row itself; the others follow it by the model's ow
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,11 @@ class Row:
     ids: Tensor
     kwargs: dict[str, Any]
 
+    @property
+    def encoded(self) -> bool:
+        """Whether the model is an encoder-decoder: ids are then the decoder's, and the mask is the encoder's."""
+        return self.kwargs.get("encoder_outputs") is not None
+
     def mask(self) -> Tensor:
         """(B, L) attention mask; the host drops it when it is all ones."""
         import torch
@@ -42,6 +48,11 @@ class Row:
         more = length - self.ids.shape[1]
         if more == 0:
             return self
+        if self.encoded:
+            raise InputError(
+                "the decoder's prompts of an encoder-decoder must have one length in all rows, got "
+                f"{self.ids.shape[1]} and {length} tokens; give decoder_input_ids of the original's length"
+            )
         kwargs = dict(self.kwargs, attention_mask=self.mask())
         for name in PER_TOKEN:
             tensor = kwargs.get(name)
@@ -55,10 +66,14 @@ class Row:
         import torch
 
         ids = torch.cat([self.ids, tokens], -1)
+        if self.encoded:
+            return replace(self, ids=ids)
         kwargs = dict(self.kwargs)
         for name in ("attention_mask", *TOKEN_TYPES):
             tensor = kwargs.get(name)
-            if tensor is not None and tensor.shape[-1] < ids.shape[1]:
+            if tensor is not None and tensor.shape[-1] > ids.shape[1]:  # candidates that were not accepted
+                kwargs[name] = tensor[..., : ids.shape[1]]
+            elif tensor is not None and tensor.shape[-1] < ids.shape[1]:
                 more = tensor[:, -1:].expand(-1, ids.shape[1] - tensor.shape[-1])
                 if name != "token_type_ids":  # the host repeats its last value
                     more = torch.full_like(more, name == "attention_mask")
@@ -78,6 +93,8 @@ def stacked(rows: list[Row]) -> tuple[Tensor, dict[str, Any]]:
     """
     import torch
 
+    if rows[0].encoded:
+        return _stacked_encoded(rows)
     first = rows[0]
     kwargs = dict(first.kwargs)
     masks = [r.kwargs.get("attention_mask") for r in rows]
@@ -98,6 +115,39 @@ def stacked(rows: list[Row]) -> tuple[Tensor, dict[str, Any]]:
         elif present and isinstance(present[0], list):
             kwargs[name] = [item for value in present for item in value]
     return torch.cat([r.ids for r in rows]), kwargs
+
+
+def _stacked_encoded(rows: list[Row]) -> tuple[Tensor, dict[str, Any]]:
+    """Rows of an encoder-decoder: what the encoder made of each, padded on the right and masked there."""
+    import torch
+    import torch.nn.functional as F
+
+    kwargs = dict(rows[0].kwargs)
+    states = [row.kwargs["encoder_outputs"][0] for row in rows]
+    length = max(state.shape[1] for state in states)
+    padded = [F.pad(state, [0, 0, 0, length - state.shape[1]]) for state in states]
+    # Only the last hidden state is read by a decoder.
+    kwargs["encoder_outputs"] = type(rows[0].kwargs["encoder_outputs"])(last_hidden_state=torch.cat(padded))
+    masks = [row.kwargs.get("attention_mask") for row in rows]
+    if len({state.shape[1] for state in states}) > 1 or any(mask is not None for mask in masks):
+        whole = [
+            torch.ones(state.shape[:2], dtype=torch.long, device=state.device) if mask is None else mask
+            for state, mask in zip(states, masks, strict=True)
+        ]
+        for mask, state in zip(whole, states, strict=True):
+            if mask.shape != state.shape[:2]:
+                raise UnsupportedModelError(
+                    f"an encoder that keeps one state per token is expected, got {state.shape[1]} states for a mask of "
+                    f"{mask.shape[1]}; use a method without a further row, or a decoder-only model"
+                )
+        kwargs["attention_mask"] = torch.cat([F.pad(mask, [0, length - mask.shape[1]]) for mask in whole])
+    for name in {name for row in rows for name in row.kwargs} - {"encoder_outputs", "attention_mask"}:
+        values = [row.kwargs.get(name) for row in rows]
+        if all(torch.is_tensor(value) and value.ndim for value in values):
+            kwargs[name] = _joined(name, [value for value in values if value is not None])
+        elif any(torch.is_tensor(value) and value.ndim for value in values):
+            kwargs.pop(name, None)  # the encoder has read it
+    return torch.cat([row.ids for row in rows]), kwargs
 
 
 def _joined(name: str, tensors: list[Tensor]) -> Tensor:
@@ -151,6 +201,19 @@ def _chained(parts: list[Any]) -> Any:
     if isinstance(parts[0], tuple) and len(parts[0]) == 2 and isinstance(parts[0][0], int):
         return (parts[0][0], _chained([p[1] for p in parts]))
     return [item for part in parts for item in part]
+
+
+def pictures_of(encoded: Mapping[str, Any] | None) -> list[Tensor]:
+    """The features the host encoded before decoding, one entry a picture; empty when there are none."""
+    pooled = ((encoded or {}).get("image") or {}).get("pooler_output")
+    return [] if pooled is None else list(pooled)
+
+
+def count_of(ids: Tensor, tokens: Sequence[int]) -> list[int]:
+    """How many of `tokens` each sequence of (B, L) ids holds."""
+    import torch
+
+    return torch.isin(ids, torch.tensor(list(tokens), device=ids.device)).sum(-1).tolist()
 
 
 def first_rows(value: Any, batch: int, rows: int) -> Any:

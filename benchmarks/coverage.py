@@ -1,0 +1,281 @@
+"""Which architectures run under the folded view, in which modes: exact, or refused by name.
+
+    python benchmarks/coverage.py [model types ...] [--write docs/coverage.md]
+
+Every family is a tiny random model in fp32 (`architectures.py`). In every mode the answer of the view is compared,
+token for token, with a reference in which each row of each sequence is fed to the plain model as a prompt of its
+own, from scratch, alone, at every step. "exact": equal, and different from plain decoding. "host": the family's
+plain generate cannot do it either. "own": the family's plain batch differs from its prompts run alone, so there is
+no reference. A refusal is shown by its sentence. Anything else is a fault.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import sys
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers.modeling_outputs import CausalLMOutputWithPast
+
+from halluguard.decoding import VCD, Imagination
+from halluguard.decoding.branches import Step, folded_view
+from halluguard.decoding.negatives import NoImage
+from halluguard.decoding.twin import twin_of
+from halluguard.errors import HalluguardError
+
+
+def beside(name: str) -> Any:
+    """The script `name` of this folder, loaded once."""
+    full = f"benchmarks_{name}"
+    if full not in sys.modules:
+        spec = importlib.util.spec_from_file_location(full, Path(__file__).parent / f"{name}.py")
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules[full] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[full])
+    return sys.modules[full]
+
+
+architectures = beside("architectures")
+
+TEXTS = [[5, 6, 7, 8, 9, 10, 11], [12, 13, 14]]  # unequal: the second is left-padded
+# Special tokens are kept out of the answers: a placeholder in the answer would stand for a picture nobody gave.
+NEW = {"max_new_tokens": 6, "do_sample": False, "suppress_tokens": list(range(890, 1000))}
+MODES: dict[str, dict[str, Any]] = {
+    "greedy": {},
+    "beams": {"num_beams": 3},
+    "returns": {"num_beams": 3, "num_return_sequences": 2},
+    "sampling": {"do_sample": True, "top_p": 0.9, "temperature": 0.7},
+    "static": {"cache_implementation": "static"},
+    "lookup": {"prompt_lookup_num_tokens": 3},
+}
+COLUMNS = [*MODES, "two pictures", "no picture", "text-only"]
+
+
+class AfterTheTilt(Imagination):
+    """The knob, truncated by the host after the tilt, as the reference is."""
+
+    keeps_sampling_support = False
+
+
+class FromScratch:
+    """Laid over a model's class: each row of each sequence is a prompt of its own to the plain model."""
+
+    def __call__(self, input_ids: Any = None, decoder_input_ids: Any = None, **_: Any) -> Any:
+        ids = input_ids if decoder_input_ids is None else decoder_input_ids
+        beams = len(ids) // len(self.rows)
+        folded = []
+        for i, sequence in enumerate(ids[:, self.prompt_length :]):
+            logits = [next_logits(self.plain, inputs, sequence)[:, None] for inputs in self.rows[i // beams]]
+            value, keep = self.method.fold(logits, Step(torch.tensor([len(sequence)]), 1))
+            folded.append(value if keep is None else value.masked_fill(~keep, -torch.inf))
+        return CausalLMOutputWithPast(logits=torch.cat(folded))
+
+
+def next_logits(model: Any, inputs: dict[str, Any], tokens: Any) -> Any:
+    """(1, V) logits after `inputs` (one prompt, unpadded) and `tokens`, by a plain `generate` of one token."""
+    inputs = dict(inputs)
+    if model.config.is_encoder_decoder:
+        start = torch.tensor([[model.generation_config.decoder_start_token_id]])
+        inputs["decoder_input_ids"] = torch.cat([start, tokens[None]], 1)
+    else:
+        inputs["input_ids"] = torch.cat([inputs["input_ids"], tokens[None]], 1)
+        for name, value in inputs.items():
+            if name in ("attention_mask", "token_type_ids", "mm_token_type_ids"):
+                causal = name == "attention_mask" or model.config.model_type == "paligemma"  # its answers are suffix
+                last = torch.full_like(value[:, :1], causal)
+                inputs[name] = torch.cat([value, last.expand(-1, len(tokens))], 1)
+            elif name == "cross_attention_mask" or name == "image_attention_mask":
+                inputs[name] = torch.cat([value, *[value[:, -1:]] * len(tokens)], 1)
+    wanted = {"max_new_tokens": 1, "do_sample": False, "return_dict_in_generate": True, "output_logits": True}
+    return type(model).generate(twin_of(model), **inputs, **wanted).logits[0].float()
+
+
+def recomputed(
+    model: Any, method: Any, rows: list[list[dict[str, Any]]], inputs: dict[str, Any], **settings: Any
+) -> Any:
+    """Plain `generate` of the host over a model that recomputes every row from scratch."""
+    reference = twin_of(model, type(type(model).__name__, (FromScratch, type(model)), {}))
+    length = 1 if model.config.is_encoder_decoder else inputs["input_ids"].shape[1]
+    reference.__dict__.update(plain=model, method=method, rows=rows, prompt_length=length)
+    settings.pop("cache_implementation", None)
+    settings.pop("prompt_lookup_num_tokens", None)
+    return type(model).generate(reference, **inputs, **{**settings, "use_cache": False})
+
+
+@dataclass(frozen=True)
+class Case:
+    """One call of a family: the inputs, and each row of each prompt alone."""
+
+    tiny: Any
+    method: Any
+    inputs: dict[str, Any]
+    rows: list[list[dict[str, Any]]]
+    negative: dict[str, Any] | None = None
+
+    def view(self, **settings: Any) -> Any:
+        torch.manual_seed(0)
+        given = {} if self.negative is None else {"negative_inputs": self.negative}
+        return self.method.on(self.tiny.model).generate(**self.inputs, **given, **{**NEW, **settings})
+
+    def plain(self, **settings: Any) -> Any:
+        torch.manual_seed(0)
+        return type(self.tiny.model).generate(twin_of(self.tiny.model), **self.inputs, **{**NEW, **settings})
+
+    def reference(self, **settings: Any) -> Any:
+        torch.manual_seed(0)
+        return recomputed(self.tiny.model, self.method, self.rows, self.inputs, **{**NEW, **settings})
+
+
+def changed_picture(tiny: Any, texts: list[list[int]], images: int = 1) -> Case:
+    """The negative row has another picture of the same size."""
+    per_text = [[tiny.prompt([t], seed=s + i, images=images) for s in (1, 31)] for i, t in enumerate(texts)]
+    other = tiny.prompt(texts, seed=31, images=images)
+    visual = {k: v for k, v in other.items() if k not in ("input_ids", "attention_mask") and "type_ids" not in k}
+    inputs = tiny.prompt(texts, seed=1, images=images)
+    return Case(tiny, VCD(alpha=8.0, beta=0.0), inputs, per_text, visual)
+
+
+def without_picture(tiny: Any, texts: list[list[int]], images: int = 1) -> Case:
+    """The negative row is the text-only prompt."""
+    per_text = []
+    for i, text in enumerate(texts):
+        whole = tiny.prompt([text], seed=1 + i, images=images)
+        per_text.append([whole, text_only(tiny, whole)])
+    return Case(tiny, AfterTheTilt(-1.0, beta=0.0, gain=3.0), tiny.prompt(texts, images=images), per_text)
+
+
+def text_only(tiny: Any, whole: dict[str, Any]) -> dict[str, Any]:
+    """One prompt as if it had been written without its pictures: placeholders gone, nothing to see."""
+    keep = whole["input_ids"][0] != architectures.IMAGE
+    ids = whole["input_ids"][:, keep]
+    out = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    return out | {k: torch.zeros_like(ids) for k in whole if "type_ids" in k}
+
+
+class Seeing:
+    """Plain decoding that keeps the negative row's logits of every step."""
+
+    neutral, negatives = False, (NoImage(),)
+
+    def __init__(self) -> None:
+        self.seen: list[Any] = []
+
+    def fold(self, rows: list[Any], step: Step) -> tuple[Any, None]:
+        self.seen.append(rows[1][:, -1])
+        return rows[0], None
+
+
+def distance_to_text_only(tiny: Any, steps: int = 32) -> float:
+    """Largest error of the image-free row's logits over `steps` tokens, against the text-only prompt from scratch.
+
+    Relative to the largest logit of the step when that is above one, as weights of a random model are scaled up.
+    """
+    case, method = without_picture(tiny, TEXTS), Seeing()
+    output = folded_view(method, tiny.model).generate(**case.inputs, **{**NEW, "max_new_tokens": steps})
+    tokens = output[:, case.inputs["input_ids"].shape[1] :]
+    worst = 0.0
+    for row, (_, text) in enumerate(case.rows):
+        for step, seen in enumerate(method.seen):
+            true = next_logits(tiny.model, text, tokens[row, :step])[0]
+            worst = max(worst, float((seen[row] - true).abs().max() / true.abs().max().clamp_min(1)))
+    return worst
+
+
+def verdict(case: Callable[[], Case], settings: dict[str, Any]) -> str:
+    """exact | host: ... | refused: ... | FAULT: ..."""
+    made = case()
+    try:
+        plain = made.plain(**settings)
+    except Exception as error:
+        try:
+            made.view(**settings)
+        except HalluguardError as refusal:
+            return f"refused: {refusal}"
+        except Exception:
+            return f"host: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        return f"host: {type(error).__name__}"
+    try:
+        got = made.view(**settings)
+    except HalluguardError as refusal:
+        return f"refused: {refusal}"
+    except Exception as error:
+        return f"FAULT: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+    wanted = made.reference(**settings)
+    if not torch.equal(got, wanted):
+        return f"FAULT: tokens differ: {got[:, -6:].tolist()} != {wanted[:, -6:].tolist()}"
+    return "exact" if not torch.equal(got, plain) else "vacuous"
+
+
+def batch_is_own(tiny: Any) -> bool:
+    """Whether the plain family gives a left-padded prompt of a batch other logits than alone."""
+    whole = tiny.prompt(TEXTS)
+    wanted = {"max_new_tokens": 1, "do_sample": False, "return_dict_in_generate": True, "output_logits": True}
+    together = type(tiny.model).generate(twin_of(tiny.model), **whole, **wanted).logits[0]
+    alone = [
+        next_logits(tiny.model, tiny.prompt([t], seed=1 + i), torch.tensor([], dtype=torch.long))
+        for i, t in enumerate(TEXTS)
+    ]
+    alone = torch.cat(alone)
+    return float((together - alone).abs().max()) > 1e-3 * max(1.0, float(alone.abs().max()))
+
+
+def covered(name: str) -> dict[str, str]:
+    """The verdict of every column for one model type."""
+    tiny = architectures.tiny(name)
+    try:
+        VCD().on(tiny.model)
+    except HalluguardError as refusal:
+        return dict.fromkeys(COLUMNS, f"refused: {refusal}")
+    texts = TEXTS[:1] if batch_is_own(tiny) else TEXTS
+    found = {}
+    for mode, settings in MODES.items():
+        some = texts[:1] if mode == "lookup" else texts
+        found[mode] = verdict(lambda some=some: changed_picture(tiny, some), settings)
+    found["two pictures"] = verdict(lambda: changed_picture(tiny, texts, 2), MODES["beams"])
+    found["no picture"] = verdict(lambda: without_picture(tiny, texts), MODES["beams"])
+    if found["no picture"].startswith("refused"):
+        found["text-only"] = found["no picture"]
+    else:
+        try:
+            error = distance_to_text_only(tiny)
+            found["text-only"] = f"{error:.0e}" if error < 1e-5 else f"FAULT: {error:.0e}"
+        except Exception as error:
+            found["text-only"] = f"FAULT: {type(error).__name__}: {error}"
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("names", nargs="*", help="model types; all by default")
+    parser.add_argument("--write", type=Path, help="Markdown file to write the table to")
+    arguments = parser.parse_args()
+    warnings.filterwarnings("ignore")
+    transformers.logging.set_verbosity_error()
+    torch.set_num_threads(1)
+    table = {}
+    for name in arguments.names or architectures.FAMILIES:
+        try:
+            table[name] = covered(name)
+        except Exception as error:
+            table[name] = dict.fromkeys(COLUMNS, f"FAULT: {type(error).__name__}: {str(error)[:200]}")
+        print(name, *(f"\n    {column}: {cell[:160]}" for column, cell in summary(table[name]).items()), flush=True)
+
+
+def summary(row: dict[str, str]) -> dict[str, str]:
+    """Columns with the same verdict together."""
+    out: dict[str, list[str]] = {}
+    for column, cell in row.items():
+        out.setdefault(cell, []).append(column)
+    return {", ".join(columns): cell for cell, columns in out.items()}
+
+
+if __name__ == "__main__":
+    main()
