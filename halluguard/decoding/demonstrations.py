@@ -1,6 +1,7 @@
 """Demonstrations from a user's own pictures: a faithful answer, a hallucinated one, and what a model makes of both.
 
-The recipe behind `vti.Directions.fit`. Everything runs on twins, one demonstration at a time: nothing is left on the model.
+The recipe behind `vti.Directions.fit`. Everything runs on twins, one demonstration at a time: nothing is left on the
+model.
 """
 
 from __future__ import annotations

@@ -9,10 +9,10 @@
 Liu et al. 2025, "Reducing hallucinations in large vision-language models via latent space steering", ICLR, arXiv
 2410.15778. Original code: shengliu66/VTI (no licence file found), `vti_utils/`.
 
-We differ: the directions are read from the caller's own pictures (`Directions.fit`), with answers of the caller's, or, where
-none are given, of the model's own: what it writes about the picture, and about the picture with its patches masked -
-our stand-in for the authors' answers, which GPT wrote. Residuals are read before the final norm; the type stays the
-model's (the code casts to half); modules are found by name (the code takes the longest list of modules).
+We differ: the directions are read from the caller's own pictures (`Directions.fit`), with answers of the caller's, or,
+where none are given, of the model's own: what it writes about the picture, and about the picture with its patches
+masked - our stand-in for the authors' answers, which GPT wrote. Residuals are read before the final norm; the type
+stays the model's (the code casts to half); modules are found by name (the code takes the longest list of modules).
 """
 
 from __future__ import annotations
@@ -123,9 +123,9 @@ class Directions:
 class VTI:
     """Steer decoder and picture encoder along fixed directions.
 
-    Needs directions made for the model (`Directions.fit`) and named MLPs. Cost: one row a forward, no more; `fit` reads each
-    demonstration twice, and its picture `trials` times by the encoder alone. Refused: directions of another model's
-    shape; for the picture, encoders whose tokens vary in number.
+    Needs directions made for the model (`Directions.fit`) and named MLPs. Cost: one row a forward, no more; `fit`
+    reads each demonstration twice, and its picture `trials` times by the encoder alone. Refused: directions of another
+    model's shape; for the picture, encoders whose tokens vary in number.
 
     Args:
         directions: `Directions`, or the file they were saved in.
@@ -156,7 +156,8 @@ class VTI:
             object.__setattr__(self, "directions", Directions.load(self.directions))
         if self.vision and isinstance(self.directions, Directions) and self.directions.vision is None:
             raise SettingsError(
-                f"vision must be 0 with directions of the text alone, got {self.vision}; read them with Directions.fit(..., vision=True)"
+                f"vision must be 0 with directions of the text alone, got {self.vision}; read them with "
+                "Directions.fit(..., vision=True)"
             )
 
     @property
