@@ -19,7 +19,17 @@ def load(name):
 coverage = load("coverage")
 # One of each kind: projection, tiles, M-RoPE, deepstack, prefix attention, cross-attention, recurrent, convolution,
 # mixture of experts, encoder-decoder.
-FAST = ["llava_next", "qwen2_5_vl", "qwen3_vl", "gemma3", "mllama", "qwen3_5", "lfm2_vl", "ernie4_5_vl_moe", "florence2"]
+FAST = [
+    "llava_next",
+    "qwen2_5_vl",
+    "qwen3_vl",
+    "gemma3",
+    "mllama",
+    "qwen3_5",
+    "lfm2_vl",
+    "ernie4_5_vl_moe",
+    "florence2",
+]
 OWN_GENERATE = ["blip", "blip-2", "instructblip", "instructblipvideo", "janus", "kosmos-2"]
 
 
