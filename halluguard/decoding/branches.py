@@ -55,7 +55,7 @@ from halluguard.decoding import refusals
 from halluguard.decoding.attention import check_used, eager
 from halluguard.decoding.layout import Layout
 from halluguard.decoding.negatives import Call, Given, Negative, image_token_ids
-from halluguard.decoding.rows import Row, count_of, first_rows, pictures_of, stacked
+from halluguard.decoding.rows import IMAGE_MASKS, Row, count_of, first_rows, pictures_of, stacked
 from halluguard.decoding.twin import twin_of
 from halluguard.errors import InputError, SettingsError, UnsupportedModelError
 
@@ -429,7 +429,8 @@ def _stack(run: _Run, ids: Tensor, kwargs: dict[str, Any]) -> tuple[Tensor, dict
     rows += [row.followed_by(ids[:, run.prompt :]) for row in run.negatives]
     batch, stackd = stacked(rows)
     fed = control.get("next_sequence_length") or batch.shape[1]
-    known = image_token_ids(run.call.model)
+    crossed = any(run.call.inputs.get(name) is not None for name in IMAGE_MASKS)  # the picture is not in the sequence
+    known = [] if crossed else image_token_ids(run.call.model)
     run.layout = Layout.of_forward(run.layout, batch, run.rows, prompt=run.length, fed=fed, placeholders=known)
     if control.get("next_sequence_length") == ids.shape[1]:
         control["next_sequence_length"] = None

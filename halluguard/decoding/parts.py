@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _NORMS = ("norm", "final_layernorm", "final_layer_norm", "ln_f", "norm_f", "ln_out", "layer_norm", "final_norm")
+_NORMS += ("embedding_norm",)  # lfm2, after its layers
 
 
 def decoder(model: Any) -> nn.Module:

@@ -126,6 +126,11 @@ class SID:
 
             if layer < from_layer:
                 return scores
+            if "mask" not in visible:
+                raise UnsupportedModelError(
+                    f"SID reads the attention of layer {from_layer - 1}, and {type(twin).__name__} has another kind of "
+                    "layer there; name a layer after one that attends, as SID(layer=...)"
+                )
             edited = scores.clone()
             mine = twin.layout.of(1)
             edited[mine] = scores[mine].masked_fill(~visible["mask"][:, None], torch.finfo(scores.dtype).min)

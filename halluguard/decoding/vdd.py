@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from halluguard.decoding.branches import Step, folded_view
 from halluguard.decoding.negatives import Call, Negative, NoImage, image_token_ids
 from halluguard.decoding.plausibility import plausible
+from halluguard.decoding.rows import IMAGE_MASKS
 from halluguard.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ class UnknownImage:
         placeholders = torch.isin(ids, torch.tensor(image_token_ids(call.model), device=ids.device))
         first = placeholders & ~torch.nn.functional.pad(placeholders, [1, 0])[:, :-1]
         inputs = {**call.inputs, "input_ids": ids.masked_fill(first, self._unknown(call))}
-        if bool((placeholders & ~first).any()) or not bool(first.any()):
+        crossed = any(call.inputs.get(name) is not None for name in IMAGE_MASKS)
+        if crossed or bool((placeholders & ~first).any()) or not bool(first.any()):
             return NoImage()(replace(call, inputs=inputs))
         kept = {name: value for name, value in inputs.items() if name in _TEXT}  # a picture was one placeholder
         return kept
