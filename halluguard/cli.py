@@ -1,7 +1,7 @@
 """The command line: arguments in, calls out. Heavy packages are imported by the command that needs them.
 
 Exit codes: 0 done; 1 a gate failed; 2 wrong use; 3 the input cannot be read; 4 too many rows were set aside;
-5 the expert is not available; 6 the results cannot be written; 130 interrupted.
+5 the expert is not available; 6 the results cannot be written; 130 interrupted, 143 ended by SIGTERM.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from halluguard import __version__
 from halluguard.errors import (
@@ -58,36 +59,121 @@ def demo(
     run(out, scenes, seed)
 
 
-@app.command()
+class _Audit(TyperGroup):
+    """`audit FILE ...` checks a file; `audit merge ...` puts shards together. A file named merge is ./merge."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if not args or args[0] not in self.commands:
+            args = ["file", *args]
+        return super().parse_args(ctx, args)
+
+
+_audit = typer.Typer(cls=_Audit, help="Check the claims of a file of captions against their images, and correct them.")
+app.add_typer(_audit, name="audit")
+
+_RUN, _ROWS, _GATES, _OUT = "What is checked", "Rows and columns", "Limits: exit code 1 or 4", "Outputs"
+
+
+@_audit.command("file", epilog="Shards are put together with: halluguard audit merge SHARD... --out FOLDER")
 def audit(
-    captions: Annotated[Path, typer.Argument(help="The captions to check.")],
+    captions: Annotated[Path, typer.Argument(help="The captions to check; - reads standard input.")],
     out: Annotated[Path, typer.Option(help="Folder for the results; a run found there is continued.")],
-    images: Annotated[Path | None, typer.Option(help="Folder of the images.")] = None,
+    images: Annotated[Path | None, typer.Option(help="Folder of the images.", rich_help_panel=_RUN)] = None,
     detector: Annotated[
         str | None,
-        typer.Option(help="Expert: hub name or folder of a zero-shot detector, or 'sandbox' for drawn scenes."),
+        typer.Option(
+            help="Expert: hub name or folder of a zero-shot detector, 'sandbox' for drawn scenes, 'objects:FILE', "
+            "'precomputed:FILE' or 'groundingdino:CONFIG,CHECKPOINT'.",
+            rich_help_panel=_RUN,
+        ),
     ] = None,
-    objects: Annotated[Path | None, typer.Option(help="JSON: image id -> names of the objects in it.")] = None,
-    export: Annotated[Path | None, typer.Option(help="Write the input anew, with corrected captions.")] = None,
+    objects: Annotated[
+        Path | None, typer.Option(help="JSON: image id -> names of the objects in it.", rich_help_panel=_RUN)
+    ] = None,
+    thresholds: Annotated[
+        Path | None, typer.Option(help="File from `halluguard calibrate`.", rich_help_panel=_RUN)
+    ] = None,
+    caption_key: Annotated[str | None, typer.Option(help="Default: guessed.", rich_help_panel=_ROWS)] = None,
+    image_key: Annotated[str | None, typer.Option(help="Default: guessed.", rich_help_panel=_ROWS)] = None,
+    id_key: Annotated[str | None, typer.Option(help="Default: guessed.", rich_help_panel=_ROWS)] = None,
+    question_key: Annotated[str | None, typer.Option(help="Default: guessed.", rich_help_panel=_ROWS)] = None,
+    encoding: Annotated[str | None, typer.Option(help="Of text files.", rich_help_panel=_ROWS)] = None,
+    image_pattern: Annotated[
+        str | None, typer.Option(help="As in 'COCO_val2014_{id:012d}.jpg'.", rich_help_panel=_ROWS)
+    ] = None,
+    image_names: Annotated[
+        Path | None, typer.Option(help="JSON, CSV or TSV: image id -> path.", rich_help_panel=_ROWS)
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="At most so many rows.", rich_help_panel=_ROWS)] = None,
+    seed: Annotated[int | None, typer.Option(help="Draw them at random.", rich_help_panel=_ROWS)] = None,
+    shard: Annotated[str | None, typer.Option(help="i/n: the i-th of n shares.", rich_help_panel=_ROWS)] = None,
+    engine: Annotated[str, typer.Option(help="local or ray.", rich_help_panel=_RUN)] = "local",
+    workers: Annotated[int, typer.Option(help="Of the engine ray.", rich_help_panel=_RUN)] = 1,
+    ray_address: Annotated[str | None, typer.Option(help="Of a cluster.", rich_help_panel=_RUN)] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...", rich_help_panel=_RUN)] = None,
+    batch_size: Annotated[int, typer.Option(help="Pictures a look.", rich_help_panel=_RUN)] = 8,
+    part_rows: Annotated[int, typer.Option(help="Rows a finished part.", rich_help_panel=_RUN)] = 1000,
+    cache: Annotated[
+        Path | None, typer.Option(help="File of what the expert found; default in --out.", rich_help_panel=_RUN)
+    ] = None,
+    export: Annotated[
+        Path | None, typer.Option(help="Write the input anew, with corrected captions.", rich_help_panel=_OUT)
+    ] = None,
+    filter: Annotated[
+        str | None,
+        typer.Option(
+            help="Which captions --export keeps: 'contradicted == 0 and supported >= 2'.", rich_help_panel=_OUT
+        ),
+    ] = None,
+    coco_detections: Annotated[
+        Path | None, typer.Option(help="Write the boxes as a COCO file.", rich_help_panel=_OUT)
+    ] = None,
+    report: Annotated[bool, typer.Option(help="Write report.html.", rich_help_panel=_OUT)] = True,
+    report_samples: Annotated[int, typer.Option(help="Captions it shows.", rich_help_panel=_OUT)] = 200,
+    max_hallucination_rate: Annotated[float | None, typer.Option(rich_help_panel=_GATES)] = None,
+    max_per_label: Annotated[
+        list[str] | None, typer.Option(help="A share for all labels, or LABEL=SHARE; repeat.", rich_help_panel=_GATES)
+    ] = None,
+    min_verifiable: Annotated[float | None, typer.Option(rich_help_panel=_GATES)] = None,
+    baseline: Annotated[
+        Path | None, typer.Option(help="Earlier summary.json: fail if significantly worse.", rich_help_panel=_GATES)
+    ] = None,
+    max_errors: Annotated[
+        float | None, typer.Option(help="Rows that may be set aside; below 1 a share.", rich_help_panel=_GATES)
+    ] = None,
     force_new: Annotated[bool, typer.Option(help="Throw away a run with other settings.")] = False,
+    dry_run: Annotated[bool, typer.Option(help="Say what would be checked, and the cost.")] = False,
+    quiet: Annotated[bool, typer.Option(help="Print errors and failed gates only.")] = False,
+    progress: Annotated[str, typer.Option(help="auto, bar, json (a line a second on stderr) or off.")] = "auto",
 ) -> None:
-    """Check the claims of a file of captions against their images, and correct them."""
+    """Check the claims of a file of captions against their images, and correct them.
+
+    Exit codes: 0 done; 1 a gate failed; 2 wrong use; 3 the input cannot be read; 4 too many rows, or all, were set
+    aside; 5 the expert is not available; 6 the results cannot be written; 130 interrupted (143 by SIGTERM).
+    """
+    given = {**locals(), "max_per_label": tuple(max_per_label or ())}
     from halluguard import sandbox
     from halluguard.auditing import command
 
     if detector is None and objects is None and images is not None and sandbox.looks_drawn(images):
         print("no expert named, and the pictures are sandbox scenes: using --detector sandbox", file=sys.stderr)
-        detector = "sandbox"
-    code = command.audit(
-        captions,
-        out=out,
-        images=images,
-        detector=str(sandbox.DETECTOR) if detector == "sandbox" else detector,
-        objects=objects,
-        export=export,
-        force_new=force_new,
-    )
-    raise typer.Exit(code)
+        given["detector"] = "sandbox"
+    raise typer.Exit(command.audit(given.pop("captions"), command.Options(**given)))
+
+
+@_audit.command("merge")
+def audit_merge(
+    shards: Annotated[list[Path], typer.Argument(help="Folders of all shards, in any order.")],
+    out: Annotated[Path, typer.Option(help="Folder for the merged run.")],
+    images: Annotated[Path | None, typer.Option(help="Folder of the images, for the report.")] = None,
+    max_errors: Annotated[float | None, typer.Option(help="Rows that may be set aside; below 1 a share.")] = None,
+    force_new: Annotated[bool, typer.Option(help="Throw away a run with other settings.")] = False,
+    quiet: Annotated[bool, typer.Option(help="Print errors only.")] = False,
+) -> None:
+    """Put finished shards together into the run that one machine would have made, byte for byte."""
+    from halluguard.auditing import command
+
+    raise typer.Exit(command.merge(shards, out, images=images, force_new=force_new, quiet=quiet, max_errors=max_errors))
 
 
 @app.command()
@@ -174,9 +260,9 @@ def main() -> None:
     except HalluguardError as error:
         print(f"halluguard: {error}", file=sys.stderr)
         sys.exit(exit_code(error))
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         print("halluguard: interrupted; the same command continues", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(128 + getattr(error, "number", 2))
 
 
 def exit_code(error: HalluguardError) -> int:

@@ -32,7 +32,7 @@ def write_tables(run: Path, out: Path) -> Tally:
             return stack.enter_context(file.open("w", encoding="utf-8", newline="\n"))
 
         captions, claims, aside = lines("captions.jsonl"), lines("claims.jsonl"), lines("set_aside.jsonl")
-        caption_table = stack.enter_context(Table(out / "captions.parquet", _CAPTION_COLUMNS))
+        caption_table = stack.enter_context(Table(out / "captions.parquet", CAPTION_COLUMNS))
         claim_table = stack.enter_context(Table(out / "claims.parquet", _CLAIM_COLUMNS))
         for part in parts_of(run):
             with part.open(encoding="utf-8") as file:
@@ -150,7 +150,7 @@ class Table:
 
 
 # Columns by name, with the Parquet type of each.
-_CAPTION_COLUMNS = {
+CAPTION_COLUMNS = {
     "index": "int64",
     **dict.fromkeys(("id", "image", "code", "reason"), "string"),
     **dict.fromkeys((*DECISIONS, "claims", "edits", "words", "words_kept"), "int32"),

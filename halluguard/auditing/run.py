@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from halluguard._version import __version__
+from halluguard.auditing.cache import Cache
 from halluguard.auditing.engines import Plan, Progress, engine
 from halluguard.auditing.experts import expert_of, fingerprint, load_expert
 from halluguard.auditing.export import export as write_export
@@ -78,6 +79,10 @@ class Job:
             "images": self.pictures.manifest() if self.detector.needs_image else None,
             "part_rows": self.part_rows,
         }
+
+    def memory(self) -> Cache:
+        """An empty cache for this expert, in memory."""
+        return Cache(None, fingerprint(self.detector))
 
     def plan(self, folder: RunFolder) -> Plan:
         return Plan(

@@ -85,6 +85,8 @@ class Tally:
         """contradicted / judged, with the linearised interval over captions."""
         if not self.j:
             return {"value": None, "low": None, "high": None, "n": 0}
+        if self.c in (0, self.j):  # a rate that does not vary says nothing of how far it could be off
+            return share(self.c, self.j)
         rate = self.c / self.j
         squares = max(0.0, self.cc - 2 * rate * self.cj + rate * rate * self.jj)
         half = Z * math.sqrt(squares * n / (n - 1)) / self.j if n > 1 else 1.0

@@ -94,6 +94,12 @@ def opened(path: Path) -> BinaryIO:
     return gzip.GzipFile(fileobj=file) if magic == b"\x1f\x8b" else file  # type: ignore[return-value]
 
 
+def zipped(path: Path) -> bool:
+    """Whether a file is gzipped."""
+    with path.open("rb") as file:
+        return file.read(2) == b"\x1f\x8b"
+
+
 def created(target: Path) -> io.TextIOWrapper:
     """The file for writing UTF-8 text with "\\n" line ends, gzipped (with no time stamp) when its name ends in .gz."""
     if target.suffix == ".gz":

@@ -1,0 +1,41 @@
+"""Thresholds from a file, as `halluguard calibrate` writes it.
+
+    {"high": 0.35, "low": 0.2, "labels": {"dog": [0.5, 0.3], "chair": {"high": 0.4, "low": 0.1}}}
+
+The object may also stand under the key "thresholds"; other keys are notes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from halluguard.auditing.experts import read_json
+from halluguard.correction.verify import Thresholds
+from halluguard.errors import InputError
+
+
+def read_thresholds(path: Path) -> Thresholds:
+    """The thresholds in a file.
+
+    Raises:
+        InputError: it holds none.
+        SettingsError: a pair is out of order.
+    """
+    found = read_json(path)
+    if isinstance(found, Mapping) and isinstance(found.get("thresholds"), Mapping):
+        found = found["thresholds"]
+    try:
+        labels = {str(name): _pair(pair) for name, pair in found.get("labels", {}).items()}
+        return Thresholds(float(found["high"]), float(found["low"]), labels)
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        raise InputError(
+            f"expected thresholds such as {{'high': 0.35, 'low': 0.2, 'labels': {{'dog': [0.5, 0.3]}}}} in "
+            f"{str(path)!r}, got something else ({error!r}); write it with halluguard calibrate"
+        ) from error
+
+
+def _pair(value: Any) -> tuple[float, float]:
+    high, low = (value["high"], value["low"]) if isinstance(value, Mapping) else (value[0], value[1])
+    return float(high), float(low)
