@@ -133,22 +133,28 @@ class Controller(nn.Module):
         self.check(model)
         if not callable(epsilon):
             self._check_range(epsilon)
+        handle: Any = None
+        try:
+            handle = self.hook(model, epsilon)
+            yield self
+        finally:
+            if handle is not None:
+                handle.remove()
+
+    def hook(self, model: nn.Module, epsilon: Epsilon) -> Any:
+        """Control `model` from now on, unchecked; returns the handle whose `remove()` ends it. Prefer `attached`."""
         module = _module(model, self.layer)
         self.to(next(module.parameters()).device)
 
         def controlled(hidden: Tensor) -> Tensor:
             return self(hidden, epsilon(hidden) if callable(epsilon) else epsilon)
 
-        handle: Any = None
-        try:
-            if module is _head(model):
-                handle = module.register_forward_pre_hook(lambda _, args: (controlled(args[0]), *args[1:]))
-            else:
-                handle = module.register_forward_hook(lambda _, args, output: controlled(output))
-            yield self
-        finally:
-            if handle is not None:
-                handle.remove()
+        if module is _head(model):
+            return module.register_forward_pre_hook(lambda _, args: (controlled(args[0]), *args[1:]))
+        return module.register_forward_hook(lambda _, args, output: controlled(output))
+
+    def extra_repr(self) -> str:
+        return f"hidden_size={self.hidden_size}, rank={self.rank or 'full'}, layer={self.layer!r}"
 
     def check(self, model: nn.Module, any_base: bool = False) -> None:
         """Raise UnsupportedModelError unless this controller was made for `model`.

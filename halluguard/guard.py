@@ -131,7 +131,8 @@ class Guard:
         Args:
             images: B pictures: PIL images, uint8 arrays, bytes or paths.
             prompts: one prompt for all, or B prompts.
-            imagination: in [-1, 1], negative is more grounded, 0 plain; uses `decoding.Imagination`.
+            imagination: in [-1, 1], negative is more grounded, 0 plain; uses `decoding.Imagination`, the Guard's own
+                (with its controller or schedule) where it has one.
             decoding: a method for this call, in place of the Guard's own.
             seed: of sampling, when `do_sample=True`; the global random state is left as it was.
             **generate: everything the model's `generate` takes.
@@ -250,6 +251,8 @@ class Guard:
         if imagination is not None:
             from halluguard.decoding import Imagination
 
+            if isinstance(self.decoding, Imagination):
+                return replace(self.decoding, imagination=imagination)
             return Imagination(imagination)
         _check_method(decoding)
         return self.decoding if decoding is None else decoding

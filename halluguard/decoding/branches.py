@@ -236,6 +236,18 @@ class FoldedView:
             raise UnsupportedModelError("a layout exists while a view generates, asked for outside; read it in hooks")
         return run.layout
 
+    def step_at(self, hidden: Tensor) -> Step:
+        """Where the positions of a hidden state (rows, S, H) of the forward under way stand; for hooks.
+
+        Positions inside the prompt, whose predictions are not part of the answer, count as the first.
+        """
+        import torch
+
+        run: _Run = self.__dict__["_run"]
+        last = run.seen - run.prompt
+        index = torch.arange(last - hidden.shape[1] + 1, last + 1, device=hidden.device).clamp(min=0)
+        return Step(index, run.beams)
+
     @property
     def call(self) -> Call:
         """The call under way, as the user made it, with `attention_mask` filled in; for `attach`."""

@@ -13,6 +13,10 @@ than the best-placed token of S, so greedy search only chooses tokens with p >= 
 half a nat over the gain. The caller's own truncation (top-p, top-k, min-p ...) is read on the plain row for the same
 reason: cut after the tilt, the support would move with the setting and the law would fail.
 
+With a trained `controller` the direction is read at the head's input instead of from a second row: H W c in place of
+-T, at the price of a plain forward. Log-odds are affine in the setting there too, and 0 is plain generation; but
+nothing bounds the direction to plausible tokens, and truncation is the host's, after the tilt.
+
 Our own form. It holds as special cases, on the support, VCD and VDD (lam = -alpha), classifier-free guidance
 (lam = 1 - guidance_scale) and, with a trained direction in place of D, HallE-Control (Zhai et al. 2023, arXiv
 2310.01779).
@@ -23,15 +27,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from halluguard.decoding.branches import Step, folded_view
 from halluguard.decoding.negatives import Negative, NoImage
 from halluguard.decoding.plausibility import plausible
+from halluguard.decoding.refusals import opened
 from halluguard.errors import SettingsError
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from halluguard.controller import Controller
 
 
 SLACK = 0.5
@@ -112,9 +120,13 @@ class Imagination:
         schedule: weight of each token from its index (S,), 0 being the first; see `ramp`. Must be >= 0.
         nats: when given, lam is chosen at every step so that KL(p_lam || p_0) = nats * (w_t * imagination)**2: one
             setting then means one departure on any model. `gain` is not used.
+        controller: a `halluguard.controller.Controller`, trained or distilled (`distilled.distil`), or its file;
+            imagination -1 and 1 are then the ends of the range it was made for. `gain`, `beta`, `negative` and `nats`
+            belong to the second row, which is not run.
 
     Example:
         >>> Imagination(-0.5).on(model, processor).generate(**inputs)  # doctest: +SKIP
+        >>> Imagination(-0.5, controller="grounded.safetensors").on(model).generate(**inputs)  # doctest: +SKIP
     """
 
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"off": {"imagination": 0.0}}
@@ -125,6 +137,7 @@ class Imagination:
     negative: Negative = field(default_factory=NoImage)
     schedule: Callable[[Tensor], Tensor] | None = None
     nats: float | None = None
+    controller: Controller | str | Path | None = None
 
     keeps_sampling_support = True
 
@@ -140,6 +153,15 @@ class Imagination:
             raise SettingsError(f"beta must be in [0, 1], got {self.beta}; use 0 to leave the statistic unbounded")
         if self.nats is not None and not self.nats > 0:
             raise SettingsError(f"nats must be > 0 or None, got {self.nats}; use imagination=0 to switch the knob off")
+        if self.controller is not None and self.nats is not None:
+            raise SettingsError(
+                f"nats must be None with a controller, got {self.nats}: the divergence is of the second row's knob; "
+                "set the strength by imagination"
+            )
+        if isinstance(self.controller, str | Path):
+            from halluguard.controller import Controller
+
+            object.__setattr__(self, "controller", Controller.load(self.controller))
 
     @property
     def _values(self) -> list[float]:
@@ -152,18 +174,45 @@ class Imagination:
 
     @property
     def negatives(self) -> tuple[Negative, ...]:
-        return (self.negative,)
+        return (self.negative,) if self.controller is None else ()
 
-    def fold(self, rows: list[Tensor], step: Step) -> tuple[Tensor, None]:
+    def attach(self, twin: Any) -> None:
+        """Put the controller on a twin."""
         import torch
 
+        if self.controller is None:
+            return
+        controller: Any = self.controller
+        low, high = controller.epsilon_range
+
+        def epsilon(hidden: Tensor) -> Tensor:
+            setting = self._setting(twin.step_at(hidden), hidden.float())[..., 0]
+            return torch.where(setting < 0, -low * setting, high * setting)
+
+        controller.hook(twin, epsilon)
+
+    def fold(self, rows: list[Tensor], step: Step) -> tuple[Tensor, None]:
+        if self.controller is not None:
+            return rows[0], None
         strongest = self.gain if self.nats is None else STRONGEST
         statistic = information(rows[0], rows[1], self.beta, SLACK / strongest)
-        weight = torch.ones(len(step.index)) if self.schedule is None else self.schedule(step.index)
-        setting = step.per_row(self._values, rows[0]) * weight.to(rows[0])[None, :, None]
+        setting = self._setting(step, rows[0])
         lam = self.gain * setting if self.nats is None else matched(rows[0], statistic, setting, self.nats)
         return tilt(rows[0], statistic, lam), None
 
+    def _setting(self, step: Step, like: Tensor) -> Tensor:
+        """(B, S, 1): imagination times the schedule's weight."""
+        import torch
+
+        weight = torch.ones(len(step.index)) if self.schedule is None else self.schedule(step.index)
+        return step.per_row(self._values, like) * weight.to(like)[None, :, None]
+
     def on(self, model: Any, processor: Any = None) -> Any:
-        """A view of `model` that generates at this setting; see `branches.folded_view`."""
+        """A view of `model` that generates at this setting; see `branches.folded_view`.
+
+        Raises:
+            UnsupportedModelError: the controller was made for another model.
+        """
+        if self.controller is not None:
+            self.controller.check(opened(model))  # type: ignore[union-attr]  # a path was loaded
         return folded_view(self, model, processor)

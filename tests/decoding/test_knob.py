@@ -5,11 +5,12 @@ import itertools
 import pytest
 import torch
 
+from halluguard.controller import Controller
 from halluguard.decoding import Imagination
 from halluguard.decoding.branches import Step
 from halluguard.decoding.knob import information, matched, ramp, tilt
 from halluguard.decoding.plausibility import plausible
-from halluguard.errors import SettingsError
+from halluguard.errors import SettingsError, UnsupportedModelError
 
 SETTINGS = [round(-1 + i / 10, 1) for i in range(21)]
 
@@ -106,9 +107,100 @@ def test_users_truncation_is_read_on_the_plain_row(llava):
         assert torch.equal(tilted > -torch.inf, plain > -torch.inf)
 
 
+# --- with a controller ---
+
+
+@pytest.fixture
+def controller(llava):
+    made = Controller.of(llava.model, 8, epsilon_range=(-0.5, 2.0))
+    draw = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.copy_(0.3 * torch.randn(parameter.shape, generator=draw))
+    return made
+
+
+MODES = {
+    "greedy": {"do_sample": False},
+    "beams": {"do_sample": False, "num_beams": 3},
+    "several beams": {"do_sample": False, "num_beams": 3, "num_return_sequences": 2},
+    "sampling": {"do_sample": True, "top_p": 0.9},
+    "static cache": {"do_sample": False, "cache_implementation": "static"},
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("setting", [-1.0, -0.4, 0.7])
+def test_a_controller_is_the_model_with_the_hook_in_every_mode(llava, controller, mode, setting):
+    """Imagination -1 and 1 are the ends of the range it was trained for."""
+    inputs, wanted = llava.prompt([[5, 6, 7], [8, 9]]), {"max_new_tokens": 6, **MODES[mode]}
+    torch.manual_seed(0)
+    told = Imagination(setting, controller=controller).on(llava.model).generate(**inputs, **wanted)
+    torch.manual_seed(0)
+    with controller.attached(llava.model, setting * (0.5 if setting < 0 else 2.0)):
+        expected = llava.model.generate(**inputs, **wanted)
+    assert torch.equal(told, expected)
+    torch.manual_seed(0)
+    plain = llava.model.generate(**inputs, **wanted)
+    assert setting != 0.7 or not torch.equal(told, plain), "the controller must have an effect"
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_setting_a_row_with_a_controller_equals_each_alone(llava, controller, mode):
+    if mode == "sampling":
+        pytest.skip("rows of a batch share one stream of random numbers")
+    texts, settings, wanted = [[5, 6, 7], [8, 9]], [-1.0, 0.8], {"max_new_tokens": 6, **MODES[mode]}
+    view = Imagination(settings, controller=controller).on(llava.model)
+    together = view.generate(**llava.prompt(texts), **wanted)[:, -6:]
+    each = len(together) // 2
+    for row, (text, setting) in enumerate(zip(texts, settings, strict=True)):
+        one = Imagination(setting, controller=controller).on(llava.model)
+        alone = one.generate(**llava.prompt([text], seed=1 + row), **wanted)[:, -6:]
+        assert torch.equal(together[row * each : (row + 1) * each], alone)
+
+
+def test_zero_with_a_controller_is_plain_bit_for_bit_beside_other_settings(llava, controller):
+    inputs = llava.prompt([[5, 6, 7], [8, 9, 10]])
+    wanted = {"max_new_tokens": 6, "do_sample": False, "return_dict_in_generate": True, "output_scores": True}
+    plain = llava.model.generate(**inputs, **wanted)
+    mixed = Imagination([0.0, 1.0], controller=controller).on(llava.model).generate(**inputs, **wanted)
+    assert all(torch.equal(a[0], b[0]) for a, b in zip(plain.scores, mixed.scores, strict=True))
+    assert not torch.equal(plain.sequences[1], mixed.sequences[1])
+    assert torch.equal(Imagination(0, controller=controller).on(llava.model).generate(**inputs, **wanted).sequences,
+                       plain.sequences)  # fmt: skip
+
+
+def test_a_schedule_weighs_a_controller_by_the_place_in_the_answer(llava, controller):
+    inputs, settings = llava.prompt([[5, 6, 7], [8, 9]]), {"max_new_tokens": 6, "do_sample": False}
+    late = Imagination(1.0, controller=controller, schedule=lambda index: (index >= 3).float()).on(llava.model)
+    told, plain = late.generate(**inputs, **settings), llava.model.generate(**inputs, **settings)
+    whole = Imagination(1.0, controller=controller).on(llava.model).generate(**inputs, **settings)
+    assert torch.equal(told[:, :-3], plain[:, :-3])
+    assert not torch.equal(told, plain)
+    assert not torch.equal(told, whole)
+
+
+def test_a_controllers_file_does_and_another_models_is_refused(llava, controller, architectures, tmp_path):
+    path = tmp_path / "controller.safetensors"
+    controller.save(path)
+    inputs, settings = llava.prompt([[5, 6, 7]]), {"max_new_tokens": 4, "do_sample": False}
+    told = [Imagination(1.0, controller=c).on(llava.model).generate(**inputs, **settings) for c in (path, controller)]
+    assert torch.equal(*told)
+    with pytest.raises(UnsupportedModelError, match="made for other weights"):
+        Imagination(1.0, controller=path).on(architectures.llava(seed=1).model)
+
+
+def test_a_controller_leaves_nothing_on_the_model(llava, controller):
+    inputs = llava.prompt([[5, 6, 7]])
+    hooks = [len(m._forward_hooks) + len(m._forward_pre_hooks) for m in llava.model.modules()]
+    Imagination(1.0, controller=controller).on(llava.model).generate(**inputs, max_new_tokens=2)
+    assert [len(m._forward_hooks) + len(m._forward_pre_hooks) for m in llava.model.modules()] == hooks
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
+        ({"controller": Controller(4, "norm", 2), "nats": 0.1}, "nats must be None with a controller"),
         ({"imagination": 1.5}, r"imagination must be in \[-1, 1\], got 1.5"),
         ({"imagination": [0.0, -2.0]}, r"imagination must be in \[-1, 1\], got -2.0"),
         ({"imagination": float("nan")}, r"imagination must be in \[-1, 1\], got nan"),
