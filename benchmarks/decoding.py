@@ -1,0 +1,163 @@
+"""Every decoding method and control on fresh scenes of the sandbox: captions (CHAIR) and yes-or-no questions (POPE).
+
+    python benchmarks/decoding.py --out DIR                     # everything that is not in DIR yet
+    python benchmarks/decoding.py --out DIR --only "VCD*"       # some runs, so that the table can be made in pieces
+    python benchmarks/decoding.py --list
+    python benchmarks/decoding_report.py DIR --plot docs/knob.svg
+
+Methods are found by their files (`halluguard.decoding.METHODS`), each at its defaults, under greedy search and under
+sampling at temperature 1. The knob runs at nine settings. Beside them the controls: plain, the plausibility mask
+alone, and for each method that contrasts rows, plain sampling as sharp as it. One JSON a run, with every caption and
+the margin logit(Yes) - logit(No) of every question; the report scores them. Needs the extra `sandbox`, to draw.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from halluguard import sandbox
+from halluguard.decoding import METHODS, Imagination, TemperatureMatched, named
+from halluguard.decoding.distilled import distil
+from halluguard.guard import Guard
+from halluguard.sandbox import measure
+
+KNOB = (-1.0, -0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0)
+CONTROLS = ("Greedy", "PlausibilityOnly", "TemperatureMatched", "YesBias")
+DEMONSTRATIONS = 30_000_000
+"""Scenes from this seed on are for what learns from pictures (VTI, the distilled controller); none is measured on."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One row of the tables: `make(guard)` gives the method, None for plain generation."""
+
+    name: str
+    mode: str
+    make: Callable[[Guard], Any]
+    asks: bool = True
+
+    @property
+    def file(self) -> str:
+        return f"{self.mode} {self.name}.json".replace(" ", "_")
+
+
+def every_run() -> list[Run]:
+    """All runs, plain first. Questions are asked once a method: their margins do not depend on the mode."""
+    runs = [Run("plain", "greedy", lambda guard: None)]
+    runs += [Run(f"knob {e:+.2f}", "greedy", lambda guard, e=e: Imagination(e)) for e in KNOB]
+    runs += [Run(f"distilled {e:+.2f}", "greedy", lambda guard, e=e: distilled(e, guard)) for e in KNOB if e]
+    methods = [name for name in METHODS if name not in CONTROLS]
+    runs += [Run(name, "greedy", lambda guard, name=name: method(name, guard)) for name in methods]
+    runs += [Run("plain", "sampling", lambda guard: None, False)]
+    runs += [Run("PlausibilityOnly", "sampling", lambda guard: named("PlausibilityOnly"), False)]
+    for name in methods:
+        runs += [Run(name, "sampling", lambda guard, name=name: method(name, guard), False)]
+        if not hasattr(METHODS[name], "attach"):
+            as_sharp = Run(
+                f"as sharp as {name}",
+                "sampling",
+                lambda guard, name=name: TemperatureMatched(method(name, guard)),
+                False,
+            )
+            runs += [as_sharp]
+    return runs
+
+
+def method(name: str, guard: Guard) -> Any:
+    """A method at its defaults; VTI with directions of 50 scenes that are not measured on."""
+    return _directed(guard) if name == "VTI" else named(name)
+
+
+@cache
+def _directed(guard: Guard) -> Any:
+    images = [sample.image for sample in sandbox.fresh_scenes(50, DEMONSTRATIONS)]
+    return METHODS["VTI"].fit(guard.model, guard.processor, images)  # type: ignore[attr-defined]
+
+
+def distilled(imagination: float, guard: Guard) -> Any:
+    """The knob with a controller distilled on 1,000 scenes that are not measured on."""
+    return Imagination(imagination, controller=_controller(guard))
+
+
+@cache
+def _controller(guard: Guard) -> Any:
+    samples = sandbox.fresh_scenes(1000, DEMONSTRATIONS)
+    prompts = ["Describe the image."] * 100
+    return distil(
+        guard.model, (guard.inputs([s.image for s in batch], prompts) for batch in measure.batches(samples, 100))
+    )
+
+
+def measured(run: Run, guard: Guard, samples: list[Any], exam: Any, given: argparse.Namespace) -> dict[str, Any]:
+    """Captions and margins of one run."""
+    started = time.process_time()
+    decoding = run.make(guard)
+    mode = {"do_sample": run.mode == "sampling"} | ({"seed": given.seed} if run.mode == "sampling" else {})
+    told: list[str] = []
+    for batch in measure.batches(samples, given.batch_size):
+        images = [sample.image for sample in batch]
+        told += guard.drafts(images, [given.prompt] * len(batch), decoding=decoding, **mode)
+    margins = exam.margins(guard, decoding=decoding, batch_size=given.batch_size) if run.asks else {}
+    return {
+        "run": run.name,
+        "mode": run.mode,
+        "settings": settings(given),
+        "method": "plain" if decoding is None else repr(decoding)[:400],
+        "captions": [[sample.image_id, text] for sample, text in zip(samples, told, strict=True)],
+        "margins": [[image, text, margin] for (image, text), margin in margins.items()],
+        "cpu_seconds": round(time.process_time() - started, 1),
+    }
+
+
+def settings(given: argparse.Namespace) -> dict[str, Any]:
+    return {name: getattr(given, name) for name in ("scenes", "start", "seed", "prompt", "batch_size")}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, help="folder of the runs")
+    parser.add_argument("--only", action="append", help="runs by name, mode and name, or pattern")
+    parser.add_argument("--list", action="store_true", help="name the runs and stop")
+    parser.add_argument("--scenes", type=int, default=500)
+    parser.add_argument("--start", type=int, default=sandbox.FRESH_SEEDS, help="seed of the first scene [10000000]")
+    parser.add_argument("--seed", type=int, default=0, help="of sampling and of the questions")
+    parser.add_argument("--prompt", default="Describe the image.")
+    parser.add_argument("--batch-size", type=int, default=100)
+    given = parser.parse_args()
+    runs = [r for r in every_run() if not given.only or any(_fits(r, pattern) for pattern in given.only)]
+    if given.list:
+        print("\n".join(f"{run.mode} {run.name}" for run in runs))
+        return
+    if given.out is None:
+        parser.error("--out is needed: the folder of the runs")
+    given.out.mkdir(parents=True, exist_ok=True)
+    samples = list(sandbox.fresh_scenes(given.scenes, given.start))
+    exam = measure.Exam.of(samples, seed=given.seed)
+    guard = Guard.from_pretrained(sandbox.MLLM, device="cpu", local_files_only=True)
+    for run in runs:
+        path = given.out / run.file
+        if path.exists():
+            if json.loads(path.read_text(encoding="utf-8"))["settings"] != settings(given):
+                parser.error(f"{path} was made with other settings; remove it, or name another folder")
+            continue
+        found = measured(run, guard, samples, exam, given)
+        beside = path.with_suffix(".part")
+        beside.write_text(json.dumps(found) + "\n", encoding="utf-8")
+        beside.rename(path)
+        print(f"{run.mode} {run.name}: {found['cpu_seconds']} s", flush=True)
+
+
+def _fits(run: Run, pattern: str) -> bool:
+    return fnmatch.fnmatchcase(run.name, pattern) or fnmatch.fnmatchcase(f"{run.mode} {run.name}", pattern)
+
+
+if __name__ == "__main__":
+    main()
