@@ -155,7 +155,7 @@ def _count(parse: Parse, mention: Mention, existence: Claim, index: int) -> list
             end=parse.ends[last],
             count=quantity.count,
             bound=quantity.bound,
-            rule="vague" if quantity.vague else "numeral",
+            rule="vague" if quantity.vague else "total" if counts.total(parse, mention.last) else "numeral",
             subject=index,
             trigger=(parse.starts[quantity.first], parse.ends[quantity.last]),
         )

@@ -64,6 +64,7 @@ def _wants(parse: Parse, i: int, word: str) -> str:
         return "many"
     if word in _OF_MANY and parse.deps[i] in (*_SUBJECTS, "appos", "pobj", "conj", "dobj"):
         heads_noun = any(parse.deps[j] == "prep" and parse.words[j] == "of" for j in parse.children[i])
+        heads_noun |= any(parse.words[j] == "who" for j in parse.subtree(i))  # "others who ..." are new people
         return "" if heads_noun else "many"
     return ""
 

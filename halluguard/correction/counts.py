@@ -29,6 +29,7 @@ _BOUNDS: dict[str, Bound] = {
     "fewer than": "at_most", "less than": "at_most", "about": "about", "around": "about", "nearly": "about",
     "approximately": "about", "roughly": "about", "almost": "about", "some": "about",
 }  # fmt: skip
+BOUND_WORDS = frozenset(word for words_before in _BOUNDS for word in words_before.split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,10 +135,29 @@ def _partitive(parse: Parse, noun: int) -> Quantity | None:
         return None
     if word in ("couple", "pair", "trio", "dozen") and any(parse.words[j] == "a" for j in parse.children[measure]):
         count, bound = VAGUE[word]
-        return Quantity(count, bound, parse.child(measure, "det") or measure, measure)
+        article = parse.child(measure, "det")
+        return Quantity(count, bound, measure if article is None else article, measure)
     if word == "dozens":
         return Quantity(12, "at_least", measure, measure, vague=True)
     return None
+
+
+def total(parse: Parse, noun: int) -> bool:
+    """Whether the words count all such things: "there are two dogs (in the image)", not "two dogs on the bed"."""
+    verb = parse.heads[noun]
+    if parse.deps[noun] != "attr" or not any(parse.deps[j] == "expl" for j in parse.children[verb]):
+        return False
+    plain = ("nummod", "det", "punct", "advmod", "cc", "conj", "compound", "prep")
+    if any(parse.deps[j] not in plain for j in parse.children[noun]):
+        return False
+    return all(_of_the_picture(parse, j) for i in (noun, verb) for j in parse.children[i] if parse.deps[j] == "prep")
+
+
+def _of_the_picture(parse: Parse, preposition: int) -> bool:
+    """ "in the image", "in total"."""
+    place = parse.child(preposition, "pobj")
+    picture = ("image", "picture", "photo", "scene", "total", "photograph", "frame", "all")
+    return place is not None and parse.words[place] in picture
 
 
 def measured(parse: Parse, noun: int) -> int:

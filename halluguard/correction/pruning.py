@@ -26,6 +26,7 @@ _COMPLEMENTS = frozenset(
     ("dobj", "obj", "attr", "acomp", "xcomp", "ccomp", "prep", "agent", "oprd", "advcl", "dative", "advmod", "npadvmod")
 )
 _BE = frozenset(("is", "are", "was", "were", "be", "been", "being", "'s", "'re"))
+_FINITE = ("VBD", "VBP", "VBZ", "MD")
 _SUBJECTS = ("nsubj", "nsubjpass", "expl", "csubj")
 
 Out = Callable[[int], bool]
@@ -103,20 +104,23 @@ def _finite_clause(parse: Parse, verb: int) -> bool:
     return parse.tags[verb] in VERB_TAGS and has_subject and parse.deps[verb] not in ("relcl", "acl", "pcomp")
 
 
-def broken(parse: Parse, sentence: int, alive: Out) -> bool:
-    """Whether what is left of a sentence has lost its verb, or a verb its subject."""
+def fragment(parse: Parse, sentence: int, alive: Out) -> set[int]:
+    """What cannot stand in the rest of a sentence: a clause whose subject is gone, or the sentence without a verb."""
     first, end = parse.sentences[sentence]
     left = [i for i in range(first, end) if alive(i)]
     verbs = [i for i in left if parse.tags[i] in VERB_TAGS]
     if not any(parse.words[i].isalnum() for i in left):
-        return False
-    if not verbs and any(parse.tags[i] in VERB_TAGS for i in range(first, end)):
-        return True
+        return set()
+    if not verbs and any(parse.tags[i] in _FINITE for i in range(first, end)):
+        return set(left)
     for verb in verbs:
         subjects = [j for j in parse.children[verb] if parse.deps[j] in _SUBJECTS]
         if subjects and not any(alive(m) for j in subjects for m in members(parse, j)):
-            return True
-    return False
+            clause = set(parse.subtree(verb))
+            joints = _joints(parse, verb) if parse.deps[verb] == "conj" else set()
+            minor = parse.deps[verb] in ("conj", "advcl", "relcl", "acl", "ccomp", "parataxis") and clause != set(left)
+            return (clause | joints if minor else set(range(first, end))) & set(left)
+    return set()
 
 
 def _cut(parse: Parse, node: int, out: Out) -> set[int] | None:

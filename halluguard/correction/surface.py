@@ -45,6 +45,11 @@ def article(word: str) -> str:
     return "an" if low[:1] in "aeiou" and low[:1] and not low.startswith(_A_DESPITE) else "a"
 
 
+def _closes(token: str) -> bool:
+    """Whether a token stands without a blank before it; a stop may carry a sentence that was added after it."""
+    return token in _CLOSING or token.split(" ", 1)[0] in _STOPS
+
+
 class Surface:
     """The tokens and gaps of a parse while they are edited. `why` are indices of the verdicts that caused an edit."""
 
@@ -72,6 +77,11 @@ class Surface:
         """Write another word for token i, with the capital the old one had."""
         if self._tokens[i][:1].isupper() and i == self.parse.sentences[self.parse.sentence[i]][0]:
             text = text[:1].upper() + text[1:]
+        self.tokens[i] = text
+        self.why[i] |= set(why)
+
+    def put(self, i: int, text: str, why: Iterable[int]) -> None:
+        """Write exactly `text` for token i."""
         self.tokens[i] = text
         self.why[i] |= set(why)
 
@@ -166,7 +176,7 @@ class Surface:
             kept = ""  # the text starts here; what stood before its first token is not a gap
         elif stop == len(self.tokens):
             kept = gaps[-1]
-        elif stop < end and (self.tokens[stop] in _CLOSING or (run > first and self.tokens[left] in _OPENING)):
+        elif stop < end and (_closes(self.tokens[stop]) or (run > first and self.tokens[left] in _OPENING)):
             kept = ""
         else:
             kept = max((gap for gap in gaps if gap), key=lambda gap: (gap.count("\n"), len(gap)), default="")

@@ -9,65 +9,56 @@ Two thresholds per expert and label, because one would turn every doubtful look 
     expert failed      unverifiable with `error`: never absence
 
 s is the best score among the boxes found for the claimed name. A denied claim ("there is no cat") reads the same scale
-from the other end. One detector pass serves all claims of all captions of an image.
+from the other end. One detector pass serves all claims of all captions of an image; a large picture gets a second look,
+cut into parts, before any of its claims is contradicted (`closer.py`). Attributes and relations are put to property
+experts (`questions.py`); yes and no are judged as what they say yes or no to.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from halluguard.correction.evidence import Evidence, ask, count_between, finest, phrases_for
+from halluguard.correction import closer, judging, questions
+from halluguard.correction.evidence import Evidence, phrases_for
+from halluguard.correction.judging import Calibration, Look
+from halluguard.correction.thresholds import Thresholds
 from halluguard.errors import ExpertError, HalluguardError, MissingExtraError, SettingsError, UnsupportedModelError
-from halluguard.records import Box, Claim, Detector, Verdict
-from halluguard.vocabulary import same
+from halluguard.records import Box, Claim, Detector, PropertyExpert, Verdict
 
+__all__ = ["Calibration", "Thresholds", "thresholds_of", "verify", "verify_many"]
 
-@dataclass(frozen=True)
-class Thresholds:
-    """Where support ends and contradiction begins, per label.
-
-    Args:
-        high: at or above it a claim is supported, in [0, 1].
-        low: below it a claim is contradicted, in [0, high]. Between the two the verdict is "unsure".
-        labels: name -> (high, low) where a label needs its own, e.g. from `halluguard calibrate`.
-    """
-
-    high: float = 0.35
-    low: float = 0.2
-    labels: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        for name, (high, low) in {"": (self.high, self.low), **self.labels}.items():
-            if not 0.0 <= low <= high <= 1.0:
-                of = f" of {name!r}" if name else ""
-                raise SettingsError(
-                    f"thresholds{of} must satisfy 0 <= low <= high <= 1, got {low=} and {high=}; swap them?"
-                )
-
-    def of(self, name: str) -> tuple[float, float]:
-        """(high, low) for a name."""
-        return self.labels.get(name, (self.high, self.low))
+Properties = PropertyExpert | Sequence[PropertyExpert] | None
 
 
 def verify(
-    claims: Sequence[Claim], image: Any, detector: Detector, *, thresholds: Thresholds | None = None
+    claims: Sequence[Claim],
+    image: Any,
+    detector: Detector,
+    *,
+    thresholds: Thresholds | None = None,
+    properties: Properties = None,
+    calibration: Calibration | None = None,
+    second_look: bool = True,
 ) -> list[Verdict]:
-    """One verdict per claim, from one look at the image.
-
-    Args:
-        claims: what `extract` read from one answer.
-        image: an RGB picture (PIL), or a key that the detector knows when it needs no image.
-        detector: the expert; see `halluguard.records.Detector`.
-        thresholds: default the detector's own `thresholds` attribute, (high, low), or `Thresholds()`.
+    """One verdict per claim, from one look at the image; see `verify_many` for the arguments.
 
     Returns:
         Verdicts in the order of the claims, `verdict.claim` being the index. When the expert fails, every verdict says
         so: decision "unverifiable", `error` True, the failure in `reason`.
     """
-    return verify_many([claims], [image], detector, thresholds=thresholds)[0]
+    (verdicts,) = verify_many(
+        [claims],
+        [image],
+        detector,
+        thresholds=thresholds,
+        properties=properties,
+        calibration=calibration,
+        second_look=second_look,
+    )
+    return verdicts
 
 
 def verify_many(
@@ -76,13 +67,23 @@ def verify_many(
     detector: Detector,
     *,
     thresholds: Thresholds | None = None,
+    properties: Properties = None,
+    calibration: Calibration | None = None,
+    second_look: bool = True,
     batch_size: int = 8,
 ) -> list[list[Verdict]]:
     """Verdicts for N answers; answers that share an image (the same object, or the same key) share its detector pass.
 
     Args:
-        claims: N lists of claims.
-        images: N pictures or keys, one per answer.
+        claims: N lists of claims, from `extract`.
+        images: N RGB pictures (PIL), or keys that the detector knows when it needs no image; one per answer.
+        detector: the expert on what is there; see `halluguard.records.Detector`.
+        thresholds: default the detector's own `thresholds` attribute, (high, low), or `Thresholds()`.
+        properties: experts on attributes and relations, the first that covers a question is asked; without one such
+            claims are unverifiable unless a thing they speak of is not there at all.
+        calibration: makes `Verdict.confidence` a probability (`calibrated` True); without it, it is a raw score.
+        second_look: before an absence is called, look again at pictures of 512 pixels or more, cut into four parts;
+            what is seen there is "unsure". Costs one more call per picture with a contradiction.
         batch_size: images per call of the detector. A call that fails is halved and tried again, down to one image.
     """
     if len(claims) != len(images):
@@ -96,7 +97,29 @@ def verify_many(
     pictures = dict(zip(keys, images, strict=True))
     found: dict[Hashable, Evidence | Exception] = {key: Evidence({}) for key, phrases in wanted.items() if not phrases}
     found |= _look([key for key in pictures if wanted[key]], pictures, wanted, detector, batch_size)
-    return [_judge(of_answer, found[key], detector, limits) for key, of_answer in zip(keys, claims, strict=True)]
+    experts = _experts(properties)
+    asked = {key: questions.Answers(image, experts) for key, image in pictures.items()}
+    verdicts = []
+    for key, of_answer in zip(keys, claims, strict=True):
+        evidence = found[key]
+        if isinstance(evidence, Exception):
+            verdicts.append(_failed(of_answer, evidence, detector))
+            continue
+        look = Look(evidence, detector, limits, calibration)
+        judged = _judge(of_answer, look, asked[key])
+        doubted = (
+            _absent(of_answer, judged, detector) if second_look and closer.worth_it(pictures[key], detector) else []
+        )
+        if doubted:
+            judged = _judge(of_answer, _second_look(look, pictures[key], doubted), asked[key])
+        verdicts.append(judged)
+    return verdicts
+
+
+def _experts(properties: Properties) -> list[PropertyExpert]:
+    if properties is None:
+        return []
+    return list(properties) if isinstance(properties, Sequence) else [properties]
 
 
 def thresholds_of(detector: Detector) -> Thresholds:
@@ -150,126 +173,48 @@ def _by_phrase(asked: Sequence[str], boxes: Sequence[Box], expert: str) -> Evide
     return Evidence(by_phrase)
 
 
-def _judge(
-    claims: Sequence[Claim], evidence: Evidence | Exception, detector: Detector, limits: Thresholds
-) -> list[Verdict]:
-    if isinstance(evidence, Exception):
-        why = str(evidence) if isinstance(evidence, HalluguardError) else f"{type(evidence).__name__}: {evidence}"
-        failed = Verdict(0, "unverifiable", expert=detector.name, reason=f"the expert failed: {why}", error=True)
-        return [replace(failed, claim=i) for i in range(len(claims))]
-    verdicts = []
-    for i, claim in enumerate(claims):
-        judge = _JUDGES.get(claim.kind)
-        verdict = (
-            judge(claim, evidence, detector, limits) if judge else Verdict(0, "unverifiable", reason="no expert for it")
-        )
-        verdicts.append(replace(verdict, claim=i, expert=verdict.expert or detector.name))
-    return verdicts
+def _failed(claims: Sequence[Claim], error: Exception, detector: Detector) -> list[Verdict]:
+    why = str(error) if isinstance(error, HalluguardError) else f"{type(error).__name__}: {error}"
+    failed = Verdict(0, "unverifiable", expert=detector.name, reason=f"the expert failed: {why}", error=True)
+    return [replace(failed, claim=i) for i in range(len(claims))]
 
 
-def _existence(claim: Claim, evidence: Evidence, detector: Detector, limits: Thresholds) -> Verdict:
-    aside = _claims_nothing(claim)
-    if aside:
-        return Verdict(0, "unverifiable", reason=aside)
-    verdict = _presence(claim.name, evidence, detector, limits)
-    if claim.alternatives and claim.polarity == "asserted":
-        others = [_presence(name, evidence, detector, limits) for name in claim.alternatives]
-        verdict = next((v for v in [verdict, *others] if v.decision == "supported"), verdict)
-        if verdict.decision == "contradicted" and any(v.decision != "contradicted" for v in others):
-            verdict = replace(verdict, decision="unsure", reason="one of its alternatives may be there")
-    if claim.polarity == "denied":
-        verdict = _denied(verdict, claim.name)
-    if claim.modality == "irrealis" and verdict.decision == "contradicted":
-        return replace(verdict, decision="unverifiable", reason="the text does not say that it is there")
-    return verdict
+def _judge(claims: Sequence[Claim], look: Look, answers: questions.Answers) -> list[Verdict]:
+    """One verdict per claim. All first questions of an image go to its property experts together."""
+    telling = [claim for claim in claims if claim.attribute is not None or claim.relation is not None]
+    if answers.experts and telling:
+        there = [claim for claim in telling if judging.existence(claim, look).decision in ("supported", "unsure")]
+        answers.ask([question for claim in there for question in questions.of_claim(claim, look)])
+    verdicts = (_verdict(claim, look, answers) for claim in claims)
+    return [replace(v, claim=i, expert=v.expert or look.detector.name) for i, v in enumerate(verdicts)]
 
 
-def _claims_nothing(claim: Claim) -> str:
-    if claim.modality == "question":
-        return "a question claims nothing"
-    if claim.modality == "depicted":
-        return "it is said to be depicted, not to be there"
-    return "matter and places are not things a detector can judge" if claim.rule == "stuff" else ""
+def _verdict(claim: Claim, look: Look, answers: questions.Answers) -> Verdict:
+    if claim.kind == "existence":
+        return judging.existence(claim, look)
+    if claim.relation is not None or claim.attribute is not None:
+        return questions.judge(claim, look, answers)
+    if claim.count is not None:
+        verdict = judging.count(replace(claim, polarity="asserted"), look)
+        return judging.denied(verdict) if claim.polarity == "denied" else verdict
+    return judging.existence(claim, look)
 
 
-def _presence(name: str, evidence: Evidence, detector: Detector, limits: Thresholds) -> Verdict:
-    """Is a thing of this name there?"""
-    own, wider = ask(name, detector.covers)
-    if not own and not wider:
-        return Verdict(0, "unverifiable", reason=f"{detector.name} cannot judge {name!r}")
-    high, low = limits.of(name)
-    boxes = evidence.boxes(own)
-    score = max((box.score for box in boxes), default=0.0)
-    seen = tuple(box for box in boxes if box.score >= low)
-    if own and score >= high:
-        return Verdict(0, "supported", score, evidence=seen, reason=f"found {seen[0].label!r} at {score:.2f}")
-    if own and score >= low:
-        return Verdict(0, "unsure", 1 - score, evidence=seen, reason=f"{name!r} scores {score:.2f}, in [{low}, {high})")
-    if not any(detector.covers(phrase) for phrase in (name, same(name))) and own:
-        return Verdict(0, "unsure", 0.5, reason=f"none of the kinds of {name!r} that {detector.name} knows was found")
-    if wider:
-        return _wider(name, wider[0], evidence, limits, covered=bool(own))
-    return Verdict(0, "contradicted", 1 - score, reason=f"no {name!r} found: best score {score:.2f} < {low}")
+def _absent(claims: Sequence[Claim], verdicts: Sequence[Verdict], detector: Detector) -> list[str]:
+    """Phrases of what is claimed to be there and was not found."""
+    doubted = set[str]()
+    for claim, verdict in zip(claims, verdicts, strict=True):
+        if (
+            verdict.decision == "contradicted"
+            and claim.polarity == "asserted"
+            and claim.kind in ("existence", "answer")
+        ):
+            doubted.update(phrases_for(claim, detector.covers))
+    return sorted(doubted)
 
 
-def _wider(name: str, wide: str, evidence: Evidence, limits: Thresholds, *, covered: bool) -> Verdict:
-    """Nothing found under the name itself; what does the wider word say?"""
-    high, low = limits.of(wide)
-    boxes = tuple(box for box in evidence.boxes([wide]) if box.score >= low)
-    score = max((box.score for box in boxes), default=0.0)
-    if not boxes:
-        best = max((box.score for box in evidence.boxes([wide])), default=0.0)
-        return Verdict(0, "contradicted", 1 - best, reason=f"no {name!r} and no {wide!r} found: best score {best:.2f}")
-    if score >= high and not covered and finest(name, wide):
-        return Verdict(0, "supported", score, evidence=boxes, reason=f"found {wide!r}, which covers {name!r}")
-    return Verdict(0, "unsure", score, evidence=boxes, reason=f"found {wide!r} at {score:.2f}, could not tell {name!r}")
-
-
-def _denied(verdict: Verdict, name: str) -> Verdict:
-    """The verdict on "there is no such thing"."""
-    if verdict.decision == "supported":
-        return replace(verdict, decision="contradicted", reason=f"denied, but {verdict.reason}")
-    if verdict.decision == "contradicted":
-        return replace(verdict, decision="supported", reason=f"rightly denied: {verdict.reason}")
-    return verdict
-
-
-def _count(claim: Claim, evidence: Evidence, detector: Detector, limits: Thresholds) -> Verdict:
-    """Is the number right at both thresholds? Between them the expert's own count is not stable."""
-    presence = _existence(replace(claim, kind="existence"), evidence, detector, limits)
-    if presence.decision in ("contradicted", "unverifiable") or claim.count is None:
-        return presence
-    own, wider = ask(claim.name, detector.covers)
-    boxes = evidence.boxes(own or wider)
-    if any(box.xyxy is None for box in boxes):
-        return replace(presence, decision="unverifiable", confidence=0.0, reason=f"{detector.name} does not count")
-    high, low = limits.of(claim.name)
-    fewest, most = count_between(boxes, high, low)
-    said = f"{claim.count} claimed ({claim.bound.replace('_', ' ')}), "
-    found = f"{fewest} found" if fewest == most else f"between {fewest} and {most} found"
-    verdict = replace(presence, reason=said + found, confidence=min((box.score for box in boxes[:fewest]), default=0.0))
-    return replace(verdict, decision=_compare(claim, fewest, most, only_upper=not own))
-
-
-def _compare(claim: Claim, fewest: int, most: int, *, only_upper: bool) -> Any:
-    count = claim.count or 0
-    lowest, highest = count, count
-    if claim.bound == "at_least":
-        highest = 10**9
-    elif claim.bound == "at_most":
-        lowest = 0
-    elif claim.bound == "about":
-        slack = max(1, round(0.25 * count))
-        lowest, highest = count - slack, count + slack
-    if most < lowest:
-        return "contradicted"
-    if fewest > highest:
-        # "two people on the bench" leaves room for others; "there are two people" does not.
-        return "contradicted" if claim.rule == "total" and not only_upper else "unsure"
-    if only_upper:
-        return "unsure"
-    return "supported" if lowest <= fewest and most <= highest else "unsure"
-
-
-_Judge = Callable[[Claim, Evidence, Detector, Thresholds], Verdict]
-_JUDGES: dict[str, _Judge] = {"existence": _existence, "count": _count}
+def _second_look(look: Look, image: Any, phrases: Sequence[str]) -> Look:
+    try:
+        return replace(look, closer=closer.look(image, phrases, look.detector))
+    except Exception as error:  # foreign code, as in the first look; what could not be looked at is not absent
+        return replace(look, closer_failed=str(error) or type(error).__name__)
