@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _NORMS = ("norm", "final_layernorm", "final_layer_norm", "ln_f", "norm_f", "ln_out", "layer_norm", "final_norm")
-_NORMS += ("embedding_norm",)  # lfm2, after its layers
+_LAST_NORMS = (*_NORMS, "embedding_norm")  # lfm2's, after its layers
 
 
 def decoder(model: Any) -> nn.Module:
@@ -49,13 +49,13 @@ def at_depth(layer: int, layers: int, of: int = 32) -> int:
 def final_norm(model: Any) -> nn.Module:
     """The norm between the last layer and the head."""
     inner = decoder(model)
-    for name in _NORMS:
+    for name in _LAST_NORMS:
         norm = getattr(inner, name, None)
         if norm is not None:
             return norm
     raise UnsupportedModelError(
-        f"a norm after the layers is expected, and {type(inner).__name__} has none named {_NORMS}; use a method that "
-        "does not read earlier layers through the head"
+        f"a norm after the layers is expected, and {type(inner).__name__} has none named {_LAST_NORMS}; use a method "
+        "that does not read earlier layers through the head"
     )
 
 
