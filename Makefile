@@ -6,7 +6,7 @@ PIP_ARGS ?=
 BIN = $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: demo test test-slow lint clean
+.PHONY: demo test test-slow test-groundingdino lint clean
 demo: $(VENV)/.installed
 	$(BIN)/halluguard demo
 
@@ -15,6 +15,11 @@ test: $(VENV)/.installed
 
 test-slow: $(VENV)/.installed
 	$(BIN)/python -m pytest -q -m slow
+
+# The official Grounding DINO needs torchvision, which the other tests must do without: an environment of its own.
+# The plug-in declares the operators of a torchvision that was built for another torch than the one installed.
+test-groundingdino: .venv-groundingdino/.installed
+	.venv-groundingdino/bin/python -m pytest -q -s -p tests.detectors.operators tests/detectors/test_groundingdino_py.py
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
@@ -28,5 +33,12 @@ $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 	$(BIN)/python -m pip install $(PIP_ARGS) --quiet --constraint constraints.txt --editable ".[dev]"
 	touch $@
 
+.venv-groundingdino/.installed: setup.cfg constraints.txt
+	test -x .venv-groundingdino/bin/python || $(PYTHON) -m venv .venv-groundingdino
+	.venv-groundingdino/bin/python -m pip install $(PIP_ARGS) --quiet --constraint constraints.txt torch
+	.venv-groundingdino/bin/python -m pip install $(PIP_ARGS) --quiet --constraint constraints.txt \
+		--editable ".[groundingdino]" hypothesis pytest
+	touch $@
+
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-groundingdino build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -8,13 +8,13 @@ cut phrases. Boxes come back in pixels of the original picture. How each archite
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from halluguard.detectors import geometry
 from halluguard.detectors.captions import Pool
-from halluguard.detectors.zero_shot_families import FAMILIES, Ask
+from halluguard.detectors.zero_shot_families import FAMILIES, Ask, Family
 from halluguard.errors import ExpertError, HalluguardError, MissingExtraError, SettingsError, UnsupportedModelError
 from halluguard.images import limit_aspect, load_image
 from halluguard.records import Box
@@ -45,6 +45,7 @@ class ZeroShotDetector:
     """
 
     needs_image = True
+    families: ClassVar[Mapping[str, Family]] = FAMILIES
 
     def __init__(
         self,
@@ -62,9 +63,9 @@ class ZeroShotDetector:
         pool: Pool = "mean",
     ) -> None:
         kind = getattr(getattr(model, "config", None), "model_type", type(model).__name__)
-        if kind not in FAMILIES:
+        if kind not in self.families:
             raise UnsupportedModelError(
-                f"expected a zero-shot detector of one of the families {', '.join(FAMILIES)}, got {kind!r}; "
+                f"expected a zero-shot detector of one of the families {', '.join(self.families)}, got {kind!r}; "
                 "use ClosedSetDetector for models with a fixed list of labels"
             )
         for what, value in (("floor", floor), ("nms", nms)):
@@ -75,7 +76,7 @@ class ZeroShotDetector:
                 raise SettingsError(f"{what} must be at least 1, got {count}; 1 is the slowest and the most exact")
         if pool not in ("mean", "max"):
             raise SettingsError(f"pool must be 'mean' or 'max', got {pool!r}; 'mean' is the official evaluation's")
-        self.model, self.processor, self.family = model.eval(), processor, FAMILIES[kind]
+        self.model, self.processor, self.family = model.eval(), processor, self.families[kind]
         self.name = name or f"{kind}:{getattr(model, 'name_or_path', '') or 'unnamed'}"
         self.family.check(model, processor, self.name)
         own = getattr(model.config, "halluguard_thresholds", None)

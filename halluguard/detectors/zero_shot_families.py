@@ -129,8 +129,13 @@ def _grounding_chunks(detector: ZeroShotDetector, phrases: list[str]) -> list[li
     return [part for chunk in whole for part in _equal_parts(detector, chunk)]
 
 
+def texts_of(detector: ZeroShotDetector, asks: list[Ask]) -> list[list[str]]:
+    """Per row, its phrases as they stand in the caption."""
+    return [[captions.clean(detector.prompt.format(phrase)) for phrase in ask.phrases] for ask in asks]
+
+
 def _grounding(detector: ZeroShotDetector, pictures: list[Any], asks: list[Ask]) -> list[tuple[Any, Any]]:
-    prompts = [[captions.clean(detector.prompt.format(p)) for p in ask.phrases] for ask in asks]
+    prompts = texts_of(detector, asks)
     text = detector.processor.tokenizer(
         [captions.caption(row) for row in prompts], padding=True, return_token_type_ids=True, return_tensors="pt"
     )
@@ -182,18 +187,18 @@ def _omdet(detector: ZeroShotDetector, pictures: list[Any], asks: list[Ask]) -> 
     ]
 
 
-_DINO: dict[str, Any] = {
+PHRASES_IN_A_CAPTION: dict[str, Any] = {
     "fits": _grounding_fits,
     "chunks": _grounding_chunks,
     "clean": captions.clean,
     "independent": False,
-    "check": _grounding_check,
 }
+"""What the Grounding DINO families share."""
 
 FAMILIES = {
     "owlvit": Family(_owl, (0.2, 0.1), _owl_fits, _equal_parts, prompt="a photo of a {}"),
     "owlv2": Family(_owl, (0.25, 0.12), _owl_fits, _equal_parts, prompt="a photo of a {}"),
-    "grounding-dino": Family(_grounding, (0.35, 0.2), **_DINO),
-    "mm-grounding-dino": Family(_grounding, (0.35, 0.2), **_DINO),
+    "grounding-dino": Family(_grounding, (0.35, 0.2), **PHRASES_IN_A_CAPTION, check=_grounding_check),
+    "mm-grounding-dino": Family(_grounding, (0.35, 0.2), **PHRASES_IN_A_CAPTION, check=_grounding_check),
     "omdet-turbo": Family(_omdet, (0.3, 0.15), _omdet_fits, _equal_parts, independent=False),
 }

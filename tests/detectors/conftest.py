@@ -90,8 +90,7 @@ def tiny_grounding(kind="grounding-dino", **settings):
 
 @pytest.fixture(scope="session")
 def grounding_processor(bert_tokenizer):
-    from transformers import GroundingDinoProcessor
-    from transformers.models.grounding_dino.image_processing_pil_grounding_dino import GroundingDinoImageProcessorPil
+    from transformers import GroundingDinoImageProcessorPil, GroundingDinoProcessor
 
     images = GroundingDinoImageProcessorPil(size={"shortest_edge": 96, "longest_edge": 192})
     return GroundingDinoProcessor(image_processor=images, tokenizer=bert_tokenizer)
