@@ -198,3 +198,8 @@ class VTI:
     def on(self, model: Any, processor: Any = None) -> Any:
         """A view of `model` that generates with this method; see `branches.folded_view`."""
         return folded_view(self, model, processor)
+
+    @classmethod
+    def fit(cls, model: Any, processor: Any, images: Sequence[Any], prompt: str = "Describe the image.") -> Self:
+        """The method at its defaults, along text directions read from pictures; see `Directions.fit` for more."""
+        return cls(Directions.fit(model, processor, images, prompt))
