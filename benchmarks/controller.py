@@ -16,6 +16,7 @@ import argparse
 import json
 import random
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,12 @@ def measure_all(given: argparse.Namespace) -> None:
                 with controller.attached(guard.model, setting):
                     told = measure.captions(guard, samples)
             score = measure.chair_of(told, samples)
-            record = {"kind": kind, "setting": setting, "values": dict(score.values), "signature": score.signature}
+            record: dict[str, Any] = {
+                "kind": kind,
+                "setting": setting,
+                "values": dict(score.values),
+                "signature": score.signature,
+            }
             record |= {"intervals": dict(score.intervals), "captions": told}
             target.write_text(json.dumps(record) + "\n")
             print(kind, setting, {name: round(score[name], 4) for name in SHOWN}, flush=True)
@@ -126,7 +132,7 @@ def _at(curve: list[dict[str, float]], recall: float) -> float | None:
     """The least CHAIRi at this recall, on straight lines between neighbouring settings."""
     points = sorted((values["recall"], values["CHAIRi"]) for values in curve)
     found = []
-    for (r0, c0), (r1, c1) in zip(points, points[1:], strict=False):
+    for (r0, c0), (r1, c1) in pairwise(points):
         if r0 <= recall <= r1:
             found.append(c0 if r0 == r1 else c0 + (c1 - c0) * (recall - r0) / (r1 - r0))
     return min(found) if found else None

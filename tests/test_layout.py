@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "controller": {"errors"},
     "rendering": {"records", "errors", "images"},
     "metrics": {"records", "errors", "_version"},
-    "tuning": {"records", "errors", "images", "vocabulary", "controller"},
+    "tuning": {"records", "errors", "images", "vocabulary", "controller", "metrics"},
     "decoding": {"records", "errors", "images", "controller"},
     "detectors": {"records", "errors", "images", "vocabulary"},
     "correction": {"records", "errors", "vocabulary"},

@@ -185,7 +185,8 @@ def _first_step(trainer: Any, batch: Mapping[str, Any]) -> tuple[float, float | 
             f"the first loss must be {law:.4f}, since nothing is learnt yet and policy and reference are the same; got "
             f"{value:.4f}: they differ. Train an adapter, or give ref_model a copy of the model as it is in memory"
         )
-    trainer.accelerator.backward(loss)
+    if loss.requires_grad:
+        trainer.accelerator.backward(loss)
     trained = [p for p in trainer.model.parameters() if p.requires_grad]
     squares = [p.grad.detach().float().square().sum() for p in trained if p.grad is not None]
     norm = float(torch.stack([s.cpu() for s in squares]).sum().sqrt()) if squares else 0.0
