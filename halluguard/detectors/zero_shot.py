@@ -115,12 +115,12 @@ class ZeroShotDetector:
             processor = AutoProcessor.from_pretrained(name, revision=revision)
         except ImportError as error:
             raise MissingExtraError(
-                f"the detector {str(name)!r} needs a package that is not installed: {_first_line(error)} "
+                f"the detector {str(name)!r} needs a package that is not installed: {geometry.first_line(error)} "
                 "(OmDet-Turbo needs torchvision and timm); install it, or use a Grounding DINO or OWLv2 checkpoint"
             ) from error
         except ValueError as error:
             raise UnsupportedModelError(
-                f"expected a zero-shot detector at {str(name)!r}: {_first_line(error)}; "
+                f"expected a zero-shot detector at {str(name)!r}: {geometry.first_line(error)}; "
                 "use ClosedSetDetector for models with a fixed list of labels"
             ) from error
         revision = revision or getattr(model.config, "_commit_hash", None)
@@ -190,7 +190,7 @@ class ZeroShotDetector:
         except (HalluguardError, torch.OutOfMemoryError):
             raise
         except Exception as error:  # the model is foreign code: whatever it raises is the expert's failure
-            raise ExpertError(f"{self.name} failed: {type(error).__name__}: {_first_line(error)}") from error
+            raise ExpertError(f"{self.name} failed: {type(error).__name__}: {geometry.first_line(error)}") from error
 
     def pixels(self, pictures: list[Any], asks: list[Ask]) -> dict[str, Any]:
         """The image inputs of the rows, on the model's device and in its dtype; each picture is prepared once."""
@@ -202,7 +202,3 @@ class ZeroShotDetector:
         }
         found["pixel_values"] = found["pixel_values"].to(self.model.dtype)
         return found
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
