@@ -1,0 +1,153 @@
+"""Colours of things, without a model: how much of the box has the claimed colour, in CIELAB.
+
+    p(colour) = s / (s + r)    s = share of the box that bears the colour, r = the largest share of another colour
+
+Pixels are named by the nearest of the eleven basic colour terms (Berlin and Kay 1969) among the anchors below, in
+CIELAB (CIE 1976), where distance follows perception. A box holds background too, so a colour that fills a good part of
+it is enough to support a claim, and the answer is "could not tell" (None) where no colour leads clearly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from halluguard.errors import ExpertError
+from halluguard.images import load_image
+from halluguard.records import Question
+
+# Several sRGB anchors per term: light, full and dark.
+ANCHORS: dict[str, tuple[tuple[int, int, int], ...]] = {
+    "black": ((0, 0, 0), (35, 35, 35)),
+    "white": ((255, 255, 255), (235, 235, 235)),
+    "gray": ((128, 128, 128), (90, 90, 90), (180, 180, 180)),
+    "red": ((220, 20, 30), (255, 0, 0), (160, 10, 20), (235, 70, 70)),
+    "orange": ((255, 140, 0), (255, 165, 40), (225, 100, 15)),
+    "yellow": ((255, 230, 0), (250, 240, 110), (225, 200, 30)),
+    "green": ((0, 150, 50), (110, 200, 80), (20, 80, 30), (0, 220, 90)),
+    "blue": ((20, 60, 220), (100, 170, 240), (15, 30, 110), (40, 120, 200)),
+    "purple": ((128, 0, 160), (160, 90, 200), (75, 20, 110)),
+    "pink": ((255, 150, 190), (250, 190, 210), (240, 80, 150)),
+    "brown": ((130, 75, 30), (95, 55, 25), (165, 110, 70)),
+}
+SAME = {
+    "grey": "gray", "silver": "gray", "golden": "yellow", "gold": "yellow", "violet": "purple", "lavender": "purple",
+    "navy": "blue", "navy blue": "blue", "dark blue": "blue", "light blue": "blue", "dark green": "green",
+    "light green": "green", "dark red": "red", "crimson": "red", "scarlet": "red", "tan": "brown",
+    "dark brown": "brown", "light brown": "brown", "magenta": "pink", "cyan": "blue", "teal": "green", "beige": "brown",
+    "cream": "white",
+}  # fmt: skip
+"""Other words for the eleven terms."""
+
+# Pairs that a picture's light turns into each other: neither speaks against the other.
+CLOSE = ({"black", "gray"}, {"white", "gray"}, {"red", "orange"}, {"orange", "yellow"}, {"orange", "brown"},
+         {"pink", "purple"}, {"blue", "purple"}, {"pink", "red"}, {"red", "brown"})  # fmt: skip
+ENOUGH, LITTLE = 0.2, 0.05
+"""Shares of the box: at least so much supports a colour, less than so little speaks against it."""
+SIDE = 64
+"""Pixels of the longer side that are looked at."""
+
+
+def lab(rgb: Any) -> Any:
+    """sRGB (..., 3) in 0..255 -> CIELAB under D65 (L in 0..100)."""
+    import numpy as np
+
+    linear = np.asarray(rgb, dtype=np.float64) / 255
+    linear = np.where(linear <= 0.04045, linear / 12.92, ((linear + 0.055) / 1.055) ** 2.4)
+    to_xyz = [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
+    xyz = linear @ np.array(to_xyz).T / np.array([0.95047, 1.0, 1.08883])
+    f = np.where(xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz / (3 * (6 / 29) ** 2) + 4 / 29)
+    return np.stack([116 * f[..., 1] - 16, 500 * (f[..., 0] - f[..., 1]), 200 * (f[..., 1] - f[..., 2])], axis=-1)
+
+
+def shares(picture: Any) -> dict[str, float]:
+    """How much of an RGB picture bears each colour; the middle weighs more than the rim, where the background is."""
+    import numpy as np
+
+    small = picture.copy()
+    small.thumbnail((SIDE, SIDE))
+    pixels = np.asarray(small, dtype=np.float64)
+    points = lab(pixels)
+    terms = list(ANCHORS)
+    distances = np.stack(
+        [np.linalg.norm(points[..., None, :] - lab(ANCHORS[term]), axis=-1).min(-1) for term in terms], axis=-1
+    )
+    nearest = distances.argmin(-1)
+    y, x = (np.abs(np.linspace(-1, 1, n)) if n > 1 else np.zeros(1) for n in pixels.shape[:2])
+    weight = (1 - 0.75 * np.maximum(y[:, None], x[None, :])) ** 2
+    weight = weight / weight.sum()
+    return {term: float(weight[nearest == i].sum()) for i, term in enumerate(terms)}
+
+
+class Colours:
+    """Judges "a red car" by the pixels of the car's box.
+
+    Args:
+        name: how the expert signs its verdicts.
+    """
+
+    needs_image = True
+
+    def __init__(self, *, name: str = "colours") -> None:
+        self.name = name
+
+    def covers(self, question: Question) -> bool:
+        """Whether a colour of a thing with a known box is asked."""
+        placed = question.box is not None and question.box.xyxy is not None
+        return question.kind == "attribute" and placed and _term(question.value) is not None
+
+    def judge(self, images: Sequence[Any], questions: Sequence[Sequence[Question]]) -> list[list[float | None]]:
+        """The probability of each colour; None when the box has some of it, or too many colours to say.
+
+        Raises:
+            ImageError: a picture cannot be opened.
+            ExpertError: a question that is not covered, or a box outside the picture.
+        """
+        found = []
+        for image, row in zip(images, questions, strict=True):
+            picture = load_image(image) if row else None
+            found.append([self._judge(picture, question) for question in row])
+        return found
+
+    def _judge(self, picture: Any, question: Question) -> float | None:
+        term = _term(question.value)
+        if term is None or not self.covers(question):
+            raise ExpertError(f"{self.name} cannot judge {question.value!r} of {question.name!r}; ask covers() first")
+        of_box = shares(crop(picture, question, self.name))
+        share = of_box[term] + sum(0.5 * of_box[other] for other in ANCHORS if {term, other} in CLOSE)
+        rest = max(of_box[other] for other in ANCHORS if other != term and {term, other} not in CLOSE)
+        if of_box[term] >= ENOUGH:
+            return max(0.5, share / (share + rest))
+        if share < LITTLE and rest >= 2 * ENOUGH:
+            return share / (share + rest)
+        return None
+
+
+def crop(picture: Any, question: Question, expert: str, margin: float = 0.0) -> Any:
+    """The part of a picture in the question's box, widened by `margin` of its size on each side.
+
+    Raises:
+        ExpertError: nothing of the box lies in the picture.
+    """
+    if question.box is None or question.box.xyxy is None:
+        return picture
+    import math
+
+    x1, y1, x2, y2 = question.box.xyxy
+    if not all(map(math.isfinite, question.box.xyxy)):
+        raise ExpertError(f"{expert} needs finite boxes, got {question.box.xyxy}; check the detector")
+    dx, dy = margin * (x2 - x1), margin * (y2 - y1)
+    left, top = max(0, math.floor(x1 - dx)), max(0, math.floor(y1 - dy))
+    right, low = min(picture.width, math.ceil(x2 + dx)), min(picture.height, math.ceil(y2 + dy))
+    if right <= left or low <= top:
+        raise ExpertError(
+            f"{expert} needs a box in the picture ({picture.width} x {picture.height}), got {question.box.xyxy}; "
+            "check that boxes are x1, y1, x2, y2 in pixels"
+        )
+    return picture.crop((left, top, right, low))
+
+
+def _term(word: str) -> str | None:
+    term = " ".join(word.lower().replace("-", " ").replace("colored", "").replace("coloured", "").split())
+    term = SAME.get(term, term)
+    return term if term in ANCHORS else None
