@@ -6,6 +6,7 @@ Exit codes: 0 done; 1 a gate failed; 2 wrong use; 3 the input cannot be read; 4 
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -251,6 +252,115 @@ def explain(
     from halluguard.auditing.explain import explain as show
 
     show(run, row)
+
+
+_DATA, _LOSS, _COURSE = "The rows", "The loss on preferences", "The course of the training"
+
+
+def _read_config(context: typer.Context, config: Path | None) -> Path | None:
+    """Settings of a JSON file stand in for options that are not given."""
+    if config is None:
+        return None
+    try:
+        found = json.loads(config.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"expected a JSON file of settings, cannot read {str(config)!r} ({error})") from error
+    known = {parameter.name for parameter in context.command.params}
+    unknown = sorted(set(found) - known) if isinstance(found, dict) else ["a list"]
+    if unknown:
+        raise InputError(f"{config} has unknown settings {unknown}; known are {sorted(known - {'config', 'help'})}")
+    context.default_map = {**(context.default_map or {}), **found}
+    return config
+
+
+@app.command()
+def train(
+    out: Annotated[Path, typer.Option(help="Folder for the adapter; checkpoints go there too.")],
+    model: Annotated[str, typer.Option(help="Hub name or folder of the model, or 'sandbox'.")],
+    data: Annotated[
+        Path | None,
+        typer.Argument(help="Preference file in any known form, or COCO's instances; 'sandbox' draws scenes."),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(callback=_read_config, is_eager=True, help="JSON: option (with _ for -) -> value; flags win."),
+    ] = None,
+    images: Annotated[Path | None, typer.Option(help="Folder of the pictures.", rich_help_panel=_DATA)] = None,
+    coco: Annotated[
+        bool, typer.Option(help="DATA is COCO's instances: build questions on them.", rich_help_panel=_DATA)
+    ] = False,
+    negatives: Annotated[
+        str, typer.Option(help="Negative pictures to draw: crop,shuffle,noise.", rich_help_panel=_DATA)
+    ] = "",
+    plain: Annotated[
+        bool, typer.Option(help="Learn the chosen answers as written, without preference.", rich_help_panel=_DATA)
+    ] = False,
+    beta: Annotated[float, typer.Option(help="Tie to the reference.", rich_help_panel=_LOSS)] = 0.1,
+    visual_weight: Annotated[float, typer.Option(help="Of the pictures' term.", rich_help_panel=_LOSS)] = 1.0,
+    anchor_weight: Annotated[float, typer.Option(help="Of the anchor.", rich_help_panel=_LOSS)] = 1.0,
+    gamma: Annotated[float, typer.Option(help="Of changed words.", rich_help_panel=_LOSS)] = 1.0,
+    losses: Annotated[str, typer.Option(help="TRL's loss types, comma between.", rich_help_panel=_LOSS)] = "sigmoid",
+    rank: Annotated[int, typer.Option(help="Of LoRA.", rich_help_panel=_COURSE)] = 16,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Default: 2e-4 for answers, 1e-5 for preferences.", rich_help_panel=_COURSE)
+    ] = None,
+    epochs: Annotated[float, typer.Option(rich_help_panel=_COURSE)] = 1.0,
+    batch_size: Annotated[int, typer.Option(help="Of one process.", rich_help_panel=_COURSE)] = 8,
+    accumulate: Annotated[int, typer.Option(help="Batches summed to one step.", rich_help_panel=_COURSE)] = 1,
+    four_bit: Annotated[bool, typer.Option(help="QLoRA; needs bitsandbytes.", rich_help_panel=_COURSE)] = False,
+    bf16: Annotated[bool, typer.Option(help="bfloat16 arithmetic.", rich_help_panel=_COURSE)] = False,
+    checkpointing: Annotated[
+        bool, typer.Option(help="Recompute activations: less memory, more time.", rich_help_panel=_COURSE)
+    ] = False,
+    save_every: Annotated[int | None, typer.Option(help="Steps between checkpoints.", rich_help_panel=_COURSE)] = None,
+    resume: Annotated[bool, typer.Option(help="Go on from the last checkpoint.", rich_help_panel=_COURSE)] = False,
+    device: Annotated[str | None, typer.Option(help="cpu keeps off a GPU.", rich_help_panel=_COURSE)] = None,
+    seed: Annotated[int, typer.Option(help="Of every draw.", rich_help_panel=_COURSE)] = 0,
+    merge: Annotated[Path | None, typer.Option(help="Also write the merged model there, with its card.")] = None,
+) -> None:
+    """Fine-tune a model on preferences, instructions or ratings, with negative pictures; writes a LoRA adapter."""
+    from halluguard import sandbox
+    from halluguard.tuning import command
+    from halluguard.tuning.trainers import Preference
+
+    if data is None:
+        raise InputError("expected a file of rows, got none; name it, or 'sandbox'")
+    if str(data) == "sandbox":
+        from halluguard.sandbox.train.adapter import build_rows
+
+        rows, told = list[Any](build_rows(300, seed)), ["300 drawn scenes"]
+    else:
+        kinds = [kind for kind in negatives.split(",") if kind]
+        rows, told = command.rows_from(data, images, coco=coco, negatives=kinds, plain=plain, seed=seed)
+    print("\n".join(told), file=sys.stderr)
+    facts = command.train(
+        rows,
+        told,
+        model=sandbox.MLLM if model == "sandbox" else model,
+        out=out,
+        merge=merge,
+        four_bit=four_bit,
+        preference=Preference(
+            beta=beta,
+            visual_weight=visual_weight,
+            anchor_weight=anchor_weight,
+            gamma=gamma,
+            losses=tuple(losses.split(",")),
+        ),
+        rank=rank,
+        learning_rate=learning_rate,
+        epochs=epochs,
+        batch_size=batch_size,
+        accumulate=accumulate,
+        bf16=bf16,
+        checkpointing=checkpointing,
+        save_every=save_every,
+        resume=resume,
+        device=device,
+        seed=seed,
+        progress=sys.stderr.isatty(),
+    )
+    print(json.dumps(facts, indent=1))
 
 
 def main() -> None:
