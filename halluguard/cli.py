@@ -244,6 +244,34 @@ def caption(
 
 
 @app.command()
+def calibrate(
+    rows: Annotated[
+        Path, typer.Argument(help="CSV or JSON lines with image, phrase, present; or a COCO annotations file.")
+    ],
+    detector: Annotated[str, typer.Option(help="Expert, named as for `audit`.")],
+    out: Annotated[Path, typer.Option(help="File for `audit --thresholds`.")] = Path("thresholds.json"),
+    images: Annotated[Path | None, typer.Option(help="Folder of the images, for an expert that looks.")] = None,
+    alpha: Annotated[float, typer.Option(help="Most of the true claims that may be contradicted.")] = 0.05,
+    beta: Annotated[float, typer.Option(help="Most of the false claims that may be supported.")] = 0.05,
+    min_rows: Annotated[int, typer.Option(help="Rows of either kind for thresholds of a label's own.")] = 50,
+    method: Annotated[str, typer.Option(help="Of the confidences: isotonic, or platt for few rows.")] = "isotonic",
+    holdout: Annotated[float, typer.Option(help="Share of the images kept for the figures printed.")] = 0.5,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...")] = None,
+) -> None:
+    """Fit an expert's thresholds and confidences on rows that say what is there, and print what they do."""
+    from halluguard.auditing.experts import load_expert
+    from halluguard.calibration.command import calibrate as run
+
+    run(
+        rows,
+        load_expert(detector, device=device),
+        images=images,
+        out=out,
+        options={"alpha": alpha, "beta": beta, "min_rows": min_rows, "method": method, "holdout": holdout},
+    )
+
+
+@app.command()
 def explain(
     run: Annotated[Path, typer.Argument(help="Folder of a finished audit.")],
     row: Annotated[str, typer.Argument(help="Id or image of a row, or its place in the input as '#12'.")],

@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "decoding": {"records", "errors", "images", "controller"},
     "detectors": {"records", "errors", "images", "vocabulary"},
     "correction": {"records", "errors", "vocabulary"},
-    "calibration": {"records", "errors", "metrics"},
+    "calibration": {"records", "errors", "images", "metrics", "vocabulary"},
     "guard": {"records", "errors", "images", "decoding", "correction", "detectors", "_version"},
     "auditing": {
         *("records", "errors", "images", "rendering", "correction", "detectors", "metrics", "_version"),

@@ -1,0 +1,182 @@
+"""From scores to thresholds and probabilities.
+
+    s                best score of a phrase in an image; 0 when nothing was found
+    low              the k-th smallest s of things that are there, k = floor(alpha (n + 1))
+    high             just above the k-th smallest s of things that are not, k = ceil((1 - beta) (n + 1))
+
+A claim is contradicted where s < low and supported where s >= high, so that on data like the rows at most alpha of the
+true claims are contradicted and at most beta of the false ones supported (split conformal prediction: Vovk et al. 2005;
+Papadopoulos et al. 2002). Where the two overlap the verdict is "unsure" between them; where they leave a gap, one
+threshold in its middle keeps both. Too few rows for a promise give a threshold that never contradicts or supports.
+
+Confidence is the probability that the thing is there, by isotonic regression or Platt's logistic curve (scikit-learn).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from hashlib import blake2b
+from typing import Any, Literal, get_args
+
+from halluguard.calibration.record import Calibration, Curve
+from halluguard.calibration.rows import Scored
+from halluguard.errors import InputError, SettingsError
+
+Method = Literal["isotonic", "platt"]
+
+
+def fit(
+    scored: Sequence[Scored],
+    *,
+    detector: str,
+    alpha: float = 0.05,
+    beta: float = 0.05,
+    min_rows: int = 50,
+    method: Method = "isotonic",
+    holdout: float = 0.5,
+) -> Calibration:
+    """Thresholds and curves from scored rows, and what they do on images that were held out.
+
+    Args:
+        scored: from `score_rows`.
+        detector: name of the expert.
+        alpha: most of the true claims that may be contradicted, in (0, 1).
+        beta: most of the false claims that may be supported, in (0, 1).
+        min_rows: rows that a label needs of either kind, present and absent, for thresholds and a curve of its own.
+        method: "isotonic" for many rows, "platt" for few.
+        holdout: share of the images kept for the report, in [0, 1); chosen by a hash of their names. With 0 the report
+            is on the rows of the fit, and says so.
+
+    Raises:
+        SettingsError: a share is out of range.
+        InputError: no rows of one kind are left to fit on.
+    """
+    for what, value, least in (("alpha", alpha, 1e-9), ("beta", beta, 1e-9), ("holdout", holdout, 0.0)):
+        if not least <= value < 1:
+            raise SettingsError(f"{what} must be a share below 1, got {value}; 0.05 is usual")
+    if method not in get_args(Method):
+        raise SettingsError(f"method must be one of {get_args(Method)}, got {method!r}")
+    used = [row for row in scored if _part(row.image) >= holdout]
+    kept = [row for row in scored if _part(row.image) < holdout] or list(scored)
+    if len({row.present for row in used}) < 2:
+        raise InputError(
+            f"expected rows of things that are there and that are not, got {len(used)} rows of one kind to fit on; "
+            "label more images"
+        )
+    by_label: dict[str, list[Scored]] = {}
+    for row in used:
+        by_label.setdefault(row.label, []).append(row)
+    enough = {
+        label: rows
+        for label, rows in sorted(by_label.items())
+        if min(sum(r.present for r in rows), sum(not r.present for r in rows)) >= min_rows
+    }
+    high, low = thresholds(used, alpha, beta)
+    found = Calibration(
+        detector=detector,
+        high=high,
+        low=low,
+        labels={label: thresholds(rows, alpha, beta) for label, rows in enough.items()},
+        curve=curve(used, method),
+        curves={label: curve(rows, method) for label, rows in enough.items()},
+        settings={
+            **{"alpha": alpha, "beta": beta, "min_rows": min_rows, "method": method, "holdout": holdout},
+            **{"rows": len(used), "images": len({row.image for row in used})},
+            "report_on": "held-out images" if holdout and kept != list(scored) else "the rows of the fit",
+        },
+    )
+    labels = {row.label for row in kept}
+    parts = {"": kept} | {label: [row for row in kept if row.label == label] for label in sorted(labels)}
+    return replace(found, report={label: measure(rows, found) for label, rows in parts.items() if rows})
+
+
+def _part(image: str) -> float:
+    """Where an image falls in [0, 1): the same on every machine and in every run."""
+    return int.from_bytes(blake2b(image.encode("utf-8", "replace"), digest_size=4).digest(), "big") / 2**32
+
+
+def thresholds(rows: Sequence[Scored], alpha: float, beta: float) -> tuple[float, float]:
+    """(high, low) by the rule at the top of this file."""
+    there = sorted(row.score for row in rows if row.present)
+    absent = sorted(row.score for row in rows if not row.present)
+    k = math.floor(alpha * (len(there) + 1) + 1e-9)
+    low = there[k - 1] if k >= 1 else 0.0
+    k = math.ceil((1 - beta) * (len(absent) + 1) - 1e-9)
+    high = min(1.0, math.nextafter(absent[k - 1], 2.0)) if k <= len(absent) else 1.0
+    return ((high + low) / 2,) * 2 if low > high else (high, low)
+
+
+def curve(rows: Sequence[Scored], method: Method) -> Curve:
+    """Score -> probability, by scikit-learn."""
+    import numpy as np
+
+    score = np.array([row.score for row in rows])
+    present = np.array([row.present for row in rows], dtype=float)
+    if method == "isotonic":
+        from sklearn.isotonic import IsotonicRegression
+
+        fitted = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(score, present)
+        x, y = fitted.X_thresholds_, fitted.y_thresholds_
+    else:
+        from sklearn.linear_model import LogisticRegression
+
+        # Platt's targets, so that few rows do not give certainty: (n1 + 1) / (n1 + 2) and 1 / (n0 + 2).
+        ones, zeros = present.sum(), len(present) - present.sum()
+        target = np.where(present > 0, (ones + 1) / (ones + 2), 1 / (zeros + 2))
+        features = np.concatenate([score, score])[:, None]
+        classes, weights = np.repeat([1, 0], len(score)), np.concatenate([target, 1 - target])
+        fitted = LogisticRegression(C=1e6).fit(features, classes, sample_weight=weights)
+        x = np.linspace(0, 1, 101)
+        y = fitted.predict_proba(x[:, None])[:, 1]
+        y = np.maximum.accumulate(y)
+    return Curve(tuple(round(float(v), 9) for v in x), tuple(round(float(v), 6) for v in y))
+
+
+def measure(rows: Sequence[Scored], calibration: Calibration) -> dict[str, Any]:
+    """What the thresholds do on rows: counts, precision and recall of each verdict, error of the confidences.
+
+    Returns:
+        "supported" is right where the thing is there, "contradicted" where it is not. Ratios of nothing are None.
+        "ece" and "ece_raw": expected calibration error in [0, 1] of the curve and of the raw score; 10 bins.
+    """
+    verdicts = []
+    for row in rows:
+        high, low = calibration.of(row.label)
+        verdicts.append("supported" if row.score >= high else "contradicted" if row.score < low else "unsure")
+    pairs = list(zip(rows, verdicts, strict=True))
+    there = sum(row.present for row in rows)
+    count = Counter((verdict, row.present) for row, verdict in pairs)
+
+    def share(top: int, bottom: int) -> float | None:
+        return round(top / bottom, 4) if bottom else None
+
+    supported, contradicted = verdicts.count("supported"), verdicts.count("contradicted")
+    fitted = [calibration.probability(row.label, row.score) or 0.0 for row in rows]
+    return {
+        "rows": len(rows),
+        "present": there,
+        "supported": {
+            "precision": share(count["supported", True], supported),
+            "recall": share(count["supported", True], there),
+        },
+        "contradicted": {
+            "precision": share(count["contradicted", False], contradicted),
+            "recall": share(count["contradicted", False], len(rows) - there),
+        },
+        "true_contradicted": share(count["contradicted", True], there),
+        "false_supported": share(count["supported", False], len(rows) - there),
+        "unsure": share(verdicts.count("unsure"), len(rows)),
+        "ece": _ece(fitted, rows),
+        "ece_raw": _ece([row.score for row in rows], rows),
+    }
+
+
+def _ece(probabilities: Sequence[float], rows: Sequence[Scored]) -> float:
+    bins: dict[int, list[tuple[float, bool]]] = {}
+    for p, row in zip(probabilities, rows, strict=True):
+        bins.setdefault(min(9, int(p * 10)), []).append((p, row.present))
+    gaps = (abs(sum(p for p, _ in members) - sum(there for _, there in members)) for members in bins.values())
+    return round(sum(gaps) / len(rows), 4)
