@@ -1,13 +1,20 @@
-"""Experts that know the answers beforehand: objects listed per image. No picture is opened, no torch is needed."""
+"""Experts that know the answers beforehand. No picture is opened, no torch is needed.
+
+KnownObjects    names of the objects in each image (below)
+KnownBoxes      boxes per image, read from COCO results, CSV or JSON lines (`exports.py`)
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from halluguard.detectors.exports import KnownBoxes
 from halluguard.errors import ExpertError, InputError
 from halluguard.records import Box
 from halluguard.vocabulary import COCO, normal, parents, related, same
+
+__all__ = ["KnownBoxes", "KnownObjects"]
 
 
 class KnownObjects:
