@@ -69,7 +69,7 @@ class Guard:
 
         Args:
             name: image-text-to-text checkpoint. Weights are read from safetensors; remote code is never run.
-            detector: an expert, or the hub name or folder of a zero-shot object detector.
+            detector: an expert, or the hub name or folder of an object detector.
             decoding: a method of `halluguard.decoding`.
             adapter: hub name or folder of a PEFT adapter made for this model (needs the extra `train`).
             device: "cuda", "cpu", ...; by default the GPU when there is one.
@@ -98,9 +98,9 @@ class Guard:
             _load_adapter(model, adapter)
         model.to(torch.device(device)).eval()  # type: ignore[arg-type]  # its decorator hides the signature
         if isinstance(detector, str | Path):
-            from halluguard.detectors.zero_shot import ZeroShotDetector
+            from halluguard.detectors.loading import load_detector
 
-            detector = ZeroShotDetector.from_pretrained(detector, device=device)
+            detector = load_detector(detector, device=device)
         return cls(model, processor, detector=detector, decoding=decoding)
 
     def __call__(

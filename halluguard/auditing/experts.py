@@ -1,10 +1,10 @@
 """Experts by name, as the command line writes them, and what tells two of them apart.
 
-HUB-NAME-OR-FOLDER              a zero-shot object detector of transformers
+HUB-NAME-OR-FOLDER              an object detector of transformers, zero-shot or with labels of its own
 sandbox                         the sandbox's own detector, for its drawn scenes
 objects:FILE                    known objects per image: {"image id": ["dog", "car"]}, plain or gzipped
-precomputed:FILE                boxes found by another tool, as a COCO results file
-groundingdino:CONFIG,CHECKPOINT the original Grounding DINO package
+precomputed:FILE[,ANNOTATIONS]  boxes found by another tool: COCO results, CSV, TSV or JSON lines
+groundingdino:CONFIG,CHECKPOINT[,TOKENIZER]   the original Grounding DINO package
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from halluguard.auditing.formats import opened
-from halluguard.detectors.precomputed import KnownObjects
+from halluguard.detectors.precomputed import KnownBoxes, KnownObjects
 from halluguard.errors import ExpertError, InputError, SettingsError, UnsupportedModelError
 from halluguard.images import load_image
 from halluguard.records import Box, Detector
@@ -37,7 +37,7 @@ def load_expert(spec: str, *, device: str | None = None) -> Detector:
         return _LOADERS[kind](rest, device)
     if not spec.strip():
         raise SettingsError("expected an expert: the hub name or folder of a detector, or 'objects:FILE'; got nothing")
-    return _zero_shot(_sandbox() if spec == "sandbox" else spec, device)
+    return _of_transformers(_sandbox() if spec == "sandbox" else spec, device)
 
 
 def _sandbox() -> str:
@@ -46,11 +46,11 @@ def _sandbox() -> str:
     return str(sandbox.DETECTOR)
 
 
-def _zero_shot(name: str, device: str | None) -> Detector:
-    from halluguard.detectors.zero_shot import ZeroShotDetector
+def _of_transformers(name: str, device: str | None) -> Detector:
+    from halluguard.detectors.loading import load_detector
 
     try:
-        return ZeroShotDetector.from_pretrained(name, device=device or "cpu")
+        return load_detector(name, device=device or "cpu")
     except UnsupportedModelError:
         raise
     except (OSError, ValueError) as error:
@@ -70,8 +70,33 @@ def known_objects(path: Path) -> KnownObjects:
     return KnownObjects(objects, name=f"known-objects:{file_hash(path)[:12]}")
 
 
+def known_boxes(files: str) -> KnownBoxes:
+    """The expert that knows boxes, from "FILE" or "RESULTS,ANNOTATIONS"; tables and JSON lines by their ending."""
+    results, _, annotations = files.partition(",")
+    path = Path(results)
+    hashes = [file_hash(Path(file))[:12] for file in (results, annotations) if Path(file).is_file()]
+    name = f"precomputed:{','.join(hashes)}"
+    plain = path.with_suffix("") if path.suffix == ".gz" else path
+    if plain.suffix in (".csv", ".tsv", ".jsonl"):
+        return KnownBoxes.from_rows(path, name=name)
+    return KnownBoxes.from_coco(path, annotations or None, name=name)
+
+
+def _grounding_dino(files: str, device: str | None) -> Detector:
+    from halluguard.detectors.groundingdino_py import GroundingDinoPy
+
+    config, checkpoint, tokenizer = (*files.split(","), "", "")[:3]
+    if not checkpoint:
+        raise SettingsError(f"expected 'groundingdino:CONFIG,CHECKPOINT' or with ',TOKENIZER', got {files!r}")
+    return GroundingDinoPy.from_checkpoint(
+        config, checkpoint, tokenizer=tokenizer or "bert-base-uncased", device=device or "cpu"
+    )
+
+
 _LOADERS: dict[str, Callable[[str, str | None], Detector]] = {
     "objects": lambda rest, device: known_objects(Path(rest)),
+    "precomputed": lambda rest, device: known_boxes(rest),
+    "groundingdino": _grounding_dino,
 }
 
 

@@ -162,3 +162,16 @@ def test_a_saved_model_loads(tmp_path):
     loaded = ClosedSetDetector.from_pretrained(tmp_path, device="cpu", floor=0.0)
     assert loaded.covers("television")
     assert loaded.detect([picture(64, 64)], [["tv"]])
+
+
+def test_a_name_alone_gives_the_right_kind_of_expert(tmp_path):
+    from halluguard import sandbox
+    from halluguard.detectors.loading import load_detector
+    from halluguard.detectors.zero_shot import ZeroShotDetector
+
+    tiny("yolos").save_pretrained(tmp_path)
+    processor("yolos").save_pretrained(tmp_path)
+    assert isinstance(load_detector(tmp_path, device="cpu"), ClosedSetDetector)
+    assert isinstance(load_detector(sandbox.DETECTOR, device="cpu"), ZeroShotDetector)
+    with pytest.raises(UnsupportedModelError):
+        load_detector(sandbox.MLLM, device="cpu")

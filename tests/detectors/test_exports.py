@@ -144,3 +144,17 @@ def test_no_torch_is_needed():
         "print(len(KnownBoxes({1: [Box('bus', 1, (0, 0, 1, 1))]}).detect([1], [['bus']])[0]))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "1"
+
+
+@pytest.mark.parametrize("spec", ["precomputed:{r},{a}", "precomputed:{c}"])
+def test_the_command_line_names_them(write, spec):
+    from halluguard.auditing.experts import load_expert
+
+    files = {
+        "r": write("r.json", [RESULT]),
+        "a": write("a.json", ANNOTATIONS),
+        "c": write("b.csv", "image,label,score,x1,y1,x2,y2\na.jpg,bus,0.75,10,20,40,60\n"),
+    }
+    expert = load_expert(spec.format(**files))
+    assert expert.detect(["a.jpg"], [["bus"]]) == [[Box("bus", 0.75, (10, 20, 40, 60), 0)]]
+    assert expert.name.startswith("precomputed:")
