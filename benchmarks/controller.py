@@ -120,8 +120,9 @@ def table(out: Path) -> Iterator[str]:
     yield ""
     yield "| recall | CHAIRi trained | CHAIRi free |"
     yield "|---|---|---|"
-    curves = {kind: [run["values"] for run in runs if run["kind"] == kind] for kind in ("trained", "free")}
-    for recall in (0.70, 0.75, 0.80, 0.82, 0.84, 0.86, 0.88, 0.90):
+    ordered = sorted(runs, key=lambda run: run["setting"])
+    curves = {kind: [run["values"] for run in ordered if run["kind"] == kind] for kind in ("trained", "free")}
+    for recall in (0.86, 0.87, 0.88, 0.89, 0.90, 0.91):
         both = [_at(curve, recall) for curve in curves.values()]
         if any(value is not None for value in both):
             cells = ("not reached" if value is None else f"{100 * value:.1f}" for value in both)
@@ -129,11 +130,11 @@ def table(out: Path) -> Iterator[str]:
 
 
 def _at(curve: list[dict[str, float]], recall: float) -> float | None:
-    """The least CHAIRi at this recall, on straight lines between neighbouring settings."""
-    points = sorted((values["recall"], values["CHAIRi"]) for values in curve)
+    """The least CHAIRi at this recall, on straight lines from each setting to the next."""
+    points = [(values["recall"], values["CHAIRi"]) for values in curve]
     found = []
     for (r0, c0), (r1, c1) in pairwise(points):
-        if r0 <= recall <= r1:
+        if min(r0, r1) <= recall <= max(r0, r1):
             found.append(c0 if r0 == r1 else c0 + (c1 - c0) * (recall - r0) / (r1 - r0))
     return min(found) if found else None
 

@@ -191,19 +191,22 @@ def table(out: Path) -> Iterator[str]:
     """Markdown: each run with intervals over images, then mean and spread over seeds, and the paired differences."""
     runs = [json.loads(path.read_text()) for path in sorted(out.glob("*.json")) if ".facts" not in path.name]
     runs = [run for run in runs if "values" in run]
-    yield f"| arm | seed | {' | '.join(SHOWN)} |"
-    yield f"|{'---|' * (len(SHOWN) + 2)}"
-    for arm in ARMS:
-        mine = [run for run in runs if run["arm"] == arm]
+    yield f"| method | arm | seed | {' | '.join(SHOWN)} |"
+    yield f"|{'---|' * (len(SHOWN) + 3)}"
+    groups = [("", "base"), *((method, arm) for method in LEARNING_RATES for arm in ARMS[1:])]
+    for method, arm in groups:
+        mine = [run for run in runs if run["arm"] == arm and (arm == "base" or run["method"] == method)]
         for run in sorted(mine, key=lambda run: run["seed"]):
             cells = [_cell(name, run) for name in SHOWN]
-            yield f"| {arm} | {run['seed'] if arm != 'base' else ''} | {' | '.join(cells)} |"
+            yield f"| {method} | {arm} | {run['seed'] if method else ''} | {' | '.join(cells)} |"
         if len(mine) > 1:
-            cells = []
-            for name in SHOWN:
-                values = [run["values"][name] * _scale(name) for run in mine]
-                cells.append(f"{mean(values):.1f} ± {stdev(values):.1f}")
-            yield f"| **{arm}** | mean ± sd | {' | '.join(cells)} |"
+            yield f"| {method} | {arm} | mean | {' | '.join(_mean(name, mine) for name in SHOWN)} |"
+
+
+def _mean(name: str, runs: list[dict[str, Any]]) -> str:
+    """Mean and standard deviation over seeds, of the runs that measured it."""
+    values = [run["values"][name] * _scale(name) for run in runs if name in run["values"]]
+    return f"{mean(values):.1f} ± {stdev(values):.1f}" if len(values) > 1 else ""
 
 
 def _scale(name: str) -> float:
@@ -211,6 +214,8 @@ def _scale(name: str) -> float:
 
 
 def _cell(name: str, run: dict[str, Any]) -> str:
+    if name not in run["values"]:
+        return ""
     value = f"{run['values'][name] * _scale(name):.1f}"
     if name not in run["intervals"]:
         return value
