@@ -1,6 +1,8 @@
 """Colours of things, without a model: how much of the box has the claimed colour, in CIELAB.
 
-    p(colour) = s / (s + r)    s = share of the box that bears the colour, r = the largest share of another colour
+    p(colour) = (1 + q) / 2    where s >= 0.2         s = share of the box that bears the colour
+                q              where s < 0.05         r = the largest share of another colour
+                None           between                q = s / (s + r)
 
 Pixels are named by the nearest of the eleven basic colour terms (Berlin and Kay 1969) among the anchors below, in
 CIELAB (CIE 1976), where distance follows perception. A box holds background too, so a colour that fills a good part of
@@ -117,7 +119,7 @@ class Colours:
         share = of_box[term] + sum(0.5 * of_box[other] for other in ANCHORS if {term, other} in CLOSE)
         rest = max(of_box[other] for other in ANCHORS if other != term and {term, other} not in CLOSE)
         if of_box[term] >= ENOUGH:
-            return max(0.5, share / (share + rest))
+            return (1 + share / (share + rest)) / 2
         if share < LITTLE and rest >= 2 * ENOUGH:
             return share / (share + rest)
         return None

@@ -1,0 +1,42 @@
+"""Calibrate the sandbox's expert on fresh scenes, and see what its verdicts are worth on scenes it was not fitted on.
+
+Run: python examples/calibrate.py calibration/ --scenes 600      (needs the extra `sandbox`, a few CPU minutes)
+It writes labelled rows and pictures, then does what this command does:
+    halluguard calibrate calibration/rows.jsonl --detector sandbox --images calibration/images --out ...
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from halluguard import sandbox
+from halluguard.auditing.experts import load_expert
+from halluguard.calibration.command import calibrate
+
+FIRST_SEED = 30_000_000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--scenes", type=int, default=600)
+    args = parser.parse_args()
+    images = args.out / "images"
+    images.mkdir(parents=True, exist_ok=True)
+    with (args.out / "rows.jsonl").open("w", encoding="utf-8") as rows:
+        for sample in sandbox.fresh_scenes(args.scenes, start=FIRST_SEED):
+            name = f"{sample.image_id}.png"
+            sample.image.save(images / name)
+            for phrase in sandbox.CATEGORIES:
+                rows.write(json.dumps({"image": name, "phrase": phrase, "present": phrase in sample.names}) + "\n")
+    calibrate(
+        args.out / "rows.jsonl",
+        load_expert("sandbox"),
+        images=images,
+        out=args.out / "thresholds.json",
+        options={},
+    )
+
+
+if __name__ == "__main__":
+    main()
