@@ -107,6 +107,7 @@ def from_parse(parse: Parse, query: str | None = None, *, nlp: Any = None) -> li
         *counted,
         *properties.read(reading, existence),
         *relations.read(reading, existence),
+        *(claim for n, mention in enumerate(reading.mentions) for claim in _placed(parse, mention, existence[n], n)),
         *answers.read(parse, existence, asked),
     ]
 
@@ -138,7 +139,16 @@ def _existence(parse: Parse, mention: Mention) -> Claim:
         alternatives=tuple(mentions.singular(parse.words[i]) for i in others),
         rule=mention.rule,
         category=mention.category,
+        written_box=next(iter(parse.boxes.get(mention.last, ())), None),
     )
+
+
+def _placed(parse: Parse, mention: Mention, existence: Claim, index: int) -> list[Claim]:
+    """One claim per box that the answer writes for a mention: relation "at"."""
+    return [
+        replace(existence, kind="relation", relation="at", rule="written box", subject=index, written_box=box)
+        for box in parse.boxes.get(mention.last, ())
+    ]
 
 
 def _count(parse: Parse, mention: Mention, existence: Claim, index: int) -> list[Claim]:

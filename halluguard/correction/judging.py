@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from halluguard.correction.evidence import Evidence, ask, count_between, distinct, finest
+from halluguard.correction.evidence import Evidence, ask, count_between, distinct, finest, overlap
 from halluguard.correction.thresholds import Thresholds
 from halluguard.records import Box, Claim, Decision, Detector, Verdict
 from halluguard.vocabulary import same
@@ -29,6 +29,7 @@ class Look:
 
     Args:
         evidence: what the detector found.
+        size: width and height of the picture in pixels, where it is known.
         closer: phrase -> best score on the second, closer look; empty when there was none.
         closer_failed: why the second look failed, or "".
     """
@@ -37,6 +38,7 @@ class Look:
     detector: Detector
     limits: Thresholds
     calibration: Calibration | None = None
+    size: tuple[int, int] | None = None
     closer: Mapping[str, float] = field(default_factory=dict)
     closer_failed: str = ""
 
@@ -191,3 +193,24 @@ def _compare(claim: Claim, fewest: int, most: int, *, only_upper: bool) -> Decis
     if only_upper:
         return "unsure"
     return "supported" if lowest <= fewest and most <= highest else "unsure"
+
+
+def place(claim: Claim, look: Look) -> Verdict:
+    """Is the thing where the answer's own box says? By the best overlap (IoU) with what was found.
+
+    0.5 or more supports, less than 0.1 contradicts, and in between it is unsure.
+    """
+    there = existence(replace(claim, kind="existence"), look)
+    if there.decision in ("contradicted", "unverifiable") or claim.written_box is None:
+        return there
+    boxes = [box for box in look.boxes(claim.name) if box.xyxy is not None]
+    if look.size is None or not boxes:
+        return replace(there, decision="unverifiable", confidence=0.0, reason="no box was found to hold it against")
+    x1, y1, x2, y2 = claim.written_box
+    width, height = look.size
+    said = Box(claim.name, 1.0, (x1 * width, y1 * height, x2 * width, y2 * height))
+    best = max(overlap(said, box) for box in boxes)
+    decision: Decision = "supported" if best >= 0.5 else "contradicted" if best < 0.1 else "unsure"
+    sure = 1 - best if decision == "contradicted" else best
+    reason = f"the box written for {claim.name!r} overlaps what was found by {best:.2f} (IoU)"
+    return replace(there, decision=decision, confidence=sure, calibrated=False, reason=reason, evidence=tuple(boxes))

@@ -8,13 +8,17 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import islice
 from typing import Any
 
+from halluguard.correction import written_boxes
+from halluguard.correction.language import check_english
 from halluguard.correction.lexicon import words
+from halluguard.correction.written_boxes import Written
 from halluguard.errors import InputError, MissingExtraError
+from halluguard.records import XYXY
 from halluguard.vocabulary import category, parents, singular
 
 # Best first; the last one is what `pip install halluguard-mllm` brings.
@@ -35,6 +39,8 @@ class Parse:
         sentence: sentence index of each token.
         sentences: first and one-past-last token of each sentence.
         children: indices of the tokens headed by each token, left to right.
+        outer: token -> first and one-past-last character with the markup that belongs to it (`written_boxes.py`).
+        boxes: token -> boxes written right after it, fractions of width and height.
     """
 
     text: str
@@ -47,6 +53,12 @@ class Parse:
     sentence: list[int]
     sentences: list[tuple[int, int]]
     children: list[list[int]] = field(repr=False)
+    outer: dict[int, tuple[int, int]] = field(default_factory=dict)
+    boxes: dict[int, tuple[XYXY, ...]] = field(default_factory=dict)
+
+    def extent(self, token: int) -> tuple[int, int]:
+        """The characters that go when the token goes."""
+        return self.outer.get(token, (self.starts[token], self.ends[token]))
 
     def __len__(self) -> int:
         return len(self.words)
@@ -111,7 +123,7 @@ def readable(text: Any) -> str:
     """`text` itself when it can be read.
 
     Raises:
-        InputError: not a string, too long, or with lone surrogates.
+        InputError: not a string, too long, with lone surrogates, or not English.
     """
     if not isinstance(text, str):
         raise InputError(f"an answer must be a string, got {type(text).__name__}; convert it or leave the row out")
@@ -124,6 +136,7 @@ def readable(text: Any) -> str:
             f"an answer must be valid Unicode, got a lone surrogate at character {error.start}; "
             "read the file with the right encoding, or with errors='replace'"
         ) from None
+    check_english(text)
     return text
 
 
@@ -250,12 +263,40 @@ def parse_many(texts: Iterable[str], *, batch_size: int = 64, nlp: Any = None) -
     nlp = nlp or pipeline()
     stream = iter(texts)
     while shard := list(islice(stream, batch_size)):
-        ranges = [blocks(text) for text in shard]
-        pieces = (text[start:end] for text, found in zip(shard, ranges, strict=True) for start, end in found)
+        marked = [written_boxes.find(text) for text in shard]
+        plain = [written_boxes.without(t, w)[0] if w else t for t, w in zip(shard, marked, strict=True)]
+        ranges = [blocks(text) for text in plain]
+        pieces = (text[start:end] for text, found in zip(plain, ranges, strict=True) for start, end in found)
         with _ONE_AT_A_TIME, nlp.memory_zone():
             docs = nlp.pipe(pieces, batch_size=batch_size)
             parses = [
                 _join(text, [(start, next(docs)) for start, _ in found])
-                for text, found in zip(shard, ranges, strict=True)
+                for text, found in zip(plain, ranges, strict=True)
             ]
-        yield from parses
+        yield from (_marked(p, t, w) if w else p for p, t, w in zip(parses, shard, marked, strict=True))
+
+
+def of_doc(doc: Any) -> Parse:
+    """The parse of one spaCy document as a whole."""
+    return _join(doc.text, [(0, doc)])
+
+
+def _marked(parse: Parse, text: str, found: list[Written]) -> Parse:
+    """The parse of a text without markup, put back into the text with it."""
+    _, origin = written_boxes.without(text, found)
+    starts = [origin[i] for i in parse.starts]
+    ends = [origin[i - 1] + 1 for i in parse.ends]
+    outer: dict[int, tuple[int, int]] = {}
+    boxes: dict[int, tuple[XYXY, ...]] = {}
+    for written in found:
+        if written.opening:
+            token = next((i for i, start in enumerate(starts) if start >= written.end), None)
+        else:
+            token = next((i for i in reversed(range(len(ends))) if ends[i] <= written.start), None)
+        if token is None:
+            continue
+        start, end = outer.get(token, (starts[token], ends[token]))
+        outer[token] = min(start, written.start), max(end, written.end)
+        if written.boxes:
+            boxes[token] = boxes.get(token, ()) + written.boxes
+    return replace(parse, text=text, starts=starts, ends=ends, outer=outer, boxes=boxes)

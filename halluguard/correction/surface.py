@@ -55,10 +55,11 @@ class Surface:
 
     def __init__(self, parse: Parse) -> None:
         n = len(parse)
-        bounds = [*parse.starts[1:], len(parse.text)]
+        self.extents = [parse.extent(i) for i in range(n)]
+        bounds = [*(start for start, _ in self.extents[1:]), len(parse.text)]
         self.parse = parse
         self.tokens = [parse.span(i, i) for i in range(n)]
-        self.gaps = [parse.text[parse.ends[i] : bounds[i]] for i in range(n)]
+        self.gaps = [parse.text[self.extents[i][1] : bounds[i]] for i in range(n)]
         self.why: list[set[int]] = [set() for _ in range(n)]
         self._tokens, self._gaps = list(self.tokens), list(self.gaps)
         self._links: dict[int, tuple[int, str]] = {}
@@ -88,7 +89,7 @@ class Surface:
     def link(self, left: int, right: int, sign: str, why: Iterable[int]) -> None:
         """Let exactly `sign` stand between two tokens that are alive; what is between them goes."""
         between = range(left + 1, right)
-        written = self.parse.text[self.parse.ends[left] : self.parse.starts[right]]
+        written = self.parse.text[self.extents[left][1] : self.extents[right][0]]
         if written == sign and all(map(self.alive, between)):
             return
         self.delete(between, why)
@@ -96,6 +97,12 @@ class Surface:
             self.gaps[left] = sign
         self._links[left] = (right, sign)
         self.why[left + 1 if left + 1 < right else left] |= set(why)
+
+    def _wrapped(self, i: int, token: str) -> str:
+        """A token with the markup that belongs to it; nothing when the token is gone."""
+        start, end = self.extents[i]
+        text = self.parse.text
+        return f"{text[start : self.parse.starts[i]]}{token}{text[self.parse.ends[i] : end]}" if token else ""
 
     def changed(self, i: int) -> bool:
         return self.tokens[i] != self._tokens[i]
@@ -214,8 +221,8 @@ class Surface:
             piece
             for i in range(n)
             for piece in (
-                (parse.starts[i], parse.ends[i], self._tokens[i], self.tokens[i], self.why[i]),
-                (parse.ends[i], parse.ends[i] + len(self._gaps[i]), self._gaps[i], self.gaps[i], set()),
+                (*self.extents[i], self._wrapped(i, self._tokens[i]), self._wrapped(i, self.tokens[i]), self.why[i]),
+                (self.extents[i][1], self.extents[i][1] + len(self._gaps[i]), self._gaps[i], self.gaps[i], set()),
             )
         ]
         stop = 0

@@ -105,7 +105,7 @@ def verify_many(
         if isinstance(evidence, Exception):
             verdicts.append(_failed(of_answer, evidence, detector))
             continue
-        look = Look(evidence, detector, limits, calibration)
+        look = Look(evidence, detector, limits, calibration, getattr(pictures[key], "size", None))
         judged = _judge(of_answer, look, asked[key])
         doubted = (
             _absent(of_answer, judged, detector) if second_look and closer.worth_it(pictures[key], detector) else []
@@ -181,7 +181,7 @@ def _failed(claims: Sequence[Claim], error: Exception, detector: Detector) -> li
 
 def _judge(claims: Sequence[Claim], look: Look, answers: questions.Answers) -> list[Verdict]:
     """One verdict per claim. All first questions of an image go to its property experts together."""
-    telling = [claim for claim in claims if claim.attribute is not None or claim.relation is not None]
+    telling = [claim for claim in claims if claim.attribute is not None or claim.other_name is not None]
     if answers.experts and telling:
         there = [claim for claim in telling if judging.existence(claim, look).decision in ("supported", "unsure")]
         answers.ask([question for claim in there for question in questions.of_claim(claim, look)])
@@ -192,6 +192,8 @@ def _judge(claims: Sequence[Claim], look: Look, answers: questions.Answers) -> l
 def _verdict(claim: Claim, look: Look, answers: questions.Answers) -> Verdict:
     if claim.kind == "existence":
         return judging.existence(claim, look)
+    if claim.kind == "relation" and claim.written_box is not None:
+        return judging.place(claim, look)
     if claim.relation is not None or claim.attribute is not None:
         return questions.judge(claim, look, answers)
     if claim.count is not None:

@@ -1,0 +1,88 @@
+"""Captions per CPU second of reading claims and of rewriting, memory, and detector passes per caption.
+
+    python benchmarks/speed/correction.py --captions FILE --objects OBJECTS
+
+Extraction is parse and rules together, after one batch to load the tables; "rules" is what is left when the parse is
+given. Memory is the growth of the process while the file is read again and again. Passes are calls to the expert per
+caption, here and in the way of one pass per named object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from halluguard.correction.claims import extract_many, from_parse
+from halluguard.correction.parse import parse_many
+from halluguard.correction.rewrite import rewrite
+from halluguard.correction.verify import verify_many
+from halluguard.detectors.precomputed import KnownObjects
+from halluguard.metrics.ground_truth import read_objects
+from halluguard.metrics.reading import read_captions
+
+
+class Counted(KnownObjects):
+    """Counts the images and phrases it is asked for."""
+
+    calls = images = 0
+
+    def detect(self, images: Sequence[Any], phrases: Sequence[Sequence[str]]) -> Any:
+        self.calls += 1
+        self.images += len(images)
+        return super().detect(images, phrases)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--captions", type=Path, required=True)
+    parser.add_argument("--objects", type=Path, required=True)
+    parser.add_argument("--rounds", type=int, default=3, help="how often the file is read for the memory line")
+    given = parser.parse_args()
+    rows = list(read_captions(given.captions))
+    texts, keys = [text for _, text in rows], [str(key) for key, _ in rows]
+    list(extract_many(texts[:64]))
+
+    claims: list[Any] = []
+    seconds = spent(lambda: claims.extend(extract_many(texts)))
+    words = sum(len(text.split()) for text in texts) / len(texts)
+    print(f"extraction           {len(texts) / seconds:8.0f} captions per CPU second ({words:.0f} words each)")
+    parses = list(parse_many(texts))
+    print(f"  rules alone        {len(texts) / spent(lambda: [from_parse(p) for p in parses]):8.0f}")
+    expert = Counted(read_objects(given.objects))
+    verdicts: list[Any] = []
+    seconds = spent(lambda: verdicts.extend(verify_many(claims, keys, expert)))
+    print(f"verdicts             {len(texts) / seconds:8.0f} (known objects)")
+    work = list(zip(texts, claims, verdicts, parses, strict=True))
+    seconds = spent(lambda: [rewrite(t, c, v, parse=p) for t, c, v, p in work])
+    print(f"rewriting            {len(texts) / seconds:8.0f}")
+
+    named = sum(len({c.name for c in of_text if c.kind == "existence"}) for of_text in claims)
+    print(f"passes per caption   {expert.images / len(texts):8.2f} ({expert.calls} calls of the expert)")
+    print(f"  one per object     {named / len(texts):8.2f}")
+
+    before = peak()
+    for _ in range(given.rounds):
+        for _ in extract_many(texts):
+            pass
+    grown = peak() - before
+    print(f"memory               {grown:8.1f} MiB more at the peak after {given.rounds * len(texts)} further captions")
+
+
+def spent(work: Callable[[], Any]) -> float:
+    """CPU seconds of a call."""
+    started = time.process_time()
+    work()
+    return time.process_time() - started
+
+
+def peak() -> float:
+    """Peak resident memory in MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+if __name__ == "__main__":
+    main()
