@@ -152,7 +152,7 @@ def _placed(parse: Parse, mention: Mention, existence: Claim, index: int) -> lis
 
 
 def _count(parse: Parse, mention: Mention, existence: Claim, index: int) -> list[Claim]:
-    quantity = None if mention.part else counts.quantity(parse, mention.last)
+    quantity = None if mention.part or mention.rule == "stuff" else counts.quantity(parse, mention.last)
     if quantity is None or quantity.count == 0 or existence.polarity == "denied":
         return []
     first, last = min(quantity.first, mention.first), max(quantity.last, mention.last)

@@ -39,12 +39,13 @@ def kind_of(value: str) -> str | None:
 
 
 def read(reading: Reading, existence: Sequence[Claim]) -> list[Claim]:
-    """Attribute claims, one per property and thing; `rule` is the kind of property."""
+    """Attribute claims, one per property and thing; `rule` is the kind of property. Matter and places have none."""
     found: dict[tuple[int, int], Claim] = {}
     for subject, value, predicated in [*_before_nouns(reading), *_predicates(reading)]:
         n = reading.mention(subject)
-        if n is not None and (n, value) not in found and not reading.mentions[n].part:
-            found[n, value] = _claim(reading, existence[n], n, subject, value, predicated)
+        if n is None or (n, value) in found or reading.mentions[n].part or reading.mentions[n].rule == "stuff":
+            continue
+        found[n, value] = _claim(reading, existence[n], n, subject, value, predicated)
     return [found[key] for key in sorted(found)]
 
 
