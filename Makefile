@@ -19,7 +19,9 @@ test-slow: $(VENV)/.installed
 # The official Grounding DINO needs torchvision, which the other tests must do without: an environment of its own.
 # The plug-in declares the operators of a torchvision that was built for another torch than the one installed.
 test-groundingdino: .venv-groundingdino/.installed
-	.venv-groundingdino/bin/python -m pytest -q -s -p tests.detectors.operators tests/detectors/test_groundingdino_py.py
+	.venv-groundingdino/bin/python -m pytest -q -s -p tests.detectors.operators \
+		tests/detectors/test_groundingdino_py.py \
+		tests/detectors/test_zero_shot.py::test_omdet_loads_where_torchvision_is
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -38,6 +38,7 @@ def calibrate(
     found = fit(scored, detector=detector.name, **options)
     found.save(out)
     console = Console()
+    console.width = max(console.width, 100)  # a table cut to the width of a log file cannot be read
     for reason, count in sorted(left_out.items(), key=lambda item: -item[1])[:5]:
         console.print(f"left out {count} rows: {reason}", markup=False, highlight=False)
     console.print(table(found))
@@ -48,32 +49,19 @@ def calibrate(
 def table(found: Calibration) -> Table:
     """Precision and recall per label, the pooled row first."""
     shown = Table(title=f"{found.detector}: on {found.settings['report_on']}")
-    for column in (
-        "label",
-        "rows",
-        "there",
-        "high",
-        "low",
-        "supported P / R",
-        "contradicted P / R",
-        "unsure",
-        "ece (raw)",
-    ):
-        shown.add_column(column, justify="left" if column == "label" else "right")
+    for column in ("label", "rows", "there", "high", "low", "sup. P", "R", "con. P", "R", "unsure", "ece", "raw"):
+        shown.add_column(column, justify="left" if column == "label" else "right", no_wrap=True)
     for label, row in found.report.items():
         high, low = found.of(label)
         own = "" if not label or label in found.labels else " *"
         shown.add_row(
             (label or "all") + own,
             *(str(row["rows"]), str(row["present"]), f"{high:.3f}", f"{low:.3f}"),
-            *(" / ".join(_share(row[kind][what]) for what in ("precision", "recall")) for kind in _KINDS),
-            *(_share(row["unsure"]), f"{_share(row['ece'])} ({_share(row['ece_raw'])})"),
+            *(_share(row[kind][what]) for kind in ("supported", "contradicted") for what in ("precision", "recall")),
+            *(_share(row[what]) for what in ("unsure", "ece", "ece_raw")),
         )
-    shown.caption = "* too few rows: the thresholds of all labels"
+    shown.caption = "P precision, R recall, ece calibration error; * too few rows: the thresholds of all labels"
     return shown
-
-
-_KINDS = ("supported", "contradicted")
 
 
 def _share(value: float | None) -> str:

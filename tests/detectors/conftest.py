@@ -150,7 +150,7 @@ def tiny_omdet():
         "intermediate_size": 37,
         "num_hidden_layers": 2,
         "num_attention_heads": 2,
-        "max_position_embeddings": 16,
+        "max_position_embeddings": 77,
         "eos_token_id": tokenizer.eos_token_id,
     }
     config = OmDetTurboConfig(

@@ -63,7 +63,17 @@ def tiny(kind):
         "decoder_in_channels": [32, 32, 32], "decoder_ffn_dim": 32, "decoder_attention_heads": 2, "num_denoising": 0,
         "decoder_n_points": 4, "anchor_image_size": None,
     }  # fmt: skip
+    hgnet = {
+        "model_type": "hgnet_v2", "stage_in_channels": [16, 16, 32, 32], "stage_mid_channels": [8, 8, 16, 16],
+        "stage_out_channels": [16, 32, 32, 32], "stage_num_blocks": [1, 1, 1, 1],
+        "stage_downsample": [False, True, True, True], "stage_light_block": [False, False, True, True],
+        "stage_kernel_size": [3, 3, 5, 5], "stage_numb_of_layers": [1, 1, 1, 1], "stem_channels": [3, 8, 16],
+        "hidden_sizes": [16, 32, 32, 32], "depths": [1, 1, 1, 1], "embedding_size": 16,
+        "out_features": ["stage2", "stage3", "stage4"],
+    }  # fmt: skip
     settings = {
+        "d_fine": {**rt, "backbone_config": hgnet, "encoder_in_channels": [32, 32, 32]},
+        "dab-detr": {**detr, "hidden_size": 32, "decoder_layers": 2},
         "detr": detr,
         "conditional_detr": detr,
         "deformable_detr": {**detr, "backbone_config": {**resnet, "out_features": ["stage2", "stage3", "stage4"]},
@@ -86,12 +96,13 @@ def processor(kind):
     name = {
         "detr": "DetrImageProcessorPil", "conditional_detr": "ConditionalDetrImageProcessorPil",
         "deformable_detr": "DeformableDetrImageProcessorPil", "rt_detr": "RTDetrImageProcessorPil",
-        "rt_detr_v2": "RTDetrImageProcessorPil", "yolos": "YolosImageProcessorPil",
+        "rt_detr_v2": "RTDetrImageProcessorPil", "d_fine": "RTDetrImageProcessorPil",
+        "dab-detr": "ConditionalDetrImageProcessorPil", "yolos": "YolosImageProcessorPil",
     }[kind]  # fmt: skip
     return getattr(transformers, name)(size={"height": 64, "width": 64})
 
 
-KINDS = ("detr", "conditional_detr", "deformable_detr", "rt_detr", "rt_detr_v2", "yolos")
+KINDS = ("detr", "conditional_detr", "deformable_detr", "dab-detr", "rt_detr", "rt_detr_v2", "d_fine", "yolos")
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -119,13 +130,17 @@ def test_neither_order_nor_neighbours_nor_other_phrases_matter(detector):
     together = detector.detect(images, [PHRASES] * 3)
     shuffled = detector.detect(images[::-1], [PHRASES] * 3)[::-1]
     for a, b, image in zip(together, shuffled, images, strict=True):
-        alone = [(box.score, box.xyxy) for box in detector.detect([image], [["dogs"]])[0]]
+        (alone,) = detector.detect([image], [["dogs"]])
         for other in (a, b):
-            same = [(box.score, box.xyxy) for box in other if box.phrase == 3]
+            same = [box for box in other if box.phrase == 3]
             assert len(same) == len(alone)
-            for x, y in zip(same, alone, strict=True):
-                assert x[0] == pytest.approx(y[0], abs=1e-5)
-                assert x[1] == pytest.approx(y[1], abs=0.05)
+            # Random queries may score the same to the last digits, so that their order is open.
+            for box in alone:
+                gaps = [
+                    max(abs(x - y) for x, y in zip(box.xyxy, one.xyxy, strict=True)) + 1e3 * abs(box.score - one.score)
+                    for one in same
+                ]
+                assert min(gaps) < 0.05
 
 
 def test_a_model_that_answers_nan_is_an_error(detector, monkeypatch):

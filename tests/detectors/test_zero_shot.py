@@ -288,6 +288,28 @@ def test_omdet_says_which_packages_it_needs(tmp_path):
         ZeroShotDetector.from_pretrained(tmp_path, device="cpu")
 
 
+def test_omdet_loads_where_torchvision_is(tmp_path):
+    """Its scores are those of transformers' own processor and model."""
+    pytest.importorskip("torchvision", reason="needs torchvision: run `make test-groundingdino`")
+    from transformers import DetrImageProcessor, OmDetTurboProcessor
+
+    model, parts = tiny_omdet()
+    own = OmDetTurboProcessor(
+        image_processor=DetrImageProcessor(size={"height": 64, "width": 64}), tokenizer=parts.tokenizer
+    )
+    model.save_pretrained(tmp_path)
+    own.save_pretrained(tmp_path)
+    detector = ZeroShotDetector.from_pretrained(tmp_path, device="cpu", floor=0.0, nms=1.0)
+    image = picture(90, 70)
+    (boxes,) = detector.detect([image], [["dog", "book"]])
+    for phrase, word in enumerate(("dog", "book")):
+        with torch.inference_mode():
+            output = model(**own(images=[image], text=[[word]], return_tensors="pt"))
+        expected = output.decoder_class_logits[0, :, 0].sigmoid().sort(descending=True).values
+        got = [box.score for box in boxes if box.phrase == phrase]
+        assert np.allclose(got, expected[: len(got)].tolist(), atol=1e-5)
+
+
 def test_a_saved_model_is_the_same_expert(tmp_path, grounding_processor):
     model = tiny_grounding()
     model.save_pretrained(tmp_path)
