@@ -35,8 +35,9 @@ from PIL import Image
 from halluguard import sandbox
 from halluguard.sandbox import measure
 from halluguard.sandbox.language import CAPTION_PROMPTS, CLEAN, caption, existence_question
-from halluguard.sandbox.world import Scene
+from halluguard.sandbox.world import IMAGE_SIZE, Scene
 from halluguard.tuning import Annotated, PreferenceRow, fine_tune, negative_images
+from halluguard.tuning.wording import POPE_QUESTION, QUESTIONS
 
 ARMS = ("base", "negative", "blank", "equal")
 LEARNING_RATES = {"sft": 5e-4, "preference": 1e-3}
@@ -51,6 +52,9 @@ def main() -> None:
     run_parser.add_argument("--arm", choices=ARMS, required=True)
     run_parser.add_argument("--method", choices=tuple(LEARNING_RATES), default="sft")
     run_parser.add_argument("--seed", type=int, default=0)
+    run_parser.add_argument(
+        "--wordings", choices=("many", "one"), default="many", help="of the erased pairs' questions"
+    )
     run_parser.add_argument("--scenes", type=int, default=600, help="training scenes [600]")
     run_parser.add_argument("--fresh", type=int, default=850, help="evaluation scenes [850]")
     run_parser.add_argument("--captions", type=int, default=850, help="evaluation scenes also captioned; 0: none [850]")
@@ -69,18 +73,18 @@ def main() -> None:
 # --- data --------------------------------------------------------------------------------------------------------
 
 
-def pairs(count: int, seed: int, arm: str) -> list[PreferenceRow]:
+def pairs(count: int, seed: int, arm: str, wordings: str) -> list[PreferenceRow]:
     """Two rows of every pair: `there` is true of the first picture, `gone` of the second."""
     rng = random.Random(seed)
     samples = list(sandbox.fresh_scenes(count, start=TRAINING_SEEDS + 100_000 * seed))
     rows: list[PreferenceRow] = []
-    for prompt, there, gone, holder, lacker in [*erased(samples, seed), *swapped(samples, rng)]:
+    for prompt, there, gone, holder, lacker in [*erased(samples, seed, wordings), *swapped(samples, rng)]:
         if there == gone:
             continue
         if arm == "equal":
             lacker = holder
         if arm == "blank":
-            holder = lacker = Image.new("RGB", holder.size, (128, 128, 128))
+            holder = lacker = Image.new("RGB", (IMAGE_SIZE, IMAGE_SIZE), (128, 128, 128))
         rows.append(PreferenceRow((holder,), prompt, there, gone, negative_images=(lacker,)))
         rows.append(PreferenceRow((lacker,), prompt, gone, there, negative_images=(holder,)))
     rng.shuffle(rows)
@@ -91,7 +95,7 @@ Pair = tuple[str, str, str, Any, Any]
 """prompt, answer where the thing is, answer where it is not, picture with it, picture without."""
 
 
-def erased(samples: Sequence[sandbox.Sample], seed: int) -> Iterator[Pair]:
+def erased(samples: Sequence[sandbox.Sample], seed: int, wordings: str) -> Iterator[Pair]:
     """An object erased beside background erased: the question, and the caption."""
     rng = random.Random(seed)
     whole = {sample.image_id: sample.scene for sample in samples}
@@ -102,7 +106,8 @@ def erased(samples: Sequence[sandbox.Sample], seed: int) -> Iterator[Pair]:
         left = Scene(scene.seed, scene.context, tuple(thing for thing in scene.objects if thing.name in item.names))
         return rng.choice(CAPTION_PROMPTS), caption(left, rng, CLEAN)
 
-    made = iter(negative_images(items, seed=seed, describe=describe))
+    questions = QUESTIONS if wordings == "many" else (POPE_QUESTION,)
+    made = iter(negative_images(items, seed=seed, questions=questions, describe=describe))
     for without, control, told in zip(made, made, made, strict=True):
         full = caption(whole[int(without.image_id)], rng, CLEAN)
         yield control.prompt, "Yes.", "No.", control.images[0], without.images[0]
@@ -147,7 +152,7 @@ def run(given: argparse.Namespace) -> None:
 
 def train(given: argparse.Namespace, adapter: Path) -> dict[str, Any]:
     model, processor = sandbox.load_mllm()
-    rows: list[Any] = pairs(given.scenes, given.seed, given.arm)
+    rows: list[Any] = pairs(given.scenes, given.seed, given.arm, given.wordings)
     if given.method == "sft":
         rows = [row.to_instruction() for row in rows]
     rate = LEARNING_RATES[given.method]

@@ -12,6 +12,7 @@ from halluguard.errors import (
     ImageError,
     InputError,
     MissingExtraError,
+    PreflightError,
     SettingsError,
     UnsupportedModelError,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "ImageError",
     "InputError",
     "MissingExtraError",
+    "PreflightError",
     "SettingsError",
     "UnsupportedModelError",
     "Verdict",
