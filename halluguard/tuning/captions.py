@@ -132,7 +132,7 @@ def _equal_numbers(kept: dict[str, list[_Edit]], seed: int) -> list[_Edit]:
 
 
 def _cycles(edits: Sequence[_Edit], seed: int) -> list[list[_Edit]]:
-    """Balanced edits as closed walks true -> false -> ..., the shortest first; each is balanced by itself."""
+    """Balanced edits as closed walks true -> false -> ..., the longest first; each is balanced by itself."""
     following: dict[str, list[_Edit]] = {}
     for edit in edits:
         following.setdefault(edit.true, []).append(edit)
@@ -153,7 +153,7 @@ def _cycles(edits: Sequence[_Edit], seed: int) -> list[list[_Edit]]:
                     walk = walk[: names.index(at)]
                 if not walk:
                     break
-    return sorted(cycles, key=len)
+    return sorted(cycles, key=len, reverse=True)
 
 
 def _draw(edits: Sequence[_Edit], companions: Companions, surplus: Counter[str], rng: random.Random) -> _Edit | None:

@@ -158,8 +158,8 @@ class Noised:
         pixels = np.asarray(open_picture(self.source))
         kept = float(kept_signal()[self.step])
         noise = np.random.Generator(np.random.SFC64(self.seed)).standard_normal(pixels.shape, dtype=np.float32)
-        noise *= 255 * math.sqrt(1 - kept)
-        noise += math.sqrt(kept) * pixels.astype(np.float32)
+        noise *= np.float32(255 * math.sqrt(1 - kept))
+        noise += np.multiply(pixels, np.float32(math.sqrt(kept)), dtype=np.float32)
         return Image.fromarray(np.clip(noise, 0, 255, out=noise).astype(np.uint8))
 
 

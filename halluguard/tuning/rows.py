@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from halluguard.errors import InputError, require
@@ -42,6 +42,18 @@ def open_picture(picture: Picture) -> Image:
         ImageError: a missing or unreadable file.
     """
     return picture.make() if isinstance(picture, Recipe) else load_image(picture)
+
+
+def _opened_beside(negatives: Sequence[Picture], images: Sequence[Picture], opened: Sequence[Image]) -> list[Image]:
+    """The negative pictures; one made from a picture of the row is made from it as already opened."""
+    made = []
+    for picture in negatives:
+        source = getattr(picture, "source", None)
+        for image, ready in zip(images, opened, strict=True):
+            if source is image and not isinstance(image, Recipe):
+                picture = replace(picture, source=ready)
+        made.append(open_picture(picture))
+    return made
 
 
 def row_seed(*parts: Any) -> int:
@@ -185,9 +197,10 @@ class PreferenceRow:
 
         Pictures are opened, negative ones drawn. The other columns are plain values for a trainer's own use.
         """
+        opened = [open_picture(image) for image in self.images]
         return {
-            "images": [open_picture(image) for image in self.images],
-            "negative_images": [open_picture(image) for image in self.negative_images],
+            "images": opened,
+            "negative_images": _opened_beside(self.negative_images, self.images, opened),
             "prompt": _dialogue(self),
             "chosen": [_assistant(self.chosen)],
             "rejected": [_assistant(self.rejected)],

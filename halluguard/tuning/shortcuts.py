@@ -1,0 +1,205 @@
+"""Can the rows be solved without looking? Classifiers that see only words or only lengths should be at chance.
+
+    question   from the prompt: is the chosen answer affirmative?          only for rows with a polarity
+    answer     from two answers: which is the chosen one?                  only for preference rows
+
+A classifier is fitted on rows of some pictures and tested on rows built separately from others. Cross-validation inside
+one balanced set would mislead: where every name has as many yes as no, what is left out of a fold tips the rest to the
+other side, and accuracy falls below chance by construction.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from halluguard.errors import InputError
+from halluguard.tuning.annotations import Annotated
+from halluguard.tuning.rows import InstructionRow, PreferenceRow
+from halluguard.tuning.splits import EvaluationImages, image_key
+
+Rows = Sequence[InstructionRow | PreferenceRow]
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Share of `n` right, in [0, 1]; ties count half."""
+
+    value: float
+    n: int
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 %, Wilson's. Rows of one picture are not independent, so it is somewhat too narrow."""
+        z2 = 1.96**2
+        middle = (self.value + z2 / (2 * self.n)) / (1 + z2 / self.n)
+        spread = 1.96 / (1 + z2 / self.n) * math.sqrt(self.value * (1 - self.value) / self.n + z2 / (4 * self.n**2))
+        return middle - spread, middle + spread
+
+    def __str__(self) -> str:
+        low, high = self.interval
+        return f"{100 * self.value:.1f} % [{100 * low:.1f}, {100 * high:.1f}] of {self.n}"
+
+
+@dataclass(frozen=True)
+class ShortcutReport:
+    """What can be told without the picture. None where the rows have no such task.
+
+    Args:
+        rows: in the training and the test part.
+        question_words, question_length: the polarity from the words, or the length, of the prompt.
+        answer_words, answer_length: the chosen answer from the words, or the lengths, of the two.
+        yes_share: of rows with a polarity.
+        words_chosen, words_rejected: mean lengths.
+        imbalance: the largest difference between rows in which a name is there and rows in which it is not.
+        leaked: rows that show a picture of an evaluation.
+        present_denied: rows that call a name absent although the picture may hold it; None without annotations.
+        split_pictures: pictures that occur in both parts.
+    """
+
+    rows: tuple[int, int]
+    question_words: Accuracy | None
+    question_length: Accuracy | None
+    answer_words: Accuracy | None
+    answer_length: Accuracy | None
+    yes_share: float | None
+    words_chosen: float
+    words_rejected: float | None
+    imbalance: int
+    leaked: int
+    present_denied: int | None
+    split_pictures: int
+
+    def failures(self, question: tuple[float, float] = (0.45, 0.55), answer: float = 0.60) -> list[str]:
+        """What is outside the limits, in words; empty when all is well."""
+        found = []
+        for name in ("question_words", "question_length"):
+            accuracy = getattr(self, name)
+            if accuracy is not None and not question[0] <= accuracy.value <= question[1]:
+                found.append(f"{name} {accuracy} is not in {question}")
+        for name in ("answer_words", "answer_length"):
+            accuracy = getattr(self, name)
+            if accuracy is not None and accuracy.value > answer:
+                found.append(f"{name} {accuracy} is above {answer}")
+        for name in ("imbalance", "leaked", "present_denied", "split_pictures"):
+            if getattr(self, name):
+                found.append(f"{name} is {getattr(self, name)}, not 0")
+        return found
+
+
+def shortcut_report(
+    train: Rows,
+    test: Rows,
+    *,
+    guard: EvaluationImages | None = None,
+    items: Mapping[int | str, Annotated] | None = None,
+    seed: int = 0,
+) -> ShortcutReport:
+    """Fit on `train`, test on `test`: rows of one builder, built separately from different pictures.
+
+    Args:
+        guard: pictures of evaluations; by default by file name alone.
+        items: image id -> annotations of all pictures, for `present_denied`.
+
+    Raises:
+        InputError: either part is empty.
+    """
+    if not train or not test:
+        raise InputError(f"expected rows to fit on and rows to test on, got {len(train)} and {len(test)}; build more")
+    guard = EvaluationImages() if guard is None else guard
+    every = [*train, *test]
+    pairs = all(isinstance(row, PreferenceRow) for row in every)
+    polarities = [polarity(row) for row in every]
+    balance: Counter[str] = Counter()
+    for row in every:
+        if row.truth is not None and row.kind != "retention":
+            balance.update(row.truth.present)
+            balance.subtract(row.truth.absent)
+    one_sided = any(row.truth and row.truth.absent for row in every)
+    known = {p for p in polarities if p is not None}
+    return ShortcutReport(
+        (len(train), len(test)),
+        _question(train, test, _words, seed) if len(known) == 2 else None,
+        _question(train, test, _length, seed) if len(known) == 2 else None,
+        _answer(train, test, _words, seed) if pairs else None,
+        _answer(train, test, _length, seed) if pairs else None,
+        polarities.count(True) / (len(polarities) - polarities.count(None)) if known else None,
+        _mean([len(_chosen(row).split()) for row in every]),
+        _mean([len(row.rejected.split()) for row in every if isinstance(row, PreferenceRow)]) if pairs else None,
+        max(map(abs, balance.values()), default=0) if one_sided else 0,
+        sum(map(guard.leaks, every)),
+        None if items is None else [_denies_present(row, items) for row in every].count(True),
+        len({image_key(row.image_id) for row in train} & {image_key(row.image_id) for row in test}),
+    )
+
+
+def _mean(values: Sequence[int]) -> float:
+    return sum(values) / len(values)
+
+
+def polarity(row: InstructionRow | PreferenceRow) -> bool | None:
+    """Whether the chosen answer affirms: it begins with yes or no, or else the truth names one side only."""
+    first = _chosen(row).split(maxsplit=1)[0].strip(".,:;!").lower()
+    if first in ("yes", "no") and _chosen(row).strip(".").lower() != "no one":
+        return first == "yes"
+    if row.truth is None or bool(row.truth.present) == bool(row.truth.absent):
+        return None
+    return bool(row.truth.present)
+
+
+def _chosen(row: InstructionRow | PreferenceRow) -> str:
+    return row.chosen if isinstance(row, PreferenceRow) else row.completion
+
+
+def _denies_present(row: InstructionRow | PreferenceRow, items: Mapping[int | str, Annotated]) -> bool:
+    """An object erased from the picture itself is truly gone, though annotated."""
+    if row.truth is None or row.kind.startswith("erased"):
+        return False
+    return any(not items[row.image_id].lacks(name) for name in row.truth.absent)
+
+
+def _words() -> Any:
+    from sklearn.feature_extraction.text import CountVectorizer
+
+    return CountVectorizer(ngram_range=(1, 2), token_pattern=r"\w+|[^\w\s]", binary=True)
+
+
+def _length() -> Any:
+    import numpy as np
+    from sklearn.preprocessing import FunctionTransformer
+
+    def measured(texts: Sequence[str]) -> Any:
+        return np.array([[len(text.split()) / 10, len(text) / 50] for text in texts])
+
+    return FunctionTransformer(measured)
+
+
+def _question(train: Rows, test: Rows, features: Callable[[], Any], seed: int) -> Accuracy:
+    def examples(rows: Rows) -> tuple[list[str], list[bool]]:
+        known = [(row.prompt, answer) for row in rows if (answer := polarity(row)) is not None]
+        return [prompt for prompt, _ in known], [answer for _, answer in known]
+
+    score = _fitted(*examples(train), features, seed)
+    texts, labels = examples(test)
+    right = [0.5 if s == 0 else float((s > 0) == label) for s, label in zip(score(texts), labels, strict=True)]
+    return Accuracy(sum(right) / len(right), len(right))
+
+
+def _answer(train: Rows, test: Rows, features: Callable[[], Any], seed: int) -> Accuracy:
+    texts = [text for row in train for text in (row.chosen, row.rejected)]  # type: ignore[union-attr]
+    score = _fitted(texts, [True, False] * len(train), features, seed)
+    chosen = score([row.chosen for row in test])  # type: ignore[union-attr]
+    rejected = score([row.rejected for row in test])  # type: ignore[union-attr]
+    right = [0.5 if abs(a - b) < 1e-9 else float(a > b) for a, b in zip(chosen, rejected, strict=True)]
+    return Accuracy(sum(right) / len(right), len(right))
+
+
+def _fitted(texts: list[str], labels: list[bool], features: Callable[[], Any], seed: int) -> Callable[[list[str]], Any]:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    model = make_pipeline(features(), LogisticRegression(max_iter=2000, random_state=seed)).fit(texts, labels)
+    return lambda asked: model.decision_function(asked)
