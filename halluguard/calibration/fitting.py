@@ -106,7 +106,11 @@ def thresholds(rows: Sequence[Scored], alpha: float, beta: float) -> tuple[float
     low = there[k - 1] if k >= 1 else 0.0
     k = math.ceil((1 - beta) * (len(absent) + 1) - 1e-9)
     high = min(1.0, math.nextafter(absent[k - 1], 2.0)) if k <= len(absent) else 1.0
-    return ((high + low) / 2,) * 2 if low > high else (high, low)
+    if low > high:
+        middle = round((high + low) / 2, 4)
+        return (middle, middle) if high <= middle <= low else (high, high)
+    # Four digits, to the safe side.
+    return min(1.0, math.ceil(high * 1e4) / 1e4), math.floor(low * 1e4) / 1e4
 
 
 def curve(rows: Sequence[Scored], method: Method) -> Curve:
