@@ -102,7 +102,7 @@ def audit(captions: Path, options: Options) -> int:
         console.print(f"{kept} captions written to {options.export}", style="dim", markup=False)
     if options.coco_detections is not None:
         write_detections(options.out, options.coco_detections)
-    return _answered(summary, options.out, gates, options.max_errors, console, _report(options, job.pictures))
+    return _answered(summary, options.out, gates, options.max_errors, console, _report(captions, options, job.pictures))
 
 
 def merge(
@@ -199,10 +199,11 @@ def _total(job: Job) -> int | None:
     return min(lines, job.selection.limit or lines)
 
 
-def _report(options: Options, pictures: Pictures) -> Any:
+def _report(captions: Path, options: Options, pictures: Pictures) -> Any:
     if not options.report:
         return None
-    return lambda: write_report(options.out, pictures, samples=options.report_samples)
+    title = f"Audit of {captions.name}"
+    return lambda: write_report(options.out, pictures, samples=options.report_samples, title=title)
 
 
 def _answered(

@@ -24,7 +24,7 @@ from halluguard.auditing.spool import spool_rows
 from halluguard.auditing.summary import thresholds_dict
 from halluguard.auditing.work import failed_rows
 from halluguard.correction.parse import pipeline
-from halluguard.correction.verify import Thresholds
+from halluguard.correction.verify import Thresholds, thresholds_of
 from halluguard.records import Detector
 
 PART_ROWS = 1000
@@ -75,7 +75,7 @@ class Job:
             "language": f"{language['lang']}_{language['name']}-{language['version']}",
             **manifest_of(self.source, self.selection),
             "expert": fingerprint(self.detector),
-            "thresholds": thresholds_dict(self.thresholds),
+            "thresholds": thresholds_dict(self.thresholds or thresholds_of(self.detector)),
             "images": self.pictures.manifest() if self.detector.needs_image else None,
             "part_rows": self.part_rows,
         }

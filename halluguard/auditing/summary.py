@@ -115,9 +115,7 @@ def _row(counts: Mapping[str, int]) -> dict[str, Any]:
     return {decision: counts[decision] for decision in DECISIONS} | {"rate": rate}
 
 
-def thresholds_dict(thresholds: Thresholds | None) -> dict[str, Any] | None:
+def thresholds_dict(thresholds: Thresholds) -> dict[str, Any]:
     """Thresholds as JSON values, for a manifest."""
-    if thresholds is None:
-        return None
     labels = {name: list(pair) for name, pair in sorted(thresholds.labels.items())}
     return {"high": thresholds.high, "low": thresholds.low, "labels": labels}
