@@ -86,7 +86,7 @@ def _ordered(x1: float, y1: float, x2: float, y2: float) -> XYXY:
 
 def without(text: str, found: list[Written]) -> tuple[str, list[int]]:
     """The text without its markup, and for each character that is left its place in the original."""
-    kept, origin, at = [], list[int](), 0
+    kept, origin, at = list[str](), list[int](), 0
     for written in [*found, Written(len(text), len(text))]:
         start = max(at, written.start)
         if at < start and kept and kept[-1][-1:].isalnum() and text[at].isalnum():
