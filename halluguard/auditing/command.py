@@ -218,8 +218,8 @@ def _answered(
     console.print(f"{rows} rows, {summary['audited']} audited; claims: {said}", markup=False)
     if rate["value"] is not None:
         console.print(
-            f"of the judged claims {rate['value']:.2%} are contradicted (95 %: {rate['low']:.2%} to {rate['high']:.2%});"
-            f" {summary['captions_edited']} captions corrected",
+            f"of the judged claims {rate['value']:.2%} are contradicted "
+            f"(95 %: {rate['low']:.2%} to {rate['high']:.2%}); {summary['captions_edited']} captions corrected",
             markup=False,
         )
     if aside:

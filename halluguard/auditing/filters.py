@@ -85,5 +85,6 @@ def _read(node: ast.expr) -> Value:
         case ast.Name(id=name):
             raise SettingsError(f"a filter may name the columns {', '.join(CAPTION_COLUMNS)}; got {name!r}")
     raise SettingsError(
-        f"a filter may compare, add, subtract, multiply, divide, and join with and, or, not, in; got {ast.unparse(node)!r}"
+        "a filter may compare, add, subtract, multiply, divide, and join with and, or, not, in; got "
+        f"{ast.unparse(node)!r}"
     )

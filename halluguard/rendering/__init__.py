@@ -184,17 +184,30 @@ def pieces(answer: Answer) -> list[Piece]:
 def _evidence(answer: Answer) -> list[tuple[str, str, XYXY]]:
     """(label, decision, box) of every distinct box that counted for its verdict, supported ones first.
 
-    What scored below the thresholds the answer was judged by is not shown as if it had been found.
+    What scored below the thresholds the answer was judged by is not shown as if it had been found, and of boxes that
+    show one thing twice the surest is drawn.
     """
     limits = answer.settings.get("thresholds", {})
     order = list(COLORS)
-    found = set()
+    found: dict[tuple[str, str, XYXY], float] = {}
     for verdict in answer.verdicts:
         least = limits.get("low" if verdict.decision == "unsure" else "high", 0.0)
         for box in verdict.evidence:
             if box.xyxy is not None and box.score >= least:
-                found.add((box.label, verdict.decision, box.xyxy))
-    return sorted(found, key=lambda item: (order.index(item[1]), item[2], item[0]))
+                key = (box.label, verdict.decision, box.xyxy)
+                found[key] = max(box.score, found.get(key, 0.0))
+    drawn: list[tuple[str, str, XYXY]] = []
+    for key in sorted(found, key=lambda key: (-found[key], key)):
+        if not any(key[:2] == other[:2] and _overlap(key[2], other[2]) > 0.5 for other in drawn):
+            drawn.append(key)
+    return sorted(drawn, key=lambda item: (order.index(item[1]), item[2], item[0]))
+
+
+def _overlap(a: XYXY, b: XYXY) -> float:
+    """Shared area as a part of the smaller box."""
+    shared = max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
+    smaller = min((x2 - x1) * (y2 - y1) for x1, y1, x2, y2 in (a, b))
+    return shared / smaller if smaller > 0 else 0.0
 
 
 def _picture_of(answer: Answer, image: Any) -> Any:
