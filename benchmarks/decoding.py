@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import json
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ from typing import Any
 from halluguard import sandbox
 from halluguard.decoding import METHODS, Imagination, TemperatureMatched, named
 from halluguard.decoding.distilled import distil
+from halluguard.decoding.vti import Directions
+from halluguard.errors import HalluguardError
 from halluguard.guard import Guard
 from halluguard.sandbox import measure
 
@@ -53,14 +56,14 @@ def every_run() -> list[Run]:
     """All runs, plain first. Questions are asked once a method: their margins do not depend on the mode."""
     runs = [Run("plain", "greedy", lambda guard: None)]
     runs += [Run(f"knob {e:+.2f}", "greedy", lambda guard, e=e: Imagination(e)) for e in KNOB]
-    runs += [Run(f"distilled {e:+.2f}", "greedy", lambda guard, e=e: distilled(e, guard)) for e in KNOB if e]
     methods = [name for name in METHODS if name not in CONTROLS]
     runs += [Run(name, "greedy", lambda guard, name=name: method(name, guard)) for name in methods]
+    runs += [Run(f"distilled {e:+.2f}", "greedy", lambda guard, e=e: distilled(e, guard)) for e in KNOB if e]
     runs += [Run("plain", "sampling", lambda guard: None, False)]
     runs += [Run("PlausibilityOnly", "sampling", lambda guard: named("PlausibilityOnly"), False)]
     for name in methods:
         runs += [Run(name, "sampling", lambda guard, name=name: method(name, guard), False)]
-        if not hasattr(METHODS[name], "attach"):
+        if getattr(named(name), "attach", None) is None:
             as_sharp = Run(
                 f"as sharp as {name}",
                 "sampling",
@@ -79,7 +82,7 @@ def method(name: str, guard: Guard) -> Any:
 @cache
 def _directed(guard: Guard) -> Any:
     images = [sample.image for sample in sandbox.fresh_scenes(50, DEMONSTRATIONS)]
-    return METHODS["VTI"].fit(guard.model, guard.processor, images)  # type: ignore[attr-defined]
+    return METHODS["VTI"](Directions.fit(guard.model, guard.processor, images))
 
 
 def distilled(imagination: float, guard: Guard) -> Any:
@@ -117,8 +120,14 @@ def measured(run: Run, guard: Guard, samples: list[Any], exam: Any, given: argpa
     }
 
 
+def examination(samples: list[Any], seed: int, splits: list[str]) -> measure.Exam:
+    """POPE's questions of some of its splits."""
+    exam = measure.Exam.of(samples, seed=seed)
+    return measure.Exam(exam.samples, {split: qs if split in splits else [] for split, qs in exam.questions.items()})
+
+
 def settings(given: argparse.Namespace) -> dict[str, Any]:
-    return {name: getattr(given, name) for name in ("scenes", "start", "seed", "prompt", "batch_size")}
+    return {name: getattr(given, name) for name in ("scenes", "start", "seed", "prompt", "batch_size", "splits")}
 
 
 def main() -> None:
@@ -129,6 +138,7 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=500)
     parser.add_argument("--start", type=int, default=sandbox.FRESH_SEEDS, help="seed of the first scene [10000000]")
     parser.add_argument("--seed", type=int, default=0, help="of sampling and of the questions")
+    parser.add_argument("--splits", nargs="+", choices=measure.SPLITS, default=["adversarial"], help="of POPE")
     parser.add_argument("--prompt", default="Describe the image.")
     parser.add_argument("--batch-size", type=int, default=100)
     given = parser.parse_args()
@@ -140,19 +150,26 @@ def main() -> None:
         parser.error("--out is needed: the folder of the runs")
     given.out.mkdir(parents=True, exist_ok=True)
     samples = list(sandbox.fresh_scenes(given.scenes, given.start))
-    exam = measure.Exam.of(samples, seed=given.seed)
+    exam = examination(samples, given.seed, given.splits)
     guard = Guard.from_pretrained(sandbox.MLLM, device="cpu", local_files_only=True)
+    failed: list[str] = []
     for run in runs:
         path = given.out / run.file
         if path.exists():
             if json.loads(path.read_text(encoding="utf-8"))["settings"] != settings(given):
                 parser.error(f"{path} was made with other settings; remove it, or name another folder")
             continue
-        found = measured(run, guard, samples, exam, given)
+        try:
+            found = measured(run, guard, samples, exam, given)
+        except (HalluguardError, RuntimeError) as error:
+            failed.append(f"{run.mode} {run.name}: {type(error).__name__}: {error}")
+            continue
         beside = path.with_suffix(".part")
         beside.write_text(json.dumps(found) + "\n", encoding="utf-8")
         beside.rename(path)
         print(f"{run.mode} {run.name}: {found['cpu_seconds']} s", flush=True)
+    if failed:
+        sys.exit("failed, and in no table:\n" + "\n".join(failed))
 
 
 def _fits(run: Run, pattern: str) -> bool:

@@ -22,13 +22,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from halluguard import sandbox
-from halluguard.metrics import shams
+from halluguard.metrics import shams, stats
 from halluguard.metrics.chair import ChairScorer
 from halluguard.metrics.score import Score, compare
 from halluguard.sandbox import measure
-
-SPLIT = "adversarial"
 
 
 class Runs:
@@ -55,7 +55,9 @@ class Runs:
 
     @cached_property
     def exam(self) -> measure.Exam:
-        return measure.Exam.of(self.samples, seed=self.seed)
+        exam = measure.Exam.of(self.samples, seed=self.seed)
+        asked = self.settings["splits"]
+        return measure.Exam(exam.samples, {split: exam.questions[split] for split in asked})
 
     def captions(self, key: tuple[str, str]) -> list[tuple[int, str]]:
         return [(image, text) for image, text in self.raw[key]["captions"]]
@@ -86,17 +88,32 @@ class Runs:
     def margins(self, key: tuple[str, str]) -> dict[tuple[int, str], float]:
         return {(image, text): margin for image, text, margin in self.raw[key]["margins"]}
 
-    def pope(self, key: tuple[str, str], split: str = SPLIT) -> Score:
+    def pope(self, key: tuple[str, str], split: str = "adversarial") -> Score:
         margins = self.margins(key)
         return self.exam.score(split, self.exam.answers(margins), margins, seed=self.seed)
 
-    def leaning(self, key: tuple[str, str], split: str = SPLIT) -> Score:
+    def leaning(self, key: tuple[str, str], split: str = "adversarial") -> Score:
         """Plain margins, their threshold moved to the yes-ratio of `key`."""
         of = {q.question_id: (int(q.image), q.text) for q in self.exam.questions[split]}
         plain, ratio = self.margins(("greedy", "plain")), self.pope(key, split)["yes_ratio"]
         answers = shams.lean_yes({question: plain[pair] for question, pair in of.items()}, ratio)
         by_pair = {of[question]: answer for question, answer in answers.items()}
         return self.exam.score(split, by_pair, seed=self.seed)
+
+    def auc_change(self, first: tuple[str, str], second: tuple[str, str], split: str) -> dict[str, Any]:
+        """AUC of `second` minus that of `first`, with its interval over images."""
+        questions = self.exam.questions[split]
+        truth = [q.label == "yes" for q in questions]
+        margins = [[self.margins(key)[int(q.image), q.text] for q in questions] for key in (first, second)]
+        images = np.unique([str(q.image) for q in questions], return_inverse=True)[1]
+        rng, drawn = np.random.default_rng(self.seed), []
+        for _ in range(min(self.resamples, 500)):
+            times = np.bincount(rng.integers(0, images.max() + 1, images.max() + 1), minlength=images.max() + 1)
+            a, b = (stats.auc(truth, values, times[images]) for values in margins)
+            drawn.append(b - a)
+        a, b = (stats.auc(truth, values) for values in margins)
+        low, high = np.percentile(drawn, [2.5, 97.5])
+        return {"difference": b - a, "interval": (float(low), float(high))}
 
     def names(self, mode: str, prefix: str = "") -> list[str]:
         return sorted(name for m, name in self.raw if m == mode and name.startswith(prefix))
@@ -158,20 +175,19 @@ def chair_table(runs: Runs, mode: str) -> tuple[str, dict[str, str]]:
     return table(columns, rows), verdicts
 
 
-def pope_table(runs: Runs, split: str = SPLIT) -> tuple[str, dict[str, str]]:
+def pope_table(runs: Runs, split: str = "adversarial") -> tuple[str, dict[str, str]]:
     rows, verdicts = [], {}
-    plain = runs.pope(("greedy", "plain"), split)
     for name in ["plain", *runs.methods("greedy")]:
         key = ("greedy", name)
         score = runs.pope(key, split)
-        row = [name, *(cell(score, column) for column in ("accuracy", "f1", "yes_ratio", "auc"))]
+        row = [name, *(cell(score, column) for column in ("acc", "f1", "yes_ratio", "auc"))]
         if name == "plain":
             row += ["", "", "control"]
         else:
             lean = compare(runs.leaning(key, split), score, seed=runs.seed, resamples=runs.resamples)
-            ranked = compare(plain, score, seed=runs.seed, resamples=runs.resamples)
-            verdicts[name] = verdict(ranked["auc"], lower_is_better=False)
-            row += [change(lean["accuracy"]), change(ranked["auc"]), verdicts[name]]
+            ranked = runs.auc_change(("greedy", "plain"), key, split)
+            verdicts[name] = verdict(ranked, lower_is_better=False)
+            row += [change(lean["acc"]), change(ranked), verdicts[name]]
         rows.append(row)
     columns = ["", "accuracy", "F1", "yes-ratio", "AUC", "accuracy - leaning alike", "AUC - plain", "questions"]
     return table(columns, rows), verdicts
@@ -263,7 +279,7 @@ def main() -> None:
         if (mode, "plain") in runs.raw:
             text, said[f"captions, {mode}"] = chair_table(runs, mode)
             print(f"\n### Captions, {mode}\n\n{text}")
-    for split in measure.SPLITS:
+    for split in runs.settings["splits"]:
         text, said[f"POPE {split}"] = pope_table(runs, split)
         print(f"\n### POPE, {split}\n\n{text}")
     print("\n### Which methods beat their control\n")

@@ -119,7 +119,7 @@ class TemperatureMatched:
             from halluguard.decoding import named
 
             object.__setattr__(self, "method", named(self.method))
-        if hasattr(self.method, "attach"):
+        if getattr(self.method, "attach", None) is not None:
             raise SettingsError(
                 f"a method that contrasts rows is expected, got {type(self.method).__name__}, which works inside the "
                 "model; there is no plain row beside it to sharpen"

@@ -176,12 +176,14 @@ class Imagination:
     def negatives(self) -> tuple[Negative, ...]:
         return (self.negative,) if self.controller is None else ()
 
-    def attach(self, twin: Any) -> None:
-        """Put the controller on a twin."""
+    @property
+    def attach(self) -> Callable[[Any], None] | None:
+        """Puts the controller on a twin; None without one."""
+        return None if self.controller is None else self._attach
+
+    def _attach(self, twin: Any) -> None:
         import torch
 
-        if self.controller is None:
-            return
         controller: Any = self.controller
         low, high = controller.epsilon_range
 
