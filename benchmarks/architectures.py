@@ -302,7 +302,6 @@ FAMILIES: dict[str, Family] = {
     "smolvlm": Family(several),
     "internvl": Family(),
     "qianfan_ocr": Family(),
-    "kimi_k25": Family(patches, {"projection_hidden_size": 64}),
     "lfm3_vl": Family(packed),
     "lighton_ocr": Family(sized),
     "mistral3": Family(sized),
@@ -320,7 +319,9 @@ FAMILIES: dict[str, Family] = {
     "llava_next": Family(tiles, PINPOINTS),
     "llava_next_video": Family(tiles, PINPOINTS),
     "llava_onevision": Family(tiles, PINPOINTS),
-    "granite4_vision": Family(tiles, {**PINPOINTS, "deepstack_layer_map": [[-1, 0]], "downsample_rate": "1/2"}),
+    "granite4_vision": Family(
+        tiles, {**PINPOINTS, "deepstack_layer_map": [[-1, 0]], "spatial_target_layers": [1], "downsample_rate": "1/2"}
+    ),
     "vipllava": Family(changes={"vision_feature_layer": [-2, -1]}),
     "video_llava": Family(),
     "muse_glimmer": Family(packed, {"vision_config": {"temporal_patch_size": 2}, "out_hidden_size": 256}),
@@ -332,11 +333,13 @@ FAMILIES: dict[str, Family] = {
     "qwen2_vl": Family(packed, rope(2, 3, 3)),
     "qwen3_5": Family(packed),
     "qwen3_5_moe": Family(packed),
-    "qwen3_omni_moe_thinker": Family(packed, {**rope(2, 3, 3), "vision_start_token_id": VISION_START}),
+    "qwen3_omni_moe_thinker": Family(packed, {**DEEP, "vision_start_token_id": VISION_START}),
     "qwen3_vl": Family(packed, DEEP),
     "qwen3_vl_moe": Family(packed, DEEP),
     "video_llama_3": Family(merging),
-    "chameleon": Family(changes={"vocabulary_map": {"<image>": IMAGE, **WORDS}, "vq_config": SMALL_VQ}),
+    "chameleon": Family(
+        changes={"image_token_id": IMAGE, "vocabulary_map": {"<image>": IMAGE, **WORDS}, "vq_config": SMALL_VQ}
+    ),
     "lfm2_vl": Family(shaped),
     "mllama": Family(
         crossed,
@@ -355,12 +358,15 @@ FAMILIES: dict[str, Family] = {
     "git": Family(place=False),
     "deepseek_vl_hybrid": Family(high_resolution, {"high_res_vision_config": {"global_attn_indexes": [1]}}),
     # encoder-decoders
-    "florence2": Family(),
+    "florence2": Family(
+        changes={
+            "vision_config": {
+                **{"embed_dim": [16, 16, 32, 64], "num_heads": [2] * 4, "num_groups": [2] * 4, "depths": [1] * 4},
+                "projection_dim": 64,
+            }
+        }
+    ),
     "t5gemma2": Family(changes={"encoder": {"mm_tokens_per_image": 4}}, place=4),
-    "pix2struct": Family(flattened, place=False),
-    "udop": Family(place=False),
-    "pp_formulanet": Family(place=False),
-    "vision-encoder-decoder": Family(place=False),
     # a generate of their own
     "blip": Family(),
     "blip-2": Family(),

@@ -55,12 +55,24 @@ from halluguard.decoding import refusals
 from halluguard.decoding.attention import check_used, eager
 from halluguard.decoding.layout import Layout
 from halluguard.decoding.negatives import Call, Given, Negative, image_token_ids
-from halluguard.decoding.rows import IMAGE_MASKS, Row, count_of, first_rows, pictures_of, stacked
+from halluguard.decoding.rows import (
+    IMAGE_MASKS,
+    Row,
+    count_of,
+    first_rows,
+    pictures_of,
+    pictures_of_row,
+    stacked,
+)
 from halluguard.decoding.twin import twin_of
 from halluguard.errors import InputError, SettingsError, UnsupportedModelError
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+FORBIDDEN = -1e4
+"""Logits below this are a model's own ban of a token (chameleon writes the type's minimum there)."""
 
 
 @dataclass(frozen=True)
@@ -156,6 +168,7 @@ class _Run:
     masked: bool = True  # whether the method's support is laid over its scores
     processors: Any = None  # the host's own
     layout: Layout | None = None  # of the forward under way
+    blind: Tensor | None = None  # which sequences of the further rows are shown no picture by cross-attention
     folded: tuple[Step, Tensor, Tensor, Tensor | None] | None = None
 
     @property
@@ -292,11 +305,13 @@ class FoldedView:
     def _update_model_kwargs_for_generation(self, outputs: Any, model_kwargs: Any, *args: Any, **kwargs: Any) -> Any:
         run: _Run = self.__dict__["_run"]
         update = super()._update_model_kwargs_for_generation  # type: ignore[misc]
+        each = run.layout.batch if run.layout is not None else 0
         for i, row in enumerate(run.negatives):
-            followed = update(outputs, dict(row.kwargs), *args, **kwargs)
+            seen = pictures_of_row(outputs, slice((i + 1) * each, (i + 2) * each), run.rows * each)
+            followed = update(seen, dict(row.kwargs), *args, **kwargs)
             followed.pop("past_key_values", None)
             run.negatives[i] = Row(row.ids, followed)
-        return update(outputs, model_kwargs, *args, **kwargs)
+        return update(pictures_of_row(outputs, slice(each), run.rows * each), model_kwargs, *args, **kwargs)
 
     def _reorder_cache(self, past_key_values: Any, beam_idx: Tensor) -> Any:
         import torch
@@ -330,7 +345,7 @@ class FoldedView:
 def _generate(view: Any, images: Any, negative_inputs: Any, kwargs: dict[str, Any], masked: bool = True) -> Any:
     binding: _Binding = view.__dict__["_binding"]
     if binding.method.neutral:
-        return binding.model.generate(**kwargs)
+        return type(binding.model).generate(twin_of(binding.model), **kwargs)
     refusals.check_call(binding.model, kwargs)
     twin = twin_of(binding.model, type(view))
     call = Call(
@@ -338,6 +353,7 @@ def _generate(view: Any, images: Any, negative_inputs: Any, kwargs: dict[str, An
     )
     run = _Run(binding.method, binding.method, _makers(binding.method.negatives, negative_inputs), call, masked=masked)
     twin.__dict__.update(_binding=binding, _run=run)
+    _skip_cross_attention(twin, run)
     if "attentions" in _needs(binding.method):
         eager(twin)
     attach = getattr(binding.method, "attach", None)
@@ -345,13 +361,38 @@ def _generate(view: Any, images: Any, negative_inputs: Any, kwargs: dict[str, An
         run.folding = attach(twin) or binding.method
     if getattr(binding.method, "loop", None) is not None:
         kwargs["custom_generate"] = binding.method.loop  # type: ignore[attr-defined]
-    output = type(binding.model).generate(twin, **kwargs)
+    try:
+        output = type(binding.model).generate(twin, **kwargs)
+    except Exception as error:
+        refusal = refusals.explained(error, binding.model)
+        if refusal is None:
+            raise
+        raise refusal from error
     if run.forwards == 0:
         raise UnsupportedModelError(
             f"{type(binding.model).__name__}.generate should have called the model through the view, and did "
             f"not once: {type(binding.method).__name__} had no effect; use the model without a view"
         )
     return _without_cache(output)
+
+
+def _skip_cross_attention(twin: Any, run: _Run) -> None:
+    """Let sequences without a picture pass Mllama's cross-attention layers unchanged, as a text-only prompt does.
+
+    Under a mask of zeros alone the layer would still add what it sees of the other pictures' states.
+    """
+    import torch
+
+    def skipped(module: Any, args: Any, output: Any) -> Any:
+        if run.blind is None or not bool(run.blind.any()):
+            return output
+        hidden = output[0] if isinstance(output, tuple) else output
+        hidden = torch.where(run.blind[:, None, None], args[0], hidden)
+        return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
+
+    for module in twin.modules():
+        if type(module).__name__ == "MllamaCrossAttentionDecoderLayer":
+            module.register_forward_hook(skipped)
 
 
 def _needs(method: Any) -> tuple[str, ...]:
@@ -395,7 +436,8 @@ def _prepare_negatives(run: _Run, kwargs: dict[str, Any]) -> None:
         inputs |= {"input_ids": prompt, "attention_mask": torch.ones_like(prompt) if mask is None else mask}
     call = replace(run.call, inputs=inputs)
     pad_id = call.pad_id
-    run.negatives = [_prepared(call, maker(call), run.beams) for maker in run.makers]
+    start = int(ids[0, 0]) if run.call.model.config.is_encoder_decoder else None
+    run.negatives = [_prepared(call, maker(call), run.beams, start) for maker in run.makers]
     run.prompt = ids.shape[1]
     run.length = max([run.prompt, *(row.ids.shape[1] for row in run.negatives)])
     run.negatives = [row.padded(run.length, pad_id) for row in run.negatives]
@@ -407,7 +449,7 @@ def _prepare_negatives(run: _Run, kwargs: dict[str, Any]) -> None:
             )
 
 
-def _prepared(call: Call, inputs: dict[str, Any], beams: int) -> Row:
+def _prepared(call: Call, inputs: dict[str, Any], beams: int, start: int | None) -> Row:
     """What the host's `generate` makes of `inputs` before it decodes: masks, positions, encoded pictures, beams."""
     from transformers import GenerationConfig
 
@@ -419,7 +461,10 @@ def _prepared(call: Call, inputs: dict[str, Any], beams: int) -> Row:
 
     twin, own = twin_of(call.model), call.model.generation_config
     twin.generation_config = GenerationConfig(
-        bos_token_id=own.bos_token_id, eos_token_id=own.eos_token_id, pad_token_id=call.pad_id
+        bos_token_id=own.bos_token_id,
+        eos_token_id=own.eos_token_id,
+        pad_token_id=call.pad_id,
+        decoder_start_token_id=start,
     )
     given = {name: value for name, value in inputs.items() if value is not None}
     type(call.model).generate(twin, **given, custom_generate=take, max_new_tokens=1, num_beams=beams, do_sample=False)
@@ -441,6 +486,10 @@ def _stack(run: _Run, ids: Tensor, kwargs: dict[str, Any]) -> tuple[Tensor, dict
     rows += [row.followed_by(ids[:, run.prompt :]) for row in run.negatives]
     batch, stackd = stacked(rows)
     fed = control.get("next_sequence_length") or batch.shape[1]
+    seen = stackd.get("cross_attention_mask")
+    if seen is not None:
+        run.blind = ~seen.flatten(1).any(-1)
+        run.blind[: len(ids)] = False  # the original rows are the host's
     crossed = any(run.call.inputs.get(name) is not None for name in IMAGE_MASKS)  # the picture is not in the sequence
     known = [] if crossed else image_token_ids(run.call.model)
     run.layout = Layout.of_forward(run.layout, batch, run.rows, prompt=run.length, fed=fed, placeholders=known)
@@ -465,7 +514,7 @@ def _fold(run: _Run, output: Any) -> Any:
     step = Step(torch.arange(last - logits.shape[1] + 1, last + 1, device=logits.device), run.beams)
     rows = [part.float() for part in logits.split(batch)]
     step = replace(step, **_needed(run, output, logits.shape[1]))
-    scores, keep = run.folding.fold(rows, step)
+    scores, keep = folded(run.folding, rows, step)
     keep = keep if run.masked else None
     run.folded = (step, rows[0], scores, keep)
     run.forwards += 1
@@ -474,6 +523,18 @@ def _fold(run: _Run, output: Any) -> Any:
             output[name] = first_rows(output[name], batch, run.rows)
     output.logits = scores if keep is None else scores.masked_fill(~keep, -torch.inf)
     return output
+
+
+def folded(method: Any, rows: list[Tensor], step: Step) -> tuple[Tensor, Tensor | None]:
+    """`method.fold`, with the tokens a model bans by itself (their logits at the type's minimum) left as they are.
+
+    The formula would turn two such values into no number.
+    """
+    import torch
+
+    banned = rows[0] < FORBIDDEN
+    scores, keep = method.fold([row.clamp_min(FORBIDDEN) for row in rows], step)
+    return torch.where(banned, rows[0], scores), keep
 
 
 def _needed(run: _Run, output: Any, length: int) -> dict[str, Any]:

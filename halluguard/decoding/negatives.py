@@ -50,6 +50,7 @@ def image_token_ids(model: Any) -> list[int]:
     """Ids of the placeholders that pictures and videos fill, as the model's config names them."""
     names = ("image_token_id", "image_token_index", "video_token_id", "video_token_index")
     ids = {getattr(model.config, name, None) for name in names}
+    ids.add((getattr(model.config, "vocabulary_map", None) or {}).get("<image>"))  # chameleon, emu3
     return sorted(i for i in ids if isinstance(i, int))
 
 
@@ -80,6 +81,11 @@ class NoImage:
                 f"a prompt with text is expected, and {type(call.model).__name__} takes a picture alone: nothing is "
                 "left without it; contrast with another picture (VCD), or pass negative_inputs={...}"
             )
+        if call.model.config.is_encoder_decoder:
+            raise UnsupportedModelError(
+                f"a decoder-only model is expected, got {type(call.model).__name__}, whose encoder does not give the "
+                "prompt without its picture the states of a text-only prompt; contrast with another picture (VCD)"
+            )
         ids, mask = call.inputs["input_ids"], call.inputs["attention_mask"]
         hidden = torch.tensor([*image_token_ids(call.model), *self.also], device=ids.device)
         crossed = [name for name in IMAGE_MASKS if call.inputs.get(name) is not None]
@@ -92,10 +98,8 @@ class NoImage:
                 "picture, as VCD does)"
             )
         keep = ~gone & mask.bool()
-        # A stable sort by "kept" moves the deleted places to the left and leaves the order of the others. An encoder
-        # counts its positions from the left whatever the mask, so there they go to the right.
-        right = call.model.config.is_encoder_decoder
-        order = keep.long().argsort(dim=-1, stable=True, descending=right)
+        # A stable sort by "kept" moves the deleted places to the left and leaves the order of the others.
+        order = keep.long().argsort(dim=-1, stable=True)
         kept = keep.gather(1, order)
         inputs: dict[str, Any] = {}
         for name, value in call.inputs.items():

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from halluguard.errors import InputError, SettingsError, UnsupportedModelError
+from halluguard.errors import HalluguardError, InputError, SettingsError, UnsupportedModelError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -84,6 +84,27 @@ def check_call(model: Any, kwargs: Mapping[str, Any]) -> None:
     ):
         if kwargs.get(option) or getattr(config, option, None):
             raise SettingsError(f"{option} should be off in a view, got {kwargs.get(option)}: {why}; leave it out")
+
+
+def explained(error: Exception, model: Any) -> HalluguardError | None:
+    """What to raise for an error that came out of transformers or torch; None for errors of the caller's own code."""
+    import traceback
+
+    import torch
+
+    if isinstance(error, HalluguardError | torch.OutOfMemoryError | MemoryError):
+        return None
+    where = traceback.extract_tb(error.__traceback__)[-1].filename.replace("\\", "/")
+    if not any(f"/{package}/" in where for package in ("transformers", "torch")):
+        return None
+    said = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no message'}"
+    if isinstance(error, ValueError) and "/transformers/generation/" in where:
+        return SettingsError(f"{type(model).__name__} cannot generate with these settings: {said}; change or drop them")
+    return UnsupportedModelError(
+        f"{type(model).__name__} failed in its own code under a view ({said}); if model.generate fails with the same "
+        "arguments, change those; if not, the family does not run with further rows in this mode: use greedy search, "
+        "or the model without a method"
+    )
 
 
 def check_order(

@@ -185,7 +185,10 @@ def _joined_features(values: list[dict[str, Any]]) -> dict[str, Any]:
         if not present:
             continue
         joined = out[modality] = copy.copy(present[0])
-        joined["pooler_output"] = _chained([p["pooler_output"] for p in present])
+        if joined.get("pooler_output") is not None:
+            joined["pooler_output"] = _chained([p["pooler_output"] for p in present])
+        elif joined.get("last_hidden_state") is not None:  # llama4 keeps its features there
+            joined["last_hidden_state"] = _chained([p["last_hidden_state"] for p in present])
         if joined.get("deepstack_features") is not None:
             layers = zip(*(p["deepstack_features"] for p in present), strict=True)
             joined["deepstack_features"] = [_chained(list(layer)) for layer in layers]
@@ -205,8 +208,24 @@ def _chained(parts: list[Any]) -> Any:
 
 def pictures_of(encoded: Mapping[str, Any] | None) -> list[Tensor]:
     """The features the host encoded before decoding, one entry a picture; empty when there are none."""
-    pooled = ((encoded or {}).get("image") or {}).get("pooler_output")
+    image = (encoded or {}).get("image") or {}
+    pooled = image.get("pooler_output")
+    if pooled is None and image.get("deepstack_features"):
+        pooled = image["deepstack_features"][0]
+        pooled = pooled[1] if isinstance(pooled[0], int) else pooled
     return [] if pooled is None else list(pooled)
+
+
+def pictures_of_row(output: Any, row: slice, whole: int) -> Any:
+    """A forward's output with the picture features of one row; some families carry them from step to step."""
+    import torch
+
+    features = output.get("image_hidden_states")
+    if not torch.is_tensor(features) or features.shape[0] != whole or whole == 0:
+        return output
+    part = copy.copy(output)
+    part["image_hidden_states"] = features[row]
+    return part
 
 
 def count_of(ids: Tensor, tokens: Sequence[int]) -> list[int]:

@@ -28,7 +28,7 @@ FAST = [
     "qwen3_5",
     "lfm2_vl",
     "ernie4_5_vl_moe",
-    "florence2",
+    "t5gemma2",
 ]
 OWN_GENERATE = ["blip", "blip-2", "instructblip", "instructblipvideo", "janus", "kosmos-2"]
 
