@@ -276,6 +276,8 @@ PINPOINTS = {"image_grid_pinpoints": [[112, 56], [56, 112]]}
 WORDS = {f"IMGIMG{chr(65 + i // 10)}{chr(65 + i % 10)}Z": 100 + i for i in range(16)}
 SMALL_VQ = {"num_embeddings": 16, "base_channels": 32, "channel_multiplier": [1, 2, 2], "num_res_blocks": 1}
 DEEP = {**rope(2, 3, 3), "vision_config": {"deepstack_visual_indexes": [0, 1]}}
+CHAMELEON = {"image_token_id": IMAGE, "vocabulary_map": {"<image>": IMAGE, **WORDS}, "vq_config": SMALL_VQ}
+GRANITE = {"deepstack_layer_map": [[-1, 0]], "spatial_target_layers": [1], "downsample_rate": "1/2"}
 GOT = {"vision_config": {"image_size": 256, "patch_size": 16, "global_attn_indexes": [1], "window_size": 7}}
 FAMILIES: dict[str, Family] = {
     "aria": Family(changes={"projector_patch_to_query_dict": {16: 4}}),
@@ -319,9 +321,7 @@ FAMILIES: dict[str, Family] = {
     "llava_next": Family(tiles, PINPOINTS),
     "llava_next_video": Family(tiles, PINPOINTS),
     "llava_onevision": Family(tiles, PINPOINTS),
-    "granite4_vision": Family(
-        tiles, {**PINPOINTS, "deepstack_layer_map": [[-1, 0]], "spatial_target_layers": [1], "downsample_rate": "1/2"}
-    ),
+    "granite4_vision": Family(tiles, {**PINPOINTS, **GRANITE}),
     "vipllava": Family(changes={"vision_feature_layer": [-2, -1]}),
     "video_llava": Family(),
     "muse_glimmer": Family(packed, {"vision_config": {"temporal_patch_size": 2}, "out_hidden_size": 256}),

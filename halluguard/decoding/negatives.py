@@ -86,6 +86,11 @@ class NoImage:
                 f"a decoder-only model is expected, got {type(call.model).__name__}, whose encoder does not give the "
                 "prompt without its picture the states of a text-only prompt; contrast with another picture (VCD)"
             )
+        if call.inputs.get("image_attention_mask") is not None:
+            raise UnsupportedModelError(
+                f"a family that can read a text alone is expected, got {type(call.model).__name__}, which always takes "
+                "pictures: its masked picture is not a text-only prompt; contrast with another picture (VCD)"
+            )
         ids, mask = call.inputs["input_ids"], call.inputs["attention_mask"]
         hidden = torch.tensor([*image_token_ids(call.model), *self.also], device=ids.device)
         crossed = [name for name in IMAGE_MASKS if call.inputs.get(name) is not None]
