@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
@@ -37,6 +38,9 @@ def run(plan: Plan, detector: Detector | None, progress: Progress) -> Iterator[D
     """
     ray = require("ray", extra="ray", feature="the engine 'ray'")
     data = require("ray.data", extra="ray", feature="the engine 'ray'")
+    for name in ("ray", "ray.data"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", category=UserWarning, module="ray")
     started = _connect(ray, plan)
     try:
         context = data.DataContext.get_current()
@@ -47,7 +51,7 @@ def run(plan: Plan, detector: Detector | None, progress: Progress) -> Iterator[D
             fn_constructor_args=(plan,),
             batch_size=1,  # one part
             batch_format="pyarrow",
-            concurrency=plan.workers,
+            compute=data.ActorPoolStrategy(size=plan.workers),
             num_cpus=1,
             num_gpus=1 if (plan.device or "").startswith("cuda") else None,
         )

@@ -1,0 +1,89 @@
+"""A run that is killed and run again gives the bytes of one that was not, wherever it was killed."""
+
+import hashlib
+import json
+import os
+import random
+import signal
+import time
+
+import pytest
+
+from halluguard import sandbox
+from halluguard.auditing.experts import load_expert
+from halluguard.auditing.pictures import Pictures
+from halluguard.auditing.run import Job, run
+from halluguard.auditing.source import open_source
+from halluguard.correction.parse import pipeline
+
+
+def outputs(folder):
+    """Every output with its digest; the lock and the cache are none."""
+    files = [p for p in folder.rglob("*") if p.is_file() and p.name != ".lock" and "cache" not in p.name]
+    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(files)}
+
+
+def in_a_child(work):
+    """Do it in a forked process, which has the models loaded already, and return its id."""
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+        finally:
+            os._exit(0)
+    return child
+
+
+def killed_and_continued(make_job, folder, kills, seed):
+    """Kill runs at random moments, `kills` times; each is continued until it ends, and then the next begins.
+
+    Returns the outputs of a run that nobody killed, and of each run that was.
+    """
+    run(make_job(), folder / "whole")
+    started = time.perf_counter()
+    os.waitpid(in_a_child(lambda: run(make_job(), folder / "timed")), 0)
+    lasts = time.perf_counter() - started
+    draw, died, ended = random.Random(seed), 0, []
+    while died < kills:
+        out = folder / f"killed-{len(ended)}"
+        child = in_a_child(lambda out=out: run(make_job(), out))
+        time.sleep(draw.uniform(0, lasts))
+        os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+        died += os.WIFSIGNALED(status)
+        if not os.WIFSIGNALED(status):
+            ended.append(outputs(out))
+    run(make_job(), folder / f"killed-{len(ended)}")
+    return outputs(folder / "whole"), [*ended, outputs(folder / f"killed-{len(ended)}")]
+
+
+def test_killed_three_times_with_known_objects(tmp_path):
+    captions = tmp_path / "captions.jsonl"
+    rows = [{"image_id": i % 7, "caption": f"A dog and {i} cats sit on a bench near a car."} for i in range(120)]
+    captions.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    objects = tmp_path / "objects.json"
+    objects.write_text(json.dumps({str(i): ["dog", "car"][: i % 3] for i in range(7)}))
+    pipeline()
+    whole, killed = killed_and_continued(
+        lambda: Job(open_source(captions, {}), f"objects:{objects}", part_rows=20), tmp_path, 3, seed=0
+    )
+    assert all(one == whole for one in killed)
+
+
+@pytest.mark.slow
+def test_killed_twenty_times_with_an_expert_that_looks(tmp_path, capsys):
+    """Also with half-written cache files: what is in the cache is exact, and what is not is looked at again."""
+    captions = tmp_path / "captions.jsonl"
+    with captions.open("w") as file:
+        for i, sample in enumerate(sandbox.scenes(60) * 2):
+            caption = f"There is a {sample.names[0]} and a dog. A cat sits {'near' if i % 2 else 'on'} a table."
+            file.write(json.dumps({"image": f"{sample.image_id}.webp", "caption": caption}) + "\n")
+    pipeline()
+    expert = load_expert("sandbox")
+    pictures = Pictures(sandbox.TEST_SCENES)
+    whole, killed = killed_and_continued(
+        lambda: Job(open_source(captions, {}), expert, pictures=pictures, part_rows=15), tmp_path, 20, seed=1
+    )
+    with capsys.disabled():
+        print(f"\nkilled 20 times over {len(killed)} runs; {len(whole)} output files each, compared byte for byte")
+    assert all(one == whole for one in killed)
