@@ -149,7 +149,10 @@ def resolve_inside(root: Path, name: str) -> Path:
             f"expected an image path relative to {str(root)!r}, got {name!r}; use a path inside the folder"
         )
     base = root.resolve()
-    path = (base / name).resolve()
+    try:
+        path = (base / name).resolve()
+    except (OSError, RuntimeError) as error:  # a loop of links, or a name too long
+        raise ImageError(f"the image path {name[:80]!r} leads nowhere ({error}); use a path to a file") from error
     if not path.is_relative_to(base):
         raise ImageError(f"the image path {name!r} leads outside {str(root)!r}; use a path inside the folder")
     return path

@@ -72,9 +72,14 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, [json.dumps(value, ensure_ascii=False, indent=2, sort_keys=True) + "\n"])
 
 
+_LINE_ENDS = {0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}
+
+
 def json_line(value: Any) -> str:
-    """A JSON line; characters that no file can hold (half a surrogate pair) stay escapes."""
+    """A JSON line; half surrogate pairs, which no file can hold, and what readers may take for a line end, stay escapes."""
     text = json.dumps(value, ensure_ascii=False)
+    if not text.isascii():
+        text = text.translate(_LINE_ENDS)
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

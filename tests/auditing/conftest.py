@@ -30,6 +30,6 @@ def captions_file(tmp_path):
 @pytest.fixture
 def read_lines():
     def read(path):
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
 
     return read
