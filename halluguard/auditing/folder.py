@@ -76,7 +76,7 @@ _LINE_ENDS = {0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}
 
 
 def json_line(value: Any) -> str:
-    """A JSON line; half surrogate pairs, which no file can hold, and what readers may take for a line end, stay escapes."""
+    """A JSON line; half surrogate pairs, and what some readers take for a line end, stay escapes."""
     text = json.dumps(value, ensure_ascii=False)
     if not text.isascii():
         text = text.translate(_LINE_ENDS)
