@@ -187,7 +187,7 @@ def reading(results: Sequence[Result], samples: Sequence[Sample], exam: Exam) ->
     said.append(
         "Shorter captions lower CHAIR by themselves: read it with recall and words. A shifted yes-ratio moves POPE's "
         "accuracy: read it with AUC, which is of the model's own margin between yes and no, before any correction. "
-        "Rewriting leaves a bare Yes or No as it is, so POPE moves with the first two layers only."
+        "Correction turns a Yes or No round where the expert is sure, so POPE then tells of the expert."
     )
     said.append(
         f"{len(samples)} scenes, {len(exam.samples)} of them with questions. A small drawn world: it shows that the "
