@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from halluguard._version import __version__
 from halluguard.errors import InputError, MissingExtraError, SettingsError, UnsupportedModelError
@@ -26,6 +26,10 @@ class Guard:
         detector: an expert that checks the answers (`halluguard.detectors`); None leaves them as drafted.
         decoding: a method of `halluguard.decoding` used for every answer; None decodes plainly.
         thresholds: `correction.verify.Thresholds`, when the expert's own do not fit.
+        properties: experts on attributes and relations, such as `detectors.colour.Colours()`.
+        calibration: turns scores into probabilities (`halluguard.calibration`).
+        style: what becomes of a contradicted claim: "delete", "hedge" or "annotate".
+        proposer: a language model that may word the correction, under the checks of `correction.propose`.
 
     Example:
         >>> from halluguard import Guard, sandbox                                    # doctest: +SKIP
@@ -42,6 +46,10 @@ class Guard:
         detector: Detector | None = None,
         decoding: Any = None,
         thresholds: Any = None,
+        properties: Any = None,
+        calibration: Any = None,
+        style: Literal["delete", "hedge", "annotate"] = "delete",
+        proposer: Any = None,
     ) -> None:
         if getattr(processor, "image_processor", None) is None:
             raise UnsupportedModelError(
@@ -51,6 +59,7 @@ class Guard:
         _check_method(decoding)
         self.model, self.processor = model, processor
         self.detector, self.decoding, self.thresholds = detector, decoding, thresholds
+        self.properties, self.calibration, self.style, self.proposer = properties, calibration, style, proposer
 
     @classmethod
     def from_pretrained(
@@ -161,7 +170,16 @@ class Guard:
         if self.detector is None:
             answers = [Answer(draft, draft, question) for draft, question in zip(drafts, asked, strict=True)]
         else:
-            answers = list(correct_many(drafts, pictures, self.detector, asked, thresholds=self.thresholds))
+            answers = list(
+                correct_many(
+                    *(drafts, pictures, self.detector, asked),
+                    thresholds=self.thresholds,
+                    properties=self.properties,
+                    calibration=self.calibration,
+                    style=self.style,
+                    proposer=self.proposer,
+                )
+            )
         return [
             replace(
                 answer,

@@ -151,3 +151,28 @@ def test_a_model_without_pictures_is_refused(parts, tmp_path):
     processor.save_pretrained(tmp_path)
     with pytest.raises(UnsupportedModelError, match="image-text-to-text"):
         Guard.from_pretrained(tmp_path)
+
+
+def test_experts_on_properties_and_the_style_reach_the_correction(saying):
+    """A red picture, a dog all over it: its colour is put right by the colour expert, the cat is hedged or goes."""
+    from halluguard.detectors.colour import Colours
+
+    class Sees:
+        name, needs_image, thresholds = "sees", True, (0.5, 0.3)
+
+        def covers(self, phrase):
+            return True
+
+        def detect(self, images, phrases):
+            size = images[0].size
+            return [[Box("dog", 0.9, (0, 0, *size), words.index("dog"))] if "dog" in words else [] for words in phrases]
+
+    red = Image.new("RGB", (64, 64), (200, 20, 20))
+    guard = saying("There is a blue dog. There is a cat.", detector=Sees(), properties=[Colours()])
+    assert guard(red).text == "There is a red dog."
+    plain = saying("There is a blue dog.", detector=Sees())
+    assert plain(red).text == "There is a blue dog.", "without such an expert a colour cannot be judged"
+    hedged = saying("There is a dog. There is a cat.", detector=Sees(), style="hedge")
+    assert "dog" in hedged(red).text
+    assert "cat" in hedged(red).text
+    assert hedged(red).text != hedged(red).draft
