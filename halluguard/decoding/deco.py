@@ -100,7 +100,7 @@ class DeCo:
         return _Call(self, twin, range(max(1, min(first, last)), last + 1))
 
     def fold(self, rows: list[Tensor], step: Step) -> tuple[Tensor, Tensor | None]:
-        raise NotImplementedError("DeCo folds by what its attach returns: it needs the model's head")
+        raise SettingsError("DeCo folds by what its attach returns: it needs the head; use .on(model)")
 
     def on(self, model: Any, processor: Any = None) -> Any:
         """A view of `model` that generates with this method; see `branches.folded_view`."""

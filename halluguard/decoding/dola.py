@@ -120,7 +120,7 @@ class DoLa:
         return _Call(self, twin, candidates(self.layers, depth(twin), tied))
 
     def fold(self, rows: list[Tensor], step: Step) -> tuple[Tensor, Tensor | None]:
-        raise NotImplementedError("DoLa folds by what its attach returns: it needs the model's head")
+        raise SettingsError("DoLa folds by what its attach returns: it needs the head; use .on(model)")
 
     def on(self, model: Any, processor: Any = None) -> Any:
         """A view of `model` that generates with this method; see `branches.folded_view`."""

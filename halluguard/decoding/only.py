@@ -124,7 +124,7 @@ class ONLY:
         return _Call(self, twin)
 
     def fold(self, rows: list[Tensor], step: Step) -> tuple[Tensor, Tensor | None]:
-        raise UnsupportedModelError("ONLY folds by what its attach returns: it needs the model's layers")
+        raise SettingsError("ONLY folds by what its attach returns: it needs the layers; use .on(model)")
 
     def on(self, model: Any, processor: Any = None) -> Any:
         """A view of `model` that generates with this method; see `branches.folded_view`."""

@@ -97,7 +97,7 @@ class OPERA:
         return _Call(self, twin)
 
     def fold(self, rows: list[Tensor], step: Step) -> tuple[Tensor, Tensor | None]:
-        raise UnsupportedModelError("OPERA folds by what its attach returns: it reads candidates with the model")
+        raise SettingsError("OPERA folds by what its attach returns: it reads with the model; use .on(model)")
 
     def on(self, model: Any, processor: Any = None) -> Any:
         """A view of `model` that generates with this method; see `branches.folded_view`."""

@@ -110,7 +110,7 @@ class VISTA:
         steer(decoder_layers(twin), change)
 
     def fold(self, rows: list[Tensor], step: Step) -> tuple[Tensor, Tensor | None]:
-        raise NotImplementedError("VISTA folds by what its attach returns: it needs the model's head")
+        raise SettingsError("VISTA folds by what its attach returns: it needs the head; use .on(model)")
 
     def on(self, model: Any, processor: Any = None) -> Any:
         """A view of `model` that generates with this method; see `branches.folded_view`."""
