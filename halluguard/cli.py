@@ -398,9 +398,9 @@ def main() -> None:
     except HalluguardError as error:
         print(f"halluguard: {error}", file=sys.stderr)
         sys.exit(exit_code(error))
-    except KeyboardInterrupt as error:
+    except KeyboardInterrupt:
         print("halluguard: interrupted; the same command continues", file=sys.stderr)
-        sys.exit(128 + getattr(error, "number", 2))
+        sys.exit(130)
 
 
 def exit_code(error: HalluguardError) -> int:

@@ -25,7 +25,7 @@ from halluguard.auditing.report import SAMPLES, write_report
 from halluguard.auditing.run import PART_ROWS, Job, run
 from halluguard.auditing.source import Selection, Source, fingerprint, open_source
 from halluguard.auditing.spool import spool_stream
-from halluguard.auditing.stopping import stoppable
+from halluguard.auditing.stopping import Stopped, stoppable
 from halluguard.auditing.summary import DECISIONS
 from halluguard.auditing.thresholds import read_thresholds
 from halluguard.errors import SettingsError
@@ -90,13 +90,17 @@ def audit(captions: Path, options: Options) -> int:
     if options.dry_run:
         print(json.dumps(plan(job, total), indent=2))
         return OK
-    with stoppable() as stop, Watch(mode, total, console) as watch:
+    try:
+        with stoppable() as stop, Watch(mode, total, console) as watch:
 
-        def progress(counts: Counter[str]) -> None:
-            watch(counts)
-            stop.check()
+            def progress(counts: Counter[str]) -> None:
+                watch(counts)
+                stop.check()
 
-        summary = run(job, options.out, force_new=options.force_new, progress=progress)
+            summary = run(job, options.out, force_new=options.force_new, progress=progress)
+    except Stopped as stopped:
+        print(f"halluguard: {stopped}; the same command continues", file=sys.stderr)
+        return 128 + stopped.number
     if options.export is not None:
         kept = write_export(options.out, source, options.export, keep or (lambda row: True))
         console.print(f"{kept} captions written to {options.export}", style="dim", markup=False)

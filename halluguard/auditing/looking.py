@@ -139,6 +139,9 @@ class Looker:
         batches = [batch]
         while batches and not self.broken:
             some = batches.pop(0)
+            if len(some) > self.batch:  # it ran out of memory since
+                batches[:0] = [some[: self.batch], some[self.batch :]]
+                continue
             try:
                 answers = self._answers(some)
             except (MissingExtraError, UnsupportedModelError):

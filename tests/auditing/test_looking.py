@@ -1,0 +1,161 @@
+"""The expert is asked once, its failures stay with the picture they happened on, and neighbours change nothing."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from halluguard import Box
+from halluguard.auditing import audit
+from halluguard.auditing.cache import Cache
+from halluguard.auditing.engines.ray import packed, unpacked
+from halluguard.auditing.pictures import Pictures
+from halluguard.auditing.rows import Row
+from halluguard.auditing.run import Job, run
+from halluguard.auditing.source import open_source
+from halluguard.errors import ExpertError
+
+
+class Expert:
+    """Finds a dog in every picture; keeps its calls, and fails where it is told to."""
+
+    needs_image, thresholds = True, (0.5, 0.3)
+
+    def __init__(self, name="expert", fails=lambda images: None):
+        self.name, self.fails, self.calls = name, fails, []
+
+    def covers(self, phrase):
+        return True
+
+    def detect(self, images, phrases):
+        self.calls.append([(image.size, tuple(words)) for image, words in zip(images, phrases, strict=True)])
+        error = self.fails(images)
+        if error is not None:
+            raise error
+        return [[Box("dog", 0.9, (0, 0, 5, 5), words.index("dog"))] if "dog" in words else [] for words in phrases]
+
+    def shown(self):
+        return [size for call in self.calls for size, _ in call]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Pictures 0.png to 11.png, each of its own width, and three captions about each."""
+    (tmp_path / "images").mkdir()
+    for i in range(12):
+        picture = Image.fromarray(np.full((10, 10 + i, 3), 9 * i, dtype=np.uint8))
+        picture.save(tmp_path / "images" / f"{i}.png")
+    rows = [{"image": f"{i}.png", "caption": text} for i in range(12) for text in ("A dog.", "A dog, a cat.", "A cat.")]
+    (tmp_path / "captions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return tmp_path
+
+
+def audited(folder, expert, out="out", **options):
+    return audit(folder / "captions.jsonl", folder / out, detector=expert, images=folder / "images", **options)
+
+
+def test_the_captions_of_a_picture_share_one_look(folder):
+    expert = Expert()
+    assert audited(folder, expert)["audited"] == 36
+    assert sorted(expert.shown()) == [(10 + i, 10) for i in range(12)]
+    again = Expert()
+    audited(folder, again)
+    assert again.calls == [], "a finished run is not checked again"
+
+
+def test_a_cache_answers_for_another_run_and_not_for_another_expert(folder):
+    def job(expert):
+        return Job(
+            open_source(folder / "captions.jsonl", {}),
+            expert,
+            pictures=Pictures(folder / "images"),
+            cache=folder / "c.sqlite",
+        )
+
+    first, second, other = Expert(), Expert(), Expert("another")
+    results = [run(job(expert), folder / f"out{i}") for i, expert in enumerate((first, second, other))]
+    assert (len(first.shown()), len(second.shown()), len(other.shown())) == (12, 0, 12)
+    assert results[0] == results[1]
+
+
+def test_one_bad_picture_costs_its_own_rows_and_is_tried_again(folder, read_lines):
+    bad = Expert(fails=lambda images: ValueError("no") if any(i.size == (13, 10) for i in images) else None)
+    assert audited(folder, bad)["set_aside"] == {"expert": 3}
+    aside = read_lines(folder / "out" / "set_aside.jsonl")
+    assert {row["image"] for row in aside} == {"3.png"}
+    assert "ValueError: no" in aside[0]["reason"]
+    mended = Expert()
+    assert audited(folder, mended)["set_aside"] == {}
+    assert mended.shown() == [(13, 10)]
+    whole = Expert()
+    audited(folder, whole, "whole")
+    for name in ("captions.jsonl", "claims.parquet", "summary.json"):
+        assert (folder / "out" / name).read_bytes() == (folder / "whole" / name).read_bytes()
+
+
+def test_out_of_memory_halves_the_batch_and_nothing_is_lost(folder):
+    small = Expert(fails=lambda images: MemoryError() if len(images) > 2 else None)
+    assert audited(folder, small)["set_aside"] == {}
+    assert max(len(call) for call in small.calls[3:]) <= 2, "the smaller batch is kept"
+
+
+def test_an_expert_that_fails_on_everything_ends_the_run(folder):
+    with pytest.raises(ExpertError, match="10 pictures in a row"):
+        audited(folder, Expert(fails=lambda images: RuntimeError("CUDA error: device lost")))
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_order_and_batch_size_change_no_verdict(folder, batch, read_lines):
+    audited(folder, Expert())
+    lines = (folder / "captions.jsonl").read_text().splitlines(keepends=True)
+    (folder / "turned.jsonl").write_text("".join(reversed(lines)))
+    job = Job(open_source(folder / "turned.jsonl", {}), Expert(), pictures=Pictures(folder / "images"), batch=batch)
+    run(job, folder / "turned")
+
+    def verdicts(out):
+        return {(row["image"], row["caption"]): row["verdicts"] for row in read_lines(folder / out / "captions.jsonl")}
+
+    assert verdicts("turned") == verdicts("out")
+
+
+def test_a_damaged_cache_is_begun_anew(tmp_path):
+    path = tmp_path / "cache.sqlite"
+    path.write_bytes(b"no database" * 1000)
+    cache = Cache(path, "x")
+    cache.put({"p": {"dog": (Box("dog", 0.5, (1, 2, 3, 4)),), "cat": ()}}, {"p": (7, 8)})
+    assert cache.get("p", ["dog", "cat", "cow"]) == {"dog": (Box("dog", 0.5, (1, 2, 3, 4)),), "cat": ()}
+    assert cache.size("p") == (7, 8)
+    cache._file.execute("UPDATE looks SET boxes = '[]' WHERE phrase = 'dog'")
+    assert "dog" not in cache.get("p", ["dog"]), "a record whose checksum is wrong is missing"
+
+
+def test_functions_and_pictures_in_memory_can_be_audited(tmp_path, read_lines):
+    rows = [{"image": Image.new("RGB", (9, 9), c), "question": "What is there?"} for c in ("red", "blue")]
+    summary = audit(
+        rows,
+        tmp_path / "out",
+        detector=lambda picture, phrases: [Box("dog", 1.0, (0, 0, 1, 1))] if picture.getpixel((0, 0))[0] else [],
+        captioner=lambda picture, question: "There is a dog.",
+    )
+    assert summary["audited"] == 2
+    found = read_lines(tmp_path / "out" / "captions.jsonl")
+    assert [row["verdicts"][0]["decision"] for row in found] == ["supported", "contradicted"]
+
+
+def test_rows_travel_whole():
+    rows = [Row(3, "a", "b", "c\ud800\u2028\n", "d", b"\x00\xff"), Row(4, "", code="no-image", reason="x")]
+    assert list(unpacked(packed(rows))) == rows
+
+
+@pytest.mark.slow
+def test_ray_gives_what_one_process_gives(folder):
+    """Two actors and the sandbox of one process: equal bytes."""
+    pytest.importorskip("ray")
+    objects = folder / "objects.json"
+    objects.write_text(json.dumps({f"{i}.png": ["dog"] for i in range(12)}))
+    source = open_source(folder / "captions.jsonl", {})
+    for engine in ("local", "ray"):
+        run(Job(source, f"objects:{objects}", part_rows=8, engine=engine, workers=2), folder / engine)
+    for name in ("captions.jsonl", "claims.jsonl", "claims.parquet", "summary.json"):
+        assert (folder / "local" / name).read_bytes() == (folder / "ray" / name).read_bytes()
