@@ -377,6 +377,20 @@ FAMILIES: dict[str, Family] = {
 }
 
 
+ENCODED = ("greedy", "beams", "returns", "sampling", "static", "lookup", "two pictures")
+SAME = "the contrast of two pictures does not change this random model's answer"
+VACUOUS: dict[str, dict[str, Any]] = {
+    "got_ocr2": {"columns": ENCODED, "why": SAME},
+    "pp_chart2table": {"columns": ENCODED, "why": SAME},
+    "video_llava": {"columns": ("lookup",), "why": SAME},
+    "florence2": {"columns": ENCODED, "why": SAME},
+}
+"""Columns in which equality proves nothing, and why."""
+
+NOT_BUILT: dict[str, str] = {}
+"""Why a model type of the image-text-to-text mapping has no entry in `FAMILIES`."""
+
+
 def tiny(name: str) -> Tiny:
     """A tiny random model of the model type `name`, of `FAMILIES`."""
     import transformers

@@ -1,18 +1,20 @@
 """Which architectures run under the folded view, in which modes: exact, or refused by name.
 
-    python benchmarks/coverage.py [model types ...] [--write docs/coverage.md]
+    python benchmarks/coverage.py [model types ...] [--results verdicts.json] [--write docs/coverage.md]
 
 Every family is a tiny random model in fp32 (`architectures.py`). In every mode the answer of the view is compared,
 token for token, with a reference in which each row of each sequence is fed to the plain model as a prompt of its
-own, from scratch, alone, at every step. "exact": equal, and different from plain decoding. "host": the family's
-plain generate cannot do it either. "own": the family's plain batch differs from its prompts run alone, so there is
-no reference. A refusal is shown by its sentence. Anything else is a fault.
+own, from scratch, alone, at every step. "exact": equal, and different from plain decoding; "vacuous": equal to it
+too, which proves nothing. "host": the family's plain generate cannot do it either. A family whose plain batch differs
+from its prompts run alone is run with one prompt. A refusal is shown by its sentence. Anything else is a fault.
+`--results` keeps the verdicts, so that a run can be cut into parts.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
+import json
 import sys
 import warnings
 from collections.abc import Callable
@@ -43,7 +45,8 @@ def beside(name: str) -> Any:
     return sys.modules[full]
 
 
-architectures = beside("architectures")
+architectures, report = beside("architectures"), beside("coverage_report")
+kind = report.kind
 
 TEXTS = [[5, 6, 7, 8, 9, 10, 11], [12, 13, 14]]  # unequal: the second is left-padded
 # Special tokens are kept out of the answers: a placeholder in the answer would stand for a picture nobody gave.
@@ -189,34 +192,37 @@ def distance_to_text_only(tiny: Any, steps: int = 32) -> float:
     worst = 0.0
     for row, (_, text) in enumerate(case.rows):
         for step, seen in enumerate(method.seen):
-            true = next_logits(tiny.model, text, tokens[row, :step])[0].clamp_min(FORBIDDEN)
-            worst = max(worst, float((seen[row] - true).abs().max() / true.abs().max().clamp_min(1)))
+            true = next_logits(tiny.model, text, tokens[row, :step])[0]
+            allowed = true > FORBIDDEN  # what a model bans by itself would dwarf every error
+            error = (seen[row] - true)[allowed].abs().max()
+            worst = max(worst, float(error / true[allowed].abs().max().clamp_min(1)))
     return worst
 
 
 def verdict(case: Callable[[], Case], settings: dict[str, Any]) -> str:
-    """exact | host: ... | refused: ... | FAULT: ..."""
-    made = case()
+    """exact | vacuous | host: ... | refused: ... | FAULT: ..."""
+    made, host = case(), ""
     try:
         plain = made.plain(**settings)
     except Exception as error:
-        try:
-            made.view(**settings)
-        except HalluguardError as refusal:
-            return f"refused: {refusal}"
-        except Exception:
-            return f"host: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-        return f"host: {type(error).__name__}"
+        plain, host = None, f"host: {said(error)}"
     try:
         got = made.view(**settings)
     except HalluguardError as refusal:
-        return f"refused: {refusal}"
+        return host or f"refused: {refusal}"
     except Exception as error:
-        return f"FAULT: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        return f"FAULT: {said(error)}"
     wanted = made.reference(**settings)
     if not torch.equal(got, wanted):
         return f"FAULT: tokens differ: {got[:, -6:].tolist()} != {wanted[:, -6:].tolist()}"
+    if plain is None:
+        return f"{host} (the view runs, and its answer equals recomputation)"
     return "exact" if not torch.equal(got, plain) else "vacuous"
+
+
+def said(error: Exception) -> str:
+    """Kind and words of an error, in one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
 def batch_is_own(tiny: Any) -> bool:
@@ -252,25 +258,57 @@ def covered(name: str) -> dict[str, str]:
     except HalluguardError as refusal:
         found["text-only"] = f"refused: {refusal}"
     except Exception as error:
-        found["text-only"] = f"FAULT: {type(error).__name__}: {error}"
+        found["text-only"] = f"FAULT: {said(error)}"
     return found
+
+
+def attempted(name: str) -> dict[str, str]:
+    """`covered`, with an error of the family as its cells: one crash never ends a run."""
+    try:
+        return covered(name)
+    except Exception as error:
+        return dict.fromkeys(COLUMNS, f"FAULT: {said(error)}")
+
+
+def explained(table: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
+    """The table with the reason, where one is known, beside each vacuous cell."""
+    why = {name: entry["why"] for name, entry in architectures.VACUOUS.items()}
+    return {
+        name: {
+            column: f"vacuous: {why[name]}" if cell == "vacuous" and name in why else cell
+            for column, cell in row.items()
+        }
+        for name, row in table.items()
+    }
+
+
+def not_run(table: dict[str, Any]) -> dict[str, str]:
+    """The model types of transformers' image-text-to-text mapping that `table` lacks, and why."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+
+    missing = set(MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES) - set(table)
+    return {name: architectures.NOT_BUILT.get(name, "no tiny model of it is built here") for name in missing}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("names", nargs="*", help="model types; all by default")
+    parser.add_argument("--results", type=Path, help="JSON file of verdicts: read first, added to after every family")
     parser.add_argument("--write", type=Path, help="Markdown file to write the table to")
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore")
     transformers.logging.set_verbosity_error()
     torch.set_num_threads(1)
-    table = {}
-    for name in arguments.names or architectures.FAMILIES:
-        try:
-            table[name] = covered(name)
-        except Exception as error:
-            table[name] = dict.fromkeys(COLUMNS, f"FAULT: {type(error).__name__}: {str(error)[:200]}")
+    results: Path | None = arguments.results
+    table = json.loads(results.read_text()) if results is not None and results.exists() else {}
+    for name in arguments.names or [name for name in architectures.FAMILIES if name not in table]:
+        table[name] = attempted(name)
         print(name, *(f"\n    {column}: {cell[:160]}" for column, cell in summary(table[name]).items()), flush=True)
+        if results is not None:
+            results.write_text(json.dumps(table, indent=1))
+    if arguments.write:
+        versions = {"transformers": transformers.__version__, "torch": torch.__version__}
+        arguments.write.write_text(report.rendered(explained(table), not_run(table), versions))
 
 
 def summary(row: dict[str, str]) -> dict[str, str]:
