@@ -253,6 +253,28 @@ def flattened(model: Any, images: int, seed: int) -> dict[str, torch.Tensor]:
     return {"flattened_patches": torch.cat([places[None], noise(1, 16, wide, seed=seed)], -1)}
 
 
+def placed(model: Any, images: int, seed: int) -> dict[str, torch.Tensor]:
+    """Gemma 4: patches with their column and row; so many patches that 2 x 2 features are left after pooling."""
+    side = 2 * _vision(model).pooling_kernel_size
+    places = torch.tensor([[column, row] for row in range(side) for column in range(side)])
+    pixels = noise(images, side**2, 3 * _vision(model).patch_size ** 2, seed=seed).sigmoid()
+    return {"pixel_values": pixels, "image_position_ids": places.repeat(images, 1, 1)}
+
+
+def single_patches(model: Any, images: int, seed: int) -> dict[str, torch.Tensor]:
+    """Fuyu: patches go to the decoder through one linear layer, one token each."""
+    return {"pixel_values": noise(1, 4 * images, 3 * model.config.patch_size**2, seed=seed)}
+
+
+def doubled(model: Any, images: int, seed: int) -> dict[str, torch.Tensor]:
+    """The same as `packed`, each patch in two frames that the configuration names otherwise."""
+    inputs = packed(model, images, seed)
+    return {
+        **inputs,
+        "pixel_values": torch.cat([inputs["pixel_values"]] * model.config.vision_config.patch_temporal, 1),
+    }
+
+
 @dataclass(frozen=True)
 class Family:
     """How the inputs of a family are made.
@@ -278,6 +300,21 @@ SMALL_VQ = {"num_embeddings": 16, "base_channels": 32, "channel_multiplier": [1,
 DEEP = {**rope(2, 3, 3), "vision_config": {"deepstack_visual_indexes": [0, 1]}}
 CHAMELEON = {"image_token_id": IMAGE, "vocabulary_map": {"<image>": IMAGE, **WORDS}, "vq_config": SMALL_VQ}
 GRANITE = {"deepstack_layer_map": [[-1, 0]], "spatial_target_layers": [1], "downsample_rate": "1/2"}
+MORE_HEADS = {"text_config": {"num_key_value_heads": 4}}
+EMU3 = {
+    "vocabulary_map": {"<image>": IMAGE, "<|extra_200|>": 130}
+    | {f"<|visual token {i:06d}|>": 100 + i for i in range(16)},
+    "vq_config": {
+        **{"codebook_size": 16, "base_channels": 32, "channel_multiplier": [1, 1, 2, 2], "num_res_blocks": 1},
+        **{"attn_resolutions": [], "hidden_size": 64, "num_attention_heads": 1, "embed_dim": 4},
+    },
+}
+GEMMA4 = {
+    "vision_config": {
+        **{"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 2, "patch_size": 14},
+        **{"num_attention_heads": 4, "num_key_value_heads": 4, "head_dim": 16},
+    }
+}
 GOT = {"vision_config": {"image_size": 256, "patch_size": 16, "global_attn_indexes": [1], "window_size": 7}}
 FAMILIES: dict[str, Family] = {
     "aria": Family(changes={"projector_patch_to_query_dict": {16: 4}}),
@@ -357,6 +394,14 @@ FAMILIES: dict[str, Family] = {
     "idefics": Family(attended, {"vision_config": {"num_attention_heads": 4}}, place=1),
     "git": Family(place=False),
     "deepseek_vl_hybrid": Family(high_resolution, {"high_res_vision_config": {"global_attn_indexes": [1]}}),
+    "mistral_large4": Family(sized, MORE_HEADS),
+    "step3p7": Family(changes={"text_config": {"sliding_window": 8}}),
+    "kimi_k25": Family(patches, {"projection_hidden_size": 64, **MORE_HEADS}),
+    "muse_spark": Family(doubled, {"projector_hidden_size": 64, "vision_config": {"hidden_size": 16}}),
+    "emu3": Family(sized, EMU3),
+    "minimax_m3_vl": Family(packed),
+    "gemma4": Family(placed, GEMMA4),
+    "fuyu": Family(single_patches),
     # encoder-decoders
     "florence2": Family(
         changes={
@@ -387,7 +432,15 @@ VACUOUS: dict[str, dict[str, Any]] = {
 }
 """Columns in which equality proves nothing, and why."""
 
-NOT_BUILT: dict[str, str] = {}
+NOT_BUILT: dict[str, str] = {
+    **dict.fromkeys(
+        ("gemma3n", "fast_vlm", "perception_lm"), "its vision tower needs timm, which is not installed here"
+    ),
+    **dict.fromkeys(("diffusion_gemma", "pi0"), "it has no `generate` of transformers, and is refused for that"),
+    "pix2struct": "its question is drawn into the picture: it takes no prompt, which every prompt here has",
+    "udop": "its prompt carries a box for every word, which no prompt here has",
+    "kosmos-2.5": "its picture comes as patches with their mask of places, which no prompt here has",
+}
 """Why a model type of the image-text-to-text mapping has no entry in `FAMILIES`."""
 
 

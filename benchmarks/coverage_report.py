@@ -28,6 +28,9 @@ Columns: greedy search; three beams; three beams with two returns; nucleus sampl
 two pictures a prompt, with beams; a negative row without the picture, with beams; and the largest relative error of
 that row's logits over 32 tokens against the text-only prompt (below 1e-5). Two left-padded prompts of unlike length a
 call, one in prompt lookup, which takes no batch{alone}.
+
+A host error that ends in "equals recomputation" is an answer the view gives where plain decoding cannot; all others
+raise an error of halluguard that names the model and the cause.
 """
 
 
