@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "guard": {"records", "errors", "images", "decoding", "correction", "detectors", "_version"},
     "auditing": {
         *("records", "errors", "images", "rendering", "correction", "detectors", "metrics", "_version"),
-        *("sandbox", "vocabulary"),  # the one as an expert by name
+        *("calibration", "sandbox", "vocabulary"),  # the sandbox as an expert by name
     },
     "sandbox": {"records", "errors", "images", "metrics", "tuning", "detectors", "guard"},  # the last two to measure
     "demo": None,

@@ -15,6 +15,7 @@ from halluguard.auditing.cache import Cache
 from halluguard.auditing.looking import BATCH, Looker
 from halluguard.auditing.pictures import Pictures
 from halluguard.auditing.rows import Row
+from halluguard.calibration.record import Calibration
 from halluguard.correction.claims import from_parse, parses
 from halluguard.correction.parse import Parse
 from halluguard.correction.rewrite import rewrite
@@ -55,6 +56,7 @@ class Checker:
         pictures: where the pictures are; unused by an expert that needs none.
         cache: what the expert found before; None begins with nothing.
         batch: pictures the expert looks at together.
+        calibration: turns scores into probabilities; None leaves them raw, and says so.
     """
 
     def __init__(
@@ -64,8 +66,9 @@ class Checker:
         pictures: Pictures | None = None,
         cache: Cache | None = None,
         batch: int = BATCH,
+        calibration: Calibration | None = None,
     ) -> None:
-        self.thresholds = thresholds
+        self.thresholds, self.calibration = thresholds, calibration
         self.album = Album(pictures or Pictures(None))
         self.looker = Looker(detector, cache or Cache(None, detector.name), self.album, batch)
 
@@ -82,7 +85,10 @@ class Checker:
         claims = [c for _, _, c in read]
         self.looker.begin(list(pictures))
         verdicts = verify_many(
-            claims, images, cast(Detector, self.looker), thresholds=self.thresholds, batch_size=_TOGETHER
+            *(claims, images, cast(Detector, self.looker)),
+            thresholds=self.thresholds,
+            calibration=self.calibration,
+            batch_size=_TOGETHER,
         )
         if self.looker.broken:
             raise self.looker.broken

@@ -27,7 +27,7 @@ from halluguard.auditing.source import Selection, Source, fingerprint, open_sour
 from halluguard.auditing.spool import spool_stream
 from halluguard.auditing.stopping import Stopped, stoppable
 from halluguard.auditing.summary import DECISIONS
-from halluguard.auditing.thresholds import read_thresholds
+from halluguard.auditing.thresholds import read_calibration, read_thresholds
 from halluguard.errors import SettingsError
 
 OK, GATE_FAILED, TOO_MANY_ASIDE = 0, 1, 4
@@ -182,6 +182,7 @@ def _job(source: Source, expert: str, options: Options) -> Job:
         engine=options.engine,
         workers=options.workers,
         address=options.ray_address,
+        calibration=read_calibration(options.thresholds) if options.thresholds else None,
     )
 
 

@@ -23,6 +23,7 @@ from halluguard.auditing.source import Selection, Source, manifest_of, open_sour
 from halluguard.auditing.spool import spool_rows
 from halluguard.auditing.summary import thresholds_dict
 from halluguard.auditing.work import failed_rows
+from halluguard.calibration.record import Calibration
 from halluguard.correction.parse import pipeline
 from halluguard.correction.verify import Thresholds, thresholds_of
 from halluguard.records import Detector
@@ -47,6 +48,7 @@ class Job:
         cache: the detection cache's file; None keeps it in the run folder.
         engine: "local" or "ray".
         workers, address: of the engine.
+        calibration: turns scores into probabilities; None leaves confidences raw.
     """
 
     source: Source
@@ -61,6 +63,7 @@ class Job:
     engine: str = "local"
     workers: int = 1
     address: str | None = None
+    calibration: Calibration | None = None
 
     @cached_property
     def detector(self) -> Detector:
@@ -76,6 +79,7 @@ class Job:
             **manifest_of(self.source, self.selection),
             "expert": fingerprint(self.detector),
             "thresholds": thresholds_dict(self.thresholds or thresholds_of(self.detector)),
+            "calibration": self.calibration.digest if self.calibration else None,
             "images": self.pictures.manifest() if self.detector.needs_image else None,
             "part_rows": self.part_rows,
         }
@@ -99,6 +103,7 @@ class Job:
             host=socket.gethostname(),
             workers=self.workers,
             address=self.address,
+            calibration=self.calibration,
         )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from halluguard.auditing.experts import read_json
+from halluguard.calibration.record import Calibration
 from halluguard.correction.verify import Thresholds
 from halluguard.errors import InputError
 
@@ -34,6 +35,12 @@ def read_thresholds(path: Path) -> Thresholds:
             f"expected thresholds such as {{'high': 0.35, 'low': 0.2, 'labels': {{'dog': [0.5, 0.3]}}}} in "
             f"{str(path)!r}, got something else ({error!r}); write it with halluguard calibrate"
         ) from error
+
+
+def read_calibration(path: Path) -> Calibration | None:
+    """The curves that turn scores into probabilities, where the file was written by `halluguard calibrate`."""
+    found = read_json(path)
+    return Calibration.load(path) if isinstance(found, Mapping) and "curve" in found else None
 
 
 def _pair(value: Any) -> tuple[float, float]:

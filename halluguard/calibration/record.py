@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from bisect import bisect_right
 from collections.abc import Mapping
@@ -63,6 +64,11 @@ class Calibration:
         """The probability in [0, 1] that a thing scored `score` is there; None where no curve was fitted."""
         curve = self.curves.get(label, self.curve)
         return None if curve is None else curve(score)
+
+    @property
+    def digest(self) -> str:
+        """What the record is known by: 16 hexadecimal digits of its content."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
 
     def to_json(self) -> str:
         return json.dumps({"version": VERSION, **asdict(self)}, indent=1, allow_nan=False)

@@ -95,3 +95,21 @@ def test_other_settings_are_refused_and_force_new_starts_afresh(captions_file, o
     assert contents(tmp_path / "out") == before
     summary = audit(captions_file, tmp_path / "out", detector=f"objects:{objects_file}", force_new=True)
     assert summary["rows"] == 6
+
+
+def test_a_calibration_file_gives_thresholds_and_probabilities(captions_file, objects_file, tmp_path, read_lines):
+    from typer.testing import CliRunner
+
+    from halluguard.calibration import Calibration, Curve
+    from halluguard.cli import app
+
+    Calibration("known", 0.5, 0.5, {}, Curve((0.0, 1.0), (0.1, 0.8)), {}, {}).save(tmp_path / "thresholds.json")
+    arguments = ["audit", str(captions_file), "--objects", str(objects_file), "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(app, [*arguments, "--thresholds", str(tmp_path / "thresholds.json")])
+    assert done.exit_code == 0, done.output
+    claims = read_lines(tmp_path / "out" / "claims.jsonl")
+    told = {(c["decision"], c["confidence"], c["calibrated"]) for c in claims if c["kind"] == "existence"}
+    assert ("supported", 0.8, True) in told
+    assert ("contradicted", 0.9, True) in told
+    raw = CliRunner().invoke(app, arguments)
+    assert isinstance(raw.exception, SettingsError), "a run without the calibration is another run"

@@ -23,6 +23,7 @@ from halluguard.auditing.looking import BATCH
 from halluguard.auditing.pictures import Pictures
 from halluguard.auditing.source import Selection, Source
 from halluguard.auditing.work import Work, todo
+from halluguard.calibration.record import Calibration
 from halluguard.correction.verify import Thresholds
 from halluguard.errors import SettingsError
 from halluguard.records import Detector
@@ -38,7 +39,7 @@ class Plan:
         source, selection, part_rows, finished: which rows are left; see `work.todo`.
         expert: the expert, or the name by which a worker loads it.
         device: where an expert that is loaded by name runs.
-        thresholds, pictures, batch: of the `Checker`.
+        thresholds, pictures, batch, calibration: of the `Checker`.
         cache: the detection cache's file, on the machine named `host`; workers elsewhere keep theirs in memory.
         host: name of the machine that began the run.
         workers: how many check at the same time.
@@ -58,6 +59,7 @@ class Plan:
     host: str = ""
     workers: int = 1
     address: str | None = None
+    calibration: Calibration | None = None
 
     def todo(self) -> Iterator[Work]:
         return todo(self.source, self.selection, self.part_rows, self.finished)
@@ -67,7 +69,8 @@ class Plan:
         if detector is None:
             detector = load_expert(self.expert, device=self.device) if isinstance(self.expert, str) else self.expert
         here = self.cache if detector.needs_image and socket.gethostname() == self.host else None
-        return Checker(detector, self.thresholds, self.pictures, Cache(here, fingerprint(detector)), self.batch)
+        cache = Cache(here, fingerprint(detector))
+        return Checker(detector, self.thresholds, self.pictures, cache, self.batch, self.calibration)
 
 
 def engine(name: str) -> ModuleType:
