@@ -282,6 +282,12 @@ def explained(table: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
     }
 
 
+def alone(table: dict[str, dict[str, str]]) -> list[str]:
+    """The families of `table` that were run with one prompt; see `batch_is_own`."""
+    ran = [name for name, row in table.items() if "exact" in row.values() or "vacuous" in row.values()]
+    return [name for name in ran if batch_is_own(architectures.tiny(name))]
+
+
 def not_run(table: dict[str, Any]) -> dict[str, str]:
     """The model types of transformers' image-text-to-text mapping that `table` lacks, and why."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
@@ -308,7 +314,7 @@ def main() -> None:
             results.write_text(json.dumps(table, indent=1))
     if arguments.write:
         versions = {"transformers": transformers.__version__, "torch": torch.__version__}
-        arguments.write.write_text(report.rendered(explained(table), not_run(table), versions))
+        arguments.write.write_text(report.rendered(explained(table), not_run(table), versions, alone(table)))
 
 
 def summary(row: dict[str, str]) -> dict[str, str]:
