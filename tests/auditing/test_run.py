@@ -113,3 +113,26 @@ def test_a_calibration_file_gives_thresholds_and_probabilities(captions_file, ob
     assert ("contradicted", 0.9, True) in told
     raw = CliRunner().invoke(app, arguments)
     assert isinstance(raw.exception, SettingsError), "a run without the calibration is another run"
+
+
+def test_a_full_disk_is_said_and_what_was_finished_is_kept(captions_file, objects_file, tmp_path, monkeypatch):
+    import errno
+    import os
+
+    from halluguard.auditing.folder import OutputError
+
+    real, calls = os.replace, []
+
+    def full(source, target):
+        calls.append(target)
+        if len(calls) > 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(source, target)
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OutputError, match="No space left on device"):
+        audit(captions_file, tmp_path / "out", detector=f"objects:{objects_file}")
+    monkeypatch.undo()
+    audit(captions_file, tmp_path / "out", detector=f"objects:{objects_file}")
+    audit(captions_file, tmp_path / "whole", detector=f"objects:{objects_file}")
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
