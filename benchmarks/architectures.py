@@ -206,7 +206,8 @@ def packed(model: Any, images: int, seed: int) -> dict[str, torch.Tensor]:
     side, frames = vision.patch_size, getattr(vision, "temporal_patch_size", 1) or 1
     merge = getattr(vision, "spatial_merge_size", None) or getattr(vision, "merge_size", None) or 2
     grid = torch.tensor([[1, 2 * merge, 3 * merge]] * images)
-    wide = (getattr(vision, "in_channels", None) or getattr(vision, "num_channels", 3)) * frames * side**2
+    channels: int = getattr(vision, "in_channels", None) or getattr(vision, "num_channels", None) or 3
+    wide = channels * frames * side**2
     return {"pixel_values": noise(int(grid.prod(1).sum()), wide, seed=seed), "image_grid_thw": grid}
 
 

@@ -19,6 +19,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,11 @@ class AfterTheTilt(Imagination):
 
 class FromScratch:
     """Laid over a model's class: each row of each sequence is a prompt of its own to the plain model."""
+
+    rows: Any
+    prompt_length: int
+    plain: Any
+    method: Any
 
     def __call__(self, input_ids: Any = None, decoder_input_ids: Any = None, **_: Any) -> Any:
         ids = input_ids if decoder_input_ids is None else decoder_input_ids
@@ -230,11 +236,10 @@ def batch_is_own(tiny: Any) -> bool:
     whole = tiny.prompt(TEXTS)
     wanted = {"max_new_tokens": 1, "do_sample": False, "return_dict_in_generate": True, "output_logits": True}
     together = type(tiny.model).generate(twin_of(tiny.model), **whole, **wanted).logits[0]
-    alone = [
-        next_logits(tiny.model, tiny.prompt([t], seed=1 + i), torch.tensor([], dtype=torch.long))
-        for i, t in enumerate(TEXTS)
-    ]
-    alone = torch.cat(alone)
+    nothing = torch.tensor([], dtype=torch.long)
+    alone = torch.cat(
+        [next_logits(tiny.model, tiny.prompt([text], seed=1 + i), nothing) for i, text in enumerate(TEXTS)]
+    )
     return float((together - alone).abs().max()) > 1e-3 * max(1.0, float(alone.abs().max()))
 
 
@@ -249,7 +254,7 @@ def covered(name: str) -> dict[str, str]:
     found = {}
     for mode, settings in MODES.items():
         some = texts[:1] if mode == "lookup" else texts
-        found[mode] = verdict(lambda some=some: changed_picture(tiny, some), settings)
+        found[mode] = verdict(partial(changed_picture, tiny, some), settings)
     found["two pictures"] = verdict(lambda: changed_picture(tiny, texts, 2), MODES["beams"])
     found["no picture"] = verdict(lambda: without_picture(tiny, texts), MODES["beams"])
     try:

@@ -20,7 +20,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -55,23 +55,31 @@ class Run:
 def every_run() -> list[Run]:
     """All runs, plain first. Questions are asked once a method: their margins do not depend on the mode."""
     runs = [Run("plain", "greedy", lambda guard: None)]
-    runs += [Run(f"knob {e:+.2f}", "greedy", lambda guard, e=e: Imagination(e)) for e in KNOB]
+    runs += [Run(f"knob {e:+.2f}", "greedy", partial(_knob, e)) for e in KNOB]
     methods = [name for name in METHODS if name not in CONTROLS]
-    runs += [Run(name, "greedy", lambda guard, name=name: method(name, guard)) for name in methods]
-    runs += [Run(f"distilled {e:+.2f}", "greedy", lambda guard, e=e: distilled(e, guard)) for e in KNOB if e]
+    runs += [Run(name, "greedy", partial(method, name)) for name in methods]
+    runs += [Run(f"distilled {e:+.2f}", "greedy", partial(distilled, e)) for e in KNOB if e]
     runs += [Run("plain", "sampling", lambda guard: None, False)]
     runs += [Run("PlausibilityOnly", "sampling", lambda guard: named("PlausibilityOnly"), False)]
     for name in methods:
-        runs += [Run(name, "sampling", lambda guard, name=name: method(name, guard), False)]
+        runs += [Run(name, "sampling", partial(method, name), False)]
         if getattr(named(name), "attach", None) is None:
             as_sharp = Run(
                 f"as sharp as {name}",
                 "sampling",
-                lambda guard, name=name: TemperatureMatched(method(name, guard)),
+                partial(_as_sharp, name),
                 False,
             )
             runs += [as_sharp]
     return runs
+
+
+def _knob(imagination: float, guard: Guard) -> Any:
+    return Imagination(imagination)
+
+
+def _as_sharp(name: str, guard: Guard) -> Any:
+    return TemperatureMatched(method(name, guard))
 
 
 def method(name: str, guard: Guard) -> Any:
@@ -95,7 +103,7 @@ def _controller(guard: Guard) -> Any:
     samples = sandbox.fresh_scenes(1000, DEMONSTRATIONS)
     prompts = ["Describe the image."] * 100
     return distil(
-        guard.model, (guard.inputs([s.image for s in batch], prompts) for batch in measure.batches(samples, 100))
+        guard.model, (guard.inputs([s.image for s in batch], prompts) for batch in measure.batches(list(samples), 100))
     )
 
 

@@ -109,7 +109,7 @@ class Runs:
         rng, drawn = np.random.default_rng(self.seed), []
         for _ in range(min(self.resamples, 500)):
             times = np.bincount(rng.integers(0, images.max() + 1, images.max() + 1), minlength=images.max() + 1)
-            a, b = (stats.auc(truth, values, times[images]) for values in margins)
+            a, b = (stats.auc(truth, values, times[images].tolist()) for values in margins)
             drawn.append(b - a)
         a, b = (stats.auc(truth, values) for values in margins)
         low, high = np.percentile(drawn, [2.5, 97.5])

@@ -8,6 +8,7 @@ right, wrong and could-not-tell of both kinds. The scenes are drawn: this shows 
 
 import json
 from collections import Counter
+from typing import Any
 
 from halluguard import sandbox
 from halluguard.detectors.colour import Colours
@@ -17,7 +18,8 @@ from halluguard.records import Box, Question
 def main() -> None:
     samples = sandbox.scenes()
     colours = sorted({thing.color for sample in samples for thing in sample.objects if thing.color})
-    expert, count = Colours(), Counter()
+    expert = Colours()
+    count: Counter[Any] = Counter()
     for sample in samples:
         asked = [
             (thing.color == colour, Question("attribute", thing.name, colour, Box(thing.name, 1.0, thing.box)))

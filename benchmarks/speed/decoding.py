@@ -20,6 +20,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -181,7 +182,9 @@ def two_forwards(model: Any, inputs: dict[str, torch.Tensor], vcd: Any, clock: C
             model(**feed, past_key_values=cache, logits_to_keep=1).logits[:, -1].float()
             for feed, cache in zip(feeds, caches, strict=True)
         ]
-        scores = contrast(both[0], both[1], vcd.alpha).masked_fill(~plausible(both[0], vcd.beta), -torch.inf)
+        keep = plausible(both[0], vcd.beta)
+        assert keep is not None  # beta is above 0
+        scores = contrast(both[0], both[1], vcd.alpha).masked_fill(~keep, -torch.inf)
         chosen = scores.argmax(-1, keepdim=True)
         clock.put(chosen)
         ids, mask = torch.cat([ids, chosen], 1), torch.cat([mask, torch.ones_like(chosen)], 1)
@@ -239,7 +242,7 @@ def measure(
 ) -> dict[str, Cost]:
     """Every way once to warm up and count what it uses, then in turns."""
     compared = ways(model, inputs)
-    costs = {name: Use().of(model, lambda way=way: way(Clock(now), tokens)) for name, way in compared.items()}
+    costs = {name: Use().of(model, partial(way, Clock(now), tokens)) for name, way in compared.items()}
     for _ in range(rounds):
         for name, way in compared.items():
             clock = Clock(now)

@@ -197,9 +197,9 @@ def _evidence(answer: Answer) -> list[tuple[str, str, XYXY]]:
                 key = (box.label, verdict.decision, box.xyxy)
                 found[key] = max(box.score, found.get(key, 0.0))
     drawn: list[tuple[str, str, XYXY]] = []
-    for key in sorted(found, key=lambda key: (-found[key], key)):
-        if not any(key[:2] == other[:2] and _overlap(key[2], other[2]) > 0.5 for other in drawn):
-            drawn.append(key)
+    for one in sorted(found, key=lambda key: (-found[key], key)):
+        if not any(one[:2] == other[:2] and _overlap(one[2], other[2]) > 0.5 for other in drawn):
+            drawn.append(one)
     return sorted(drawn, key=lambda item: (order.index(item[1]), item[2], item[0]))
 
 
