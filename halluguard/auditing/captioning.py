@@ -9,8 +9,6 @@ is kept: the same command goes on after the last whole line, and pictures that f
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 import os
 import time
@@ -23,6 +21,7 @@ from typing import Any
 from halluguard.auditing.folder import json_line, write_text, writing_to
 from halluguard.errors import ExpertError, HalluguardError, ImageError, InputError, SettingsError
 from halluguard.images import load_image, resolve_inside
+from halluguard.rendering import data_url
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 PROMPT = "Please describe this image in detail."
@@ -258,7 +257,7 @@ class Endpoint:
         import httpx
 
         content = [
-            {"type": "image_url", "image_url": {"url": _data_url(picture, self.max_side)}},
+            {"type": "image_url", "image_url": {"url": data_url(picture, self.max_side, quality=95)}},
             {"type": "text", "text": self.prompt},
         ]
         body = {
@@ -310,11 +309,3 @@ def _content(response: Any) -> str | HalluguardError:
     if not isinstance(text, str):
         return ExpertError(f"expected choices[0].message.content in the reply, got {response.text[:200]!r}")
     return text.strip()
-
-
-def _data_url(picture: Any, max_side: int) -> str:
-    shown = picture.copy()
-    shown.thumbnail((max_side, max_side))
-    buffer = io.BytesIO()
-    shown.save(buffer, "JPEG", quality=95)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

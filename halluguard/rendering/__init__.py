@@ -134,7 +134,7 @@ def card(answer: Answer, image: Any = None, *, caption: str = "", longest: int =
         for label, decision, (x1, y1, x2, y2) in (_evidence(answer) if picture else ())
     ]
     return Card(
-        picture=_data_url(picture, longest) if picture else None,
+        picture=data_url(picture, longest) if picture else None,
         size=(wide, high),
         regions=regions,
         question=answer.question,
@@ -234,11 +234,12 @@ def visible(text: str) -> str:
 _HIDING = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
 
 
-def _data_url(picture: Image, longest: int) -> str:
+def data_url(picture: Image, longest: int, quality: int = 88) -> str:
+    """The picture as JPEG inside an address, shrunk to `longest` pixels on its longer side."""
     shown = picture.copy()
     shown.thumbnail((longest, longest))
     buffer = io.BytesIO()
-    shown.save(buffer, "JPEG", quality=88)
+    shown.save(buffer, "JPEG", quality=quality)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
