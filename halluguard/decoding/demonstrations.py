@@ -11,28 +11,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from halluguard.decoding.negatives import generator
+from halluguard.decoding.pictures import masked_picture
 from halluguard.decoding.steering import last_residuals, principal, vision_tower
 from halluguard.decoding.twin import twin_of
 from halluguard.errors import InputError, UnsupportedModelError
 
 if TYPE_CHECKING:
-    import torch
     from PIL import Image
     from torch import Tensor
-
-
-def masked_picture(image: Image.Image, share: float, grid: int, draw: torch.Generator) -> Image.Image:
-    """A picture with a share of its `grid` x `grid` cells, drawn at random, in the picture's mean colour."""
-    import torch
-    from PIL import Image, ImageStat
-
-    image = image.convert("RGB")
-    mean = tuple(round(value) for value in ImageStat.Stat(image).mean)
-    cells = torch.randperm(grid * grid, generator=draw)[: int(share * grid * grid)]
-    cover = torch.zeros(grid * grid, dtype=torch.uint8)
-    cover[cells] = 255
-    mask = Image.fromarray(cover.reshape(grid, grid).numpy()).resize(image.size, Image.Resampling.NEAREST)
-    return Image.composite(Image.new("RGB", image.size, mean), image, mask)
 
 
 @dataclass(frozen=True)

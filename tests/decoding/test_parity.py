@@ -9,7 +9,7 @@ import math
 import pytest
 import torch
 
-from halluguard.decoding import agla, controls, icd, m3id, ritual, vcd, vdd
+from halluguard.decoding import agla, contrast, controls, icd, m3id, ritual, vcd, vdd
 from halluguard.decoding.branches import Step
 from halluguard.decoding.plausibility import plausible
 
@@ -48,6 +48,9 @@ CASES = {
     # LLaVA-Align's vcd_sample.py: 1.5 l - 0.5 (l_unk + l_none) / 2
     "VDD both": (vdd.VDD(), [L, N, [0.0, 0.5, 1.0, 1.5]], [2.75, 1.0, 0.5, OFF]),
     "VDD none": (vdd.VDD(rows="none"), [L, N], [2.5, 0.75, 0.75, OFF]),
+    # VCD's formula, the further rows' mean in the place of the noised one
+    "Contrast": (contrast.Contrast(), [L, N], [3.0, 0.5, 1.0, OFF]),
+    "Contrast of two": (contrast.Contrast(alpha=0.5), [L, N, [0.0, 0.5, 1.0, 1.5]], [2.75, 1.0, 0.5, OFF]),
     # ritual_sample.py: l + 3 l_pos
     "RITUAL code": (ritual.RITUAL(), [L, N], [5.0, 5.5, 0.5, OFF]),
     # AGLA's scripts: l + 2 l_local, then -inf where l < log 0.5 + max l = 1.306853

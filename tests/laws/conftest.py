@@ -14,6 +14,7 @@ from halluguard.decoding.vti import Directions
 # (a processor, pictures).
 STRONG = {
     "AGLA": {"alpha": 4.0, "beta": 0.01},
+    "Contrast": {"alpha": 4.0},
     "ICD": {"alpha": 4.0, "instruction": [20, 21, 22, 23]},
     "Imagination": {"imagination": -1.0},
     "M3ID": {"forgetting": 0.5, "gate": 1.0},
