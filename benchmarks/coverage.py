@@ -28,7 +28,8 @@ import transformers
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from halluguard.decoding import VCD, Imagination
-from halluguard.decoding.branches import FORBIDDEN, Step, folded, folded_view
+from halluguard.decoding.branches import folded_view
+from halluguard.decoding.method import FORBIDDEN, Step, folded
 from halluguard.decoding.negatives import NoImage
 from halluguard.decoding.twin import twin_of
 from halluguard.errors import HalluguardError

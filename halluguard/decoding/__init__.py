@@ -8,7 +8,7 @@
 A method is a class with `.on(model, processor)`, in a file of this folder: it is found here, and in the benchmarks
 and the laws, by being there. `PRESETS` of its class are settings by name, those of its paper and of its code where
 they differ; "off" is the setting at which it is exactly plain generation. What a class states beside its formula is
-written down in `branches.Method`.
+written down in `method.Method`.
 """
 
 from __future__ import annotations
