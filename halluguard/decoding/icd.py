@@ -21,10 +21,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from halluguard.decoding.branches import Step, folded_view
-from halluguard.decoding.negatives import Call, Negative, image_token_ids
+from halluguard.decoding.negatives import Call, Negative, image_token_ids, token_ids
 from halluguard.decoding.plausibility import plausible
 from halluguard.decoding.rows import IMAGE_MASKS, PER_TOKEN
-from halluguard.errors import InputError, SettingsError
+from halluguard.errors import SettingsError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -78,7 +78,7 @@ class Disturbed:
         """A prompt with the text in it, and where it was put: after the last picture, or at the start of the text."""
         import torch
 
-        words = torch.tensor(self._ids(call), dtype=ids.dtype, device=ids.device)
+        words = torch.tensor(token_ids(self.text, call), dtype=ids.dtype, device=ids.device)
         placeholders = torch.isin(ids, torch.tensor(image_token_ids(call.model), device=ids.device)).nonzero()
         at = int(placeholders[-1]) + 1 if len(placeholders) else 1
         # Tokens that close the picture belong to it.
@@ -86,17 +86,6 @@ class Disturbed:
         while at < len(ids) - 1 and int(ids[at]) in special:
             at += 1
         return torch.cat([ids[:at], words, ids[at:]]), at
-
-    def _ids(self, call: Call) -> list[int]:
-        if not isinstance(self.text, str):
-            return list(self.text)
-        tokenizer = getattr(call.processor, "tokenizer", None)
-        if tokenizer is None:
-            raise InputError(
-                f"ICD needs the processor's tokenizer for its words, got {type(call.processor).__name__}; give the "
-                "processor to .on(model, processor), or pass the instruction as token ids"
-            )
-        return tokenizer(self.text, add_special_tokens=False)["input_ids"]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from halluguard.decoding.rows import IMAGE_MASKS, PER_TOKEN
+from halluguard.decoding.rows import IMAGE_MASKS, PER_TOKEN, TOKEN_TYPES
 from halluguard.errors import InputError, UnsupportedModelError
 
 if TYPE_CHECKING:
@@ -124,6 +124,56 @@ class NoImage:
 
 
 @dataclass(frozen=True)
+class TextOnly:
+    """A prompt of words alone in the place of the prompt with its picture, such as the chat template makes for a text.
+
+    `NoImage` leaves what frames a picture in the template (a line break, tokens for its start and end); this is for
+    templates that ask differently without one.
+
+    Args:
+        text: the whole prompt, one for all or one for each; words (the processor's tokenizer reads them, with no
+            special tokens added), or token ids.
+
+    Example:
+        >>> Imagination(-0.5, negative=TextOnly("USER: Describe the image. ASSISTANT:"))  # doctest: +SKIP
+    """
+
+    text: str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]]
+
+    def __call__(self, call: Call) -> dict[str, Any]:
+        import torch
+
+        if "input_ids" not in call.inputs or call.model.config.is_encoder_decoder:
+            raise UnsupportedModelError(
+                f"a decoder-only model with a prompt is expected, got {type(call.model).__name__}; contrast with "
+                "another picture (VCD), or pass negative_inputs={...}"
+            )
+        rows = self._rows(call, len(call.inputs["input_ids"]))
+        length = max(map(len, rows))
+        like = {"dtype": torch.long, "device": call.inputs["input_ids"].device}
+        ids = torch.tensor([[call.pad_id] * (length - len(row)) + row for row in rows], **like)
+        mask = torch.tensor([[0] * (length - len(row)) + [1] * len(row) for row in rows], **like)
+        made = {"input_ids": ids, "attention_mask": mask}
+        for name, value in call.inputs.items():
+            if name in IMAGE_MASKS:  # cross-attention models: nothing of the picture is seen
+                made[name] = value.new_zeros(value.shape[0], length, *value.shape[2:])
+                made |= {name: value for name, value in call.inputs.items() if is_picture(name, value)}
+            elif name in TOKEN_TYPES:
+                made[name] = torch.zeros_like(ids)
+        return made
+
+    def _rows(self, call: Call, prompts: int) -> list[list[int]]:
+        given: list[Any] = [self.text] if isinstance(self.text, str) else list(self.text)
+        if given and all(isinstance(token, int) for token in given):
+            given = [given]
+        if len(given) not in (1, prompts) or not all(given):
+            raise InputError(
+                f"one text or one for each of {prompts} prompts is expected, got {self.text!r}; give words"
+            )
+        return [token_ids(row, call) for row in given] * (prompts // len(given))
+
+
+@dataclass(frozen=True)
 class Spoilt:
     """The same prompt with every picture changed.
 
@@ -223,6 +273,19 @@ class Given:
         if "input_ids" in self.inputs and "attention_mask" not in self.inputs:
             raise InputError("negative_inputs with input_ids need their attention_mask too, got none; add it")
         return merged
+
+
+def token_ids(text: str | Sequence[int], call: Call) -> list[int]:
+    """Words as the processor's tokenizer reads them, with no special tokens added; token ids as they are."""
+    if not isinstance(text, str):
+        return list(text)
+    tokenizer = getattr(call.processor, "tokenizer", None)
+    if tokenizer is None:
+        raise InputError(
+            f"a processor with a tokenizer is needed to read words, got {type(call.processor).__name__}; give it to "
+            ".on(model, processor), or pass the text as token ids"
+        )
+    return tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
 def generator(seed: int) -> torch.Generator:
