@@ -6,9 +6,10 @@
     python benchmarks/decoding_report.py DIR --plot docs/knob.svg
 
 Methods are found by their files (`halluguard.decoding.METHODS`), each at its defaults, under greedy search and under
-sampling at temperature 1. The knob runs at nine settings. Beside them the controls: plain, the plausibility mask
-alone, and for each method that contrasts rows, plain sampling as sharp as it. One JSON a run, with every caption and
-the margin logit(Yes) - logit(No) of every question; the report scores them. Needs the extra `sandbox`, to draw.
+sampling at temperature 1; OPERA, which is made for beams, with five of them too. The knob runs at nine settings.
+Beside them the controls: plain, the plausibility mask alone, and for each method that contrasts rows, plain sampling
+as sharp as it. One JSON a run, with every caption and the margin logit(Yes) - logit(No) of every question; the report
+scores them. Needs the extra `sandbox`, to draw.
 """
 
 from __future__ import annotations
@@ -33,6 +34,11 @@ from halluguard.guard import Guard
 from halluguard.sandbox import measure
 
 KNOB = (-1.0, -0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0)
+MODES: dict[str, dict[str, Any]] = {
+    "greedy": {"do_sample": False},
+    "sampling": {"do_sample": True},
+    "beams": {"do_sample": False, "num_beams": 5},
+}
 CONTROLS = ("Greedy", "PlausibilityOnly", "TemperatureMatched", "YesBias")
 DEMONSTRATIONS = 30_000_000
 """Scenes from this seed on are for what learns from pictures (VTI, the distilled controller); none is measured on."""
@@ -56,7 +62,7 @@ def every_run() -> list[Run]:
     """All runs, plain first. Questions are asked once a method: their margins do not depend on the mode."""
     runs = [Run("plain", "greedy", lambda guard: None)]
     runs += [Run(f"knob {e:+.2f}", "greedy", partial(_knob, e)) for e in KNOB]
-    methods = [name for name in METHODS if name not in CONTROLS]
+    methods = sorted([*(name for name in METHODS if name not in CONTROLS), "Contrast:crop"])
     runs += [Run(name, "greedy", partial(method, name)) for name in methods]
     runs += [Run(f"distilled {e:+.2f}", "greedy", partial(distilled, e)) for e in KNOB if e]
     runs += [Run("plain", "sampling", lambda guard: None, False)]
@@ -64,13 +70,9 @@ def every_run() -> list[Run]:
     for name in methods:
         runs += [Run(name, "sampling", partial(method, name), False)]
         if getattr(named(name), "attach", None) is None:
-            as_sharp = Run(
-                f"as sharp as {name}",
-                "sampling",
-                partial(_as_sharp, name),
-                False,
-            )
-            runs += [as_sharp]
+            runs += [Run(f"as sharp as {name}", "sampling", partial(_as_sharp, name), False)]
+    runs += [Run("plain", "beams", lambda guard: None, False)]
+    runs += [Run("OPERA", "beams", partial(method, "OPERA"), False)]
     return runs
 
 
@@ -111,7 +113,7 @@ def measured(run: Run, guard: Guard, samples: list[Any], exam: Any, given: argpa
     """Captions and margins of one run."""
     started = time.process_time()
     decoding = run.make(guard)
-    mode = {"do_sample": run.mode == "sampling"} | ({"seed": given.seed} if run.mode == "sampling" else {})
+    mode = MODES[run.mode] | ({"seed": given.seed} if run.mode == "sampling" else {})
     told: list[str] = []
     for batch in measure.batches(samples, given.batch_size):
         images = [sample.image for sample in batch]
@@ -146,7 +148,7 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=500)
     parser.add_argument("--start", type=int, default=sandbox.FRESH_SEEDS, help="seed of the first scene [10000000]")
     parser.add_argument("--seed", type=int, default=0, help="of sampling and of the questions")
-    parser.add_argument("--splits", nargs="+", choices=measure.SPLITS, default=["adversarial"], help="of POPE")
+    parser.add_argument("--splits", nargs="+", choices=measure.SPLITS, default=list(measure.SPLITS), help="of POPE")
     parser.add_argument("--prompt", default="Describe the image.")
     parser.add_argument("--batch-size", type=int, default=100)
     given = parser.parse_args()

@@ -7,6 +7,7 @@ Intervals are 95 %, over images. Like is compared with like: greedy with greedy,
 Matched recall: the control's captions are cut, all to one share of their words, until their recall is the method's;
 the paired difference of CHAIRi is then the method's own. Where the method's recall is the higher one, nothing is cut.
 Under greedy search the control is plain greedy: the plausibility mask alone and any temperature are the same there.
+With five beams it is plain decoding with five beams.
 Under sampling it is plain sampling as sharp as the method, on its support; for methods inside the
 model, the mask alone.
 
@@ -164,7 +165,7 @@ def chair_table(runs: Runs, mode: str) -> tuple[str, dict[str, str]]:
                 f"{runs.length(key):.1f}",
             ]
             if shown == name and name not in CONTROLS:
-                control = ("greedy", "plain") if mode == "greedy" else (mode, "PlausibilityOnly")
+                control = (mode, "PlausibilityOnly" if mode == "sampling" else "plain")
                 found = runs.at_recall(controlled if controlled in runs.raw else control, key)
                 verdicts[name] = verdict(found)
                 row += [change(found), verdicts[name]]
@@ -275,7 +276,7 @@ def main() -> None:
     if given.plot:
         plot(runs, given.plot)
     said: dict[str, dict[str, str]] = {}
-    for mode in ("greedy", "sampling"):
+    for mode in ("greedy", "sampling", "beams"):
         if (mode, "plain") in runs.raw:
             text, said[f"captions, {mode}"] = chair_table(runs, mode)
             print(f"\n### Captions, {mode}\n\n{text}")
