@@ -218,6 +218,16 @@ class FoldedView:
         beams = generation_config.num_beams > 1
         return LogitsProcessorList([WithSupport(run.processors, run.column, callers, on_plain, beams)])
 
+    def _sample(self, *args: Any, **kwargs: Any) -> Any:
+        return self._searched(super()._sample, *args, **kwargs)  # type: ignore[misc]
+
+    def _beam_search(self, *args: Any, **kwargs: Any) -> Any:
+        return self._searched(super()._beam_search, *args, **kwargs)  # type: ignore[misc]
+
+    def _searched(self, own: Any, *args: Any, **kwargs: Any) -> Any:
+        search = getattr(self.__dict__["_run"].folding, "search", None)
+        return own(*args, **kwargs) if search is None else search(own, *args, **kwargs)
+
     def _get_candidate_generator(self, *args: Any, **kwargs: Any) -> Any:
         # A draft model answers alone: it gets the host's processors, not the method's support.
         kwargs["logits_processor"] = self.__dict__["_run"].processors

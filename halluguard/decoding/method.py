@@ -19,6 +19,8 @@ How a method is written (one file, one frozen dataclass; `vcd.py` is the pattern
                                        The twin dies with the call, so nothing has to be removed. What `attach`
                                        returns, if not None, folds instead: keep the state of a call there
         loop(model, input_ids, ...)    a `custom_generate` callable of the host, for a method with its own search
+        search(own, input_ids, **kw)   the host's greedy, sampling or beam search `own` is called by this, as often as
+                                       the method wants; looked up on what `attach` returned (`retrospection.py`)
         keeps_sampling_support = True  truncation is read on the original row (see `support.py`)
 
 In hooks, `twin.layout` says which of the (R * B) sequences are which row, and where the picture is in each:
@@ -84,7 +86,8 @@ class Method(Protocol):
     `neutral` is True when the setting is exactly plain generation; the host then runs alone.
     `negatives` makes the further rows. `fold` gets fp32 logits (B, S, V), the original row's first, and returns
     scores (B, S, V) with the mask of tokens that may be chosen (None: all).
-    What it may have besides (`needs`, `attach`, `loop`, `keeps_sampling_support`) is in the head of this file.
+    What it may have besides (`needs`, `attach`, `loop`, `search`, `keeps_sampling_support`) is in the head of this
+    file.
     """
 
     @property

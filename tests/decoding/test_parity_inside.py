@@ -127,7 +127,7 @@ def test_opera_penalty_is_the_largest_product_down_a_column():
     for row in w:
         products = opera.extended(products, torch.tensor([row]), 50.0)
     columns = [(50 * 0.4) * (50 * 0.1) * (50 * 0.02), (50 * 0.3) * (50 * 0.1), 50 * 0.2]
-    assert products[0].tolist() == pytest.approx(columns, rel=1e-6)
+    assert products[0].exp().tolist() == pytest.approx(columns, rel=1e-6)
     assert opera.penalty(products).item() == pytest.approx(1e-7 * max(columns), rel=1e-6)
 
 
@@ -324,7 +324,9 @@ def test_vti_fitted_on_pictures_steers_and_survives_saving(tmp_path):
     [
         (lambda: dola.DoLa(layers="middle"), "'low', 'high'"),
         (lambda: deco.DeCo(layers=(5, 2)), "first and the last"),
-        (lambda: opera.OPERA(candidates=1), ">= 2"),
+        (lambda: opera.OPERA(candidates=0), ">= 1"),
+        (lambda: opera.OPERA(candidates=1, threshold=None), ">= 2"),
+        (lambda: opera.OPERA(threshold=1), "None never goes back"),
         (lambda: sid.SID(keep=0.0), "keep must be in"),
         (lambda: vti.VTI(text=math.inf), "finite"),
     ],
