@@ -1,19 +1,26 @@
-"""The README's Python runs as it stands, offline."""
+"""The Python of the README, and of the knob's page, runs as it stands, offline."""
 
 import re
 from pathlib import Path
 
 import pytest
 
-README = Path(__file__).parents[1] / "README.md"
-BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+ROOT = Path(__file__).parents[1]
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.splitlines()[0])
+def blocks(text):
+    return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+
+
+BLOCKS = blocks((ROOT / "README.md").read_text(encoding="utf-8"))
+KNOB = blocks((ROOT / "docs" / "papers.md").read_text(encoding="utf-8").partition("## The knob")[2])[:1]
+
+
+@pytest.mark.parametrize("block", BLOCKS + KNOB, ids=lambda block: block.splitlines()[0])
 def test_the_block_runs(block, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    exec(compile(block, str(README), "exec"), {})
+    exec(compile(block, "a page", "exec"), {})
     assert capsys.readouterr().out.strip()
 
 
