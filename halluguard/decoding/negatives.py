@@ -64,7 +64,7 @@ class NoImage:
     """The prompt without its picture: placeholders deleted, the rest moved together, nothing to encode.
 
     It equals the text-only prompt of the same tokens: what is left is padded on the left like any shorter prompt
-    of a batch, with positions counted over what is left. Tokens around the placeholders (such as vision start and
+    of a batch (of an encoder: on the right), with positions counted over what is left. Tokens around the placeholders (such as vision start and
     end) stay, unless named in `also`.
 
     Args:
@@ -80,11 +80,6 @@ class NoImage:
             raise UnsupportedModelError(
                 f"a prompt with text is expected, and {type(call.model).__name__} takes a picture alone: nothing is "
                 "left without it; contrast with another picture (VCD), or pass negative_inputs={...}"
-            )
-        if call.model.config.is_encoder_decoder:
-            raise UnsupportedModelError(
-                f"a decoder-only model is expected, got {type(call.model).__name__}, whose encoder does not give the "
-                "prompt without its picture the states of a text-only prompt; contrast with another picture (VCD)"
             )
         if call.inputs.get("image_attention_mask") is not None:
             raise UnsupportedModelError(
@@ -103,8 +98,10 @@ class NoImage:
                 "picture, as VCD does)"
             )
         keep = ~gone & mask.bool()
-        # A stable sort by "kept" moves the deleted places to the left and leaves the order of the others.
-        order = keep.long().argsort(dim=-1, stable=True)
+        # A stable sort moves the deleted places to one side and leaves the order of the others. An answer follows
+        # a decoder's prompt on the right; encoders count places from the left, whatever is masked.
+        side = ~keep if call.model.config.is_encoder_decoder else keep
+        order = side.long().argsort(dim=-1, stable=True)
         kept = keep.gather(1, order)
         inputs: dict[str, Any] = {}
         for name, value in call.inputs.items():
