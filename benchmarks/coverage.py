@@ -35,11 +35,11 @@ from halluguard.decoding.twin import twin_of
 from halluguard.errors import HalluguardError
 
 
-def beside(name: str) -> Any:
-    """The script `name` of this folder, loaded once."""
-    full = f"benchmarks_{name}"
+def _architectures() -> Any:
+    """`architectures.py` of this folder, loaded once."""
+    full = "benchmarks_architectures"
     if full not in sys.modules:
-        spec = importlib.util.spec_from_file_location(full, Path(__file__).parent / f"{name}.py")
+        spec = importlib.util.spec_from_file_location(full, Path(__file__).parent / "architectures.py")
         assert spec is not None
         assert spec.loader is not None
         sys.modules[full] = importlib.util.module_from_spec(spec)
@@ -47,7 +47,9 @@ def beside(name: str) -> Any:
     return sys.modules[full]
 
 
-architectures, report = beside("architectures"), beside("coverage_report")
+architectures = _architectures()
+beside, families = architectures.beside, architectures.families
+report = beside("coverage_report")
 kind = report.kind
 
 TEXTS = [[5, 6, 7, 8, 9, 10, 11], [12, 13, 14]]  # unequal: the second is left-padded
@@ -147,10 +149,14 @@ class Case:
 
 
 def changed_picture(tiny: Any, texts: list[list[int]], images: int = 1) -> Case:
-    """The negative row has another picture of the same size."""
+    """The negative row has another picture of the same size; other words in a family that takes no picture."""
     per_text = [[tiny.prompt([t], seed=s + i, images=images) for s in (1, 31)] for i, t in enumerate(texts)]
     other = tiny.prompt(texts, seed=31, images=images)
     visual = {k: v for k, v in other.items() if k not in ("input_ids", "attention_mask") and "type_ids" not in k}
+    if not visual:
+        words = [[*text, 20, 21] for text in texts]
+        visual = tiny.prompt(words)
+        per_text = [[row[0], tiny.prompt([word])] for row, word in zip(per_text, words, strict=True)]
     inputs = tiny.prompt(texts, seed=1, images=images)
     return Case(tiny, VCD(alpha=8.0, beta=0.0), inputs, per_text, visual)
 
@@ -166,12 +172,15 @@ def without_picture(tiny: Any, texts: list[list[int]], images: int = 1) -> Case:
 
 def text_only(tiny: Any, whole: dict[str, Any]) -> dict[str, Any]:
     """One prompt as if it had been written without its pictures: placeholders gone, nothing to see."""
+    if "input_ids" not in whole:
+        return whole  # nothing is left, and the view says so
     keep = whole["input_ids"][0] != architectures.IMAGE
     ids = whole["input_ids"][:, keep]
     out = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     if "image_attention_mask" in whole:  # idefics reads a text with a picture masked for every token
         out |= {"image_attention_mask": torch.zeros_like(whole["image_attention_mask"][:, keep])}
         out |= {"pixel_values": whole["pixel_values"]}
+    out |= {k: whole[k][:, keep] for k in ("bbox", "image_embeds_position_mask") if k in whole}
     return out | {k: torch.zeros_like(ids) for k in whole if "type_ids" in k}
 
 
@@ -234,14 +243,15 @@ def said(error: Exception) -> str:
 
 def batch_is_own(tiny: Any) -> bool:
     """Whether the plain family gives a left-padded prompt of a batch other logits than alone."""
-    whole = tiny.prompt(TEXTS)
-    wanted = {"max_new_tokens": 1, "do_sample": False, "return_dict_in_generate": True, "output_logits": True}
-    together = type(tiny.model).generate(twin_of(tiny.model), **whole, **wanted).logits[0]
-    nothing = torch.tensor([], dtype=torch.long)
-    alone = torch.cat(
-        [next_logits(tiny.model, tiny.prompt([text], seed=1 + i), nothing) for i, text in enumerate(TEXTS)]
-    )
-    return float((together - alone).abs().max()) > 1e-3 * max(1.0, float(alone.abs().max()))
+    wanted = {"max_new_tokens": 2, "do_sample": False, "return_dict_in_generate": True, "output_logits": True}
+    output = type(tiny.model).generate(twin_of(tiny.model), **tiny.prompt(TEXTS), **wanted)
+    for step, together in enumerate(output.logits):
+        tokens = output.sequences[:, -len(output.logits) :][:, :step]
+        prompts = [tiny.prompt([text], seed=1 + i) for i, text in enumerate(TEXTS)]
+        alone = torch.cat([next_logits(tiny.model, p, row) for p, row in zip(prompts, tokens, strict=True)])
+        if float((together - alone).abs().max()) > 1e-3 * max(1.0, float(alone.abs().max())):
+            return True
+    return False
 
 
 def covered(name: str) -> dict[str, str]:
@@ -256,7 +266,10 @@ def covered(name: str) -> dict[str, str]:
     for mode, settings in MODES.items():
         some = texts[:1] if mode == "lookup" else texts
         found[mode] = verdict(partial(changed_picture, tiny, some), settings)
-    found["two pictures"] = verdict(lambda: changed_picture(tiny, texts, 2), MODES["beams"])
+    if "input_ids" in tiny.prompt(texts):
+        found["two pictures"] = verdict(lambda: changed_picture(tiny, texts, 2), MODES["beams"])
+    else:
+        found["two pictures"] = "host: the picture is all of the prompt"
     found["no picture"] = verdict(lambda: without_picture(tiny, texts), MODES["beams"])
     try:
         error = distance_to_text_only(tiny)
@@ -278,7 +291,7 @@ def attempted(name: str) -> dict[str, str]:
 
 def explained(table: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
     """The table with the reason, where one is known, beside each vacuous cell."""
-    why = {name: entry["why"] for name, entry in architectures.VACUOUS.items()}
+    why = {name: entry["why"] for name, entry in families.VACUOUS.items()}
     return {
         name: {
             column: f"vacuous: {why[name]}" if cell == "vacuous" and name in why else cell
@@ -299,7 +312,7 @@ def not_run(table: dict[str, Any]) -> dict[str, str]:
     from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
     missing = set(MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES) - set(table)
-    return {name: architectures.NOT_BUILT.get(name, "no tiny model of it is built here") for name in missing}
+    return {name: families.NOT_BUILT.get(name, "no tiny model of it is built here") for name in missing}
 
 
 def main() -> None:
@@ -313,7 +326,7 @@ def main() -> None:
     torch.set_num_threads(1)
     results: Path | None = arguments.results
     table = json.loads(results.read_text()) if results is not None and results.exists() else {}
-    for name in arguments.names or [name for name in architectures.FAMILIES if name not in table]:
+    for name in arguments.names or [name for name in families.FAMILIES if name not in table]:
         table[name] = attempted(name)
         print(name, *(f"\n    {column}: {cell[:160]}" for column, cell in summary(table[name]).items()), flush=True)
         if results is not None:

@@ -27,7 +27,7 @@ from halluguard.decoding.attention import check_used, eager
 from halluguard.decoding.layout import Layout
 from halluguard.decoding.method import Method, Step, needs_of
 from halluguard.decoding.negatives import Call, image_token_ids
-from halluguard.decoding.rows import Row, count_of, pictures_of, pictures_of_row
+from halluguard.decoding.rows import PLACES, Row, count_of, pictures_of, pictures_of_row
 from halluguard.decoding.run import Run, makers_of
 from halluguard.decoding.twin import twin_of
 from halluguard.errors import UnsupportedModelError
@@ -169,6 +169,8 @@ class FoldedView:
         run.prepare(kwargs)
         encoded = pictures_of(kwargs.get("mm_encoder_outputs"))
         ids, expanded = super()._expand_inputs_for_generation(expand_size=expand_size, **kwargs)  # type: ignore[misc]
+        if expand_size > 1 and any(kwargs.get(name) is not None for name in PLACES):
+            refusals.check_one_picture(type(self).__name__, run.call.inputs, expand_size)
         if expand_size > 1 and encoded:
             per_prompt = count_of(kwargs["input_ids"], image_token_ids(run.call.model))
             again = pictures_of(expanded.get("mm_encoder_outputs"))
@@ -180,9 +182,17 @@ class FoldedView:
     ) -> Any:
         run: Run = self.__dict__["_run"]
         room = max_cache_length + run.length - run.prompt
-        return super()._prepare_cache_for_generation(  # type: ignore[misc]
+        own = model_kwargs.get("encoder_outputs")
+        if own is not None:  # a static cache is made for so many states
+            refusals.check_static(type(self).__name__, own, generation_config)
+            outputs = [own, *(row.kwargs["encoder_outputs"] for row in run.negatives)]
+            model_kwargs["encoder_outputs"] = max(outputs, key=lambda output: output[0].shape[1])
+        made = super()._prepare_cache_for_generation(  # type: ignore[misc]
             generation_config, model_kwargs, generation_mode, batch_size * run.rows, room
         )
+        if own is not None:
+            model_kwargs["encoder_outputs"] = own
+        return made
 
     def _update_model_kwargs_for_generation(self, outputs: Any, model_kwargs: Any, *args: Any, **kwargs: Any) -> Any:
         run: Run = self.__dict__["_run"]
@@ -293,8 +303,11 @@ def _view_class(cls: Any) -> Any:
 
     @functools.wraps(cls.prepare_inputs_for_generation)
     def prepare_inputs_for_generation(self: Any, input_ids: Tensor, *args: Any, **kwargs: Any) -> Any:
-        ids, kwargs = self.__dict__["_run"].stack(input_ids, kwargs)
-        return cls.prepare_inputs_for_generation(self, ids, *args, **kwargs)
+        run: Run = self.__dict__["_run"]
+        ids, kwargs = run.stack(input_ids, kwargs)
+        prepared = cls.prepare_inputs_for_generation(self, ids, *args, **kwargs)
+        refusals.check_positions(self, kwargs.get("attention_mask"), run.rows, prepared)
+        return prepared
 
     body = {"prepare_inputs_for_generation": prepare_inputs_for_generation, "__module__": cls.__module__}
     return type(cls.__name__, (FoldedView, cls), body)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from halluguard.decoding.rows import IMAGE_MASKS, PER_TOKEN, TOKEN_TYPES
+from halluguard.decoding.rows import BOXES, IMAGE_MASKS, PER_TOKEN, PLACES, TOKEN_TYPES
 from halluguard.errors import InputError, UnsupportedModelError
 
 if TYPE_CHECKING:
@@ -64,8 +64,8 @@ class NoImage:
     """The prompt without its picture: placeholders deleted, the rest moved together, nothing to encode.
 
     It equals the text-only prompt of the same tokens: what is left is padded on the left like any shorter prompt
-    of a batch (of an encoder: on the right), with positions counted over what is left. Tokens around the placeholders (such as vision start and
-    end) stay, unless named in `also`.
+    of a batch (on the right, where an encoder reads it), with positions counted over what is left. Tokens around the
+    placeholders (such as vision start and end) stay, unless named in `also`.
 
     Args:
         also: further token ids to delete with the placeholders.
@@ -89,8 +89,13 @@ class NoImage:
         ids, mask = call.inputs["input_ids"], call.inputs["attention_mask"]
         hidden = torch.tensor([*image_token_ids(call.model), *self.also], device=ids.device)
         crossed = [name for name in IMAGE_MASKS if call.inputs.get(name) is not None]
+        encoder = call.model.config.is_encoder_decoder
         gone = torch.isin(ids, hidden)
-        if not crossed and not bool(gone.any()):
+        for name in PLACES:
+            gone |= call.inputs.get(name, torch.zeros_like(ids)).bool()
+        # An encoder may read a picture beside the ids: it then reads the ids alone.
+        apart = encoder and any(is_picture(name, value) for name, value in call.inputs.items())
+        if not crossed and not apart and not bool(gone.any()):
             raise InputError(
                 f"the prompt should hold at least one picture placeholder {hidden.tolist()}, found none; pass inputs "
                 "made by the processor from a picture and a text (if the picture of "
@@ -100,8 +105,7 @@ class NoImage:
         keep = ~gone & mask.bool()
         # A stable sort moves the deleted places to one side and leaves the order of the others. An answer follows
         # a decoder's prompt on the right; encoders count places from the left, whatever is masked.
-        side = ~keep if call.model.config.is_encoder_decoder else keep
-        order = side.long().argsort(dim=-1, stable=True)
+        order = (~keep if encoder else keep).long().argsort(dim=-1, stable=True)
         kept = keep.gather(1, order)
         inputs: dict[str, Any] = {}
         for name, value in call.inputs.items():
@@ -113,6 +117,8 @@ class NoImage:
                 inputs[name] = torch.zeros_like(value)
             elif name == "position_ids":
                 continue  # counted again by the model, from the mask
+            elif name in BOXES:
+                inputs[name] = value.gather(1, order[..., None].expand_as(value))
             elif name in PER_TOKEN:
                 inputs[name] = value.gather(1, order) * kept
             elif crossed or not is_picture(name, value):

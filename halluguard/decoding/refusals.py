@@ -48,7 +48,8 @@ def check_model(model: Any) -> None:
     name = type(model).__name__
     if not isinstance(model, GenerationMixin):
         raise UnsupportedModelError(
-            f"a transformers model that can generate is expected, got {name}; load it with AutoModelForImageTextToText"
+            f"a transformers model that writes its answer token by token is expected, got {name}, which has no "
+            "`generate` of transformers; load another with AutoModelForImageTextToText"
         )
     if type(model).generate is not GenerationMixin.generate:
         raise UnsupportedModelError(
@@ -133,6 +134,51 @@ def check_order(
         raise UnsupportedModelError(
             f"{name} mixes up the pictures of a prompt that has several when it is repeated {beams} times, in plain "
             "decoding too; use one beam and one return, or one picture a prompt"
+        )
+
+
+def check_one_picture(name: str, inputs: Mapping[str, Any], beams: int) -> None:
+    """Raise for several pictures a prompt in a family that keeps its pictures apart from the ids (Kosmos 2.5).
+
+    They are repeated one by one, as `check_order` says of others.
+    """
+    prompts = len(inputs["input_ids"])
+    pictures = max((len(v) for k, v in inputs.items() if k != "input_ids" and hasattr(v, "shape")), default=prompts)
+    if pictures > prompts:
+        raise UnsupportedModelError(
+            f"{name} mixes up the pictures of a prompt that has several when it is repeated {beams} times, in plain "
+            "decoding too; use one beam and one return, or one picture a prompt"
+        )
+
+
+def check_static(name: str, encoder_outputs: Mapping[str, Any], config: Any) -> None:
+    """Raise where a static cache is made for other states than the decoder reads: what is left of it would be read."""
+    pooled = encoder_outputs.get("pooler_output")
+    if pooled is None or pooled.ndim != 3 or "static" not in (getattr(config, "cache_implementation", None) or ""):
+        return
+    made = encoder_outputs["last_hidden_state"].shape[1]
+    if pooled.shape[1] != made:
+        raise SettingsError(
+            f"a dynamic cache is expected, got {config.cache_implementation!r}: {name} makes it for {made} states and "
+            f"its decoder reads {pooled.shape[1]}, in plain decoding too, whose answer changes; leave it out"
+        )
+
+
+def check_positions(model: Any, mask: Tensor | None, rows: int, prepared: Mapping[str, Any]) -> None:
+    """Raise when rows are padded unlike and the family counts positions by itself, over the padding too.
+
+    Args:
+        mask: (R * B, L) of the stacked rows. prepared: the inputs of the forward, as the family made them.
+    """
+    if mask is None or model.config.is_encoder_decoder or prepared.get("position_ids") is not None:
+        return
+    if "position_ids" not in inspect.signature(type(model).forward).parameters:
+        return  # it knows no absolute positions
+    lengths = mask.flatten(1).sum(-1).reshape(rows, -1)
+    if bool((lengths != lengths[0]).any()):
+        raise UnsupportedModelError(
+            f"{type(model).__name__} counts positions by itself and over the padding of a shorter row too, so that row "
+            "would not be the prompt alone; use a row with as many tokens, such as another picture (VCD)"
         )
 
 

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 # Model inputs with one value per token. The token axis is the last, or the second where image axes follow it.
 TOKEN_TYPES = ("token_type_ids", "mm_token_type_ids", "moe_mm_token_type_ids")
 IMAGE_MASKS = ("cross_attention_mask", "image_attention_mask")
-PER_TOKEN = ("attention_mask", "position_ids", *TOKEN_TYPES, *IMAGE_MASKS)
+PLACES = ("image_embeds_position_mask",)  # which tokens a picture fills, where no token of its own says it
+BOXES = ("bbox",)  # where on the page each word stands
+PER_TOKEN = ("attention_mask", "position_ids", *TOKEN_TYPES, *PLACES, *BOXES, *IMAGE_MASKS)
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Row:
         for name in PER_TOKEN:
             tensor = kwargs.get(name)
             if tensor is not None:
-                axes = tensor.ndim - 2 if name in IMAGE_MASKS else 0
+                axes = tensor.ndim - 2 if name in (*IMAGE_MASKS, *BOXES) else 0
                 kwargs[name] = F.pad(tensor, [0, 0] * axes + [more, 0])
         return Row(F.pad(self.ids, [more, 0], value=pad_id), kwargs)
 
@@ -118,29 +120,10 @@ def stacked(rows: list[Row]) -> tuple[Tensor, dict[str, Any]]:
 
 
 def _stacked_encoded(rows: list[Row]) -> tuple[Tensor, dict[str, Any]]:
-    """Rows of an encoder-decoder: what the encoder made of each, padded on the right and masked there."""
+    """Rows of an encoder-decoder: the encoder has read the prompts, and the ids are the decoder's."""
     import torch
-    import torch.nn.functional as F
 
-    kwargs = dict(rows[0].kwargs)
-    states = [row.kwargs["encoder_outputs"][0] for row in rows]
-    length = max(state.shape[1] for state in states)
-    padded = [F.pad(state, [0, 0, 0, length - state.shape[1]]) for state in states]
-    # Only the last hidden state is read by a decoder.
-    kwargs["encoder_outputs"] = type(rows[0].kwargs["encoder_outputs"])(last_hidden_state=torch.cat(padded))
-    masks = [row.kwargs.get("attention_mask") for row in rows]
-    if len({state.shape[1] for state in states}) > 1 or any(mask is not None for mask in masks):
-        whole = [
-            torch.ones(state.shape[:2], dtype=torch.long, device=state.device) if mask is None else mask
-            for state, mask in zip(states, masks, strict=True)
-        ]
-        for mask, state in zip(whole, states, strict=True):
-            if mask.shape != state.shape[:2]:
-                raise UnsupportedModelError(
-                    f"an encoder that keeps one state per token is expected, got {state.shape[1]} states for a mask of "
-                    f"{mask.shape[1]}; use a method without a further row, or a decoder-only model"
-                )
-        kwargs["attention_mask"] = torch.cat([F.pad(mask, [0, length - mask.shape[1]]) for mask in whole])
+    kwargs = {**rows[0].kwargs, **_joined_encoder_outputs(rows)}
     for name in {name for row in rows for name in row.kwargs} - {"encoder_outputs", "attention_mask"}:
         values = [row.kwargs.get(name) for row in rows]
         if all(torch.is_tensor(value) and value.ndim for value in values):
@@ -148,6 +131,41 @@ def _stacked_encoded(rows: list[Row]) -> tuple[Tensor, dict[str, Any]]:
         elif any(torch.is_tensor(value) and value.ndim for value in values):
             kwargs.pop(name, None)  # the encoder has read it
     return torch.cat([row.ids for row in rows]), kwargs
+
+
+def _joined_encoder_outputs(rows: list[Row]) -> dict[str, Any]:
+    """What the encoder made of each row, padded on the right and masked there: `encoder_outputs`, `attention_mask`.
+
+    A decoder reads the last hidden state, or the pooled one (PP-FormulaNet). An encoder that adds states for the
+    patches of a picture (UDOP) makes the mask of its states itself.
+    """
+    import torch
+    import torch.nn.functional as F
+
+    outputs = [row.kwargs["encoder_outputs"] for row in rows]
+    states = [output[0] for output in outputs]
+    length = max(state.shape[1] for state in states)
+    padded = [F.pad(state, [0, 0, 0, length - state.shape[1]]) for state in states]
+    made = {"last_hidden_state": torch.cat(padded)}
+    if torch.is_tensor(outputs[0].get("pooler_output")):
+        made["pooler_output"] = _joined("the pooled picture", [output["pooler_output"] for output in outputs])
+    own = "attention_mask" in outputs[0]
+    masks = [(row.kwargs["encoder_outputs"] if own else row.kwargs).get("attention_mask") for row in rows]
+    if len({state.shape[1] for state in states}) == 1 and all(mask is None for mask in masks):
+        return {"encoder_outputs": type(outputs[0])(**made)}
+    whole = []
+    for mask, state in zip(masks, states, strict=True):
+        mask = torch.ones(state.shape[:2], dtype=torch.long, device=state.device) if mask is None else mask
+        if mask.shape != state.shape[:2]:
+            raise UnsupportedModelError(
+                f"an encoder that keeps one state per token is expected, got {state.shape[1]} states for a mask of "
+                f"{mask.shape[1]}; use a method without a further row, or a decoder-only model"
+            )
+        whole.append(F.pad(mask, [0, length - mask.shape[1]]))
+    joined = torch.cat(whole)
+    if own:
+        made["attention_mask"] = joined
+    return {"encoder_outputs": type(outputs[0])(**made), "attention_mask": joined}
 
 
 def _joined(name: str, tensors: list[Tensor]) -> Tensor:

@@ -20,14 +20,30 @@ coverage = load("coverage")
 # One of each kind: tiles, M-RoPE, deepstack, prefix attention, convolution, mixture of experts, split pictures, packed
 # pixels. Exact in every mode.
 EXACT = ["llava_next", "qwen2_5_vl", "qwen3_vl", "gemma3", "lfm2_vl", "ernie4_5_vl_moe", "idefics3", "mistral3"]
-# Cross-attention, recurrent, encoder-decoder: each with one thing it cannot do, said by name.
+EXACT += ["t5gemma2"]  # encoder-decoder
+# Cross-attention, recurrent, a picture beside the prompt, a picture alone, no picture: each with what it cannot do,
+# said by name.
+NO_PICTURE = {"no picture", "text-only"}
 PARTLY = {
-    "mllama": ({"lookup"}, "host: "),
-    "qwen3_5": ({"lookup"}, "assisted generation is not supported with stateful models"),
-    "t5gemma2": ({"no picture", "text-only"}, "a decoder-only model is expected, got T5Gemma2ForConditionalGeneration"),
+    "mllama": ({"lookup": "host: "}),
+    "qwen3_5": ({"lookup": "assisted generation is not supported with stateful models"}),
+    "kosmos-2.5": (
+        {"two pictures": "mixes up the pictures of a prompt that has several"}
+        | dict.fromkeys(NO_PICTURE, "Kosmos2_5ForConditionalGeneration counts positions by itself")
+    ),
+    "pp_formulanet": (
+        {
+            "static": "PPFormulaNetForConditionalGeneration makes it for",
+            "two pictures": "the picture is all of the prompt",
+        }
+        | dict.fromkeys(NO_PICTURE, "PPFormulaNetForConditionalGeneration takes a picture alone")
+    ),
+    "udop": ({"two pictures": "host: "}),
+    "mistral4": (dict.fromkeys(NO_PICTURE, "at least one picture placeholder")),
 }
 OWN_GENERATE = ["blip", "blip-2", "instructblip", "instructblipvideo", "janus", "kosmos-2"]
-REST = sorted(set(coverage.architectures.FAMILIES) - {*EXACT, *PARTLY, *OWN_GENERATE})
+NO_GENERATE = ["diffusion_gemma", "pi0"]
+REST = sorted(set(coverage.families.FAMILIES) - {*EXACT, *PARTLY, *OWN_GENERATE, *NO_GENERATE})
 
 
 def exact_in(row, columns):
@@ -42,10 +58,9 @@ def test_fold_equals_recomputation_in_every_mode(name):
 
 @pytest.mark.parametrize("name", PARTLY)
 def test_what_a_family_cannot_do_is_said_and_the_rest_is_exact(name):
-    refused, why = PARTLY[name]
-    row = coverage.covered(name)
-    assert all(why in row[column] for column in refused), row
-    assert exact_in(row, set(coverage.COLUMNS) - refused), row
+    refused, row = PARTLY[name], coverage.covered(name)
+    assert all(why in row[column] for column, why in refused.items()), row
+    assert exact_in(row, set(coverage.COLUMNS) - set(refused)), row
 
 
 @pytest.mark.slow
@@ -55,9 +70,15 @@ def test_every_other_family_is_exact_or_refused(name):
     faults = {column: cell for column, cell in row.items() if coverage.kind(cell) == "FAULT"}
     assert not faults, f"{name}: every mode must be exact or refused by name"
     vacuous = {column for column, cell in row.items() if coverage.kind(cell) == "vacuous"}
-    listed = coverage.architectures.VACUOUS.get(name, {"columns": ()})["columns"]
+    listed = coverage.families.VACUOUS.get(name, {"columns": ()})["columns"]
     assert vacuous <= set(listed), f"{name}: the method must change the answer, or equality proves nothing"
     assert "exact" in map(coverage.kind, row.values()), f"{name}: some mode must run"
+
+
+@pytest.mark.parametrize("name", NO_GENERATE)
+def test_a_model_that_writes_no_tokens_is_refused_by_name(name):
+    row = coverage.covered(name)
+    assert all("which has no `generate` of transformers" in cell for cell in row.values())
 
 
 @pytest.mark.slow
