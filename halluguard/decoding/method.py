@@ -19,8 +19,8 @@ How a method is written (one file, one frozen dataclass; `vcd.py` is the pattern
                                        The twin dies with the call, so nothing has to be removed. What `attach`
                                        returns, if not None, folds instead: keep the state of a call there
         loop(model, input_ids, ...)    a `custom_generate` callable of the host, for a method with its own search
-        search(own, input_ids, **kw)   the host's greedy, sampling or beam search `own` is called by this, as often as
-                                       the method wants; looked up on what `attach` returned (`retrospection.py`)
+        search(own, input_ids, **kw)   calls the host's greedy, sampling or beam search `own`; without further rows as
+                                       often as it wants. Looked up on what folds (`retrospection.py`)
         keeps_sampling_support = True  truncation is read on the original row (see `support.py`)
 
 In hooks, `twin.layout` says which of the (R * B) sequences are which row, and where the picture is in each:

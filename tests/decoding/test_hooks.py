@@ -1,5 +1,6 @@
 """Methods that look inside: hidden states, attention maps, edits in one row only, a state per call, an own loop."""
 
+import copy
 from dataclasses import dataclass, field
 
 import pytest
@@ -182,6 +183,24 @@ def test_an_own_loop_runs_through_the_view(llava):
     inputs = llava.prompt(TEXTS)
     output = Looped((NoImage(),)).on(llava.model).generate(**inputs, **NEW)
     assert torch.equal(output, llava.model.generate(**inputs, max_new_tokens=1, do_sample=False))
+
+
+@pytest.mark.parametrize("beams", [1, 2])
+def test_the_hosts_search_is_called_by_the_methods(llava, beams):
+    searched = []
+
+    class Searching(Plain):
+        def search(self, own, input_ids, **kwargs):
+            once = own(input_ids, **{**kwargs, "past_key_values": copy.deepcopy(kwargs["past_key_values"])})
+            again = own(input_ids, **kwargs)
+            assert torch.equal(once, again)
+            searched.append(len(input_ids))
+            return again
+
+    inputs = llava.prompt(TEXTS)
+    output = Searching().on(llava.model).generate(**inputs, **NEW, num_beams=beams)
+    assert searched == [len(TEXTS) * beams]
+    assert torch.equal(output, llava.model.generate(**inputs, **NEW, num_beams=beams))
 
 
 def test_attention_that_never_passes_is_an_error(llava, monkeypatch):
