@@ -77,7 +77,8 @@ class OPERA:
 
     Needs the last layer's attention (the decoder runs an attention of our own, as exact as the family's eager one),
     picture tokens in the prompt, and a cache that grows. Meant for five beams. Cost: 1 + `candidates` readings a
-    step, of every beam; a return repeats what it goes back over, at one reading a step, and reads the prompt again.
+    step, of every beam; a return reads the prompt and the steps before it again, at one reading a step, for the whole
+    batch.
     Refused: static caches, `use_cache=False`, prompt lookup and drafts, cross-attention models.
 
     With retrospection a streamer hears the answer when it stands, at its end; a logits processor or stop criterion of

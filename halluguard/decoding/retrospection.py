@@ -11,7 +11,9 @@ The second half of OPERA (`opera.py`), where paper and code are named.
 
 The search is the host's, which knows no way back: it is dropped, and run again from the prompt with what it decided
 up to that step. Steps that are repeated look nothing ahead, so a return to step p costs one reading of the prompt and
-p of one token. Under sampling the repeated steps draw the same random numbers.
+p of one token. The prompts of a batch wait for each other: one that has to go back idles until the others have ended
+or wait too, so a batch runs as often as the prompt in it that goes back most. Under sampling the repeated steps draw
+the same random numbers.
 """
 
 from __future__ import annotations
@@ -61,6 +63,7 @@ class Search:
 
     known: steps that have been judged; what is repeated of them is not judged again.
     times: how often it went back to a step. banned: the choices that were taken back, by step.
+    waits: in this run it found that it has to go back. done: in this run its answer ended.
     """
 
     rows: slice
@@ -68,15 +71,21 @@ class Search:
     known: int = 0
     times: dict[int, int] = field(default_factory=dict)
     banned: dict[int, list[Choice]] = field(default_factory=dict)
+    waits: bool = False
     done: bool = False
 
+    @property
+    def idle(self) -> bool:
+        return self.waits or self.done
+
     def turns(self, summary: int, chosen: Sequence[Choice]) -> bool:
-        """Go back for a summary token, unless its places have been gone back to `limit` times each."""
+        """Go back, in the next run, for a summary token; not when both of its places had `limit` returns."""
         for step in (summary + 1, summary):
             if self.times.get(step, 0) < self.limit:
                 break
         else:
             return False
+        self.waits = True
         self.times[step] = self.times.get(step, 0) + 1
         self.known = step + 1
         self.banned = {at: choices for at, choices in self.banned.items() if at <= step}
@@ -114,7 +123,7 @@ class Retrospection:
 
     def judge(self, step: int, look: Callable[[], Judged]) -> Judged:
         """What was decided at a step before; `look` ahead when a search comes here for the first time."""
-        if not self.judged[step:] or any(search.known <= step and not search.done for search in self.searches):
+        if not self.judged[step:] or any(search.known <= step and not search.idle for search in self.searches):
             self.judged[step : step + 1] = [look()]
         return self.judged[step]
 
@@ -142,18 +151,20 @@ class Retrospection:
         state = _random_state(input_ids.device) if config.do_sample else None
         while True:
             for search in self.searches:
-                search.done = False
+                search.waits = search.done = False
             self.parents, cache = None, copy.deepcopy(kwargs.get("past_key_values"))
             run = kwargs if cache is None else {**kwargs, "past_key_values": cache}
             held = None if streamer is None else _Held()
             try:
                 output = own(input_ids, **run, **({} if held is None else {"streamer": held}))
             except _Back:
-                _restore(state)
-                continue
-            if held is not None:
-                held.release(streamer)
-            return output
+                output = None
+            if not any(search.waits for search in self.searches):
+                break
+            _restore(state)
+        if held is not None:
+            held.release(streamer)
+        return output
 
     def _look(self, ids: Tensor, scores: Tensor) -> Tensor:
         """Between two steps, as a processor of the host's, which is shown the sequences."""
@@ -163,15 +174,15 @@ class Retrospection:
         if step:
             parents = torch.arange(len(ids), device=ids.device) if self.parents is None else self.parents
             self.chosen[step - 1 : step] = [(parents, ids[:, -1].clone())]
-        back = False
         for search in self.searches:
-            if search.done or search.known > step:
+            if search.idle or search.known > step:
                 continue
             search.known = step + 1
             trusted = torch.stack([judged.trusted[search.rows] for judged in self.judged[: step + 1]], -1)
             summary = summary_token(trusted, self.threshold)
-            back |= summary is not None and search.turns(summary, self.chosen)
-        if back:
+            if summary is not None:
+                search.turns(summary, self.chosen)
+        if all(search.idle for search in self.searches) and any(search.waits for search in self.searches):
             raise _Back
         return scores
 
