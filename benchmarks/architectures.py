@@ -7,7 +7,6 @@ by its entry in `families.py`. Tests, `coverage.py` and the speed benchmarks bui
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,23 +15,12 @@ from typing import Any
 
 import torch
 
+sys.path.append(str(Path(__file__).parent))  # tests load this file by its path
+from families import FAMILIES, IMAGE, VISION_START, merged
+from visuals import noise
 
-def beside(name: str) -> Any:
-    """The script `name` of this folder, loaded once."""
-    full = f"benchmarks_{name}"
-    if full not in sys.modules:
-        spec = importlib.util.spec_from_file_location(full, Path(__file__).parent / f"{name}.py")
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[full] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[full])
-    return sys.modules[full]
-
-
-families = beside("families")
-BOS, EOS, PAD, IMAGE, VOCABULARY = 1, 2, 0, families.IMAGE, 1000
-VISION_START, VISION_END = 902, 903
-FAMILIES, noise, merged = families.FAMILIES, families.noise, families.merged
+BOS, EOS, PAD, VOCABULARY = 1, 2, 0, 1000
+VISION_END = 903
 
 
 @dataclass(frozen=True)

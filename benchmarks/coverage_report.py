@@ -12,6 +12,8 @@ Each family is a tiny random model in fp32 on the CPU, made from the default con
 (`benchmarks/architectures.py`; transformers {transformers}, torch {torch}). Every mode of `generate` is compared, token
 for token, with recomputing each row of each prompt from scratch, alone, with the plain model. Real checkpoints of a
 family share its code, not its sizes: the table says that the mechanism is right, nothing about the quality of answers.
+Three families take their vision tower from timm; here a tower of transformers takes its place (gemma3n and fast_vlm: a
+ResNet; perception_lm: CLIP's). mistral4 takes no picture: its rows differ in their words.
 
 {counts}
 
@@ -19,7 +21,7 @@ family share its code, not its sizes: the table says that the mechanism is right
 |---|---|
 | exact | the same tokens as recomputation, and other tokens than plain decoding |
 | refused | an error of halluguard before or instead of an answer; its sentence is below |
-| host error | the family's plain `generate` fails with the same arguments; what it says is below |
+| host error | the family's plain `generate` cannot do it either; what it says is below |
 | own generate | refused: the class has a `generate` of its own that goes past any view |
 | vacuous | the same tokens as recomputation, but as plain decoding too: this random model's answer did not change |
 | FAULT | anything else: a defect |

@@ -1,7 +1,6 @@
-"""How pictures reach each family of models, and what its shrunk default configuration needs besides.
+"""What the shrunk default configuration of each family needs besides, and how its prompts hold a picture.
 
-`FAMILIES` has an entry for every model type that `architectures.py` builds: the function that makes the inputs of
-its pictures, the changes to its configuration, and how its prompts hold a picture.
+`FAMILIES` has an entry for every model type that `architectures.py` builds. `visuals.py` makes the pictures.
 """
 
 from __future__ import annotations
@@ -10,13 +9,39 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
+from visuals import (
+    Visual,
+    attended,
+    counted_on,
+    crossed,
+    cubes,
+    doubled,
+    flattened,
+    gridded,
+    high_resolution,
+    merged_patches,
+    merging,
+    nothing,
+    one_after_another,
+    packed,
+    patches,
+    pictures,
+    placed,
+    pooled,
+    protein,
+    several,
+    shaped,
+    side_by_side,
+    single_patches,
+    sized,
+    squares,
+    strip,
+    tiled,
+    tiles,
+    viewed,
+)
 
 IMAGE, VISION_START = 900, 902
-
-
-def noise(*shape: int, seed: int) -> torch.Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def merged(config: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -30,205 +55,6 @@ def merged(config: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return out
 
 
-# --- how pictures reach a family: the inputs of `images` pictures of one prompt ------------------------------------
-
-
-def _vision(model: Any) -> Any:
-    return getattr(model.config, "vision_config", None) or model.config
-
-
-def pictures(model: Any, images: int, seed: int) -> dict[str, torch.Tensor]:
-    size = getattr(_vision(model), "image_size", 56)
-    high, wide = size if isinstance(size, list | tuple) else (size, size)
-    return {"pixel_values": noise(images, 3, high, wide, seed=seed)}
-
-
-def sized(model: Any, images: int, seed: int) -> dict[str, torch.Tensor]:
-    inputs = pictures(model, images, seed)
-    return {**inputs, "image_sizes": torch.tensor([list(inputs["pixel_values"].shape[-2:])] * images)}
-
-
-def tiles(model: Any, images: int, seed: int) -> dict[str, torch.Tensor]:
-    """Three tiles of a 2 x 1 picture: the whole and its halves."""
-    size = _vision(model).image_size
-    grid = {"image_sizes": torch.tensor([[2 * size, size]] * images)}
-    return {"pixel_values": noise(images, 3, 3, size, size, seed=seed), **grid}
-
-
-def several(model: Any, images: int, seed: int) -> dict[str, torch.Tensor]:
-    size = _vision(model).image_size
-    pixels = noise(1, images, 3, size, size, seed=seed)
-    return {"pixel_values": pixels, "pixel_attention_mask": torch.ones(1, images, size, size, dtype=torch.long)}
-
-
-def packed(model: Any, images: int, seed: int) -> dict[str, torch.Tensor]:
-    """Patches of all pictures in one row, as the Qwen line packs them: 2 x 3 tokens a picture."""
-    vision = _vision(model)
-    side, frames = vision.patch_size, getattr(vision, "temporal_patch_size", 1) or 1
-    merge = getattr(vision, "spatial_merge_size", None) or getattr(vision, "merge_size", None) or 2
-    grid = torch.tensor([[1, 2 * merge, 3 * merge]] * images)
-    channels: int = getattr(vision, "in_channels", None) or getattr(vision, "num_channels", None) or 3
-    wide = channels * frames * side**2
-    return {"pixel_values": noise(int(grid.prod(1).sum()), wide, seed=seed), "image_grid_thw": grid}
-
-
-def patches(model: Any, images: int, seed: int) -> dict[str, torch.Tensor]:
-    """The same as `packed`, each patch a little picture."""
-    inputs, side = packed(model, images, seed), _vision(model).patch_size
-    return {**inputs, "pixel_values": inputs["pixel_values"].reshape(-1, 3, side, side)}
-
-
-def merging(model: Any, images: int, seed: int) -> dict[str, torch.Tensor]:
-    return {**packed(model, images, seed), "image_merge_sizes": torch.tensor([2] * images)}
-
-
-def shaped(model: Any, images: int, seed: int) -> dict[str, torch.Tensor]:
-    """Patches of a 4 x 4 grid with their shape and mask."""
-    wide = 3 * _vision(model).patch_size ** 2
-    grid = {"spatial_shapes": torch.tensor([[4, 4]] * images)}
-    mask = torch.ones(images, 16, dtype=torch.long)
-    return {"pixel_values": noise(images, 16, wide, seed=seed), "pixel_attention_mask": mask, **grid}
-
-
-def high_resolution(model: Any, images: int, seed: int) -> dict[str, torch.Tensor]:
-    size = model.config.high_res_vision_config.image_size
-    return {**pictures(model, images, seed), "high_res_pixel_values": noise(images, 3, size, size, seed=seed)}
-
-
-def crossed(model: Any, images: int, seed: int) -> dict[str, torch.Tensor]:
-    """Mllama: four tiles a picture, of which two are used; the decoder sees them by cross-attention."""
-    size = _vision(model).image_size
-    mask = torch.tensor([[[1, 1, 0, 0]] * images])
-    pixels = noise(1, images, 4, 3, size, size, seed=seed) * mask[..., None, None, None]
-    return {"pixel_values": pixels, "aspect_ratio_ids": torch.full((1, images), 2), "aspect_ratio_mask": mask}
-
-
-def attended(model: Any, images: int, seed: int) -> dict[str, torch.Tensor]:
-    size = _vision(model).image_size
-    return {"pixel_values": noise(1, images, 3, size, size, seed=seed)}
-
-
-def flattened(model: Any, images: int, seed: int) -> dict[str, torch.Tensor]:
-    """Pix2Struct and Kosmos 2.5: 4 x 4 patches of one picture, each with its row and column in front."""
-    places = torch.tensor([[float(i // 4 + 1), float(i % 4 + 1)] for i in range(16)])
-    pixels = noise(images, 16, _vision(model).patch_embed_hidden_size, seed=seed)
-    return {"flattened_patches": torch.cat([places.expand(images, -1, -1), pixels], -1)}
-
-
-def placed(model: Any, images: int, seed: int) -> dict[str, torch.Tensor]:
-    """Gemma 4: patches with their column and row; so many patches that 2 x 2 features are left after pooling."""
-    side = 2 * _vision(model).pooling_kernel_size
-    places = torch.tensor([[column, row] for row in range(side) for column in range(side)])
-    pixels = noise(images, side**2, 3 * _vision(model).patch_size ** 2, seed=seed).sigmoid()
-    return {"pixel_values": pixels, "image_position_ids": places.repeat(images, 1, 1)}
-
-
-def single_patches(model: Any, images: int, seed: int) -> dict[str, torch.Tensor]:
-    """Fuyu: patches go to the decoder through one linear layer, one token each."""
-    return {"pixel_values": noise(1, 4 * images, 3 * model.config.patch_size**2, seed=seed)}
-
-
-def doubled(model: Any, images: int, seed: int) -> dict[str, torch.Tensor]:
-    """The same as `packed`, each patch in two frames that the configuration names otherwise."""
-    inputs = packed(model, images, seed)
-    return {
-        **inputs,
-        "pixel_values": torch.cat([inputs["pixel_values"]] * model.config.vision_config.patch_temporal, 1),
-    }
-
-
-def nothing(model: Any, images: int, seed: int) -> dict[str, torch.Tensor]:
-    """A language model alone."""
-    return {}
-
-
-def viewed(model: Any, images: int, seed: int) -> dict[str, torch.Tensor]:
-    """DeepSeek OCR and kin: the whole page; views of its parts are left out."""
-    size = _vision(model).sam_config.image_size
-    return {"pixel_values": noise(images, 3, size, size, seed=seed)}
-
-
-def tiled(model: Any, images: int, seed: int) -> dict[str, torch.Tensor]:
-    """Granite Docling: the pictures of a prompt as one row of tiles, two a picture."""
-    size = _vision(model).image_size
-    pixels = noise(1, 2 * images, 3, size, size, seed=seed)
-    return {"pixel_values": pixels, "pixel_attention_mask": torch.ones(1, 2 * images, dtype=torch.bool)}
-
-
-def strip(model: Any, images: int, seed: int) -> dict[str, torch.Tensor]:
-    """MiniCPM-V: the patches of all pictures of the batch side by side in one strip, 8 x 8 patches a picture."""
-    side = _vision(model).patch_size
-    pixels = noise(1, 3, side, 64 * side * images, seed=seed)
-    return {"pixel_values": pixels, "target_sizes": torch.tensor([[8, 8]] * images, dtype=torch.int32)}
-
-
-def squares(model: Any, images: int, seed: int) -> dict[str, torch.Tensor]:
-    """Inkling 2: 2 x 3 squares of pixels a picture, colours last."""
-    side = _vision(model).patch_size * _vision(model).spatial_merge_size
-    grid = torch.tensor([[1, 2, 3]] * images)
-    return {"pixel_values": noise(6 * images, side, side, 3, seed=seed), "image_grid_thw": grid}
-
-
-def cubes(model: Any, images: int, seed: int) -> dict[str, torch.Tensor]:
-    """Inkling: four patches a picture, each of all frames, colours last."""
-    vision = _vision(model)
-    sides = (vision.temporal_patch_size, vision.patch_size, vision.patch_size, 3)
-    return {"pixel_values": noise(4 * images, *sides, seed=seed)}
-
-
-def pooled(model: Any, images: int, seed: int) -> dict[str, torch.Tensor]:
-    """Molmo 2: one crop of 4 x 4 patches a picture, and which four patches make each of its 2 x 2 tokens."""
-    corners = torch.tensor([[0, 1, 4, 5], [2, 3, 6, 7], [8, 9, 12, 13], [10, 11, 14, 15]])
-    grid = {"image_grids": torch.tensor([[2, 2, 0, 0]] * images), "image_num_crops": torch.ones(images).long()}
-    pixels = noise(images, 16, 3 * _vision(model).patch_size ** 2, seed=seed)
-    return {"pixel_values": pixels, "image_token_pooling": torch.cat([corners + 16 * i for i in range(images)]), **grid}
-
-
-def gridded(model: Any, images: int, seed: int) -> dict[str, torch.Tensor]:
-    """Nemotron: patches of 4 x 6 grids."""
-    pixels = noise(24 * images, 3 * _vision(model).patch_size ** 2, seed=seed)
-    return {"pixel_values": pixels, "image_grid_hw": torch.tensor([[4, 6]] * images)}
-
-
-def merged_patches(model: Any, images: int, seed: int) -> dict[str, torch.Tensor]:
-    """Gemma 4 without an encoder: 2 x 2 large patches with their column and row."""
-    places = torch.tensor([[column, row] for row in range(2) for column in range(2)])
-    pixels = noise(images, 4, 3 * _vision(model).model_patch_size ** 2, seed=seed).sigmoid()
-    return {"pixel_values": pixels, "image_position_ids": places.repeat(images, 1, 1)}
-
-
-def protein(model: Any, images: int, seed: int) -> dict[str, torch.Tensor]:
-    """Evolla: its picture is a protein, a sequence of twelve amino acids."""
-    acids = torch.randint(5, 400, (1, 12), generator=torch.Generator().manual_seed(seed))
-    return {"protein_input_ids": acids, "protein_attention_mask": torch.ones_like(acids)}
-
-
-def framed(model: Any, images: int, seed: int) -> dict[str, torch.Tensor]:
-    """Perception LM: the pictures of a prompt in one row."""
-    size = _vision(model).image_size
-    return {"pixel_values": noise(1, images, 3, size, size, seed=seed)}
-
-
-Visual = dict[str, torch.Tensor]
-
-
-def one_after_another(prompts: list[Visual]) -> Visual:
-    """The pictures of the prompts of a batch."""
-    return {name: torch.cat([visual[name] for visual in prompts]) for name in prompts[0]}
-
-
-def side_by_side(prompts: list[Visual]) -> Visual:
-    """The same where all pixels lie in one strip."""
-    return {**one_after_another(prompts), "pixel_values": torch.cat([v["pixel_values"] for v in prompts], -1)}
-
-
-def counted_on(prompts: list[Visual]) -> Visual:
-    """The same where tokens name their patches by their place in the batch."""
-    before = [sum(len(v["pixel_values"]) * 16 for v in prompts[:i]) for i in range(len(prompts))]
-    places = [v["image_token_pooling"] + n for v, n in zip(prompts, before, strict=True)]
-    return {**one_after_another(prompts), "image_token_pooling": torch.cat(places)}
-
-
 @dataclass(frozen=True)
 class Family:
     """How the inputs of a family are made.
@@ -239,7 +65,7 @@ class Family:
     no default configuration does.
     """
 
-    visual: Callable[[Any, int, int], dict[str, torch.Tensor]] = pictures
+    visual: Callable[[Any, int, int], Visual] = pictures
     changes: dict[str, Any] = field(default_factory=dict)
     place: bool | int = True
     text: bool = True
@@ -295,6 +121,12 @@ MINICPM = {
 MAMBA = {"mamba_num_heads": 4, "mamba_head_dim": 16, "n_groups": 2, "ssm_state_size": 16}
 
 
+SMALL = {
+    **{"vocab_size": 1000, "hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 2, "head_dim": 16},
+    **{"num_attention_heads": 4, "num_key_value_heads": 2, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0},
+}
+
+
 def captioner() -> Any:
     """A vision encoder and a text decoder joined by cross-attention, as VisionEncoderDecoderModel joins any two."""
     from transformers import GPT2Config, VisionEncoderDecoderConfig, VisionEncoderDecoderModel, ViTConfig
@@ -306,6 +138,62 @@ def captioner() -> Any:
     model = VisionEncoderDecoderModel(VisionEncoderDecoderConfig.from_encoder_decoder_configs(vision, text))
     model.config.decoder_start_token_id = 2
     return model
+
+
+# Three families take their vision tower from timm, which is not needed here: another tower of transformers with
+# features of the same layout takes its place.
+
+
+def on_clip() -> Any:
+    """Perception LM, on CLIP's vision tower."""
+    from transformers import PerceptionLMConfig, PerceptionLMForConditionalGeneration
+
+    sizes = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    vision = {"model_type": "clip_vision_model", "image_size": 56, "patch_size": 14, "model_args": {"embed_dim": 64}}
+    config = PerceptionLMConfig(
+        vision_config={**vision, **sizes},
+        text_config={**SMALL, "model_type": "llama"},
+        image_token_id=IMAGE,
+        video_token_id=IMAGE + 1,
+    )
+    return PerceptionLMForConditionalGeneration._from_config(config)
+
+
+def _resnet(**more: Any) -> dict[str, Any]:
+    sizes = {"embedding_size": 16, "hidden_sizes": [16, 32, 32, 64], "depths": [1] * 4, "layer_type": "basic"}
+    return {**sizes, "hidden_size": 64, **more}
+
+
+def on_resnet() -> Any:
+    """FastVLM, on a ResNet."""
+    from transformers import FastVlmConfig, FastVlmForConditionalGeneration
+
+    config = FastVlmConfig(
+        vision_config=_resnet(model_type="resnet"),
+        text_config={**SMALL, "model_type": "qwen2"},
+        image_token_index=IMAGE,
+    )
+    return FastVlmForConditionalGeneration._from_config(config)
+
+
+def gemma3n_on_resnet() -> Any:
+    """Gemma 3n, on a ResNet; its last two layers share the keys and values of the first two."""
+    from transformers import Gemma3nConfig, Gemma3nForConditionalGeneration, ResNetConfig
+
+    layers = {"num_hidden_layers": 4, "layer_types": ["sliding_attention", "full_attention"] * 2, "sliding_window": 8}
+    text = {**SMALL, **layers, "num_kv_shared_layers": 2, "intermediate_size": [64] * 4, "altup_num_inputs": 2}
+    text |= {"vocab_size_per_layer_input": 960, "hidden_size_per_layer_input": 16, "laurel_rank": 8}
+    audio = {"vocab_size": 20, "vocab_offset": 980, "hidden_size": 32, "conf_num_hidden_layers": 1}
+    config = Gemma3nConfig(
+        text_config={**text, "activation_sparsity_pattern": [0.5, 0.0, 0.0, 0.0]},
+        audio_config={**audio, "conf_num_attention_heads": 4},
+        vision_soft_tokens_per_image=4,
+        image_token_id=IMAGE,
+        audio_token_id=IMAGE + 5,
+    )
+    tower = ResNetConfig(**_resnet(vocab_size=20, vocab_offset=960, rms_norm_eps=1e-6))
+    object.__setattr__(config, "vision_config", tower)  # past the check of its type
+    return Gemma3nForConditionalGeneration._from_config(config)
 
 
 FAMILIES: dict[str, Family] = {
@@ -491,6 +379,9 @@ FAMILIES: dict[str, Family] = {
             | {"indexer_budget": 64, "indexer_compress_ratio": 4, "hc_lowrank": 16}
         },
     ),
+    "perception_lm": Family(attended, made=on_clip),
+    "fast_vlm": Family(made=on_resnet),
+    "gemma3n": Family(made=gemma3n_on_resnet),
     "evolla": Family(protein, {"resampler_num_latents": 8, "aligner_num_add_layers": 1}, place=False),
     "kosmos-2.5": Family(flattened, {"latent_query_num": 4}, place=4, scale=10.0),
     # encoder-decoders
@@ -533,8 +424,3 @@ VACUOUS: dict[str, dict[str, Any]] = {
     "video_llava": {"columns": ("lookup",), "why": SAME},
 }
 """Columns in which equality proves nothing, and why."""
-
-NOT_BUILT: dict[str, str] = dict.fromkeys(
-    ("gemma3n", "fast_vlm", "perception_lm"), "its vision tower needs timm, which is not installed here"
-)
-"""Why a model type of the image-text-to-text mapping has no entry in `FAMILIES`."""
