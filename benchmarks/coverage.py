@@ -154,11 +154,17 @@ def changed_picture(tiny: Any, texts: list[list[int]], images: int = 1) -> Case:
     other = tiny.prompt(texts, seed=31, images=images)
     visual = {k: v for k, v in other.items() if k not in ("input_ids", "attention_mask") and "type_ids" not in k}
     if not visual:
-        words = [[*text, 20, 21] for text in texts]
-        visual = tiny.prompt(words)
-        per_text = [[row[0], tiny.prompt([word])] for row, word in zip(per_text, words, strict=True)]
+        return other_words(tiny, texts)
     inputs = tiny.prompt(texts, seed=1, images=images)
     return Case(tiny, VCD(alpha=8.0, beta=0.0), inputs, per_text, visual)
+
+
+def other_words(tiny: Any, texts: list[list[int]]) -> Case:
+    """The negative row has the same picture and more words."""
+    words = [[*text, 20, 21, 22] for text in texts]
+    pairs = zip(texts, words, strict=True)
+    per_text = [[tiny.prompt([row], seed=1 + i) for row in pair] for i, pair in enumerate(pairs)]
+    return Case(tiny, VCD(alpha=8.0, beta=0.0), tiny.prompt(texts), per_text, tiny.prompt(words))
 
 
 def without_picture(tiny: Any, texts: list[list[int]], images: int = 1) -> Case:

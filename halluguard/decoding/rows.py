@@ -60,6 +60,8 @@ class Row:
             tensor = kwargs.get(name)
             if tensor is not None:
                 axes = tensor.ndim - 2 if name in (*IMAGE_MASKS, *BOXES) else 0
+                if name in IMAGE_MASKS and tensor.shape[1] == 1 < self.ids.shape[1]:
+                    continue  # Idefics keeps that of the last token alone
                 kwargs[name] = F.pad(tensor, [0, 0] * axes + [more, 0])
         return Row(F.pad(self.ids, [more, 0], value=pad_id), kwargs)
 
@@ -125,10 +127,10 @@ def _stacked_encoded(rows: list[Row]) -> tuple[Tensor, dict[str, Any]]:
 
     kwargs = {**rows[0].kwargs, **_joined_encoder_outputs(rows)}
     for name in {name for row in rows for name in row.kwargs} - {"encoder_outputs", "attention_mask"}:
-        values = [row.kwargs.get(name) for row in rows]
-        if all(torch.is_tensor(value) and value.ndim for value in values):
-            kwargs[name] = _joined(name, [value for value in values if value is not None])
-        elif any(torch.is_tensor(value) and value.ndim for value in values):
+        tensors = [row.kwargs[name] for row in rows if torch.is_tensor(row.kwargs.get(name)) and row.kwargs[name].ndim]
+        if len(tensors) == len(rows) and len({tensor.shape[1:] for tensor in tensors}) == 1:
+            kwargs[name] = torch.cat([tensor.to(tensors[0]) for tensor in tensors])
+        elif tensors:
             kwargs.pop(name, None)  # the encoder has read it
     return torch.cat([row.ids for row in rows]), kwargs
 
