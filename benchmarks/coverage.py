@@ -295,18 +295,6 @@ def attempted(name: str) -> dict[str, str]:
         return dict.fromkeys(COLUMNS, f"FAULT: {said(error)}")
 
 
-def explained(table: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
-    """The table with the reason, where one is known, beside each vacuous cell."""
-    why = {name: entry["why"] for name, entry in families.VACUOUS.items()}
-    return {
-        name: {
-            column: f"vacuous: {why[name]}" if cell == "vacuous" and name in why else cell
-            for column, cell in row.items()
-        }
-        for name, row in table.items()
-    }
-
-
 def alone(table: dict[str, dict[str, str]]) -> list[str]:
     """The families of `table` that were run with one prompt; see `batch_is_own`."""
     ran = [name for name, row in table.items() if "exact" in row.values() or "vacuous" in row.values()]
@@ -339,7 +327,7 @@ def main() -> None:
             results.write_text(json.dumps(table, indent=1))
     if arguments.write:
         versions = {"transformers": transformers.__version__, "torch": torch.__version__}
-        arguments.write.write_text(report.rendered(explained(table), not_run(table), versions, alone(table)))
+        arguments.write.write_text(report.rendered(table, not_run(table), versions, alone(table)))
 
 
 def summary(row: dict[str, str]) -> dict[str, str]:

@@ -39,6 +39,7 @@ from visuals import (
     tiled,
     tiles,
     viewed,
+    viewed_in_lists,
 )
 
 IMAGE, VISION_START = 900, 902
@@ -240,7 +241,7 @@ FAMILIES: dict[str, Family] = {
     "llava_onevision": Family(tiles, PINPOINTS),
     "granite4_vision": Family(tiles, {**PINPOINTS, **GRANITE}),
     "vipllava": Family(changes={"vision_feature_layer": [-2, -1]}),
-    "video_llava": Family(),
+    "video_llava": Family(scale=6.0),
     "muse_glimmer": Family(packed, {"vision_config": {"temporal_patch_size": 2}, "out_hidden_size": 256}),
     "ovis2": Family(),
     "paddleocr_vl": Family(patches, rope(2, 3, 3)),
@@ -298,7 +299,7 @@ FAMILIES: dict[str, Family] = {
         },
     ),
     "unlimited_ocr": Family(
-        viewed,
+        viewed_in_lists,
         {"vision_config": {"sam_config": PAGE, "encoder_config": {"image_size": 64, "patch_size": 16}}},
     ),
     "dots3_note": Family(
@@ -419,10 +420,3 @@ FAMILIES: dict[str, Family] = {
     "janus": Family(),
     "kosmos-2": Family(),
 }
-
-
-SAME = "the contrast of two pictures does not change this random model's answer"
-VACUOUS: dict[str, dict[str, Any]] = {
-    "video_llava": {"columns": ("lookup",), "why": SAME},
-}
-"""Columns in which equality proves nothing, and why."""

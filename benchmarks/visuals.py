@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-Visual = dict[str, torch.Tensor]
+Visual = dict[str, Any]
 
 
 def noise(*shape: int, seed: int) -> torch.Tensor:
@@ -124,9 +124,16 @@ def nothing(model: Any, images: int, seed: int) -> Visual:
 
 
 def viewed(model: Any, images: int, seed: int) -> Visual:
-    """DeepSeek OCR and kin: the whole page; views of its parts are left out."""
+    """DeepSeek OCR 2: each page whole, and two parts of it."""
     size = vision_of(model).sam_config.image_size
-    return {"pixel_values": noise(images, 3, size, size, seed=seed)}
+    parts = noise(2 * images, 3, size, size, seed=seed + 100)
+    whole = {"pixel_values": noise(images, 3, size, size, seed=seed), "pixel_values_local": parts}
+    return {**whole, "num_local_patches": torch.tensor([2] * images)}
+
+
+def viewed_in_lists(model: Any, images: int, seed: int) -> Visual:
+    """Unlimited OCR: the same, counted in lists, with the parts' grid."""
+    return {**viewed(model, images, seed), "num_local_patches": [2] * images, "patches_grid": [[2, 1]] * images}
 
 
 def tiled(model: Any, images: int, seed: int) -> Visual:
@@ -186,7 +193,11 @@ def protein(model: Any, images: int, seed: int) -> Visual:
 
 def one_after_another(prompts: list[Visual]) -> Visual:
     """The pictures of the prompts of a batch."""
-    return {name: torch.cat([visual[name] for visual in prompts]) for name in prompts[0]}
+    together: Visual = {}
+    for name, first in prompts[0].items():
+        values = [visual[name] for visual in prompts]
+        together[name] = torch.cat(values) if torch.is_tensor(first) else [part for value in values for part in value]
+    return together
 
 
 def side_by_side(prompts: list[Visual]) -> Visual:
