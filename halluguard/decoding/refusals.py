@@ -165,15 +165,16 @@ def check_static(name: str, encoder_outputs: Mapping[str, Any], config: Any) -> 
 
 
 def check_positions(model: Any, mask: Tensor | None, rows: int, prepared: Mapping[str, Any]) -> None:
-    """Raise when rows are padded unlike and the family counts positions by itself, over the padding too.
+    """Raise when rows are padded unlike and the family counts absolute positions by itself, over the padding too.
 
     Args:
         mask: (R * B, L) of the stacked rows. prepared: the inputs of the forward, as the family made them.
     """
     if mask is None or model.config.is_encoder_decoder or prepared.get("position_ids") is not None:
         return
-    if "position_ids" not in inspect.signature(type(model).forward).parameters:
-        return  # it knows no absolute positions
+    kinds = {type(module).__name__ for module in model.modules()}
+    if not any("PositionalEmbedding" in kind and "Vision" not in kind for kind in kinds):
+        return  # rotated by their distances, tokens stand the same after any padding
     lengths = mask.flatten(1).sum(-1).reshape(rows, -1)
     if bool((lengths != lengths[0]).any()):
         raise UnsupportedModelError(

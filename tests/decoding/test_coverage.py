@@ -20,7 +20,7 @@ coverage = load("coverage")
 # One of each kind: tiles, M-RoPE, deepstack, prefix attention, convolution, mixture of experts, split pictures, packed
 # pixels. Exact in every mode.
 EXACT = ["llava_next", "qwen2_5_vl", "qwen3_vl", "gemma3", "lfm2_vl", "ernie4_5_vl_moe", "idefics3", "mistral3"]
-EXACT += ["t5gemma2"]  # encoder-decoder
+EXACT += ["t5gemma2", "exaone4_5"]  # encoder-decoder; no position ids, but rotated by distance
 # Cross-attention, recurrent, a picture beside the prompt, a picture alone, no picture: each with what it cannot do,
 # said by name.
 NO_PICTURE = {"no picture", "text-only"}
