@@ -306,7 +306,8 @@ def _view_class(cls: Any) -> Any:
         run: Run = self.__dict__["_run"]
         ids, kwargs = run.stack(input_ids, kwargs)
         prepared = cls.prepare_inputs_for_generation(self, ids, *args, **kwargs)
-        refusals.check_positions(self, kwargs.get("attention_mask"), run.rows, prepared)
+        if run.forwards == 0:
+            refusals.check_positions(self, kwargs.get("attention_mask"), run.rows, prepared)
         return prepared
 
     body = {"prepare_inputs_for_generation": prepare_inputs_for_generation, "__module__": cls.__module__}
