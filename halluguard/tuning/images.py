@@ -16,6 +16,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 from halluguard.errors import SettingsError
@@ -157,10 +158,18 @@ class Noised:
 
         pixels = np.asarray(open_picture(self.source))
         kept = float(kept_signal()[self.step])
-        noise = np.random.Generator(np.random.SFC64(self.seed)).standard_normal(pixels.shape, dtype=np.float32)
-        noise *= np.float32(255 * math.sqrt(1 - kept))
+        draws = np.random.Generator(np.random.SFC64(self.seed)).integers(0, 1 << 16, pixels.shape, dtype=np.uint16)
+        noise = np.take(normal_quantiles() * np.float32(255 * math.sqrt(1 - kept)), draws)
         noise += np.multiply(pixels, np.float32(math.sqrt(kept)), dtype=np.float32)
         return Image.fromarray(np.clip(noise, 0, 255, out=noise).astype(np.uint8))
+
+
+@lru_cache(maxsize=1)
+def normal_quantiles() -> np.ndarray:
+    """(65536,) of the standard normal: a draw is a look-up, in half the time, and no pixel of 8 bits tells."""
+    import numpy as np
+
+    return np.array([NormalDist().inv_cdf((i + 0.5) / (1 << 16)) for i in range(1 << 16)], np.float32)
 
 
 @lru_cache(maxsize=1)
