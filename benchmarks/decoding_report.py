@@ -8,8 +8,8 @@ Matched recall: the control's captions are cut, all to one share of their words,
 the paired difference of CHAIRi is then the method's own. Where the method's recall is the higher one, nothing is cut.
 Under greedy search the control is plain greedy: the plausibility mask alone and any temperature are the same there.
 With five beams it is plain decoding with five beams.
-Under sampling it is plain sampling as sharp as the method, on its support; for methods inside the
-model, the mask alone.
+Under sampling it is plain sampling as sharp as the method, on its support; for methods inside the model, the mask
+alone, or plain sampling where they cut no tail.
 
 Matched yes-ratio: plain margins with the threshold moved until yes is said as often as by the method. It has plain's
 AUC. A method helps on POPE where its AUC is the higher one.
@@ -126,6 +126,8 @@ class Runs:
 
 
 CONTROLS = ("plain", "PlausibilityOnly")
+UNCUT = ("VISTA", "VTI")
+"""Methods inside the model that leave the tail of the distribution to sampling."""
 
 
 def cell(score: Score, name: str) -> str:
@@ -165,7 +167,8 @@ def chair_table(runs: Runs, mode: str) -> tuple[str, dict[str, str]]:
                 f"{runs.length(key):.1f}",
             ]
             if shown == name and name not in CONTROLS:
-                control = (mode, "PlausibilityOnly" if mode == "sampling" else "plain")
+                masked = mode == "sampling" and name not in UNCUT
+                control = (mode, "PlausibilityOnly" if masked else "plain")
                 found = runs.at_recall(controlled if controlled in runs.raw else control, key)
                 verdicts[name] = verdict(found)
                 row += [change(found), verdicts[name]]
