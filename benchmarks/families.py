@@ -378,7 +378,13 @@ FAMILIES: dict[str, Family] = {
         {
             "text_config": {"indexer_n_heads": 2, "indexer_kv_heads": 1, "indexer_head_dim": 16}
             | {"indexer_budget": 64, "indexer_compress_ratio": 4, "hc_lowrank": 16, "number_of_conv_states": 3}
-            | {"ple_layer_ids": [1], "heads_per_ngram": 2, "split_ngram_parts": 2, "ngram_vocab_size_base": 50}
+            | {
+                "eos_token_id": 2,
+                "ple_layer_ids": [1],
+                "heads_per_ngram": 2,
+                "split_ngram_parts": 2,
+                "ngram_vocab_size_base": 50,
+            }
             | {"make_ngram_vocab_size_divisible_by": 4}
         },
     ),

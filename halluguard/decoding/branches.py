@@ -149,7 +149,9 @@ class FoldedView:
         import torch
 
         run: Run = self.__dict__["_run"]
-        ids, mask = run.call.inputs["input_ids"], run.call.inputs.get("attention_mask")
+        ids, mask = run.call.inputs.get("input_ids"), run.call.inputs.get("attention_mask")
+        if ids is None:
+            return run.call  # the picture is all of the prompt
         return replace(
             run.call, inputs={**run.call.inputs, "attention_mask": torch.ones_like(ids) if mask is None else mask}
         )

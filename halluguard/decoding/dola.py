@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from halluguard.decoding.branches import Step, folded_view
 from halluguard.decoding.negatives import Negative
-from halluguard.decoding.parts import depth, early_logits, head
+from halluguard.decoding.parts import depth, early_logits, embeddings, head
 from halluguard.decoding.plausibility import plausible
 from halluguard.errors import SettingsError
 
@@ -116,7 +116,7 @@ class DoLa:
         return self.alpha == 0
 
     def attach(self, twin: Any) -> _Call:
-        tied = twin.get_input_embeddings().weight is head(twin).weight
+        tied = embeddings(twin).weight is head(twin).weight
         return _Call(self, twin, candidates(self.layers, depth(twin), tied))
 
     def fold(self, rows: list[Tensor], step: Step) -> tuple[Tensor, Tensor | None]:

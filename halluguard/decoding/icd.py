@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from halluguard.decoding.branches import Step, folded_view
 from halluguard.decoding.negatives import Call, Negative, image_token_ids, token_ids
 from halluguard.decoding.plausibility import plausible
-from halluguard.decoding.rows import IMAGE_MASKS, PER_TOKEN
-from halluguard.errors import SettingsError
+from halluguard.decoding.rows import BOXES, IMAGE_MASKS, PER_TOKEN
+from halluguard.errors import SettingsError, UnsupportedModelError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,6 +52,11 @@ class Disturbed:
     def __call__(self, call: Call) -> dict[str, Any]:
         import torch
 
+        if "input_ids" not in call.inputs:
+            raise UnsupportedModelError(
+                f"a prompt with text is expected, and {type(call.model).__name__} takes a picture alone: no text can "
+                "be put in front of its question; contrast with another picture (VCD)"
+            )
         ids, mask = call.inputs["input_ids"], call.inputs["attention_mask"].bool()
         rows = [self._row(row[kept], call) for row, kept in zip(ids, mask, strict=True)]
         length = max(len(row) for row, _ in rows)
@@ -71,7 +76,7 @@ class Disturbed:
             if value is not None:
                 index = origin[(...,) + (None,) * (value.ndim - 2)].expand(-1, -1, *value.shape[2:])
                 taken = value.gather(1, index)
-                inputs[name] = taken if name in IMAGE_MASKS else taken * new_mask
+                inputs[name] = taken if name in (*IMAGE_MASKS, *BOXES) else taken * new_mask
         return inputs
 
     def _row(self, ids: Tensor, call: Call) -> tuple[Tensor, int]:

@@ -47,7 +47,7 @@ class Layout:
 
         Raises:
             UnsupportedModelError: the original row has no tokens that stand for a picture (cross-attention models,
-                models that put their picture in front of the ids).
+                models that put their picture in front of the ids), or the layer sees only the end of the sequence.
         """
         import torch.nn.functional as F
 
@@ -57,6 +57,11 @@ class Layout:
                 "another way; use a method that does not look for picture tokens, such as VCD"
             )
         width = self.length if length is None else length
+        if width < self.length:
+            raise UnsupportedModelError(
+                f"layers that see all of the {self.length} tokens are expected, got one that sees a window of {width}; "
+                "use a method that does not look for picture tokens, such as VCD"
+            )
         return F.pad(self._pictures, [0, max(0, width - self._pictures.shape[1])])[:, :width]
 
     @classmethod

@@ -243,7 +243,8 @@ def in_pixel_layout(change: Callable[[Tensor], Tensor], pixels: Tensor, call: Ca
     """
     import torch
 
-    if pixels.ndim in (4, 5, 6) and pixels.is_floating_point():
+    strip = pixels.ndim == 4 and "target_sizes" in call.inputs  # MiniCPM-V: the patches of all pictures side by side
+    if pixels.ndim in (4, 5, 6) and pixels.is_floating_point() and not strip:
         changed = change(pixels)
         return torch.where(pixels.flatten(-3).any(-1)[..., None, None, None], changed, pixels)
     vision = getattr(call.model.config, "vision_config", None)

@@ -171,6 +171,11 @@ class _Call:
         self.residual = args[0] if args else kwargs["hidden_states"]
 
     def fold(self, rows: list[Tensor], step: Step) -> tuple[Tensor, Tensor | None]:
+        if not hasattr(self, "attention"):
+            raise UnsupportedModelError(
+                f"ONLY reads the attention of the first layer, and {type(self.twin).__name__} has another kind of "
+                "layer there; use a method that reads logits only, such as VCD"
+            )
         assert step.hidden_states is not None
         length, last, method = rows[0].shape[1], self.last, self.method
         z = last.input_layernorm(self.attention[:, -length:]) + RESIDUAL * self.residual[:, -length:]

@@ -41,7 +41,7 @@ from halluguard.decoding.branches import Step, folded_view
 from halluguard.decoding.negatives import Negative
 from halluguard.decoding.parts import decoder, depth
 from halluguard.decoding.retrospection import Judged, Retrospection
-from halluguard.errors import SettingsError
+from halluguard.errors import SettingsError, UnsupportedModelError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -209,7 +209,11 @@ class _Call:
 
     def _remember(self, written: int) -> None:
         """Add the token that was just read to the products."""
-        assert self.row is not None
+        if self.row is None:
+            raise UnsupportedModelError(
+                f"OPERA reads the attention of the last layer, and {type(self.twin).__name__} computes it in a way of "
+                "its own or not at all; use a method that reads logits only, such as VCD"
+            )
         layout = self.twin.layout
         if layout.prefill or self.products is None:
             self.products = self.row.new_zeros(len(self.row), 0)

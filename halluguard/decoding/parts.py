@@ -16,8 +16,8 @@ _LAST_NORMS = (*_NORMS, "embedding_norm")  # lfm2's, after its layers
 def decoder(model: Any) -> nn.Module:
     """The text decoder: the module that holds the layers (and, in most families, the norm after them)."""
     found = model.get_decoder() if hasattr(model, "get_decoder") else None
-    for module in () if found is None else (found, *found.modules()):
-        if _layers_of(module) is not None:
+    for name, module in () if found is None else found.named_modules():
+        if _layers_of(module) is not None and not any(part in name for part in ("vision", "visual", "image")):
             return module
     raise UnsupportedModelError(
         f"a text decoder with a list of layers is expected, and {type(model).__name__} shows none by get_decoder(); "
@@ -70,6 +70,17 @@ def head(model: Any) -> nn.Module:
             "reads the model's own logits only"
         )
     return found
+
+
+def embeddings(model: Any) -> nn.Module:
+    """The table of the tokens' embeddings."""
+    try:
+        return model.get_input_embeddings()
+    except NotImplementedError:
+        raise UnsupportedModelError(
+            f"a table of embeddings is expected, and {type(model).__name__} shows none; use a method that reads logits "
+            "only, such as VCD"
+        ) from None
 
 
 def early_logits(model: Any, hidden: Tensor, normed: bool = True) -> Tensor:

@@ -139,6 +139,12 @@ class Run:
                     f"{type(self.method).__name__} reads {name}, and {type(self.call.model).__name__} returns none; "
                     "use a method that reads logits only, such as VCD"
                 )
+            if name == "hidden_states" and ({h.ndim for h in value} != {3} or len({h.shape for h in value}) > 1):
+                raise UnsupportedModelError(
+                    f"{type(self.method).__name__} reads one state a token from every layer, and those of "
+                    f"{type(self.call.model).__name__} keep several streams; use a method that reads logits only, such "
+                    "as VCD"
+                )
             found[name] = tuple(h[:, -length:] for h in value) if name == "hidden_states" else tuple(value)
         return found
 

@@ -131,6 +131,11 @@ class SID:
                     f"SID reads the attention of layer {from_layer - 1}, and {type(twin).__name__} has another kind of "
                     "layer there; name a layer after one that attends, as SID(layer=...)"
                 )
+            if visible["mask"].shape[-1] != scores.shape[-1]:
+                raise UnsupportedModelError(
+                    f"layers that see the whole sequence are expected, and some of {type(twin).__name__} see a window "
+                    "of it; use a method that reads logits only, such as VCD"
+                )
             edited = scores.clone()
             mine = twin.layout.of(1)
             edited[mine] = scores[mine].masked_fill(~visible["mask"][:, None], torch.finfo(scores.dtype).min)

@@ -88,6 +88,12 @@ def last_residuals(model: Any, inputs: Mapping[str, Any]) -> Tensor:
         layer.register_forward_hook(lambda module, args, output: taken.append(_hidden(output)[:, -1].float()))
     with torch.inference_mode():
         type(model).generate(probe, **inputs, max_new_tokens=1, num_beams=1, do_sample=False)
+    width = model.config.get_text_config().hidden_size
+    if any(hidden.ndim != 2 or hidden.shape[-1] != width for hidden in taken):
+        raise UnsupportedModelError(
+            f"layers that return one state of width {width} a token are expected, and those of {type(model).__name__} "
+            "return several streams; use a method that reads logits only, such as VCD"
+        )
     return torch.stack(taken).clone()
 
 
