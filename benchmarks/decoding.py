@@ -6,10 +6,10 @@
     python benchmarks/decoding_report.py DIR --plot docs/knob.svg
 
 Methods are found by their files (`halluguard.decoding.METHODS`), each at its defaults, under greedy search and under
-sampling at temperature 1; OPERA, which is made for beams, with five of them too. The knob runs at nine settings.
-Beside them the controls: plain, the plausibility mask alone, and for each method that contrasts rows, plain sampling
-as sharp as it. One JSON a run, with every caption and the margin logit(Yes) - logit(No) of every question; the report
-scores them. Needs the extra `sandbox`, to draw.
+sampling at temperature 1; OPERA, which is made for beams, with five of them too. The knob runs at nine settings, and
+at two that rise along the answer. Beside them the controls: plain, the plausibility mask alone, and for each method
+that contrasts rows, plain sampling as sharp as it. One JSON a run, with every caption and the margin
+logit(Yes) - logit(No) of every question; the report scores them. Needs the extra `sandbox`, to draw.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from typing import Any
 from halluguard import sandbox
 from halluguard.decoding import METHODS, Imagination, TemperatureMatched, named
 from halluguard.decoding.distilled import distil
+from halluguard.decoding.knob import ramp
 from halluguard.decoding.vti import Directions
 from halluguard.errors import HalluguardError
 from halluguard.guard import Guard
@@ -62,6 +63,7 @@ def every_run() -> list[Run]:
     """All runs, plain first. Questions are asked once a method: their margins do not depend on the mode."""
     runs = [Run("plain", "greedy", lambda guard: None)]
     runs += [Run(f"knob {e:+.2f}", "greedy", partial(_knob, e)) for e in KNOB]
+    runs += [Run(f"rising {e:+.2f}", "greedy", partial(_rising, e)) for e in (-1.0, -0.5)]
     methods = sorted([*(name for name in METHODS if name not in CONTROLS), "Contrast:crop"])
     runs += [Run(name, "greedy", partial(method, name)) for name in methods]
     runs += [Run(f"distilled {e:+.2f}", "greedy", partial(distilled, e)) for e in KNOB if e]
@@ -78,6 +80,11 @@ def every_run() -> list[Run]:
 
 def _knob(imagination: float, guard: Guard) -> Any:
     return Imagination(imagination)
+
+
+def _rising(imagination: float, guard: Guard) -> Any:
+    """The knob from a quarter of its setting to all of it at token 25: chosen on 300 scenes from seed 20,000,000 on."""
+    return Imagination(imagination, schedule=ramp(0.25, 1.0, 25))
 
 
 def _as_sharp(name: str, guard: Guard) -> Any:
