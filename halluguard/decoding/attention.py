@@ -85,8 +85,8 @@ def _run_through(twin: Any, name: str) -> None:
     text = memo.get(id(config.get_text_config(decoder=True)))
     for module in twin.modules():
         own = module.__dict__.get("config")
-        if own is not None and id(own) in memo:
-            module.__dict__["config"] = memo[id(own)]
+        if own is not None:  # some modules (UDOP's stacks) have one that is not the model's
+            module.__dict__["config"] = memo.get(id(own)) or copy.deepcopy(own, memo)
     inner = decoder(twin)
     for part in {id(c): c for c in (text, inner.__dict__.get("config")) if c is not None}.values():
         part._attn_implementation_internal = name
