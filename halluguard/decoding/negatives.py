@@ -207,6 +207,12 @@ class Spoilt:
                 f"{'no pixel_values' if pixels is None else 'only tensors'}; pass images=[...] beside the inputs, "
                 "or negative_inputs={...} with pixels of your own"
             )
+        other = [name for name in call.inputs if "pixel_values" in name and name != "pixel_values"]
+        if other:
+            raise InputError(
+                f"{self.name} is made from the pixels in one tensor, and the call has {other} of the same picture "
+                "beside them; pass images=[...] so that the pictures are changed before the processor"
+            )
         return in_pixel_layout(self.pixels, pixels, call)
 
 

@@ -16,6 +16,8 @@ REFUSED = [
     ("nemotron_h_omni", "OPERA", "reads the attention of the last layer"),
     ("git", "DeCo", "a text decoder with a list of layers is expected"),
     ("minicpmv4_6", "VCD", "pixels should come as pictures, tiles or packed patches"),
+    ("unlimited_ocr", "VCD", "of the same picture beside them"),
+    ("deepseek_vl_hybrid", "AGLA", "of the same picture beside them"),
     ("gemma3n", "PAI", "sees a window of 8"),
     ("gemma3n", "SID", "see a window"),
 ]
