@@ -414,7 +414,7 @@ FAMILIES: dict[str, Family] = {
         scale=8.0,
     ),
     "t5gemma2": Family(changes={"encoder": {"mm_tokens_per_image": 4}}, place=4),
-    # a generate of their own
+    # a generate of their own, or none
     "diffusion_gemma": Family(
         changes={"text_config": {"num_experts": 4, "top_k_experts": 2, "moe_intermediate_size": 32}}
     ),

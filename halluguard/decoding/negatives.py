@@ -55,8 +55,10 @@ def image_token_ids(model: Any) -> list[int]:
 
 
 def is_picture(name: str, value: Any) -> bool:
-    """Whether a model input carries picture data (and not one value per token)."""
-    return name != "input_ids" and name not in PER_TOKEN and not isinstance(value, bool | int | float | str | None)
+    """Whether a model input carries picture data (and not one value per token, nor the start of the answer)."""
+    if name == "input_ids" or name in PER_TOKEN or name.startswith("decoder_"):
+        return False
+    return not isinstance(value, bool | int | float | str | None)
 
 
 @dataclass(frozen=True)
@@ -76,36 +78,13 @@ class NoImage:
     def __call__(self, call: Call) -> dict[str, Any]:
         import torch
 
-        if "input_ids" not in call.inputs:
-            raise UnsupportedModelError(
-                f"a prompt with text is expected, and {type(call.model).__name__} takes a picture alone: nothing is "
-                "left without it; contrast with another picture (VCD), or pass negative_inputs={...}"
-            )
-        if call.inputs.get("image_attention_mask") is not None:
-            raise UnsupportedModelError(
-                f"a family that can read a text alone is expected, got {type(call.model).__name__}, which always takes "
-                "pictures: its masked picture is not a text-only prompt; contrast with another picture (VCD)"
-            )
+        gone = self._gone(call)
         ids, mask = call.inputs["input_ids"], call.inputs["attention_mask"]
-        hidden = torch.tensor([*image_token_ids(call.model), *self.also], device=ids.device)
-        crossed = [name for name in IMAGE_MASKS if call.inputs.get(name) is not None]
-        encoder = call.model.config.is_encoder_decoder
-        gone = torch.isin(ids, hidden)
-        for name in PLACES:
-            gone |= call.inputs.get(name, torch.zeros_like(ids)).bool()
-        # An encoder may read a picture beside the ids: it then reads the ids alone.
-        apart = encoder and any(is_picture(name, value) for name, value in call.inputs.items())
-        if not crossed and not apart and not bool(gone.any()):
-            raise InputError(
-                f"the prompt should hold at least one picture placeholder {hidden.tolist()}, found none; pass inputs "
-                "made by the processor from a picture and a text (if the picture of "
-                f"{type(call.model).__name__} has no placeholders, there is no row without it: contrast with another "
-                "picture, as VCD does)"
-            )
+        crossed = _crossed(call)
         keep = ~gone & mask.bool()
         # A stable sort moves the deleted places to one side and leaves the order of the others. An answer follows
         # a decoder's prompt on the right; encoders count places from the left, whatever is masked.
-        order = (~keep if encoder else keep).long().argsort(dim=-1, stable=True)
+        order = (~keep if call.model.config.is_encoder_decoder else keep).long().argsort(dim=-1, stable=True)
         kept = keep.gather(1, order)
         inputs: dict[str, Any] = {}
         for name, value in call.inputs.items():
@@ -124,6 +103,46 @@ class NoImage:
             elif crossed or not is_picture(name, value):
                 inputs[name] = value
         return inputs
+
+    def _gone(self, call: Call) -> Tensor:
+        """(B, L) bool: the places a picture fills.
+
+        Raises:
+            InputError, UnsupportedModelError: there is no such place, or no text-only prompt is left.
+        """
+        import torch
+
+        if "input_ids" not in call.inputs:
+            raise UnsupportedModelError(
+                f"a prompt with text is expected, and {type(call.model).__name__} takes a picture alone: nothing is "
+                "left without it; contrast with another picture (VCD), or pass negative_inputs={...}"
+            )
+        if call.inputs.get("image_attention_mask") is not None:
+            raise UnsupportedModelError(
+                f"a family that can read a text alone is expected, got {type(call.model).__name__}, which always takes "
+                "pictures: its masked picture is not a text-only prompt; contrast with another picture (VCD)"
+            )
+        ids = call.inputs["input_ids"]
+        hidden = torch.tensor([*image_token_ids(call.model), *self.also], device=ids.device)
+        gone = torch.isin(ids, hidden)
+        for name in PLACES:
+            gone |= call.inputs.get(name, torch.zeros_like(ids)).bool()
+        # An encoder may read a picture beside the ids: it then reads the ids alone.
+        encoder = call.model.config.is_encoder_decoder
+        apart = encoder and any(is_picture(name, value) for name, value in call.inputs.items())
+        if not _crossed(call) and not apart and not bool(gone.any()):
+            raise InputError(
+                f"the prompt should hold at least one picture placeholder {hidden.tolist()}, found none; pass inputs "
+                "made by the processor from a picture and a text (if the picture of "
+                f"{type(call.model).__name__} has no placeholders, there is no row without it: contrast with another "
+                "picture, as VCD does)"
+            )
+        return gone
+
+
+def _crossed(call: Call) -> bool:
+    """Whether the family shows its decoder the picture by cross-attention."""
+    return any(call.inputs.get(name) is not None for name in IMAGE_MASKS)
 
 
 @dataclass(frozen=True)
