@@ -86,7 +86,7 @@ class FoldedView:
             images: the pictures (PIL) behind the inputs, in the order of their placeholders; a method that changes
                 pictures then changes them before the processor, at any layout the model uses.
             negative_inputs: model inputs of your own for the negative row (one mapping, or one per row); what is
-                not named stays as in the original row.
+                not named stays as in the original row; None leaves an input out (pixel_values, of a text-only prompt).
             **kwargs: model inputs and everything `model.generate` takes.
 
         Returns:

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from halluguard.decoding.branches import Step, folded_view
-from halluguard.decoding.negatives import Negative, Spoilt
-from halluguard.decoding.pictures import Cropped, Masked, of_one_size
+from halluguard.decoding.negatives import Negative
+from halluguard.decoding.pictures import Cropped, Masked, Spoilt, of_one_size
 from halluguard.decoding.plausibility import plausible
 from halluguard.decoding.vdd import debias
 from halluguard.errors import SettingsError

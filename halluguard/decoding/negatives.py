@@ -1,4 +1,4 @@
-"""What a method contrasts with: the same question without the picture, with a spoilt one, or asked otherwise.
+"""What a method contrasts with: the same question without the picture, or asked otherwise; `pictures.py` has others.
 
 A negative row is any callable `(call) -> model inputs`: it gets the call as the user made it and returns the
 inputs of the row, as the user would have passed them to `model.generate`. Its prompt may have another length.
@@ -8,7 +8,7 @@ does not change with its neighbours and the global random state is not touched.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -196,98 +196,8 @@ class TextOnly:
 
 
 @dataclass(frozen=True)
-class Spoilt:
-    """The same prompt with every picture changed.
-
-    Args:
-        picture: changes a picture (PIL, RGB) before the processor sees it; used when the call has `images`.
-            It must keep the size, so that the prompt keeps its placeholders.
-        pixels: changes normalised pixels (..., channels, height, width) when only tensors were given;
-            None where the change only makes sense on the picture.
-        name: what it is called in messages.
-    """
-
-    picture: Callable[[Image.Image], Image.Image]
-    pixels: Callable[[Tensor], Tensor] | None = None
-    name: str = "the changed picture"
-
-    def __call__(self, call: Call) -> dict[str, Any]:
-        if call.images is not None:
-            changed = pictures_processed([self.picture(image) for image in call.images], call)
-        else:
-            changed = {"pixel_values": self._tensor(call)}
-        return {**call.inputs, **changed}
-
-    def _tensor(self, call: Call) -> Tensor:
-        pixels = call.inputs.get("pixel_values")
-        if pixels is None or self.pixels is None:
-            raise InputError(
-                f"{self.name} is made from the picture itself, and the call has no `images` and "
-                f"{'no pixel_values' if pixels is None else 'only tensors'}; pass images=[...] beside the inputs, "
-                "or negative_inputs={...} with pixels of your own"
-            )
-        other = [name for name in call.inputs if "pixel_values" in name and name != "pixel_values"]
-        if other:
-            raise InputError(
-                f"{self.name} is made from the pixels in one tensor, and the call has {other} of the same picture "
-                "beside them; pass images=[...] so that the pictures are changed before the processor"
-            )
-        return in_pixel_layout(self.pixels, pixels, call)
-
-
-def pictures_processed(images: list[Image.Image], call: Call) -> dict[str, Any]:
-    """Model inputs of `images`, by the call's own image processor, on the device and in the type of the original's."""
-    import torch
-
-    maker = getattr(call.processor, "image_processor", None)
-    if maker is None:
-        raise InputError(
-            f"a processor with an image_processor is needed to change pictures, got {type(call.processor).__name__}; "
-            "give it to .on(model, processor), or pass negative_inputs={'pixel_values': ...}"
-        )
-    made = dict(maker(images=images, return_tensors="pt"))
-    taken = {}
-    for name, value in made.items():
-        like = call.inputs.get(name)
-        if like is None:
-            continue  # the processor adds what the model does not take
-        if not torch.is_tensor(value) or value.shape != like.shape:
-            raise InputError(
-                f"the changed pictures must give {name!r} of shape {tuple(like.shape)} like the originals, got "
-                f"{tuple(getattr(value, 'shape', ()))}; pass the same pictures, in the same order, at the same size"
-            )
-        taken[name] = value.to(device=like.device, dtype=like.dtype)
-    return taken
-
-
-def in_pixel_layout(change: Callable[[Tensor], Tensor], pixels: Tensor, call: Call) -> Tensor:
-    """Apply `change` to normalised pixels stored as pictures (N, C, H, W), tiles (B, T, C, H, W) or packed patches.
-
-    Padding tiles (all zero) stay padding. Packed patches (P, C * frames * side * side) are changed patch by patch,
-    alike in every frame of a still picture.
-    """
-    import torch
-
-    strip = pixels.ndim == 4 and "target_sizes" in call.inputs  # MiniCPM-V: the patches of all pictures side by side
-    if pixels.ndim in (4, 5, 6) and pixels.is_floating_point() and not strip:
-        changed = change(pixels)
-        return torch.where(pixels.flatten(-3).any(-1)[..., None, None, None], changed, pixels)
-    vision = getattr(call.model.config, "vision_config", None)
-    frames, side = getattr(vision, "temporal_patch_size", None), getattr(vision, "patch_size", None)
-    if pixels.ndim == 2 and "image_grid_thw" in call.inputs and isinstance(frames, int) and isinstance(side, int):
-        patches = pixels.reshape(pixels.shape[0], -1, frames, side, side).transpose(1, 2)  # (P, frames, C, side, side)
-        grids = call.inputs["image_grid_thw"].prod(-1).tolist()
-        parts = [change(p[:, :1].transpose(0, 1)).transpose(0, 1) for p in patches.split(grids)]
-        return torch.cat(parts).expand_as(patches).transpose(1, 2).reshape(pixels.shape)
-    raise UnsupportedModelError(
-        f"pixels should come as pictures, tiles or packed patches, got shape {tuple(pixels.shape)} from "
-        f"{type(call.model).__name__}; pass images=[...] so that the pictures are changed before the processor"
-    )
-
-
-@dataclass(frozen=True)
 class Given:
-    """Model inputs the caller made: they replace those of the original row."""
+    """Model inputs the caller made: they replace those of the original row; None leaves one out."""
 
     inputs: Mapping[str, Any]
 

@@ -22,7 +22,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from halluguard.decoding.branches import Step, folded_view
-from halluguard.decoding.negatives import Negative, Spoilt
+from halluguard.decoding.negatives import Negative
+from halluguard.decoding.pictures import Spoilt
 from halluguard.decoding.plausibility import plausible
 from halluguard.errors import InputError, SettingsError
 

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from halluguard.decoding.branches import Step, folded_view
-from halluguard.decoding.negatives import Negative, Spoilt, generator
+from halluguard.decoding.negatives import Negative, generator
+from halluguard.decoding.pictures import Spoilt
 from halluguard.decoding.plausibility import plausible
 from halluguard.errors import SettingsError
 
