@@ -105,12 +105,11 @@ def needs_of(method: Any) -> tuple[str, ...]:
 
 
 def folded(method: Any, rows: list[Tensor], step: Step) -> tuple[Tensor, Tensor | None]:
-    """`method.fold`, with the tokens a model bans by itself (their logits at the type's minimum) left as they are.
+    """`method.fold`, with the tokens a model bans by itself (their logits at the type's minimum) left banned.
 
-    The formula would turn two such values into no number.
+    The formula would turn two such values into no number. It sees them at `FORBIDDEN`; what they were below it is
+    added to their scores. Without a branch on the values, which a GPU would wait for.
     """
-    import torch
-
-    banned = rows[0] < FORBIDDEN
-    scores, keep = method.fold([row.clamp_min(FORBIDDEN) for row in rows], step)
-    return torch.where(banned, rows[0], scores), keep
+    bounded = [row.clamp_min(FORBIDDEN) for row in rows]
+    scores, keep = method.fold(bounded, step)
+    return scores + (rows[0] - bounded[0]), keep

@@ -7,8 +7,9 @@ The host updates the original row itself; the others follow it by the model's ow
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from halluguard.errors import InputError, UnsupportedModelError
@@ -89,13 +90,28 @@ class Row:
         return replace(self, ids=ids, kwargs=kwargs)
 
 
-def stacked(rows: list[Row]) -> tuple[Tensor, dict[str, Any]]:
+Joined = dict[str, tuple[list[Any], Any]]
+"""Picture data of all rows by name, each with the rows' own that it was made of."""
+
+
+def stacked(rows: list[Row], joined: Joined | None = None) -> tuple[Tensor, dict[str, Any]]:
     """One batch of all rows, the original first: (R * B, L) ids and the model inputs beside them.
 
     What only the original row carries (its picture, when the others have none) stays as it is: image features are
     consumed in the order of the placeholders, and those of the original rows come first.
+
+    Args:
+        joined: written, and read again in the next forward of the same call: pictures are put together once.
     """
     import torch
+
+    def once(name: str, values: list[Any], make: Callable[[], Any]) -> Any:
+        parts, made = (joined or {}).get(name, ([], None))
+        if len(parts) != len(values) or any(a is not b for a, b in zip(parts, values, strict=True)):
+            made = make()
+        if joined is not None:
+            joined[name] = (values, made)
+        return made
 
     if rows[0].encoded:
         return _stacked_encoded(rows)
@@ -109,13 +125,13 @@ def stacked(rows: list[Row]) -> tuple[Tensor, dict[str, Any]]:
         if name == "position_ids" and present:
             kwargs[name] = _joined_positions(values, first.ids.shape[0])
         elif name == "mm_encoder_outputs":
-            kwargs[name] = _joined_features([v or {} for v in values])
+            kwargs[name] = once(name, values, partial(_joined_features, [v or {} for v in values]))
         elif present and all(torch.is_tensor(v) and v.ndim for v in present):
             if len(present) < len(rows) and name in PER_TOKEN:
                 raise InputError(
                     f"every row must carry {name!r} or none; a negative row lacks it or has it alone: add it there"
                 )
-            kwargs[name] = _joined(name, present)
+            kwargs[name] = once(name, values, partial(_joined, name, present))
         elif present and isinstance(present[0], list):
             kwargs[name] = [item for value in present for item in value]
     return torch.cat([r.ids for r in rows]), kwargs

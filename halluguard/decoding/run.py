@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from halluguard.decoding.layout import Layout
 from halluguard.decoding.method import Method, Step, folded, needs_of
 from halluguard.decoding.negatives import Call, Given, Negative, image_token_ids
-from halluguard.decoding.rows import IMAGE_MASKS, Row, first_rows, stacked
+from halluguard.decoding.rows import IMAGE_MASKS, Joined, Row, first_rows, stacked
 from halluguard.decoding.twin import twin_of
 from halluguard.errors import InputError, UnsupportedModelError
 
@@ -40,6 +40,7 @@ class Run:
     processors: Any = None  # the host's own
     layout: Layout | None = None  # of the forward under way
     blind: Tensor | None = None  # which sequences of the further rows are shown no picture by cross-attention
+    joined: Joined = field(default_factory=dict)  # the rows' pictures, from forward to forward
     folded: tuple[Step, Tensor, Tensor, Tensor | None] | None = None
 
     @property
@@ -89,7 +90,7 @@ class Run:
         original = Row(ids, kwargs).followed_by(ids[:, :0])  # prompt lookup leaves token types behind
         rows = [original.padded(ids.shape[1] + more, self.call.pad_id)]
         rows += [row.followed_by(ids[:, self.prompt :]) for row in self.negatives]
-        batch, stackd = stacked(rows)
+        batch, stackd = stacked(rows, self.joined)
         fed = control.get("next_sequence_length") or batch.shape[1]
         seen = stackd.get("cross_attention_mask")
         if seen is not None:
