@@ -9,7 +9,7 @@ the paired difference of CHAIRi is then the method's own. Where the method's rec
 Under greedy search the control is plain greedy: the plausibility mask alone and any temperature are the same there.
 With five beams it is plain decoding with five beams.
 Under sampling it is plain sampling as sharp as the method, on its support; for methods inside the model, the mask
-alone, or plain sampling where they cut no tail.
+alone, or plain sampling where they neither cut nor sharpen.
 
 Matched yes-ratio: plain margins with the threshold moved until yes is said as often as by the method. It has plain's
 AUC. A method helps on POPE where its AUC is the higher one.
@@ -126,8 +126,8 @@ class Runs:
 
 
 CONTROLS = ("plain", "PlausibilityOnly")
-UNCUT = ("VISTA", "VTI")
-"""Methods inside the model that leave the tail of the distribution to sampling."""
+UNCUT = ("VTI",)
+"""Methods inside the model that neither cut nor sharpen what is sampled from."""
 
 
 def cell(score: Score, name: str) -> str:
