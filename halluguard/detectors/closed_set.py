@@ -12,7 +12,8 @@ from typing import Any, Self
 
 from halluguard.detectors import geometry
 from halluguard.detectors.labels import NO_LABELS, Labels, label_name
-from halluguard.errors import ExpertError, HalluguardError, MissingExtraError, SettingsError, UnsupportedModelError
+from halluguard.detectors.loading import load_checkpoint
+from halluguard.errors import ExpertError, HalluguardError, SettingsError, UnsupportedModelError
 from halluguard.images import limit_aspect, load_image
 from halluguard.records import Box
 
@@ -80,29 +81,21 @@ class ClosedSetDetector:
             UnsupportedModelError: it is no object detection model, or its labels have no names.
             MissingExtraError: its architecture needs a package that is not installed (timm, torchvision).
         """
-        import torch
         from transformers import AutoImageProcessor, AutoModelForObjectDetection
 
-        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        try:
-            model = AutoModelForObjectDetection.from_pretrained(
-                name, revision=revision, dtype=dtype or torch.float32, use_safetensors=True
-            )
-            processor = AutoImageProcessor.from_pretrained(name, revision=revision)
-        except ImportError as error:
-            raise MissingExtraError(
-                f"the detector {str(name)!r} needs a package that is not installed: {geometry.first_line(error)}; "
-                "install it, or use a family that needs none, such as RT-DETR or YOLOS"
-            ) from error
-        except ValueError as error:
-            raise UnsupportedModelError(
-                f"expected an object detection model at {str(name)!r}: {geometry.first_line(error)}; "
-                "use ZeroShotDetector for models that take phrases"
-            ) from error
-        revision = revision or getattr(model.config, "_commit_hash", None)
-        signed = f"{Path(name).name if Path(name).exists() else name}{f'@{revision}' if revision else ''}"
+        model, processor, signed = load_checkpoint(
+            name,
+            AutoModelForObjectDetection,
+            AutoImageProcessor,
+            device=device,
+            dtype=dtype,
+            revision=revision,
+            missing="; install it, or use a family that needs none, such as RT-DETR or YOLOS",
+            expected="an object detection model",
+            instead="use ZeroShotDetector for models that take phrases",
+        )
         options.setdefault("name", signed)
-        return cls(model.to(device), processor, **options)
+        return cls(model, processor, **options)
 
     def covers(self, phrase: str) -> bool:
         """Whether one of the model's labels means the phrase."""

@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from halluguard.detectors import geometry
 from halluguard.detectors.colour import crop
+from halluguard.detectors.loading import signed
 from halluguard.errors import ExpertError, HalluguardError, SettingsError, UnsupportedModelError
 from halluguard.images import limit_aspect, load_image
 from halluguard.records import Box, Question
@@ -87,7 +88,7 @@ class VisualQuestions:
             raise UnsupportedModelError(
                 f"expected a model that answers questions about pictures at {str(name)!r}: {geometry.first_line(error)}"
             ) from error
-        options.setdefault("name", f"{Path(name).name if Path(name).exists() else name}")
+        options.setdefault("name", signed(name))
         return cls(model.to(device), processor, **options)
 
     def covers(self, question: Question) -> bool:

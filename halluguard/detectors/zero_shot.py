@@ -14,8 +14,9 @@ from typing import Any, ClassVar, Self
 
 from halluguard.detectors import geometry
 from halluguard.detectors.captions import Pool
+from halluguard.detectors.loading import load_checkpoint
 from halluguard.detectors.zero_shot_families import FAMILIES, Ask, Family
-from halluguard.errors import ExpertError, HalluguardError, MissingExtraError, SettingsError, UnsupportedModelError
+from halluguard.errors import ExpertError, HalluguardError, SettingsError, UnsupportedModelError
 from halluguard.images import limit_aspect, load_image
 from halluguard.records import Box
 
@@ -103,30 +104,23 @@ class ZeroShotDetector:
             UnsupportedModelError: it is no zero-shot detector.
             MissingExtraError: its architecture needs a package that is not installed.
         """
-        import torch
         from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
 
-        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        try:
-            # No attn_implementation: "eager" on Grounding DINO mixes phrases, and "sdpa" at the top is refused.
-            model = AutoModelForZeroShotObjectDetection.from_pretrained(
-                name, revision=revision, dtype=dtype or torch.float32, use_safetensors=True
-            )
-            processor = AutoProcessor.from_pretrained(name, revision=revision)
-        except ImportError as error:
-            raise MissingExtraError(
-                f"the detector {str(name)!r} needs a package that is not installed: {geometry.first_line(error)} "
-                "(OmDet-Turbo needs torchvision and timm); install it, or use a Grounding DINO or OWLv2 checkpoint"
-            ) from error
-        except ValueError as error:
-            raise UnsupportedModelError(
-                f"expected a zero-shot detector at {str(name)!r}: {geometry.first_line(error)}; "
-                "use ClosedSetDetector for models with a fixed list of labels"
-            ) from error
-        revision = revision or getattr(model.config, "_commit_hash", None)
-        signed = f"{Path(name).name if Path(name).exists() else name}{f'@{revision}' if revision else ''}"
+        # No attn_implementation: "eager" on Grounding DINO mixes phrases, and "sdpa" at the top is refused.
+        model, processor, signed = load_checkpoint(
+            name,
+            AutoModelForZeroShotObjectDetection,
+            AutoProcessor,
+            device=device,
+            dtype=dtype,
+            revision=revision,
+            missing=" (OmDet-Turbo needs torchvision and timm); "
+            "install it, or use a Grounding DINO or OWLv2 checkpoint",
+            expected="a zero-shot detector",
+            instead="use ClosedSetDetector for models with a fixed list of labels",
+        )
         options.setdefault("name", signed)
-        return cls(model.to(device), processor, **options)
+        return cls(model, processor, **options)
 
     def covers(self, phrase: str) -> bool:
         """Whether the model's text side knows all the words of the phrase and has room for them."""
