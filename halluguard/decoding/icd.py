@@ -58,7 +58,8 @@ class Disturbed:
                 "be put in front of its question; contrast with another picture (VCD)"
             )
         ids, mask = call.inputs["input_ids"], call.inputs["attention_mask"].bool()
-        rows = [self._row(row[kept], call) for row, kept in zip(ids, mask, strict=True)]
+        words = torch.tensor(token_ids(self.text, call), dtype=ids.dtype, device=ids.device)
+        rows = [self._row(row[kept], words, call) for row, kept in zip(ids, mask, strict=True)]
         length = max(len(row) for row, _ in rows)
         new_ids = ids.new_full((len(rows), length), call.pad_id)
         new_mask = torch.zeros_like(new_ids)
@@ -79,11 +80,10 @@ class Disturbed:
                 inputs[name] = taken if name in (*IMAGE_MASKS, *BOXES) else taken * new_mask
         return inputs
 
-    def _row(self, ids: Tensor, call: Call) -> tuple[Tensor, int]:
-        """A prompt with the text in it, and where it was put: after the last picture, or at the start of the text."""
+    def _row(self, ids: Tensor, words: Tensor, call: Call) -> tuple[Tensor, int]:
+        """A prompt with the words in it, and where it was put: after the last picture, or at the start of the text."""
         import torch
 
-        words = torch.tensor(token_ids(self.text, call), dtype=ids.dtype, device=ids.device)
         placeholders = torch.isin(ids, torch.tensor(image_token_ids(call.model), device=ids.device)).nonzero()
         at = int(placeholders[-1]) + 1 if len(placeholders) else 1
         # Tokens that close the picture belong to it.

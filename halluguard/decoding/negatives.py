@@ -80,7 +80,7 @@ class NoImage:
 
         gone = self._gone(call)
         ids, mask = call.inputs["input_ids"], call.inputs["attention_mask"]
-        crossed = _crossed(call)
+        kept_apart = crossed(call)
         keep = ~gone & mask.bool()
         # A stable sort moves the deleted places to one side and leaves the order of the others. An answer follows
         # a decoder's prompt on the right; encoders count places from the left, whatever is masked.
@@ -100,7 +100,7 @@ class NoImage:
                 inputs[name] = value.gather(1, order[..., None].expand_as(value))
             elif name in PER_TOKEN:
                 inputs[name] = value.gather(1, order) * kept
-            elif crossed or not is_picture(name, value):
+            elif kept_apart or not is_picture(name, value):
                 inputs[name] = value
         return inputs
 
@@ -130,7 +130,7 @@ class NoImage:
         # An encoder may read a picture beside the ids: it then reads the ids alone.
         encoder = call.model.config.is_encoder_decoder
         apart = encoder and any(is_picture(name, value) for name, value in call.inputs.items())
-        if not _crossed(call) and not apart and not bool(gone.any()):
+        if not crossed(call) and not apart and not bool(gone.any()):
             raise InputError(
                 f"the prompt should hold at least one picture placeholder {hidden.tolist()}, found none; pass inputs "
                 "made by the processor from a picture and a text (if the picture of "
@@ -140,7 +140,7 @@ class NoImage:
         return gone
 
 
-def _crossed(call: Call) -> bool:
+def crossed(call: Call) -> bool:
     """Whether the family shows its decoder the picture by cross-attention."""
     return any(call.inputs.get(name) is not None for name in IMAGE_MASKS)
 

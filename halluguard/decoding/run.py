@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from halluguard.decoding.layout import Layout
 from halluguard.decoding.method import Method, Step, folded, needs_of
-from halluguard.decoding.negatives import Call, Given, Negative, image_token_ids
-from halluguard.decoding.rows import IMAGE_MASKS, Joined, Row, first_rows, stacked
+from halluguard.decoding.negatives import Call, Given, Negative, crossed, image_token_ids
+from halluguard.decoding.rows import Joined, Row, first_rows, stacked
 from halluguard.decoding.twin import twin_of
 from halluguard.errors import InputError, UnsupportedModelError
 
@@ -46,6 +47,11 @@ class Run:
     @property
     def rows(self) -> int:
         return 1 + len(self.makers)
+
+    @cached_property
+    def placeholders(self) -> list[int]:
+        """Ids that pictures fill; none where the decoder is shown its picture by cross-attention."""
+        return [] if crossed(self.call) else image_token_ids(self.call.model)
 
     def column(self, ids: Tensor) -> tuple[Tensor, Tensor, Tensor | None] | None:
         """Plain row, scores and mask of the last fold at the token that follows `ids`, each (B, V)."""
@@ -96,10 +102,9 @@ class Run:
         if seen is not None:
             self.blind = ~seen.flatten(1).any(-1)
             self.blind[: len(ids)] = False  # the original rows are the host's
-        # Families with cross-attention show their decoder no picture in the sequence.
-        crossed = any(self.call.inputs.get(name) is not None for name in IMAGE_MASKS)
-        known = [] if crossed else image_token_ids(self.call.model)
-        self.layout = Layout.of_forward(self.layout, batch, self.rows, prompt=self.length, fed=fed, placeholders=known)
+        self.layout = Layout.of_forward(
+            self.layout, batch, self.rows, prompt=self.length, fed=fed, placeholders=self.placeholders
+        )
         if control.get("next_sequence_length") == ids.shape[1]:
             control["next_sequence_length"] = None
         return batch, {**stackd, **control, "past_key_values": cache}

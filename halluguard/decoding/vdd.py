@@ -17,9 +17,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from halluguard.decoding.branches import Step, folded_view
-from halluguard.decoding.negatives import Call, Negative, NoImage, image_token_ids
+from halluguard.decoding.negatives import Call, Negative, NoImage, crossed, image_token_ids
 from halluguard.decoding.plausibility import plausible
-from halluguard.decoding.rows import IMAGE_MASKS
 from halluguard.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -48,8 +47,7 @@ class UnknownImage:
         placeholders = torch.isin(ids, torch.tensor(image_token_ids(call.model), device=ids.device))
         first = placeholders & ~torch.nn.functional.pad(placeholders, [1, 0])[:, :-1]
         inputs = {**call.inputs, "input_ids": ids.masked_fill(first, self._unknown(call))}
-        crossed = any(call.inputs.get(name) is not None for name in IMAGE_MASKS)
-        if crossed or bool((placeholders & ~first).any()) or not bool(first.any()):
+        if crossed(call) or bool((placeholders & ~first).any()) or not bool(first.any()):
             return NoImage()(replace(call, inputs=inputs))
         kept = {name: value for name, value in inputs.items() if name in _TEXT}  # a picture was one placeholder
         return kept
