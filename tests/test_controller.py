@@ -13,18 +13,8 @@ RANKS = [8, None]
 
 
 @pytest.fixture(scope="module")
-def tiny():
-    import importlib.util
-    import sys
-    from pathlib import Path
-
-    name = "benchmarks_architectures"
-    if name not in sys.modules:
-        path = Path(__file__).parents[1] / "benchmarks" / "architectures.py"
-        spec = importlib.util.spec_from_file_location(name, path)
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name].llava()
+def tiny(architectures):
+    return architectures.llava()
 
 
 def filled(model, rank=8, seed=3, **settings):
@@ -154,37 +144,30 @@ def test_a_file_gives_back_the_same_controller(tiny, inputs, rank, tmp_path):
     assert path.stat().st_size < 50_000
 
 
-def test_another_base_is_refused_and_another_type_of_the_same_is_not(tiny, architectures_llava):
+def test_another_base_is_refused_and_another_type_of_the_same_is_not(tiny, architectures):
     controller = filled(tiny.model)
     for dtype in (torch.bfloat16, torch.float16):
-        same = architectures_llava().model.to(dtype)
+        same = architectures.llava().model.to(dtype)
         controller.check(same)
     with pytest.raises(UnsupportedModelError, match=r"made for other weights: .* sampled weights"):
-        controller.check(architectures_llava(seed=1).model)
-    controller.check(architectures_llava(seed=1).model, any_base=True)
+        controller.check(architectures.llava(seed=1).model)
+    controller.check(architectures.llava(seed=1).model, any_base=True)
     with pytest.raises(UnsupportedModelError, match="another architecture"):
-        controller.check(architectures_llava(layers=3).model)
+        controller.check(architectures.llava(layers=3).model)
 
 
-@pytest.fixture
-def architectures_llava(tiny):
-    import sys
-
-    return sys.modules["benchmarks_architectures"].llava
-
-
-def test_a_wrapped_model_is_the_same_base(tiny, architectures_llava, inputs):
+def test_a_wrapped_model_is_the_same_base(tiny, architectures, inputs):
     peft = pytest.importorskip("peft")
     controller = filled(tiny.model)
     config = peft.LoraConfig(r=2, target_modules=r".*language_model.*q_proj")
-    wrapped = peft.get_peft_model(architectures_llava().model, config)
+    wrapped = peft.get_peft_model(architectures.llava().model, config)
     with controller.attached(wrapped, 1.0):
         assert torch.allclose(logits(wrapped, inputs), logits(wrapped.get_base_model(), inputs))
     assert torch.equal(fingerprint(wrapped), fingerprint(tiny.model))
 
 
-def test_a_controller_registered_for_training_is_not_part_of_the_base(architectures_llava):
-    model = architectures_llava().model
+def test_a_controller_registered_for_training_is_not_part_of_the_base(architectures):
+    model = architectures.llava().model
     controller = Controller.of(model, 4)
     model.controller = controller
     controller.check(model)

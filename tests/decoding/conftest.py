@@ -1,9 +1,5 @@
 """Tiny random models for the decoding tests, and what the folded view must equal: every row from scratch."""
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from transformers import logging
@@ -13,16 +9,6 @@ from halluguard.decoding.branches import Step
 
 logging.set_verbosity_error()
 torch.set_num_threads(1)
-
-
-def load_architectures():
-    name = "benchmarks_architectures"
-    if name not in sys.modules:
-        path = Path(__file__).parents[2] / "benchmarks" / "architectures.py"
-        spec = importlib.util.spec_from_file_location(name, path)
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
 
 
 class FromScratch:
@@ -56,11 +42,6 @@ def recomputed(model, method, rows, inputs, **settings):
     reference.__dict__.update(model.__dict__, **state)
     settings.pop("cache_implementation", None)
     return type(model).generate(reference, **inputs, **{**settings, "use_cache": False})
-
-
-@pytest.fixture(scope="session")
-def architectures():
-    return load_architectures()
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,5 @@
 """The methods under the laws: every class of `halluguard.decoding.METHODS`, found by its file."""
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -51,11 +47,5 @@ def method_of_strength_zero(method_class):
 
 
 @pytest.fixture(scope="session")
-def tiny():
-    name = "benchmarks_architectures"
-    if name not in sys.modules:
-        path = Path(__file__).parents[2] / "benchmarks" / "architectures.py"
-        spec = importlib.util.spec_from_file_location(name, path)
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name].llava(layers=3)
+def tiny(architectures):
+    return architectures.llava(layers=3)

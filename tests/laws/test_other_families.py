@@ -4,10 +4,6 @@ Each method there is exact (a batch of unlike prompts gives each row's own answe
 by name.
 """
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -35,18 +31,12 @@ REFUSED = {
 
 
 @pytest.fixture(scope="module")
-def build():
-    name = "benchmarks_architectures"
-    if name not in sys.modules:
-        path = Path(__file__).parents[2] / "benchmarks" / "architectures.py"
-        spec = importlib.util.spec_from_file_location(name, path)
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
+def build(architectures):
     made = {}
 
     def tiny(family):
         if family not in made:
-            made[family] = sys.modules[name].tiny(family)
+            made[family] = architectures.tiny(family)
         return made[family]
 
     return tiny
