@@ -248,17 +248,22 @@ def test_a_checkpoint_that_lacks_weights_is_refused(official, build, tmp_path):
 
 
 class Trap:
-    """A pickle that runs code when it is read."""
+    """A pickle that makes a file when it is read."""
+
+    def __init__(self, path):
+        self.path = path
 
     def __reduce__(self):
-        return (open, ("/tmp/halluguard-trap", "w"))
+        return (open, (str(self.path), "w"))
 
 
-@pytest.mark.parametrize("content", [Trap(), [1, 2]], ids=["code", "no weights"])
-def test_a_file_that_is_no_checkpoint_is_refused_unread(official, build, tmp_path, content):
-    torch.save(content, tmp_path / "w.pth")
+@pytest.mark.parametrize("make", [Trap, lambda path: [1, 2]], ids=["code", "no weights"])
+def test_a_file_that_is_no_checkpoint_is_refused_unread(official, build, tmp_path, make):
+    trap = tmp_path / "sprung"
+    torch.save(make(trap), tmp_path / "w.pth")
     with pytest.raises(InputError):
         groundingdino_py.load_weights(build(), tmp_path / "w.pth")
+    assert not trap.exists()
     (tmp_path / "text.pth").write_text("no", encoding="utf-8")
     with pytest.raises(InputError, match="cannot read"):
         groundingdino_py.load_weights(build(), tmp_path / "text.pth")
