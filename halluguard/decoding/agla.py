@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from halluguard.decoding.branches import Step, folded_view
 from halluguard.decoding.negatives import Negative
 from halluguard.decoding.pictures import Cropped, Spoilt, of_one_size
-from halluguard.decoding.plausibility import plausible
+from halluguard.decoding.plausibility import check_beta, plausible
 from halluguard.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -65,8 +65,7 @@ class AGLA:
     def __post_init__(self) -> None:
         if not self.alpha >= 0:
             raise SettingsError(f"alpha must be >= 0, got {self.alpha}; use 0 to switch the local view off")
-        if not 0 <= self.beta <= 1:
-            raise SettingsError(f"beta must be in [0, 1], got {self.beta}; use 0 to allow every token")
+        check_beta(self.beta)
         if not callable(self.view):
             raise SettingsError(
                 f"view must be callable from picture to picture, got {self.view!r}; see pictures.Cropped"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from halluguard.decoding.branches import Step, folded_view
 from halluguard.decoding.negatives import Negative
 from halluguard.decoding.pictures import Cropped, Masked, Spoilt, of_one_size
-from halluguard.decoding.plausibility import plausible
+from halluguard.decoding.plausibility import check_beta, plausible
 from halluguard.decoding.vdd import debias
 from halluguard.errors import SettingsError
 
@@ -64,8 +64,7 @@ class Contrast:
     def __post_init__(self) -> None:
         if not self.alpha >= 0:
             raise SettingsError(f"alpha must be >= 0, got {self.alpha}; use 0 to switch the contrast off")
-        if not 0 <= self.beta <= 1:
-            raise SettingsError(f"beta must be in [0, 1], got {self.beta}; use 0 to allow every token")
+        check_beta(self.beta)
         if isinstance(self.picture, list):
             object.__setattr__(self, "picture", tuple(self.picture))
         if not self._changes:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from halluguard.decoding.branches import Step, folded_view
 from halluguard.decoding.negatives import Negative
 from halluguard.decoding.parts import depth, early_logits, embeddings, head
-from halluguard.decoding.plausibility import plausible
+from halluguard.decoding.plausibility import check_beta, plausible
 from halluguard.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -102,8 +102,7 @@ class DoLa:
     def __post_init__(self) -> None:
         if not self.alpha >= 0:
             raise SettingsError(f"alpha must be >= 0, got {self.alpha}; use 0 to switch the contrast off")
-        if not 0 <= self.beta <= 1:
-            raise SettingsError(f"beta must be in [0, 1], got {self.beta}; use 0 to allow every token")
+        check_beta(self.beta)
         if isinstance(self.layers, str) and self.layers not in ("low", "high"):
             raise SettingsError(f"layers must be 'low', 'high' or numbers, got {self.layers!r}")
         if self.formula not in ("code", "paper"):

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from halluguard.decoding.branches import Step, folded_view
 from halluguard.decoding.negatives import Call, Negative, image_token_ids, token_ids
-from halluguard.decoding.plausibility import plausible
+from halluguard.decoding.plausibility import check_beta, plausible
 from halluguard.decoding.rows import BOXES, IMAGE_MASKS, PER_TOKEN
 from halluguard.errors import SettingsError, UnsupportedModelError
 
@@ -121,8 +121,7 @@ class ICD:
     def __post_init__(self) -> None:
         if not self.alpha >= 0:
             raise SettingsError(f"alpha must be >= 0, got {self.alpha}; use 0 to switch the contrast off")
-        if not 0 <= self.beta <= 1:
-            raise SettingsError(f"beta must be in [0, 1], got {self.beta}; use 0 to allow every token")
+        check_beta(self.beta)
         if self.formula not in ("code", "paper"):
             raise SettingsError(f"formula must be 'code' or 'paper', got {self.formula!r}; the tables used 'code'")
         if not self.instruction:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from halluguard.decoding.branches import Step, folded_view
 from halluguard.decoding.negatives import Negative, NoImage
-from halluguard.decoding.plausibility import plausible
+from halluguard.decoding.plausibility import check_beta, plausible
 from halluguard.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -73,8 +73,7 @@ class M3ID:
             raise SettingsError(f"forgetting must be >= 0, got {self.forgetting}; use 0 to switch the method off")
         if self.gate is not None and not 0 < self.gate <= 1:
             raise SettingsError(f"gate must be in (0, 1] or None, got {self.gate}; the paper has 0.3")
-        if not 0 <= self.beta <= 1:
-            raise SettingsError(f"beta must be in [0, 1], got {self.beta}; use 0 to allow every token")
+        check_beta(self.beta)
         if self.first < 0:
             raise SettingsError(f"first must be >= 0, got {self.first}; the paper counts from 1")
 

@@ -28,7 +28,7 @@ from halluguard.decoding.attention import edit_attention
 from halluguard.decoding.branches import Step, folded_view
 from halluguard.decoding.negatives import Negative
 from halluguard.decoding.parts import decoder_layers, early_logits, final_norm
-from halluguard.decoding.plausibility import plausible
+from halluguard.decoding.plausibility import check_beta, plausible
 from halluguard.errors import SettingsError, UnsupportedModelError
 
 if TYPE_CHECKING:
@@ -113,8 +113,7 @@ class ONLY:
             raise SettingsError(f"a and b must be >= 0, got {self.a} and {self.b}; use 0 for both to switch it off")
         if not 0 <= self.gamma <= 2:
             raise SettingsError(f"gamma must be in [0, 2], got {self.gamma}; it is a sum of absolute differences")
-        if not 0 <= self.beta <= 1:
-            raise SettingsError(f"beta must be in [0, 1], got {self.beta}; use 0 to allow every token")
+        check_beta(self.beta)
 
     @property
     def neutral(self) -> bool:

@@ -21,7 +21,7 @@ from halluguard.decoding.attention import edit_attention
 from halluguard.decoding.branches import Step, folded_view
 from halluguard.decoding.negatives import Negative, NoImage
 from halluguard.decoding.parts import at_depth, depth
-from halluguard.decoding.plausibility import plausible
+from halluguard.decoding.plausibility import check_beta, plausible
 from halluguard.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -75,8 +75,7 @@ class PAI:
             raise SettingsError(f"alpha must be >= 0, got {self.alpha}; use 0 to leave the attention alone")
         if not self.gamma >= 1:
             raise SettingsError(f"gamma must be >= 1, got {self.gamma}; use 1 to leave the contrast out")
-        if not 0 <= self.beta <= 1:
-            raise SettingsError(f"beta must be in [0, 1], got {self.beta}; use 0 to allow every token")
+        check_beta(self.beta)
         if self.layers is not None:
             object.__setattr__(self, "layers", tuple(self.layers))
             if len(self.layers) != 2 or not 0 <= self.layers[0] < self.layers[1]:

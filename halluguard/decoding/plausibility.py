@@ -12,8 +12,16 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from halluguard.errors import SettingsError
+
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+def check_beta(beta: float) -> None:
+    """Raise SettingsError unless beta is in [0, 1]."""
+    if not 0 <= beta <= 1:
+        raise SettingsError(f"beta must be in [0, 1], got {beta}; use 0 to allow every token")
 
 
 def plausible(logits: Tensor, beta: float) -> Tensor | None:

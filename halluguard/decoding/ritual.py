@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from halluguard.decoding.branches import Step, folded_view
 from halluguard.decoding.negatives import Negative
 from halluguard.decoding.pictures import Spoilt
-from halluguard.decoding.plausibility import plausible
+from halluguard.decoding.plausibility import check_beta, plausible
 from halluguard.errors import InputError, SettingsError
 
 if TYPE_CHECKING:
@@ -120,8 +120,7 @@ class RITUAL:
     def __post_init__(self) -> None:
         if not self.alpha >= 0:
             raise SettingsError(f"alpha must be >= 0, got {self.alpha}; use 0 to switch the second look off")
-        if not 0 <= self.beta <= 1:
-            raise SettingsError(f"beta must be in [0, 1], got {self.beta}; use 0 to allow every token")
+        check_beta(self.beta)
         if self.transform not in ("random", *TRANSFORMATIONS):
             raise SettingsError(
                 f"transform must be 'random' or one of {list(TRANSFORMATIONS)}, got {self.transform!r}"

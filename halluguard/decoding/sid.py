@@ -22,7 +22,7 @@ from halluguard.decoding.attention import edit_attention
 from halluguard.decoding.branches import Step, folded_view
 from halluguard.decoding.negatives import Call, Negative
 from halluguard.decoding.parts import depth
-from halluguard.decoding.plausibility import plausible
+from halluguard.decoding.plausibility import check_beta, plausible
 from halluguard.errors import SettingsError, UnsupportedModelError
 
 if TYPE_CHECKING:
@@ -84,8 +84,7 @@ class SID:
     def __post_init__(self) -> None:
         if not self.alpha >= 0:
             raise SettingsError(f"alpha must be >= 0, got {self.alpha}; use 0 to switch the contrast off")
-        if not 0 <= self.beta <= 1:
-            raise SettingsError(f"beta must be in [0, 1], got {self.beta}; use 0 to allow every token")
+        check_beta(self.beta)
         if not 0 < self.keep <= 1:
             raise SettingsError(f"keep must be in (0, 1], got {self.keep}; 1 keeps every picture token")
         if not (isinstance(self.layer, int) and self.layer >= 1):

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from halluguard.decoding.branches import Step, folded_view
 from halluguard.decoding.negatives import Negative, generator
 from halluguard.decoding.pictures import Spoilt
-from halluguard.decoding.plausibility import plausible
+from halluguard.decoding.plausibility import check_beta, plausible
 from halluguard.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -80,8 +80,7 @@ class VCD:
     def __post_init__(self) -> None:
         if not self.alpha >= 0:
             raise SettingsError(f"alpha must be >= 0, got {self.alpha}; use 0 to switch the contrast off")
-        if not 0 <= self.beta <= 1:
-            raise SettingsError(f"beta must be in [0, 1], got {self.beta}; use 0 to allow every token")
+        check_beta(self.beta)
         if not (isinstance(self.step, int) and 0 <= self.step < 1000):
             raise SettingsError(f"step must be an integer in 0..999, got {self.step}; the paper uses 500")
 
