@@ -24,7 +24,7 @@ from typing import Any
 from running import add_model_options, heading, load, main, options, pictures, resume, sandbox_objects
 
 from halluguard.errors import InputError
-from halluguard.metrics import chair, shams
+from halluguard.metrics import baselines, chair
 from halluguard.metrics.ground_truth import coco_objects, image_key, read_objects, write_objects
 from halluguard.metrics.reading import read_captions
 from halluguard.metrics.score import Score, compare
@@ -61,7 +61,7 @@ def run(given: argparse.Namespace) -> None:
     print("\n".join(result.lines()))
     rows = [(str(given.model or path.name), result)]
     if given.baseline:
-        words = shams.word_counts(captions())
+        words = baselines.word_counts(captions())
 
         def plain() -> Iterator[tuple[Any, str]]:
             """The baseline; with --limit, of the same images."""
@@ -70,15 +70,15 @@ def run(given: argparse.Namespace) -> None:
 
         base = scorer.score(plain(), **how)
         share = min(1.0, result.counts["object_mentions"] / max(1, base.counts["object_mentions"]))
-        cut = scorer.score(shams.shorten(plain(), like=words), **how)
+        cut = scorer.score(baselines.shorten(plain(), like=words), **how)
         rows += [(f"baseline {given.baseline.name}", base), ("sham: baseline cut to the same words", cut)]
         label = f"sham: baseline, {share:.0%} of the mentions kept blindly"
     else:
         plain, share = captions, 0.5
-        rows += [("sham: cut to half the words", scorer.score(shams.shorten(captions(), share=0.5), **how))]
+        rows += [("sham: cut to half the words", scorer.score(baselines.shorten(captions(), share=0.5), **how))]
         label = "sham: half of the mentions kept blindly"
     scored = (scorer.caption(image, text) for image, text in plain())
-    rows += [(label, scorer.total(shams.drop_mentions(scored, scorer, share, given.seed), **how))]
+    rows += [(label, scorer.total(baselines.drop_mentions(scored, scorer, share, given.seed), **how))]
 
     print(heading("captions", COLUMNS))
     for name, score in rows:
@@ -86,7 +86,7 @@ def run(given: argparse.Namespace) -> None:
     if given.baseline and given.resamples:
         for name, other in rows[1:]:
             differences(f"against {name}", other, result, given)
-        pair = shams.matched(plain(), captions(), scorer, seed=given.seed, resamples=given.resamples)
+        pair = baselines.matched(plain(), captions(), scorer, seed=given.seed, resamples=given.resamples)
         differences("against the baseline, both cut to the shorter", *pair, given)
     result.save(given.json, per_caption=(scorer.caption(image, text).per_caption for image, text in captions()))
 

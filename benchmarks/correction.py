@@ -27,8 +27,8 @@ from pathlib import Path
 from typing import Any
 
 from halluguard.correction import correct_many
-from halluguard.correction.claims import extract_many
-from halluguard.correction.verify import Thresholds
+from halluguard.correction.claims.extract import extract_many
+from halluguard.correction.verification.verify import Thresholds
 from halluguard.detectors.precomputed import KnownObjects
 from halluguard.metrics import chair
 from halluguard.metrics.ground_truth import read_objects
@@ -197,7 +197,7 @@ _VERB = ("VB", "MD")
 
 def without_verb(answer: Answer) -> list[str]:
     """Sentences of the corrected text that have no verb and are no sentence of the draft."""
-    from halluguard.correction.parse import parse_many
+    from halluguard.correction.text.parse import parse_many
 
     if answer.text == answer.draft:
         return []

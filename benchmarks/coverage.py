@@ -28,10 +28,10 @@ import transformers
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from halluguard.decoding import VCD, Imagination
-from halluguard.decoding.branches import folded_view
-from halluguard.decoding.method import FORBIDDEN, Step, folded
-from halluguard.decoding.negatives import NoImage
-from halluguard.decoding.twin import twin_of
+from halluguard.decoding.base import FORBIDDEN, Step, folded
+from halluguard.decoding.engine.shared_copy import twin_of
+from halluguard.decoding.engine.view import folded_view
+from halluguard.decoding.negative_inputs import NoImage
 from halluguard.errors import HalluguardError
 
 

@@ -27,9 +27,9 @@ from typing import Any
 
 from halluguard import sandbox
 from halluguard.decoding import METHODS, Imagination, TemperatureMatched, named
-from halluguard.decoding.distilled import distil
-from halluguard.decoding.knob import ramp
-from halluguard.decoding.vti import Directions
+from halluguard.decoding.distillation import distil
+from halluguard.decoding.imagination import ramp
+from halluguard.decoding.methods.vti import Directions
 from halluguard.errors import HalluguardError
 from halluguard.guard import Guard
 from halluguard.sandbox import measure

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from halluguard import sandbox
-from halluguard.metrics import shams, stats
+from halluguard.metrics import baselines, stats
 from halluguard.metrics.chair import ChairScorer
 from halluguard.metrics.score import Score, compare
 from halluguard.sandbox import measure
@@ -81,9 +81,9 @@ class Runs:
         if recall < self.chair(control)["recall"]:
             for _ in range(9):
                 share = (low + high) / 2
-                enough = self._score(shams.shorten(captions, share=share), 0)["recall"] >= recall
+                enough = self._score(baselines.shorten(captions, share=share), 0)["recall"] >= recall
                 low, high = (low, share) if enough else (share, high)
-        cut = self._score(shams.shorten(captions, share=high), 0)
+        cut = self._score(baselines.shorten(captions, share=high), 0)
         return compare(cut, self.chair(key), seed=self.seed, resamples=self.resamples)["CHAIRi"]
 
     def margins(self, key: tuple[str, str]) -> dict[tuple[int, str], float]:
@@ -97,7 +97,7 @@ class Runs:
         """Plain margins, their threshold moved to the yes-ratio of `key`."""
         of = {q.question_id: (int(q.image), q.text) for q in self.exam.questions[split]}
         plain, ratio = self.margins(("greedy", "plain")), self.pope(key, split)["yes_ratio"]
-        answers = shams.lean_yes({question: plain[pair] for question, pair in of.items()}, ratio)
+        answers = baselines.lean_yes({question: plain[pair] for question, pair in of.items()}, ratio)
         by_pair = {of[question]: answer for question, answer in answers.items()}
         return self.exam.score(split, by_pair, seed=self.seed)
 
@@ -256,7 +256,7 @@ def plot(runs: Runs, path: Path) -> None:
         if setting in (-1, 0, 1):
             right.annotate(f"{setting:+g}" if setting else "0", (100 * score["recall"], 100 * score["CHAIRi"]), (4, 4),
                            textcoords="offset points")  # fmt: skip
-    cut = [runs._score(shams.shorten(runs.captions(("greedy", "plain")), share=s / 10), 0) for s in range(4, 11)]
+    cut = [runs._score(baselines.shorten(runs.captions(("greedy", "plain")), share=s / 10), 0) for s in range(4, 11)]
     right.plot([100 * s["recall"] for s in cut], [100 * s["CHAIRi"] for s in cut], "x--", color="grey",
                label="plain captions cut short")  # fmt: skip
     right.set(xlabel="recall, percent", ylabel="CHAIRi, percent")

@@ -24,7 +24,7 @@ from typing import Any
 from running import add_model_options, heading, load, main, options, pictures, resume, sandbox_objects
 
 from halluguard.errors import InputError
-from halluguard.metrics import pope, shams
+from halluguard.metrics import baselines, pope
 from halluguard.metrics.ground_truth import image_key
 from halluguard.metrics.reading import read_rows
 from halluguard.metrics.score import Score
@@ -76,14 +76,14 @@ def one(given: argparse.Namespace, questions: list[pope.Question], split: str | 
     if given.baseline:
         base = score(answers(given.baseline, questions, given))
         verdicts = {key: verdict for key, _, _, verdict in base.details["per_question"]}
-        shifted = shams.shift_yes_ratio(verdicts, result["yes_ratio"], given.seed)
+        shifted = baselines.shift_yes_ratio(verdicts, result["yes_ratio"], given.seed)
         rows += [(f"baseline {given.baseline.name}", base), ("sham: baseline, yes shifted blindly", score(shifted))]
         leaning = margins(given.baseline, questions)
         if leaning:
-            moved = shams.lean_yes(leaning, result["yes_ratio"])
+            moved = baselines.lean_yes(leaning, result["yes_ratio"])
             rows.append(("sham: baseline, threshold moved", score(moved)))
     compared = rows[1:]
-    rows += [(f"sham: always {word.lower()}", score(shams.always(questions, word))) for word in ("No", "Yes")]
+    rows += [(f"sham: always {word.lower()}", score(baselines.always(questions, word))) for word in ("No", "Yes")]
     print(heading("answers", COLUMNS))
     for label, scored in rows:
         print(scored.markdown_row(label, COLUMNS))

@@ -25,7 +25,7 @@ from halluguard.sandbox import fresh_scenes
 from halluguard.sandbox.language import CLEAN, caption
 from halluguard.sandbox.world import Scene
 from halluguard.tuning.annotations import Annotated, coco_items
-from halluguard.tuning.negatives import (
+from halluguard.tuning.builders import (
     EvaluationImages,
     attribute_swaps,
     conditional_images,

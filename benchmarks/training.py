@@ -37,7 +37,7 @@ from halluguard.sandbox import measure
 from halluguard.sandbox.language import CAPTION_PROMPTS, CLEAN, caption, existence_question
 from halluguard.sandbox.world import IMAGE_SIZE, Scene
 from halluguard.tuning import Annotated, PreferenceRow, fine_tune, negative_images
-from halluguard.tuning.wording import POPE_QUESTION, QUESTIONS
+from halluguard.tuning.question_templates import POPE_QUESTION, QUESTIONS
 
 ARMS = ("base", "negative", "blank", "equal")
 LEARNING_RATES = {"sft": 5e-4, "preference": 1e-3}

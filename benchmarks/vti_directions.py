@@ -33,7 +33,7 @@ def main() -> None:
 
 def run(given: argparse.Namespace) -> None:
     from halluguard import sandbox
-    from halluguard.decoding.vti import Directions
+    from halluguard.decoding.methods.vti import Directions
     from halluguard.guard import Guard
     from halluguard.images import load_image
 

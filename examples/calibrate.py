@@ -10,8 +10,8 @@ import json
 from pathlib import Path
 
 from halluguard import sandbox
-from halluguard.auditing.experts import load_expert
-from halluguard.calibration.command import calibrate
+from halluguard.cli.calibrate_command import calibrate
+from halluguard.detectors.specs import load_expert
 
 FIRST_SEED = 30_000_000
 

@@ -107,7 +107,7 @@ class Guard:
             _load_adapter(model, adapter)
         model.to(torch.device(device)).eval()  # type: ignore[arg-type]  # its decorator hides the signature
         if isinstance(detector, str | Path):
-            from halluguard.detectors.loading import load_detector
+            from halluguard.detectors.checkpoints import load_detector
 
             detector = load_detector(detector, device=device)
         return cls(model, processor, detector=detector, decoding=decoding)

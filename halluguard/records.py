@@ -87,7 +87,7 @@ class Claim(_Record):
         attribute: the property claimed, for kind "attribute".
         relation, other: the relation and the index (in the list of claims) of its other party.
         alternatives: other names, any of which makes the claim true ("a heron or pelican").
-        rule: which extraction rule spoke, for reading diffs.
+        source_rule: which extraction rule spoke, for reading diffs.
         category: the COCO category that covers `name` ("man" -> "person"), or None.
         subject: for every kind but "existence", the index (in the list of claims) of the existence claim it is about.
         trigger: character span of the words that make the claim: the numeral, the adjective, the preposition.
@@ -110,7 +110,7 @@ class Claim(_Record):
     relation: str | None = None
     other: int | None = None
     alternatives: tuple[str, ...] = ()
-    rule: str = ""
+    source_rule: str = ""
     category: str | None = None
     subject: int | None = None
     trigger: tuple[int, int] | None = None
@@ -143,7 +143,7 @@ class Verdict(_Record):
         expert: name of the expert that spoke.
         reason: the same in words.
         error: True when the expert failed on this image.
-        instead: for a contradicted property or number, what was found in its place ("blue", "2"), where it is clear.
+        replacement: what the expert found in place of a contradicted property or number ("blue", "2"), where clear.
     """
 
     claim: int
@@ -154,7 +154,7 @@ class Verdict(_Record):
     expert: str = ""
     reason: str = ""
     error: bool = False
-    instead: str | None = None
+    replacement: str | None = None
 
     def __post_init__(self) -> None:
         if self.decision not in get_args(Decision):

@@ -127,11 +127,11 @@ _MARKS = (1, 2, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 99, 100)
 def sandbox_overhead() -> dict[str, Any]:
     """The sandbox's detector on its own scenes: what share of the run's CPU time is not the detector's."""
     from halluguard import sandbox
-    from halluguard.auditing.experts import load_expert
-    from halluguard.auditing.pictures import Pictures
+    from halluguard.auditing.image_store import Pictures
     from halluguard.auditing.run import Job, run
     from halluguard.auditing.source import open_source
-    from halluguard.correction.parse import pipeline
+    from halluguard.correction.text.parse import pipeline
+    from halluguard.detectors.specs import load_expert
 
     expert: Any = load_expert("sandbox")
     pipeline()

@@ -24,7 +24,7 @@ from PIL import Image
 from halluguard import vocabulary
 from halluguard.records import Box
 from halluguard.tuning.annotations import Annotated
-from halluguard.tuning.negatives import (
+from halluguard.tuning.builders import (
     attribute_swaps,
     conditional_images,
     erased_preferences,

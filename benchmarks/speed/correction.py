@@ -16,10 +16,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from halluguard.correction.claims import extract_many, from_parse
-from halluguard.correction.parse import parse_many
-from halluguard.correction.rewrite import rewrite
-from halluguard.correction.verify import verify_many
+from halluguard.correction.claims.extract import extract_many, from_parse
+from halluguard.correction.rewriting.rewrite import rewrite
+from halluguard.correction.text.parse import parse_many
+from halluguard.correction.verification.verify import verify_many
 from halluguard.detectors.precomputed import KnownObjects
 from halluguard.metrics.ground_truth import read_objects
 from halluguard.metrics.reading import read_captions

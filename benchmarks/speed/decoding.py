@@ -28,8 +28,8 @@ import torch
 
 from halluguard import decoding
 from halluguard.controller import Controller
+from halluguard.decoding.methods.vcd import contrast
 from halluguard.decoding.plausibility import plausible
-from halluguard.decoding.vcd import contrast
 
 IMAGE, VOCABULARY, PATCH = 31999, 32000, 14
 TARGETS = {"VCD": 1.15, "knob -0.5": 1.15, "knob -0.5, controller": 1.03}

@@ -14,8 +14,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from halluguard.auditing.pictures import Pictures, content_key
-from halluguard.auditing.rows import Row
+from halluguard.auditing.caption_rows import Row
+from halluguard.auditing.image_store import Pictures, content_key
 from halluguard.errors import ImageError
 from halluguard.images import load_image
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from halluguard.auditing.folder import json_line, write_text, writing_to
+from halluguard.auditing.run_folder import json_line, write_text, writing_to
 from halluguard.errors import ExpertError, HalluguardError, ImageError, InputError, SettingsError
 from halluguard.images import load_image, resolve_inside
 from halluguard.rendering import data_url

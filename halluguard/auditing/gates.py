@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from halluguard.auditing.summary import SCHEMA
+from halluguard.auditing.outputs.summary import SCHEMA
 from halluguard.errors import InputError, SettingsError
 
 ENOUGH = 20

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
-from halluguard.auditing.summary import DECISIONS
+from halluguard.auditing.outputs.summary import DECISIONS
 
 Mode = Literal["bar", "json", "off"]
 EVERY_SECONDS = 1.0

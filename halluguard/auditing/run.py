@@ -11,21 +11,21 @@ from pathlib import Path
 from typing import Any
 
 from halluguard._version import __version__
-from halluguard.auditing.cache import Cache
+from halluguard.auditing.cached_detector import BATCH
+from halluguard.auditing.detection_store import Cache
 from halluguard.auditing.engines import Plan, Progress, engine
-from halluguard.auditing.experts import expert_of, fingerprint, load_expert
-from halluguard.auditing.export import export as write_export
-from halluguard.auditing.folder import SUMMARY, RunFolder, write_json
-from halluguard.auditing.looking import BATCH
-from halluguard.auditing.outputs import write_tables
-from halluguard.auditing.pictures import Pictures
+from halluguard.auditing.image_store import Pictures
+from halluguard.auditing.in_memory_input import spool_rows
+from halluguard.auditing.outputs.export import export as write_export
+from halluguard.auditing.outputs.summary import thresholds_dict
+from halluguard.auditing.outputs.tables import write_tables
+from halluguard.auditing.run_folder import SUMMARY, RunFolder, write_json
 from halluguard.auditing.source import Selection, Source, manifest_of, open_source
-from halluguard.auditing.spool import spool_rows
-from halluguard.auditing.summary import thresholds_dict
-from halluguard.auditing.work import failed_rows
+from halluguard.auditing.work_units import failed_rows
 from halluguard.calibration.record import Calibration
-from halluguard.correction.parse import pipeline
-from halluguard.correction.verify import Thresholds, thresholds_of
+from halluguard.correction.text.parse import pipeline
+from halluguard.correction.verification.verify import Thresholds, thresholds_of
+from halluguard.detectors.specs import expert_of, fingerprint, load_expert
 from halluguard.records import Detector
 
 PART_ROWS = 1000

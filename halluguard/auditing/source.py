@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from halluguard.auditing import formats
-from halluguard.auditing.formats import Item
-from halluguard.auditing.rows import Keys, Row, guess_keys, row
+from halluguard.auditing import inputs
+from halluguard.auditing.caption_rows import Keys, Row, guess_keys, row
+from halluguard.auditing.inputs import Item
 from halluguard.errors import InputError, SettingsError
 
 SAMPLED = 50
@@ -41,7 +41,7 @@ class Source:
         """The entries as they stand in the input."""
         names = {key.partition(".")[0] for key in asdict(self.keys).values() if key}
         names |= {key for key in asdict(self.keys).values() if key}
-        return formats.named(self.format).read(self.path, self.encoding, names)
+        return inputs.named(self.format).read(self.path, self.encoding, names)
 
     def rows(self) -> Iterator[Row]:
         return (row(index, item, self.keys) for index, item in enumerate(self.items()))
@@ -49,7 +49,7 @@ class Source:
     def describe(self) -> str:
         """What was guessed, in one line."""
         parts = [f"{part}s under {key!r}" for part, key in asdict(self.keys).items() if key]
-        return f"{self.path.name}: {formats.named(self.format).NAME}, {', '.join(parts)}"
+        return f"{self.path.name}: {inputs.named(self.format).NAME}, {', '.join(parts)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ def open_source(path: Path, keys: Mapping[str, str | None], encoding: str | None
     """
     if not path.exists():
         raise InputError(f"no captions at {str(path)!r}; check the path")
-    module = formats.detect(path)
+    module = inputs.detect(path)
     first = list(itertools.islice(module.read(path, encoding), SAMPLED))
     return Source(path, module.__name__.rpartition(".")[2], guess_keys(first, keys), encoding)
 

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from halluguard.auditing.experts import read_json
 from halluguard.calibration.record import Calibration
-from halluguard.correction.verify import Thresholds
+from halluguard.correction.verification.verify import Thresholds
+from halluguard.detectors.specs import read_json
 from halluguard.errors import InputError
 
 

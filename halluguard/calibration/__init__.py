@@ -6,7 +6,7 @@ record.py    what was found, as the file that `halluguard audit --thresholds` re
 """
 
 from halluguard.calibration.fitting import fit
+from halluguard.calibration.labelled_rows import Labelled, Scored, read_rows, score_rows
 from halluguard.calibration.record import Calibration, Curve
-from halluguard.calibration.rows import Labelled, Scored, read_rows, score_rows
 
 __all__ = ["Calibration", "Curve", "Labelled", "Scored", "fit", "read_rows", "score_rows"]

@@ -21,8 +21,8 @@ from dataclasses import replace
 from hashlib import blake2b
 from typing import Any, Literal, get_args
 
+from halluguard.calibration.labelled_rows import Scored
 from halluguard.calibration.record import Calibration, Curve
-from halluguard.calibration.rows import Scored
 from halluguard.errors import InputError, SettingsError
 
 Method = Literal["isotonic", "platt"]

@@ -18,9 +18,9 @@ from halluguard.errors import SettingsError
 from halluguard.records import Answer, Detector
 
 if TYPE_CHECKING:
-    from halluguard.correction.propose import Proposer
-    from halluguard.correction.rewrite import Style
-    from halluguard.correction.verify import Calibration, Properties, Thresholds
+    from halluguard.correction.rewriting.llm_rewriter import Proposer
+    from halluguard.correction.rewriting.rewrite import Style
+    from halluguard.correction.verification.verify import Calibration, Properties, Thresholds
 
 __all__ = ["correct", "correct_many"]
 
@@ -47,10 +47,10 @@ def correct(
         detector: the expert; see `halluguard.records.Detector`.
         question: what was asked, needed to judge "Yes", "No" and fragments.
         thresholds: where support ends and contradiction begins; default the detector's own.
-        properties, calibration, second_look: see `halluguard.correction.verify.verify_many`.
-        style: "delete", "hedge" or "annotate", see `halluguard.correction.rewrite.rewrite`.
+        properties, calibration, second_look: see `halluguard.correction.verification.verify.verify_many`.
+        style: "delete", "hedge" or "annotate", see `halluguard.correction.rewriting.rewrite.rewrite`.
         proposer: a language model that may word the correction, accepted only if it passes the checks of
-            `halluguard.correction.propose`; otherwise the rules' own text stands.
+            `halluguard.correction.rewriting.llm_rewriter`; otherwise the rules' own text stands.
         nlp: a spaCy pipeline; default the best English one installed.
 
     Returns:
@@ -131,11 +131,11 @@ def _correct_batch(
     detector: Detector,
     how: _How,
 ) -> Iterator[Answer]:
-    from halluguard.correction.claims import from_parse, parses
-    from halluguard.correction.parse import Parse
-    from halluguard.correction.propose import propose
-    from halluguard.correction.rewrite import rewrite
-    from halluguard.correction.verify import thresholds_of, verify_many
+    from halluguard.correction.claims.extract import from_parse, parses
+    from halluguard.correction.rewriting.llm_rewriter import propose
+    from halluguard.correction.rewriting.rewrite import rewrite
+    from halluguard.correction.text.parse import Parse
+    from halluguard.correction.verification.verify import thresholds_of, verify_many
 
     started = perf_counter()
     limits = how.thresholds or thresholds_of(detector)

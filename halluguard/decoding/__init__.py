@@ -17,17 +17,21 @@ import importlib
 import pkgutil
 from typing import Any
 
+from halluguard.decoding import methods
 from halluguard.errors import SettingsError
 
 
 def _found() -> dict[str, type]:
-    methods = {}
-    for info in pkgutil.iter_modules(__path__):
-        module = importlib.import_module(f"{__name__}.{info.name}")
+    modules = [importlib.import_module("halluguard.decoding.imagination")]
+    modules += [
+        importlib.import_module(f"{methods.__name__}.{info.name}") for info in pkgutil.iter_modules(methods.__path__)
+    ]
+    found = {}
+    for module in modules:
         for name, value in vars(module).items():
             if isinstance(value, type) and value.__module__ == module.__name__ and hasattr(value, "on"):
-                methods[name] = value
-    return dict(sorted(methods.items()))
+                found[name] = value
+    return dict(sorted(found.items()))
 
 
 METHODS: dict[str, type] = _found()

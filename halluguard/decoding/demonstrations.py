@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from halluguard.decoding.negatives import generator
-from halluguard.decoding.pictures import masked_picture
-from halluguard.decoding.steering import last_residuals, principal, vision_tower
-from halluguard.decoding.twin import twin_of
+from halluguard.decoding.engine.shared_copy import twin_of
+from halluguard.decoding.engine.steering import last_residuals, principal, vision_tower
+from halluguard.decoding.image_transforms import masked_picture
+from halluguard.decoding.negative_inputs import generator
 from halluguard.errors import InputError, UnsupportedModelError
 
 if TYPE_CHECKING:

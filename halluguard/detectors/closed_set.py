@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from halluguard.detectors import geometry
+from halluguard.detectors.checkpoints import load_checkpoint
 from halluguard.detectors.labels import NO_LABELS, Labels, label_name
-from halluguard.detectors.loading import load_checkpoint
 from halluguard.errors import ExpertError, HalluguardError, SettingsError, UnsupportedModelError
 from halluguard.images import limit_aspect, load_image
 from halluguard.records import Box

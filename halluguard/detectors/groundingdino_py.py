@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar, Self
 
-from halluguard.detectors import captions
+from halluguard.detectors import grounding_prompt
 from halluguard.detectors.geometry import corners, in_pixels
 from halluguard.detectors.zero_shot import ZeroShotDetector
 from halluguard.detectors.zero_shot_families import PHRASES_IN_A_CAPTION, Ask, Family, texts_of
@@ -85,13 +85,13 @@ class GroundingDinoPy(ZeroShotDetector):
 
 def _look(detector: ZeroShotDetector, pictures: list[Any], asks: list[Ask]) -> list[tuple[Any, Any]]:
     prompts = texts_of(detector, asks)
-    written = [captions.caption(row) for row in prompts]
+    written = [grounding_prompt.caption(row) for row in prompts]
     ids = detector.processor.tokenizer(written)["input_ids"]
     output = detector.model(written, **detector.pixels(pictures, asks))
     boxes = corners(output["pred_boxes"].float().cpu())
     return [
         (
-            captions.phrase_scores(output["pred_logits"][row], ids[row], prompts[row], detector.pool),
+            grounding_prompt.phrase_scores(output["pred_logits"][row], ids[row], prompts[row], detector.pool),
             in_pixels(boxes[row], pictures[ask.image].size),
         )
         for row, ask in enumerate(asks)
@@ -131,7 +131,7 @@ def build(settings: Mapping[str, Any], tokenizer: str | Path, *, text: Any = Non
 
     module = _package()
     words = AutoTokenizer.from_pretrained(str(tokenizer))
-    captions.check_separators(words, "Grounding DINO")
+    grounding_prompt.check_separators(words, "Grounding DINO")
     config = text or BertConfig()
     config._attn_implementation = "sdpa"
     # Checkpointing saves memory in training alone, and warns without it.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from halluguard.detectors.exports import KnownBoxes
+from halluguard.detectors.box_files import KnownBoxes
 from halluguard.errors import ExpertError, InputError
 from halluguard.records import Box
 from halluguard.vocabulary import COCO, normal, parents, related, same

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from halluguard.detectors import geometry
+from halluguard.detectors.checkpoints import signed
 from halluguard.detectors.colour import crop
-from halluguard.detectors.loading import signed
 from halluguard.errors import ExpertError, HalluguardError, SettingsError, UnsupportedModelError
 from halluguard.images import limit_aspect, load_image
 from halluguard.records import Box, Question

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from halluguard.detectors import geometry
-from halluguard.detectors.captions import Pool
-from halluguard.detectors.loading import load_checkpoint
+from halluguard.detectors.checkpoints import load_checkpoint
+from halluguard.detectors.grounding_prompt import Pool
 from halluguard.detectors.zero_shot_families import FAMILIES, Ask, Family
 from halluguard.errors import ExpertError, HalluguardError, SettingsError, UnsupportedModelError
 from halluguard.images import limit_aspect, load_image

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from halluguard.detectors import captions
+from halluguard.detectors import grounding_prompt
 from halluguard.detectors.geometry import corners, in_pixels
 from halluguard.errors import UnsupportedModelError
 from halluguard.vocabulary import normal
@@ -99,7 +99,7 @@ def _owl(detector: ZeroShotDetector, pictures: list[Any], asks: list[Ask]) -> li
 
 
 def _grounding_check(model: Any, processor: Any, name: str) -> None:
-    captions.check_separators(processor.tokenizer, name)
+    grounding_prompt.check_separators(processor.tokenizer, name)
     attention = model.model.text_backbone.config._attn_implementation
     if attention != "sdpa":
         raise UnsupportedModelError(
@@ -113,7 +113,7 @@ def _grounding_most(detector: ZeroShotDetector) -> int:
 
 
 def _grounding_length(detector: ZeroShotDetector, phrase: str) -> int | None:
-    return captions.length(captions.clean(detector.prompt.format(phrase)), detector.processor.tokenizer)
+    return grounding_prompt.length(grounding_prompt.clean(detector.prompt.format(phrase)), detector.processor.tokenizer)
 
 
 def _grounding_fits(detector: ZeroShotDetector, phrase: str) -> bool:
@@ -125,26 +125,29 @@ def _grounding_chunks(detector: ZeroShotDetector, phrases: list[str]) -> list[li
     if detector.isolate:
         return [[phrase] for phrase in phrases]
     lengths = {phrase: _grounding_length(detector, phrase) or 0 for phrase in phrases}
-    whole = captions.chunks(lengths, _grounding_most(detector))
+    whole = grounding_prompt.chunks(lengths, _grounding_most(detector))
     return [part for chunk in whole for part in _equal_parts(detector, chunk)]
 
 
 def texts_of(detector: ZeroShotDetector, asks: list[Ask]) -> list[list[str]]:
     """Per row, its phrases as they stand in the caption."""
-    return [[captions.clean(detector.prompt.format(phrase)) for phrase in ask.phrases] for ask in asks]
+    return [[grounding_prompt.clean(detector.prompt.format(phrase)) for phrase in ask.phrases] for ask in asks]
 
 
 def _grounding(detector: ZeroShotDetector, pictures: list[Any], asks: list[Ask]) -> list[tuple[Any, Any]]:
     prompts = texts_of(detector, asks)
     text = detector.processor.tokenizer(
-        [captions.caption(row) for row in prompts], padding=True, return_token_type_ids=True, return_tensors="pt"
+        [grounding_prompt.caption(row) for row in prompts],
+        padding=True,
+        return_token_type_ids=True,
+        return_tensors="pt",
     )
     ids = text["input_ids"].tolist()
     output = detector.model(**text.to(detector.model.device), **detector.pixels(pictures, asks))
     boxes = corners(output.pred_boxes.float().cpu())
     return [
         (
-            captions.phrase_scores(output.logits[row], ids[row], prompts[row], detector.pool),
+            grounding_prompt.phrase_scores(output.logits[row], ids[row], prompts[row], detector.pool),
             in_pixels(boxes[row], pictures[ask.image].size),
         )
         for row, ask in enumerate(asks)
@@ -190,7 +193,7 @@ def _omdet(detector: ZeroShotDetector, pictures: list[Any], asks: list[Ask]) -> 
 PHRASES_IN_A_CAPTION: dict[str, Any] = {
     "fits": _grounding_fits,
     "chunks": _grounding_chunks,
-    "clean": captions.clean,
+    "clean": grounding_prompt.clean,
     "independent": False,
 }
 """What the Grounding DINO families share."""

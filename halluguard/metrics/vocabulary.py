@@ -1,4 +1,4 @@
-"""Which words name which object category: the 80 of COCO, in `coco_objects.json`, or a file of yours.
+"""Which words name which object category: the 80 of COCO, in `chair_synonyms.json`, or a file of yours.
 
 The JSON holds `synonyms` (category -> other words for it), `units` (two words that are read as one), `renamed_units`
 (two words -> the word they count as), and three short lists: after `qualifiers` ("baby") the `qualified` ("elephant")
@@ -62,7 +62,7 @@ def load_vocabulary(path: str | Path | None = None) -> Vocabulary:
     Raises:
         InputError: the file is missing, is not JSON, or lacks `synonyms`.
     """
-    source = files("halluguard.metrics").joinpath("coco_objects.json") if path is None else Path(path)
+    source = files("halluguard.metrics").joinpath("chair_synonyms.json") if path is None else Path(path)
     try:
         data = json.loads(source.read_text(encoding="utf-8"))
         synonyms: dict[str, list[str]] = data["synonyms"]

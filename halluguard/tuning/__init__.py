@@ -6,7 +6,7 @@
 Building rows needs nothing beyond the core; training needs the extra `train` (TRL and PEFT).
 """
 
-from halluguard.tuning.negatives import Annotated, erase, negative_images, negative_instructions
+from halluguard.tuning.builders import Annotated, erase, negative_images, negative_instructions
 from halluguard.tuning.rows import InstructionRow, PreferenceRow, RatedRow, Row, as_dataset
 from halluguard.tuning.trainers import fine_tune
 

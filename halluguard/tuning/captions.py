@@ -16,9 +16,9 @@ from dataclasses import dataclass, replace
 
 from halluguard import vocabulary
 from halluguard.tuning.annotations import Annotated, Companions
-from halluguard.tuning.balance import balanced
+from halluguard.tuning.edge_balance import balanced
+from halluguard.tuning.question_templates import noun, with_article
 from halluguard.tuning.rows import PreferenceRow, Truth, row_seed
-from halluguard.tuning.wording import noun, with_article
 
 PROMPTS = (
     "Describe the image.",

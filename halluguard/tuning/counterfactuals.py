@@ -18,8 +18,8 @@ from halluguard.errors import SettingsError
 from halluguard.records import XYXY
 from halluguard.tuning.annotations import Annotated
 from halluguard.tuning.images import Erased, shared
+from halluguard.tuning.question_templates import ANSWERS, QUESTIONS, answer, ask, check_templates
 from halluguard.tuning.rows import InstructionRow, PreferenceRow, Truth, row_seed
-from halluguard.tuning.wording import ANSWERS, QUESTIONS, answer, ask, check_templates
 
 _CANDIDATES = 50  # pictures looked at for a swap
 _NEAR = 2000  # of each name, the pictures a swap is drawn from

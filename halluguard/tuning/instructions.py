@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from halluguard.errors import SettingsError
-from halluguard.tuning import premises
+from halluguard.tuning import false_premises as premises
 from halluguard.tuning.annotations import Annotated, Companions
-from halluguard.tuning.balance import balanced
+from halluguard.tuning.edge_balance import balanced
+from halluguard.tuning.question_templates import ANSWERS, QUESTIONS, answer, ask, check_templates
 from halluguard.tuning.rows import InstructionRow, PreferenceRow, Truth, row_seed
-from halluguard.tuning.wording import ANSWERS, QUESTIONS, answer, ask, check_templates
 
 Sampling = Literal["random", "popular", "adversarial"]
 SAMPLINGS: tuple[Sampling, ...] = get_args(Sampling)

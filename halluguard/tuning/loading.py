@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from halluguard.errors import MissingExtraError, UnsupportedModelError
-from halluguard.tuning.templates import trainable
+from halluguard.tuning.chat_template import trainable
 
 
 def load(

@@ -104,7 +104,7 @@ def _check_tokenisation(processor: Any, example: Mapping[str, Any], number: int)
         extra = processor.tokenizer.convert_ids_to_tokens([token for token in asked if token not in set(prompt)])
         raise PreflightError(
             f"row {number}: inference makes another prompt than training: the tokenizer adds {extra or 'tokens'}, the "
-            "chat template does not; put them into the template (see halluguard.tuning.templates.trainable)"
+            "chat template does not; put them into the template (see halluguard.tuning.chat_template.trainable)"
         )
     for name in answers:
         apart = prompt + ids(told[name], None, add_special_tokens=False)
@@ -147,7 +147,8 @@ def _check_tokens(trainer: Any, batch: Mapping[str, Any], with_pictures: bool) -
     if without:
         raise PreflightError(
             f"{len(without)} of {len(ids)} answers end without an end-of-sequence token: the model would unlearn to "
-            "stop; put it into the chat template after the assistant's text (see halluguard.tuning.templates.trainable)"
+            "stop; put it into the chat template after the assistant's text "
+            "(see halluguard.tuning.chat_template.trainable)"
         )
     return sum(counts), found
 

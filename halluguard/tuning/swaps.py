@@ -15,11 +15,11 @@ from importlib.resources import files
 
 from halluguard import vocabulary
 from halluguard.errors import InputError
-from halluguard.tuning import premises
+from halluguard.tuning import false_premises
 from halluguard.tuning.annotations import Annotated
-from halluguard.tuning.balance import balanced
+from halluguard.tuning.edge_balance import balanced
+from halluguard.tuning.question_templates import noun
 from halluguard.tuning.rows import PreferenceRow, Truth, row_seed
-from halluguard.tuning.wording import noun
 
 COLORS = ("red", "blue", "green", "yellow", "black", "white", "brown", "gray", "orange", "pink", "purple")
 SIDES = ("on the left", "in the middle", "on the right")
@@ -145,13 +145,13 @@ def _options(item: Annotated) -> Iterator[tuple[str, str, str, list[str]]]:
         if single and len(words) == 1:
             true = words.pop()
             yield "color", name, true, [color for color in COLORS if color != true]
-        side = premises.place(item, name)
+        side = false_premises.place(item, name)
         if side:
             yield "side", name, side, [other for other in SIDES if other != side]
-        number = premises.count(item, name)
+        number = false_premises.count(item, name)
         if number:
-            at = premises.NUMBERS.index(number)
-            yield "count", name, number, [premises.NUMBERS[n] for n in (at - 1, at + 1) if 1 <= n <= 10]
+            at = false_premises.NUMBERS.index(number)
+            yield "count", name, number, [false_premises.NUMBERS[n] for n in (at - 1, at + 1) if 1 <= n <= 10]
 
 
 def _rows(swap: _Swap, seed: int) -> Iterator[PreferenceRow]:

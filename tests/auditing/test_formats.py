@@ -8,8 +8,8 @@ import tarfile
 
 import pytest
 
-from halluguard.auditing import formats
-from halluguard.auditing.formats import Decision, replaced, step_into
+from halluguard.auditing import inputs
+from halluguard.auditing.inputs import Decision, replaced, step_into
 from halluguard.auditing.source import open_source
 from halluguard.errors import InputError, SettingsError
 
@@ -141,7 +141,7 @@ def test_an_export_differs_only_where_it_should(write, name, tmp_path):
     """The middle caption replaced, the last row left out; everything else comes back as it was."""
     write(tmp_path / name)
     source = open_source(tmp_path / name, {})
-    module = formats.named(source.format)
+    module = inputs.named(source.format)
     decisions = [Decision(True, None), Decision(True, "New words."), Decision(False, None)]
     target = tmp_path / f"out-{name}"
     module.export(source.path, source.encoding, target, source.keys.caption, decisions)
@@ -199,7 +199,7 @@ def test_a_string_that_never_ends_does_not_swallow_the_next_object(tmp_path):
 
 
 def test_objects_longer_than_one_read_are_whole(tmp_path, monkeypatch):
-    from halluguard.auditing.formats import json_values
+    from halluguard.auditing.inputs import json_values
 
     monkeypatch.setattr(json_values, "_CHUNK", 7)
     json_array(tmp_path / "c.json")
@@ -245,7 +245,7 @@ def test_a_csv_export_runs_no_formula(caption, exported, tmp_path):
     with (tmp_path / "c.csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([["image_id", "caption"], ["-5", caption]])
     source = open_source(tmp_path / "c.csv", {})
-    module = formats.named(source.format)
+    module = inputs.named(source.format)
     module.export(source.path, None, tmp_path / "out.csv", "caption", [Decision(True, None)])
     assert list(csv.reader((tmp_path / "out.csv").open(encoding="utf-8"))) == [
         ["image_id", "caption"],
@@ -291,7 +291,7 @@ def test_any_encoding_by_name(tmp_path):
 
 
 def test_an_overlong_line_is_set_aside_and_the_next_one_read(tmp_path, monkeypatch):
-    from halluguard.auditing.formats import jsonl as module
+    from halluguard.auditing.inputs import jsonl as module
 
     monkeypatch.setattr(module, "MAX_ENTRY", 100)
     (tmp_path / "c.jsonl").write_text('{"caption": "' + "x" * 500 + '"}\n{"caption": "A dog."}\n', encoding="utf-8")

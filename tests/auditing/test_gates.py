@@ -10,10 +10,10 @@ import time
 import pytest
 
 from halluguard.auditing import audit
-from halluguard.auditing.command import too_many
-from halluguard.auditing.filters import compiled
 from halluguard.auditing.gates import Gates, per_label
-from halluguard.auditing.summary import share
+from halluguard.auditing.outputs.filters import compiled
+from halluguard.auditing.outputs.summary import share
+from halluguard.cli.audit_command import too_many
 from halluguard.errors import SettingsError
 
 ROW = {"contradicted": 1, "supported": 3, "words": 10, "words_kept": 8, "code": "ok", "caption": "A dog."}
@@ -126,7 +126,7 @@ def test_comparing_text_and_numbers_is_told():
 
 
 def test_a_filter_leaves_rows_out_of_the_export(captions_file, objects_file, tmp_path, read_lines):
-    from halluguard.auditing.export import export
+    from halluguard.auditing.outputs.export import export
     from halluguard.auditing.source import open_source
 
     audit(captions_file, tmp_path / "out", detector=f"objects:{objects_file}")

@@ -10,8 +10,8 @@ import pytest
 
 from halluguard import Box
 from halluguard.auditing import audit
-from halluguard.auditing.pictures import Pictures
-from halluguard.auditing.report import write_report
+from halluguard.auditing.image_store import Pictures
+from halluguard.auditing.outputs.report import write_report
 
 _SPEC = importlib.util.spec_from_file_location("hostile", Path(__file__).with_name("hostile.py"))
 hostile = importlib.util.module_from_spec(_SPEC)

@@ -10,11 +10,11 @@ import time
 import pytest
 
 from halluguard import sandbox
-from halluguard.auditing.experts import load_expert
-from halluguard.auditing.pictures import Pictures
+from halluguard.auditing.image_store import Pictures
 from halluguard.auditing.run import Job, run
 from halluguard.auditing.source import open_source
-from halluguard.correction.parse import pipeline
+from halluguard.correction.text.parse import pipeline
+from halluguard.detectors.specs import load_expert
 
 
 def outputs(folder):

@@ -8,10 +8,10 @@ from PIL import Image
 
 from halluguard import Box
 from halluguard.auditing import audit
-from halluguard.auditing.cache import Cache
+from halluguard.auditing.caption_rows import Row
+from halluguard.auditing.detection_store import Cache
 from halluguard.auditing.engines.ray import packed, unpacked
-from halluguard.auditing.pictures import Pictures
-from halluguard.auditing.rows import Row
+from halluguard.auditing.image_store import Pictures
 from halluguard.auditing.run import Job, run
 from halluguard.auditing.source import open_source
 from halluguard.errors import ExpertError

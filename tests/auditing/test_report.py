@@ -10,9 +10,9 @@ import subprocess
 import pytest
 
 from halluguard.auditing import audit
-from halluguard.auditing.explain import explain, rows_named
-from halluguard.auditing.pictures import Pictures
-from halluguard.auditing.report import write_report
+from halluguard.auditing.image_store import Pictures
+from halluguard.auditing.outputs.explain import explain, rows_named
+from halluguard.auditing.outputs.report import write_report
 from halluguard.errors import InputError, SettingsError
 
 HOSTILE = [

@@ -2,8 +2,8 @@
 
 import pytest
 
-from halluguard.correction.claims import extract, extract_many
-from halluguard.correction.parse import blocks
+from halluguard.correction.claims.extract import extract, extract_many
+from halluguard.correction.text.parse import blocks
 from halluguard.errors import InputError
 
 

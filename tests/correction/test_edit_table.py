@@ -5,8 +5,8 @@ import re
 import pytest
 
 from halluguard.correction import correct
-from halluguard.correction.properties import kind_of
-from halluguard.correction.rewrite import FALLBACK
+from halluguard.correction.claims.attributes import kind_of
+from halluguard.correction.rewriting.rewrite import FALLBACK
 from halluguard.records import Box, apply_edits
 from halluguard.vocabulary import COCO, category
 

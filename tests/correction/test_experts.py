@@ -3,8 +3,8 @@
 import pytest
 from PIL import Image
 
-from halluguard.correction.claims import extract
-from halluguard.correction.verify import Thresholds, verify
+from halluguard.correction.claims.extract import extract
+from halluguard.correction.verification.verify import Thresholds, verify
 from halluguard.records import Box
 
 
@@ -46,7 +46,7 @@ def verdict(text, kind, detector, expert=None, **settings):
 )
 def test_a_colour_is_judged_and_put_right_only_where_it_is_clear(scripted, table, decision, instead):
     found = verdict("A red car.", "attribute", scripted({"car": [0.9]}), Expert(table))
-    assert (found.decision, found.instead) == (decision, instead)
+    assert (found.decision, found.replacement) == (decision, instead)
 
 
 def test_one_of_several_things_is_enough(scripted):

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
 from halluguard.correction import correct, correct_many  # noqa: E402
-from halluguard.correction.claims import extract  # noqa: E402
+from halluguard.correction.claims.extract import extract  # noqa: E402
 from halluguard.detectors.precomputed import KnownObjects  # noqa: E402
 from halluguard.errors import InputError  # noqa: E402
 from halluguard.records import Claim, apply_edits  # noqa: E402
@@ -134,8 +134,8 @@ def test_the_order_of_images_changes_no_verdict():
 
 
 def test_the_spacy_component_gives_the_same_records():
-    from halluguard.correction import spacy_component
-    from halluguard.correction.parse import pipeline
+    from halluguard.correction.claims import spacy_component
+    from halluguard.correction.text.parse import pipeline
 
     assert spacy_component.ClaimsComponent
     text = "Two dogs and possibly a red car are next to a bench."

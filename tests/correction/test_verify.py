@@ -2,8 +2,8 @@
 
 import pytest
 
-from halluguard.correction.claims import extract
-from halluguard.correction.verify import Thresholds, verify, verify_many
+from halluguard.correction.claims.extract import extract
+from halluguard.correction.verification.verify import Thresholds, verify, verify_many
 from halluguard.errors import SettingsError
 from halluguard.records import Box
 

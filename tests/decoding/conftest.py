@@ -5,7 +5,7 @@ import torch
 from transformers import logging
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from halluguard.decoding.branches import Step
+from halluguard.decoding.engine.view import Step
 
 logging.set_verbosity_error()
 torch.set_num_threads(1)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from halluguard.decoding import VCD, Imagination
-from halluguard.decoding.negatives import NoImage, TextOnly
+from halluguard.decoding.negative_inputs import NoImage, TextOnly
 from halluguard.errors import InputError, UnsupportedModelError
 
 TEXTS = [[5, 6, 7, 8, 9, 10, 11], [12, 13, 14]]
@@ -137,7 +137,7 @@ class Both:
 
 
 def test_a_prompt_of_words_alone_is_the_row_without_its_picture(architectures, tiny):
-    from halluguard.decoding.branches import folded_view
+    from halluguard.decoding.engine.view import folded_view
 
     inputs = tiny.prompt(TEXTS)
     ids, mask = inputs["input_ids"], inputs["attention_mask"].bool()

@@ -7,8 +7,8 @@ import torch
 
 from halluguard import sandbox
 from halluguard.decoding import Imagination
-from halluguard.decoding.distilled import distil, divergence, watch
-from halluguard.decoding.negatives import generator
+from halluguard.decoding.distillation import distil, divergence, watch
+from halluguard.decoding.negative_inputs import generator
 from halluguard.errors import InputError, SettingsError, UnsupportedModelError
 from halluguard.guard import Guard
 

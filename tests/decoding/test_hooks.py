@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 import pytest
 import torch
 
-from halluguard.decoding.attention import edit_attention
-from halluguard.decoding.branches import folded_view
-from halluguard.decoding.negatives import NoImage
-from halluguard.decoding.parts import decoder_layers, early_logits, final_norm, head
+from halluguard.decoding.engine.attention import edit_attention
+from halluguard.decoding.engine.layers import decoder_layers, early_logits, final_norm, head
+from halluguard.decoding.engine.view import folded_view
+from halluguard.decoding.negative_inputs import NoImage
 from halluguard.errors import UnsupportedModelError
 
 TEXTS = [[5, 6, 7, 8, 9, 10, 11], [12, 13, 14]]
@@ -204,6 +204,6 @@ def test_the_hosts_search_is_called_by_the_methods(llava, beams):
 
 
 def test_attention_that_never_passes_is_an_error(llava, monkeypatch):
-    monkeypatch.setattr("halluguard.decoding.attention._run_through", lambda twin, name: None)
+    monkeypatch.setattr("halluguard.decoding.engine.attention._run_through", lambda twin, name: None)
     with pytest.raises(UnsupportedModelError, match="cannot be read or edited"):
         Edited().on(llava.model).generate(**llava.prompt(TEXTS), **NEW)

@@ -7,8 +7,8 @@ import torch
 
 from halluguard.controller import Controller
 from halluguard.decoding import Imagination
-from halluguard.decoding.branches import Step
-from halluguard.decoding.knob import information, matched, ramp, tilt
+from halluguard.decoding.engine.view import Step
+from halluguard.decoding.imagination import information, matched, ramp, tilt
 from halluguard.decoding.plausibility import plausible
 from halluguard.errors import SettingsError, UnsupportedModelError
 

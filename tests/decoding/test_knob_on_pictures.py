@@ -7,9 +7,9 @@ import torch
 
 from halluguard import sandbox
 from halluguard.decoding import Imagination
-from halluguard.decoding.branches import Step, folded_view
-from halluguard.decoding.knob import information
-from halluguard.decoding.negatives import NoImage
+from halluguard.decoding.engine.view import Step, folded_view
+from halluguard.decoding.imagination import information
+from halluguard.decoding.negative_inputs import NoImage
 from halluguard.guard import Guard
 
 SETTINGS = [round(-1 + i / 10, 1) for i in range(21)]

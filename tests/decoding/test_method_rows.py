@@ -4,12 +4,13 @@ import pytest
 import torch
 from PIL import Image
 
-from halluguard.decoding import agla, contrast, icd, pictures, ritual, sid, vdd
-from halluguard.decoding.negatives import Call
+from halluguard.decoding import image_transforms
+from halluguard.decoding.methods import agla, contrast, icd, ritual, sid, vdd
+from halluguard.decoding.negative_inputs import Call
 from halluguard.errors import InputError, SettingsError
 
 TEXTS = [[5, 6, 7, 8, 9, 10, 11], [12, 13, 14]]
-MIDDLE = pictures.Cropped(0.75, seed=None)
+MIDDLE = image_transforms.Cropped(0.75, seed=None)
 NEW = {"max_new_tokens": 8, "do_sample": False}
 MODES = {"greedy": {}, "three beams": {"num_beams": 3}, "static cache": {"cache_implementation": "static"}}
 
@@ -50,8 +51,8 @@ CASES = {
     "a crop and a mask": (
         contrast.Contrast(("crop", "mask"), beta=0.01),
         lambda ids, pixels: [
-            {"input_ids": ids, "pixel_values": pictures.Cropped().pixels(pixels)},
-            {"input_ids": ids, "pixel_values": pictures.Masked().pixels(pixels)},
+            {"input_ids": ids, "pixel_values": image_transforms.Cropped().pixels(pixels)},
+            {"input_ids": ids, "pixel_values": image_transforms.Masked().pixels(pixels)},
         ],
     ),
 }
@@ -97,47 +98,51 @@ def test_every_transformation_keeps_size_and_is_a_function_of_picture_and_seed()
 
 def test_a_view_that_changes_the_size_is_refused():
     with pytest.raises(InputError, match="size"):
-        pictures.of_one_size(lambda image: image.resize((5, 5)))(Image.new("RGB", (20, 10)))
+        image_transforms.of_one_size(lambda image: image.resize((5, 5)))(Image.new("RGB", (20, 10)))
     with pytest.raises(SettingsError, match="callable"):
         agla.AGLA(view="middle")
-    assert pictures.Cropped(1.0)(Image.new("RGB", (20, 10))).size == (20, 10)
+    assert image_transforms.Cropped(1.0)(Image.new("RGB", (20, 10))).size == (20, 10)
 
 
 def test_middle_of_a_picture_and_of_pixels_agree():
     image = Image.new("RGB", (40, 40))
     image.paste((255, 255, 255), (10, 10, 30, 30))  # the middle half
     assert (
-        min(pictures.Cropped(0.5, seed=None)(image).convert("L").tobytes()) > 150
+        min(image_transforms.Cropped(0.5, seed=None)(image).convert("L").tobytes()) > 150
     )  # the resize looks a little past its box
     pixels = torch.zeros(1, 3, 40, 40)
     pixels[..., 10:30, 10:30] = 1
-    assert pictures.Cropped(0.5, seed=None).pixels(pixels).min() > 0.8
+    assert image_transforms.Cropped(0.5, seed=None).pixels(pixels).min() > 0.8
 
 
 def test_a_masked_picture_keeps_its_share_and_its_mean_elsewhere():
     image = Image.effect_noise((64, 48), 80).convert("RGB")
-    masked = pictures.Masked(share=0.75, grid=8)(image)
+    masked = image_transforms.Masked(share=0.75, grid=8)(image)
     pairs = zip(image.get_flattened_data(), masked.get_flattened_data(), strict=True)
     assert sum(a == b for a, b in pairs) / (64 * 48) == pytest.approx(0.25, abs=0.01)
-    assert pictures.Masked(share=0.0)(image).tobytes() == image.tobytes()
-    assert len(set(pictures.Masked(share=1.0)(image).get_flattened_data())) == 1
-    assert pictures.Masked(seed=1)(image).tobytes() != masked.tobytes() == pictures.Masked()(image).tobytes()
+    assert image_transforms.Masked(share=0.0)(image).tobytes() == image.tobytes()
+    assert len(set(image_transforms.Masked(share=1.0)(image).get_flattened_data())) == 1
+    assert (
+        image_transforms.Masked(seed=1)(image).tobytes()
+        != masked.tobytes()
+        == image_transforms.Masked()(image).tobytes()
+    )
 
 
 def test_a_masked_picture_and_masked_pixels_agree():
     image = Image.effect_noise((64, 48), 80).convert("RGB")
     pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8).reshape(1, 48, 64, 3).permute(0, 3, 1, 2)
-    seen = pictures.Masked(grid=5)(image)
-    shown = pictures.Masked(grid=5).pixels(pixels.double())
+    seen = image_transforms.Masked(grid=5)(image)
+    shown = image_transforms.Masked(grid=5).pixels(pixels.double())
     same = torch.frombuffer(bytearray(seen.tobytes()), dtype=torch.uint8).reshape(1, 48, 64, 3).permute(0, 3, 1, 2)
     assert (shown - same).abs().max() < 1
 
 
 def test_a_crop_is_drawn_once_for_all_pictures():
     image = Image.effect_noise((64, 48), 80).convert("RGB")
-    crops = {pictures.Cropped(0.5, seed=seed)(image).tobytes() for seed in (0, 0, 1, 2, None)}
+    crops = {image_transforms.Cropped(0.5, seed=seed)(image).tobytes() for seed in (0, 0, 1, 2, None)}
     assert len(crops) == 4
-    assert pictures.Cropped(1.0)(image).tobytes() == image.tobytes()
+    assert image_transforms.Cropped(1.0)(image).tobytes() == image.tobytes()
 
 
 @pytest.mark.parametrize("picture", ["noise", (), ("crop", 3), None])
@@ -152,7 +157,7 @@ def test_spatial_changes_of_tiles_are_refused_without_the_picture():
     with pytest.raises(InputError, match="whole pictures"):
         MIDDLE.pixels(torch.zeros(6, 12))
     with pytest.raises(InputError, match="whole pictures"):
-        pictures.Masked().pixels(torch.zeros(1, 2, 3, 8, 8))
+        image_transforms.Masked().pixels(torch.zeros(1, 2, 3, 8, 8))
 
 
 def test_sid_reads_the_same_inputs_in_both_rows(llava):

@@ -9,8 +9,8 @@ import math
 import pytest
 import torch
 
-from halluguard.decoding import agla, contrast, controls, icd, m3id, ritual, vcd, vdd
-from halluguard.decoding.branches import Step
+from halluguard.decoding.engine.view import Step
+from halluguard.decoding.methods import agla, baselines, contrast, icd, m3id, ritual, vcd, vdd
 from halluguard.decoding.plausibility import plausible
 
 L = [2.0, 1.0, 0.5, -1.0]  # original row
@@ -103,19 +103,19 @@ def test_plausibility_is_min_p_on_the_raw_logits():
 
 
 def test_plausibility_only_leaves_the_logits():
-    assert close(folded(controls.PlausibilityOnly(), L), [2.0, 1.0, 0.5, OFF])
+    assert close(folded(baselines.PlausibilityOnly(), L), [2.0, 1.0, 0.5, OFF])
 
 
 def test_greedy_leaves_one_token_however_it_is_sampled():
-    assert close(folded(controls.Greedy(), L), [2.0, OFF, OFF, OFF])
+    assert close(folded(baselines.Greedy(), L), [2.0, OFF, OFF, OFF])
 
 
 def test_temperature_matched_has_the_methods_entropy_and_the_models_order():
     # AGLA with the same row twice is l * 3: its temperature is 1/3
-    scores = folded(controls.TemperatureMatched(agla.AGLA(beta=0.0)), L, L)
+    scores = folded(baselines.TemperatureMatched(agla.AGLA(beta=0.0)), L, L)
     assert scores == pytest.approx([3 * x for x in L], abs=1e-4)
     # on VCD's support, against entropies computed by hand
-    scores = folded(controls.TemperatureMatched(vcd.VCD()), L, N)
+    scores = folded(baselines.TemperatureMatched(vcd.VCD()), L, N)
     assert scores[3] == OFF
 
     def entropy(values):
@@ -127,7 +127,7 @@ def test_temperature_matched_has_the_methods_entropy_and_the_models_order():
 
 
 def test_yes_bias_moves_the_first_token_only():
-    bias = controls.YesBias(bias=1.5, yes=(1,))
+    bias = baselines.YesBias(bias=1.5, yes=(1,))
     assert close(folded(bias, L, index=0), [2.0, 2.5, 0.5, -1.0])
     assert close(folded(bias, L, index=1), L)
 
@@ -137,5 +137,5 @@ def test_yes_bias_gives_the_methods_yes_ratio(share):
     generator = torch.Generator().manual_seed(1)
     plain = torch.randn(40, generator=generator).tolist()
     method = [1.0] * round(40 * share) + [-1.0] * round(40 * (1 - share))
-    bias = controls.YesBias.matching(plain, method, yes=[3]).bias
+    bias = baselines.YesBias.matching(plain, method, yes=[3]).bias
     assert sum(margin + bias > 0 for margin in plain) == round(40 * share)

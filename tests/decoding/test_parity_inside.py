@@ -9,7 +9,8 @@ import math
 import pytest
 import torch
 
-from halluguard.decoding import deco, dola, only, opera, pai, sid, steering, vista, vti
+from halluguard.decoding.engine import steering
+from halluguard.decoding.methods import deco, dola, only, opera, pai, sid, vista, vti
 from halluguard.errors import InputError, SettingsError, UnsupportedModelError
 
 L = [2.0, 1.0, 0.5, -1.0]

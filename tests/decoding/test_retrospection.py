@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 import pytest
 import torch
 
-from halluguard.decoding import opera, retrospection
-from halluguard.decoding.opera import OPERA
+from halluguard.decoding.engine import retrospection
+from halluguard.decoding.methods import opera
+from halluguard.decoding.methods.opera import OPERA
 
 TEXTS = [[5, 6, 7, 8, 9, 10, 11], [12, 13, 14]]
 NEW = 26

@@ -181,7 +181,7 @@ def test_a_saved_model_loads(tmp_path):
 
 def test_a_name_alone_gives_the_right_kind_of_expert(tmp_path):
     from halluguard import sandbox
-    from halluguard.detectors.loading import load_detector
+    from halluguard.detectors.checkpoints import load_detector
     from halluguard.detectors.zero_shot import ZeroShotDetector
 
     tiny("yolos").save_pretrained(tmp_path)

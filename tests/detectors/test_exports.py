@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from halluguard.detectors.exports import COCO_IDS, KnownBoxes
+from halluguard.detectors.box_files import COCO_IDS, KnownBoxes
 from halluguard.errors import ExpertError, InputError
 from halluguard.records import Box
 
@@ -139,7 +139,7 @@ def test_a_short_name_that_two_images_share_finds_neither():
 def test_no_torch_is_needed():
     code = (
         "import sys; sys.modules['torch'] = sys.modules['transformers'] = None\n"
-        "from halluguard.detectors.exports import KnownBoxes\n"
+        "from halluguard.detectors.box_files import KnownBoxes\n"
         "from halluguard.records import Box\n"
         "print(len(KnownBoxes({1: [Box('bus', 1, (0, 0, 1, 1))]}).detect([1], [['bus']])[0]))"
     )
@@ -148,7 +148,7 @@ def test_no_torch_is_needed():
 
 @pytest.mark.parametrize("spec", ["precomputed:{r},{a}", "precomputed:{c}"])
 def test_the_command_line_names_them(write, spec):
-    from halluguard.auditing.experts import load_expert
+    from halluguard.detectors.specs import load_expert
 
     files = {
         "r": write("r.json", [RESULT]),

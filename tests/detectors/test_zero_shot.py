@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from transformers.models.auto.modeling_auto import MODEL_FOR_ZERO_SHOT_OBJECT_DETECTION_MAPPING_NAMES
 
-from halluguard.detectors import captions, geometry
+from halluguard.detectors import geometry, grounding_prompt
 from halluguard.detectors.zero_shot import ZeroShotDetector
 from halluguard.detectors.zero_shot_families import FAMILIES
 from halluguard.errors import ExpertError, ImageError, MissingExtraError, SettingsError, UnsupportedModelError
@@ -252,7 +252,7 @@ def test_more_phrases_than_a_caption_holds_are_split_between_phrases(grounding_p
 @given(st.dictionaries(st.text(min_size=1), st.integers(2, 20), max_size=60), st.integers(22, 256))
 @settings(max_examples=60, deadline=None)
 def test_chunks_keep_every_phrase_and_the_limit(lengths, most):
-    found = captions.chunks(lengths, most)
+    found = grounding_prompt.chunks(lengths, most)
     assert [phrase for chunk in found for phrase in chunk] == list(lengths)
     assert all(sum(lengths[p] for p in chunk) + 2 <= most for chunk in found)
 
@@ -260,7 +260,7 @@ def test_chunks_keep_every_phrase_and_the_limit(lengths, most):
 @given(st.text())
 @settings(max_examples=200, deadline=None)
 def test_a_cleaned_phrase_has_no_separator(text):
-    cleaned = captions.clean(text)
+    cleaned = grounding_prompt.clean(text)
     assert not set(cleaned) & set(".?[]\n\r\x00\u200b\u202e")
 
 
@@ -272,8 +272,8 @@ def test_a_phrase_longer_than_a_caption_is_not_covered(grounding_processor):
 
 def test_a_caption_whose_marks_do_not_match_is_refused():
     with pytest.raises(ExpertError, match="expected 3 phrases"):
-        captions.spans([101, 1500, 1012, 1501, 1012, 102, 0, 0], ["dog", "cat", "bus"])
-    assert captions.spans([101, 1500, 1012, 1501, 1502, 1012, 102, 0], ["dog", "a cat"]) == [(1, 2), (3, 5)]
+        grounding_prompt.spans([101, 1500, 1012, 1501, 1012, 102, 0, 0], ["dog", "cat", "bus"])
+    assert grounding_prompt.spans([101, 1500, 1012, 1501, 1502, 1012, 102, 0], ["dog", "a cat"]) == [(1, 2), (3, 5)]
 
 
 # Loading and settings

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from halluguard.decoding import METHODS
-from halluguard.decoding.vti import Directions
+from halluguard.decoding.methods.vti import Directions
 
 # Settings that change the answer of a tiny random model, where the defaults are too weak, or need what it lacks
 # (a processor, pictures).

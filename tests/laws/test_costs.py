@@ -8,7 +8,7 @@ import torch
 
 from halluguard import sandbox
 from halluguard.decoding import METHODS, named
-from halluguard.decoding.vti import Directions
+from halluguard.decoding.methods.vti import Directions
 
 PAGE = (Path(__file__).parents[2] / "docs" / "papers.md").read_text(encoding="utf-8")
 TOLD = {

@@ -7,7 +7,7 @@ import torch
 
 from halluguard import sandbox
 from halluguard.decoding import METHODS, named
-from halluguard.decoding.vti import Directions
+from halluguard.decoding.methods.vti import Directions
 from halluguard.errors import SettingsError
 from halluguard.guard import Guard
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from halluguard.decoding import METHODS, named
-from halluguard.decoding.parts import depth
-from halluguard.decoding.vti import Directions
+from halluguard.decoding.engine.layers import depth
+from halluguard.decoding.methods.vti import Directions
 from halluguard.errors import HalluguardError
 
 FAMILIES = [

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from halluguard.errors import InputError, SettingsError
-from halluguard.metrics import chair, pope, shams, stats
+from halluguard.metrics import baselines, chair, pope, stats
 from halluguard.metrics.score import Score, compare
 
 OBJECTS = {i: ["dog"] if i % 2 else ["dog", "cat"] for i in range(40)}
@@ -107,7 +107,7 @@ def questions_of(n):
 def test_always_no_is_right_on_half_and_finds_nothing():
     questions = questions_of(20)
     with pytest.warns(stats.UndefinedScoreWarning):
-        score = pope.score(questions, shams.always(questions), resamples=0)
+        score = pope.score(questions, baselines.always(questions), resamples=0)
     assert (score["acc"], score["recall"], score["yes_ratio"]) == (0.5, 0, 0)
 
 
@@ -115,7 +115,7 @@ def test_always_no_is_right_on_half_and_finds_nothing():
 @given(st.lists(st.sampled_from(["yes", "no", "neither"]), min_size=1, max_size=50), st.floats(0, 1), st.integers(0, 9))
 def test_shifted_answers_say_yes_as_often_as_wanted(verdicts, ratio, seed):
     said = {str(i): verdict for i, verdict in enumerate(verdicts)}
-    shifted = shams.shift_yes_ratio(said, ratio, seed)
+    shifted = baselines.shift_yes_ratio(said, ratio, seed)
     assert sum(answer == "Yes" for answer in shifted.values()) == round(ratio * len(said))
     changed = {before for key, before in said.items() if (before == "yes") != (shifted[key] == "Yes")}
     assert len(changed & {"yes"}) + len(changed & {"no", "neither"}) <= 2
@@ -124,22 +124,25 @@ def test_shifted_answers_say_yes_as_often_as_wanted(verdicts, ratio, seed):
 
 def test_a_moved_threshold_keeps_the_ranking():
     margins = {str(i): float(i) for i in range(10)}
-    said = shams.lean_yes(margins, 0.3)
+    said = baselines.lean_yes(margins, 0.3)
     assert [key for key, answer in said.items() if answer == "Yes"] == ["7", "8", "9"]
 
 
 def test_cut_captions_have_the_words_of_the_method():
     like = {"1": 2, "2": 9}
-    assert list(shams.shorten([(1, "A dog on a couch."), (2, "A cat.")], like=like)) == [(1, "A dog"), (2, "A cat.")]
+    assert list(baselines.shorten([(1, "A dog on a couch."), (2, "A cat.")], like=like)) == [
+        (1, "A dog"),
+        (2, "A cat."),
+    ]
     with pytest.raises(InputError, match="image 3 is in one only"):
-        list(shams.shorten([(3, "A dog.")], like=like))
+        list(baselines.shorten([(3, "A dog.")], like=like))
 
 
 def test_mentions_dropped_blindly_cost_recall_and_leave_chair_i_where_it_was():
     objects = {i: ["dog"] for i in range(2000)}
     scorer = chair.ChairScorer(objects)
     scored = [scorer.caption(i, "A dog and a cat.") for i in objects]
-    half = scorer.total(shams.drop_mentions(scored, scorer, 0.5, seed=1), resamples=0)
+    half = scorer.total(baselines.drop_mentions(scored, scorer, 0.5, seed=1), resamples=0)
     assert half["CHAIRi"] == pytest.approx(0.5, abs=0.03)
     assert half["recall"] == pytest.approx(0.5, abs=0.03)
     assert half["CHAIRs"] == pytest.approx(0.5, abs=0.03), "CHAIRs falls by half, and nothing was understood"
@@ -150,7 +153,7 @@ def test_at_equal_length_a_shorter_copy_gains_nothing(by):
     """The second run is the first, cut: matched, the two are one."""
     scorer = chair.ChairScorer(OBJECTS)
     cut = [(i, " ".join(text.split()[:5])) for i, text in PLAIN]
-    first, second = shams.matched(PLAIN, cut, scorer, by=by, resamples=0)
+    first, second = baselines.matched(PLAIN, cut, scorer, by=by, resamples=0)
     assert {**first.values, "length": 0} == {**second.values, "length": 0}
     assert f"matched:{by}" in first.signature
 

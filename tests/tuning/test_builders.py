@@ -13,9 +13,7 @@ from hypothesis import strategies as st
 from halluguard import Box, InputError, SettingsError
 from halluguard.records import Answer, Claim, Edit, Verdict
 from halluguard.tuning.annotations import Annotated, names_in
-from halluguard.tuning.balance import balanced
-from halluguard.tuning.images import Erased
-from halluguard.tuning.negatives import (
+from halluguard.tuning.builders import (
     Sampled,
     attribute_swaps,
     balance_lengths,
@@ -31,10 +29,12 @@ from halluguard.tuning.negatives import (
     retention_rows,
     swapped_preferences,
 )
+from halluguard.tuning.edge_balance import balanced
+from halluguard.tuning.images import Erased
+from halluguard.tuning.question_templates import ANSWERS, QUESTIONS, answer
 from halluguard.tuning.rows import PreferenceRow
 from halluguard.tuning.shortcuts import polarity, shortcut_report
 from halluguard.tuning.swaps import knowledge
-from halluguard.tuning.wording import ANSWERS, QUESTIONS, answer
 
 _spec = util.spec_from_file_location("worlds", Path(__file__).with_name("worlds.py"))
 _worlds = util.module_from_spec(_spec)

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from halluguard import Box, InputError, SettingsError
-from halluguard.tuning.negatives import Annotated, erase, negative_images, negative_instructions
-from halluguard.tuning.wording import POPE_QUESTION, SHORT_ANSWERS
+from halluguard.tuning.builders import Annotated, erase, negative_images, negative_instructions
+from halluguard.tuning.question_templates import POPE_QUESTION, SHORT_ANSWERS
 
 NAMES = ("dog", "cat", "cup", "fork", "apple", "chair")
 

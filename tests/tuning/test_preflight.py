@@ -104,7 +104,7 @@ def test_a_start_token_only_inference_has_is_refused_and_the_template_can_be_men
     """LLaVA-1.5: the tokenizer adds <s>, the template writes neither <s> nor </s>."""
     from tokenizers.processors import TemplateProcessing
 
-    from halluguard.tuning.templates import trainable
+    from halluguard.tuning.chat_template import trainable
 
     processor = build_processor()
     processor.chat_template = processor.chat_template.replace("</s>", "")

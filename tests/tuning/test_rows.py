@@ -7,14 +7,7 @@ import pytest
 from PIL import Image
 
 from halluguard import ImageError, InputError
-from halluguard.tuning.rows import (
-    InstructionRow,
-    PreferenceRow,
-    RatedRow,
-    as_dataset,
-    open_picture,
-    row_seed,
-)
+from halluguard.tuning.rows import InstructionRow, PreferenceRow, RatedRow, as_dataset, open_picture, row_seed
 
 DOG = "Is there a dog in the image?"
 

@@ -16,15 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from halluguard.auditing.cache import Cache
-from halluguard.auditing.checking import Checker
-from halluguard.auditing.experts import fingerprint, load_expert
-from halluguard.auditing.looking import BATCH
-from halluguard.auditing.pictures import Pictures
+from halluguard.auditing.cached_detector import BATCH
+from halluguard.auditing.detection_store import Cache
+from halluguard.auditing.image_store import Pictures
+from halluguard.auditing.pipeline import Checker
 from halluguard.auditing.source import Selection, Source
-from halluguard.auditing.work import Work, todo
+from halluguard.auditing.work_units import Work, todo
 from halluguard.calibration.record import Calibration
-from halluguard.correction.verify import Thresholds
+from halluguard.correction.verification.verify import Thresholds
+from halluguard.detectors.specs import fingerprint, load_expert
 from halluguard.errors import SettingsError
 from halluguard.records import Detector
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from halluguard.auditing.engines import Plan, Progress
-from halluguard.auditing.work import Done, check_all
+from halluguard.auditing.work_units import Done, check_all
 from halluguard.records import Detector
 
 

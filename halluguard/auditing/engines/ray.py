@@ -17,9 +17,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
 from typing import Any
 
+from halluguard.auditing.caption_rows import Row
 from halluguard.auditing.engines import Plan, Progress
-from halluguard.auditing.rows import Row
-from halluguard.auditing.work import Done, Work, check_all
+from halluguard.auditing.work_units import Done, Work, check_all
 from halluguard.errors import ExpertError, HalluguardError, require
 from halluguard.records import Detector
 

@@ -11,7 +11,7 @@ from halluguard.sandbox import fresh_scenes, load_mllm
 from halluguard.sandbox.language import CAPTION_PROMPTS, CLEAN, caption
 from halluguard.sandbox.world import Scene
 from halluguard.tuning import Annotated, InstructionRow, fine_tune, negative_images, negative_instructions
-from halluguard.tuning.wording import POPE_QUESTION, SHORT_ANSWERS
+from halluguard.tuning.question_templates import POPE_QUESTION, SHORT_ANSWERS
 
 ADAPTER_SEEDS = 5_000_000
 """Fine-tuning scenes start here: neither the training nor the evaluation draws them."""

@@ -1,0 +1,1 @@
+"""Write the outputs of an audit: tables, summary, report, export."""

@@ -1,0 +1,183 @@
+"""The outputs of a run, each written from the finished parts in one pass: one row per caption, one row per claim.
+
+captions.jsonl     one line per caption: claims, verdicts with their evidence, edits
+captions.parquet   one row per caption: counts by decision, the corrected text
+claims.jsonl, claims.parquet    one row per claim: span, kind, name, decision, confidence, boxes, reason
+set_aside.jsonl    the rows that could not be checked, with the reason
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from halluguard.auditing.outputs.summary import DECISIONS, Tally
+from halluguard.auditing.run_folder import json_line, parts_of, replacing
+
+ROW_GROUP = 50_000
+"""Rows a Parquet row group, and the most that are held in memory."""
+
+
+def write_tables(run: Path, out: Path) -> Tally:
+    """Write the tables of a run's parts into `out` and add everything up."""
+    tally = Tally()
+    with contextlib.ExitStack() as stack:
+
+        def lines(name: str) -> Any:
+            file = stack.enter_context(replacing(out / name))
+            return stack.enter_context(file.open("w", encoding="utf-8", newline="\n"))
+
+        captions, claims, aside = lines("captions.jsonl"), lines("claims.jsonl"), lines("set_aside.jsonl")
+        caption_table = stack.enter_context(Table(out / "captions.parquet", CAPTION_COLUMNS))
+        claim_table = stack.enter_context(Table(out / "claims.parquet", _CLAIM_COLUMNS))
+        for part in parts_of(run):
+            with part.open(encoding="utf-8") as file:
+                for line in file:
+                    row = json.loads(line)
+                    tally.add(row)
+                    captions.write(line)
+                    caption_table.add(caption_row(row))
+                    if row["code"] != "ok":
+                        kept = {key: row[key] for key in ("index", "id", "image", "code", "reason", "caption")}
+                        aside.write(json_line(kept))
+                    for claim in claim_rows(row):
+                        claims.write(json_line(claim))
+                        claim_table.add(claim)
+    return tally
+
+
+def caption_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """One caption as a flat row: what filters and tables see."""
+    decisions = Counter(verdict["decision"] for verdict in row["verdicts"])
+    return {
+        "index": row["index"],
+        "id": writable(row["id"]),
+        "image": writable(row["image"]),
+        "code": row["code"],
+        "reason": writable(row["reason"]),
+        **{decision: decisions[decision] for decision in DECISIONS},
+        "claims": len(row["claims"]),
+        "edits": len(row["edits"]),
+        "words": len(row["caption"].split()),
+        "words_kept": len(row["corrected"].split()),
+        "question": writable(row["question"] or "") or None,
+        "caption": writable(row["caption"]),
+        "corrected": writable(row["corrected"]),
+    }
+
+
+def writable(text: str) -> str:
+    """The text, with half surrogate pairs, which no table can hold, written as escapes."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def claim_rows(row: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The claims of one caption as flat rows, in order."""
+    for verdict in row["verdicts"]:
+        claim = row["claims"][verdict["claim"]]
+        trigger = claim.get("trigger") or (None, None)
+        yield {
+            "index": row["index"],
+            "id": writable(row["id"]),
+            "image": writable(row["image"]),
+            "claim": verdict["claim"],
+            "kind": claim["kind"],
+            "name": claim["name"],
+            "category": claim.get("category"),
+            "phrase": claim["phrase"],
+            "start": claim["start"],
+            "end": claim["end"],
+            "sentence": claim.get("sentence", 0),
+            "trigger_start": trigger[0],
+            "trigger_end": trigger[1],
+            "polarity": claim.get("polarity", "asserted"),
+            "modality": claim.get("modality", "asserted"),
+            "count": claim.get("count"),
+            "bound": claim.get("bound", "exact") if claim["kind"] == "count" else None,
+            "attribute": claim.get("attribute"),
+            "relation": claim.get("relation"),
+            "subject": claim.get("subject"),
+            "other": claim.get("other"),
+            "source_rule": claim.get("source_rule", ""),
+            "decision": verdict["decision"],
+            "confidence": verdict.get("confidence", 0.0),
+            "calibrated": verdict.get("calibrated", False),
+            "expert": verdict.get("expert", ""),
+            "reason": verdict.get("reason", ""),
+            "boxes": [
+                {"label": box["label"], "score": box["score"], "xyxy": box.get("xyxy")}
+                for box in verdict.get("evidence", ())
+            ],
+        }
+
+
+class Table:
+    """A Parquet file written row by row in flat memory; it appears when it is whole."""
+
+    def __init__(self, path: Path, columns: Mapping[str, str]) -> None:
+        self.path, self.columns = path, columns
+        self._rows: list[dict[str, Any]] = []
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> Table:
+        from pyarrow import parquet
+
+        self.schema = _schema(self.columns)
+        file = self._stack.enter_context(replacing(self.path))
+        self._writer = self._stack.enter_context(parquet.ParquetWriter(file, self.schema, compression="zstd"))
+        return self
+
+    def __exit__(self, *error: Any) -> Any:
+        if error[0] is None:
+            self._flush()
+        return self._stack.__exit__(*error)
+
+    def add(self, row: dict[str, Any]) -> None:
+        self._rows.append(row)
+        if len(self._rows) >= ROW_GROUP:
+            self._flush()
+
+    def _flush(self) -> None:
+        import pyarrow
+
+        if self._rows:
+            self._writer.write_table(pyarrow.Table.from_pylist(self._rows, schema=self.schema))
+            self._rows = []
+
+
+# Columns by name, with the Parquet type of each.
+CAPTION_COLUMNS = {
+    "index": "int64",
+    **dict.fromkeys(("id", "image", "code", "reason"), "string"),
+    **dict.fromkeys((*DECISIONS, "claims", "edits", "words", "words_kept"), "int32"),
+    **dict.fromkeys(("question", "caption", "corrected"), "string"),
+}
+_CLAIM_COLUMNS = {
+    "index": "int64",
+    **dict.fromkeys(("id", "image"), "string"),
+    "claim": "int32",
+    **dict.fromkeys(("kind", "name", "category", "phrase"), "string"),
+    **dict.fromkeys(("start", "end", "sentence", "trigger_start", "trigger_end"), "int32"),
+    **dict.fromkeys(("polarity", "modality"), "string"),
+    "count": "int64",
+    **dict.fromkeys(("bound", "attribute", "relation"), "string"),
+    **dict.fromkeys(("subject", "other"), "int32"),
+    **dict.fromkeys(("source_rule", "decision"), "string"),
+    "confidence": "float64",
+    "calibrated": "bool",
+    **dict.fromkeys(("expert", "reason"), "string"),
+    "boxes": "boxes",
+}
+
+
+def _schema(columns: Mapping[str, str]) -> Any:
+    import pyarrow as pa
+
+    box = pa.struct([("label", pa.string()), ("score", pa.float64()), ("xyxy", pa.list_(pa.float64()))])
+    return pa.schema(
+        [(name, pa.list_(box) if kind == "boxes" else pa.type_for_alias(kind)) for name, kind in columns.items()]
+    )

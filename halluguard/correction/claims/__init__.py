@@ -1,0 +1,1 @@
+"""Extract claims with exact spans from a parsed answer."""

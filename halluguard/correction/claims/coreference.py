@@ -1,0 +1,100 @@
+"""Which earlier mention a pronoun stands for, by number, animacy and nearness. What cannot be linked stays unlinked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from halluguard.correction.claims.mentions import Mention
+from halluguard.correction.text.parse import Parse
+
+_REACH = 2  # sentences back
+_ONE_PERSON = frozenset(("he", "she", "him", "her", "himself", "herself"))
+_ONE_THING = frozenset(("it", "itself"))
+_MANY = frozenset(("they", "them", "themselves", "these", "those"))
+_OF_MANY = frozenset(
+    ("one", "some", "others", "another", "other", "both", "each", "two", "three", "four", "several", "most")
+)
+_SUBJECTS = ("nsubj", "nsubjpass")
+
+
+def links(parse: Parse, mentions: Sequence[Mention]) -> dict[int, int]:
+    """Pronoun token -> index of the mention it stands for.
+
+    "It" goes back to the nearest earlier singular thing, "he" to a person, "they" to a plural or a list, "one ... the
+    other" to a plural; subjects before other words, at most two sentences back. Nothing fits: no link.
+    """
+    found: dict[int, int] = {}
+    for i, word in enumerate(parse.words):
+        wants = _wants(parse, i, word)
+        if wants:
+            antecedent = _nearest(parse, mentions, i, wants)
+            if antecedent is not None:
+                found[i] = antecedent
+    return found
+
+
+_DEFINITE = frozenset(("the", "this", "that", "these", "those"))
+
+
+def repeats(parse: Parse, mentions: Sequence[Mention]) -> dict[int, int]:
+    """Mention -> the earlier mention of the same thing: "A dog ... The dog ...".
+
+    Only a definite mention repeats, one of the same name and number, or one that goes by a word for the same category
+    ("A man ... The person ...") when just one such thing was named.
+    """
+    found: dict[int, int] = {}
+    for n, mention in enumerate(mentions):
+        if not any(parse.words[j] in _DEFINITE for j in parse.children[mention.last] if j < mention.last):
+            continue
+        before = [k for k in range(n) if mentions[k].plural == mention.plural and k not in found]
+        named = [k for k in before if mentions[k].name == mention.name]
+        filed = [k for k in before if mention.category and mentions[k].category == mention.category]
+        if named or len(filed) == 1:
+            found[n] = (named or filed)[-1]
+    return found
+
+
+def _wants(parse: Parse, i: int, word: str) -> str:
+    """What kind of antecedent the token looks for: "person", "thing", "many" or "" (it is no pronoun)."""
+    if word in _ONE_PERSON and parse.tags[i] in ("PRP", "PRP$"):
+        return "person"
+    if word in _ONE_THING and not _expletive(parse, i):
+        return "thing"
+    if word in _MANY and parse.deps[i] not in ("det", "amod"):
+        return "many"
+    if word in _OF_MANY and parse.deps[i] in (*_SUBJECTS, "appos", "pobj", "conj", "dobj"):
+        heads_noun = any(parse.deps[j] == "prep" and parse.words[j] == "of" for j in parse.children[i])
+        heads_noun |= any(parse.words[j] == "who" for j in parse.subtree(i))  # "others who ..." are new people
+        return "" if heads_noun else "many"
+    return ""
+
+
+def _expletive(parse: Parse, i: int) -> bool:
+    """ "It is likely that ...", "it appears that ..." stands for nothing."""
+    verb = parse.heads[i]
+    if any(parse.deps[j] in ("ccomp", "csubj") for j in parse.children[verb]):
+        return True
+    return parse.words[verb] in ("appears", "seems") and parse.child(verb, "ccomp", "advcl") is not None
+
+
+def _nearest(parse: Parse, mentions: Sequence[Mention], pronoun: int, wants: str) -> int | None:
+    here = parse.sentence[pronoun]
+    before = [(n, m) for n, m in enumerate(mentions) if m.last < pronoun and here - parse.sentence[m.last] <= _REACH]
+    fitting = [(n, m) for n, m in before if _fits(m, wants)]
+    # The nearest sentence first; in it, a subject before anything else, then the first one named.
+    for sentence in range(here, here - _REACH - 1, -1):
+        local = [(n, m) for n, m in fitting if parse.sentence[m.last] == sentence]
+        if local:
+            subjects = [n for n, m in local if parse.deps[m.last] in _SUBJECTS]
+            shown = [n for n, m in local if parse.deps[m.last] in ("attr", "dobj")]
+            return (subjects or shown or [local[0][0]])[0]
+    return None
+
+
+def _fits(mention: Mention, wants: str) -> bool:
+    person = mention.category == "person"
+    if wants == "person":
+        return person and not mention.plural
+    if wants == "thing":
+        return not person and not mention.plural and mention.rule != "stuff"
+    return mention.plural

@@ -1,0 +1,1 @@
+"""Turn verdicts into the smallest edits that leave sentences."""

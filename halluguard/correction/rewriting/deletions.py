@@ -1,0 +1,259 @@
+"""What may be cut from a sentence so that a word goes and a sentence stays: smallest cut first.
+
+    a list member  <  a phrase or clause that only modifies  <  one of two joined clauses  <  the sentence
+
+A cut is a set of tokens. Climbing from the word towards the root of its sentence, each constituent is tried: an adjunct
+may go when its governor can stand without it, a subject or object takes its clause along.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+
+from halluguard.correction.claims.lexicon import NOUN_TAGS, VERB_TAGS, words
+from halluguard.correction.text.parse import Parse
+
+_STAND_ALONE = words("stand alone")
+_NEEDS_PHRASE = words("needs its phrase")
+_NEEDS_PREPOSITION = words("needs its preposition")
+_MEASURES = words("measures")
+_GENERIC = words("generic")
+_ADJUNCTS = frozenset(
+    ("prep", "agent", "acl", "relcl", "appos", "advcl", "npadvmod", "parataxis", "advmod", "nmod", "prepc")
+)
+_COMPLEMENTS = frozenset(
+    ("dobj", "obj", "attr", "acomp", "xcomp", "ccomp", "prep", "agent", "oprd", "advcl", "dative", "advmod", "npadvmod")
+)
+_BE = frozenset(("is", "are", "was", "were", "be", "been", "being", "'s", "'re"))
+_FINITE = ("VBD", "VBP", "VBZ", "MD")
+_SUBJECTS = ("nsubj", "nsubjpass", "expl", "csubj")
+
+Out = Callable[[int], bool]
+
+
+def members(parse: Parse, token: int) -> list[int]:
+    """Heads of the list that the token is in, in reading order; [token] when it is in none."""
+    top = token
+    while parse.deps[top] == "conj" and _same_kind(parse, top, parse.heads[top]):
+        top = parse.heads[top]
+    found, queue = [], [top]
+    while queue:
+        i = queue.pop(0)
+        found.append(i)
+        queue += [j for j in parse.children[i] if parse.deps[j] == "conj" and _same_kind(parse, i, j)]
+    verb = parse.heads[top]
+    # "Three bags are here; one near a wall, others further away": what follows the verb is no second subject.
+    return sorted(i for i in found if not (top < verb < i and parse.deps[top] in _SUBJECTS) or i == token)
+
+
+def _same_kind(parse: Parse, a: int, b: int) -> bool:
+    return (parse.tags[a] in VERB_TAGS) == (parse.tags[b] in VERB_TAGS)
+
+
+def member_tokens(parse: Parse, member: int) -> list[int]:
+    """The tokens of one list member, without the members after it and the signs between."""
+    skip = {j for j in parse.children[member] if parse.deps[j] == "conj"}
+    own = [member]
+    for child in parse.children[member]:
+        if child in skip or (parse.deps[child] in ("cc", "preconj")) or parse.words[child] in (",", ";"):
+            continue
+        own += parse.subtree(child)
+    return list(range(min(own), max(own) + 1))
+
+
+def cuts(parse: Parse, token: int, out: Out) -> Iterator[set[int]]:
+    """Sets of tokens whose removal takes `token` away, smallest first; the last one is its whole sentence.
+
+    Args:
+        out: whether a token is gone already or has to go.
+    """
+    first, end = parse.sentences[parse.sentence[token]]
+    node, seen = token, set[int]()
+    while node not in seen:
+        seen.add(node)
+        cut = _cut(parse, node, out)
+        if cut and token in cut:
+            cut = {i for i in cut if first <= i < end}
+            rest = [i for i in range(first, end) if i not in cut and parse.words[i] not in ".!?"]
+            yield cut - {end - 1} if rest and parse.words[end - 1] in ".!?" else cut
+        node = parse.heads[node]
+    segment = _segment(parse, token, first, end)
+    if segment:
+        yield segment
+    yield set(range(first, end))
+
+
+def _segment(parse: Parse, token: int, first: int, end: int) -> set[int] | None:
+    """The part of the sentence up to the next semicolons, when every other part is a clause of its own."""
+    signs = [i for i in range(first, end) if parse.words[i] == ";"]
+    if not signs:
+        return None
+    bounds = [first - 1, *signs, end - (parse.words[end - 1] in ".!?")]
+    parts = list(pairwise(bounds))
+    own = next((part for part in parts if part[0] < token < part[1]), None)
+    others = [range(a + 1, b) for a, b in parts if (a, b) != own]
+    if own is None or not all(any(_finite_clause(parse, i) for i in part) for part in others):
+        return None
+    start, stop = own
+    return set(range(start, stop)) if start >= first else set(range(first, stop + 1))
+
+
+def _finite_clause(parse: Parse, verb: int) -> bool:
+    has_subject = any(parse.deps[j] in _SUBJECTS for j in parse.children[verb])
+    return parse.tags[verb] in VERB_TAGS and has_subject and parse.deps[verb] not in ("relcl", "acl", "pcomp")
+
+
+def fragment(parse: Parse, sentence: int, alive: Out) -> set[int]:
+    """What cannot stand in the rest of a sentence: a clause whose subject is gone, or the sentence without a verb."""
+    first, end = parse.sentences[sentence]
+    left = [i for i in range(first, end) if alive(i)]
+    verbs = [i for i in left if parse.tags[i] in VERB_TAGS]
+    if not any(parse.words[i].isalnum() for i in left):
+        return set()
+    if not verbs and any(parse.tags[i] in _FINITE for i in range(first, end)):
+        return set(left)
+    for verb in verbs:
+        subjects = [j for j in parse.children[verb] if parse.deps[j] in _SUBJECTS]
+        if subjects and not any(alive(m) for j in subjects for m in members(parse, j)):
+            clause = set(parse.subtree(verb))
+            joints = _joints(parse, verb) if parse.deps[verb] == "conj" else set()
+            minor = parse.deps[verb] in ("conj", "advcl", "relcl", "acl", "ccomp", "parataxis") and clause != set(left)
+            return (clause | joints if minor else set(range(first, end))) & set(left)
+    return set()
+
+
+def _cut(parse: Parse, node: int, out: Out) -> set[int] | None:
+    """The tokens that go with this constituent, or None when what is left could not stand."""
+    dep, head = parse.deps[node], parse.heads[node]
+    if parse.tags[node] not in VERB_TAGS:
+        listed = members(parse, node)
+        if len(listed) > 1:
+            if any(not out(m) for m in listed if m != node):
+                return _member_cut(parse, node, listed, out)
+            if node != listed[0]:
+                return None
+    if dep in ("prep", "agent", "advmod", "npadvmod"):
+        return None if _needed(parse, node, out) else _phrase(parse, node)
+    if dep in ("acl", "relcl", "appos", "advcl", "parataxis"):
+        return _phrase(parse, node)
+    if dep == "poss":
+        owner = parse.subtree(node)
+        return {i for i in owner if parse.deps[i] != "det"} | {
+            i for i in parse.children[node] if parse.words[i] == "'s"
+        }
+    if dep in ("compound", "nmod") and parse.tags[head] in NOUN_TAGS:
+        return {node, *(j for j in parse.children[node] if parse.deps[j] == "compound")}
+    if parse.tags[node] in VERB_TAGS:
+        return _verb_cut(parse, node, out)
+    return None
+
+
+def _member_cut(parse: Parse, node: int, listed: list[int], out: Out) -> set[int]:
+    tokens = set(member_tokens(parse, node))
+    later = [m for m in listed if m > node and not out(m)]
+    if node == listed[0] and later and later[0] == next(m for m in listed if m > node):
+        # "a fork and knife": the article serves both
+        heir = later[0]
+        shared = [j for j in parse.children[node] if parse.deps[j] in ("det", "poss") and j < node]
+        bare = not any(parse.deps[j] in ("det", "poss", "nummod", "amod") for j in parse.children[heir])
+        if bare and parse.tags[heir] == "NN" and parse.tags[node] == "NN":
+            tokens -= set(shared)
+    return tokens
+
+
+def _phrase(parse: Parse, node: int) -> set[int]:
+    """The constituent with the commas that set it off."""
+    tokens = set(parse.subtree(node))
+    first, last = min(tokens), max(tokens)
+    start, end = parse.sentences[parse.sentence[node]]
+    if first > start and last + 1 < end and parse.words[first - 1] == "," and parse.words[last + 1] == ",":
+        tokens |= {first - 1, last + 1}
+    elif first > start and parse.words[first - 1] == "," and (last + 1 >= end or parse.words[last + 1] in ".!?;"):
+        tokens.add(first - 1)
+    elif first == start and last + 1 < end and parse.words[last + 1] == ",":
+        tokens.add(last + 1)
+    return tokens
+
+
+def _needed(parse: Parse, phrase: int, out: Out) -> bool:
+    """Whether the governor cannot stand without this phrase: "placed [on a table]", "in addition [to a cup]"."""
+    head = parse.heads[phrase]
+    word, tag = parse.words[head], parse.tags[head]
+    if tag in VERB_TAGS:
+        return not stands(parse, head, lambda i: out(i) or i == phrase)
+    if word in _NEEDS_PREPOSITION and parse.words[phrase] in ("of", "to", "from", "with", "for"):
+        return True
+    if parse.words[phrase] == "of":
+        return word in _MEASURES or word in _GENERIC or tag not in NOUN_TAGS
+    if parse.deps[head] == "prep" and not any(parse.deps[j] in ("pobj", "pcomp") for j in parse.children[head]):
+        return True
+    return word in _NEEDS_PHRASE and tag not in NOUN_TAGS
+
+
+def stands(parse: Parse, verb: int, out: Out) -> bool:
+    """Whether a verb can stand with the phrases that are left to it."""
+    word = parse.words[verb]
+    left = [j for j in parse.children[verb] if parse.deps[j] in _COMPLEMENTS and not out(j) and j > verb]
+    left = [j for j in left if not (parse.deps[j] == "advcl" and word in _NEEDS_PHRASE)]
+    if word in _BE:
+        return bool(left) or any(parse.deps[j] in ("attr", "acomp") and not out(j) for j in parse.children[verb])
+    if word in _NEEDS_PHRASE:
+        return any(parse.deps[j] in ("prep", "agent", "dobj", "xcomp") for j in left)
+    had_object = any(parse.deps[j] in ("dobj", "obj") for j in parse.children[verb])
+    if had_object:
+        return any(parse.deps[j] in ("dobj", "obj") for j in left)
+    return bool(left) or word in _STAND_ALONE
+
+
+def _verb_cut(parse: Parse, verb: int, out: Out) -> set[int] | None:
+    """One of two joined verbs or clauses goes, with what joined it."""
+    if parse.deps[verb] == "conj":
+        tokens = set(parse.subtree(verb))
+        # "preparing and eating the hot dogs": the object serves both verbs
+        shared = not stands(parse, parse.heads[verb], lambda i: out(i) or i in tokens)
+        return None if shared else tokens | _joints(parse, verb)
+    heirs = [j for j in parse.children[verb] if parse.deps[j] == "conj" and parse.tags[j] in VERB_TAGS and not out(j)]
+    if not heirs:
+        return _while_stays(parse, verb, out)
+    heir = heirs[0]
+    kept = set(parse.subtree(heir))
+    for other in heirs[1:]:
+        kept |= set(parse.subtree(other)) | _joints(parse, other)
+    own_subject = any(parse.deps[j] in _SUBJECTS for j in parse.children[heir])
+    if not own_subject:
+        own_aux = any(parse.deps[j] in ("aux", "auxpass") for j in parse.children[heir])
+        if not own_aux and parse.tags[heir] != parse.tags[verb]:
+            return None
+        for j in parse.children[verb]:
+            if parse.deps[j] in _SUBJECTS or (parse.deps[j] in ("aux", "auxpass") and not own_aux and j < verb):
+                kept |= set(parse.subtree(j))
+    end = parse.sentences[parse.sentence[verb]][1]
+    last = end - 1
+    if parse.words[last] in (".", "!", "?"):
+        kept.add(last)
+    return set(parse.subtree(verb)) - kept
+
+
+def _while_stays(parse: Parse, verb: int, out: Out) -> set[int] | None:
+    """ "The cup is on the left, while the oven is on the right": the second clause can stand alone."""
+    for clause in parse.children[verb]:
+        if parse.deps[clause] == "advcl" and clause > verb and _finite_clause(parse, clause) and not out(clause):
+            mark = parse.child(clause, "mark")
+            if mark is not None and parse.words[mark] in ("while", "whereas", "though", "although"):
+                end = parse.sentences[parse.sentence[verb]][1]
+                kept = set(parse.subtree(clause)) - {mark}
+                kept |= {end - 1} if parse.words[end - 1] in ".!?" else set()
+                return set(parse.subtree(verb)) - kept
+    return None
+
+
+def _joints(parse: Parse, conjunct: int) -> set[int]:
+    """The "and" and the comma before a conjunct."""
+    first = min(parse.subtree(conjunct))
+    start = parse.sentences[parse.sentence[conjunct]][0]
+    found = set[int]()
+    while first - 1 >= start and (parse.deps[first - 1] == "cc" or parse.words[first - 1] in (",", ";")):
+        first -= 1
+        found.add(first)
+    return found

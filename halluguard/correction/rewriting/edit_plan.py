@@ -1,0 +1,189 @@
+"""The state of one rewriting: what must go, what must stay, and how a cut is chosen.
+
+What a cut would take along is weighed first: a supported (or undecided) object may go only if the text still names it
+elsewhere; otherwise a wider cut is tried, and where none helps the object is stated again in a sentence of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from halluguard.correction.claims import coreference, mentions
+from halluguard.correction.claims.lexicon import VERB_TAGS, words
+from halluguard.correction.claims.mentions import Mention
+from halluguard.correction.rewriting import deletions
+from halluguard.correction.rewriting.agreement import agree, relist
+from halluguard.correction.rewriting.token_editor import Surface, article
+from halluguard.correction.text.parse import Parse
+from halluguard.records import Claim, Verdict
+from halluguard.vocabulary import category, parents, same
+
+_MASS = words("mass")
+_NOBODY = ("someone", "somebody", "anyone", "anybody", "seating")
+"""Words that name nothing worth stating again."""
+
+
+class Plan:
+    """The state of one rewriting: which tokens must go, which mentions must stay, and the surface being edited."""
+
+    def __init__(self, parse: Parse, claims: Sequence[Claim], verdicts: Sequence[Verdict]) -> None:
+        self.parse = parse
+        self.claims = claims
+        self._written: set[tuple[int | None, str | None]] = set()
+        self.surface = Surface(parse)
+        self.mentions = mentions.find(parse)
+        self.decision: dict[int, str] = {}  # mention -> decision
+        self.cause: dict[int, int] = {}  # mention -> verdict
+        by_end = {parse.ends[m.last]: n for n, m in enumerate(self.mentions)}
+        for index, verdict in enumerate(verdicts):
+            claim = claims[verdict.claim]
+            mention = by_end.get(claim.end)
+            if claim.kind == "existence" and mention is not None and claim.polarity == "asserted":
+                self.decision[mention] = verdict.decision
+                self.cause[mention] = index
+        self.by_head = {m.last for m in self.mentions}
+        self.links = coreference.links(parse, self.mentions)
+        self.by_claim = {n: by_end[c.end] for n, c in enumerate(claims) if c.kind == "existence" and c.end in by_end}
+        self.anew: set[int] = set()  # sentences that were said anew: no fragments
+        self.restate: dict[int, set[int]] = {}  # sentence -> mentions to state again after it
+
+    # -- what must go and what must stay -------------------------------------------------------------------------------
+
+    def doomed(self) -> dict[int, int]:
+        """Token -> verdict that condemns it: contradicted mentions, and pronouns that stand for them."""
+        heads = {self.mentions[n].last: self.cause[n] for n, d in self.decision.items() if d == "contradicted"}
+        for pronoun, n in self.links.items():
+            if self.decision.get(n) == "contradicted" and not self._also_kept(n):
+                heads.setdefault(pronoun, self.cause[n])
+        return heads
+
+    def _also_kept(self, mention: int) -> bool:
+        """A plural pronoun after "a dog and a cat" still has the dog."""
+        listed = deletions.members(self.parse, self.mentions[mention].last)
+        return any(m.last in listed and self.decision.get(n) != "contradicted" for n, m in enumerate(self.mentions))
+
+    def has(self, claim: Claim, value: str | None) -> bool:
+        """Whether the text already says `value` of the claim's subject: it need not say it twice."""
+        said = [c.attribute for c in self.claims if c.subject == claim.subject and c is not claim]
+        taken = (claim.subject, value) in self._written
+        self._written.add((claim.subject, value))
+        return value is not None and (value in said or taken)
+
+    def protected(self, mention: int) -> bool:
+        return self.decision.get(mention) in ("supported", "unsure")
+
+    def lost(self, cut: set[int]) -> set[int]:
+        """Protected mentions that the cut would take out of the text altogether."""
+        kept = set()
+        taken: dict[str, int] = {}
+        for n, mention in enumerate(self.mentions):
+            if self.protected(n) and self.surface.alive(mention.last) and mention.name not in _NOBODY:
+                if mention.last in cut:
+                    taken.setdefault(_key(mention), n)
+                else:
+                    kept.add(_key(mention))
+        for named in self.restate.values():
+            kept |= {_key(self.mentions[n]) for n in named}
+        return {n for key, n in taken.items() if key not in kept}
+
+    def worth_stating(self, lost: set[int], cut: set[int]) -> set[int]:
+        """Lost mentions without those that a kept one implies: no need to say "vehicles" where a car is named."""
+        alive = [m for n, m in enumerate(self.mentions) if self.protected(n) and self.surface.alive(m.last)]
+        implied = {wide for m in alive if m.last not in cut for wide in parents(m.name)}
+        return {n for n in lost if _key(self.mentions[n]) not in implied}
+
+    # -- removing ------------------------------------------------------------------------------------------------------
+
+    def remove_objects(self) -> None:
+        heads = self.doomed()
+        for token in sorted(heads):
+            if self.surface.alive(token):
+                self.remove(token, heads)
+
+    def finish(self) -> None:
+        """Repair what the cuts left: fragments, lists, verbs; and state again what must not be lost."""
+        self._give_up_fragments()
+        for listed in self._broken_lists():
+            relist(self.surface, listed)
+            agree(self.surface, listed)
+        self._state_again()
+
+    def _broken_lists(self) -> list[list[int]]:
+        """Lists of nouns that lost members and have some left."""
+        parse, found = self.parse, dict[int, list[int]]()
+        for i, dep in enumerate(parse.deps):
+            if dep == "conj" and parse.tags[i] not in VERB_TAGS:
+                listed = deletions.members(parse, i)
+                found[listed[0]] = listed
+        return [listed for listed in found.values() if 0 < sum(map(self.surface.alive, listed)) < len(listed)]
+
+    def remove(self, token: int, heads: dict[int, int]) -> None:
+        def out(i: int) -> bool:
+            return i in heads or not self.surface.alive(i)
+
+        # min takes the first of the cheapest, and cuts come smallest first
+        cut = min(deletions.cuts(self.parse, token, out), key=lambda cut: len(self.lost(cut)))
+        if token in self.links and token not in self.by_head and not self._opens_clause(token):
+            first, end = self.parse.sentences[self.parse.sentence[token]]
+            if len(cut) >= end - first - 1 or self.lost(cut):
+                return  # "a sign stands near where they drive" is about the sign
+        why = {verdict for i, verdict in heads.items() if i in cut} or {heads[token]}
+        self.drop(cut, self.parse.sentence[token], why)
+
+    def _opens_clause(self, token: int) -> bool:
+        """Whether the token is the subject of a main clause."""
+        verb = self.parse.heads[token]
+        main = self.parse.deps[verb] in ("ROOT", "conj", "ccomp", "parataxis")
+        return self.parse.deps[token] in ("nsubj", "nsubjpass") and main
+
+    def drop(self, cut: set[int], sentence: int, why: set[int]) -> None:
+        """Delete tokens; what gets lost with them is stated again after the sentence."""
+        lost = self.worth_stating(self.lost(cut), cut)
+        if lost:
+            self.restate.setdefault(sentence, set()).update(lost)
+        self.surface.delete(cut, why)
+
+    def _give_up_fragments(self) -> None:
+        """A clause that lost its subject goes, and a sentence that lost its verb."""
+        for sentence, (first, end) in enumerate(self.parse.sentences):
+            why = set().union(*(self.surface.why[i] for i in range(first, end)))
+            while why and sentence not in self.anew:
+                cut = deletions.fragment(self.parse, sentence, self.surface.alive)
+                if not cut:
+                    break
+                self.drop(cut, sentence, why)
+
+    def _state_again(self) -> None:
+        """ "There is a table." for what a cut could not leave in place."""
+        for sentence, named in sorted(self.restate.items()):
+            first, end = self.parse.sentences[sentence]
+            phrases = [self._noun_phrase(self.mentions[n]) for n in sorted(named)]
+            if not phrases:
+                continue
+            plural = self.mentions[min(named)].plural
+            says = f"There {'are' if plural else 'is'} {_listing(phrases)}."
+            alive = [i for i in range(first, end) if self.surface.alive(i)]
+            why = set().union(*(self.surface.why[i] for i in range(first, end)))
+            if alive:
+                last = alive[-1]
+                self.surface.tokens[last] += f" {says}"
+                self.surface.why[last] |= why
+            else:
+                self.surface.tokens[first] = says
+                self.surface.why[first] |= why
+
+    def _noun_phrase(self, mention: Mention) -> str:
+        """The bare thing, with no more said of it than that it is there."""
+        phrase = self.parse.span(mention.first, mention.last)
+        phrase = phrase if phrase.isupper() else phrase[:1].lower() + phrase[1:]
+        if mention.plural or self.parse.words[mention.last] in _MASS:
+            return f"some {phrase}"
+        return f"{article(phrase)} {phrase}"
+
+
+def _key(mention: Mention) -> str:
+    return category(mention.name) or same(mention.name)
+
+
+def _listing(phrases: list[str]) -> str:
+    return phrases[0] if len(phrases) == 1 else ", ".join(phrases[:-1]) + " and " + phrases[-1]

@@ -1,0 +1,241 @@
+"""Editing a text token by token: what is deleted or replaced, and the small repairs that keep it a sentence.
+
+A text is its tokens and the gaps between them. Edits touch tokens; `tidied` mends commas, capitals, articles and
+spaces, only where something next to them changed. Every other byte stays as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from halluguard.correction.text.parse import Parse
+from halluguard.records import Edit
+
+_CLOSING = frozenset(".,;:!?)]}'’”") | {"'s", "’s", "n't", "..."}
+_OPENING = frozenset("([{“‘$#")
+_STOPS = frozenset(".!?") | {"..."}
+_AN_DESPITE = (
+    "hour",
+    "honest",
+    "honor",
+    "honour",
+    "heir",
+    "x-ray",
+    "xbox",
+    "suv",
+    "mp3",
+    "f-",
+    "hdtv",
+    "8",
+    "11",
+    "18",
+)
+_A_DESPITE = ("uni", "use", "usual", "utensil", "euro", "one", "once", "ukulele", "ufo", "u-", "ewe")
+
+
+def article(word: str) -> str:
+    """ "a" or "an" before a word, by its sound.
+
+    >>> article("apple"), article("unicorn"), article("hour"), article("dog")
+    ('an', 'a', 'an', 'a')
+    """
+    low = word.lower()
+    if low.startswith(_AN_DESPITE) and not low.startswith("80"):
+        return "an"
+    return "an" if low[:1] in "aeiou" and low[:1] and not low.startswith(_A_DESPITE) else "a"
+
+
+def _closes(token: str) -> bool:
+    """Whether a token stands without a blank before it; a stop may carry a sentence that was added after it."""
+    return token in _CLOSING or token.split(" ", 1)[0] in _STOPS
+
+
+class Surface:
+    """The tokens and gaps of a parse while they are edited. `why` are indices of the verdicts that caused an edit."""
+
+    def __init__(self, parse: Parse) -> None:
+        n = len(parse)
+        self.extents = [parse.extent(i) for i in range(n)]
+        bounds = [*(start for start, _ in self.extents[1:]), len(parse.text)]
+        self.parse = parse
+        self.tokens = [parse.span(i, i) for i in range(n)]
+        self.gaps = [parse.text[self.extents[i][1] : bounds[i]] for i in range(n)]
+        self.why: list[set[int]] = [set() for _ in range(n)]
+        self._tokens, self._gaps = list(self.tokens), list(self.gaps)
+        self._links: dict[int, tuple[int, str]] = {}
+
+    def alive(self, i: int) -> bool:
+        return self.tokens[i] != ""
+
+    def delete(self, tokens: Iterable[int], why: Iterable[int]) -> None:
+        causes = set(why)
+        for i in tokens:
+            if self.tokens[i]:
+                self.tokens[i] = ""
+                self.why[i] |= causes
+
+    def replace(self, i: int, text: str, why: Iterable[int]) -> None:
+        """Write another word for token i, with the capital the old one had."""
+        if self._tokens[i][:1].isupper() and i == self.parse.sentences[self.parse.sentence[i]][0]:
+            text = text[:1].upper() + text[1:]
+        self.tokens[i] = text
+        self.why[i] |= set(why)
+
+    def put(self, i: int, text: str, why: Iterable[int]) -> None:
+        """Write exactly `text` for token i."""
+        self.tokens[i] = text
+        self.why[i] |= set(why)
+
+    def link(self, left: int, right: int, sign: str, why: Iterable[int]) -> None:
+        """Let exactly `sign` stand between two tokens that are alive; what is between them goes."""
+        between = range(left + 1, right)
+        written = self.parse.text[self.extents[left][1] : self.extents[right][0]]
+        if written == sign and all(map(self.alive, between)):
+            return
+        self.delete(between, why)
+        if right == left + 1:
+            self.gaps[left] = sign
+        self._links[left] = (right, sign)
+        self.why[left + 1 if left + 1 < right else left] |= set(why)
+
+    def _wrapped(self, i: int, token: str) -> str:
+        """A token with the markup that belongs to it; nothing when the token is gone."""
+        start, end = self.extents[i]
+        text = self.parse.text
+        return f"{text[start : self.parse.starts[i]]}{token}{text[self.parse.ends[i] : end]}" if token else ""
+
+    def changed(self, i: int) -> bool:
+        return self.tokens[i] != self._tokens[i]
+
+    def before(self, i: int) -> int | None:
+        """The last token alive before i in its sentence."""
+        start = self.parse.sentences[self.parse.sentence[i]][0]
+        return next((j for j in range(i - 1, start - 1, -1) if self.alive(j)), None)
+
+    def after(self, i: int) -> int | None:
+        """The first token alive after i in its sentence."""
+        end = self.parse.sentences[self.parse.sentence[i]][1]
+        return next((j for j in range(i + 1, end) if self.alive(j)), None)
+
+    def edits(self) -> tuple[str, list[Edit]]:
+        """The new text, and the edits that make it from the old one."""
+        for first, end in self.parse.sentences:
+            if any(self.changed(i) for i in range(first, end)):
+                self._tidy(first, end)
+        return self._collect()
+
+    def _tidy(self, first: int, end: int) -> None:
+        if not any(self.tokens[i].strip() not in (*_CLOSING, "") for i in range(first, end)):
+            for i in range(first, end):
+                self._drop(i, first, end)
+        self._commas(first, end)
+        self._spaces(first, end)
+        self._articles(first, end)
+        self._capital(first, end)
+
+    def _drop(self, i: int, first: int, end: int) -> None:
+        causes = set().union(*self.why[first:end])
+        self.delete([i], causes)
+
+    def _touched(self, i: int) -> bool:
+        """Whether a token beside i was deleted."""
+        n = len(self.tokens)
+        return (i > 0 and not self.alive(i - 1)) or (i + 1 < n and not self.alive(i + 1))
+
+    def _commas(self, first: int, end: int) -> None:
+        for i in range(first, end):
+            if self.tokens[i] not in (",", ";", "-", "–", "—", ":") or not self._touched(i):
+                continue
+            left, right = self.before(i), self.after(i)
+            lonely = left is None or right is None or self.tokens[right] in (*_STOPS, ",", ";", ":", ")")
+            if lonely or self.tokens[left or 0] in (",", "(", ";"):
+                self._drop(i, first, end)
+        for i in range(first, end):
+            if (
+                self.tokens[i] in ("(", "[")
+                and (right := self.after(i)) is not None
+                and self.tokens[right] in (")", "]")
+            ):
+                self._drop(i, first, end)
+                self._drop(right, first, end)
+
+    def _spaces(self, first: int, end: int) -> None:
+        """One gap where a run of tokens went."""
+        i = first
+        while i < end:
+            if self.alive(i):
+                i += 1
+                continue
+            run = i
+            while i < end and not self.alive(i):
+                i += 1
+            self._join(run, i, first, end)
+
+    def _join(self, run: int, stop: int, first: int, end: int) -> None:
+        """Tokens run..stop-1 are gone: keep one of the gaps around them."""
+        left = next((j for j in range(run - 1, -1, -1) if self.alive(j)), None)
+        before = self.gaps[left] if left is not None else ""
+        gaps = [before, *self.gaps[run:stop]]
+        linked = self._links.get(left) if left is not None else None
+        if linked and linked[0] == stop:
+            kept = linked[1]
+        elif left is None:
+            kept = ""  # the text starts here; what stood before its first token is not a gap
+        elif stop == len(self.tokens):
+            kept = gaps[-1]
+        elif stop < end and (_closes(self.tokens[stop]) or (run > first and self.tokens[left] in _OPENING)):
+            kept = ""
+        else:
+            kept = max((gap for gap in gaps if gap), key=lambda gap: (gap.count("\n"), len(gap)), default="")
+        self.gaps[run:stop] = [""] * (stop - run)
+        if left is not None:
+            self.gaps[left] = kept
+
+    def _articles(self, first: int, end: int) -> None:
+        for i in range(first, end):
+            low = self.tokens[i].lower()
+            after = self.after(i)
+            if low not in ("a", "an") or after is None or not self.tokens[after][:1].isalnum():
+                continue
+            if (after != i + 1 or self.changed(after) or self.changed(i)) and article(self.tokens[after]) != low:
+                right = article(self.tokens[after])
+                self.tokens[i] = right.capitalize() if self.tokens[i][0].isupper() else right
+                self.why[i] |= self.why[after].union(*self.why[i : after + 1])
+
+    def _capital(self, first: int, end: int) -> None:
+        start = next((i for i in range(first, end) if self.alive(i)), None)
+        if start is None or start == first or not self._tokens[first][:1].isupper():
+            return
+        word = self.tokens[start]
+        if word[:1].islower():
+            self.tokens[start] = word[0].upper() + word[1:]
+            self.why[start] |= set().union(*self.why[first:start])
+
+    def _collect(self) -> tuple[str, list[Edit]]:
+        """Contiguous changes become one edit each."""
+        parse, n = self.parse, len(self.tokens)
+        edits: list[Edit] = []
+        start: int | None = None
+        after, why = "", set[int]()
+        pieces = [
+            piece
+            for i in range(n)
+            for piece in (
+                (*self.extents[i], self._wrapped(i, self._tokens[i]), self._wrapped(i, self.tokens[i]), self.why[i]),
+                (self.extents[i][1], self.extents[i][1] + len(self._gaps[i]), self._gaps[i], self.gaps[i], set()),
+            )
+        ]
+        stop = 0
+        for begin, finish, old, new, causes in [*pieces, (len(parse.text), len(parse.text), "", "", set())]:
+            if old != new:
+                if start is None:
+                    start, after, why = begin, "", set()
+                after, stop, why = after + new, finish, why | causes
+            elif start is not None and (old or begin == len(parse.text)):
+                edits.append(Edit(start, stop, parse.text[start:stop], after, tuple(sorted(why))))
+                start = None
+        text, at = [], 0
+        for edit in edits:
+            text += [parse.text[at : edit.start], edit.after]
+            at = edit.end
+        return "".join([*text, parse.text[at:]]), edits

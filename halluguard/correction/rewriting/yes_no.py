@@ -1,0 +1,109 @@
+"""Yes turned into no and no into yes, with the clause that follows: it must say the same as the word.
+
+Yes, there is a dog.   ->  No, there is no dog.        Yes, the car is red.  ->  No, the car is not red.
+No, there is no cat.   ->  Yes, there is a cat.        Yes, it is.           ->  No, it is not.
+Yes, I see a dog.      ->  No, there is no dog.        (what cannot be turned is said anew)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from halluguard.correction.rewriting import deletions, replacements
+from halluguard.correction.rewriting.edit_plan import Plan
+from halluguard.correction.rewriting.token_editor import article
+from halluguard.records import Claim, Verdict
+from halluguard.vocabulary import plural
+
+_HELPING = ("is", "are", "was", "were", "does", "do", "did", "has", "have", "can", "could", "'s", "'re")
+_STAND_INS = ("it", "they", "there", "he", "she", "this", "that", "these", "those", "i", "you")
+
+
+class Replies:
+    """Settles contradicted answers on a plan."""
+
+    def __init__(self, plan: Plan, claims: Sequence[Claim], verdicts: Sequence[Verdict]) -> None:
+        self.plan, self.claims, self.verdicts = plan, claims, verdicts
+        self.verdict_of = {verdict.claim: i for i, verdict in enumerate(verdicts)}
+
+    def settle(self, wrong: Sequence[int]) -> set[int]:
+        """Flip each of these answers; gives the claims that need no other edit.
+
+        Args:
+            wrong: indices of verdicts on answer claims.
+        """
+        settled = set[int]()
+        for why in wrong:
+            claim = self.claims[self.verdicts[why].claim]
+            replacements.flip(self.plan.surface, claim, why)
+            (token,) = replacements.tokens_of(self.plan.surface, claim.start, claim.end)
+            if claim.subject is None:
+                self._short(token, why, now_yes=claim.polarity == "denied")
+            elif claim.polarity == "denied":
+                settled |= self._to_yes(claim, token, why)
+            else:
+                settled |= self._to_no(claim, token, why)
+        return settled
+
+    def _contradicted(self, claim: int) -> bool:
+        return claim in self.verdict_of and self.verdicts[self.verdict_of[claim]].decision == "contradicted"
+
+    def _to_no(self, claim: Claim, token: int, why: int) -> set[int]:
+        subject = claim.subject or 0
+        mention = self.plan.by_claim[subject]
+        noun = self.plan.mentions[mention].last
+        if self._contradicted(subject):
+            if len(deletions.members(self.plan.parse, noun)) > 1:
+                return set()  # the list loses a member
+            if not replacements.deny(self.plan.surface, noun, why):
+                self._anew(token, f"there is no {claim.name}", why)
+            self.plan.decision.pop(mention, None)
+            return self._about(subject)
+        for n in sorted(self._about(subject)):
+            told = self.claims[n]
+            wrong = self._contradicted(n) and told.kind in ("attribute", "relation")
+            unclear = wrong and self.verdicts[self.verdict_of[n]].replacement is None
+            if unclear and replacements.negate(self.plan.surface, told, why):
+                return {n}
+        return set()
+
+    def _to_yes(self, claim: Claim, token: int, why: int) -> set[int]:
+        subject = claim.subject or 0
+        if self.claims[subject].polarity != "denied":
+            return set()
+        mention = self.plan.mentions[self.plan.by_claim[subject]]
+        if not replacements.affirm(self.plan.surface, mention.last, why):
+            many = mention.plural
+            said = f"are {plural(claim.name)}" if many else f"is {article(claim.name)} {claim.name}"
+            self._anew(token, f"there {said}", why)
+        return self._about(subject)
+
+    def _about(self, subject: int) -> set[int]:
+        """The claim and what is said of its thing."""
+        return {subject, *(n for n, c in enumerate(self.claims) if c.subject == subject and c.kind != "answer")}
+
+    def _anew(self, token: int, clause: str, why: int) -> None:
+        """Another clause after the flipped word."""
+        end = self.plan.parse.sentences[self.plan.parse.sentence[token]][1]
+        rest = set(range(token + 1, end - (self.plan.parse.words[end - 1] in ".!")))
+        self.plan.drop(rest, self.plan.parse.sentence[token], {why})
+        self.plan.anew.add(self.plan.parse.sentence[token])
+        surface = self.plan.surface
+        surface.put(token, f"{surface.tokens[token]}, {clause}", {why})
+
+    def _short(self, token: int, why: int, *, now_yes: bool) -> None:
+        """The clause after a flipped word when it names nothing: "Yes, it is", "Yes, in the background"."""
+        parse, surface = self.plan.parse, self.plan.surface
+        end = parse.sentences[parse.sentence[token]][1]
+        rest = [i for i in range(token + 1, end) if parse.words[i] not in (",", ".", "!")]
+        if not rest:
+            return
+        negations = [i for i in rest if parse.deps[i] == "neg" or parse.words[i] in ("not", "n't")]
+        others = [i for i in rest if i not in negations]
+        if [parse.words[i] in _STAND_INS + _HELPING for i in others] == [True] * len(others) and len(others) == 2:
+            if now_yes:
+                surface.delete(negations, {why})
+            elif not negations:
+                surface.put(others[-1], f"{surface.tokens[others[-1]]} not", {why})
+        elif not any(parse.tags[i].startswith(("VB", "MD")) for i in rest) and not now_yes:
+            self.plan.drop(set(range(token + 1, end)) - {end - 1}, parse.sentence[token], {why})

@@ -1,0 +1,1 @@
+"""Read an answer: its language, its parse, the boxes written into it."""

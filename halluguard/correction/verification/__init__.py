@@ -1,0 +1,1 @@
+"""Hold claims against the evidence of experts: one verdict per claim."""

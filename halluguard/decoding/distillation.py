@@ -1,0 +1,216 @@
+"""The knob without its second row: a controller that learns the knob's direction from pictures without labels.
+
+    min_W  E_{c, e} KL( p_e || softmax(H c + e H W c) ),     p_e ~ p exp(-e T),     e uniform on [-1, 1]
+
+Both rows run along the model's own answers once. W (`halluguard.controller`) learns to read from the head's input c
+what the row without the picture would have said, T (`knob.information`). After that a plain forward does; no label,
+caption or other model was needed.
+
+Our own proposal; HallE-Control (arXiv 2310.01779) trains the same projector on captions of two kinds. It answers to the
+same sign.
+
+    controller = distil(model, batches)                                # batches: inputs as for model.generate
+    controller.save("grounded.safetensors")
+    Imagination(-0.5, controller=controller).on(model).generate(**inputs)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from halluguard.decoding.engine.checks import opened
+from halluguard.decoding.engine.view import Step, folded_view
+from halluguard.decoding.imagination import SLACK, Imagination, information
+from halluguard.decoding.negative_inputs import Negative, generator
+from halluguard.errors import InputError, SettingsError, UnsupportedModelError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from halluguard.controller import Controller
+
+KEPT = 512
+"""Most probable tokens that are remembered of a step; the others carry next to nothing of p."""
+
+
+def distil(
+    model: Any,
+    batches: Iterable[Mapping[str, Any]],
+    *,
+    rank: int | None = 64,
+    gain: float = 1.0,
+    beta: float = 0.1,
+    max_new_tokens: int | None = None,
+    steps: int = 2000,
+    learning_rate: float = 3e-3,
+    positions: int = 512,
+    seed: int = 0,
+) -> Controller:
+    """Fit a controller to the two-row knob. The model is read, never written.
+
+    Args:
+        model: any image-text-to-text model that the knob runs on, with a linear head.
+        batches: inputs of prompts with pictures, as `model.generate` takes them. A few hundred pictures of the kind the
+            controller will meet; the answers are the model's own, greedy, at -1, 0 and 1 in turn.
+        rank: of the controller; None for a full matrix.
+        gain, beta: of the knob, as in `Imagination`.
+        max_new_tokens: of an answer, by default the model's own limit.
+        steps, learning_rate, positions: AdamW steps, peak rate (one cycle), tokens per step.
+        seed: of the controller's start and of the draws.
+
+    Returns:
+        The controller; `trained` says what it saw and `divergence`, the mean KL it is left with, in nats, of what
+        `divergence untrained` was.
+
+    Raises:
+        InputError: no batches. SettingsError: steps or rates out of range.
+        UnsupportedModelError: the knob does not run on the model, or its logits are not linear in the head's input.
+    """
+    import torch
+
+    from halluguard.controller import Controller
+
+    if steps < 1 or positions < 1 or not learning_rate > 0:
+        raise SettingsError(
+            f"steps, positions and learning_rate must be positive, got {steps}, {positions}, {learning_rate}"
+        )
+    controller = Controller.of(opened(model), rank, seed=seed)
+    knob = Imagination(-1.0, gain, beta)
+    seen = watch(model, batches, knob, controller, max_new_tokens)
+    head = opened(model).get_output_embeddings().weight.detach()
+    optimizer = torch.optim.AdamW(controller.parameters(), learning_rate, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps)
+    draw = generator(seed)
+    controller.train()
+    for _ in range(steps):
+        loss = divergence(controller, head, seen, draw, positions)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    controller.eval()
+    with torch.no_grad():
+        left = divergence(controller, head, seen, generator(seed), 8 * positions).item()
+        start = divergence(None, head, seen, generator(seed), 8 * positions).item()
+    controller.trained = {
+        "how": "distilled from the two-row knob, without labels",
+        "answers": seen.answers,
+        "tokens": len(seen.hidden),
+        "steps": steps,
+        "gain": gain,
+        "beta": beta,
+        "divergence": left,
+        "divergence untrained": start,
+    }
+    return controller
+
+
+@dataclass(frozen=True)
+class Seen:
+    """N steps of answers: head input (N, H); the most probable tokens, their logits and T, each (N, K)."""
+
+    hidden: Tensor
+    tokens: Tensor
+    logits: Tensor
+    statistic: Tensor
+    answers: int
+
+
+def divergence(controller: Controller | None, head: Tensor, seen: Seen, draw: Any, positions: int) -> Tensor:
+    """Mean KL from the knob to the controlled model (None: uncontrolled) over drawn steps and settings, in nats."""
+    import torch
+
+    at = torch.randint(len(seen.hidden), (positions,), generator=draw)
+    e = (2 * torch.rand(positions, 1, generator=draw) - 1).to(head.device)
+    logits, statistic = (part[at].to(head.device) for part in (seen.logits, seen.statistic))
+    wanted = (logits - e * statistic).log_softmax(-1)
+    moved = logits
+    if controller is not None:
+        hidden, tokens = seen.hidden[at].to(head.device), seen.tokens[at].to(head.device)
+        moved = logits + e * (controller.change(hidden).to(head.dtype) @ head.T).float().gather(-1, tokens)
+    return (wanted.exp() * (wanted - moved.log_softmax(-1))).sum(-1).mean()
+
+
+def watch(
+    model: Any,
+    batches: Iterable[Mapping[str, Any]],
+    knob: Imagination,
+    controller: Controller,
+    max_new_tokens: int | None = None,
+) -> Seen:
+    """Run both rows along the model's own answers; steps after an answer's end are left out."""
+    import torch
+
+    found: list[tuple[Tensor, ...]] = []
+    answers = 0
+    limit = {} if max_new_tokens is None else {"max_new_tokens": max_new_tokens}
+    for number, inputs in enumerate(batches):
+        watched = Watched(replace(knob, imagination=(-1.0, 0.0, 1.0)[number % 3]), controller)
+        with torch.inference_mode():
+            ids = folded_view(watched, model).generate(**inputs, **limit, do_sample=False, num_beams=1)
+        ids = ids[:, inputs["input_ids"].shape[1] :].cpu()
+        answers += len(ids)
+        live = torch.ones(len(ids), dtype=torch.bool)
+        for token, parts in zip(ids.T, watched.steps, strict=True):
+            found.append(tuple(part[live] for part in parts))
+            live = live & ~torch.isin(token, _ends(opened(model)))
+    if not found:
+        raise InputError("at least one batch of prompts with pictures is expected, got none; pass model inputs")
+    with torch.inference_mode(False):  # what inference made cannot be trained on
+        hidden, tokens, logits, statistic = (torch.cat(parts).clone() for parts in zip(*found, strict=True))
+    seen = Seen(hidden, tokens, logits, statistic, answers)
+    _check_linear(opened(model), seen)
+    return seen
+
+
+@dataclass(frozen=True, eq=False)
+class Watched:
+    """The knob, writing down each step: head input, most probable tokens, their logits and T; on the CPU."""
+
+    knob: Imagination
+    controller: Controller
+    steps: list[tuple[Tensor, ...]] = field(default_factory=list)
+    _hidden: list[Tensor] = field(default_factory=list)
+
+    neutral = False
+
+    @property
+    def negatives(self) -> tuple[Negative, ...]:
+        return self.knob.negatives
+
+    def attach(self, twin: Any) -> None:
+        def write(hidden: Tensor) -> float:
+            self._hidden[:] = [hidden[:, -1]]
+            return 0.0
+
+        self.controller.hook(twin, write)
+
+    def fold(self, rows: list[Tensor], step: Step) -> tuple[Tensor, None]:
+        T = information(rows[0], rows[1], self.knob.beta, SLACK / self.knob.gain)[:, -1]
+        logits, tokens = rows[0][:, -1].topk(min(KEPT, T.shape[-1]), dim=-1)
+        hidden = self._hidden[0][: len(logits)].float()
+        statistic = self.knob.gain * T.gather(-1, tokens)
+        self.steps.append(tuple(part.cpu() for part in (hidden, tokens, logits, statistic)))
+        return self.knob.fold(rows, step)
+
+
+def _ends(model: Any) -> Tensor:
+    import torch
+
+    ends = model.generation_config.eos_token_id
+    return torch.tensor([] if ends is None else ends, dtype=torch.long).reshape(-1)
+
+
+def _check_linear(model: Any, seen: Seen) -> None:
+    """Raise unless the logits are the head's: under capped or scaled ones the controller would act otherwise."""
+    head = model.get_output_embeddings()
+    hidden = seen.hidden[:64].to(head.weight)
+    own = head(hidden).float().cpu().gather(-1, seen.tokens[:64])
+    gap, size = (own - seen.logits[:64]).abs().max().item(), seen.logits[:64].abs().max().item()
+    if gap > 0.02 * size + 1e-3:
+        raise UnsupportedModelError(
+            f"logits that the head makes of its input are expected, got {type(model).__name__}, which caps or scales "
+            f"them (off by {gap:.3g}); use the two-row knob"
+        )

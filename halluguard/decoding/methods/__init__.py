@@ -1,0 +1,1 @@
+"""Published decoding methods and their baselines, one method per file, equation first."""

@@ -1,0 +1,145 @@
+"""ICD: instruction contrastive decoding.
+
+    code     s = (1 + alpha) l(v, x) - alpha l(v, d + x)
+    paper    s = l(v, x) - alpha l(v, d + x)                (its lambda)
+    on { y : p(y | v, x) >= beta max p(. | v, x) };   d: a disturbing role, such as "a confused objects detector"
+
+Wang et al. 2024, "Mitigating hallucinations in large vision-language models with instruction contrastive decoding",
+Findings of ACL, arXiv 2403.18715. Original code: p1k0pan/ICD (no licence file found), `icd_utils/icd_sample_llava.py`;
+the two differ by a whole l. At alpha = 1 the paper's formula is a bare difference, in which rows that agree say
+nothing; the code is what its scripts run.
+
+We differ: the role goes in front of the question, after the picture, where every chat template has room (the
+original puts it in the place of LLaVA's system prompt, or into the Q-Former of InstructBLIP); fp32, one folded
+forward, every mode of generation; alpha = 0 is plain generation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from halluguard.decoding.engine.batch import BOXES, IMAGE_MASKS, PER_TOKEN
+from halluguard.decoding.engine.view import Step, folded_view
+from halluguard.decoding.negative_inputs import Call, Negative, image_token_ids, token_ids
+from halluguard.decoding.plausibility import check_beta, plausible
+from halluguard.errors import SettingsError, UnsupportedModelError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CONFUSED = "You are a confused objects detector to provide a fuzzy overview or impression of the image."
+AVOIDING = "I want you avoid any specific identification or categorization of the objects depicted."
+"""The two disturbing roles of the original's five prefixes, word for word."""
+
+
+def contrast(logits: Tensor, disturbed: Tensor, alpha: float, formula: str = "code") -> Tensor:
+    """`(1 + alpha) * logits - alpha * disturbed` of the code, or `logits - alpha * disturbed` of the paper."""
+    return (1 + alpha if formula == "code" else 1) * logits - alpha * disturbed
+
+
+@dataclass(frozen=True)
+class Disturbed:
+    """The same picture and prompt with a text put in front of the question, so that the row is longer.
+
+    Args:
+        text: words, or token ids; words need the processor's tokenizer.
+    """
+
+    text: str | Sequence[int]
+
+    def __call__(self, call: Call) -> dict[str, Any]:
+        import torch
+
+        if "input_ids" not in call.inputs:
+            raise UnsupportedModelError(
+                f"a prompt with text is expected, and {type(call.model).__name__} takes a picture alone: no text can "
+                "be put in front of its question; contrast with another picture (VCD)"
+            )
+        ids, mask = call.inputs["input_ids"], call.inputs["attention_mask"].bool()
+        words = torch.tensor(token_ids(self.text, call), dtype=ids.dtype, device=ids.device)
+        rows = [self._row(row[kept], words, call) for row, kept in zip(ids, mask, strict=True)]
+        length = max(len(row) for row, _ in rows)
+        new_ids = ids.new_full((len(rows), length), call.pad_id)
+        new_mask = torch.zeros_like(new_ids)
+        origin = torch.zeros_like(new_ids)  # which token of the prompt a token's other inputs are copied from
+        for i, (row, at) in enumerate(rows):
+            prompt = mask[i].nonzero()[:, 0]
+            more = len(row) - len(prompt)
+            new_ids[i, length - len(row) :], new_mask[i, length - len(row) :] = row, 1
+            near = prompt[at : at + 1].expand(more)
+            origin[i, length - len(row) :] = torch.cat([prompt[:at], near, prompt[at:]])
+        inputs = {**call.inputs, "input_ids": new_ids, "attention_mask": new_mask}
+        inputs.pop("position_ids", None)  # counted again by the model, from the mask
+        for name in PER_TOKEN[2:]:
+            value = inputs.get(name)
+            if value is not None:
+                index = origin[(...,) + (None,) * (value.ndim - 2)].expand(-1, -1, *value.shape[2:])
+                taken = value.gather(1, index)
+                inputs[name] = taken if name in (*IMAGE_MASKS, *BOXES) else taken * new_mask
+        return inputs
+
+    def _row(self, ids: Tensor, words: Tensor, call: Call) -> tuple[Tensor, int]:
+        """A prompt with the words in it, and where it was put: after the last picture, or at the start of the text."""
+        import torch
+
+        placeholders = torch.isin(ids, torch.tensor(image_token_ids(call.model), device=ids.device)).nonzero()
+        at = int(placeholders[-1]) + 1 if len(placeholders) else 1
+        # Tokens that close the picture belong to it.
+        special = set(getattr(getattr(call.processor, "tokenizer", None), "all_special_ids", ()))
+        while at < len(ids) - 1 and int(ids[at]) in special:
+            at += 1
+        return torch.cat([ids[:at], words, ids[at:]]), at
+
+
+@dataclass(frozen=True)
+class ICD:
+    """Contrast with the same picture and question under a disturbing role.
+
+    Needs a processor with a tokenizer (or token ids). Cost: two rows a forward; the second is as long as the role.
+    Refuses nothing beside what every view refuses.
+
+    Args:
+        alpha: strength, >= 0; 0 is plain generation. Paper and scripts: 1.
+        beta: plausibility in [0, 1]. Paper and scripts: 0.1.
+        instruction: the disturbing role, words or token ids; see `CONFUSED`, `AVOIDING`.
+        formula: "code" or "paper".
+    """
+
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+        "off": {"alpha": 0.0},
+        "code": {"alpha": 1.0, "beta": 0.1, "formula": "code"},
+        "paper": {"alpha": 1.0, "beta": 0.1, "formula": "paper"},
+    }
+
+    alpha: float = 1.0
+    beta: float = 0.1
+    instruction: str | Sequence[int] = CONFUSED
+    formula: str = "code"
+
+    def __post_init__(self) -> None:
+        if not self.alpha >= 0:
+            raise SettingsError(f"alpha must be >= 0, got {self.alpha}; use 0 to switch the contrast off")
+        check_beta(self.beta)
+        if self.formula not in ("code", "paper"):
+            raise SettingsError(f"formula must be 'code' or 'paper', got {self.formula!r}; the tables used 'code'")
+        if not self.instruction:
+            raise SettingsError("the instruction must have words, got none; see icd.CONFUSED")
+        if not isinstance(self.instruction, str):
+            object.__setattr__(self, "instruction", tuple(self.instruction))
+
+    @property
+    def neutral(self) -> bool:
+        return self.alpha == 0
+
+    @property
+    def negatives(self) -> tuple[Negative, ...]:
+        return (Disturbed(self.instruction),)
+
+    def fold(self, rows: list[Tensor], step: Step) -> tuple[Tensor, Tensor | None]:
+        return contrast(rows[0], rows[1], self.alpha, self.formula), plausible(rows[0], self.beta)
+
+    def on(self, model: Any, processor: Any = None) -> Any:
+        """A view of `model` that generates with this method; see `branches.folded_view`."""
+        return folded_view(self, model, processor)

@@ -1,0 +1,119 @@
+"""PAI: paying more attention to the image.
+
+    w_ij <- w_ij + alpha |w_ij|           scores before the softmax, i: tokens that answer, j: picture tokens
+    s    = gamma lp(v, x) + (1 - gamma) lp(x),   on { y : p(y | v, x) >= beta max p(. | v, x) }
+
+Liu et al. 2024, "Paying more attention to image: a training-free method for alleviating hallucination in LVLMs", ECCV,
+arXiv 2407.21771. Original code: LALBJ/PAI (MIT), `attention.py`, `CFG.py`. The edit acts on the original row alone.
+
+We differ: the picture is where the prompt has it, in every row of a batch and in several pieces (the code has one span
+for all); the row without the picture has masks and positions of its own, and its cache follows the beams (in the code
+it does not, which makes its beams wrong); scores are normalised; gamma = 1 with alpha = 0 is plain generation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from halluguard.decoding.engine.attention import edit_attention
+from halluguard.decoding.engine.layers import at_depth, depth
+from halluguard.decoding.engine.view import Step, folded_view
+from halluguard.decoding.negative_inputs import Negative, NoImage
+from halluguard.decoding.plausibility import check_beta, plausible
+from halluguard.errors import SettingsError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def attended(scores: Tensor, alpha: float) -> Tensor:
+    """scores + alpha * |scores|, before the softmax."""
+    return scores + alpha * scores.abs()
+
+
+def guided(logits: Tensor, blind: Tensor, gamma: float) -> Tensor:
+    """gamma * lp(v, x) + (1 - gamma) * lp(x), all (..., V)."""
+    logits, blind = logits.log_softmax(-1), blind.log_softmax(-1)
+    return gamma * (logits - blind) + blind
+
+
+@dataclass(frozen=True)
+class PAI:
+    """Raise attention to the picture while answering, and contrast with the prompt without it.
+
+    Needs attention scores (the decoder runs an attention of our own, as exact as the family's eager one) and picture
+    tokens in the prompt. Cost: two rows a forward without a second vision pass (one row at gamma = 1), and attention
+    without fused kernels. Refused: cross-attention models, attention with sinks or biases, and whatever
+    `negatives.NoImage` refuses.
+
+    Args:
+        alpha: of the attention edit, >= 0. README: 0.5 for LLaVA-1.5, 0.6 Shikra, 0.2 MiniGPT-4; argparse: 0.2.
+        gamma: of the contrast, >= 1; 1 leaves it out. README: 1.1; argparse: 2.
+        beta: plausibility in [0, 1], with the contrast only. Code: 0.1, fixed.
+        layers: first and last layer (not included) that are edited, or None for the code's 2 to 32 of 32, at the
+            same share of this model's depth.
+    """
+
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+        "off": {"alpha": 0.0, "gamma": 1.0},
+        "llava": {"alpha": 0.5, "gamma": 1.1},
+        "shikra": {"alpha": 0.6, "gamma": 1.1},
+        "minigpt4": {"alpha": 0.2, "gamma": 1.1},
+        "omitted arguments": {"alpha": 0.2, "gamma": 2.0},
+        "attention only": {"alpha": 0.5, "gamma": 1.0},
+    }
+
+    alpha: float = 0.5
+    gamma: float = 1.1
+    beta: float = 0.1
+    layers: Sequence[int] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.alpha >= 0:
+            raise SettingsError(f"alpha must be >= 0, got {self.alpha}; use 0 to leave the attention alone")
+        if not self.gamma >= 1:
+            raise SettingsError(f"gamma must be >= 1, got {self.gamma}; use 1 to leave the contrast out")
+        check_beta(self.beta)
+        if self.layers is not None:
+            object.__setattr__(self, "layers", tuple(self.layers))
+            if len(self.layers) != 2 or not 0 <= self.layers[0] < self.layers[1]:
+                raise SettingsError(f"layers must be first and end, as (2, 32), got {self.layers}; or None")
+
+    @property
+    def neutral(self) -> bool:
+        return self.alpha == 0 and self.gamma == 1
+
+    @property
+    def negatives(self) -> tuple[Negative, ...]:
+        return () if self.gamma == 1 else (NoImage(),)
+
+    def attach(self, twin: Any) -> None:
+        if not self.alpha:
+            return
+        deep = depth(twin)
+        first, end = self.layers or (at_depth(2, deep), deep)
+
+        def edit(scores: Tensor, layer: int) -> Tensor:
+            if not first <= layer < end:
+                return scores
+            layout = twin.layout
+            answering = layout.answering(scores.shape[2])  # (S,)
+            seen = layout.picture(scores.shape[-1])[layout.of(0)]  # (B, K)
+            where = answering[None, None, :, None] & seen[:, None, None, :]
+            edited = scores.clone()
+            original = scores[layout.of(0)]
+            edited[layout.of(0)] = attended(original, self.alpha).where(where, original)
+            return edited
+
+        edit_attention(twin, edit)
+
+    def fold(self, rows: list[Tensor], step: Step) -> tuple[Tensor, Tensor | None]:
+        if self.gamma == 1:
+            return rows[0], None
+        return guided(rows[0], rows[1], self.gamma), plausible(rows[0], self.beta)
+
+    def on(self, model: Any, processor: Any = None) -> Any:
+        """A view of `model` that generates with this method; see `branches.folded_view`."""
+        return folded_view(self, model, processor)

@@ -1,0 +1,127 @@
+"""VCD: visual contrastive decoding.
+
+    s = (1 + alpha) l(v) - alpha l(v'),   on { y : p(y | v) >= beta max p(. | v) }
+    v' = sqrt(abar_t) v + sqrt(1 - abar_t) e,   e ~ N(0, I)
+
+Leng et al., "Mitigating object hallucinations in large vision-language models through visual contrastive decoding",
+CVPR 2024, eq. 3 to 6. Original code: DAMO-NLP-SG/VCD (Apache-2.0), `vcd_utils/vcd_sample.py`,
+`vcd_utils/vcd_add_noise.py`. We differ: fp32 instead of the model's type, every mode of generation instead of
+sampling only, one forward of two rows instead of two forwards, a seeded draw instead of the global one; and
+alpha = 0 is plain generation, where the original still applies the support.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from halluguard.decoding.engine.view import Step, folded_view
+from halluguard.decoding.image_transforms import Spoilt
+from halluguard.decoding.negative_inputs import Negative, generator
+from halluguard.decoding.plausibility import check_beta, plausible
+from halluguard.errors import SettingsError
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from torch import Tensor
+
+
+def contrast(logits: Tensor, negative: Tensor, alpha: float) -> Tensor:
+    """(1 + alpha) * logits - alpha * negative, all (..., V)."""
+    return (1 + alpha) * logits - alpha * negative
+
+
+def noise_schedule(step: int) -> tuple[float, float]:
+    """Weights of picture and noise after `step` of 1000 diffusion steps (sigmoid schedule of the original code).
+
+    >>> [round(w, 3) for w in noise_schedule(500)]
+    [0.863, 0.505]
+    """
+    import torch
+
+    betas = torch.sigmoid(torch.linspace(-6, 6, 1000)) * (0.5e-2 - 1e-5) + 1e-5
+    kept = float((1 - betas).cumprod(0)[step])
+    return kept**0.5, (1 - kept) ** 0.5
+
+
+@dataclass(frozen=True)
+class VCD:
+    """Contrast with the same prompt and a noised picture.
+
+    The picture is noised before the processor when the call has `images`, else on the normalised pixels, as the
+    original does. The two agree in strength (`resolution`), not in the draw.
+
+    Args:
+        alpha: strength of the contrast, >= 0; 0 is plain generation. Paper: 1.
+        beta: plausibility in [0, 1]; paper and `eval/object_hallucination_vqa_llava.py`: 0.1
+            (the script `llava1.5_pope.bash` passes 0.2).
+        step: noise, in 0..999 diffusion steps. All official scripts: 500.
+        seed: of the draw.
+        resolution: grain of the noise on a picture: draws along its longer side. The model's input size keeps the
+            strength of the noise through the processor's resize.
+
+    Example:
+        >>> VCD(alpha=1.0).on(model, processor).generate(**inputs, num_beams=3)  # doctest: +SKIP
+    """
+
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+        "off": {"alpha": 0.0},
+        "paper": {"alpha": 1.0, "beta": 0.1, "step": 500},
+        "pope script": {"alpha": 1.0, "beta": 0.2, "step": 500},  # cd_scripts/llava1.5_pope.bash
+        "omitted arguments": {"alpha": 0.5, "beta": 0.1, "step": 500},  # what vcd_sample.py takes when given none
+    }
+
+    alpha: float = 1.0
+    beta: float = 0.1
+    step: int = 500
+    seed: int = 0
+    resolution: int = 336
+
+    def __post_init__(self) -> None:
+        if not self.alpha >= 0:
+            raise SettingsError(f"alpha must be >= 0, got {self.alpha}; use 0 to switch the contrast off")
+        check_beta(self.beta)
+        if not (isinstance(self.step, int) and 0 <= self.step < 1000):
+            raise SettingsError(f"step must be an integer in 0..999, got {self.step}; the paper uses 500")
+
+    @property
+    def neutral(self) -> bool:
+        return self.alpha == 0
+
+    @property
+    def negatives(self) -> tuple[Negative, ...]:
+        return (Spoilt(self.noised_picture, self.noised_pixels, "VCD's noised picture"),)
+
+    def fold(self, rows: list[Tensor], step: Step) -> tuple[Tensor, Tensor | None]:
+        return contrast(rows[0], rows[1], self.alpha), plausible(rows[0], self.beta)
+
+    def on(self, model: Any, processor: Any = None) -> Any:
+        """A view of `model` that generates with this method; see `branches.folded_view`."""
+        return folded_view(self, model, processor)
+
+    def noised_pixels(self, pixels: Tensor) -> Tensor:
+        """Normalised pixels (..., C, H, W) with the schedule's noise, one draw for every picture."""
+        import torch
+
+        picture, noise = noise_schedule(self.step)
+        draw = generator(self.seed)
+        tiles = pixels.shape[-4] if pixels.ndim > 4 else 1  # the tiles of one picture differ
+        drawn = torch.stack([torch.randn(pixels.shape[-3:], generator=draw) for _ in range(tiles)])
+        drawn = drawn.to(device=pixels.device, dtype=pixels.dtype)
+        return picture * pixels + noise * (drawn if pixels.ndim > 4 else drawn[0])
+
+    def noised_picture(self, image: Image.Image) -> Image.Image:
+        """A picture (RGB) with the schedule's noise, in units of a CLIP-normalised picture, clipped to 8 bits."""
+        import torch
+        from PIL import Image
+
+        picture, noise = noise_schedule(self.step)
+        pixels = torch.frombuffer(bytearray(image.convert("RGB").tobytes()), dtype=torch.uint8)
+        pixels = pixels.reshape(image.height, image.width, 3) / 255
+        scale = min(1.0, self.resolution / max(image.size))
+        grid = [max(1, round(side * scale)) for side in (image.height, image.width)]
+        drawn = torch.randn([1, 3, *grid], generator=generator(self.seed))
+        drawn = torch.nn.functional.interpolate(drawn, (image.height, image.width))[0].permute(1, 2, 0)
+        mean, spread = torch.tensor([0.481, 0.458, 0.408]), torch.tensor([0.269, 0.261, 0.276])  # CLIP's
+        noised = (picture * (pixels - mean) / spread + noise * drawn) * spread + mean
+        return Image.fromarray((noised.clamp(0, 1) * 255).round().to(torch.uint8).numpy())
