@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from halluguard.correction.claims import coreference
 from halluguard.correction.claims.mentions import Mention
-from halluguard.correction.rewriting import deletions
 from halluguard.correction.text.parse import Parse
 
 _SUBJECTS = ("nsubj", "nsubjpass")
@@ -50,11 +49,11 @@ class Reading:
             seen.add(verb)
             if any(parse.deps[j] == "expl" for j in parse.children[verb]):
                 shown = parse.child(verb, "attr")
-                return [] if shown is None else deletions.members(parse, shown)
+                return [] if shown is None else parse.conjuncts(shown)
             own = parse.child(verb, *_SUBJECTS)
             head = parse.heads[verb]
             if own is not None and not (parse.words[own] in _RELATIVE and parse.deps[verb] == "relcl"):
-                return deletions.members(parse, own)
+                return parse.conjuncts(own)
             if parse.deps[verb] in ("acl", "relcl"):
                 return [head]
             if parse.deps[verb] not in ("conj", "xcomp", "advcl", "ccomp"):

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 from halluguard.correction.claims.lexicon import NOUN_TAGS, VERB_TAGS, words
-from halluguard.correction.text.parse import Parse
+from halluguard.correction.text.parse import SUBJECTS, Parse
 
 _STAND_ALONE = words("stand alone")
 _NEEDS_PHRASE = words("needs its phrase")
@@ -27,28 +27,8 @@ _COMPLEMENTS = frozenset(
 )
 _BE = frozenset(("is", "are", "was", "were", "be", "been", "being", "'s", "'re"))
 _FINITE = ("VBD", "VBP", "VBZ", "MD")
-_SUBJECTS = ("nsubj", "nsubjpass", "expl", "csubj")
 
 Out = Callable[[int], bool]
-
-
-def members(parse: Parse, token: int) -> list[int]:
-    """Heads of the list that the token is in, in reading order; [token] when it is in none."""
-    top = token
-    while parse.deps[top] == "conj" and _same_kind(parse, top, parse.heads[top]):
-        top = parse.heads[top]
-    found, queue = [], [top]
-    while queue:
-        i = queue.pop(0)
-        found.append(i)
-        queue += [j for j in parse.children[i] if parse.deps[j] == "conj" and _same_kind(parse, i, j)]
-    verb = parse.heads[top]
-    # "Three bags are here; one near a wall, others further away": what follows the verb is no second subject.
-    return sorted(i for i in found if not (top < verb < i and parse.deps[top] in _SUBJECTS) or i == token)
-
-
-def _same_kind(parse: Parse, a: int, b: int) -> bool:
-    return (parse.tags[a] in VERB_TAGS) == (parse.tags[b] in VERB_TAGS)
 
 
 def member_tokens(parse: Parse, member: int) -> list[int]:
@@ -100,7 +80,7 @@ def _segment(parse: Parse, token: int, first: int, end: int) -> set[int] | None:
 
 
 def _finite_clause(parse: Parse, verb: int) -> bool:
-    has_subject = any(parse.deps[j] in _SUBJECTS for j in parse.children[verb])
+    has_subject = any(parse.deps[j] in SUBJECTS for j in parse.children[verb])
     return parse.tags[verb] in VERB_TAGS and has_subject and parse.deps[verb] not in ("relcl", "acl", "pcomp")
 
 
@@ -114,8 +94,8 @@ def fragment(parse: Parse, sentence: int, alive: Out) -> set[int]:
     if not verbs and any(parse.tags[i] in _FINITE for i in range(first, end)):
         return set(left)
     for verb in verbs:
-        subjects = [j for j in parse.children[verb] if parse.deps[j] in _SUBJECTS]
-        if subjects and not any(alive(m) for j in subjects for m in members(parse, j)):
+        subjects = [j for j in parse.children[verb] if parse.deps[j] in SUBJECTS]
+        if subjects and not any(alive(m) for j in subjects for m in parse.conjuncts(j)):
             clause = set(parse.subtree(verb))
             joints = _joints(parse, verb) if parse.deps[verb] == "conj" else set()
             minor = parse.deps[verb] in ("conj", "advcl", "relcl", "acl", "ccomp", "parataxis") and clause != set(left)
@@ -127,7 +107,7 @@ def _cut(parse: Parse, node: int, out: Out) -> set[int] | None:
     """The tokens that go with this constituent, or None when what is left could not stand."""
     dep, head = parse.deps[node], parse.heads[node]
     if parse.tags[node] not in VERB_TAGS:
-        listed = members(parse, node)
+        listed = parse.conjuncts(node)
         if len(listed) > 1:
             if any(not out(m) for m in listed if m != node):
                 return _member_cut(parse, node, listed, out)
@@ -220,13 +200,13 @@ def _verb_cut(parse: Parse, verb: int, out: Out) -> set[int] | None:
     kept = set(parse.subtree(heir))
     for other in heirs[1:]:
         kept |= set(parse.subtree(other)) | _joints(parse, other)
-    own_subject = any(parse.deps[j] in _SUBJECTS for j in parse.children[heir])
+    own_subject = any(parse.deps[j] in SUBJECTS for j in parse.children[heir])
     if not own_subject:
         own_aux = any(parse.deps[j] in ("aux", "auxpass") for j in parse.children[heir])
         if not own_aux and parse.tags[heir] != parse.tags[verb]:
             return None
         for j in parse.children[verb]:
-            if parse.deps[j] in _SUBJECTS or (parse.deps[j] in ("aux", "auxpass") and not own_aux and j < verb):
+            if parse.deps[j] in SUBJECTS or (parse.deps[j] in ("aux", "auxpass") and not own_aux and j < verb):
                 kept |= set(parse.subtree(j))
     end = parse.sentences[parse.sentence[verb]][1]
     last = end - 1

@@ -59,7 +59,7 @@ class Plan:
 
     def _also_kept(self, mention: int) -> bool:
         """A plural pronoun after "a dog and a cat" still has the dog."""
-        listed = deletions.members(self.parse, self.mentions[mention].last)
+        listed = self.parse.conjuncts(self.mentions[mention].last)
         return any(m.last in listed and self.decision.get(n) != "contradicted" for n, m in enumerate(self.mentions))
 
     def has(self, claim: Claim, value: str | None) -> bool:
@@ -113,7 +113,7 @@ class Plan:
         parse, found = self.parse, dict[int, list[int]]()
         for i, dep in enumerate(parse.deps):
             if dep == "conj" and parse.tags[i] not in VERB_TAGS:
-                listed = deletions.members(parse, i)
+                listed = parse.conjuncts(i)
                 found[listed[0]] = listed
         return [listed for listed in found.values() if 0 < sum(map(self.surface.alive, listed)) < len(listed)]
 

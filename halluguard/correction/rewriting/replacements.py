@@ -14,7 +14,7 @@ from halluguard.correction.claims.attributes import kind_of
 from halluguard.correction.claims.counts import BOUND_WORDS, spelled
 from halluguard.correction.claims.lexicon import NOUN_TAGS, VERB_TAGS
 from halluguard.correction.claims.mentions import Mention
-from halluguard.correction.rewriting import agreement, deletions
+from halluguard.correction.rewriting import agreement
 from halluguard.correction.rewriting.token_editor import Surface, article
 from halluguard.records import Claim, Verdict
 from halluguard.vocabulary import plural, singular
@@ -71,7 +71,7 @@ def _renumber(surface: Surface, mention: Mention, count: int, why: int, head: in
     verb = parse.heads[head]
     there = any(parse.deps[j] == "expl" for j in parse.children[verb])
     counted = parse.deps[head] in ("nsubj", "nsubjpass") or (there and parse.deps[head] == "attr")
-    if counted and len(deletions.members(parse, head)) == 1:
+    if counted and len(parse.conjuncts(head)) == 1:
         agreement.number(surface, verb, plural=count != 1, why={why})
 
 
@@ -132,7 +132,7 @@ def flip(surface: Surface, claim: Claim, why: int) -> None:
 def deny(surface: Surface, noun: int, why: int) -> bool:
     """ "there is a dog": "there is no dog". False where the sentence is built otherwise."""
     parse = surface.parse
-    if not _introduced(surface, noun) or len(deletions.members(parse, noun)) > 1:
+    if not _introduced(surface, noun) or len(parse.conjuncts(noun)) > 1:
         return False
     quantity = [j for j in parse.children[noun] if parse.deps[j] in _QUANTIFYING and j < noun]
     quantity = sorted({i for j in quantity for i in parse.subtree(j)})
@@ -150,7 +150,7 @@ def affirm(surface: Surface, noun: int, why: int) -> bool:
     """ "there is no cat": "there is a cat". False where the sentence is built otherwise."""
     parse = surface.parse
     verb = parse.heads[noun]
-    listed = len(deletions.members(parse, noun)) > 1
+    listed = len(parse.conjuncts(noun)) > 1
     no = next((j for j in parse.children[noun] if parse.words[j] == "no" and j < noun), None)
     subject = parse.deps[noun] in ("nsubj", "nsubjpass")
     phrase = subject and parse.tags[verb] not in VERB_TAGS

