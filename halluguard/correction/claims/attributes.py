@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from halluguard.correction.claims.lexicon import words
 from halluguard.correction.claims.predicates import Reading
+from halluguard.correction.text.lexicon import words
 from halluguard.correction.text.parse import Parse
 from halluguard.records import Claim
 

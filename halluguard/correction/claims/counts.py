@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from halluguard.correction.claims.lexicon import words
+from halluguard.correction.text.lexicon import words
 from halluguard.correction.text.parse import Parse
 
 _MEASURES = words("measures")

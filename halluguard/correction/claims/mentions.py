@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from halluguard.correction.claims.lexicon import BEFORE_NOUN_TAGS, NOUN_TAGS, words
+from halluguard.correction.text.lexicon import BEFORE_NOUN_TAGS, NOUN_TAGS, words
 from halluguard.correction.text.parse import Parse
 from halluguard.vocabulary import FORMS, category, singular
 

@@ -6,8 +6,8 @@ Polarity: "asserted" or "denied". Modality: "asserted", "hedged" (possibly a dog
 
 from __future__ import annotations
 
-from halluguard.correction.claims.lexicon import NOUN_TAGS, words
 from halluguard.correction.claims.mentions import Mention
+from halluguard.correction.text.lexicon import NOUN_TAGS, words
 from halluguard.correction.text.parse import Parse
 from halluguard.records import Modality, Polarity
 from halluguard.vocabulary import singular

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 
-from halluguard.correction.claims.lexicon import NOUN_TAGS, VERB_TAGS, words
+from halluguard.correction.text.lexicon import NOUN_TAGS, VERB_TAGS, words
 from halluguard.correction.text.parse import SUBJECTS, Parse
 
 _STAND_ALONE = words("stand alone")

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from halluguard.correction.claims import coreference, mentions
-from halluguard.correction.claims.lexicon import VERB_TAGS, words
 from halluguard.correction.claims.mentions import Mention
 from halluguard.correction.rewriting import deletions
 from halluguard.correction.rewriting.agreement import agree, relist
 from halluguard.correction.rewriting.token_editor import Surface, article
+from halluguard.correction.text.lexicon import VERB_TAGS, words
 from halluguard.correction.text.parse import Parse
 from halluguard.records import Claim, Verdict
 from halluguard.vocabulary import category, parents, same

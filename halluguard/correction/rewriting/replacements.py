@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from halluguard.correction.claims import yes_no
 from halluguard.correction.claims.attributes import kind_of
 from halluguard.correction.claims.counts import BOUND_WORDS, spelled
-from halluguard.correction.claims.lexicon import NOUN_TAGS, VERB_TAGS
 from halluguard.correction.claims.mentions import Mention
 from halluguard.correction.rewriting import agreement
 from halluguard.correction.rewriting.token_editor import Surface, article
+from halluguard.correction.text.lexicon import NOUN_TAGS, VERB_TAGS
 from halluguard.records import Claim, Verdict
 from halluguard.vocabulary import plural, singular
 

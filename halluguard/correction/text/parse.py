@@ -13,9 +13,9 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any
 
-from halluguard.correction.claims.lexicon import VERB_TAGS, words
 from halluguard.correction.text import written_boxes
 from halluguard.correction.text.language import check_english
+from halluguard.correction.text.lexicon import VERB_TAGS, words
 from halluguard.correction.text.written_boxes import Written
 from halluguard.errors import InputError, MissingExtraError
 from halluguard.records import XYXY
