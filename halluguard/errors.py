@@ -6,6 +6,7 @@
     │   └── ImageError                      ... a picture in particular
     ├── UnsupportedModelError (TypeError)   a model that cannot do what was asked of it
     ├── ExpertError (RuntimeError)          a detector or judge failed; never evidence of absence
+    ├── OutputError (OSError)               results cannot be written: no permission, or no space
     ├── PreflightError (RuntimeError)       a training that would have failed silently was not begun
     └── MissingExtraError (ImportError)     an optional package is not installed
 
@@ -40,6 +41,10 @@ class UnsupportedModelError(HalluguardError, TypeError):
 
 class ExpertError(HalluguardError, RuntimeError):
     """A detector or another expert failed. This is never turned into "the object is absent"."""
+
+
+class OutputError(HalluguardError, OSError):
+    """Results cannot be written: no permission, or no space. What is already written stays good."""
 
 
 class PreflightError(HalluguardError, RuntimeError):

@@ -15,20 +15,21 @@ PACKAGE = Path(halluguard.__file__).parent
 MAY_IMPORT = {
     "_version": set(),
     "errors": set(),
+    "io": {"errors"},
     "records": {"errors", "rendering"},  # rendering only on use, to show an answer
     "images": {"errors"},
     "vocabulary": set(),
     "controller": {"errors"},
     "rendering": {"records", "errors", "images"},
-    "metrics": {"records", "errors", "_version"},
-    "tuning": {"records", "errors", "images", "vocabulary", "controller", "metrics"},
+    "metrics": {"records", "errors", "io", "_version"},
+    "tuning": {"records", "errors", "io", "images", "vocabulary", "controller", "metrics"},
     "decoding": {"records", "errors", "images", "controller"},
-    "detectors": {"records", "errors", "images", "vocabulary", "auditing", "sandbox"},  # the last two: specs.py
+    "detectors": {"records", "errors", "io", "images", "vocabulary", "auditing", "sandbox"},  # the last two: specs.py
     "correction": {"records", "errors", "vocabulary"},
-    "calibration": {"records", "errors", "images", "metrics", "vocabulary"},
+    "calibration": {"records", "errors", "io", "images", "metrics", "vocabulary"},
     "guard": {"records", "errors", "images", "decoding", "correction", "detectors", "_version"},
     "auditing": {
-        *("records", "errors", "images", "rendering", "correction", "detectors", "metrics", "_version"),
+        *("records", "errors", "io", "images", "rendering", "correction", "detectors", "metrics", "_version"),
         *("calibration", "sandbox", "vocabulary"),  # the sandbox as an expert by name
     },
     "sandbox": {"records", "errors", "images", "metrics", "tuning", "detectors", "guard"},  # the last two to measure

@@ -1,0 +1,312 @@
+"""Open, read and write files: gzip and Zstandard, JSON, JSON Lines, atomic replacement.
+
+No other module decides how a file is opened. Compression is recognised by a file's first bytes when it is read, and by
+the end of its name (".gz", ".zst") when it is written. A file that is written appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import hashlib
+import io
+import json
+import os
+import secrets
+import stat
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO, Any, BinaryIO, Literal, TextIO, cast, overload
+
+from halluguard.errors import HalluguardError, InputError, OutputError
+
+GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+"""First bytes of compressed files."""
+
+READ_ERRORS = (OSError, EOFError, zlib.error, UnicodeError, LookupError)
+"""What reading a damaged, truncated or wrongly encoded file raises; a LookupError names an unknown encoding."""
+
+_BYTE_ORDER_MARKS = (
+    *((b"\xff\xfe\x00\x00", "utf-32"), (b"\x00\x00\xfe\xff", "utf-32")),
+    *((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")),
+)
+
+
+@contextlib.contextmanager
+def reading(path: str | Path, content: str = "") -> Iterator[None]:
+    """Turn what reading a bad file raises into one sentence.
+
+    Args:
+        path: the file that is read inside the block.
+        content: what it should hold, for the message ("JSON", "a list of images").
+
+    Raises:
+        InputError: the block raised one of `READ_ERRORS`.
+    """
+    try:
+        yield
+    except READ_ERRORS as error:
+        if isinstance(error, HalluguardError):
+            raise
+        wanted = f" as {content}" if content else ""
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise InputError(f"cannot read {str(path)!r}{wanted}: {reason}; check the file") from error
+
+
+# --- reading ---------------------------------------------------------------------------------------------------
+
+
+def open_binary(path: str | Path) -> io.BufferedReader:
+    """Open a file for reading bytes, decompressed if it is gzipped or Zstandard. Only plain files can seek cheaply."""
+    path = Path(path)
+    file = path.open("rb")
+    head = file.peek(4)[:4]
+    if head.startswith(GZIP):
+        file.close()
+        return io.BufferedReader(cast(io.RawIOBase, gzip.GzipFile(path)))
+    if head == ZSTD:
+        file.close()
+        return io.BufferedReader(_ZstdReader(path))
+    return file
+
+
+class _ZstdReader(io.RawIOBase):
+    """The decompressed bytes of a Zstandard file."""
+
+    def __init__(self, path: str | Path) -> None:
+        import pyarrow as pa
+
+        self._stream = pa.CompressedInputStream(pa.OSFile(str(path)), "zstd")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._stream.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._stream.close()
+        super().close()
+
+
+def text_encoding(head: bytes) -> str:
+    """The encoding that a file's first bytes show by their byte order mark, else UTF-8 (a mark is skipped)."""
+    return next((name for mark, name in _BYTE_ORDER_MARKS if head.startswith(mark)), "utf-8-sig")
+
+
+def open_text(
+    path: str | Path, encoding: str | None = None, *, newline: str | None = None, errors: str = "strict"
+) -> io.TextIOWrapper:
+    """Open a file for reading text, decompressed if need be.
+
+    Args:
+        path: the file.
+        encoding: its encoding; None means what its byte order mark says, else UTF-8. The mark is no part of the text.
+        newline, errors: as for the built-in `open`.
+
+    Raises:
+        LookupError: there is no such encoding.
+    """
+    file = open_binary(path)
+    try:
+        name = encoding or text_encoding(file.peek(4)[:4])
+        return io.TextIOWrapper(file, encoding=name, newline=newline, errors=errors)
+    except BaseException:
+        file.close()
+        raise
+
+
+def read_text(path: str | Path, encoding: str | None = None) -> str:
+    """The text of a file, decompressed if need be.
+
+    Raises:
+        InputError: it is missing, damaged, or not text in its encoding.
+    """
+    with reading(path), open_text(path, encoding) as file:
+        return file.read()
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The JSON value in a text.
+
+    Raises:
+        ValueError: it is not JSON, or is nested too deeply.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("the JSON is nested too deeply") from None
+
+
+def read_json(path: str | Path) -> Any:
+    """The JSON value in a file, decompressed if need be.
+
+    Raises:
+        InputError: it is missing, damaged, or not JSON; the message says where it breaks.
+    """
+    text = read_text(path)
+    try:
+        return parse_json(text)
+    except ValueError as error:
+        raise InputError(f"cannot read {str(path)!r} as JSON: {error}; check the file") from error
+
+
+def iter_json_lines(path: str | Path) -> Iterator[tuple[int, Any]]:
+    """(line number from 1, value) of each line of a JSON Lines file that is not blank, one at a time.
+
+    Raises:
+        InputError: the file cannot be read, or a line is not JSON; the message names the line.
+    """
+    with reading(path, "JSON Lines"), open_text(path, newline="\n") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                value = parse_json(line)
+            except ValueError as error:
+                raise InputError(
+                    f"{path}, line {number}: expected a JSON value, got {line.strip()[:60]!r} ({error})"
+                ) from error
+            yield number, value
+
+
+def file_hash(path: str | Path) -> str:
+    """The content of a file as 32 hexadecimal digits (BLAKE2b)."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+# --- writing ---------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def writing_to(path: str | Path) -> Iterator[None]:
+    """Say what to do when the disk is full or a folder read-only.
+
+    Raises:
+        OutputError: the block raised an OSError.
+    """
+    try:
+        yield
+    except HalluguardError:
+        raise
+    except OSError as error:
+        raise OutputError(
+            f"cannot write to {str(path)!r}: {error.strerror or error}; free space or choose another folder, then run "
+            "the same command again: what is finished is kept"
+        ) from error
+
+
+_Writing = contextlib.AbstractContextManager
+
+
+@overload
+def replacing(path: str | Path, mode: Literal["w"] = "w", *, errors: str = "strict") -> _Writing[TextIO]: ...
+@overload
+def replacing(path: str | Path, mode: Literal["wb"], *, errors: str = "strict") -> _Writing[BinaryIO]: ...
+@contextlib.contextmanager  # type: ignore[misc]  # the overloads name what the decorated function returns
+def replacing(path: str | Path, mode: str = "w", *, errors: str = "strict") -> Iterator[IO[Any]]:
+    """Write a file that takes the place of `path` when the block ends, synced to disk; if the block fails, it is gone.
+
+    Text is UTF-8 with "\\n" line ends. A name that ends in ".gz" or ".zst" is compressed; equal content gives equal
+    bytes. A link at `path` is replaced, not followed. A device or pipe ("/dev/stdout") is written to as it is.
+
+    Args:
+        path: the file; its folder must exist.
+        mode: "w" for text, "wb" for bytes.
+        errors: as for the built-in `open`.
+
+    Raises:
+        OutputError: it cannot be written.
+
+    >>> import tempfile
+    >>> target = Path(tempfile.mkdtemp()) / "names.txt"
+    >>> with replacing(target) as file:
+    ...     _ = file.write("dog\\n")
+    >>> target.read_text()
+    'dog\\n'
+    """
+    path = Path(path)
+    with writing_to(path.parent):
+        if path.exists() and not path.is_symlink() and not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
+            with open(path, "wb") as raw, _encoder(raw, path, mode, errors) as file:
+                yield file
+            return
+        temporary = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.tmp")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
+        try:
+            with os.fdopen(os.open(temporary, flags, 0o666), "wb") as raw:
+                with _encoder(raw, path, mode, errors) as file:
+                    yield file
+                raw.flush()
+                os.fsync(raw.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def _encoder(raw: BinaryIO, path: Path, mode: str, errors: str) -> Iterator[IO[Any]]:
+    """A file that compresses and encodes into `raw`, which stays open."""
+    with contextlib.ExitStack() as stack:
+        binary: Any = raw
+        if path.suffix == ".gz":
+            binary = stack.enter_context(gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0))
+        elif path.suffix == ".zst":
+            import pyarrow as pa
+
+            owned = os.fdopen(os.dup(raw.fileno()), "wb")  # pyarrow closes the file that it writes to
+            binary = stack.enter_context(pa.CompressedOutputStream(pa.PythonFile(owned, "w"), "zstd"))
+        if "b" in mode:
+            yield binary
+            return
+        text = io.TextIOWrapper(binary, encoding="utf-8", newline="\n", errors=errors)
+        try:
+            yield text
+        finally:
+            text.detach()  # flushes; `binary` is closed by its own context
+
+
+def _sync_folder(path: Path) -> None:
+    if os.name != "posix":  # elsewhere a folder cannot be opened
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_text(path: str | Path, text: str | Iterable[str]) -> None:
+    """Write a text, or lines that each bring their line end, as one atomic file; see `replacing`."""
+    with replacing(path) as file:
+        file.writelines([text] if isinstance(text, str) else text)
+
+
+def write_json(path: str | Path, value: object) -> None:
+    """Write a JSON value with sorted keys, indented by 2, as one atomic file."""
+    write_text(path, json.dumps(value, ensure_ascii=False, indent=2, sort_keys=True) + "\n")
+
+
+_LINE_ENDS = {0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}
+
+
+def json_line(value: object) -> str:
+    """A value as one line of JSON. Half surrogate pairs, and what some readers take for a line end, stay escapes.
+
+    >>> json_line({"caption": "né\\u2028"})
+    '{"caption": "né\\\\u2028"}\\n'
+    """
+    text = json.dumps(value, ensure_ascii=False)
+    if not text.isascii():
+        text = text.translate(_LINE_ENDS)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(value)
+    return text + "\n"

@@ -1,0 +1,130 @@
+"""Files: compression by content, errors in one sentence, and writes that are whole or not at all."""
+
+import gzip
+import json
+import os
+
+import pyarrow as pa
+import pytest
+
+from halluguard import io
+from halluguard.errors import InputError, OutputError
+
+TEXT = "né 犬\nsecond\n"
+
+
+def zstd(data):
+    sink = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(sink, "zstd") as out:
+        out.write(data)
+    return sink.getvalue().to_pybytes()
+
+
+@pytest.mark.parametrize("compress", [bytes, gzip.compress, zstd], ids=["plain", "gzip", "zstd"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+def test_text_is_read_whatever_its_compression_and_byte_order_mark(compress, encoding, tmp_path):
+    path = tmp_path / "any.name"
+    path.write_bytes(compress(TEXT.encode(encoding)))
+    assert io.read_text(path) == TEXT
+    with io.open_text(path, newline="\n") as file:
+        assert list(file) == TEXT.splitlines(keepends=True)
+
+
+@pytest.mark.parametrize("compress", [bytes, gzip.compress, zstd], ids=["plain", "gzip", "zstd"])
+def test_json_is_read_whatever_its_compression(compress, tmp_path):
+    path = tmp_path / "c"
+    path.write_bytes(compress(b'{"a": [1, 2]}\n\n{"a": 3}\n'))
+    assert list(io.iter_json_lines(path)) == [(1, {"a": [1, 2]}), (3, {"a": 3})]
+    path.write_bytes(compress(b'\xef\xbb\xbf{"a": [1, 2]}'))
+    assert io.read_json(path) == {"a": [1, 2]}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"{broken",
+        b"\xff\xff\xff",
+        gzip.compress(b"[" + b"1," * 5000 + b"1]")[:-12],
+        gzip.compress(os.urandom(5000))[:2500],
+        gzip.compress(b"[1]")[:12] + b"\xff\xff\xff\xff",
+        zstd(b"[" + b"1," * 5000 + b"1]")[:-4],
+        b"[" * 200_000,
+        b'{"a": 1' + b"0" * 5000 + b"}",
+        b"",
+    ],
+    ids=["broken", "no text", "short gzip", "cut gzip", "bad gzip", "cut zstd", "deep", "long number", "empty"],
+)
+def test_a_bad_file_gives_one_sentence(content, tmp_path):
+    path = tmp_path / "bad.json"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"bad\.json") as caught:
+        io.read_json(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_and_a_folder_give_one_sentence(tmp_path):
+    for path in (tmp_path / "nothing", tmp_path):
+        with pytest.raises(InputError, match="cannot read"):
+            io.read_json(path)
+
+
+def test_a_bad_line_is_named(tmp_path):
+    (tmp_path / "c.jsonl").write_text("{}\n\n{oops\n")
+    with pytest.raises(InputError, match=r"c\.jsonl, line 3: expected a JSON value, got '{oops'"):
+        list(io.iter_json_lines(tmp_path / "c.jsonl"))
+
+
+@pytest.mark.parametrize("name", ["c.txt", "c.txt.gz", "c.txt.zst"])
+def test_what_is_written_is_read_again_and_equal_content_gives_equal_bytes(name, tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        io.write_text(tmp_path / folder / name, TEXT)
+    assert io.read_text(tmp_path / "a" / name) == TEXT
+    first = (tmp_path / "a" / name).read_bytes()
+    assert first == (tmp_path / "b" / name).read_bytes()
+    assert first.startswith({"txt": "né".encode(), "gz": io.GZIP, "zst": io.ZSTD}[name.rpartition(".")[2]])
+    with io.replacing(tmp_path / "a" / name, "wb") as file:
+        file.write(b"bytes")
+    assert io.read_text(tmp_path / "a" / name) == "bytes"
+
+
+@pytest.mark.parametrize("name", ["c.txt", "c.txt.gz", "c.txt.zst"])
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(name, tmp_path):
+    io.write_text(tmp_path / name, "old")
+    with pytest.raises(TypeError), io.replacing(tmp_path / name) as file:
+        file.writelines(["new", 7])
+    assert io.read_text(tmp_path / name) == "old"
+    assert os.listdir(tmp_path) == [name]
+
+
+def test_a_link_is_replaced_and_what_it_leads_to_is_not_touched(tmp_path):
+    (tmp_path / "victim").write_text("precious")
+    (tmp_path / "c.txt").symlink_to(tmp_path / "victim")
+    io.write_text(tmp_path / "c.txt", "new")
+    assert (tmp_path / "victim").read_text() == "precious"
+    assert (tmp_path / "c.txt").read_text() == "new"
+    assert not (tmp_path / "c.txt").is_symlink()
+
+
+def test_a_device_is_written_to_and_not_replaced():
+    io.write_text(os.devnull, "gone")
+    assert not os.path.isfile(os.devnull)
+
+
+def test_a_folder_that_cannot_be_written_says_what_to_do(tmp_path):
+    with pytest.raises(OutputError, match="free space or choose another folder"):
+        io.write_text(tmp_path / "no" / "c.txt", "x")
+
+
+def test_a_line_holds_no_line_end_of_any_reader():
+    value = {"a": "x\u2028y\x85z\u2029", "b": "half \ud800 pair"}
+    line = io.json_line(value)
+    assert len(line.splitlines()) == 1
+    assert json.loads(line.encode()) == value
+
+
+def test_equal_content_has_one_hash(tmp_path):
+    for name, text in (("a", "x"), ("b", "x"), ("c", "y")):
+        (tmp_path / name).write_text(text)
+    assert io.file_hash(tmp_path / "a") == io.file_hash(tmp_path / "b") != io.file_hash(tmp_path / "c")
+    assert len(io.file_hash(tmp_path / "a")) == 32
