@@ -43,7 +43,7 @@ def main() -> None:
     theirs = [Counter(node for _, node in hallucinated) for _, _, hallucinated in official]
     result = {
         "captions": summary["rows"],
-        "set_aside": summary["set_aside"],
+        "skipped": summary["skipped"],
         "seconds": round(seconds, 1),
         "mentions": agreement(ours, theirs),
         "objects": agreement([Counter(set(c)) for c in ours], [Counter(set(c)) for c in theirs]),

@@ -71,7 +71,7 @@ def test_an_audit_from_the_command_line(tmp_path):
 
 
 def test_an_audit_of_pictures(tmp_path):
-    """The sandbox expert looks at sandbox scenes; bad rows are set aside with their reason and the run goes on."""
+    """The sandbox expert looks at sandbox scenes; bad rows are skipped with their reason and the run goes on."""
     from halluguard import sandbox
 
     samples = sandbox.scenes(3)
@@ -96,7 +96,7 @@ def test_an_audit_of_pictures(tmp_path):
     assert outs[0] == outs[1]
     summary = json.loads(outs[0][0])
     assert summary["audited"] == 3
-    assert summary["set_aside"] == {"image": 2, "empty-caption": 1, "unreadable-row": 1}
+    assert summary["skipped"] == {"image": 2, "empty-caption": 1, "unreadable-row": 1}
     corrected = [json.loads(line)["caption"] for line in outs[0][2].splitlines()[:3]]
     assert corrected == [f"There is a {sample.names[0]}." for sample in samples]
 

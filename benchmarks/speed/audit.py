@@ -127,7 +127,7 @@ _MARKS = (1, 2, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 99, 100)
 def sandbox_overhead() -> dict[str, Any]:
     """The sandbox's detector on its own scenes: what share of the run's CPU time is not the detector's."""
     from halluguard import sandbox
-    from halluguard.auditing.image_store import Pictures
+    from halluguard.auditing.image_store import ImageFolder
     from halluguard.auditing.run import Job, run
     from halluguard.auditing.source import open_source
     from halluguard.correction.text.parse import pipeline
@@ -153,7 +153,7 @@ def sandbox_overhead() -> dict[str, Any]:
                 things = " and ".join(f"a {name}" for name in dict.fromkeys([*sample.names, "dog"]))
                 caption = f"The image shows {things}."
                 file.write(json.dumps({"image": f"{sample.image_id}.webp", "caption": caption}) + "\n")
-        job = Job(open_source(captions, {}), expert, pictures=Pictures(sandbox.TEST_SCENES))
+        job = Job(open_source(captions, {}), expert, pictures=ImageFolder(sandbox.TEST_SCENES))
         began = time.process_time()
         summary = run(job, Path(folder) / "out")
         total = time.process_time() - began

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from halluguard.auditing.caption_rows import Row
-from halluguard.auditing.image_store import Pictures, content_key
+from halluguard.auditing.image_store import ImageFolder, content_key
 from halluguard.errors import ImageError
 from halluguard.images import load_image
 
@@ -47,7 +47,7 @@ class Album:
         pictures: where they are.
     """
 
-    def __init__(self, pictures: Pictures) -> None:
+    def __init__(self, pictures: ImageFolder) -> None:
         self.pictures = pictures
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="pictures")
         self._expected: deque[Picture] = deque()
@@ -55,7 +55,7 @@ class Album:
 
     def identify(self, rows: Sequence[Row]) -> list[Picture | ImageError]:
         """The picture of each row, one object per content, or why there is none. Reads the files; decodes nothing."""
-        names = [row.image if row.picture is None else id(row.picture) for row in rows]
+        names = [row.image if row.image_bytes is None else id(row.image_bytes) for row in rows]
         futures: dict[Any, Future[Picture | ImageError]] = {}
         for name, row in zip(names, rows, strict=True):
             if name not in futures:

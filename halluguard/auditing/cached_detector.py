@@ -2,9 +2,9 @@
 with the picture it failed on.
 
     in the cache            answered from there
-    picture unreadable      the row is set aside as "image"
+    picture unreadable      the row is skipped as "image"
     expert fails on a batch the batch is halved and tried again, down to one picture; memory is freed before
-    ... on one picture      the rows of that picture are set aside as "expert"
+    ... on one picture      the rows of that picture are skipped as "expert"
     ... on many in a row    the expert is broken, not the pictures: the run ends
 
 Each phrase is asked once per picture. An expert whose answer to one phrase depends on the others asked with it says so
@@ -27,7 +27,7 @@ from halluguard.errors import ExpertError, ImageError, MissingExtraError, Unsupp
 from halluguard.records import Box, Detector
 
 BATCH = 8
-"""Pictures a look."""
+"""Images per detector call."""
 PIXELS = 64_000_000
 """Pixels of the pictures of one look, unless it is a single picture."""
 BREAKER = 10

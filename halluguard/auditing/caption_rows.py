@@ -44,7 +44,7 @@ class Row:
         image: the picture's path or id, as the input writes it.
         caption: the text.
         question: what was asked, when the input says.
-        picture: the picture's bytes, when the input carries them.
+        image_bytes: the image's bytes, when the input carries them.
         code, reason: why it cannot be checked; empty when it can.
     """
 
@@ -53,7 +53,7 @@ class Row:
     image: str = ""
     caption: str = ""
     question: str | None = None
-    picture: bytes | None = None
+    image_bytes: bytes | None = None
     code: str = ""
     reason: str = ""
 
@@ -105,7 +105,7 @@ def row(index: int, item: Item, keys: Keys) -> Row:
     if item.fields is None:
         return Row(index, str(index), code="unreadable-row", reason=item.problem)
     name = _name(step_into(item.fields, keys.id)) if keys.id else None
-    picture, image = item.picture, step_into(item.fields, keys.image) if keys.image else None
+    picture, image = item.image_bytes, step_into(item.fields, keys.image) if keys.image else None
     if isinstance(image, Mapping):  # how datasets write a picture: {"bytes": ..., "path": ...}
         picture, image = _bytes(image.get("bytes")) or picture, image.get("path") or name or str(index)
     question = step_into(item.fields, keys.question) if keys.question else None
@@ -116,7 +116,7 @@ def row(index: int, item: Item, keys: Keys) -> Row:
         image=_name(image) or "",
         caption=caption if isinstance(caption, str) else "",
         question=question.replace("<image>", "").strip() if isinstance(question, str) else None,
-        picture=picture,
+        image_bytes=picture,
     )
     return _with_problem(found, caption, image, keys)
 
@@ -127,7 +127,7 @@ def _with_problem(found: Row, caption: Any, image: Any, keys: Keys) -> Row:
         return replace(found, code="no-caption", reason=f"expected a text under {keys.caption!r}, got {got}")
     if not caption.strip():
         return replace(found, code="empty-caption", reason="the caption is empty")
-    if not found.image and found.picture is None:
+    if not found.image and found.image_bytes is None:
         got = "nothing" if image is None else type(image).__name__
         where = f"under {keys.image!r}" if keys.image else "in the row"
         return replace(found, code="no-image", reason=f"expected an image's name or id {where}, got {got}")

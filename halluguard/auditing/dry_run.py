@@ -17,7 +17,7 @@ from halluguard.errors import HalluguardError
 SAMPLED = 500
 """Rows read for the estimate."""
 TIMED = 3
-"""Pictures that the expert really looks at, to time it."""
+"""Images that the expert really looks at, to time it."""
 
 
 def plan(job: Job, total: int | None) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def plan(job: Job, total: int | None) -> dict[str, Any]:
     found: dict[str, Any] = {
         "rows": total if total is not None else len(rows),
         "sampled": len(rows),
-        "set_aside_by_reading": dict(sorted(aside.items())),
+        "skipped_by_reading": dict(sorted(aside.items())),
         "claims": dict(sorted(kinds.items())),
         "pictures": len(wanted),
         "phrases_per_picture": round(sum(map(len, wanted.values())) / max(1, len(wanted)), 2),

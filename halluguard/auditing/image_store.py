@@ -32,7 +32,7 @@ _FIELD = re.compile(r"\{id(?::0?(\d*)d?)?\}")
 
 
 @dataclass(frozen=True)
-class Pictures:
+class ImageFolder:
     """Where the pictures are.
 
     Args:
@@ -79,8 +79,8 @@ class Pictures:
         Raises:
             ImageError: missing, outside the folder, not a regular file, or larger than `MAX_BYTES`.
         """
-        if row.picture is not None:
-            return row.picture
+        if row.image_bytes is not None:
+            return row.image_bytes
         path = self.path(row.image)
         try:
             if not path.is_file():

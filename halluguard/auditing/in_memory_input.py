@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from halluguard.auditing.caption_rows import Row
-from halluguard.auditing.image_store import Pictures
+from halluguard.auditing.image_store import ImageFolder
 from halluguard.auditing.run_folder import writing_to
 from halluguard.errors import InputError, SettingsError
 from halluguard.images import load_image
@@ -40,7 +40,7 @@ def spool_rows(rows: Iterable[Mapping[str, Any]], out: Path, captioner: Any = No
         images: the folder of the pictures that are given by name.
     """
     answer = None if captioner is None else answerer(captioner)
-    pictures = Pictures(images)
+    pictures = ImageFolder(images)
     lines = (json.dumps(_written(row, answer, pictures)).encode() + b"\n" for row in rows)
     return _spooled(lines, out, "rows", ".jsonl")
 
@@ -57,7 +57,7 @@ def answerer(captioner: Any) -> Callable[[Any, str], str]:
     raise SettingsError(f"a captioner is a Guard or a function (picture, question) -> text, got {captioner!r}")
 
 
-def _written(row: Mapping[str, Any], answer: Callable[[Any, str], str] | None, pictures: Pictures) -> dict[str, Any]:
+def _written(row: Mapping[str, Any], answer: Callable[[Any, str], str] | None, pictures: ImageFolder) -> dict[str, Any]:
     if not isinstance(row, Mapping):
         raise InputError(f"expected rows such as {{'image': ..., 'caption': ...}}, got a {type(row).__name__}")
     fields = dict(row)

@@ -14,7 +14,7 @@ from halluguard.auditing.album import Album, Picture
 from halluguard.auditing.cached_detector import BATCH, Looker
 from halluguard.auditing.caption_rows import Row
 from halluguard.auditing.detection_store import Cache
-from halluguard.auditing.image_store import Pictures
+from halluguard.auditing.image_store import ImageFolder
 from halluguard.calibration.record import Calibration
 from halluguard.correction.claims.extract import from_parse, parses
 from halluguard.correction.rewriting.rewrite import rewrite
@@ -29,11 +29,11 @@ _TOGETHER = 64  # pictures put to the looker at once, which divides them as the 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """A row with what was found, or with the reason why it was set aside.
+    """A row with what was found, or with the reason why it was skipped.
 
     Args:
         row: what was read.
-        code: "ok", or why it was set aside ("empty-caption", "image", "expert", ...); `reason` says it in words.
+        code: "ok", or why it was skipped ("empty-caption", "image", "expert", ...); `reason` says it in words.
         corrected: the caption after correction; the caption itself when nothing was contradicted.
         claims, verdicts, edits: as in `halluguard.records.Answer`.
     """
@@ -63,13 +63,13 @@ class Checker:
         self,
         detector: Detector,
         thresholds: Thresholds | None = None,
-        pictures: Pictures | None = None,
+        pictures: ImageFolder | None = None,
         cache: Cache | None = None,
         batch: int = BATCH,
         calibration: Calibration | None = None,
     ) -> None:
         self.thresholds, self.calibration = thresholds, calibration
-        self.album = Album(pictures or Pictures(None))
+        self.album = Album(pictures or ImageFolder(None))
         self.looker = Looker(detector, cache or Cache(None, detector.name), self.album, batch)
 
     def check(self, rows: Sequence[Row]) -> list[Checked]:

@@ -56,13 +56,13 @@ class Watch:
         if self._bar:
             said = self.state()
             verdicts = ", ".join(f"{said['verdicts'][name]} {name}" for name in DECISIONS[:3])
-            aside = f"; {said['set_aside']} set aside" if said["set_aside"] else ""
+            aside = f"; {said['skipped']} skipped" if said["skipped"] else ""
             self._bar.update(self._task, completed=said["done"], said=verdicts + aside, rate=said["rate"] or 0.0)
         elif self.mode == "json" and time.monotonic() - self._told >= EVERY_SECONDS:
             self._tell()
 
     def state(self) -> dict[str, Any]:
-        """Rows done in this run and in all, rows a second, seconds left, verdicts, rows set aside."""
+        """Rows done in this run and in all, rows a second, seconds left, verdicts, skipped rows."""
         seconds = time.monotonic() - self.began
         done = self.counts["rows"]
         rate = done / seconds if seconds > 0 else 0.0
@@ -73,7 +73,7 @@ class Watch:
             "rate": round(rate, 2),
             "eta": None if left is None else round(max(0.0, left), 1),
             "verdicts": {name: self.counts[name] for name in DECISIONS},
-            "set_aside": self.counts["set_aside"],
+            "skipped": self.counts["skipped"],
         }
 
     def _tell(self) -> None:

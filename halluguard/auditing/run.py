@@ -14,7 +14,7 @@ from halluguard._version import __version__
 from halluguard.auditing.cached_detector import BATCH
 from halluguard.auditing.detection_store import Cache
 from halluguard.auditing.engines import Plan, Progress, engine
-from halluguard.auditing.image_store import Pictures
+from halluguard.auditing.image_store import ImageFolder
 from halluguard.auditing.in_memory_input import spool_rows
 from halluguard.auditing.outputs.export import export as write_export
 from halluguard.auditing.outputs.summary import thresholds_dict
@@ -56,7 +56,7 @@ class Job:
     thresholds: Thresholds | None = None
     selection: Selection = field(default_factory=Selection)
     part_rows: int = PART_ROWS
-    pictures: Pictures = field(default_factory=lambda: Pictures(None))
+    pictures: ImageFolder = field(default_factory=lambda: ImageFolder(None))
     device: str | None = None
     batch: int = BATCH
     cache: Path | None = None
@@ -140,7 +140,7 @@ def audit(
     if not isinstance(captions, str | Path):
         captions = spool_rows(captions, out, captioner, images)
     source = open_source(Path(captions), {})
-    summary = run(Job(source, expert, thresholds, pictures=Pictures(images)), out, force_new=force_new)
+    summary = run(Job(source, expert, thresholds, pictures=ImageFolder(images)), out, force_new=force_new)
     if export is not None:
         write_export(out, source, export)
     return summary
@@ -157,7 +157,7 @@ def run(job: Job, out: Path, *, force_new: bool = False, progress: Progress = _s
         job: what to audit.
         out: the folder.
         force_new: throw away a run with other settings.
-        progress: told, as rows are checked, how many of them, how many set aside, and the verdicts by decision.
+        progress: told, as rows are checked, how many of them, how many skipped, and the verdicts by decision.
 
     Raises:
         SettingsError: the folder is in use, or holds a run with other settings.

@@ -27,7 +27,7 @@ PART = re.compile(r"part-(\d{6,})\.jsonl")
 SUMMARY = "summary.json"
 """Written last: where it stands, the run is finished."""
 OUTPUTS = (
-    *(SUMMARY, "captions.jsonl", "captions.parquet", "claims.jsonl", "claims.parquet", "set_aside.jsonl"),
+    *(SUMMARY, "captions.jsonl", "captions.parquet", "claims.jsonl", "claims.parquet", "skipped.jsonl"),
     "report.html",
 )
 

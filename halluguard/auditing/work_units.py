@@ -86,17 +86,17 @@ def chunks(rows: Iterable[Row], size: int = CHUNK) -> Iterator[list[Row]]:
 
 
 def check_all(work: Work, checker: Checker) -> Iterator[tuple[list[str], Counter[str]]]:
-    """The lines of each group of rows, and how many rows, rows set aside and verdicts of each kind they hold."""
+    """The lines of each group of rows, and how many rows, skipped rows and verdicts of each kind they hold."""
     for group in chunks(work.rows):
         checked = checker.check(group)
         yield [json_line(to_dict(one)) for one in checked], counts_of(checked)
 
 
 def counts_of(checked: Iterable[Checked]) -> Counter[str]:
-    """Rows, rows set aside, and verdicts by decision."""
+    """Rows, skipped rows, and verdicts by decision."""
     counts: Counter[str] = Counter()
     for one in checked:
         counts["rows"] += 1
-        counts["set_aside"] += one.code != OK
+        counts["skipped"] += one.code != OK
         counts.update(verdict.decision for verdict in one.verdicts)
     return counts

@@ -1,6 +1,6 @@
 """The command line: arguments in, calls out. Heavy packages are imported by the command that needs them.
 
-Exit codes: 0 done; 1 a gate failed; 2 wrong use; 3 the input cannot be read; 4 too many rows were set aside;
+Exit codes: 0 done; 1 a gate failed; 2 wrong use; 3 the input cannot be read; 4 too many rows were skipped;
 5 the expert is not available; 6 the results cannot be written; 130 interrupted, 143 ended by SIGTERM.
 """
 
@@ -112,7 +112,7 @@ def audit(
     workers: Annotated[int, typer.Option(help="Of the engine ray.", rich_help_panel=_RUN)] = 1,
     ray_address: Annotated[str | None, typer.Option(help="Of a cluster.", rich_help_panel=_RUN)] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...", rich_help_panel=_RUN)] = None,
-    batch_size: Annotated[int, typer.Option(help="Pictures a look.", rich_help_panel=_RUN)] = 8,
+    batch_size: Annotated[int, typer.Option(help="Images per detector call.", rich_help_panel=_RUN)] = 8,
     part_rows: Annotated[int, typer.Option(help="Rows a finished part.", rich_help_panel=_RUN)] = 1000,
     cache: Annotated[
         Path | None, typer.Option(help="File of what the expert found; default in --out.", rich_help_panel=_RUN)
@@ -140,7 +140,7 @@ def audit(
         Path | None, typer.Option(help="Earlier summary.json: fail if significantly worse.", rich_help_panel=_GATES)
     ] = None,
     max_errors: Annotated[
-        float | None, typer.Option(help="Rows that may be set aside; below 1 a share.", rich_help_panel=_GATES)
+        float | None, typer.Option(help="Rows that may be skipped; below 1 a share.", rich_help_panel=_GATES)
     ] = None,
     force_new: Annotated[bool, typer.Option(help="Throw away a run with other settings.")] = False,
     dry_run: Annotated[bool, typer.Option(help="Say what would be checked, and the cost.")] = False,
@@ -167,7 +167,7 @@ def audit_merge(
     shards: Annotated[list[Path], typer.Argument(help="Folders of all shards, in any order.")],
     out: Annotated[Path, typer.Option(help="Folder for the merged run.")],
     images: Annotated[Path | None, typer.Option(help="Folder of the images, for the report.")] = None,
-    max_errors: Annotated[float | None, typer.Option(help="Rows that may be set aside; below 1 a share.")] = None,
+    max_errors: Annotated[float | None, typer.Option(help="Rows that may be skipped; below 1 a share.")] = None,
     force_new: Annotated[bool, typer.Option(help="Throw away a run with other settings.")] = False,
     quiet: Annotated[bool, typer.Option(help="Print errors only.")] = False,
 ) -> None:
@@ -201,7 +201,7 @@ def caption(
     ] = "OPENAI_API_KEY",
     workers: Annotated[int, typer.Option(help="Requests under way at once, or pictures a batch.")] = 8,
     limit: Annotated[int | None, typer.Option(help="Only the first so many pictures.")] = None,
-    max_errors: Annotated[int, typer.Option(help="Pictures that may fail before the exit code is 4.")] = 0,
+    max_errors: Annotated[int, typer.Option(help="Images that may fail before the exit code is 4.")] = 0,
 ) -> None:
     """Caption a folder of pictures with a model, or with an OpenAI-compatible endpoint."""
     from halluguard.auditing.captioning import Captioner, Endpoint, caption_folder

@@ -15,7 +15,7 @@ from rich.console import Console
 from halluguard.auditing import inputs
 from halluguard.auditing.dry_run import plan
 from halluguard.auditing.gates import Gates, per_label, read_summary
-from halluguard.auditing.image_store import Pictures, read_names
+from halluguard.auditing.image_store import ImageFolder, read_names
 from halluguard.auditing.in_memory_input import spool_stream
 from halluguard.auditing.outputs.coco_detections import write_detections
 from halluguard.auditing.outputs.export import export as write_export
@@ -115,7 +115,7 @@ def merge(
     """Merge finished shards; the exit code comes back."""
     console = Console(stderr=True, quiet=quiet)
     summary = merge_shards(shards, out, force_new=force_new)
-    write_report(out, Pictures(images))
+    write_report(out, ImageFolder(images))
     return _answered(summary, out, Gates(), max_errors, console, None)
 
 
@@ -175,7 +175,7 @@ def _job(source: Source, expert: str, options: Options) -> Job:
         thresholds=read_thresholds(options.thresholds) if options.thresholds else None,
         selection=Selection(_shard(options.shard), options.limit, options.seed),
         part_rows=options.part_rows,
-        pictures=Pictures(options.images, options.image_pattern, names),
+        pictures=ImageFolder(options.images, options.image_pattern, names),
         device=options.device,
         batch=options.batch_size,
         cache=options.cache,
@@ -204,7 +204,7 @@ def _total(job: Job) -> int | None:
     return min(lines, job.selection.limit or lines)
 
 
-def _report(captions: Path, options: Options, pictures: Pictures) -> Any:
+def _report(captions: Path, options: Options, pictures: ImageFolder) -> Any:
     if not options.report:
         return None
     title = f"Audit of {captions.name}"
@@ -217,7 +217,7 @@ def _answered(
     """Print what was found and which gates failed; the exit code."""
     if report is not None:
         report()
-    aside, rows = sum(summary["set_aside"].values()), summary["rows"]
+    aside, rows = sum(summary["skipped"].values()), summary["rows"]
     rate, counts = summary["rates"]["hallucination_rate"], summary["claims"]
     said = ", ".join(f"{counts[name]} {name}" for name in DECISIONS)
     console.print(f"{rows} rows, {summary['audited']} audited; claims: {said}", markup=False)
@@ -228,21 +228,21 @@ def _answered(
             markup=False,
         )
     if aside:
-        reasons = ", ".join(f"{n} {code}" for code, n in summary["set_aside"].items())
-        console.print(f"{aside} rows set aside ({reasons}): see {out / 'set_aside.jsonl'}", markup=False)
+        reasons = ", ".join(f"{n} {code}" for code, n in summary["skipped"].items())
+        console.print(f"{aside} skipped rows ({reasons}): see {out / 'skipped.jsonl'}", markup=False)
     console.print(f"results in {out}", style="dim", markup=False)
     failures = gates.failures(summary)
     for failure in failures:
         print(f"halluguard: gate failed: {failure}", file=sys.stderr)
     if too_many(aside, rows, max_errors):
         limit = "every row" if max_errors is None else f"the limit is {max_errors:g}"
-        print(f"halluguard: {aside} of {rows} rows were set aside ({limit})", file=sys.stderr)
+        print(f"halluguard: {aside} of {rows} rows were skipped ({limit})", file=sys.stderr)
         return TOO_MANY_ASIDE
     return GATE_FAILED if failures else OK
 
 
 def too_many(aside: int, rows: int, limit: float | None) -> bool:
-    """Whether too many rows were set aside: all of them, or more than the limit, a share below 1 and else a number."""
+    """Whether too many rows were skipped: all of them, or more than the limit, a share below 1 and else a number."""
     if limit is None:
         return rows > 0 and aside == rows
     if limit < 0:

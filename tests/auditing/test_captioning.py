@@ -124,7 +124,7 @@ def test_a_busy_server_is_asked_again(server, photos, tmp_path, status):
         ((200, {"choices": [{"message": {"content": "  "}}]}), "said nothing"),
     ],
 )
-def test_one_bad_answer_is_set_aside_and_tried_again_next_time(server, photos, tmp_path, bad, told):
+def test_one_bad_answer_is_skipped_and_tried_again_next_time(server, photos, tmp_path, bad, told):
     server.bad = [bad]
     out = tmp_path / "captions.jsonl"
     went = caption_folder(photos, out, quick(server, workers=1))
@@ -155,7 +155,7 @@ def test_a_server_that_is_gone_ends_the_run(photos, tmp_path):
         caption_folder(photos, tmp_path / "c.jsonl", nobody)
 
 
-def test_a_broken_picture_is_set_aside(server, photos, tmp_path):
+def test_a_broken_picture_is_skipped(server, photos, tmp_path):
     (photos / "a.jpg").write_bytes(b"\xff\xd8 no jpeg")
     went = caption_folder(photos, tmp_path / "c.jsonl", quick(server))
     assert (went.captioned, went.failed) == (2, 1)

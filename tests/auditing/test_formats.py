@@ -153,7 +153,7 @@ def test_an_export_differs_only_where_it_should(write, name, tmp_path):
 def test_a_webdataset_carries_its_pictures(tmp_path):
     webdataset(tmp_path / "c.tar", texts="txt")
     rows = list(open_source(tmp_path / "c.tar", {}).rows())
-    assert [row.picture for row in rows] == [PNG] * 3
+    assert [row.image_bytes for row in rows] == [PNG] * 3
     assert [row.image for row in rows] == ["00001.png", "00002.png", "00003.png"]
 
 
@@ -164,7 +164,7 @@ def test_a_dataset_that_holds_its_pictures(tmp_path):
     rows = [{"image": {"bytes": PNG, "path": "a.png"}, "text": "A dog."}]
     parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "c.parquet")
     (row,) = open_source(tmp_path / "c.parquet", {}).rows()
-    assert (row.picture, row.image, row.caption) == (PNG, "a.png", "A dog.")
+    assert (row.image_bytes, row.image, row.caption) == (PNG, "a.png", "A dog.")
 
 
 def test_instruction_data_are_read_by_their_first_answer(tmp_path):
@@ -227,7 +227,7 @@ def test_links_and_devices_in_a_tar_are_left_alone(tmp_path):
             tar.addfile(text, io.BytesIO(b"A dog."))
     rows = list(open_source(tmp_path / "c.tar", {"image": "image"}).rows())
     assert [row.code for row in rows] == ["no-image", "no-image", ""]
-    assert rows[2].picture == b"", "a member's name leads nowhere: its bytes are taken from the tar"
+    assert rows[2].image_bytes == b"", "a member's name leads nowhere: its bytes are taken from the tar"
 
 
 @pytest.mark.parametrize(
@@ -253,7 +253,7 @@ def test_a_csv_export_runs_no_formula(caption, exported, tmp_path):
     ]
 
 
-def test_csv_records_that_do_not_fit_the_header_are_set_aside(tmp_path):
+def test_csv_records_that_do_not_fit_the_header_are_skipped(tmp_path):
     (tmp_path / "c.csv").write_bytes(b'image_id,caption\n1,"A dog."\n2\n3,a,b\n4,"x"y\n5,\xff\n6,A cat.\n')
     rows = list(open_source(tmp_path / "c.csv", {}).rows())
     assert [row.code for row in rows] == ["", *["unreadable-row"] * 4, ""]
@@ -290,7 +290,7 @@ def test_any_encoding_by_name(tmp_path):
     assert row.caption == "Ein Bär."
 
 
-def test_an_overlong_line_is_set_aside_and_the_next_one_read(tmp_path, monkeypatch):
+def test_an_overlong_line_is_skipped_and_the_next_one_read(tmp_path, monkeypatch):
     from halluguard.auditing.inputs import jsonl as module
 
     monkeypatch.setattr(module, "MAX_ENTRY", 100)

@@ -69,7 +69,7 @@ def test_limits_are_shares():
 
 
 @pytest.mark.parametrize(
-    ("aside", "rows", "limit", "failed"),
+    ("skipped", "rows", "limit", "failed"),
     [
         (0, 0, None, False),
         (9, 10, None, False),
@@ -80,8 +80,8 @@ def test_limits_are_shares():
         (5, 10, 5, False),
     ],
 )
-def test_rows_set_aside_have_a_limit(aside, rows, limit, failed):
-    assert too_many(aside, rows, limit) is failed
+def test_rows_skipped_have_a_limit(skipped, rows, limit, failed):
+    assert too_many(skipped, rows, limit) is failed
 
 
 @pytest.mark.parametrize(

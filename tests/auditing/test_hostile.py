@@ -10,7 +10,7 @@ import pytest
 
 from halluguard import Box
 from halluguard.auditing import audit
-from halluguard.auditing.image_store import Pictures
+from halluguard.auditing.image_store import ImageFolder
 from halluguard.auditing.outputs.report import write_report
 
 _SPEC = importlib.util.spec_from_file_location("hostile", Path(__file__).with_name("hostile.py"))
@@ -83,7 +83,7 @@ def test_every_hostile_row_gets_its_code(tmp_path, read_lines, opened):
 def test_the_report_of_hostile_rows_runs_no_script_of_theirs(tmp_path):
     captions, codes = hostile.build(tmp_path)
     audit(captions, tmp_path / "out", detector=Sees(), images=tmp_path / "images")
-    page = write_report(tmp_path / "out", Pictures(tmp_path / "images"), samples=2 * len(codes)).read_text()
+    page = write_report(tmp_path / "out", ImageFolder(tmp_path / "images"), samples=2 * len(codes)).read_text()
     assert "<script>alert" not in page
     assert "<img src=x" not in page
     assert "Content-Security-Policy" in page

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from halluguard import sandbox
-from halluguard.auditing.image_store import Pictures
+from halluguard.auditing.image_store import ImageFolder
 from halluguard.auditing.run import Job, run
 from halluguard.auditing.source import open_source
 from halluguard.correction.text.parse import pipeline
@@ -80,7 +80,7 @@ def test_killed_twenty_times_with_an_expert_that_looks(tmp_path, capsys):
             file.write(json.dumps({"image": f"{sample.image_id}.webp", "caption": caption}) + "\n")
     pipeline()
     expert = load_expert("sandbox")
-    pictures = Pictures(sandbox.TEST_SCENES)
+    pictures = ImageFolder(sandbox.TEST_SCENES)
     whole, killed = killed_and_continued(
         lambda: Job(open_source(captions, {}), expert, pictures=pictures, part_rows=15), tmp_path, 20, seed=1
     )

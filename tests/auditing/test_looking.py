@@ -11,7 +11,7 @@ from halluguard.auditing import audit
 from halluguard.auditing.caption_rows import Row
 from halluguard.auditing.detection_store import Cache
 from halluguard.auditing.engines.ray import packed, unpacked
-from halluguard.auditing.image_store import Pictures
+from halluguard.auditing.image_store import ImageFolder
 from halluguard.auditing.run import Job, run
 from halluguard.auditing.source import open_source
 from halluguard.errors import ExpertError
@@ -41,7 +41,7 @@ class Expert:
 
 @pytest.fixture
 def folder(tmp_path):
-    """Pictures 0.png to 11.png, each of its own width, and three captions about each."""
+    """Images 0.png to 11.png, each of its own width, and three captions about each."""
     (tmp_path / "images").mkdir()
     for i in range(12):
         picture = Image.fromarray(np.full((10, 10 + i, 3), 9 * i, dtype=np.uint8))
@@ -69,7 +69,7 @@ def test_a_cache_answers_for_another_run_and_not_for_another_expert(folder):
         return Job(
             open_source(folder / "captions.jsonl", {}),
             expert,
-            pictures=Pictures(folder / "images"),
+            pictures=ImageFolder(folder / "images"),
             cache=folder / "c.sqlite",
         )
 
@@ -81,12 +81,12 @@ def test_a_cache_answers_for_another_run_and_not_for_another_expert(folder):
 
 def test_one_bad_picture_costs_its_own_rows_and_is_tried_again(folder, read_lines):
     bad = Expert(fails=lambda images: ValueError("no") if any(i.size == (13, 10) for i in images) else None)
-    assert audited(folder, bad)["set_aside"] == {"expert": 3}
-    aside = read_lines(folder / "out" / "set_aside.jsonl")
-    assert {row["image"] for row in aside} == {"3.png"}
-    assert "ValueError: no" in aside[0]["reason"]
+    assert audited(folder, bad)["skipped"] == {"expert": 3}
+    skipped = read_lines(folder / "out" / "skipped.jsonl")
+    assert {row["image"] for row in skipped} == {"3.png"}
+    assert "ValueError: no" in skipped[0]["reason"]
     mended = Expert()
-    assert audited(folder, mended)["set_aside"] == {}
+    assert audited(folder, mended)["skipped"] == {}
     assert mended.shown() == [(13, 10)]
     whole = Expert()
     audited(folder, whole, "whole")
@@ -96,7 +96,7 @@ def test_one_bad_picture_costs_its_own_rows_and_is_tried_again(folder, read_line
 
 def test_out_of_memory_halves_the_batch_and_nothing_is_lost(folder):
     small = Expert(fails=lambda images: MemoryError() if len(images) > 2 else None)
-    assert audited(folder, small)["set_aside"] == {}
+    assert audited(folder, small)["skipped"] == {}
     assert max(len(call) for call in small.calls[3:]) <= 2, "the smaller batch is kept"
 
 
@@ -110,7 +110,7 @@ def test_order_and_batch_size_change_no_verdict(folder, batch, read_lines):
     audited(folder, Expert())
     lines = (folder / "captions.jsonl").read_text().splitlines(keepends=True)
     (folder / "turned.jsonl").write_text("".join(reversed(lines)))
-    job = Job(open_source(folder / "turned.jsonl", {}), Expert(), pictures=Pictures(folder / "images"), batch=batch)
+    job = Job(open_source(folder / "turned.jsonl", {}), Expert(), pictures=ImageFolder(folder / "images"), batch=batch)
     run(job, folder / "turned")
 
     def verdicts(out):

@@ -10,7 +10,7 @@ import subprocess
 import pytest
 
 from halluguard.auditing import audit
-from halluguard.auditing.image_store import Pictures
+from halluguard.auditing.image_store import ImageFolder
 from halluguard.auditing.outputs.explain import explain, rows_named
 from halluguard.auditing.outputs.report import write_report
 from halluguard.errors import InputError, SettingsError
@@ -131,16 +131,16 @@ def test_pictures_are_embedded_small_and_a_missing_one_leaves_the_text(tmp_path,
         '{"image_id": 1, "caption": "A dog and a cat."}\n{"image_id": 2, "caption": "A horse."}\n', encoding="utf-8"
     )
     audit(path, tmp_path / "out", detector=f"objects:{objects_file}")
-    page = write_report(tmp_path / "out", Pictures(photos)).read_text(encoding="utf-8")
+    page = write_report(tmp_path / "out", ImageFolder(photos)).read_text(encoding="utf-8")
     (embedded,) = re.findall(r'<img src="data:image/jpeg;base64,([^"]+)"', page)
     (tmp_path / "small.jpg").write_bytes(base64.b64decode(embedded))
     assert max(Image.open(tmp_path / "small.jpg").size) == 360
     assert len(cards(page)) == 2
 
 
-def test_what_was_set_aside_is_told(hostile_run):
+def test_what_was_skipped_is_told(hostile_run):
     page = write_report(hostile_run).read_text(encoding="utf-8")
-    assert "Set aside" in page
+    assert "Skipped" in page
     assert "&lt;i&gt;none&lt;/i&gt;" in page
 
 

@@ -67,18 +67,18 @@ def test_two_runs_give_the_same_bytes_and_a_repeated_one_changes_nothing(caption
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_bad_row_is_set_aside_with_its_reason_and_the_run_goes_on(
+def test_a_bad_row_is_skipped_with_its_reason_and_the_run_goes_on(
     line, code, captions_file, objects_file, tmp_path, read_lines
 ):
     captions_file.write_bytes(captions_file.read_bytes() + line + b'\n{"image_id": 2, "caption": "A horse."}\n')
     summary = audit(
         captions_file, tmp_path / "out", detector=f"objects:{objects_file}", export=tmp_path / "clean.jsonl"
     )
-    aside = read_lines(tmp_path / "out" / "set_aside.jsonl")
-    assert [(row["index"], row["code"]) for row in aside] == [(3, code)]
-    assert len(aside[0]["reason"]) > 10
+    skipped = read_lines(tmp_path / "out" / "skipped.jsonl")
+    assert [(row["index"], row["code"]) for row in skipped] == [(3, code)]
+    assert len(skipped[0]["reason"]) > 10
     assert summary["audited"] == 4
-    assert summary["set_aside"] == {code: 1}
+    assert summary["skipped"] == {code: 1}
     assert (tmp_path / "clean.jsonl").read_bytes().splitlines()[3] == line, "the export keeps it as it was"
 
 

@@ -18,7 +18,7 @@ from types import ModuleType
 
 from halluguard.auditing.cached_detector import BATCH
 from halluguard.auditing.detection_store import Cache
-from halluguard.auditing.image_store import Pictures
+from halluguard.auditing.image_store import ImageFolder
 from halluguard.auditing.pipeline import Checker
 from halluguard.auditing.source import Selection, Source
 from halluguard.auditing.work_units import Work, todo
@@ -52,7 +52,7 @@ class Plan:
     finished: Mapping[int, frozenset[int]]
     expert: str | Detector
     thresholds: Thresholds | None
-    pictures: Pictures
+    pictures: ImageFolder
     device: str | None = None
     batch: int = BATCH
     cache: Path | None = None

@@ -114,9 +114,9 @@ def packed(rows: Iterable[Row]) -> str:
     """Rows as JSON lines."""
     lines = []
     for row in rows:
-        fields = asdict(replace(row, picture=None))
-        if row.picture is not None:
-            fields["picture"] = base64.b64encode(row.picture).decode()
+        fields = asdict(replace(row, image_bytes=None))
+        if row.image_bytes is not None:
+            fields["image_bytes"] = base64.b64encode(row.image_bytes).decode()
         lines.append(json.dumps(fields))
     return "\n".join(lines)
 
@@ -125,8 +125,8 @@ def unpacked(text: str) -> Iterator[Row]:
     """The rows of `packed`."""
     for line in text.split("\n"):
         fields = json.loads(line)
-        picture = fields.pop("picture")
-        yield Row(**fields, picture=None if picture is None else base64.b64decode(picture))
+        picture = fields.pop("image_bytes")
+        yield Row(**fields, image_bytes=None if picture is None else base64.b64decode(picture))
 
 
 class Actor:

@@ -26,7 +26,7 @@ from halluguard.errors import InputError
 
 HEAD_BYTES = 65_536
 MAX_ENTRY = 16 * 1024 * 1024
-"""The longest entry that is read, in bytes; a longer one is set aside."""
+"""The longest entry that is read, in bytes; a longer one is skipped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +37,13 @@ class Item:
         fields: its columns or keys; None when it could not be read.
         raw: its own text, for formats that repeat untouched entries word for word.
         problem: why it could not be read.
-        picture: the bytes of its image, when the input carries them.
+        image_bytes: the bytes of its image, when the input carries them.
     """
 
     fields: Mapping[str, Any] | None
     raw: str | bytes = ""
     problem: str = ""
-    picture: bytes | None = None
+    image_bytes: bytes | None = None
 
 
 class Decision(NamedTuple):

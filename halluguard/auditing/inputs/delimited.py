@@ -27,7 +27,7 @@ def claims(path: Path, head: bytes) -> bool:
 
 
 def read(path: Path, encoding: str | None = None, columns: Any = None) -> Iterator[Item]:
-    """The records after the header, as text; one with more or fewer cells than the header is set aside."""
+    """The records after the header, as text; one with more or fewer cells than the header is skipped."""
     for cells, raw, header in _records(path, encoding):
         if isinstance(cells, str):
             yield Item(None, raw, cells)

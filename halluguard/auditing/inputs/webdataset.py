@@ -102,7 +102,7 @@ def _item(sample: _Sample) -> Item:
                 fields["json"] = json.loads(data)
         except (ValueError, RecursionError) as error:
             return Item(None, "", f"cannot read {member.name!r}: {error}")
-    return Item(fields, picture=picture)
+    return Item(fields, image_bytes=picture)
 
 
 def _key(name: str) -> str:

@@ -62,7 +62,7 @@ def _print(checked: Checked, console: Console) -> None:
     if row.question:
         console.print(Text(visible(f"asked: {row.question}"), style="dim"))
     if checked.code != "ok":
-        console.print(Text(visible(f"set aside ({checked.code}): {checked.reason}"), style="red"))
+        console.print(Text(visible(f"skipped ({checked.code}): {checked.reason}"), style="red"))
         console.print(Text(visible(row.caption)))
         return
     console.print(_marked(checked))

@@ -1,6 +1,6 @@
 """Cleaned captions in the input's own schema and order: corrected text in place of the old, everything else as it was.
 
-Rows that were set aside keep their text. A filter leaves rows out by what was found in them.
+Rows that were skipped keep their text. A filter leaves rows out by what was found in them.
 """
 
 from __future__ import annotations

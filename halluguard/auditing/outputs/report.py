@@ -1,6 +1,6 @@
 """The report of a run: one page that opens from a file, with rates, labels, and samples to look at.
 
-    write_report(Path("audited"), Pictures(Path("photos")), samples=200)      ->  audited/report.html
+    write_report(Path("audited"), ImageFolder(Path("photos")), samples=200)      ->  audited/report.html
 
 The page is made from the run folder alone (`summary.json`, `captions.jsonl`) and from the pictures, which are embedded
 as small copies. It holds no times and no paths, asks the network for nothing, and shows all text escaped. Half of the
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from halluguard import rendering
-from halluguard.auditing.image_store import Pictures
+from halluguard.auditing.image_store import ImageFolder
 from halluguard.auditing.pipeline import Checked, from_dict
 from halluguard.auditing.run_folder import write_text
 from halluguard.errors import ImageError, InputError, SettingsError
@@ -27,8 +27,8 @@ from halluguard.images import load_image
 from halluguard.records import Answer
 
 SAMPLES = 200
-ASIDE = 50
-"""Rows set aside that are shown, at most."""
+SKIPPED = 50
+"""Skipped rows that are shown, at most."""
 THUMBNAIL = 360
 """Longer side of an embedded picture, in pixels."""
 
@@ -54,7 +54,7 @@ class _Draw:
     seed: int
     worst: list[tuple[int, int, str]] = field(default_factory=list)
     drawn: list[tuple[int, str]] = field(default_factory=list)
-    aside: list[Mapping[str, Any]] = field(default_factory=list)
+    skipped: list[Mapping[str, Any]] = field(default_factory=list)
     seen: int = 0
 
     def __post_init__(self) -> None:
@@ -63,8 +63,8 @@ class _Draw:
     def add(self, line: str) -> None:
         row = json.loads(line)
         if row["code"] != "ok":
-            if len(self.aside) < ASIDE:
-                self.aside.append(row)
+            if len(self.skipped) < SKIPPED:
+                self.skipped.append(row)
             return
         wrong = sum(verdict["decision"] == "contradicted" for verdict in row["verdicts"])
         if wrong:
@@ -91,7 +91,12 @@ class _Draw:
 
 
 def write_report(
-    run: Path, pictures: Pictures | None = None, *, samples: int = SAMPLES, seed: int = 0, title: str = "Caption audit"
+    run: Path,
+    pictures: ImageFolder | None = None,
+    *,
+    samples: int = SAMPLES,
+    seed: int = 0,
+    title: str = "Caption audit",
 ) -> Path:
     """Write `report.html` into a run folder and return its path.
 
@@ -127,7 +132,7 @@ def write_report(
         labels=_labels(summary["by_label"]),
         label_count=len(summary["by_label"]),
         samples=shown,
-        aside=[{key: row[key] for key in ("id", "image", "code", "reason")} for row in draw.aside],
+        skipped=[{key: row[key] for key in ("id", "image", "code", "reason")} for row in draw.skipped],
         settings=_settings(summary["settings"]),
         report_style=rendering.source("report.css"),
         script=rendering.source("report.js"),
@@ -219,7 +224,7 @@ def _settings(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
     return list(flat("", settings))
 
 
-def _sample(why: str, checked: Checked, pictures: Pictures | None, limits: Mapping[str, Any]) -> Sample:
+def _sample(why: str, checked: Checked, pictures: ImageFolder | None, limits: Mapping[str, Any]) -> Sample:
     row = checked.row
     answer = Answer(
         draft=row.caption,
@@ -249,8 +254,8 @@ def _distinct(texts: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(texts))
 
 
-def _picture(row: Any, pictures: Pictures | None) -> Any:
-    if pictures is None or (pictures.root is None and row.picture is None):
+def _picture(row: Any, pictures: ImageFolder | None) -> Any:
+    if pictures is None or (pictures.root is None and row.image_bytes is None):
         return None
     try:
         return load_image(pictures.read(row))

@@ -32,7 +32,7 @@ class Tally:
 
     def __init__(self) -> None:
         self.rows = 0
-        self.aside: Counter[str] = Counter()
+        self.skipped: Counter[str] = Counter()
         self.hallucinating = self.edited = 0
         self.by_kind: dict[str, Counter[str]] = {}
         self.by_label: dict[str, Counter[str]] = {}
@@ -42,7 +42,7 @@ class Tally:
     def add(self, row: Mapping[str, Any]) -> None:
         self.rows += 1
         if row["code"] != "ok":
-            self.aside[row["code"]] += 1
+            self.skipped[row["code"]] += 1
             return
         c = j = 0
         for verdict in row["verdicts"]:
@@ -60,14 +60,14 @@ class Tally:
 
     def summary(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """The summary as JSON values; `settings` says what was run."""
-        audited = self.rows - sum(self.aside.values())
+        audited = self.rows - sum(self.skipped.values())
         total = sum((counts for counts in self.by_kind.values()), Counter())
         return {
             "schema": SCHEMA,
             "settings": dict(settings),
             "rows": self.rows,
             "audited": audited,
-            "set_aside": dict(sorted(self.aside.items())),
+            "skipped": dict(sorted(self.skipped.items())),
             "captions_with_contradictions": self.hallucinating,
             "captions_edited": self.edited,
             "words": {"before": self.words, "after": self.words_kept},

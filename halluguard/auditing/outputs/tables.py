@@ -3,7 +3,7 @@
 captions.jsonl     one line per caption: claims, verdicts with their evidence, edits
 captions.parquet   one row per caption: counts by decision, the corrected text
 claims.jsonl, claims.parquet    one row per claim: span, kind, name, decision, confidence, boxes, reason
-set_aside.jsonl    the rows that could not be checked, with the reason
+skipped.jsonl    the rows that could not be checked, with the reason
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def write_tables(run: Path, out: Path) -> Tally:
             file = stack.enter_context(replacing(out / name))
             return stack.enter_context(file.open("w", encoding="utf-8", newline="\n"))
 
-        captions, claims, aside = lines("captions.jsonl"), lines("claims.jsonl"), lines("set_aside.jsonl")
+        captions, claims, skipped = lines("captions.jsonl"), lines("claims.jsonl"), lines("skipped.jsonl")
         caption_table = stack.enter_context(Table(out / "captions.parquet", CAPTION_COLUMNS))
         claim_table = stack.enter_context(Table(out / "claims.parquet", _CLAIM_COLUMNS))
         for part in parts_of(run):
@@ -43,7 +43,7 @@ def write_tables(run: Path, out: Path) -> Tally:
                     caption_table.add(caption_row(row))
                     if row["code"] != "ok":
                         kept = {key: row[key] for key in ("index", "id", "image", "code", "reason", "caption")}
-                        aside.write(json_line(kept))
+                        skipped.write(json_line(kept))
                     for claim in claim_rows(row):
                         claims.write(json_line(claim))
                         claim_table.add(claim)
