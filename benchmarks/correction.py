@@ -28,7 +28,7 @@ from typing import Any
 
 from halluguard.correction import correct_many
 from halluguard.correction.claims.extract import extract_many
-from halluguard.correction.verification.verify import Thresholds
+from halluguard.correction.verification import Thresholds
 from halluguard.detectors.precomputed import KnownObjects
 from halluguard.metrics import chair
 from halluguard.metrics.ground_truth import read_objects

@@ -11,7 +11,7 @@ from halluguard.auditing.album import Album, Picture
 from halluguard.auditing.cached_detector import Looker
 from halluguard.auditing.run import Job
 from halluguard.correction.claims.extract import from_parse, parses
-from halluguard.correction.verification.evidence import phrases_for
+from halluguard.correction.verification.evidence import phrases_for, query_terms_for
 from halluguard.errors import HalluguardError
 
 SAMPLED = 500
@@ -34,6 +34,7 @@ def plan(job: Job, total: int | None) -> dict[str, Any]:
     rows = list(itertools.islice(job.selection.rows(job.source), SAMPLED))
     detector, album = job.detector, Album(job.pictures)
     looker = Looker(detector, job.memory(), album)
+    terms_of = query_terms_for(looker.covers)
     good = [row for row in rows if not row.code]
     aside = Counter(row.code for row in rows if row.code)
     wanted: dict[str, set[str]] = {}
@@ -47,7 +48,7 @@ def plan(job: Job, total: int | None) -> dict[str, Any]:
             continue
         for claim in from_parse(parse, question):
             kinds[claim.kind] += 1
-            phrases = phrases_for(claim, looker.covers)
+            phrases = phrases_for(claim, terms_of)
             wanted.setdefault(row.image, set()).update(phrases)
             if not phrases:
                 unseen[claim.name] += 1

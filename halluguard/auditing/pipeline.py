@@ -19,7 +19,7 @@ from halluguard.calibration.record import Calibration
 from halluguard.correction.claims.extract import from_parse, parses
 from halluguard.correction.rewriting.rewrite import rewrite
 from halluguard.correction.text.parse import Parse
-from halluguard.correction.verification.verify import Thresholds, verify_many
+from halluguard.correction.verification import Thresholds, verify_many
 from halluguard.errors import HalluguardError, ImageError
 from halluguard.records import Box, Claim, Detector, Edit, Verdict
 

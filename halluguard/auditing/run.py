@@ -24,7 +24,7 @@ from halluguard.auditing.source import Selection, Source, manifest_of, open_sour
 from halluguard.auditing.work_units import failed_rows
 from halluguard.calibration.record import Calibration
 from halluguard.correction.text.parse import pipeline
-from halluguard.correction.verification.verify import Thresholds, thresholds_of
+from halluguard.correction.verification import Thresholds, thresholds_of
 from halluguard.detectors.specs import expert_of, fingerprint, load_expert
 from halluguard.records import Detector
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from halluguard.calibration.record import Calibration
-from halluguard.correction.verification.verify import Thresholds
+from halluguard.correction.verification import Thresholds
 from halluguard.detectors.specs import read_json
 from halluguard.errors import InputError
 

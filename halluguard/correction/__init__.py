@@ -20,7 +20,7 @@ from halluguard.records import Answer, Detector
 if TYPE_CHECKING:
     from halluguard.correction.rewriting.llm_rewriter import Proposer
     from halluguard.correction.rewriting.rewrite import Style
-    from halluguard.correction.verification.verify import Calibration, Properties, Thresholds
+    from halluguard.correction.verification import Calibration, Properties, Thresholds
 
 __all__ = ["correct", "correct_many"]
 
@@ -135,7 +135,7 @@ def _correct_batch(
     from halluguard.correction.rewriting.llm_rewriter import propose
     from halluguard.correction.rewriting.rewrite import rewrite
     from halluguard.correction.text.parse import Parse
-    from halluguard.correction.verification.verify import thresholds_of, verify_many
+    from halluguard.correction.verification import thresholds_of, verify_many
 
     started = perf_counter()
     limits = how.thresholds or thresholds_of(detector)

@@ -83,7 +83,7 @@ def test_a_bad_row_is_skipped_with_its_reason_and_the_run_goes_on(
 
 
 def test_other_settings_are_refused_and_force_new_starts_afresh(captions_file, objects_file, tmp_path):
-    from halluguard.correction.verification.verify import Thresholds
+    from halluguard.correction.verification import Thresholds
 
     audit(captions_file, tmp_path / "out", detector=f"objects:{objects_file}")
     before = contents(tmp_path / "out")

@@ -23,7 +23,7 @@ from halluguard.auditing.pipeline import Checker
 from halluguard.auditing.source import Selection, Source
 from halluguard.auditing.work_units import Work, todo
 from halluguard.calibration.record import Calibration
-from halluguard.correction.verification.verify import Thresholds
+from halluguard.correction.verification import Thresholds
 from halluguard.detectors.specs import fingerprint, load_expert
 from halluguard.errors import SettingsError
 from halluguard.records import Detector

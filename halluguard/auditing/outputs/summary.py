@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from halluguard.correction.verification.verify import Thresholds
+from halluguard.correction.verification import Thresholds
 
 SCHEMA = 1
 DECISIONS = ("supported", "contradicted", "unsure", "unverifiable")

@@ -1,52 +1,114 @@
-"""What an expert found in one picture, by phrase, and which phrases speak for which names."""
+"""What a detector found in one image, and the phrases that a claim puts to it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Protocol
 
-from halluguard.records import Box, Claim
+from halluguard.correction.verification.thresholds import Thresholds
+from halluguard.records import Box, Claim, Detector
 from halluguard.vocabulary import category, children, parents, same
 
 Covers = Callable[[str], bool]
 
 
+class Calibration(Protocol):
+    """Turns a detector's score into a probability, fitted on labelled data."""
+
+    def probability(self, label: str, score: float) -> float | None:
+        """The probability in [0, 1] that an object scored `score` under `label` is there; None where none was fitted.
+
+        A score of 0 stands for nothing found.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class QueryTerms:
+    """The phrases that ask a detector for a name.
+
+    Args:
+        own: phrases that mean the name itself.
+        wider: at most one phrase for a wider class ("person" for "man").
+    """
+
+    own: tuple[str, ...]
+    wider: tuple[str, ...]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter((*self.own, *self.wider))
+
+
+TermsOf = Callable[[str], QueryTerms]
+
+
+def query_terms(name: str, covers: Covers) -> QueryTerms:
+    """The phrases that ask for `name`; they depend on nothing but the name and the detector.
+
+    The name and its synonym where the detector covers them, else the nearest wider word ("man" -> "person"), else the
+    kinds of it ("vehicle" -> "bus", "car", ...). A covered name is asked together with its COCO category, so that a
+    person who may be a man is told from nobody at all.
+
+    >>> query_terms("man", {"person", "dog"}.__contains__)
+    QueryTerms(own=(), wider=('person',))
+    """
+    own = tuple(phrase for phrase in dict.fromkeys((name, same(name))) if covers(phrase))
+    wider = tuple([wide for wide in parents(name) if covers(wide)][:1])
+    if own:
+        return QueryTerms(own, wider if wider == (category(name),) else ())
+    return QueryTerms((), wider) if wider else QueryTerms(tuple(kind for kind in children(name) if covers(kind)), ())
+
+
+def query_terms_for(covers: Covers) -> TermsOf:
+    """`query_terms` for one detector, each name computed once."""
+    return cache(lambda name: query_terms(name, covers))
+
+
+def phrases_for(claim: Claim, terms_of: TermsOf) -> list[str]:
+    """The phrases that one claim puts to the detector; none where it claims no presence."""
+    if claim.modality in ("question", "depicted") or claim.source_rule == "stuff":
+        return []
+    return [phrase for name in (claim.name, *claim.alternatives) for phrase in terms_of(name)]
+
+
 @dataclass(frozen=True)
 class Evidence:
-    """Boxes per phrase that was put to the expert. A phrase without boxes was looked for and not found."""
+    """All that is known of one image when its claims are judged.
 
-    by_phrase: Mapping[str, Sequence[Box]]
+    Args:
+        detected: phrase -> boxes, for each phrase that was put to the detector; no boxes means not found.
+        terms_of: the query terms of a name.
+        size: width and height of the image in pixels, where they are known.
+        second_look: phrase -> best score in the second look; empty when there was none.
+        second_look_failed: the error of the second look, or "".
+    """
+
+    detected: Mapping[str, Sequence[Box]]
+    detector: Detector
+    terms_of: TermsOf
+    thresholds: Thresholds
+    calibration: Calibration | None = None
+    size: tuple[int, int] | None = None
+    second_look: Mapping[str, float] = field(default_factory=dict)
+    second_look_failed: str = ""
 
     def boxes(self, phrases: Iterable[str]) -> list[Box]:
         """All boxes of these phrases, best first."""
-        return sorted((box for phrase in phrases for box in self.by_phrase.get(phrase, ())), key=lambda box: -box.score)
+        return sorted((box for phrase in phrases for box in self.detected.get(phrase, ())), key=lambda box: -box.score)
+
+    def objects(self, name: str) -> list[Box]:
+        """The distinct objects of a name, best first: all that score at least `high`, or else at least `low`."""
+        terms = self.terms_of(name)
+        high, low = self.thresholds.of(name)
+        boxes = distinct(self.boxes(terms.own or terms.wider))
+        return [box for box in boxes if box.score >= high] or [box for box in boxes if box.score >= low]
 
 
-def finest(name: str, wide: str) -> bool:
-    """Whether an expert that only knows the wider word has said all it can: a man is filed under person."""
-    return category(name) == wide or wide in parents(name)[:1]
-
-
-def phrases_for(claim: Claim, covers: Covers) -> list[str]:
-    """What to ask the expert for the sake of one claim; nothing where it claims no presence."""
-    if claim.modality in ("question", "depicted") or claim.source_rule == "stuff":
-        return []
-    asked = [ask(name, covers) for name in (claim.name, *claim.alternatives)]
-    return [phrase for own, wider in asked for phrase in (*own, *wider)]
-
-
-def ask(name: str, covers: Covers) -> tuple[list[str], list[str]]:
-    """Phrases that mean the name, and at most one wider phrase. They depend on nothing but the name and the expert.
-
-    The name and its synonym, where the expert covers them; else the nearest wider word ("man" -> "person"), or the
-    kinds of it ("vehicle" -> "bus", "car", ...). A covered name is asked together with its COCO category, so that a
-    person who may be a man is told from nobody at all.
-    """
-    own = [phrase for phrase in dict.fromkeys((name, same(name))) if covers(phrase)]
-    wider = [wide for wide in parents(name) if covers(wide)][:1]
-    if own:
-        return own, wider if wider == [category(name)] else []
-    return ([], wider) if wider else ([kind for kind in children(name) if covers(kind)], [])
+def best_score(boxes: Iterable[Box]) -> float:
+    """The highest score, 0 without boxes."""
+    return max((box.score for box in boxes), default=0.0)
 
 
 def overlap(a: Box, b: Box) -> float:
@@ -66,9 +128,3 @@ def distinct(boxes: Sequence[Box], iou: float = 0.5) -> list[Box]:
         if all(overlap(box, other) <= iou for other in kept):
             kept.append(box)
     return kept
-
-
-def count_between(boxes: Sequence[Box], high: float, low: float) -> tuple[int, int]:
-    """How many things there are at least (score >= high) and at most (score >= low)."""
-    things = distinct(boxes)
-    return sum(box.score >= high for box in things), sum(box.score >= low for box in things)

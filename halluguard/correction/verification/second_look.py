@@ -1,42 +1,41 @@
 """A second look at a higher resolution before anything is called absent.
 
-Detectors shrink pictures to a fixed size, and a small thing can vanish there. Before a claim is contradicted the
-picture is cut into four overlapping parts, and each is looked at alone; what shows up in one of them is "unsure", not
-absent.
+Detectors shrink images to a fixed size, and a small object can vanish there. Before a claim is contradicted, the image
+is cut into four overlapping parts and each is searched alone; what shows up in one of them is "unsure", not absent.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+
+from PIL.Image import Image
 
 from halluguard.records import Detector
 
-LEAST = 512
-"""Pixels of the longer side below which a picture has no detail that the first look missed."""
-_SHARE = 0.6  # of a side that each part covers, so that a thing on the seam is whole in one of them
+MIN_SIDE = 512
+"""Pixels of the longer side below which an image has no detail that the first look missed."""
+_PART = 0.6  # of each side that a part covers, so that an object on the seam is whole in one of them
 
 
-def worth_it(image: Any, detector: Detector) -> bool:
-    """Whether the picture has more pixels than a first look uses, and is one (not a key)."""
-    size = getattr(image, "size", None)
-    return detector.needs_image and hasattr(image, "crop") and isinstance(size, tuple) and max(size) >= LEAST
+def has_more_detail(image: object, detector: Detector) -> bool:
+    """Whether a second look can show more: the image is at hand, and larger than what a first look uses."""
+    return detector.needs_image and isinstance(image, Image) and max(image.size) >= MIN_SIDE
 
 
-def parts(image: Any) -> list[Any]:
-    """The four overlapping corners of a picture (PIL)."""
+def parts(image: Image) -> list[Image]:
+    """The four overlapping corners of an image."""
     width, height = image.size
-    w, h = round(_SHARE * width), round(_SHARE * height)
+    w, h = round(_PART * width), round(_PART * height)
     return [
         image.crop((left, top, left + w, top + h)) for top in {0: 0, height - h: 0} for left in {0: 0, width - w: 0}
     ]
 
 
-def look(image: Any, phrases: Sequence[str], detector: Detector) -> dict[str, float]:
-    """phrase -> best score in any part; one call of the detector.
+def second_look_scores(image: Image, phrases: Sequence[str], detector: Detector) -> dict[str, float]:
+    """phrase -> best score in any part, from one call of the detector.
 
     Raises:
-        Whatever the detector raises.
+        Exception: whatever the detector raises.
     """
     crops = parts(image)
     best = dict.fromkeys(phrases, 0.0)

@@ -1,43 +1,45 @@
-"""Verdicts: what the expert found, held against what the answer claims.
+"""Verify claims with a detector: one verdict per claim.
 
-Two thresholds per expert and label, because one would turn every doubtful look into a removal:
+Each label has two thresholds, because one would turn every doubtful score into a removal:
 
-    s >= high          supported
-    low <= s < high    unsure: looked, could not tell
-    s <  low           contradicted
-    not covered        unverifiable: this expert cannot judge such a thing
-    expert failed      unverifiable with `error`: never absence
+    score >= high           supported
+    low <= score < high     unsure: the detector looked and could not tell
+    score <  low            contradicted (0.2 by default, see `thresholds.py`)
+    not covered             unverifiable: this detector cannot judge such an object
+    detector failed         unverifiable with `error`: never absence
 
-s is the best score among the boxes found for the claimed name. A denied claim ("there is no cat") reads the same scale
-from the other end. One detector pass serves all claims of all captions of an image; a large picture gets a second look,
-cut into parts, before any of its claims is contradicted (`closer.py`). Attributes and relations are put to property
-experts (`questions.py`); yes and no are judged as what they say yes or no to.
+The score is the best among the boxes of the claimed name. A denied claim ("there is no cat") reads the same scale from
+the other end. One detector pass serves all claims of all answers about an image; a large image gets a second look
+before any of its claims is contradicted (`second_look.py`). Attributes and relations are put to property experts
+(`properties.py`). Yes and no are judged as what they say yes or no to.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
-from halluguard.correction.verification import existence
-from halluguard.correction.verification import properties as questions
-from halluguard.correction.verification import second_look as closer
-from halluguard.correction.verification.evidence import Evidence, phrases_for
-from halluguard.correction.verification.existence import Calibration, Look
-from halluguard.correction.verification.thresholds import Thresholds
-from halluguard.errors import ExpertError, HalluguardError, MissingExtraError, SettingsError, UnsupportedModelError
-from halluguard.records import Box, Claim, Detector, PropertyExpert, Verdict
+from PIL.Image import Image
 
-__all__ = ["Calibration", "Thresholds", "thresholds_of", "verify", "verify_many"]
+from halluguard.correction.verification.batches import error_text, in_halves
+from halluguard.correction.verification.counts import verify_count, verify_written_box
+from halluguard.correction.verification.evidence import Calibration, Evidence, TermsOf, phrases_for, query_terms_for
+from halluguard.correction.verification.existence import existence
+from halluguard.correction.verification.properties import PropertyAnswers, questions_of, verify_property
+from halluguard.correction.verification.second_look import has_more_detail, second_look_scores
+from halluguard.correction.verification.thresholds import Thresholds, thresholds_of
+from halluguard.errors import ExpertError, SettingsError
+from halluguard.records import Box, Claim, Detector, PropertyExpert, Verdict
 
 Properties = PropertyExpert | Sequence[PropertyExpert] | None
 
 
 def verify(
     claims: Sequence[Claim],
-    image: Any,
+    image: object,
     detector: Detector,
     *,
     thresholds: Thresholds | None = None,
@@ -45,11 +47,11 @@ def verify(
     calibration: Calibration | None = None,
     second_look: bool = True,
 ) -> list[Verdict]:
-    """One verdict per claim, from one look at the image; see `verify_many` for the arguments.
+    """One verdict per claim of one answer; see `verify_many` for the arguments.
 
     Returns:
-        Verdicts in the order of the claims, `verdict.claim` being the index. When the expert fails, every verdict says
-        so: decision "unverifiable", `error` True, the failure in `reason`.
+        Verdicts in the order of the claims, `verdict.claim` being the index. When the detector fails, every verdict
+        says so: decision "unverifiable", `error` True, the failure in `reason`.
     """
     (verdicts,) = verify_many(
         [claims],
@@ -65,7 +67,7 @@ def verify(
 
 def verify_many(
     claims: Sequence[Sequence[Claim]],
-    images: Sequence[Any],
+    images: Sequence[object],
     detector: Detector,
     *,
     thresholds: Thresholds | None = None,
@@ -78,147 +80,122 @@ def verify_many(
 
     Args:
         claims: N lists of claims, from `extract`.
-        images: N RGB pictures (PIL), or keys that the detector knows when it needs no image; one per answer.
-        detector: the expert on what is there; see `halluguard.records.Detector`.
+        images: N RGB images (PIL), or keys that the detector knows when it needs no image; one per answer.
+        detector: finds objects; see `halluguard.records.Detector`.
         thresholds: default the detector's own `thresholds` attribute, (high, low), or `Thresholds()`.
-        properties: experts on attributes and relations, the first that covers a question is asked; without one such
-            claims are unverifiable unless a thing they speak of is not there at all.
+        properties: experts on attributes and relations; the first that covers a question is asked. Without one, such
+            claims are unverifiable unless an object that they are about is not there at all.
         calibration: makes `Verdict.confidence` a probability (`calibrated` True); without it, it is a raw score.
-        second_look: before an absence is called, look again at pictures of 512 pixels or more, cut into four parts;
-            what is seen there is "unsure". Costs one more call per picture with a contradiction.
-        batch_size: images per call of the detector. A call that fails is halved and tried again, down to one image.
+        second_look: before an absence is called, look again at images of 512 pixels or more, cut into four parts;
+            what is seen there is "unsure". Costs one more call per image with a contradiction.
+        batch_size: images per detector call. A call that fails is halved and tried again, down to one image.
     """
     if len(claims) != len(images):
         raise SettingsError(f"one image per answer is needed, got {len(claims)} answers and {len(images)} images")
-    limits = thresholds or thresholds_of(detector)
+    terms_of = query_terms_for(detector.covers)
     keys = [_key(image) for image in images]
-    wanted: dict[Hashable, set[str]] = {key: set() for key in keys}
+    image_of = dict(zip(keys, images, strict=True))
+    phrases: dict[Hashable, set[str]] = {key: set() for key in image_of}
     for key, of_answer in zip(keys, claims, strict=True):
-        for claim in of_answer:
-            wanted[key].update(phrases_for(claim, detector.covers))
-    pictures = dict(zip(keys, images, strict=True))
-    found: dict[Hashable, Evidence | Exception] = {key: Evidence({}) for key, phrases in wanted.items() if not phrases}
-    found |= _look([key for key in pictures if wanted[key]], pictures, wanted, detector, batch_size)
-    experts = _experts(properties)
-    asked = {key: questions.Answers(image, experts) for key, image in pictures.items()}
+        phrases[key].update(phrase for claim in of_answer for phrase in phrases_for(claim, terms_of))
+    detected = _detect(image_of, {key: sorted(words) for key, words in phrases.items()}, detector, batch_size)
+    experts = [] if properties is None else list(properties) if isinstance(properties, Sequence) else [properties]
+    answers = {key: PropertyAnswers(image, experts) for key, image in image_of.items()}
+    limits = thresholds or thresholds_of(detector)
     verdicts = []
     for key, of_answer in zip(keys, claims, strict=True):
-        evidence = found[key]
-        if isinstance(evidence, Exception):
-            verdicts.append(_failed(of_answer, evidence, detector))
+        boxes, image = detected[key], image_of[key]
+        if isinstance(boxes, Exception):
+            verdicts.append(_failed(of_answer, boxes, detector))
             continue
-        look = Look(evidence, detector, limits, calibration, getattr(pictures[key], "size", None))
-        judged = _judge(of_answer, look, asked[key])
-        doubted = (
-            _absent(of_answer, judged, detector) if second_look and closer.worth_it(pictures[key], detector) else []
-        )
-        if doubted:
-            judged = _judge(of_answer, _second_look(look, pictures[key], doubted), asked[key])
+        size = image.size if isinstance(image, Image) else None
+        evidence = Evidence(boxes, detector, terms_of, limits, calibration, size)
+        judged = _judge(of_answer, evidence, answers[key])
+        if second_look and has_more_detail(image, detector):
+            doubted = _phrases_called_absent(of_answer, judged, terms_of)
+            if doubted:
+                judged = _judge(of_answer, _looked_again(evidence, image, doubted), answers[key])
         verdicts.append(judged)
     return verdicts
 
 
-def _experts(properties: Properties) -> list[PropertyExpert]:
-    if properties is None:
-        return []
-    return list(properties) if isinstance(properties, Sequence) else [properties]
-
-
-def thresholds_of(detector: Detector) -> Thresholds:
-    """The detector's own `thresholds` attribute, (high, low), or the defaults."""
-    return Thresholds(*getattr(detector, "thresholds", (Thresholds.high, Thresholds.low)))
-
-
-def _key(image: Any) -> Hashable:
+def _key(image: object) -> Hashable:
     return image if isinstance(image, str | int) else id(image)
 
 
-def _look(
-    keys: Sequence[Hashable],
-    pictures: Mapping[Hashable, Any],
-    wanted: Mapping[Hashable, Iterable[str]],
+def _detect(
+    image_of: Mapping[Hashable, object],
+    phrases: Mapping[Hashable, list[str]],
     detector: Detector,
     batch_size: int,
-) -> dict[Hashable, Evidence | Exception]:
-    """What the detector found in each picture, or how it failed there."""
-    found: dict[Hashable, Evidence | Exception] = {}
-    batches = [list(keys[i : i + batch_size]) for i in range(0, len(keys), batch_size)]
-    while batches:
-        batch = batches.pop(0)
-        phrases = [sorted(wanted[key]) for key in batch]
-        try:
-            boxes = detector.detect([pictures[key] for key in batch], phrases)
-            if len(boxes) != len(batch):
-                raise ExpertError(f"{detector.name} must return one list per image, got {len(boxes)} for {len(batch)}")
-        except (MissingExtraError, UnsupportedModelError):
-            raise  # not a failed look but an expert that cannot work at all
-        except Exception as error:  # an expert is foreign code: whatever it raises is its failure, and is reported
-            half = len(batch) // 2
-            if half:
-                batches[:0] = [batch[:half], batch[half:]]
-            else:
-                found[batch[0]] = error
-            continue
-        for key, asked, answer in zip(batch, phrases, boxes, strict=True):
-            found[key] = _by_phrase(asked, answer, detector.name)
-    return found
+) -> dict[Hashable, Mapping[str, list[Box]] | Exception]:
+    """Each image's boxes by phrase, or the detector's failure on it. Images without phrases cost nothing."""
+
+    def call(keys: Sequence[Hashable]) -> list[list[Box]]:
+        boxes = detector.detect([image_of[key] for key in keys], [phrases[key] for key in keys])
+        if len(boxes) != len(keys):
+            raise ExpertError(f"{detector.name} must return one list per image, got {len(boxes)} for {len(keys)}")
+        return boxes
+
+    detected: dict[Hashable, Mapping[str, list[Box]] | Exception] = {key: {} for key in image_of}
+    for keys, results in in_halves(call, [key for key in image_of if phrases[key]], batch_size):
+        if isinstance(results, Exception):
+            detected[keys[0]] = results
+        else:
+            for key, boxes in zip(keys, results, strict=True):
+                detected[key] = _by_phrase(phrases[key], boxes, detector.name)
+    return detected
 
 
-def _by_phrase(asked: Sequence[str], boxes: Sequence[Box], expert: str) -> Evidence | Exception:
-    by_phrase: dict[str, list[Box]] = {phrase: [] for phrase in asked}
+def _by_phrase(phrases: Sequence[str], boxes: Sequence[Box], detector: str) -> Mapping[str, list[Box]] | ExpertError:
+    by_phrase: dict[str, list[Box]] = {phrase: [] for phrase in phrases}
     for box in boxes:
-        if box.phrase is None or not 0 <= box.phrase < len(asked):
-            return ExpertError(f"{expert} must point each box to one of {len(asked)} phrases, got {box.phrase}")
+        if box.phrase is None or not 0 <= box.phrase < len(phrases):
+            return ExpertError(f"{detector} must point each box to one of {len(phrases)} phrases, got {box.phrase}")
         if box.xyxy is not None and not all(map(math.isfinite, box.xyxy)):
-            return ExpertError(f"{expert} must return finite boxes, got {box.xyxy} for {asked[box.phrase]!r}")
-        by_phrase[asked[box.phrase]].append(box)
-    return Evidence(by_phrase)
+            return ExpertError(f"{detector} must return finite boxes, got {box.xyxy} for {phrases[box.phrase]!r}")
+        by_phrase[phrases[box.phrase]].append(box)
+    return by_phrase
 
 
 def _failed(claims: Sequence[Claim], error: Exception, detector: Detector) -> list[Verdict]:
-    why = str(error) if isinstance(error, HalluguardError) else f"{type(error).__name__}: {error}"
-    failed = Verdict(0, "unverifiable", expert=detector.name, reason=f"the expert failed: {why}", error=True)
-    return [replace(failed, claim=i) for i in range(len(claims))]
+    reason = f"the expert failed: {error_text(error)}"
+    return [Verdict(i, "unverifiable", expert=detector.name, reason=reason, error=True) for i in range(len(claims))]
 
 
-def _judge(claims: Sequence[Claim], look: Look, answers: questions.Answers) -> list[Verdict]:
-    """One verdict per claim. All first questions of an image go to its property experts together."""
-    telling = [claim for claim in claims if claim.attribute is not None or claim.other_name is not None]
-    if answers.experts and telling:
-        there = [claim for claim in telling if existence.existence(claim, look).decision in ("supported", "unsure")]
-        answers.ask([question for claim in there for question in questions.of_claim(claim, look)])
-    verdicts = (_verdict(claim, look, answers) for claim in claims)
-    return [replace(v, claim=i, expert=v.expert or look.detector.name) for i, v in enumerate(verdicts)]
+def _judge(claims: Sequence[Claim], evidence: Evidence, answers: PropertyAnswers) -> list[Verdict]:
+    """One verdict per claim. All first questions about an image go to its property experts together."""
+    if answers.experts:
+        about_properties = [claim for claim in claims if claim.attribute is not None or claim.other_name is not None]
+        there = [c for c in about_properties if existence(c, evidence).decision in ("supported", "unsure")]
+        answers.ask([question for claim in there for question in questions_of(claim, evidence)])
+    verdicts = [_verifier(claim, answers)(claim, evidence) for claim in claims]
+    return [replace(v, claim=i, expert=v.expert or evidence.detector.name) for i, v in enumerate(verdicts)]
 
 
-def _verdict(claim: Claim, look: Look, answers: questions.Answers) -> Verdict:
+def _verifier(claim: Claim, answers: PropertyAnswers) -> Callable[[Claim, Evidence], Verdict]:
+    """The function that verifies such a claim. A yes or no is verified as what it says yes or no to."""
     if claim.kind == "existence":
-        return existence.existence(claim, look)
+        return existence
     if claim.kind == "relation" and claim.written_box is not None:
-        return existence.place(claim, look)
+        return verify_written_box
     if claim.relation is not None or claim.attribute is not None:
-        return questions.judge(claim, look, answers)
-    if claim.count is not None:
-        verdict = existence.count(replace(claim, polarity="asserted"), look)
-        return existence.denied(verdict) if claim.polarity == "denied" else verdict
-    return existence.existence(claim, look)
+        return partial(verify_property, answers=answers)
+    return verify_count if claim.count is not None else existence
 
 
-def _absent(claims: Sequence[Claim], verdicts: Sequence[Verdict], detector: Detector) -> list[str]:
-    """Phrases of what is claimed to be there and was not found."""
-    doubted = set[str]()
-    for claim, verdict in zip(claims, verdicts, strict=True):
-        if (
-            verdict.decision == "contradicted"
-            and claim.polarity == "asserted"
-            and claim.kind in ("existence", "answer")
-        ):
-            doubted.update(phrases_for(claim, detector.covers))
-    return sorted(doubted)
+def _phrases_called_absent(claims: Sequence[Claim], verdicts: Sequence[Verdict], terms_of: TermsOf) -> list[str]:
+    """Phrases of objects that are claimed to be there and were not found."""
+    doubted = [
+        claim
+        for claim, verdict in zip(claims, verdicts, strict=True)
+        if verdict.decision == "contradicted" and claim.polarity == "asserted" and claim.kind in ("existence", "answer")
+    ]
+    return sorted({phrase for claim in doubted for phrase in phrases_for(claim, terms_of)})
 
 
-def _second_look(look: Look, image: Any, phrases: Sequence[str]) -> Look:
+def _looked_again(evidence: Evidence, image: Any, phrases: Sequence[str]) -> Evidence:
     try:
-        return replace(look, closer=closer.look(image, phrases, look.detector))
+        return replace(evidence, second_look=second_look_scores(image, phrases, evidence.detector))
     except Exception as error:  # foreign code, as in the first look; what could not be looked at is not absent
-        return replace(look, closer_failed=str(error) or type(error).__name__)
+        return replace(evidence, second_look_failed=str(error) or type(error).__name__)

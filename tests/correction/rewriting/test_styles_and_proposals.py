@@ -6,7 +6,7 @@ from halluguard.correction import correct
 from halluguard.correction.claims.extract import extract
 from halluguard.correction.rewriting.llm_rewriter import violations
 from halluguard.correction.rewriting.replacements import without_notes
-from halluguard.correction.verification.verify import verify
+from halluguard.correction.verification import verify
 from halluguard.errors import SettingsError
 from halluguard.records import apply_edits
 

@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from halluguard.correction.claims.extract import extract
-from halluguard.correction.verification.verify import Thresholds, verify
+from halluguard.correction.verification import Thresholds, verify
 from halluguard.records import Box
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from halluguard.correction.claims.extract import extract
-from halluguard.correction.verification.verify import Thresholds, verify, verify_many
+from halluguard.correction.verification import Thresholds, verify, verify_many
 from halluguard.errors import SettingsError
 from halluguard.records import Box
 
