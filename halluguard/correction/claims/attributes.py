@@ -1,16 +1,15 @@
-"""What is said of a thing: its colour, material, pattern, state or visible action.
+"""Attributes of a thing: its colour, material, pattern, state or visible action.
 
     a red and white umbrella    the car is blue    a table made of wood    a man sitting on a bench
 
-Only a closed list is read. "Lively", "cozy" or "delicious" are opinions that no expert can hold against a picture.
+Only a closed list is read. "Lively", "cozy" or "delicious" are opinions that no expert can check against an image.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
-from halluguard.correction.claims.predicates import Reading
+from halluguard.correction.claims.predicates import ParsedAnswer
 from halluguard.correction.text.lexicon import words
 from halluguard.correction.text.parse import Parse
 from halluguard.records import Claim
@@ -38,46 +37,40 @@ def kind_of(value: str) -> str | None:
     return _KINDS.get(value)
 
 
-def read(reading: Reading, existence: Sequence[Claim]) -> list[Claim]:
-    """Attribute claims, one per property and thing; `rule` is the kind of property. Matter and places have none."""
-    found: dict[tuple[int, int], Claim] = {}
-    for subject, value, predicated in [*_before_nouns(reading), *_predicates(reading)]:
-        n = reading.mention(subject)
-        if n is None or (n, value) in found or reading.mentions[n].part or reading.mentions[n].rule == "stuff":
-            continue
-        found[n, value] = _claim(reading, existence[n], n, subject, value, predicated)
-    return [found[key] for key in sorted(found)]
+def read(answer: ParsedAnswer, existence: Sequence[Claim]) -> list[Claim]:
+    """Attribute claims, one per property and thing; `source_rule` is the kind of property."""
+    claims: dict[tuple[int, int], Claim] = {}
+    for subject, value, predicate in [*_before_nouns(answer), *_predicates(answer)]:
+        n = answer.mention(subject)
+        if n is not None and (n, value) not in claims and answer.has_properties(n):
+            claims[n, value] = _claim(answer, existence[n], n, subject, value, predicate)
+    return [claims[key] for key in sorted(claims)]
 
 
-def _claim(reading: Reading, existence: Claim, n: int, subject: int, value: int, predicated: int | None) -> Claim:
-    parse = reading.parse
+def _claim(answer: ParsedAnswer, existence: Claim, n: int, subject: int, value: int, predicate: int | None) -> Claim:
+    parse = answer.parse
     first = value
     while first > 0 and parse.words[first - 1] in _SHADES and parse.sentence[first - 1] == parse.sentence[value]:
         first -= 1
-    start, end = reading.span(first, value, subject)
     word = parse.words[value]
-    denied = predicated is not None and any(parse.deps[j] == "neg" for j in parse.children[predicated])
-    return replace(
+    denied = predicate is not None and answer.negated(predicate)
+    return answer.about(
         existence,
+        n,
+        *answer.span(first, value, subject),
         kind="attribute",
-        phrase=parse.span(start, end),
-        start=parse.starts[start],
-        end=parse.ends[end],
         sentence=parse.sentence[value],
         polarity="denied" if denied else existence.polarity,
         attribute=_SPELLING.get(word, word),
         source_rule=_KINDS[word],
-        subject=n,
         trigger=(parse.starts[first], parse.ends[value]),
-        alternatives=(),
-        same_as=None,
     )
 
 
-def _before_nouns(reading: Reading) -> Iterator[tuple[int, int, None]]:
+def _before_nouns(answer: ParsedAnswer) -> Iterator[tuple[int, int, None]]:
     """ "a red and white umbrella", "a parked car"."""
-    parse = reading.parse
-    for mention in reading.mentions:
+    parse = answer.parse
+    for mention in answer.mentions:
         i = mention.first - 1
         start = parse.sentences[parse.sentence[mention.last]][0]
         while i >= start and _modifies(parse, i, mention.last):
@@ -107,9 +100,9 @@ def _hyphened_on(parse: Parse, i: int) -> bool:
     return parse.words[after + 1] not in (*_KINDS, "and")
 
 
-def _predicates(reading: Reading) -> Iterator[tuple[int, int, int]]:
+def _predicates(answer: ParsedAnswer) -> Iterator[tuple[int, int, int]]:
     """ "the car is red and shiny", "a car that is red", "a table made of wood", "a man sitting"."""
-    parse = reading.parse
+    parse = answer.parse
     for i, word in enumerate(parse.words):
         if word not in _KINDS:
             continue
@@ -117,14 +110,14 @@ def _predicates(reading: Reading) -> Iterator[tuple[int, int, int]]:
         verb = parse.heads[top]
         if _KINDS[word] == "action":
             if parse.tags[i] == "VBG" and parse.deps[top] in ("acl", "relcl", "ROOT", "ccomp", "advcl", "xcomp"):
-                for subject in reading.subjects(i):
+                for subject in answer.subjects(i):
                     yield subject, i, i
         elif parse.deps[top] in ("acomp", "attr", "oprd") and (parse.words[verb] in _BE or parse.deps[top] == "oprd"):
-            if not any(parse.deps[j] in ("det", "amod") for j in parse.children[top]) and i not in reading.heads:
-                for subject in reading.subjects(verb):
+            if not any(parse.deps[j] in ("det", "amod") for j in parse.children[top]) and i not in answer.heads:
+                for subject in answer.subjects(verb):
                     yield subject, i, verb
         elif parse.deps[i] == "pobj" and parse.words[verb] in ("of", "from"):
             made = parse.heads[verb]
             if parse.words[made] in ("made", "built", "constructed"):
-                for subject in reading.subjects(made):
+                for subject in answer.subjects(made):
                     yield subject, i, made

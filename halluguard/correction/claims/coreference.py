@@ -1,4 +1,4 @@
-"""Which earlier mention a pronoun stands for, by number, animacy and nearness. What cannot be linked stays unlinked."""
+"""Coreference: link a pronoun to an earlier mention by number, animacy and nearness, or not at all."""
 
 from __future__ import annotations
 
@@ -23,14 +23,13 @@ def links(parse: Parse, mentions: Sequence[Mention]) -> dict[int, int]:
     "It" goes back to the nearest earlier singular thing, "he" to a person, "they" to a plural or a list, "one ... the
     other" to a plural; subjects before other words, at most two sentences back. Nothing fits: no link.
     """
-    found: dict[int, int] = {}
+    antecedents: dict[int, int] = {}
     for i, word in enumerate(parse.words):
-        wants = _wants(parse, i, word)
-        if wants:
-            antecedent = _nearest(parse, mentions, i, wants)
-            if antecedent is not None:
-                found[i] = antecedent
-    return found
+        sort = _antecedent_sort(parse, i, word)
+        antecedent = _nearest(parse, mentions, i, sort) if sort else None
+        if antecedent is not None:
+            antecedents[i] = antecedent
+    return antecedents
 
 
 _DEFINITE = frozenset(("the", "this", "that", "these", "those"))
@@ -42,20 +41,20 @@ def repeats(parse: Parse, mentions: Sequence[Mention]) -> dict[int, int]:
     Only a definite mention repeats, one of the same name and number, or one that goes by a word for the same category
     ("A man ... The person ...") when just one such thing was named.
     """
-    found: dict[int, int] = {}
+    first_mention: dict[int, int] = {}
     for n, mention in enumerate(mentions):
         if not any(parse.words[j] in _DEFINITE for j in parse.children[mention.last] if j < mention.last):
             continue
-        before = [k for k in range(n) if mentions[k].plural == mention.plural and k not in found]
+        before = [k for k in range(n) if mentions[k].plural == mention.plural and k not in first_mention]
         named = [k for k in before if mentions[k].name == mention.name]
         filed = [k for k in before if mention.category and mentions[k].category == mention.category]
         if named or len(filed) == 1:
-            found[n] = (named or filed)[-1]
-    return found
+            first_mention[n] = (named or filed)[-1]
+    return first_mention
 
 
-def _wants(parse: Parse, i: int, word: str) -> str:
-    """What kind of antecedent the token looks for: "person", "thing", "many" or "" (it is no pronoun)."""
+def _antecedent_sort(parse: Parse, i: int, word: str) -> str:
+    """The sort of antecedent that the token needs: "person", "thing", "many", or "" where it is no pronoun."""
     if word in _ONE_PERSON and parse.tags[i] in ("PRP", "PRP$"):
         return "person"
     if word in _ONE_THING and not _expletive(parse, i):
@@ -77,10 +76,10 @@ def _expletive(parse: Parse, i: int) -> bool:
     return parse.words[verb] in ("appears", "seems") and parse.child(verb, "ccomp", "advcl") is not None
 
 
-def _nearest(parse: Parse, mentions: Sequence[Mention], pronoun: int, wants: str) -> int | None:
+def _nearest(parse: Parse, mentions: Sequence[Mention], pronoun: int, sort: str) -> int | None:
     here = parse.sentence[pronoun]
     before = [(n, m) for n, m in enumerate(mentions) if m.last < pronoun and here - parse.sentence[m.last] <= _REACH]
-    fitting = [(n, m) for n, m in before if _fits(m, wants)]
+    fitting = [(n, m) for n, m in before if _fits(m, sort)]
     # The nearest sentence first; in it, a subject before anything else, then the first one named.
     for sentence in range(here, here - _REACH - 1, -1):
         local = [(n, m) for n, m in fitting if parse.sentence[m.last] == sentence]
@@ -91,10 +90,10 @@ def _nearest(parse: Parse, mentions: Sequence[Mention], pronoun: int, wants: str
     return None
 
 
-def _fits(mention: Mention, wants: str) -> bool:
+def _fits(mention: Mention, sort: str) -> bool:
     person = mention.category == "person"
-    if wants == "person":
+    if sort == "person":
         return person and not mention.plural
-    if wants == "thing":
+    if sort == "thing":
         return not person and not mention.plural and mention.rule != "stuff"
     return mention.plural

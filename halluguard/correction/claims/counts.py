@@ -1,15 +1,16 @@
-"""How many: numerals, vague words and the nouns of measure, read from around a mention."""
+"""Counts: numerals, vague words and nouns of measure, read from around a mention."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from halluguard.correction.text.lexicon import words
+from halluguard.correction.claims.predicates import ParsedAnswer
 from halluguard.correction.text.parse import Parse
+from halluguard.records import Claim
 
-_MEASURES = words("measures")
 Bound = Literal["exact", "at_least", "at_most", "about"]
 
 _UNITS = {word: n for n, word in enumerate((
@@ -41,6 +42,30 @@ class Quantity:
     first: int
     last: int
     vague: bool = False
+
+
+def read(answer: ParsedAnswer, existence: Sequence[Claim]) -> list[Claim]:
+    """Count claims: at most one per mention that is not denied."""
+    claims, parse = [], answer.parse
+    for n, (mention, claim) in enumerate(zip(answer.mentions, existence, strict=True)):
+        amount = quantity(parse, mention.last) if answer.has_properties(n) else None
+        if amount is None or amount.count == 0 or claim.polarity == "denied":
+            continue
+        first, last = min(amount.first, mention.first), max(amount.last, mention.last)
+        counted = replace(
+            claim,
+            kind="count",
+            phrase=parse.span(first, last),
+            start=parse.starts[first],
+            end=parse.ends[last],
+            count=amount.count,
+            bound=amount.bound,
+            source_rule="vague" if amount.vague else "total" if total(parse, mention.last) else "numeral",
+            subject=n,
+            trigger=(parse.starts[amount.first], parse.ends[amount.last]),
+        )
+        claims.append(counted)
+    return claims
 
 
 def number(words: list[str]) -> int | None:
@@ -158,13 +183,3 @@ def _of_the_picture(parse: Parse, preposition: int) -> bool:
     place = parse.child(preposition, "pobj")
     picture = ("image", "picture", "photo", "scene", "total", "photograph", "frame", "all")
     return place is not None and parse.words[place] in picture
-
-
-def measured(parse: Parse, noun: int) -> int:
-    """The head of the measure phrase that the noun stands in ("group" in "a group of people"), or the noun."""
-    while parse.deps[noun] == "pobj" and parse.words[parse.heads[noun]] == "of":
-        measure = parse.heads[parse.heads[noun]]
-        if measure == noun or parse.words[measure] not in _MEASURES:
-            break
-        noun = measure
-    return noun

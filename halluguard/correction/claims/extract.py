@@ -1,31 +1,31 @@
-"""Claims of an answer about its picture, with exact spans, read by rules from one parse.
+"""Claims of an answer about its image, with exact spans, read by rules from one parse.
 
     extract("Two dogs and possibly a red car.")
       existence "dogs" · count "Two dogs" = 2 · existence "car", hedged · attribute "red car" = red
 
 A relation ("a cup on a table") and an answer ("Yes", to a question) are claims of their own as well.
 
-Nothing here needs a language model. An existence claim is made per mention, so that a text's objects can be counted;
-later mentions of the same thing point to the first by `same_as`.
+No language model is needed. `halluguard.correction.kinds` lists the kinds of claims and the module that reads each.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from functools import lru_cache, partial
-from itertools import islice
-from typing import Any, Literal
+from itertools import chain, islice, repeat
+from typing import TYPE_CHECKING, Literal
 
-from halluguard.correction.claims import attributes, coreference, counts, mentions, modality, relations, yes_no
-from halluguard.correction.claims.mentions import Mention
-from halluguard.correction.claims.predicates import Reading
+from halluguard.correction import kinds
+from halluguard.correction.claims.predicates import ParsedAnswer, ParsedQuestion
 from halluguard.correction.text.parse import Parse, parse_many, readable
 from halluguard.errors import HalluguardError
 from halluguard.records import Claim
 
+if TYPE_CHECKING:
+    from spacy.language import Language
 
-def extract(answer: str, query: str | None = None, *, nlp: Any = None) -> list[Claim]:
+
+def extract(answer: str, query: str | None = None, *, nlp: Language | None = None) -> list[Claim]:
     """The claims of one answer: the existence claims in reading order, then the others.
 
     Args:
@@ -44,8 +44,8 @@ def extract(answer: str, query: str | None = None, *, nlp: Any = None) -> list[C
     >>> [(c.kind, c.phrase, c.name) for c in extract("A man rides two horses.")][:2]
     [('existence', 'man', 'man'), ('existence', 'horses', 'horse')]
     """
-    (claims,) = extract_many([answer], [query], nlp=nlp)
-    return claims  # type: ignore[return-value]  # errors="raise" yields lists only
+    (parse,) = parse_many([readable(answer)], nlp=nlp)
+    return from_parse(parse, query, nlp=nlp)
 
 
 def extract_many(
@@ -53,7 +53,7 @@ def extract_many(
     queries: Iterable[str | None] | None = None,
     *,
     batch_size: int = 64,
-    nlp: Any = None,
+    nlp: Language | None = None,
     errors: Literal["raise", "yield"] = "raise",
 ) -> Iterator[list[Claim] | HalluguardError]:
     """The claims of a stream of answers, in order, in flat memory. What one text gives never depends on the others.
@@ -73,14 +73,14 @@ def parses(
     queries: Iterable[str | None] | None = None,
     *,
     batch_size: int = 64,
-    nlp: Any = None,
+    nlp: Language | None = None,
     errors: Literal["raise", "yield"] = "raise",
 ) -> Iterator[tuple[Parse | HalluguardError, str | None]]:
     """The parse (or the error) and the question of each text: what `extract_many` reads its claims from."""
     stream = iter(texts)
-    questions = iter(queries) if queries is not None else None
+    questions = iter(queries) if queries is not None else repeat(None)
     while shard := list(islice(stream, batch_size)):
-        asked = [next(questions) for _ in shard] if questions is not None else [None] * len(shard)
+        shard_queries = [next(questions) for _ in shard]
         checked: list[str | HalluguardError] = []
         for text in shard:
             try:
@@ -90,83 +90,23 @@ def parses(
                     raise
                 checked.append(error)
         good = parse_many([text for text in checked if isinstance(text, str)], batch_size=batch_size, nlp=nlp)
-        for item, query in zip(checked, asked, strict=True):
+        for item, query in zip(checked, shard_queries, strict=True):
             yield (next(good) if isinstance(item, str) else item), query
 
 
-def from_parse(parse: Parse, query: str | None = None, *, nlp: Any = None) -> list[Claim]:
+def from_parse(parse: Parse, query: str | None = None, *, nlp: Language | None = None) -> list[Claim]:
     """The claims of a parsed answer."""
-    reading = Reading.of(parse, mentions.find(parse))
-    existence = [_existence(parse, mention) for mention in reading.mentions]
-    for n, first in coreference.repeats(parse, reading.mentions).items():
-        existence[n] = replace(existence[n], same_as=first)
-    counted = [claim for n, mention in enumerate(reading.mentions) for claim in _count(parse, mention, existence[n], n)]
-    asked = partial(_asked, query, nlp) if query else None
-    return [
-        *existence,
-        *counted,
-        *attributes.read(reading, existence),
-        *relations.read(reading, existence),
-        *(claim for n, mention in enumerate(reading.mentions) for claim in _placed(parse, mention, existence[n], n)),
-        *yes_no.read(parse, existence, asked),
-    ]
+    answer = ParsedAnswer.of(parse, partial(_question, query, nlp) if query else None)
+    existence = kinds.KINDS["existence"].extract(answer, ())
+    others = (kind.extract(answer, existence) for name, kind in kinds.KINDS.items() if name != "existence")
+    return [*existence, *chain.from_iterable(others)]
 
 
-def _asked(query: str, nlp: Any) -> tuple[Parse, list[Claim]]:
-    return _read_question(readable(query)) if nlp is None else _read_question.__wrapped__(query, nlp)
+def _question(query: str, nlp: Language | None) -> ParsedQuestion:
+    return _parsed_question(readable(query)) if nlp is None else _parsed_question.__wrapped__(query, nlp)
 
 
 @lru_cache(maxsize=4096)
-def _read_question(query: str, nlp: Any = None) -> tuple[Parse, list[Claim]]:
+def _parsed_question(query: str, nlp: Language | None = None) -> ParsedQuestion:
     (parse,) = parse_many([query], nlp=nlp)
     return parse, from_parse(parse)
-
-
-def _existence(parse: Parse, mention: Mention) -> Claim:
-    kind, side = modality.modality(parse, mention), modality.polarity(parse, mention)
-    if kind == "disjunctive" and side == "denied":
-        kind = "asserted"  # "no cars or bikes" denies both
-    others = modality.alternatives(parse, mention.last) if kind == "disjunctive" else []
-    return Claim(
-        kind="existence",
-        phrase=parse.span(mention.first, mention.last),
-        name=mention.name,
-        start=parse.starts[mention.first],
-        end=parse.ends[mention.last],
-        sentence=parse.sentence[mention.last],
-        polarity=side,
-        modality=kind,
-        alternatives=tuple(mentions.singular(parse.words[i]) for i in others),
-        source_rule=mention.rule,
-        category=mention.category,
-        written_box=next(iter(parse.boxes.get(mention.last, ())), None),
-    )
-
-
-def _placed(parse: Parse, mention: Mention, existence: Claim, index: int) -> list[Claim]:
-    """One claim per box that the answer writes for a mention: relation "at"."""
-    return [
-        replace(existence, kind="relation", relation="at", source_rule="written box", subject=index, written_box=box)
-        for box in parse.boxes.get(mention.last, ())
-    ]
-
-
-def _count(parse: Parse, mention: Mention, existence: Claim, index: int) -> list[Claim]:
-    quantity = None if mention.part or mention.rule == "stuff" else counts.quantity(parse, mention.last)
-    if quantity is None or quantity.count == 0 or existence.polarity == "denied":
-        return []
-    first, last = min(quantity.first, mention.first), max(quantity.last, mention.last)
-    return [
-        replace(
-            existence,
-            kind="count",
-            phrase=parse.span(first, last),
-            start=parse.starts[first],
-            end=parse.ends[last],
-            count=quantity.count,
-            bound=quantity.bound,
-            source_rule="vague" if quantity.vague else "total" if counts.total(parse, mention.last) else "numeral",
-            subject=index,
-            trigger=(parse.starts[quantity.first], parse.ends[quantity.last]),
-        )
-    ]

@@ -1,7 +1,7 @@
-"""Which words name things that could be in the picture: vocabulary first, then the parser's nouns.
+"""Mentions: the words that name things which could be in the image, by vocabulary first, then by the parser's nouns.
 
 A word that is only a modifier names nothing ("clock tower", "train station", "horse-drawn"), nor do the words of the
-picture and of place ("the left side of the image").
+image and of place ("the left side of the image").
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Does the text claim the thing is there, deny it, or keep its distance?
+"""Polarity and modality of a mention: the text claims the thing, denies it, or does not commit itself.
 
 Polarity: "asserted" or "denied". Modality: "asserted", "hedged" (possibly a dog), "disjunctive" (a heron or pelican),
 "irrealis" (waiting for a bus), "depicted" (a statue of a dog), "question".
@@ -19,6 +19,9 @@ _HEDGING_VERBS = words("hedging verbs")
 _HEDGING_MODALS = words("hedging modals")
 _IRREALIS = words("irrealis")
 _INSIDE = ("det", "amod", "nummod", "poss", "compound", "quantmod", "advmod")
+_FREE_OF = ("none", "free", "devoid", "empty")
+_NONE = ("no", "neither", "nor", "zero")
+_DETERMINING = ("det", "cc", "preconj", "neg", "nummod", "advmod")
 _OBJECTS = ("dobj", "attr", "obj", "acomp", "oprd", "dative")
 _SIGNS = words("signs")
 _MAKES_TOY = words("toy")
@@ -42,14 +45,7 @@ def polarity(parse: Parse, mention: Mention) -> Polarity:
 def _denied_by_determiner(parse: Parse, i: int) -> bool:
     for j in parse.children[i]:
         word = parse.words[j]
-        if word in ("no", "neither", "nor", "zero") and parse.deps[j] in (
-            "det",
-            "cc",
-            "preconj",
-            "neg",
-            "nummod",
-            "advmod",
-        ):
+        if word in _NONE and parse.deps[j] in _DETERMINING:
             return word != "no" or not _not_only(parse, j)
         if parse.deps[j] == "neg" and parse.tags[i] in NOUN_TAGS and not _not_only(parse, j):
             return parse.deps[i] != "nsubj"
@@ -66,23 +62,14 @@ def _denied_by_head(parse: Parse, i: int) -> bool:
             return True
         above = parse.heads[head]
         if word in ("of", "from") and above != head:
-            if parse.words[above] in _NEGATIVE_NOUNS or parse.words[above] in (
-                "none",
-                "free",
-                "devoid",
-                "empty",
-            ):
+            if parse.words[above] in _NEGATIVE_NOUNS or parse.words[above] in _FREE_OF:
                 return True
             if parse.words[above] in _SIGNS:
-                return polarity_of_noun(parse, above)
+                return _denied_by_determiner(parse, above) or _denied_by_head(parse, above)
         return False
     if dep in _OBJECTS:
         return word in _DENYING or _negated_verb(parse, head)
     return False
-
-
-def polarity_of_noun(parse: Parse, i: int) -> bool:
-    return _denied_by_determiner(parse, i) or _denied_by_head(parse, i)
 
 
 def _negated_verb(parse: Parse, verb: int) -> bool:
@@ -149,7 +136,7 @@ def _depicted(parse: Parse, i: int) -> bool:
 
 
 def _is_the_picture(parse: Parse, i: int) -> bool:
-    """ "This is a photo of a dog", "The image of a dog ...": the picture we look at, not one that hangs in it."""
+    """ "This is a photo of a dog", "The image of a dog ...": the image itself, not a picture that hangs in it."""
     if any(parse.words[j] in ("hanging", "framed", "displayed", "mounted") for j in parse.subtree(i)):
         return False
     head = parse.heads[i]
@@ -167,11 +154,8 @@ def _hedged(parse: Parse, mention: Mention) -> bool:
         return True
     if first - 1 > start and parse.words[first - 1] in ("of", "in", "with", "by", "for", "on", "near", "at"):
         return parse.words[first - 2] in _HEDGES
-    return parse.words[max(start, first - 3) : first] in (
-        ["might", "be", "a"],
-        ["may", "be", "a"],
-        ["could", "be", "a"],
-    )
+    before = parse.words[max(start, first - 3) : first]
+    return len(before) == 3 and before[0] in _HEDGING_MODALS and before[1:] == ["be", "a"]
 
 
 def _hedged_by_verb(parse: Parse, i: int) -> bool:

@@ -1,40 +1,52 @@
-"""Of what a predicate speaks: the mentions that are the subject of a verb, pronouns resolved."""
+"""An answer's parse with its mentions, and the subjects that its verbs and adjectives speak of."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
-from halluguard.correction.claims import coreference
+from halluguard.correction.claims import coreference, mentions
 from halluguard.correction.claims.mentions import Mention
 from halluguard.correction.text.parse import Parse
+from halluguard.records import Claim
 
 _SUBJECTS = ("nsubj", "nsubjpass")
 _RELATIVE = ("that", "which", "who", "whom")
 
+ParsedQuestion = tuple[Parse, Sequence[Claim]]
+
 
 @dataclass(frozen=True)
-class Reading:
+class ParsedAnswer:
     """A parse with its mentions, and which token stands for which mention.
 
     Args:
+        mentions: in reading order; existence claim n is about mention n.
         heads: head token of a mention -> index of the mention.
         links: pronoun token -> index of the mention it stands for.
+        question: parses the question that was asked; None when there is none.
     """
 
     parse: Parse
     mentions: Sequence[Mention]
     heads: Mapping[int, int]
     links: Mapping[int, int]
+    question: Callable[[], ParsedQuestion] | None = None
 
     @classmethod
-    def of(cls, parse: Parse, mentions: Sequence[Mention]) -> Reading:
-        heads = {mention.last: n for n, mention in enumerate(mentions)}
-        return cls(parse, mentions, heads, coreference.links(parse, mentions))
+    def of(cls, parse: Parse, question: Callable[[], ParsedQuestion] | None = None) -> ParsedAnswer:
+        found = mentions.find(parse)
+        heads = {mention.last: n for n, mention in enumerate(found)}
+        return cls(parse, found, heads, coreference.links(parse, found), question)
 
     def mention(self, token: int) -> int | None:
         """The mention that a noun heads or a pronoun stands for."""
         return self.heads.get(token, self.links.get(token))
+
+    def has_properties(self, mention: int) -> bool:
+        """Whether numbers, properties and relations of the mention are claims; those of matter and parts are not."""
+        return self.mentions[mention].rule != "stuff" and not self.mentions[mention].part
 
     def subjects(self, verb: int) -> list[int]:
         """Tokens (nouns that head mentions, or linked pronouns) of which the verb speaks.
@@ -61,7 +73,27 @@ class Reading:
             verb = head
         return []
 
+    def negated(self, token: int) -> bool:
+        """Whether a negation hangs on the token."""
+        return any(self.parse.deps[j] == "neg" for j in self.parse.children[token])
+
     def span(self, *tokens: int) -> tuple[int, int]:
         """First and last token of the words that hold these tokens, each mention whole."""
         firsts = [self.mentions[self.heads[i]].first if i in self.heads else i for i in tokens]
         return min(firsts), max(tokens)
+
+    def about(self, existence: Claim, mention: int, first: int, last: int, **fields: Any) -> Claim:
+        """A claim on a property of a mention's thing, made by tokens first..last; `fields` say what is claimed of it.
+
+        Modality and, unless `fields` say otherwise, polarity are those of the existence claim.
+        """
+        return replace(
+            existence,
+            phrase=self.parse.span(first, last),
+            start=self.parse.starts[first],
+            end=self.parse.ends[last],
+            subject=mention,
+            alternatives=(),
+            same_as=None,
+            **fields,
+        )

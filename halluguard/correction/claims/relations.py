@@ -1,16 +1,18 @@
-"""How two things stand to each other: where one is, seen from the other, or what one does with the other.
+"""Relations between two things: where one is, seen from the other, or what one does with the other.
 
     a cup on a table    a cup is placed to the left of a plate    a man holding a bat
 
-Both ends must be things; "in the background", "on the street" name no second one.
+Both ends must be things: "in the background" and "on the street" name no second one. A box that the answer writes for a
+mention is the relation "at".
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
-from halluguard.correction.claims.predicates import Reading
+from halluguard.correction.claims.predicates import ParsedAnswer
 from halluguard.correction.text.lexicon import VERB_TAGS
 from halluguard.correction.text.parse import Parse
 from halluguard.records import Claim
@@ -23,7 +25,7 @@ OPPOSITE = {
     "in front of": "behind",
     "behind": "in front of",
 }
-"""What a relation turns into when it was the wrong way round."""
+"""Relations and what each becomes when it is said the wrong way round."""
 
 _PLACES = {
     "on": "on", "on top of": "on", "atop": "on", "atop of": "on", "upon": "on", "on to": "on", "onto": "on",
@@ -47,58 +49,58 @@ _JOINTS = frozenset(("top", "front", "left", "right", "side", "next", "close", "
 VALUES = tuple(dict.fromkeys([*_PLACES.values(), *_DOINGS.values()]))
 
 
-def read(reading: Reading, existence: Sequence[Claim]) -> list[Claim]:
+class _Relation(NamedTuple):
+    """A relation between the things of two tokens, said by tokens `trigger` under `governor`."""
+
+    value: str
+    subject: int
+    other: int
+    trigger: tuple[int, int]
+    governor: int
+
+
+def read(answer: ParsedAnswer, existence: Sequence[Claim]) -> list[Claim]:
     """Relation claims; `subject` and `other` are the indices of the two existence claims."""
-    found: dict[tuple[int, int, str], Claim] = {}
-    for value, subject, other, trigger, verb in [*_places(reading), *_doings(reading)]:
-        a, b = reading.mention(subject), reading.mention(other)
-        if a is None or b is None or a == b or (a, b, value) in found or _stuff(reading, a, b):
+    claims: dict[tuple[int, int, str], Claim] = {}
+    for relation in [*_places(answer), *_doings(answer)]:
+        a, b = answer.mention(relation.subject), answer.mention(relation.other)
+        if a is None or b is None or a == b or (a, b, relation.value) in claims:
             continue
-        found[a, b, value] = _claim(reading, existence[a], (a, b), value, (subject, other), trigger, verb)
-    return [found[key] for key in sorted(found)]
+        if answer.has_properties(a) and answer.has_properties(b):
+            claims[a, b, relation.value] = _claim(answer, existence[a], a, b, relation)
+    return [claims[key] for key in sorted(claims)] + _written_boxes(answer, existence)
 
 
-def _stuff(reading: Reading, *mentions: int) -> bool:
-    return any(reading.mentions[n].rule == "stuff" or reading.mentions[n].part for n in mentions)
-
-
-def _claim(
-    reading: Reading,
-    existence: Claim,
-    ends: tuple[int, int],
-    value: str,
-    tokens: tuple[int, int],
-    trigger: tuple[int, int],
-    verb: int,
-) -> Claim:
-    parse = reading.parse
-    first, last = reading.span(*tokens, *trigger)
-    denied = any(parse.deps[j] == "neg" for j in parse.children[verb]) if parse.tags[verb] in VERB_TAGS else False
-    return replace(
+def _claim(answer: ParsedAnswer, existence: Claim, a: int, b: int, relation: _Relation) -> Claim:
+    parse, (first, last) = answer.parse, relation.trigger
+    denied = parse.tags[relation.governor] in VERB_TAGS and answer.negated(relation.governor)
+    return answer.about(
         existence,
+        a,
+        *answer.span(relation.subject, relation.other, first, last),
         kind="relation",
-        phrase=parse.span(first, last),
-        start=parse.starts[first],
-        end=parse.ends[last],
-        sentence=parse.sentence[trigger[0]],
+        sentence=parse.sentence[first],
         polarity="denied" if denied else existence.polarity,
-        relation=value,
-        subject=ends[0],
-        other=ends[1],
-        other_name=reading.mentions[ends[1]].name,
-        source_rule="doing" if value in _DOINGS.values() else "place",
-        trigger=(parse.starts[trigger[0]], parse.ends[trigger[1]]),
-        alternatives=(),
-        same_as=None,
+        relation=relation.value,
+        other=b,
+        other_name=answer.mentions[b].name,
+        source_rule="doing" if relation.value in _DOINGS.values() else "place",
+        trigger=(parse.starts[first], parse.ends[last]),
     )
 
 
-_Found = tuple[str, int, int, tuple[int, int], int]
+def _written_boxes(answer: ParsedAnswer, existence: Sequence[Claim]) -> list[Claim]:
+    """One claim per box that the answer writes for a mention."""
+    return [
+        replace(existence[n], kind="relation", relation="at", source_rule="written box", subject=n, written_box=box)
+        for n, mention in enumerate(answer.mentions)
+        for box in answer.parse.boxes.get(mention.last, ())
+    ]
 
 
-def _places(reading: Reading) -> Iterator[_Found]:
-    parse = reading.parse
-    for token in [*reading.heads, *reading.links]:
+def _places(answer: ParsedAnswer) -> Iterator[_Relation]:
+    parse = answer.parse
+    for token in [*answer.heads, *answer.links]:
         top = parse.first_conjunct(token)
         if parse.deps[top] != "pobj":
             continue
@@ -106,13 +108,13 @@ def _places(reading: Reading) -> Iterator[_Found]:
         value = _PLACES.get(" ".join(_spelled(parse, path)))
         if value is None:
             continue
-        if reading.mention(governor) is not None and parse.tags[governor] not in VERB_TAGS:
+        if answer.mention(governor) is not None and parse.tags[governor] not in VERB_TAGS:
             subjects = [governor]
         else:
-            subjects = reading.subjects(governor)
+            subjects = answer.subjects(governor)
         for subject in subjects:
             if parse.sentence[subject] == parse.sentence[token]:
-                yield value, subject, token, (min(path), max(path)), governor
+                yield _Relation(value, subject, token, (min(path), max(path)), governor)
 
 
 def _path(parse: Parse, preposition: int) -> tuple[list[int], int]:
@@ -127,20 +129,20 @@ def _path(parse: Parse, preposition: int) -> tuple[list[int], int]:
 
 
 def _spelled(parse: Parse, path: Sequence[int]) -> list[str]:
-    found = []
+    words = []
     for i in sorted(path):
         if parse.words[i] == "side":
-            found += [parse.words[j] for j in parse.children[i] if parse.words[j] in ("left", "right")]
-        found.append(parse.words[i])
-    return found
+            words += [parse.words[j] for j in parse.children[i] if parse.words[j] in ("left", "right")]
+        words.append(parse.words[i])
+    return words
 
 
-def _doings(reading: Reading) -> Iterator[_Found]:
-    parse = reading.parse
-    for token in reading.heads:
+def _doings(answer: ParsedAnswer) -> Iterator[_Relation]:
+    parse = answer.parse
+    for token in answer.heads:
         verb = parse.heads[parse.first_conjunct(token)]
         value = _DOINGS.get(parse.words[verb])
         if value and parse.deps[parse.first_conjunct(token)] in ("dobj", "obj") and parse.tags[verb] in VERB_TAGS:
-            for subject in reading.subjects(verb):
+            for subject in answer.subjects(verb):
                 if parse.sentence[subject] == parse.sentence[token]:
-                    yield value, subject, token, (verb, verb), verb
+                    yield _Relation(value, subject, token, (verb, verb), verb)

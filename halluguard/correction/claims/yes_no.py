@@ -1,4 +1,4 @@
-"""Yes and no: an answer to a question claims what the question asks.
+"""Answers "yes" and "no": they claim what the question asks.
 
 "Is there a dog in the image?"   "Yes"                     answer claim: a dog, asserted
 "Is the car red?"                "No, it is blue."         answer claim: the car is red, denied
@@ -7,9 +7,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
+from halluguard.correction.claims.predicates import ParsedAnswer
 from halluguard.correction.text.parse import Parse
 from halluguard.records import Claim, Polarity
 
@@ -18,9 +19,6 @@ NO = frozenset(("no", "nope", "nah"))
 _OPENERS = frozenset((
     "is", "are", "was", "were", "do", "does", "did", "can", "could", "has", "have", "will", "would", "isn't", "aren't",
 ))  # fmt: skip
-_MOST_TELLING = ("relation", "attribute", "count", "existence")
-
-Asked = Callable[[], tuple[Parse, Sequence[Claim]]]
 
 
 def word(parse: Parse) -> int | None:
@@ -33,19 +31,15 @@ def word(parse: Parse) -> int | None:
     return 0 if alone or parse.words[0] not in ("no",) else None
 
 
-def read(parse: Parse, existence: Sequence[Claim], asked: Asked | None) -> list[Claim]:
-    """The answer claim, if the text answers yes or no to something that can be told.
-
-    Args:
-        existence: the existence claims of the answer.
-        asked: gives the question's parse and claims; None when there is no question.
-    """
+def read(answer: ParsedAnswer, existence: Sequence[Claim]) -> list[Claim]:
+    """The answer claim, if the text answers yes or no to something that can be judged."""
+    parse = answer.parse
     token = word(parse)
     if token is None:
         return []
     side: Polarity = "asserted" if parse.words[token] in YES else "denied"
     own = next((n for n, c in enumerate(existence) if c.sentence == 0), None)
-    proposition = question(*asked()) if asked is not None else None
+    proposition = question(*answer.question()) if answer.question is not None else None
     if proposition is None:
         if own is None or existence[own].polarity != side:
             return []
@@ -61,7 +55,7 @@ def read(parse: Parse, existence: Sequence[Claim], asked: Asked | None) -> list[
             sentence=0,
             polarity=side,
             modality="asserted",
-            source_rule="question" if asked is not None else "restated",
+            source_rule="question" if answer.question is not None else "restated",
             subject=restated,
             other=None,
             trigger=None,
@@ -71,7 +65,10 @@ def read(parse: Parse, existence: Sequence[Claim], asked: Asked | None) -> list[
 
 
 def question(parse: Parse, claims: Sequence[Claim]) -> Claim | None:
-    """The claim that a yes-no question asks about, the most telling one; None when it asks something else."""
+    """The claim that a yes-no question asks about; None when it asks something else.
+
+    Of several claims the most specific counts: claims stand in the order of the table of kinds, existence first.
+    """
     sentence = next((n for n, (_, end) in enumerate(parse.sentences) if parse.words[end - 1] == "?"), None)
     if sentence is None:
         if len(parse.sentences) != 1:
@@ -83,4 +80,4 @@ def question(parse: Parse, claims: Sequence[Claim]) -> Claim | None:
     inside = [c for c in claims if c.sentence == sentence]
     if any(c.polarity == "denied" for c in inside):
         return None  # "Is there no dog?": yes and no both mean either
-    return next((c for kind in _MOST_TELLING for c in inside if c.kind == kind), None)
+    return next((c for c in inside if c.kind == inside[-1].kind), None)

@@ -1,4 +1,4 @@
-"""Is it English? The rules of this layer read nothing else, and say so rather than find nothing in a French caption."""
+"""Recognise English: other languages are refused, because rules that read English find nothing in them."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def check_english(text: str) -> None:
     foreign = sum(not unicodedata.name(ch, "").startswith("LATIN") for ch in letters if not ch.isascii())
     if foreign > len(letters) / 2:
         raise InputError(_refusal("another script than Latin"))
-    found = re.findall(r"[^\W\d_]+(?:'[^\W\d_]+)?", text[:4000].lower())
-    if len(found) < _LEAST_WORDS:
+    words = re.findall(r"[^\W\d_]+(?:'[^\W\d_]+)?", text[:4000].lower())
+    if len(words) < _LEAST_WORDS:
         return
-    english = sum(word in _ENGLISH for word in found)
+    english = sum(word in _ENGLISH for word in words)
     name, most = max(
-        ((name, sum(word in words for word in found)) for name, words in _OTHERS.items()), key=lambda p: p[1]
+        ((name, sum(word in small for word in words)) for name, small in _OTHERS.items()), key=lambda p: p[1]
     )
-    if most >= 2 and most > 2 * english and most >= 0.15 * len(found):
+    if most >= 2 and most > 2 * english and most >= 0.15 * len(words):
         raise InputError(_refusal(name))
 
 

@@ -1,4 +1,4 @@
-"""One parse of an answer, held as plain lists: what every rule of extraction and rewriting reads.
+"""One parse of an answer as plain lists, shared by all rules of extraction and rewriting.
 
 spaCy's documents hold on to its string store; a `Parse` does not, so texts stream in flat memory.
 """

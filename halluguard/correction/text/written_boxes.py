@@ -1,4 +1,4 @@
-"""Boxes that grounded models write into their answers, as geometry, and the words they stand for.
+"""Boxes that grounded models write into their answers, read as geometry beside the words they stand for.
 
     Kosmos-2     <phrase>a dog</phrase><object><patch_index_0044><patch_index_0863></object>      32 x 32 grid
     Shikra       a dog[0.120,0.250,0.480,0.910] and [0.1,0.2,0.3,0.4;0.5,0.6,0.7,0.8]             fractions

@@ -3,7 +3,6 @@
 import pytest
 
 from halluguard.correction.claims.extract import extract, extract_many
-from halluguard.correction.text.parse import blocks
 from halluguard.errors import InputError
 
 
@@ -133,26 +132,6 @@ def test_counts(text, name, count, bound):
 @pytest.mark.parametrize("text", ["A dog.", "The dogs.", "No dogs.", "A pair of scissors."])
 def test_no_count_is_read_where_none_is_claimed(text):
     assert not [c for c in extract(text) if c.kind == "count"]
-
-
-@pytest.mark.parametrize("run", ["(", "['", "a", "dog(", "猫"])
-def test_a_run_without_spaces_is_read_in_pieces(run):
-    """Ten thousand brackets took ten seconds: the tokenizer's time grows with the square of a run."""
-    long = run * 4000
-    assert max(end - start for start, end in blocks(f"A dog is on {long} a couch.")) < 400
-    assert blocks("A dog is on a couch.") == [(0, 20)]
-    pieces = blocks(f"{long} {long}")
-    assert "".join(f"{long} {long}"[start:end] for start, end in pieces) == f"{long} {long}"
-    text = f"A cat sits here. {'(' * 1000} A dog is on a couch."
-    assert {claim.phrase for claim in existence(text)} >= {"cat", "dog", "couch"}
-
-
-@pytest.mark.parametrize(
-    "bad", [None, 3, b"dog", "dog \ud800", "a" * 200_001], ids=["none", "int", "bytes", "surrogate", "long"]
-)
-def test_unreadable_text_gets_one_sentence(bad):
-    with pytest.raises(InputError, match="an answer"):
-        extract(bad)
 
 
 def test_a_bad_text_in_a_stream_can_be_set_aside():

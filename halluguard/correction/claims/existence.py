@@ -1,0 +1,40 @@
+"""Existence claims: one per mention, so that a text's objects can be counted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from halluguard.correction.claims import coreference, modality
+from halluguard.correction.claims.mentions import Mention
+from halluguard.correction.claims.predicates import ParsedAnswer
+from halluguard.correction.text.parse import Parse
+from halluguard.records import Claim
+from halluguard.vocabulary import singular
+
+
+def read(answer: ParsedAnswer, existence: Sequence[Claim] = ()) -> list[Claim]:
+    """Claim n is about mention n; later mentions of the same thing point to the first by `same_as`."""
+    first = coreference.repeats(answer.parse, answer.mentions)
+    return [_claim(answer.parse, mention, first.get(n)) for n, mention in enumerate(answer.mentions)]
+
+
+def _claim(parse: Parse, mention: Mention, same_as: int | None) -> Claim:
+    manner, side = modality.modality(parse, mention), modality.polarity(parse, mention)
+    if manner == "disjunctive" and side == "denied":
+        manner = "asserted"  # "no cars or bikes" denies both
+    others = modality.alternatives(parse, mention.last) if manner == "disjunctive" else []
+    return Claim(
+        kind="existence",
+        phrase=parse.span(mention.first, mention.last),
+        name=mention.name,
+        start=parse.starts[mention.first],
+        end=parse.ends[mention.last],
+        sentence=parse.sentence[mention.last],
+        polarity=side,
+        modality=manner,
+        alternatives=tuple(singular(parse.words[i]) for i in others),
+        source_rule=mention.rule,
+        category=mention.category,
+        same_as=same_as,
+        written_box=next(iter(parse.boxes.get(mention.last, ())), None),
+    )
