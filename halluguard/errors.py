@@ -16,6 +16,8 @@ A message has three parts: what was expected, what came, what to do next.
 from __future__ import annotations
 
 import importlib
+import shlex
+from importlib import metadata
 from types import ModuleType
 
 
@@ -56,7 +58,15 @@ class MissingExtraError(HalluguardError, ImportError):
 
 
 def require(module: str, *, extra: str, feature: str) -> ModuleType:
-    """Import `module` for `feature`, or say which extra installs it.
+    """Import the optional package `module`, or raise an error that names the command which installs it.
+
+    Args:
+        module: dotted name of the module.
+        extra: the extra of this distribution that lists the package.
+        feature: what needs it, as the subject of the message.
+
+    Raises:
+        MissingExtraError: the module cannot be imported.
 
     >>> require("json", extra="train", feature="fine-tuning").__name__
     'json'
@@ -66,5 +76,19 @@ def require(module: str, *, extra: str, feature: str) -> ModuleType:
     except ImportError as error:
         raise MissingExtraError(
             f"{feature} needs the package {module.split('.')[0]!r}, which could not be imported ({error}); "
-            f"install it with: pip install 'halluguard-mllm[{extra}]'"
+            f"install it with: pip install {' '.join(map(shlex.quote, requirements_of(extra)))}"
         ) from error
+
+
+def requirements_of(extra: str) -> list[str]:
+    """Return the packages of an extra, as pip takes them.
+
+    They are named one by one because this works from a clone, from a wheel and from an index alike.
+    """
+    marker = f'extra == "{extra}"'
+    try:
+        lines = metadata.requires("halluguard-mllm") or []
+    except metadata.PackageNotFoundError:  # run from a source folder that was never installed
+        lines = []
+    names = [line.partition(";")[0].strip() for line in lines if marker in line.replace("'", '"')]
+    return names or [f"halluguard-mllm[{extra}]"]

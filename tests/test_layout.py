@@ -35,6 +35,7 @@ MAY_IMPORT = {
     "sandbox": {"records", "errors", "images", "metrics", "tuning", "detectors", "guard"},  # the last two to measure
     "demo": None,
     "cli": None,  # everything, imported on use
+    "__main__": {"cli"},
     "__init__": {"_version", "errors", "records", "guard", "correction"},
 }
 

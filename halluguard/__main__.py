@@ -1,0 +1,5 @@
+"""Run the command line as `python -m halluguard`."""
+
+from halluguard.cli import main
+
+main()
