@@ -1,4 +1,4 @@
-# Two commands: `make demo` and `make test`. Each sets up what it needs and is quick when repeated.
+# Two commands work from a bare clone: `make demo` and `make test`. Each sets up what it needs and is quick when repeated.
 # PYTHON chooses the interpreter (3.11+); PIP_ARGS is passed to pip, e.g. to name another package index.
 PYTHON ?= python3
 VENV ?= .venv
@@ -6,7 +6,7 @@ PIP_ARGS ?=
 BIN = $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: demo test test-slow test-groundingdino lint clean
+.PHONY: demo test test-slow test-groundingdino lint docs clean
 demo: $(VENV)/.installed
 	$(BIN)/halluguard demo
 
@@ -28,6 +28,10 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Strict: a broken link, an unknown reference or a docstring that names a missing argument is an error.
+docs: $(VENV)/.installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 # torch first and alone: its CPU build, where the index has one, then admits no other.
 $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -43,4 +47,4 @@ $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-groundingdino build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-groundingdino build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,4 +1,4 @@
-"""The Python of the README, and of the knob's page, runs as it stands, offline."""
+"""The Python blocks of the README run as they stand, offline."""
 
 import re
 from pathlib import Path
@@ -13,10 +13,9 @@ def blocks(text):
 
 
 BLOCKS = blocks((ROOT / "README.md").read_text(encoding="utf-8"))
-KNOB = blocks((ROOT / "docs" / "papers.md").read_text(encoding="utf-8").partition("## The knob")[2])[:1]
 
 
-@pytest.mark.parametrize("block", BLOCKS + KNOB, ids=lambda block: block.splitlines()[0])
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.splitlines()[0])
 def test_the_block_runs(block, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")

@@ -1,0 +1,27 @@
+"""Every Python block of the documentation runs as it stands, offline, in an empty folder.
+
+A block that cannot run here, because it names a large model, is marked as ```` ```text ```` or begins with the comment
+`# not run:` and the reason.
+"""
+
+import re
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).parents[1] / "docs"
+BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
+
+
+def cases():
+    for page in sorted(DOCS.rglob("*.md")):
+        for number, block in enumerate(BLOCK.findall(page.read_text(encoding="utf-8")), 1):
+            if not block.startswith("# not run:"):
+                yield pytest.param(block, id=f"{page.relative_to(DOCS)}-{number}")
+
+
+@pytest.mark.parametrize("block", cases())
+def test_the_block_runs(block, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    exec(compile(block, "a block of the docs", "exec"), {"__name__": "__main__"})
