@@ -1,11 +1,11 @@
-"""What correction reads and what it leaves, on published captions.
+"""Mentions, corrections and CHAIR on published captions.
 
     python benchmarks/correction.py FILE... --objects OBJECTS --json OUT
 
-A captions file has one {"image_id": 226988, "caption": "The image features a woman sitting ..."} a line; OBJECTS is
-JSON, plain or gzipped, image id -> names of the objects there. Three tables are printed, each with its sizes:
+A captions file has one row per line, {"image_id": 226988, "caption": "The image features a woman sitting ..."};
+OBJECTS is JSON, plain or gzipped, image id -> names of the objects there. Three tables are printed with their sizes:
 
-    mentions   existence claims with a COCO category against the words that CHAIR's rules find (`metrics/chair.py`,
+    mentions   existence claims with a COCO category against the words that the rules of CHAIR find (`metrics/chair.py`,
                equal to the official code). Mentions are matched in reading order within a caption (longest common
                subsequence of categories), objects as sets per caption.
     known      every caption corrected with the image's objects as the expert; CHAIR before and after, with intervals.
@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -27,7 +28,8 @@ from pathlib import Path
 from typing import Any
 
 from halluguard.correction import correct_many
-from halluguard.correction.claims.extract import extract_many
+from halluguard.correction.claims import extract_many
+from halluguard.correction.text import parse_many
 from halluguard.correction.verification import Thresholds
 from halluguard.detectors.precomputed import KnownObjects
 from halluguard.metrics import chair
@@ -52,24 +54,24 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--show", type=int, default=0, help="print so many captions that differ, per table")
     parser.add_argument("--json", type=Path)
-    given = parser.parse_args()
-    objects = read_objects(given.objects)
-    tables = given.only or ["mentions", "known", "noisy"]
-    results: dict[str, Any] = {"settings": {k: str(v) for k, v in vars(given).items()}}
-    for path in given.captions:
-        captions = list(read_captions(path))[: given.limit]
-        found = results[path.name] = {}
+    args = parser.parse_args()
+    objects = read_objects(args.objects)
+    tables = args.only or ["mentions", "known", "noisy"]
+    results: dict[str, Any] = {"settings": {k: str(v) for k, v in vars(args).items()}}
+    for path in args.captions:
+        captions = list(read_captions(path))[: args.limit]
+        tables_of_file = results[path.name] = {}
         if "mentions" in tables:
-            found["mentions"] = mentions(captions, given.show)
+            tables_of_file["mentions"] = mentions(captions, args.show)
         if "known" in tables:
-            found["known"] = corrected(captions, objects, KnownObjects(objects), None, given)
+            tables_of_file["known"] = corrected(captions, objects, KnownObjects(objects), None, args)
         if "noisy" in tables:
-            limits = Thresholds(given.high, given.low)
-            noisy = NoisyExpert(objects, given.tpr, given.fpr, given.high, given.seed)
-            found["noisy"] = corrected(captions, objects, noisy, limits, given)
-        print(json.dumps({path.name: found}, indent=1), flush=True)
-    if given.json:
-        given.json.write_text(json.dumps(results, indent=1), encoding="utf-8")
+            limits = Thresholds(args.high, args.low)
+            noisy = NoisyExpert(objects, args.tpr, args.fpr, args.high, args.seed)
+            tables_of_file["noisy"] = corrected(captions, objects, noisy, limits, args)
+        print(json.dumps({path.name: tables_of_file}, indent=1), flush=True)
+    if args.json:
+        args.json.write_text(json.dumps(results, indent=1), encoding="utf-8")
 
 
 # -- mentions ----------------------------------------------------------------------------------------------------------
@@ -148,20 +150,18 @@ class NoisyExpert:
 
 def _power(rate: float, at: float) -> float:
     """k with P(u^k >= at) = rate, that is (1 - rate) = at^(1/k)."""
-    from math import log
-
-    return log(at) / log(1 - rate)
+    return math.log(at) / math.log(1 - rate)
 
 
-def corrected(captions: Captions, objects: Mapping[Any, Any], expert: Any, limits: Any, given: Any) -> dict[str, Any]:
-    """CHAIR of captions before and after correction, and what else changed."""
+def corrected(captions: Captions, objects: Mapping[Any, Any], expert: Any, limits: Any, args: Any) -> dict[str, Any]:
+    """CHAIR before and after correction, objects and words kept, broken sentences."""
     scorer = chair.ChairScorer(objects)
     answers = list(
         correct_many([text for _, text in captions], [str(key) for key, _ in captions], expert, thresholds=limits)
     )
     keys = [key for key, _ in captions]
-    before = scorer.score(zip(keys, (a.draft for a in answers), strict=True), seed=given.seed)
-    after = scorer.score(zip(keys, (a.text for a in answers), strict=True), seed=given.seed)
+    before = scorer.score(zip(keys, (a.draft for a in answers), strict=True), seed=args.seed)
+    after = scorer.score(zip(keys, (a.text for a in answers), strict=True), seed=args.seed)
     again = list(correct_many([a.text for a in answers], [str(key) for key in keys], expert, thresholds=limits))
     named = [{m.category for m in chair.mentions(a.draft)[0]} for a in answers]
     kept = [{m.category for m in chair.mentions(a.text)[0]} for a in answers]
@@ -171,9 +171,9 @@ def corrected(captions: Captions, objects: Mapping[Any, Any], expert: Any, limit
     words = [(len(a.draft.split()), len(a.text.split())) for a in answers]
     verbless = [s for a in answers for s in without_verb(a)]
     unstable = [(a.text, b.text) for a, b in zip(answers, again, strict=True) if a.text != b.text]
-    if given.show:
+    if args.show:
         lost = [(n & t - k, a) for n, k, t, a in zip(named, kept, there, answers, strict=True) if n & t - k]
-        shown(answers, after, lost, verbless, unstable, given.show)
+        shown(answers, after, lost, verbless, unstable, args.show)
     return {
         "captions": len(captions),
         "CHAIRs": [_with_interval(before, "CHAIRs"), _with_interval(after, "CHAIRs")],
@@ -197,18 +197,16 @@ _VERB = ("VB", "MD")
 
 def without_verb(answer: Answer) -> list[str]:
     """Sentences of the corrected text that have no verb and are no sentence of the draft."""
-    from halluguard.correction.text.parse import parse_many
-
     if answer.text == answer.draft:
         return []
     (parse,) = parse_many([answer.text])
-    found = []
+    sentences = []
     for first, end in parse.sentences:
         sentence = parse.span(first, end - 1)
         worded = any(word.isalpha() for word in parse.words[first:end])
         if worded and sentence not in answer.draft and not any(t[:2] in _VERB for t in parse.tags[first:end]):
-            found.append(sentence)
-    return found
+            sentences.append(sentence)
+    return sentences
 
 
 def shown(
@@ -219,7 +217,7 @@ def shown(
     unstable: Sequence[Any],
     most: int,
 ) -> None:
-    """Print what a reader of the numbers wants to see: what is left, and what went wrong."""
+    """Print captions that are still wrong, objects lost, sentences without a verb, and texts changed by a second pass."""
     left = [(a, row) for a, row in zip(answers, after.details["per_caption"], strict=True) if row[2]]
     for answer, row in left[:most]:
         print(f"still wrong {row[2]}\n  {answer.draft}\n  {answer.text}\n")

@@ -3,7 +3,7 @@
     python benchmarks/speed/correction.py --captions FILE --objects OBJECTS
 
 Extraction is parse and rules together, after one batch to load the tables; "rules" is what is left when the parse is
-given. Memory is the growth of the process while the file is read again and again. Passes are calls to the expert per
+args. Memory is the growth of the process while the file is read again and again. Passes are calls to the expert per
 caption, here and in the way of one pass per named object.
 """
 
@@ -41,8 +41,8 @@ def main() -> None:
     parser.add_argument("--captions", type=Path, required=True)
     parser.add_argument("--objects", type=Path, required=True)
     parser.add_argument("--rounds", type=int, default=3, help="how often the file is read for the memory line")
-    given = parser.parse_args()
-    rows = list(read_captions(given.captions))
+    args = parser.parse_args()
+    rows = list(read_captions(args.captions))
     texts, keys = [text for _, text in rows], [str(key) for key, _ in rows]
     list(extract_many(texts[:64]))
 
@@ -52,7 +52,7 @@ def main() -> None:
     print(f"extraction           {len(texts) / seconds:8.0f} captions per CPU second ({words:.0f} words each)")
     parses = list(parse_many(texts))
     print(f"  rules alone        {len(texts) / spent(lambda: [from_parse(p) for p in parses]):8.0f}")
-    expert = Counted(read_objects(given.objects))
+    expert = Counted(read_objects(args.objects))
     verdicts: list[Any] = []
     seconds = spent(lambda: verdicts.extend(verify_many(claims, keys, expert)))
     print(f"verdicts             {len(texts) / seconds:8.0f} (known objects)")
@@ -65,11 +65,11 @@ def main() -> None:
     print(f"  one per object     {named / len(texts):8.2f}")
 
     before = peak()
-    for _ in range(given.rounds):
+    for _ in range(args.rounds):
         for _ in extract_many(texts):
             pass
     grown = peak() - before
-    print(f"memory               {grown:8.1f} MiB more at the peak after {given.rounds * len(texts)} further captions")
+    print(f"memory               {grown:8.1f} MiB more at the peak after {args.rounds * len(texts)} further captions")
 
 
 def spent(work: Callable[[], Any]) -> float:
