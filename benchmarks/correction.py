@@ -217,7 +217,7 @@ def shown(
     unstable: Sequence[Any],
     most: int,
 ) -> None:
-    """Print captions that are still wrong, objects lost, sentences without a verb, and texts changed by a second pass."""
+    """Print captions still wrong, objects lost, sentences without a verb, texts that a second pass changes."""
     left = [(a, row) for a, row in zip(answers, after.details["per_caption"], strict=True) if row[2]]
     for answer, row in left[:most]:
         print(f"still wrong {row[2]}\n  {answer.draft}\n  {answer.text}\n")
