@@ -28,9 +28,8 @@ import transformers
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from halluguard.decoding import VCD, Imagination
-from halluguard.decoding.base import FORBIDDEN, Step, folded
+from halluguard.decoding.base import FORBIDDEN, DecodingMethod, Step, combine
 from halluguard.decoding.engine.shared_copy import twin_of
-from halluguard.decoding.engine.view import folded_view
 from halluguard.decoding.negative_inputs import NoImage
 from halluguard.errors import HalluguardError
 
@@ -54,7 +53,7 @@ kind = report.kind
 
 TEXTS = [[5, 6, 7, 8, 9, 10, 11], [12, 13, 14]]  # unequal: the second is left-padded
 # Special tokens are kept out of the answers: a placeholder in the answer would stand for a picture nobody gave.
-NEW = {"max_new_tokens": 6, "do_sample": False, "suppress_tokens": list(range(890, 1000))}
+NEW: dict[str, Any] = {"max_new_tokens": 6, "do_sample": False, "suppress_tokens": list(range(890, 1000))}
 MODES: dict[str, dict[str, Any]] = {
     "greedy": {},
     "beams": {"num_beams": 3},
@@ -86,7 +85,7 @@ class FromScratch:
         out = []
         for i, sequence in enumerate(ids[:, self.prompt_length :]):
             logits = [next_logits(self.plain, inputs, sequence)[:, None] for inputs in self.rows[i // beams]]
-            value, keep = folded(self.method, logits, Step(torch.tensor([len(sequence)]), 1))
+            value, keep = combine(self.method, logits, Step(torch.tensor([len(sequence)]), 1))
             out.append(value if keep is None else value.masked_fill(~keep, -torch.inf))
         output = CausalLMOutputWithPast(logits=torch.cat(out))
         output.image_hidden_states = None  # idefics carries it from step to step
@@ -190,17 +189,17 @@ def text_only(tiny: Any, whole: dict[str, Any]) -> dict[str, Any]:
     return out | {k: torch.zeros_like(ids) for k in whole if "type_ids" in k}
 
 
-class Seeing:
+class Seeing(DecodingMethod):
     """Plain decoding that keeps the negative row's logits of every step."""
 
-    neutral, negatives = False, (NoImage(),)
+    is_identity, negative_branches = False, (NoImage(),)
 
     def __init__(self) -> None:
         self.seen: list[Any] = []
 
-    def fold(self, rows: list[Any], step: Step) -> tuple[Any, None]:
-        self.seen.append(rows[1][:, -1])
-        return rows[0], None
+    def combine_logits(self, branches: list[Any], step: Step) -> tuple[Any, None]:
+        self.seen.append(branches[1][:, -1])
+        return branches[0], None
 
 
 def distance_to_text_only(tiny: Any, steps: int = 32) -> float:
@@ -209,7 +208,7 @@ def distance_to_text_only(tiny: Any, steps: int = 32) -> float:
     Relative to the largest logit of the step when that is above one, as weights of a random model are scaled up.
     """
     case, method = without_picture(tiny, TEXTS), Seeing()
-    output = folded_view(method, tiny.model).generate(**case.inputs, **{**NEW, "max_new_tokens": steps})
+    output = method.on(tiny.model).generate(**case.inputs, **{**NEW, "max_new_tokens": steps})
     tokens = output[:, 1 if tiny.model.config.is_encoder_decoder else case.inputs["input_ids"].shape[1] :]
     worst = 0.0
     for row, (_, text) in enumerate(case.rows):

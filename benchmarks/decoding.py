@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from halluguard import sandbox
-from halluguard.decoding import METHODS, Imagination, TemperatureMatched, named
+from halluguard.decoding import METHODS, Imagination, TemperatureMatched, get_method
 from halluguard.decoding.distillation import distil
 from halluguard.decoding.imagination import ramp
 from halluguard.decoding.methods.vti import Directions
@@ -68,10 +68,10 @@ def every_run() -> list[Run]:
     runs += [Run(name, "greedy", partial(method, name)) for name in methods]
     runs += [Run(f"distilled {e:+.2f}", "greedy", partial(distilled, e)) for e in KNOB if e]
     runs += [Run("plain", "sampling", lambda guard: None, False)]
-    runs += [Run("PlausibilityOnly", "sampling", lambda guard: named("PlausibilityOnly"), False)]
+    runs += [Run("PlausibilityOnly", "sampling", lambda guard: get_method("PlausibilityOnly"), False)]
     for name in methods:
         runs += [Run(name, "sampling", partial(method, name), False)]
-        if getattr(named(name), "attach", None) is None:
+        if not get_method(name).acts_inside:
             runs += [Run(f"as sharp as {name}", "sampling", partial(_as_sharp, name), False)]
     runs += [Run("plain", "beams", lambda guard: None, False)]
     runs += [Run("OPERA", "beams", partial(method, "OPERA"), False)]
@@ -93,7 +93,7 @@ def _as_sharp(name: str, guard: Guard) -> Any:
 
 def method(name: str, guard: Guard) -> Any:
     """A method at its defaults; VTI with directions of 50 scenes that are not measured on."""
-    return _directed(guard) if name == "VTI" else named(name)
+    return _directed(guard) if name == "VTI" else get_method(name)
 
 
 @cache

@@ -84,7 +84,7 @@ def load(given: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
 
 
 def method(name: str | None, arguments: Sequence[str], imagination: float | None) -> Any:
-    """The method `decoding.named(name)`, with NAME=VALUE arguments; or the knob; or None."""
+    """The method `decoding.get_method(name)`, with NAME=VALUE arguments; or the knob; or None."""
     from halluguard import decoding
 
     if name is None:
@@ -102,7 +102,7 @@ def method(name: str | None, arguments: Sequence[str], imagination: float | None
             found[key] = json.loads(value)
         except json.JSONDecodeError:
             found[key] = value
-    return decoding.named(name, **found)
+    return decoding.get_method(name, **found)
 
 
 @cache

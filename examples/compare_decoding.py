@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from halluguard import Guard, HalluguardError, sandbox
-from halluguard.decoding import METHODS, Imagination, named
+from halluguard.decoding import METHODS, Imagination, get_method
 
 
 def main() -> None:
@@ -35,7 +35,7 @@ def main() -> None:
     table = Table("method", "draft", "contradicted by the expert", show_lines=True)
     for name in [*ways, *options.methods]:
         try:
-            method = ways[name] if name in ways else named(name)
+            method = ways[name] if name in ways else get_method(name)
             answer = guard(image, options.prompt, decoding=method, max_new_tokens=options.max_new_tokens)
         except HalluguardError as error:
             table.add_row(name, f"refused: {error}", "")

@@ -28,8 +28,8 @@ import torch
 
 from halluguard import decoding
 from halluguard.controller import Controller
+from halluguard.decoding.base import plausible
 from halluguard.decoding.methods.vcd import contrast
-from halluguard.decoding.plausibility import plausible
 
 IMAGE, VOCABULARY, PATCH = 31999, 32000, 14
 TARGETS = {"VCD": 1.15, "knob -0.5": 1.15, "knob -0.5, controller": 1.03}
@@ -152,11 +152,11 @@ def ways(model: Any, inputs: dict[str, torch.Tensor], seed: int = 0) -> dict[str
     controller = Controller.of(model)
     torch.nn.init.normal_(controller.up, std=0.02, generator=torch.Generator().manual_seed(seed))
     methods = {
-        "knob at 0": decoding.named("Imagination:off"),
-        "VCD": decoding.named("VCD", seed=seed),
-        "knob -0.5": decoding.named("Imagination"),
-        "knob -0.5, controller": decoding.named("Imagination", controller=controller),
-        **{name: decoding.named(name) for name in ("DoLa", "DeCo", "PAI", "ONLY", "VISTA")},
+        "knob at 0": decoding.get_method("Imagination:off"),
+        "VCD": decoding.get_method("VCD", seed=seed),
+        "knob -0.5": decoding.get_method("Imagination"),
+        "knob -0.5, controller": decoding.get_method("Imagination", controller=controller),
+        **{name: decoding.get_method(name) for name in ("DoLa", "DeCo", "PAI", "ONLY", "VISTA")},
     }
 
     def generated(by: Any) -> Way:

@@ -1,14 +1,11 @@
-"""During generation: one published method a file, its equation first.
+"""Decoding methods: mitigate hallucination while a model generates, one published method per file.
 
     view = VCD(alpha=1.0).on(model, processor)
-    view.generate(**inputs, num_beams=3)          # everything the model's own generate takes
+    view.generate(**inputs, num_beams=3)          # takes everything that the model's own generate takes
 
-    named("VCD:pope script", alpha=0.5)           # the same by name, as in tables and on command lines
+    get_method("VCD:pope script", alpha=0.5)      # the same by name, as in tables and on command lines
 
-A method is a class with `.on(model, processor)`, in a file of this folder: it is found here, and in the benchmarks
-and the laws, by being there. `PRESETS` of its class are settings by name, those of its paper and of its code where
-they differ; "off" is the setting at which it is exactly plain generation. What a class states beside its formula is
-written down in `method.Method`.
+Every file of `methods/` holds one method, which `METHODS` finds by its file; how to write one is in `base.py`.
 """
 
 from __future__ import annotations
@@ -17,56 +14,91 @@ import importlib
 import pkgutil
 from typing import Any
 
-from halluguard.decoding import methods
+from halluguard.decoding import imagination, methods
+from halluguard.decoding.base import DecodingMethod
+from halluguard.decoding.imagination import Imagination
+from halluguard.decoding.methods.agla import AGLA
+from halluguard.decoding.methods.baselines import Greedy, PlausibilityOnly, TemperatureMatched, YesBias
+from halluguard.decoding.methods.contrast import Contrast
+from halluguard.decoding.methods.deco import DeCo
+from halluguard.decoding.methods.dola import DoLa
+from halluguard.decoding.methods.icd import ICD
+from halluguard.decoding.methods.m3id import M3ID
+from halluguard.decoding.methods.only import ONLY
+from halluguard.decoding.methods.opera import OPERA
+from halluguard.decoding.methods.pai import PAI
+from halluguard.decoding.methods.ritual import RITUAL
+from halluguard.decoding.methods.sid import SID
+from halluguard.decoding.methods.vcd import VCD
+from halluguard.decoding.methods.vdd import VDD
+from halluguard.decoding.methods.vista import VISTA
+from halluguard.decoding.methods.vti import VTI
 from halluguard.errors import SettingsError
 
+__all__ = [
+    "AGLA",
+    "ICD",
+    "M3ID",
+    "METHODS",
+    "ONLY",
+    "OPERA",
+    "PAI",
+    "RITUAL",
+    "SID",
+    "VCD",
+    "VDD",
+    "VISTA",
+    "VTI",
+    "Contrast",
+    "DeCo",
+    "DecodingMethod",
+    "DoLa",
+    "Greedy",
+    "Imagination",
+    "PlausibilityOnly",
+    "TemperatureMatched",
+    "YesBias",
+    "get_method",
+]
 
-def _found() -> dict[str, type]:
-    modules = [importlib.import_module("halluguard.decoding.imagination")]
-    modules += [
-        importlib.import_module(f"{methods.__name__}.{info.name}") for info in pkgutil.iter_modules(methods.__path__)
+
+def _find_methods() -> dict[str, type[DecodingMethod]]:
+    modules = [imagination]
+    modules += [importlib.import_module(f"{methods.__name__}.{m.name}") for m in pkgutil.iter_modules(methods.__path__)]
+    classes = [
+        value
+        for module in modules
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, DecodingMethod) and value.__module__ == module.__name__
     ]
-    found = {}
-    for module in modules:
-        for name, value in vars(module).items():
-            if isinstance(value, type) and value.__module__ == module.__name__ and hasattr(value, "on"):
-                found[name] = value
-    return dict(sorted(found.items()))
+    return {cls.__name__: cls for cls in sorted(classes, key=lambda cls: cls.__name__)}
 
 
-METHODS: dict[str, type] = _found()
+METHODS: dict[str, type[DecodingMethod]] = _find_methods()
 """Every decoding method by the name of its class."""
 
-globals().update(METHODS)
-__all__ = ["METHODS", "named", *METHODS]
 
-
-def __getattr__(name: str) -> Any:
-    raise AttributeError(f"no decoding method {name!r} in halluguard.decoding; there are {list(METHODS)}")
-
-
-def named(name: str, **settings: Any) -> Any:
-    """A method by name.
+def get_method(name: str, **settings: Any) -> DecodingMethod:
+    """Make a decoding method by name.
 
     Args:
-        name: "VCD", or a preset of it as in "VCD:pope script".
-        **settings: arguments of its class; they go before those of the preset.
+        name: name of the class, such as "VCD", alone or with a preset, as in "VCD:pope script".
+        **settings: arguments of the class; they override those of the preset.
 
     Raises:
         SettingsError: no such method, preset or argument.
 
-    >>> named("VCD:pope script", alpha=0.5).beta
-    0.2
+    >>> get_method("VCD:pope script", alpha=0.5)
+    VCD(alpha=0.5, beta=0.2, step=500, seed=0, resolution=336)
     """
     method, _, preset = name.partition(":")
     if method not in METHODS:
         raise SettingsError(f"a decoding method is expected, one of {list(METHODS)}, got {method!r}")
     cls = METHODS[method]
-    presets = getattr(cls, "PRESETS", {})
-    if preset and preset not in presets:
-        raise SettingsError(f"a preset of {method} is expected, one of {list(presets)}, got {preset!r}; or none")
-    given = {**presets.get(preset, {}), **settings}
+    if preset and preset not in cls.PRESETS:
+        raise SettingsError(f"a preset of {method} is expected, one of {list(cls.PRESETS)}, got {preset!r}; or none")
+    arguments = {**(cls.PRESETS[preset] if preset else {}), **settings}
     try:
-        return cls(**given)
+        return cls(**arguments)
     except TypeError as error:
-        raise SettingsError(f"{method} cannot be made with {given} ({error}); see its docstring") from error
+        raise SettingsError(f"{method} cannot be made with {arguments} ({error}); see its docstring") from error

@@ -1,66 +1,55 @@
-"""What a decoding method is: what it contrasts with, and its formula.
+"""Base class of the decoding methods, with the checks and the plausibility mask that they share.
 
-How a method is written (one file, one frozen dataclass; `vcd.py` is the pattern):
+How to write a method: one file in `methods/` with one frozen dataclass that inherits `DecodingMethod`; `methods/vcd.py`
+is the pattern. Nothing else has to be edited: `get_method`, the command line, the laws (`tests/laws`), the benchmarks
+and the tables of `docs/papers.md` find the class by its file and read its attributes.
 
-    class Mine:
-        neutral    property: True when the setting is exactly plain generation
-        negatives  property: one maker per further row (`negatives.py`), () for none, several for an average.
-                   A "good" view (RITUAL, AGLA) is such a row too; the formula decides its sign
-        fold(rows, step) -> (scores, keep)     rows: R tensors (B, S, V) fp32, rows[0] the original
-        on(model, processor): return folded_view(self, model, processor)
+In the hooks that `bind` registers, `view.layout` describes the forward under way:
 
-    optional
-        needs = ("hidden_states",)     step.hidden_states: every layer's, (R * B, S, H), embeddings first, the last one
-                                       after the final norm; `parts.early_logits` reads them through the head
-        needs = ("attentions",)        step.attentions: the last forward's maps, (R * B, heads, queries, keys) a layer;
-                                       the call then runs eager attention
-        attach(twin)                   called once per `generate`, before it: put hooks on `twin`'s modules
-                                       (`parts.decoder_layers(twin)`), edit its attention (`attention.edit_attention`).
-                                       The twin dies with the call, so nothing has to be removed. What `attach`
-                                       returns, if not None, folds instead: keep the state of a call there
-        loop(model, input_ids, ...)    a `custom_generate` callable of the host, for a method with its own search
-        search(own, input_ids, **kw)   calls the host's greedy, sampling or beam search `own`; without further rows as
-                                       often as it wants. Looked up on what folds (`retrospection.py`)
-        keeps_sampling_support = True  truncation is read on the original row (see `support.py`)
-
-In hooks, `twin.layout` says which of the (R * B) sequences are which row, and where the picture is in each:
-
-    layout = twin.layout
-    hidden[layout.of(0)]                        the original sequences; of(1) the first negative row's
-    layout.picture(scores.shape[-1])            (R * B, keys) True at picture tokens
+    layout = view.layout
+    hidden[layout.of(0)]                        the original sequences; of(1) is the first negative branch
+    layout.picture(scores.shape[-1])            (R * B, keys) True at image tokens
     layout.prefill                              whether this forward reads the prompt
     layout.answering(scores.shape[2])           (queries,) True at tokens that predict the answer
-
-`twin.call` is the call as the user made it: prompts, pictures, processor.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, ProcessorMixin
 
 from halluguard.decoding.engine.layout import Layout
-from halluguard.decoding.negative_inputs import Negative
+from halluguard.decoding.negative_inputs import NegativeInputs
 from halluguard.errors import SettingsError
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
+if TYPE_CHECKING:  # the view is built on this module
+    from halluguard.decoding.engine.view import FoldedView
 
 FORBIDDEN = -1e4
-"""Logits below this are a model's own ban of a token (chameleon writes the type's minimum there)."""
+"""Logits below this are a model's own ban of a token (Chameleon writes the type's minimum there)."""
+
+Combined = tuple[Tensor, Tensor | None]
+"""Scores (B, S, V), and the mask of tokens that are allowed (B, S, V), or None where all are."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """Where in the answer a forward stands.
+    """Position of a forward in the answer.
 
     Args:
-        index: (S,) long; which token of the answer each position predicts, 0 being the first.
-        beams: rows per prompt (beams or returned sequences).
-        hidden_states, attentions: what the method `needs`, else None. They hold all rows; `layout` tells them apart.
-        layout: of this forward.
+        index: (S,) long; index of the answer token that each position predicts, from 0.
+        beams: sequences per prompt (beams or returned sequences).
+        hidden_states: one (R * B, S, H) tensor per layer, the embeddings first, the last one after the final norm; None
+            unless the method `needs` them.
+        attentions: one (R * B, heads, queries, keys) tensor per layer; None unless the method `needs` them.
+        layout: position of the branches and images in this forward.
     """
 
     index: Tensor
@@ -69,47 +58,149 @@ class Step:
     attentions: tuple[Tensor, ...] | None = None
     layout: Layout | None = None
 
-    def per_row(self, values: float | Sequence[float], like: Tensor) -> Tensor:
-        """One value per prompt, or one for all, as (B, 1, 1), repeated over the beams of a prompt."""
-        import torch
-
+    def per_sequence(self, values: float | Sequence[float], like: Tensor) -> Tensor:
+        """One value for all prompts, or one per prompt, as (B, 1, 1), repeated over the beams of a prompt."""
         tensor = torch.as_tensor(values, dtype=torch.float32, device=like.device).reshape(-1)
-        rows = like.shape[0] // self.beams
-        if len(tensor) not in (1, rows):
-            raise SettingsError(f"one value or one for each of the {rows} prompts is expected, got {len(tensor)}")
-        return tensor.expand(rows).repeat_interleave(self.beams)[:, None, None]
+        prompts = like.shape[0] // self.beams
+        if len(tensor) not in (1, prompts):
+            raise SettingsError(f"one value or one for each of the {prompts} prompts is expected, got {len(tensor)}")
+        return tensor.expand(prompts).repeat_interleave(self.beams)[:, None, None]
 
 
-class Method(Protocol):
-    """A decoding method: what it contrasts with, and its formula.
+class LogitsCombiner:
+    """Formula of a method within one call of `generate`: the method itself, or the state that its `bind` returned."""
 
-    `neutral` is True when the setting is exactly plain generation; the host then runs alone.
-    `negatives` makes the further rows. `fold` gets fp32 logits (B, S, V), the original row's first, and returns
-    scores (B, S, V) with the mask of tokens that may be chosen (None: all).
-    What it may have besides (`needs`, `attach`, `loop`, `search`, `keeps_sampling_support`) is in the head of this
-    file.
+    def combine_logits(self, branches: list[Tensor], step: Step) -> Combined:
+        """Combine the logits of the branches into scores.
+
+        Args:
+            branches: logits (B, S, V) in fp32, the original branch first.
+            step: position in the answer.
+
+        Returns:
+            Scores (B, S, V), and the mask of allowed tokens, or None to allow all.
+        """
+        raise SettingsError(
+            f"{type(self).__name__} combines logits inside a bound model only, got a direct call; use "
+            ".on(model, processor).generate(...)"
+        )
+
+    def search(self, own: Callable[..., Any], input_ids: Tensor, **kwargs: Any) -> Any:
+        """Run `own`, the greedy, sampling or beam search of transformers; a method may call it several times."""
+        return own(input_ids, **kwargs)
+
+
+class DecodingMethod(LogitsCombiner, ABC):
+    """Base class of the decoding methods: frozen dataclasses whose fields are the settings.
+
+    A method states `is_identity`, and either `combine_logits` or a `bind` that returns an object with one. All other
+    members have defaults.
     """
 
-    @property
-    def neutral(self) -> bool: ...
+    PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """Settings by name. "off" is required: at it the method is exactly plain generation."""
+    keeps_sampling_support: ClassVar[bool] = False
+    """Read top-k, top-p and the like on the original branch, so that they allow the same tokens at every setting."""
+    custom_generate: ClassVar[Callable[..., Any] | None] = None
+    """A `custom_generate` callable of transformers, for a method with a search of its own."""
 
     @property
-    def negatives(self) -> tuple[Negative, ...]: ...
+    @abstractmethod
+    def is_identity(self) -> bool:
+        """Whether the setting is exactly plain generation. Transformers then generates without the view."""
 
-    def fold(self, rows: list[Tensor], step: Step) -> tuple[Tensor, Tensor | None]: ...
+    @property
+    def negative_branches(self) -> tuple[NegativeInputs, ...]:
+        """Makers of the inputs of the further branches; the formula decides their sign. Default: none."""
+        return ()
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Model outputs to read beside the logits: "hidden_states", "attentions". Default: none."""
+        return ()
+
+    @property
+    def acts_inside(self) -> bool:
+        """Whether the method reads or changes the inside of the model, beside the logits of its branches."""
+        return type(self).bind is not DecodingMethod.bind
+
+    def bind(self, view: FoldedView) -> LogitsCombiner:
+        """Prepare one call of `generate`; called once, before it.
+
+        Hooks on the modules of `view` and edits of its attention (`engine.attention.edit_attention`) die with the call,
+        so nothing has to be removed. `view.call` holds the call as the user made it.
+
+        Returns:
+            What combines the logits in this call: the method itself, or an object with the state of the call.
+        """
+        return self
+
+    def on(self, model: PreTrainedModel, processor: ProcessorMixin | None = None) -> FoldedView:
+        """A view of `model` that generates with this method; see `engine.view.folded_view`."""
+        from halluguard.decoding.engine.view import folded_view  # the view is built on this module
+
+        return folded_view(self, model, processor)
 
 
-def needs_of(method: Any) -> tuple[str, ...]:
-    """What a method reads beside the logits: "hidden_states", "attentions"."""
-    return tuple(getattr(method, "needs", ()))
+def combine(combiner: LogitsCombiner, branches: list[Tensor], step: Step) -> Combined:
+    """`combiner.combine_logits`, with the tokens that a model bans by itself left banned.
 
-
-def folded(method: Any, rows: list[Tensor], step: Step) -> tuple[Tensor, Tensor | None]:
-    """`method.fold`, with the tokens a model bans by itself (their logits at the type's minimum) left banned.
-
-    The formula would turn two such values into no number. It sees them at `FORBIDDEN`; what they were below it is
-    added to their scores. Without a branch on the values, which a GPU would wait for.
+    A model bans a token by a logit at the type's minimum, and a formula would turn two such values into no number. It
+    gets them at `FORBIDDEN`; what they were below it is added to their scores. No branch on the values, for which a GPU
+    would wait.
     """
-    bounded = [row.clamp_min(FORBIDDEN) for row in rows]
-    scores, keep = method.fold(bounded, step)
-    return scores + (rows[0] - bounded[0]), keep
+    bounded = [branch.clamp_min(FORBIDDEN) for branch in branches]
+    scores, allowed = combiner.combine_logits(bounded, step)
+    return scores + (branches[0] - bounded[0]), allowed
+
+
+def plausible(logits: Tensor, beta: float) -> Tensor | None:
+    """Mask of the plausible tokens of the original branch.
+
+        V(y<t) = { y : p(y | v, x, y<t) >= beta * max_w p(w | v, x, y<t) }
+
+    Adaptive plausibility constraint (Li et al. 2023, "Contrastive decoding", eq. 4; VCD, eq. 6). It is read at
+    temperature 1, before any penalty, temperature or truncation: after those it is another method. It equals
+    transformers' `min_p=beta` on the raw logits.
+
+    Args:
+        logits: (..., V), next-token logits of the original branch.
+        beta: in [0, 1]; 0 allows every token, 1 only the most probable.
+
+    Returns:
+        (..., V) bool, True where the token is allowed; None for beta = 0.
+
+    >>> plausible(torch.tensor([0.0, -2.0, -3.0]), 0.1)
+    tensor([ True,  True, False])
+    """
+    if beta == 0:
+        return None
+    return logits >= logits.amax(-1, keepdim=True) + math.log(beta)
+
+
+def check_range(name: str, value: float, low: float, high: float = math.inf, *, advice: str) -> None:
+    """Raise SettingsError unless a setting is in [low, high].
+
+    >>> check_range("beta", 2.0, 0, 1, advice="use 0 to allow every token")
+    Traceback (most recent call last):
+    halluguard.errors.SettingsError: beta must be in [0, 1], got 2.0; use 0 to allow every token
+    """
+    if not low <= value <= high:
+        bounds = f">= {low}" if high == math.inf else f"in [{low}, {high}]"
+        raise SettingsError(f"{name} must be {bounds}, got {value}; {advice}")
+
+
+def check_alpha(alpha: float, advice: str = "use 0 to switch the contrast off") -> None:
+    """Raise SettingsError unless the strength of a contrast is >= 0."""
+    check_range("alpha", alpha, 0, advice=advice)
+
+
+def check_beta(beta: float) -> None:
+    """Raise SettingsError unless a plausibility bound is in [0, 1]."""
+    check_range("beta", beta, 0, 1, advice="use 0 to allow every token")
+
+
+def check_whole(name: str, value: int, least: int, *, advice: str) -> None:
+    """Raise SettingsError unless a setting is a whole number >= least."""
+    if not (isinstance(value, int) and value >= least):
+        raise SettingsError(f"{name} must be a whole number >= {least}, got {value}; {advice}")

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
 
 from halluguard.decoding.engine.shared_copy import twin_of
 from halluguard.decoding.engine.steering import last_residuals, principal, vision_tower
 from halluguard.decoding.image_transforms import masked_picture
 from halluguard.decoding.negative_inputs import generator
 from halluguard.errors import InputError, UnsupportedModelError
-
-if TYPE_CHECKING:
-    from PIL import Image
-    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,6 @@ class Demonstrations:
 
     def answers(self, max_new_tokens: int, blinded: bool = False) -> list[str]:
         """The model's own, greedy; `blinded`: about the pictures with most patches masked."""
-        import torch
-
         found, draw = [], generator(self.seed)
         for image in self.images:
             seen = masked_picture(image, self.masked, self._grid, draw) if blinded else image
@@ -54,8 +52,6 @@ class Demonstrations:
 
     def residuals(self, answers: Sequence[str]) -> Tensor:
         """(n, layers, H): at the last token of each answer."""
-        import torch
-
         pairs = zip(self.images, answers, strict=True)
         return torch.stack([last_residuals(self.model, self._inputs(i, a))[:, 0] for i, a in pairs])
 
@@ -65,8 +61,6 @@ class Demonstrations:
         Raises:
             UnsupportedModelError: the encoder takes something else than whole pictures, or its tokens vary in number.
         """
-        import torch
-
         draw, differences = generator(self.seed), []
         for image in self.images:
             whole = self._vision_states([image])
@@ -79,8 +73,6 @@ class Demonstrations:
         return principal(per_token).reshape(tokens, layers, width).transpose(0, 1)
 
     def _vision_states(self, images: list[Image.Image]) -> Tensor:
-        import torch
-
         tower, layers = vision_tower(twin_of(self.model))
         pixels = self.processor.image_processor(images=images, return_tensors="pt")["pixel_values"]
         if pixels.ndim != 4 or len(pixels) != len(images):
@@ -105,8 +97,6 @@ class Demonstrations:
 
     def _inputs(self, image: Image.Image, answer: str) -> dict[str, Any]:
         """Model inputs of a picture, the prompt and the beginning of its answer."""
-        import torch
-
         if getattr(self.processor, "apply_chat_template", None) is None:
             raise InputError(f"a processor of an image-text-to-text model is expected, got {self.processor!r}; load it")
         text = self.prompt

@@ -18,18 +18,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
+import torch
+from torch import Tensor
+
+from halluguard.controller import Controller
+from halluguard.decoding.base import Combined, DecodingMethod, Step
 from halluguard.decoding.engine.checks import opened
-from halluguard.decoding.engine.view import Step, folded_view
+from halluguard.decoding.engine.view import folded_view
 from halluguard.decoding.imagination import SLACK, Imagination, information
-from halluguard.decoding.negative_inputs import Negative, generator
+from halluguard.decoding.negative_inputs import NegativeInputs, generator
 from halluguard.errors import InputError, SettingsError, UnsupportedModelError
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from halluguard.controller import Controller
 
 KEPT = 512
 """Most probable tokens that are remembered of a step; the others carry next to nothing of p."""
@@ -68,8 +68,6 @@ def distil(
         InputError: no batches. SettingsError: steps or rates out of range.
         UnsupportedModelError: the knob does not run on the model, or its logits are not linear in the head's input.
     """
-    import torch
-
     from halluguard.controller import Controller
 
     if steps < 1 or positions < 1 or not learning_rate > 0:
@@ -120,8 +118,6 @@ class Seen:
 
 def divergence(controller: Controller | None, head: Tensor, seen: Seen, draw: Any, positions: int) -> Tensor:
     """Mean KL from the knob to the controlled model (None: uncontrolled) over drawn steps and settings, in nats."""
-    import torch
-
     at = torch.randint(len(seen.hidden), (positions,), generator=draw)
     e = (2 * torch.rand(positions, 1, generator=draw) - 1).to(head.device)
     logits, statistic = (part[at].to(head.device) for part in (seen.logits, seen.statistic))
@@ -141,8 +137,6 @@ def watch(
     max_new_tokens: int | None = None,
 ) -> Seen:
     """Run both rows along the model's own answers; steps after an answer's end are left out."""
-    import torch
-
     found: list[tuple[Tensor, ...]] = []
     answers = 0
     limit = {} if max_new_tokens is None else {"max_new_tokens": max_new_tokens}
@@ -166,7 +160,7 @@ def watch(
 
 
 @dataclass(frozen=True, eq=False)
-class Watched:
+class Watched(DecodingMethod):
     """The knob, writing down each step: head input, most probable tokens, their logits and T; on the CPU."""
 
     knob: Imagination
@@ -174,31 +168,30 @@ class Watched:
     steps: list[tuple[Tensor, ...]] = field(default_factory=list)
     _hidden: list[Tensor] = field(default_factory=list)
 
-    neutral = False
+    is_identity = False
 
     @property
-    def negatives(self) -> tuple[Negative, ...]:
-        return self.knob.negatives
+    def negative_branches(self) -> tuple[NegativeInputs, ...]:
+        return self.knob.negative_branches
 
-    def attach(self, twin: Any) -> None:
+    def bind(self, twin: Any) -> Self:
         def write(hidden: Tensor) -> float:
             self._hidden[:] = [hidden[:, -1]]
             return 0.0
 
         self.controller.hook(twin, write)
+        return self
 
-    def fold(self, rows: list[Tensor], step: Step) -> tuple[Tensor, None]:
-        T = information(rows[0], rows[1], self.knob.beta, SLACK / self.knob.gain)[:, -1]
-        logits, tokens = rows[0][:, -1].topk(min(KEPT, T.shape[-1]), dim=-1)
+    def combine_logits(self, branches: list[Tensor], step: Step) -> Combined:
+        T = information(branches[0], branches[1], self.knob.beta, SLACK / self.knob.gain)[:, -1]
+        logits, tokens = branches[0][:, -1].topk(min(KEPT, T.shape[-1]), dim=-1)
         hidden = self._hidden[0][: len(logits)].float()
         statistic = self.knob.gain * T.gather(-1, tokens)
         self.steps.append(tuple(part.cpu() for part in (hidden, tokens, logits, statistic)))
-        return self.knob.fold(rows, step)
+        return self.knob.combine_logits(branches, step)
 
 
 def _ends(model: Any) -> Tensor:
-    import torch
-
     ends = model.generation_config.eos_token_id
     return torch.tensor([] if ends is None else ends, dtype=torch.long).reshape(-1)
 

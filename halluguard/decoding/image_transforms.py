@@ -1,6 +1,6 @@
 """Rows that see another picture: how a picture is changed in a call, and ready-made changes.
 
-    Spoilt     the same prompt with every picture changed, before the processor or on its pixels
+    TransformedImage     the same prompt with every picture changed, before the processor or on its pixels
     Cropped    a part of the picture
     Masked     most of it in its mean colour
 
@@ -12,19 +12,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from PIL import Image, ImageStat
+from torch import Tensor
 
 from halluguard.decoding.negative_inputs import Call, generator
 from halluguard.errors import InputError, SettingsError, UnsupportedModelError
 
-if TYPE_CHECKING:
-    import torch
-    from PIL import Image
-    from torch import Tensor
-
 
 @dataclass(frozen=True)
-class Spoilt:
+class TransformedImage:
     """The same prompt with every picture changed.
 
     Args:
@@ -65,8 +64,6 @@ class Spoilt:
 
 def pictures_processed(images: list[Image.Image], call: Call) -> dict[str, Any]:
     """Model inputs of `images`, by the call's own image processor, on the device and in the type of the original's."""
-    import torch
-
     maker = getattr(call.processor, "image_processor", None)
     if maker is None:
         raise InputError(
@@ -94,8 +91,6 @@ def in_pixel_layout(change: Callable[[Tensor], Tensor], pixels: Tensor, call: Ca
     Padding tiles (all zero) stay padding. Packed patches (P, C * frames * side * side) are changed patch by patch,
     alike in every frame of a still picture.
     """
-    import torch
-
     strip = pixels.ndim == 4 and "target_sizes" in call.inputs  # MiniCPM-V: the patches of all pictures side by side
     if pixels.ndim in (4, 5, 6) and pixels.is_floating_point() and not strip:
         changed = change(pixels)
@@ -137,8 +132,6 @@ class Cropped:
 
     def pixels(self, tensor: Tensor) -> Tensor:
         """The same on normalised pixels (N, C, H, W)."""
-        import torch
-
         height, width = _whole(tensor, "cropped").shape[-2:]
         rows, columns = max(1, round(height * self.share)), max(1, round(width * self.share))
         x, y = self._place
@@ -149,8 +142,6 @@ class Cropped:
 
     @property
     def _place(self) -> tuple[float, float]:
-        import torch
-
         if self.seed is None:
             return 0.5, 0.5
         x, y = torch.rand(2, generator=generator(self.seed)).tolist()
@@ -182,8 +173,6 @@ class Masked:
 
     def pixels(self, tensor: Tensor) -> Tensor:
         """The same on normalised pixels (N, C, H, W)."""
-        import torch
-
         size = _whole(tensor, "masked").shape[-2:]
         cover = masked_cells(self.share, self.grid, generator(self.seed))[None, None].to(tensor.device)
         hidden = torch.nn.functional.interpolate(cover.float(), size, mode="nearest-exact").bool()
@@ -192,8 +181,6 @@ class Masked:
 
 def masked_cells(share: float, grid: int, draw: torch.Generator) -> Tensor:
     """(grid, grid) bool: a share of the cells, drawn at random."""
-    import torch
-
     cells = torch.randperm(grid * grid, generator=draw)[: int(share * grid * grid)]
     cover = torch.zeros(grid * grid, dtype=torch.bool)
     cover[cells] = True
@@ -202,8 +189,6 @@ def masked_cells(share: float, grid: int, draw: torch.Generator) -> Tensor:
 
 def masked_picture(image: Image.Image, share: float, grid: int, draw: torch.Generator) -> Image.Image:
     """A picture with a share of its `grid` x `grid` cells, drawn at random, in the picture's mean colour."""
-    from PIL import Image, ImageStat
-
     image = image.convert("RGB")
     mean = tuple(round(value) for value in ImageStat.Stat(image).mean)
     cover = masked_cells(share, grid, draw).byte() * 255

@@ -28,18 +28,16 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar, Self
 
+import torch
+from torch import Tensor
+
+from halluguard.controller import Controller
+from halluguard.decoding.base import Combined, DecodingMethod, Step
 from halluguard.decoding.engine.checks import opened
-from halluguard.decoding.engine.view import Step, folded_view
-from halluguard.decoding.negative_inputs import Negative, NoImage
+from halluguard.decoding.negative_inputs import NegativeInputs, NoImage
 from halluguard.errors import SettingsError
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from halluguard.controller import Controller
-
 
 SLACK = 0.5
 """Nats by which a token outside the plausible set may gain on the best of it, at the strongest setting."""
@@ -53,8 +51,6 @@ VAST = 1e30
 
 def information(logits: Tensor, negative: Tensor, beta: float, slack: float = SLACK) -> Tensor:
     """T: log-ratio of the two rows, clipped to its range over the plausible tokens of the first; all (..., V)."""
-    import torch
-
     D = logits.log_softmax(-1) - negative.log_softmax(-1)
     if beta == 0:
         return D
@@ -82,8 +78,6 @@ def matched(logits: Tensor, statistic: Tensor, setting: Tensor, nats: float) -> 
     Returns:
         (B, S, 1).
     """
-    import torch
-
     start = logits.log_softmax(-1)
     setting = setting.expand(*logits.shape[:-1], 1)
     low, high = torch.zeros_like(setting), STRONGEST * setting.abs()
@@ -110,7 +104,7 @@ def ramp(start: float, end: float, tokens: int) -> Callable[[Tensor], Tensor]:
 
 
 @dataclass(frozen=True)
-class Imagination:
+class Imagination(DecodingMethod):
     """The knob. Negative is more grounded in the picture, positive more imaginative, 0 exactly the plain model.
 
     Args:
@@ -136,7 +130,7 @@ class Imagination:
     imagination: float | Sequence[float] = -0.5
     gain: float = 1.0
     beta: float = 0.1
-    negative: Negative = field(default_factory=NoImage)
+    negative: NegativeInputs = field(default_factory=NoImage)
     schedule: Callable[[Tensor], Tensor] | None = None
     nats: float | None = None
     controller: Controller | str | Path | None = None
@@ -161,8 +155,6 @@ class Imagination:
                 "set the strength by imagination"
             )
         if isinstance(self.controller, str | Path):
-            from halluguard.controller import Controller
-
             object.__setattr__(self, "controller", Controller.load(self.controller))
 
     @property
@@ -171,45 +163,42 @@ class Imagination:
         return [float(values)] if isinstance(values, int | float) else [float(v) for v in values]
 
     @property
-    def neutral(self) -> bool:
+    def is_identity(self) -> bool:
         return all(v == 0 for v in self._values)
 
     @property
-    def negatives(self) -> tuple[Negative, ...]:
+    def negative_branches(self) -> tuple[NegativeInputs, ...]:
         return (self.negative,) if self.controller is None else ()
 
     @property
-    def attach(self) -> Callable[[Any], None] | None:
-        """Puts the controller on a twin; None without one."""
-        return None if self.controller is None else self._attach
+    def acts_inside(self) -> bool:
+        return self.controller is not None
 
-    def _attach(self, twin: Any) -> None:
-        import torch
-
-        controller: Any = self.controller
-        low, high = controller.epsilon_range
-
-        def epsilon(hidden: Tensor) -> Tensor:
-            setting = self._setting(twin.step_at(hidden), hidden.float())[..., 0]
-            return torch.where(setting < 0, -low * setting, high * setting)
-
-        controller.hook(twin, epsilon)
-
-    def fold(self, rows: list[Tensor], step: Step) -> tuple[Tensor, None]:
+    def bind(self, twin: Any) -> Self:
         if self.controller is not None:
-            return rows[0], None
+            controller: Any = self.controller
+            low, high = controller.epsilon_range
+
+            def epsilon(hidden: Tensor) -> Tensor:
+                setting = self._setting(twin.step_at(hidden), hidden.float())[..., 0]
+                return torch.where(setting < 0, -low * setting, high * setting)
+
+            controller.hook(twin, epsilon)
+        return self
+
+    def combine_logits(self, branches: list[Tensor], step: Step) -> Combined:
+        if self.controller is not None:
+            return branches[0], None
         strongest = self.gain if self.nats is None else STRONGEST
-        statistic = information(rows[0], rows[1], self.beta, SLACK / strongest)
-        setting = self._setting(step, rows[0])
-        lam = self.gain * setting if self.nats is None else matched(rows[0], statistic, setting, self.nats)
-        return tilt(rows[0], statistic, lam), None
+        statistic = information(branches[0], branches[1], self.beta, SLACK / strongest)
+        setting = self._setting(step, branches[0])
+        lam = self.gain * setting if self.nats is None else matched(branches[0], statistic, setting, self.nats)
+        return tilt(branches[0], statistic, lam), None
 
     def _setting(self, step: Step, like: Tensor) -> Tensor:
         """(B, S, 1): imagination times the schedule's weight."""
-        import torch
-
         weight = torch.ones(len(step.index)) if self.schedule is None else self.schedule(step.index)
-        return step.per_row(self._values, like) * weight.to(like)[None, :, None]
+        return step.per_sequence(self._values, like) * weight.to(like)[None, :, None]
 
     def on(self, model: Any, processor: Any = None) -> Any:
         """A view of `model` that generates at this setting; see `branches.folded_view`.
@@ -219,4 +208,4 @@ class Imagination:
         """
         if self.controller is not None:
             self.controller.check(opened(model))  # type: ignore[union-attr]  # a path was loaded
-        return folded_view(self, model, processor)
+        return super().on(model, processor)

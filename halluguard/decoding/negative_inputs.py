@@ -10,15 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
+
+import torch
+from PIL import Image
+from torch import Tensor
 
 from halluguard.decoding.engine.batch import BOXES, IMAGE_MASKS, PER_TOKEN, PLACES, TOKEN_TYPES
 from halluguard.errors import InputError, UnsupportedModelError
-
-if TYPE_CHECKING:
-    import torch
-    from PIL import Image
-    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class Call:
     pad_id: int = 0
 
 
-class Negative(Protocol):
+class NegativeInputs(Protocol):
     """How a negative row is made: `(call) -> model inputs`."""
 
     def __call__(self, call: Call) -> dict[str, Any]: ...
@@ -76,8 +75,6 @@ class NoImage:
     also: tuple[int, ...] = ()
 
     def __call__(self, call: Call) -> dict[str, Any]:
-        import torch
-
         gone = self._gone(call)
         ids, mask = call.inputs["input_ids"], call.inputs["attention_mask"]
         kept_apart = crossed(call)
@@ -110,8 +107,6 @@ class NoImage:
         Raises:
             InputError, UnsupportedModelError: there is no such place, or no text-only prompt is left.
         """
-        import torch
-
         if "input_ids" not in call.inputs:
             raise UnsupportedModelError(
                 f"a prompt with text is expected, and {type(call.model).__name__} takes a picture alone: nothing is "
@@ -163,8 +158,6 @@ class TextOnly:
     text: str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]]
 
     def __call__(self, call: Call) -> dict[str, Any]:
-        import torch
-
         if "input_ids" not in call.inputs or call.model.config.is_encoder_decoder:
             raise UnsupportedModelError(
                 f"a decoder-only model with a prompt is expected, got {type(call.model).__name__}; contrast with "
@@ -196,7 +189,7 @@ class TextOnly:
 
 
 @dataclass(frozen=True)
-class Given:
+class ExplicitInputs:
     """Model inputs the caller made: they replace those of the original row; None leaves one out."""
 
     inputs: Mapping[str, Any]
@@ -229,6 +222,4 @@ def token_ids(text: str | Sequence[int], call: Call) -> list[int]:
 
 def generator(seed: int) -> torch.Generator:
     """A generator of its own: the same draw for every picture, step and beam, and the global state untouched."""
-    import torch
-
     return torch.Generator().manual_seed(seed)

@@ -5,7 +5,7 @@ import torch
 from transformers import logging
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from halluguard.decoding.engine.view import Step
+from halluguard.decoding.base import Step
 
 logging.set_verbosity_error()
 torch.set_num_threads(1)
@@ -22,7 +22,7 @@ class FromScratch:
         folded = []
         for i, sequence in enumerate(input_ids[:, self.prompt_length :]):
             logits = [self.logits(inputs, sequence) for inputs in self.rows[i // beams]]
-            value, keep = self.method.fold(logits, Step(torch.tensor([len(sequence)]), 1))
+            value, keep = self.method.combine_logits(logits, Step(torch.tensor([len(sequence)]), 1))
             folded.append(value if keep is None else value.masked_fill(~keep, -torch.inf))
         return CausalLMOutputWithPast(logits=torch.cat(folded))
 

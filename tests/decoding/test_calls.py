@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from halluguard.decoding import VCD, Imagination
+from halluguard.decoding import VCD, DecodingMethod, Imagination
 from halluguard.decoding.negative_inputs import NoImage, TextOnly
 from halluguard.errors import InputError, UnsupportedModelError
 
@@ -123,17 +123,19 @@ def test_a_draft_model_gives_the_same_answer(architectures, tiny):
     assert not torch.equal(answer(draft, inputs), alone), "some of the draft's tokens must be turned down"
 
 
-class Both:
+class Both(DecodingMethod):
     """Plain decoding that keeps both further rows: one without the picture, one of words alone."""
 
-    neutral = False
+    is_identity = False
 
-    def __init__(self, *negatives):
-        self.negatives, self.seen = negatives, []
+    negative_branches = ()
 
-    def fold(self, rows, step):
-        self.seen.append(rows[1:])
-        return rows[0], None
+    def __init__(self, *negative_branches):
+        self.negative_branches, self.seen = negative_branches, []
+
+    def combine_logits(self, branches, step):
+        self.seen.append(branches[1:])
+        return branches[0], None
 
 
 def test_a_prompt_of_words_alone_is_the_row_without_its_picture(architectures, tiny):

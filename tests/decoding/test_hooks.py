@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 import pytest
 import torch
 
+from halluguard.decoding.base import DecodingMethod, LogitsCombiner
 from halluguard.decoding.engine.attention import edit_attention
 from halluguard.decoding.engine.layers import decoder_layers, early_logits, final_norm, head
-from halluguard.decoding.engine.view import folded_view
 from halluguard.decoding.negative_inputs import NoImage
 from halluguard.errors import UnsupportedModelError
 
@@ -23,30 +23,27 @@ MODES = {
 
 
 @dataclass(frozen=True)
-class Plain:
+class Plain(DecodingMethod):
     """One row, no change: the base of the methods below."""
 
     rows: tuple = ()
-    neutral = False
+    is_identity = False
 
     @property
-    def negatives(self):
+    def negative_branches(self):
         return self.rows
 
-    def fold(self, rows, step):
-        return rows[0], None
-
-    def on(self, model, processor=None):
-        return folded_view(self, model, processor)
+    def combine_logits(self, branches, step):
+        return branches[0], None
 
 
 class EarlyLayer(Plain):
     needs = ("hidden_states",)
 
-    def fold(self, rows, step):
+    def combine_logits(self, branches, step):
         last = head(self.model)(step.hidden_states[-1]).float()
-        assert torch.allclose(last, torch.cat(rows), atol=1e-4), "the last hidden state goes straight into the head"
-        return 2 * rows[0] - early_logits(self.model, step.hidden_states[1])[step.layout.of(0)], None
+        assert torch.allclose(last, torch.cat(branches), atol=1e-4), "the last hidden state goes straight into the head"
+        return 2 * branches[0] - early_logits(self.model, step.hidden_states[1])[step.layout.of(0)], None
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -84,12 +81,13 @@ class Edited(Plain):
     alpha: float = 0.5
     seen: list = field(default_factory=list)
 
-    def fold(self, rows, step):
-        self.seen.append([row.clone() for row in rows])
-        return rows[0], None
+    def combine_logits(self, branches, step):
+        self.seen.append([row.clone() for row in branches])
+        return branches[0], None
 
-    def attach(self, twin):
+    def bind(self, twin):
         edit_attention(twin, Boosted(twin, self.alpha).edit)
+        return self
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -123,11 +121,11 @@ def test_attention_maps_reach_the_formula(llava):
     class Maps(Plain):
         needs = ("attentions",)
 
-        def fold(self, rows, step):
+        def combine_logits(self, branches, step):
             assert len(step.attentions) == 2
-            assert step.attentions[-1].shape[0] == 2 * len(rows[0])
+            assert step.attentions[-1].shape[0] == 2 * len(branches[0])
             assert torch.allclose(step.attentions[-1].sum(-1)[:, :, -1], torch.ones(1), atol=1e-5)
-            return rows[0], None
+            return branches[0], None
 
     inputs = llava.prompt(TEXTS)
     output = Maps((NoImage(),)).on(llava.model).generate(**inputs, **NEW)
@@ -137,17 +135,17 @@ def test_attention_maps_reach_the_formula(llava):
 
 def test_what_attach_returns_folds_and_keeps_the_state_of_one_call(llava):
     class Counting(Plain):
-        def attach(self, twin):
+        def bind(self, twin):
             decoder_layers(twin)[0].register_forward_hook(lambda *_: print(twin.layout))
             outer = self
 
-            class State:
+            class State(LogitsCombiner):
                 steps = 0
 
-                def fold(self, rows, step):
+                def combine_logits(self, branches, step):
                     self.steps += 1
                     outer.counts.append(self.steps)
-                    return rows[0], None
+                    return branches[0], None
 
             return State()
 
@@ -162,21 +160,21 @@ def test_what_attach_returns_folds_and_keeps_the_state_of_one_call(llava):
 
 def test_the_layout_knows_rows_and_pictures(llava):
     class Looking(Plain):
-        def fold(self, rows, step):
+        def combine_logits(self, branches, step):
             layout = step.layout
             picture = layout.picture()
-            assert picture.shape == (len(rows) * len(rows[0]), layout.length)
-            assert picture[layout.of(0)].sum(-1).tolist() == [16] * len(rows[0])
+            assert picture.shape == (len(branches) * len(branches[0]), layout.length)
+            assert picture[layout.of(0)].sum(-1).tolist() == [16] * len(branches[0])
             assert not picture[layout.of(1)].any()
             assert layout.prefill == (int(step.index[0]) == 0)
-            return rows[0], None
+            return branches[0], None
 
     Looking((NoImage(),)).on(llava.model).generate(**llava.prompt(TEXTS), **NEW, num_beams=2)
 
 
 def test_an_own_loop_runs_through_the_view(llava):
     class Looped(Plain):
-        def loop(self, model, input_ids, logits_processor, stopping_criteria, generation_config, **kwargs):
+        def custom_generate(self, model, input_ids, logits_processor, stopping_criteria, generation_config, **kwargs):
             inputs = model.prepare_inputs_for_generation(input_ids, is_first_iteration=True, **kwargs)
             return torch.cat([input_ids, model(**inputs).logits[:, -1:].argmax(-1)], 1)
 

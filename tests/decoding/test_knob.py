@@ -7,9 +7,8 @@ import torch
 
 from halluguard.controller import Controller
 from halluguard.decoding import Imagination
-from halluguard.decoding.engine.view import Step
+from halluguard.decoding.base import Step, plausible
 from halluguard.decoding.imagination import information, matched, ramp, tilt
-from halluguard.decoding.plausibility import plausible
 from halluguard.errors import SettingsError, UnsupportedModelError
 
 SETTINGS = [round(-1 + i / 10, 1) for i in range(21)]
@@ -25,7 +24,7 @@ def random_rows(seed, vocabulary=500):
 
 def distributions(rows, **settings):
     step = Step(torch.tensor([0]))
-    return [Imagination(e, **settings).fold(rows, step)[0].double().softmax(-1) for e in SETTINGS]
+    return [Imagination(e, **settings).combine_logits(rows, step)[0].double().softmax(-1) for e in SETTINGS]
 
 
 def falls_strictly(values):
@@ -62,7 +61,7 @@ def test_greedy_information_never_rises_and_the_greedy_token_is_always_plausible
 def test_zero_is_the_plain_row_bit_for_bit_beside_other_settings():
     first, second = random_rows(0)
     rows = [first.repeat(3, 1, 1), second.repeat(3, 1, 1)]
-    scores, keep = Imagination([0.0, -1.0, 1.0]).fold(rows, Step(torch.tensor([0])))
+    scores, keep = Imagination([0.0, -1.0, 1.0]).combine_logits(rows, Step(torch.tensor([0])))
     assert keep is None
     assert torch.equal(scores[0], rows[0][0])
     assert not torch.equal(scores[1], rows[0][1])
@@ -72,7 +71,7 @@ def test_a_step_with_one_plausible_token_stays_plain():
     """Where the model is sure, there is nothing to choose between, and the tilt only shifts every score alike."""
     first = torch.zeros(1, 1, 5)
     first[..., 2] = 10.0
-    scores, _ = Imagination(-1.0).fold([first, torch.randn(1, 1, 5)], Step(torch.tensor([0])))
+    scores, _ = Imagination(-1.0).combine_logits([first, torch.randn(1, 1, 5)], Step(torch.tensor([0])))
     assert torch.allclose(scores.softmax(-1), first.softmax(-1), atol=1e-3)
 
 
@@ -87,9 +86,9 @@ def test_matched_divergence_is_met_whatever_the_scale_of_the_statistic():
 
 def test_schedule_weighs_each_token_by_its_place():
     rows = [torch.randn(2, 3, 50), torch.randn(2, 3, 50)]
-    weighted, _ = Imagination(-1.0, schedule=ramp(0.0, 1.0, 4)).fold(rows, Step(torch.tensor([0, 2, 9])))
-    constant, _ = Imagination(-1.0).fold(rows, Step(torch.tensor([0, 2, 9])))
-    half, _ = Imagination(-0.5).fold(rows, Step(torch.tensor([0, 2, 9])))
+    weighted, _ = Imagination(-1.0, schedule=ramp(0.0, 1.0, 4)).combine_logits(rows, Step(torch.tensor([0, 2, 9])))
+    constant, _ = Imagination(-1.0).combine_logits(rows, Step(torch.tensor([0, 2, 9])))
+    half, _ = Imagination(-0.5).combine_logits(rows, Step(torch.tensor([0, 2, 9])))
     assert torch.equal(weighted[:, 0], rows[0][:, 0])
     assert torch.allclose(weighted[:, 1], half[:, 1])
     assert torch.equal(weighted[:, 2], constant[:, 2])

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from halluguard import sandbox
-from halluguard.decoding import Imagination
-from halluguard.decoding.engine.view import Step, folded_view
+from halluguard.decoding import DecodingMethod, Imagination
+from halluguard.decoding.base import Step
+from halluguard.decoding.engine.view import folded_view
 from halluguard.decoding.imagination import information
 from halluguard.decoding.negative_inputs import NoImage
 from halluguard.guard import Guard
@@ -15,18 +16,18 @@ from halluguard.guard import Guard
 SETTINGS = [round(-1 + i / 10, 1) for i in range(21)]
 
 
-class Watching:
+class Watching(DecodingMethod):
     """Plain generation that keeps the rows of every step: the picture's and the one without it."""
 
-    neutral = False
-    negatives = (NoImage(),)
+    is_identity = False
+    negative_branches = (NoImage(),)
 
     def __init__(self):
         self.rows = []
 
-    def fold(self, rows, step):
-        self.rows += [[row[i : i + 1] for row in rows] for i in range(len(rows[0]))]
-        return rows[0], None
+    def combine_logits(self, branches, step):
+        self.rows += [[branch[i : i + 1] for branch in branches] for i in range(len(branches[0]))]
+        return branches[0], None
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,7 @@ def rows():
 
 
 def spread(rows, setting):
-    return Imagination(setting).fold(rows, Step(torch.tensor([0])))[0].double()
+    return Imagination(setting).combine_logits(rows, Step(torch.tensor([0])))[0].double()
 
 
 @pytest.mark.parametrize(

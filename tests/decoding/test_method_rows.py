@@ -74,14 +74,14 @@ def test_the_instruction_goes_after_the_picture_on_a_real_processor():
     model, processor = sandbox.load_mllm()
     ids = processor.tokenizer("USER: <image> Describe the image. ASSISTANT:", return_tensors="pt")["input_ids"]
     call = Call(model, processor, {"input_ids": ids, "attention_mask": torch.ones_like(ids)})
-    made = icd.Disturbed("the image shows")(call)["input_ids"][0].tolist()
+    made = icd.PrefixedPrompt("the image shows")(call)["input_ids"][0].tolist()
     image = model.config.image_token_id
     words = processor.tokenizer("the image shows", add_special_tokens=False)["input_ids"]
     before = ids[0].tolist()
     at = before.index(image) + 1
     assert made == before[:at] + words + before[at:]
     with pytest.raises(InputError, match="tokenizer"):
-        icd.Disturbed("words")(Call(model, None, call.inputs))
+        icd.PrefixedPrompt("words")(Call(model, None, call.inputs))
 
 
 def test_every_transformation_keeps_size_and_is_a_function_of_picture_and_seed():

@@ -9,9 +9,8 @@ import math
 import pytest
 import torch
 
-from halluguard.decoding.engine.view import Step
+from halluguard.decoding.base import Step, plausible
 from halluguard.decoding.methods import agla, baselines, contrast, icd, m3id, ritual, vcd, vdd
-from halluguard.decoding.plausibility import plausible
 
 L = [2.0, 1.0, 0.5, -1.0]  # original row
 N = [1.0, 1.5, 0.0, 0.5]  # contrast row
@@ -24,7 +23,7 @@ def tensor(*values):
 
 
 def folded(method, *rows, index=0):
-    scores, keep = method.fold([tensor(*row) for row in rows], Step(torch.tensor([index])))
+    scores, keep = method.combine_logits([tensor(*row) for row in rows], Step(torch.tensor([index])))
     masked = scores if keep is None else scores.masked_fill(~keep, -torch.inf)
     return masked[0, 0].tolist()
 

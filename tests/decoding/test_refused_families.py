@@ -4,7 +4,7 @@ import functools
 
 import pytest
 
-from halluguard.decoding import PAI, named
+from halluguard.decoding import PAI, get_method
 from halluguard.errors import HalluguardError, UnsupportedModelError
 
 REFUSED = [
@@ -32,7 +32,7 @@ def build(architectures):
 @pytest.mark.parametrize(("family", "method", "why"), REFUSED)
 def test_what_a_family_lacks_is_said(build, family, method, why):
     tiny = build(family)
-    view = named(method, **SETTINGS.get(method, {})).on(tiny.model)
+    view = get_method(method, **SETTINGS.get(method, {})).on(tiny.model)
     with pytest.raises(HalluguardError, match=why):
         view.generate(**tiny.prompt([[5, 6, 7, 8, 9, 10], [12, 13]]), max_new_tokens=4, do_sample=False)
 

@@ -38,7 +38,7 @@ def method(method_class):
 
 @pytest.fixture
 def method_of_strength_zero(method_class):
-    presets = getattr(method_class, "PRESETS", {})
+    presets = method_class.PRESETS
     if method_class.__name__ == "Greedy":
         pytest.skip("greedy search has no strength")
     assert "off" in presets, f"{method_class.__name__} must have a preset 'off', at which it is plain generation"

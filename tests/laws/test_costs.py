@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from halluguard import sandbox
-from halluguard.decoding import METHODS, named
+from halluguard.decoding import METHODS, get_method
 from halluguard.decoding.methods.vti import Directions
 
 PAGE = (Path(__file__).parents[2] / "docs" / "papers.md").read_text(encoding="utf-8")
@@ -54,7 +54,7 @@ def test_the_table_tells_what_is_counted(loaded, counted, name):
         add_generation_prompt=True,
     )
     inputs = processor(images=[image], text=[text], return_tensors="pt")
-    method = named(name, **({"directions": Directions(torch.ones(3, 192))} if name == "VTI" else {}))
+    method = get_method(name, **({"directions": Directions(torch.ones(3, 192))} if name == "VTI" else {}))
     new = {"max_new_tokens": TOKENS, "min_new_tokens": TOKENS, "do_sample": False}
     method.on(model, processor).generate(**inputs, images=[image], **new)
     looks = counted["rows"]
@@ -66,5 +66,5 @@ def test_the_table_tells_what_is_counted(loaded, counted, name):
 def test_every_preset_has_a_source():
     for name, cls in METHODS.items():
         assert name in TOLD, f"{name} is not in the table of costs"
-        for preset in set(getattr(cls, "PRESETS", {})) - {"off"}:
+        for preset in set(cls.PRESETS) - {"off"}:
             assert preset in PAGE, f"{name}:{preset} has no line in docs/papers.md"

@@ -55,12 +55,12 @@ def test_the_method_has_an_effect(tiny, method):
 
 def test_the_same_input_in_every_row_is_plain_greedy(tiny, method):
     """A contrast of a row with itself says nothing. It once caught rows that had been swapped in the cache."""
-    if not method.negatives:
+    if not method.negative_branches:
         pytest.skip("it has one row")
-    if hasattr(method, "attach"):
+    if method.acts_inside:
         pytest.skip("its rows differ inside the model")
     inputs = tiny.prompt(TEXTS)
-    same = [{"pixel_values": inputs["pixel_values"]} for _ in method.negatives]
+    same = [{"pixel_values": inputs["pixel_values"]} for _ in method.negative_branches]
     plain = run(tiny.model, inputs, do_sample=False)
     view = run(method.on(tiny.model), inputs, do_sample=False, negative_inputs=same)
     assert torch.equal(plain.sequences, view.sequences)

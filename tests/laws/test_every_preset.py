@@ -6,16 +6,12 @@ import pytest
 import torch
 
 from halluguard import sandbox
-from halluguard.decoding import METHODS, named
+from halluguard.decoding import METHODS, get_method
 from halluguard.decoding.methods.vti import Directions
 from halluguard.errors import SettingsError
 from halluguard.guard import Guard
 
-NAMES = [
-    ":".join([name, preset]).rstrip(":")
-    for name, cls in METHODS.items()
-    for preset in ("", *getattr(cls, "PRESETS", {}))
-]
+NAMES = [":".join([name, preset]).rstrip(":") for name, cls in METHODS.items() for preset in ("", *cls.PRESETS)]
 # VTI works along directions that a user makes once.
 DRAW = torch.Generator().manual_seed(0)
 NEEDED = {
@@ -30,13 +26,13 @@ def guard():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_from_a_name_to_an_answer(guard, name):
-    method = named(name, **NEEDED.get(name.partition(":")[0], {}))
+    method = get_method(name, **NEEDED.get(name.partition(":")[0], {}))
     images = [sample.image for sample in sandbox.scenes(2)]
     prompts = ["Describe the image.", "Is there a dog in the image?"]
     answers = guard.batch(images, prompts, decoding=method, max_new_tokens=12)
     assert all(answer.text for answer in answers)
     if name.endswith(":off"):
-        assert method.neutral
+        assert method.is_identity
         assert [a.text for a in answers] == [a.text for a in guard.batch(images, prompts, max_new_tokens=12)]
     margins = guard.margins(images, "Is there a dog in the image?", decoding=method)
     assert all(math.isfinite(margin) for margin in margins)
@@ -44,11 +40,11 @@ def test_from_a_name_to_an_answer(guard, name):
 
 def test_unknown_names_are_refused_with_the_known_ones():
     with pytest.raises(SettingsError, match="VCD"):
-        named("Magic")
+        get_method("Magic")
     with pytest.raises(SettingsError, match="pope script"):
-        named("VCD:magic")
+        get_method("VCD:magic")
     with pytest.raises(SettingsError, match="docstring"):
-        named("VCD", magic=1)
+        get_method("VCD", magic=1)
 
 
 def test_a_method_is_found_by_its_file_and_imported_from_the_folder():

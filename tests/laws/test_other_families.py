@@ -7,7 +7,7 @@ by name.
 import pytest
 import torch
 
-from halluguard.decoding import METHODS, named
+from halluguard.decoding import METHODS, get_method
 from halluguard.decoding.engine.layers import depth
 from halluguard.decoding.methods.vti import Directions
 from halluguard.errors import HalluguardError
@@ -53,7 +53,7 @@ def method_for(name, model):
         width = model.config.get_text_config().hidden_size
         draw = torch.Generator().manual_seed(0)
         settings["VTI"] = {"directions": Directions(torch.randn(depth(model), width, generator=draw)), "text": 4.0}
-    return named(name, **settings.get(name, {}))
+    return get_method(name, **settings.get(name, {}))
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -2,7 +2,7 @@
 
     w = softmax(edit(q k^T * scale + mask)),   out = w v
 
-A method calls `edit_attention` from its `attach`. The twin of that call then runs its decoder's self-attention
+A method calls `edit_attention` from its `bind`. The twin of that call then runs its decoder's self-attention
 through the function below, which transformers finds by name in its own registry; the caller's model keeps the
 attention it has. What the function does not know (attention sinks, position biases) is refused, and a decoder
 that never passes here is refused too.
@@ -41,10 +41,10 @@ class Edits:
 def edit_attention(
     twin: Any, edit: Edit | None = None, watch: Watch | None = None, watch_values: WatchValues | None = None
 ) -> Edits:
-    """Let a method change or see the self-attention of the decoder in this call. For use in `attach`.
+    """Let a method change or see the self-attention of the decoder in this call. For use in `bind`.
 
     Args:
-        twin: what `attach` was given. `twin.layout` tells rows and picture columns apart.
+        twin: what `bind` was given. `twin.layout` tells rows and picture columns apart.
         edit: `(scores, layer) -> scores`, before the softmax: (rows * batch, heads, S queries, K keys), masked
             places at the type's minimum. K is the length of the sequence so far (of the cache, when static).
         watch: `(weights, layer)`, after the softmax, of the same shape.

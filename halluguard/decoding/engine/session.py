@@ -12,11 +12,11 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from halluguard.decoding.base import Method, Step, folded, needs_of
+from halluguard.decoding.base import DecodingMethod, LogitsCombiner, Step, combine
 from halluguard.decoding.engine.batch import Joined, Row, first_rows, stacked
 from halluguard.decoding.engine.layout import Layout
 from halluguard.decoding.engine.shared_copy import twin_of
-from halluguard.decoding.negative_inputs import Call, Given, Negative, crossed, image_token_ids
+from halluguard.decoding.negative_inputs import Call, ExplicitInputs, NegativeInputs, crossed, image_token_ids
 from halluguard.errors import InputError, UnsupportedModelError
 
 if TYPE_CHECKING:
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 class Run:
     """What one call of `generate` keeps."""
 
-    method: Method
-    folding: Any  # what folds in this call: the method, or what its `attach` returned
-    makers: tuple[Negative, ...]
+    method: DecodingMethod
+    folding: LogitsCombiner  # the method, or what its `bind` returned
+    makers: tuple[NegativeInputs, ...]
     call: Call
     negatives: list[Row] = field(default_factory=list)
     prompt: int = 0  # tokens of the original prompt
@@ -125,7 +125,7 @@ class Run:
         step = Step(torch.arange(last - logits.shape[1] + 1, last + 1, device=logits.device), self.beams)
         rows = [part.float() for part in logits.split(batch)]
         step = replace(step, **self._needed(output, logits.shape[1]))
-        scores, keep = folded(self.folding, rows, step)
+        scores, keep = combine(self.folding, rows, step)
         keep = keep if self.masked else None
         self.folded = (step, rows[0], scores, keep)
         self.forwards += 1
@@ -138,7 +138,7 @@ class Run:
     def _needed(self, output: Any, length: int) -> dict[str, Any]:
         """What the method asked to see, at the positions that are folded."""
         found: dict[str, Any] = {"layout": self.layout}
-        for name in needs_of(self.method):
+        for name in self.method.needs:
             value = output.get(name)
             if not value:
                 raise UnsupportedModelError(
@@ -155,7 +155,7 @@ class Run:
         return found
 
 
-def makers_of(negatives: tuple[Negative, ...], given: Any) -> tuple[Negative, ...]:
+def makers_of(negatives: tuple[NegativeInputs, ...], given: Any) -> tuple[NegativeInputs, ...]:
     """What makes the further rows: the method's own makers, or inputs `given` by the caller, one mapping a row."""
     if given is None:
         return negatives
@@ -164,7 +164,7 @@ def makers_of(negatives: tuple[Negative, ...], given: Any) -> tuple[Negative, ..
         raise InputError(
             f"the method has {len(negatives)} negative row(s), got {len(given)} negative_inputs; pass one each"
         )
-    return tuple(Given(g) for g in given)
+    return tuple(ExplicitInputs(g) for g in given)
 
 
 def _prepared(call: Call, inputs: dict[str, Any], beams: int, start: int | None) -> Row:

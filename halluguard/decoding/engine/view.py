@@ -12,7 +12,7 @@ left-padded batches are the host's, unchanged. The caller's model is never writt
 Nothing runs plain in silence: a family that bypasses the view is refused by name, and a call in which no forward
 was folded ends in an error.
 
-How a method is written: `method.py`. What one call keeps and does with its rows: `run.py`.
+How a method is written: `base.py`. What one call keeps and does with its rows: `run.py`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from halluguard.decoding.base import Method, Step, needs_of
+from halluguard.decoding.base import DecodingMethod, Step
 from halluguard.decoding.engine import checks
 from halluguard.decoding.engine.attention import check_used, eager
 from halluguard.decoding.engine.batch import PLACES, Row, count_of, pictures_of, pictures_of_row
@@ -35,14 +35,12 @@ from halluguard.errors import UnsupportedModelError
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["FoldedView", "Method", "Step", "folded_view"]
 
-
-def folded_view(method: Method, model: Any, processor: Any = None) -> Any:
+def folded_view(method: DecodingMethod, model: Any, processor: Any = None) -> Any:
     """A view of `model` that generates with `method`.
 
     Args:
-        method: see `Method`.
+        method: see `base.DecodingMethod`.
         model: a transformers model with an image-text-to-text head; a PEFT wrapper is opened.
         processor: its processor; needed by rows that change pictures or text.
 
@@ -63,7 +61,7 @@ def folded_view(method: Method, model: Any, processor: Any = None) -> Any:
 
 @dataclass(frozen=True)
 class _Binding:
-    method: Method
+    method: DecodingMethod
     model: Any
     processor: Any
 
@@ -118,7 +116,7 @@ class FoldedView:
             raise UnsupportedModelError(
                 "a view only generates, got a direct forward call; call the model itself, or view.generate(...)"
             )
-        kwargs |= {f"output_{name}": True for name in needs_of(self.__dict__["_binding"].method)}
+        kwargs |= {f"output_{name}": True for name in self.__dict__["_binding"].method.needs}
         output = super().__call__(*args, **kwargs)  # type: ignore[misc]
         check_used(self)
         return run.fold(output)
@@ -145,7 +143,7 @@ class FoldedView:
 
     @property
     def call(self) -> Call:
-        """The call under way, as the user made it, with `attention_mask` filled in; for `attach`."""
+        """The call under way, as the user made it, with `attention_mask` filled in; for `bind`."""
         import torch
 
         run: Run = self.__dict__["_run"]
@@ -226,7 +224,7 @@ class FoldedView:
         run: Run = self.__dict__["_run"]
         callers = list(kwargs.get("logits_processor") or ())
         run.processors = super()._get_logits_processor(generation_config, **kwargs)  # type: ignore[misc]
-        on_plain = getattr(run.method, "keeps_sampling_support", False)
+        on_plain = run.method.keeps_sampling_support
         beams = generation_config.num_beams > 1
         return LogitsProcessorList([WithSupport(run.processors, run.column, callers, on_plain, beams)])
 
@@ -237,8 +235,7 @@ class FoldedView:
         return self._searched(super()._beam_search, *args, **kwargs)  # type: ignore[misc]
 
     def _searched(self, own: Any, *args: Any, **kwargs: Any) -> Any:
-        search = getattr(self.__dict__["_run"].folding, "search", None)
-        return own(*args, **kwargs) if search is None else search(own, *args, **kwargs)
+        return self.__dict__["_run"].folding.search(own, *args, **kwargs)
 
     def _get_candidate_generator(self, *args: Any, **kwargs: Any) -> Any:
         # A draft model answers alone: it gets the host's processors, not the method's support.
@@ -248,21 +245,25 @@ class FoldedView:
 
 def _generate(view: Any, images: Any, negative_inputs: Any, kwargs: dict[str, Any], masked: bool = True) -> Any:
     binding: _Binding = view.__dict__["_binding"]
-    if binding.method.neutral:
+    if binding.method.is_identity:
         return type(binding.model).generate(twin_of(binding.model), **kwargs)
     checks.check_call(binding.model, kwargs)
     twin = twin_of(binding.model, type(view))
     call = Call(binding.model, binding.processor, checks.model_inputs(kwargs), images, checks.pad_token(binding.model))
-    run = Run(binding.method, binding.method, makers_of(binding.method.negatives, negative_inputs), call, masked=masked)
+    run = Run(
+        binding.method,
+        binding.method,
+        makers_of(binding.method.negative_branches, negative_inputs),
+        call,
+        masked=masked,
+    )
     twin.__dict__.update(_binding=binding, _run=run)
     _skip_cross_attention(twin, run)
-    if "attentions" in needs_of(binding.method):
+    if "attentions" in binding.method.needs:
         eager(twin)
-    attach = getattr(binding.method, "attach", None)
-    if attach is not None:
-        run.folding = attach(twin) or binding.method
-    if getattr(binding.method, "loop", None) is not None:
-        kwargs["custom_generate"] = binding.method.loop  # type: ignore[attr-defined]
+    run.folding = binding.method.bind(twin)
+    if binding.method.custom_generate is not None:
+        kwargs["custom_generate"] = binding.method.custom_generate
     try:
         output = type(binding.model).generate(twin, **kwargs)
     except Exception as error:

@@ -18,17 +18,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
-from halluguard.decoding.engine.view import Step, folded_view
-from halluguard.decoding.image_transforms import Cropped, Spoilt, of_one_size
-from halluguard.decoding.negative_inputs import Negative
-from halluguard.decoding.plausibility import check_beta, plausible
+from PIL import Image
+from torch import Tensor
+
+from halluguard.decoding.base import Combined, DecodingMethod, Step, check_beta, plausible
+from halluguard.decoding.image_transforms import Cropped, TransformedImage, of_one_size
+from halluguard.decoding.negative_inputs import NegativeInputs
 from halluguard.errors import SettingsError
-
-if TYPE_CHECKING:
-    from PIL import Image
-    from torch import Tensor
 
 MIDDLE = Cropped(share=0.75, seed=None)
 
@@ -39,7 +37,7 @@ def assembly(logits: Tensor, local: Tensor, alpha: float) -> Tensor:
 
 
 @dataclass(frozen=True)
-class AGLA:
+class AGLA(DecodingMethod):
     """Ensemble with the same prompt and a local view of the picture.
 
     Needs the pictures themselves (`images=[...]` beside the inputs), unless the view has a method `pixels` as
@@ -72,16 +70,12 @@ class AGLA:
             )
 
     @property
-    def neutral(self) -> bool:
+    def is_identity(self) -> bool:
         return self.alpha == 0
 
     @property
-    def negatives(self) -> tuple[Negative, ...]:
-        return (Spoilt(of_one_size(self.view), getattr(self.view, "pixels", None), "AGLA's local view"),)
+    def negative_branches(self) -> tuple[NegativeInputs, ...]:
+        return (TransformedImage(of_one_size(self.view), getattr(self.view, "pixels", None), "AGLA's local view"),)
 
-    def fold(self, rows: list[Tensor], step: Step) -> tuple[Tensor, Tensor | None]:
-        return assembly(rows[0], rows[1], self.alpha), plausible(rows[0], self.beta)
-
-    def on(self, model: Any, processor: Any = None) -> Any:
-        """A view of `model` that generates with this method; see `branches.folded_view`."""
-        return folded_view(self, model, processor)
+    def combine_logits(self, branches: list[Tensor], step: Step) -> Combined:
+        return assembly(branches[0], branches[1], self.alpha), plausible(branches[0], self.beta)

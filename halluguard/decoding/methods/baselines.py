@@ -16,21 +16,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
-from halluguard.decoding.engine.view import Step, folded_view
-from halluguard.decoding.negative_inputs import Negative
-from halluguard.decoding.plausibility import plausible
+import torch
+from torch import Tensor
+
+from halluguard.decoding.base import Combined, DecodingMethod, Step, plausible
+from halluguard.decoding.negative_inputs import NegativeInputs
 from halluguard.errors import SettingsError
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 def entropy(logits: Tensor, keep: Tensor | None = None) -> Tensor:
     """(..., 1) entropy in nats of softmax(logits) over the kept tokens (all when None)."""
-    import torch
-
     masked = logits if keep is None else logits.masked_fill(~keep, -torch.inf)
     lp = masked.log_softmax(-1)
     return -(lp.exp() * lp.masked_fill(lp == -torch.inf, 0)).sum(-1, keepdim=True)
@@ -38,8 +35,6 @@ def entropy(logits: Tensor, keep: Tensor | None = None) -> Tensor:
 
 def matched_temperature(logits: Tensor, keep: Tensor | None, wanted: Tensor) -> Tensor:
     """(..., 1) T in [1/64, 64] at which softmax(logits / T) has the wanted entropy, by bisection: it grows with T."""
-    import torch
-
     low = torch.full_like(wanted, math.log(1 / 64))
     high = -low
     for _ in range(40):
@@ -50,25 +45,20 @@ def matched_temperature(logits: Tensor, keep: Tensor | None, wanted: Tensor) -> 
 
 
 @dataclass(frozen=True)
-class Greedy:
+class Greedy(DecodingMethod):
     """The model's most probable token at every step, whatever the mode of generation: under sampling too.
 
     Needs nothing. Cost: one row a forward.
     """
 
-    neutral: ClassVar[bool] = False
-    negatives: ClassVar[tuple[Negative, ...]] = ()
+    is_identity = False
 
-    def fold(self, rows: list[Tensor], step: Step) -> tuple[Tensor, Tensor | None]:
-        return rows[0], plausible(rows[0], 1.0)
-
-    def on(self, model: Any, processor: Any = None) -> Any:
-        """A view of `model` that generates with this control; see `branches.folded_view`."""
-        return folded_view(self, model, processor)
+    def combine_logits(self, branches: list[Tensor], step: Step) -> Combined:
+        return branches[0], plausible(branches[0], 1.0)
 
 
 @dataclass(frozen=True)
-class PlausibilityOnly:
+class PlausibilityOnly(DecodingMethod):
     """The plausibility mask of the contrastive methods, with nothing contrasted. It equals transformers' `min_p`.
 
     Needs nothing. Cost: one row a forward.
@@ -78,7 +68,6 @@ class PlausibilityOnly:
     """
 
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"off": {"beta": 0.0}}
-    negatives: ClassVar[tuple[Negative, ...]] = ()
 
     beta: float = 0.1
 
@@ -87,19 +76,15 @@ class PlausibilityOnly:
             raise SettingsError(f"beta must be in [0, 1], got {self.beta}; 0 allows every token, 1 is greedy")
 
     @property
-    def neutral(self) -> bool:
+    def is_identity(self) -> bool:
         return self.beta == 0
 
-    def fold(self, rows: list[Tensor], step: Step) -> tuple[Tensor, Tensor | None]:
-        return rows[0], plausible(rows[0], self.beta)
-
-    def on(self, model: Any, processor: Any = None) -> Any:
-        """A view of `model` that generates with this control; see `branches.folded_view`."""
-        return folded_view(self, model, processor)
+    def combine_logits(self, branches: list[Tensor], step: Step) -> Combined:
+        return branches[0], plausible(branches[0], self.beta)
 
 
 @dataclass(frozen=True)
-class TemperatureMatched:
+class TemperatureMatched(DecodingMethod):
     """Plain sampling as sharp as a method, on its support: what is left of the method without its direction.
 
     Needs and costs what the method does, since its rows are run to know how sharp it is. Under greedy search it is
@@ -107,43 +92,44 @@ class TemperatureMatched:
     AUC to compare.
 
     Args:
-        method: the method, or its name as in `decoding.named`.
+        method: the method, or its name as in `decoding.get_method`.
     """
 
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"off": {"method": "VCD:off"}}
 
-    method: Any = "VCD"
+    method: DecodingMethod | str = "VCD"
 
     def __post_init__(self) -> None:
         if isinstance(self.method, str):
-            from halluguard.decoding import named
+            from halluguard.decoding import get_method
 
-            object.__setattr__(self, "method", named(self.method))
-        if getattr(self.method, "attach", None) is not None:
+            object.__setattr__(self, "method", get_method(self.method))
+        if self._made.acts_inside:
             raise SettingsError(
                 f"a method that contrasts rows is expected, got {type(self.method).__name__}, which works inside the "
                 "model; there is no plain row beside it to sharpen"
             )
 
     @property
-    def neutral(self) -> bool:
-        return self.method.neutral
+    def _made(self) -> DecodingMethod:
+        assert isinstance(self.method, DecodingMethod)  # a name was looked up
+        return self.method
 
     @property
-    def negatives(self) -> tuple[Negative, ...]:
-        return self.method.negatives
+    def is_identity(self) -> bool:
+        return self._made.is_identity
 
-    def fold(self, rows: list[Tensor], step: Step) -> tuple[Tensor, Tensor | None]:
-        scores, keep = self.method.fold(rows, step)
-        return rows[0] / matched_temperature(rows[0], keep, entropy(scores, keep)), keep
+    @property
+    def negative_branches(self) -> tuple[NegativeInputs, ...]:
+        return self._made.negative_branches
 
-    def on(self, model: Any, processor: Any = None) -> Any:
-        """A view of `model` that generates with this control; see `branches.folded_view`."""
-        return folded_view(self, model, processor)
+    def combine_logits(self, branches: list[Tensor], step: Step) -> Combined:
+        scores, keep = self._made.combine_logits(branches, step)
+        return branches[0] / matched_temperature(branches[0], keep, entropy(scores, keep)), keep
 
 
 @dataclass(frozen=True)
-class YesBias:
+class YesBias(DecodingMethod):
     """A constant added to the tokens that say yes, on the first token of an answer.
 
     It moves the yes-ratio and nothing else: the ranking of the answers, and so the AUC, stays that of the plain
@@ -157,7 +143,6 @@ class YesBias:
     """
 
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"off": {"bias": 0.0}}
-    negatives: ClassVar[tuple[Negative, ...]] = ()
 
     bias: float = 1.0
     yes: tuple[int, ...] | None = None
@@ -193,21 +178,22 @@ class YesBias:
         return cls(-(above + below) / 2, None if yes is None else tuple(yes))
 
     @property
-    def neutral(self) -> bool:
+    def is_identity(self) -> bool:
         return self.bias == 0
 
-    def fold(self, rows: list[Tensor], step: Step) -> tuple[Tensor, None]:
+    def combine_logits(self, branches: list[Tensor], step: Step) -> Combined:
         if self.yes is None:
             raise SettingsError("YesBias knows no tokens that say yes; give the processor to .on(model, processor)")
         first = (step.index == 0)[:, None]
-        scores = rows[0].clone()
+        scores = branches[0].clone()
         scores[..., list(self.yes)] += self.bias * first.to(scores)
         return scores, None
 
     def on(self, model: Any, processor: Any = None) -> Any:
         """A view of `model` that generates with this control; see `branches.folded_view`."""
-        yes = self.yes or _tokens_that_say_yes(processor)
-        return folded_view(YesBias(self.bias, yes), model, processor)
+        if self.yes is None:
+            return YesBias(self.bias, _tokens_that_say_yes(processor)).on(model, processor)
+        return super().on(model, processor)
 
 
 def _tokens_that_say_yes(processor: Any) -> tuple[int, ...]:

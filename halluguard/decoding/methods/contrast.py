@@ -11,18 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
-from halluguard.decoding.engine.view import Step, folded_view
-from halluguard.decoding.image_transforms import Cropped, Masked, Spoilt, of_one_size
+from PIL import Image
+from torch import Tensor
+
+from halluguard.decoding.base import Combined, DecodingMethod, Step, check_beta, plausible
+from halluguard.decoding.image_transforms import Cropped, Masked, TransformedImage, of_one_size
 from halluguard.decoding.methods.vdd import debias
-from halluguard.decoding.negative_inputs import Negative
-from halluguard.decoding.plausibility import check_beta, plausible
+from halluguard.decoding.negative_inputs import NegativeInputs
 from halluguard.errors import SettingsError
-
-if TYPE_CHECKING:
-    from PIL import Image
-    from torch import Tensor
 
 Change = Callable[["Image.Image"], "Image.Image"]
 
@@ -32,7 +30,7 @@ Other shares are settings of `pictures.Cropped` and `pictures.Masked`."""
 
 
 @dataclass(frozen=True)
-class Contrast:
+class Contrast(DecodingMethod):
     """Contrast with the same prompt and a spoilt picture, or several.
 
     Needs the pictures themselves (`images=[...]` beside the inputs), unless a change has a method `pixels`, as those
@@ -81,17 +79,15 @@ class Contrast:
         return self.picture if isinstance(self.picture, tuple) else (self.picture,)
 
     @property
-    def neutral(self) -> bool:
+    def is_identity(self) -> bool:
         return self.alpha == 0
 
     @property
-    def negatives(self) -> tuple[Negative, ...]:
+    def negative_branches(self) -> tuple[NegativeInputs, ...]:
         changes = [CHANGES[change] if isinstance(change, str) else change for change in self._changes]
-        return tuple(Spoilt(of_one_size(c), getattr(c, "pixels", None), "Contrast's picture") for c in changes)
+        return tuple(
+            TransformedImage(of_one_size(c), getattr(c, "pixels", None), "Contrast's picture") for c in changes
+        )
 
-    def fold(self, rows: list[Tensor], step: Step) -> tuple[Tensor, Tensor | None]:
-        return debias(rows[0], rows[1:], self.alpha), plausible(rows[0], self.beta)
-
-    def on(self, model: Any, processor: Any = None) -> Any:
-        """A view of `model` that generates with this method; see `branches.folded_view`."""
-        return folded_view(self, model, processor)
+    def combine_logits(self, branches: list[Tensor], step: Step) -> Combined:
+        return debias(branches[0], branches[1:], self.alpha), plausible(branches[0], self.beta)

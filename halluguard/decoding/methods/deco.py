@@ -15,21 +15,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
+import torch
+from torch import Tensor
+
+from halluguard.decoding.base import Combined, DecodingMethod, LogitsCombiner, Step
 from halluguard.decoding.engine.layers import at_depth, depth, early_logits
-from halluguard.decoding.engine.view import Step, folded_view
-from halluguard.decoding.negative_inputs import Negative
 from halluguard.errors import SettingsError
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 def candidate_tokens(logits: Tensor, top_p: float, top_k: int) -> Tensor:
     """(..., V) bool: C, of the model's own logits (..., V)."""
-    import torch
-
     best = logits.softmax(-1).topk(min(top_k, logits.shape[-1]), -1)
     before = best.values.cumsum(-1) - best.values
     return torch.zeros_like(logits, dtype=torch.bool).scatter(-1, best.indices, before < top_p)
@@ -41,8 +38,6 @@ def corrected(logits: Tensor, early: Tensor, keep: Tensor, alpha: float) -> Tens
     Args:
         logits: (..., V). early: (layers, ..., V) logits of earlier layers. keep: (..., V), C.
     """
-    import torch
-
     best = early.softmax(-1).masked_fill(~keep, 0).amax(-1)  # (layers, ...)
     weight, layer = best.max(0)
     chosen = torch.take_along_dim(early, layer[None, ..., None].expand(1, *logits.shape), 0)[0]
@@ -50,7 +45,7 @@ def corrected(logits: Tensor, early: Tensor, keep: Tensor, alpha: float) -> Tens
 
 
 @dataclass(frozen=True)
-class DeCo:
+class DeCo(DecodingMethod):
     """Add the logits of the earlier layer that is surest of one of the candidate tokens.
 
     Needs hidden states, a norm after the layers and a linear head. Cost: one row a forward, and the head once for
@@ -67,8 +62,7 @@ class DeCo:
         "off": {"alpha": 0.0},
         "code": {"alpha": 0.6, "top_p": 0.9, "top_k": 20, "layers": None},
     }
-    needs: ClassVar[tuple[str, ...]] = ("hidden_states",)
-    negatives: ClassVar[tuple[Negative, ...]] = ()
+    needs = ("hidden_states",)
 
     alpha: float = 0.6
     top_p: float = 0.9
@@ -88,10 +82,10 @@ class DeCo:
                 raise SettingsError(f"layers must be the first and the last, from 1, got {self.layers}; or None")
 
     @property
-    def neutral(self) -> bool:
+    def is_identity(self) -> bool:
         return self.alpha == 0
 
-    def attach(self, twin: Any) -> _Call:
+    def bind(self, twin: Any) -> _Call:
         deep = depth(twin)
         first, last = self.layers or (at_depth(20, deep), at_depth(28, deep))
         if self.layers is not None and last >= deep:
@@ -99,26 +93,17 @@ class DeCo:
         last = max(1, min(last, deep - 1))
         return _Call(self, twin, range(max(1, min(first, last)), last + 1))
 
-    def fold(self, rows: list[Tensor], step: Step) -> tuple[Tensor, Tensor | None]:
-        raise SettingsError("DeCo folds by what its attach returns: it needs the head; use .on(model)")
-
-    def on(self, model: Any, processor: Any = None) -> Any:
-        """A view of `model` that generates with this method; see `branches.folded_view`."""
-        return folded_view(self, model, processor)
-
 
 @dataclass(frozen=True)
-class _Call:
+class _Call(LogitsCombiner):
     """DeCo with the head of one call's model."""
 
     method: DeCo
     twin: Any
     layers: range
 
-    def fold(self, rows: list[Tensor], step: Step) -> tuple[Tensor, Tensor | None]:
-        import torch
-
+    def combine_logits(self, branches: list[Tensor], step: Step) -> Combined:
         assert step.hidden_states is not None
         early = early_logits(self.twin, torch.stack([step.hidden_states[layer] for layer in self.layers]))
-        keep = candidate_tokens(rows[0], self.method.top_p, self.method.top_k)
-        return corrected(rows[0], early, keep, self.method.alpha), keep
+        keep = candidate_tokens(branches[0], self.method.top_p, self.method.top_k)
+        return corrected(branches[0], early, keep, self.method.alpha), keep

@@ -17,16 +17,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
+import torch
+from torch import Tensor
+
+from halluguard.decoding.base import Combined, DecodingMethod, LogitsCombiner, Step, check_beta, plausible
 from halluguard.decoding.engine.layers import depth, early_logits, embeddings, head
-from halluguard.decoding.engine.view import Step, folded_view
-from halluguard.decoding.negative_inputs import Negative
-from halluguard.decoding.plausibility import check_beta, plausible
 from halluguard.errors import SettingsError
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 def divergence(mature: Tensor, premature: Tensor, formula: str = "code") -> Tensor:
@@ -44,8 +42,6 @@ def contrast_layers(mature: Tensor, premature: Tensor, alpha: float = 1.0, formu
     Args:
         mature: (..., V) logits of the last layer. premature: (layers, ..., V) of the candidates.
     """
-    import torch
-
     chosen = divergence(mature[None], premature, formula).argmax(0)
     index = chosen[None, ..., None].expand(1, *mature.shape)
     early = torch.take_along_dim(premature, index, 0)[0]
@@ -71,7 +67,7 @@ def candidates(layers: str | Sequence[int], of: int, tied: bool) -> list[int]:
 
 
 @dataclass(frozen=True)
-class DoLa:
+class DoLa(DecodingMethod):
     """Contrast the last layer with the earlier one that differs most from it.
 
     Needs hidden states and a linear head. Cost: one row a forward, and the head once for each candidate layer.
@@ -91,8 +87,7 @@ class DoLa:
         "paper": {"formula": "paper"},
         "high": {"layers": "high"},
     }
-    needs: ClassVar[tuple[str, ...]] = ("hidden_states",)
-    negatives: ClassVar[tuple[Negative, ...]] = ()
+    needs = ("hidden_states",)
 
     alpha: float = 1.0
     beta: float = 0.1
@@ -111,36 +106,27 @@ class DoLa:
             object.__setattr__(self, "layers", tuple(self.layers))
 
     @property
-    def neutral(self) -> bool:
+    def is_identity(self) -> bool:
         return self.alpha == 0
 
-    def attach(self, twin: Any) -> _Call:
+    def bind(self, twin: Any) -> _Call:
         tied = embeddings(twin).weight is head(twin).weight
         return _Call(self, twin, candidates(self.layers, depth(twin), tied))
 
-    def fold(self, rows: list[Tensor], step: Step) -> tuple[Tensor, Tensor | None]:
-        raise SettingsError("DoLa folds by what its attach returns: it needs the head; use .on(model)")
-
-    def on(self, model: Any, processor: Any = None) -> Any:
-        """A view of `model` that generates with this method; see `branches.folded_view`."""
-        return folded_view(self, model, processor)
-
 
 @dataclass(frozen=True)
-class _Call:
+class _Call(LogitsCombiner):
     """DoLa with the head of one call's model."""
 
     method: DoLa
     twin: Any
     layers: list[int]
 
-    def fold(self, rows: list[Tensor], step: Step) -> tuple[Tensor, Tensor | None]:
-        import torch
-
+    def combine_logits(self, branches: list[Tensor], step: Step) -> Combined:
         assert step.hidden_states is not None
         hidden = torch.stack([step.hidden_states[layer] for layer in self.layers])
         normed = self.method.formula == "paper"
         early = early_logits(self.twin, hidden, normed=normed)
-        return contrast_layers(rows[0], early, self.method.alpha, self.method.formula), plausible(
-            rows[0], self.method.beta
+        return contrast_layers(branches[0], early, self.method.alpha, self.method.formula), plausible(
+            branches[0], self.method.beta
         )

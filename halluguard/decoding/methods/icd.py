@@ -18,16 +18,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
+import torch
+from torch import Tensor
+
+from halluguard.decoding.base import Combined, DecodingMethod, Step, check_beta, plausible
 from halluguard.decoding.engine.batch import BOXES, IMAGE_MASKS, PER_TOKEN
-from halluguard.decoding.engine.view import Step, folded_view
-from halluguard.decoding.negative_inputs import Call, Negative, image_token_ids, token_ids
-from halluguard.decoding.plausibility import check_beta, plausible
+from halluguard.decoding.negative_inputs import Call, NegativeInputs, image_token_ids, token_ids
 from halluguard.errors import SettingsError, UnsupportedModelError
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 CONFUSED = "You are a confused objects detector to provide a fuzzy overview or impression of the image."
 AVOIDING = "I want you avoid any specific identification or categorization of the objects depicted."
@@ -40,7 +39,7 @@ def contrast(logits: Tensor, disturbed: Tensor, alpha: float, formula: str = "co
 
 
 @dataclass(frozen=True)
-class Disturbed:
+class PrefixedPrompt:
     """The same picture and prompt with a text put in front of the question, so that the row is longer.
 
     Args:
@@ -50,8 +49,6 @@ class Disturbed:
     text: str | Sequence[int]
 
     def __call__(self, call: Call) -> dict[str, Any]:
-        import torch
-
         if "input_ids" not in call.inputs:
             raise UnsupportedModelError(
                 f"a prompt with text is expected, and {type(call.model).__name__} takes a picture alone: no text can "
@@ -82,8 +79,6 @@ class Disturbed:
 
     def _row(self, ids: Tensor, words: Tensor, call: Call) -> tuple[Tensor, int]:
         """A prompt with the words in it, and where it was put: after the last picture, or at the start of the text."""
-        import torch
-
         placeholders = torch.isin(ids, torch.tensor(image_token_ids(call.model), device=ids.device)).nonzero()
         at = int(placeholders[-1]) + 1 if len(placeholders) else 1
         # Tokens that close the picture belong to it.
@@ -94,7 +89,7 @@ class Disturbed:
 
 
 @dataclass(frozen=True)
-class ICD:
+class ICD(DecodingMethod):
     """Contrast with the same picture and question under a disturbing role.
 
     Needs a processor with a tokenizer (or token ids). Cost: two rows a forward; the second is as long as the role.
@@ -130,16 +125,12 @@ class ICD:
             object.__setattr__(self, "instruction", tuple(self.instruction))
 
     @property
-    def neutral(self) -> bool:
+    def is_identity(self) -> bool:
         return self.alpha == 0
 
     @property
-    def negatives(self) -> tuple[Negative, ...]:
-        return (Disturbed(self.instruction),)
+    def negative_branches(self) -> tuple[NegativeInputs, ...]:
+        return (PrefixedPrompt(self.instruction),)
 
-    def fold(self, rows: list[Tensor], step: Step) -> tuple[Tensor, Tensor | None]:
-        return contrast(rows[0], rows[1], self.alpha, self.formula), plausible(rows[0], self.beta)
-
-    def on(self, model: Any, processor: Any = None) -> Any:
-        """A view of `model` that generates with this method; see `branches.folded_view`."""
-        return folded_view(self, model, processor)
+    def combine_logits(self, branches: list[Tensor], step: Step) -> Combined:
+        return contrast(branches[0], branches[1], self.alpha, self.formula), plausible(branches[0], self.beta)

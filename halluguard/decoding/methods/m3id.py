@@ -16,15 +16,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
-from halluguard.decoding.engine.view import Step, folded_view
-from halluguard.decoding.negative_inputs import Negative, NoImage
-from halluguard.decoding.plausibility import check_beta, plausible
+from torch import Tensor
+
+from halluguard.decoding.base import Combined, DecodingMethod, Step, check_beta, plausible
+from halluguard.decoding.negative_inputs import NegativeInputs, NoImage
 from halluguard.errors import SettingsError
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 def corrected(logits: Tensor, blind: Tensor, t: Tensor, forgetting: float, gate: float | None) -> Tensor:
@@ -43,11 +41,11 @@ def corrected(logits: Tensor, blind: Tensor, t: Tensor, forgetting: float, gate:
 
 
 @dataclass(frozen=True)
-class M3ID:
+class M3ID(DecodingMethod):
     """Contrast with the same prompt without its picture, growing along the answer.
 
     Needs nothing beside the model. Cost: two rows a forward and no second vision pass. Refused: recurrent layers and
-    other families that cannot run without the picture, by `negatives.NoImage`.
+    other families that cannot run without the picture, by `negative_inputs.NoImage`.
 
     Args:
         forgetting: lambda, >= 0, per token; 0 is plain generation. Paper and copies: 0.02.
@@ -78,17 +76,13 @@ class M3ID:
             raise SettingsError(f"first must be >= 0, got {self.first}; the paper counts from 1")
 
     @property
-    def neutral(self) -> bool:
+    def is_identity(self) -> bool:
         return self.forgetting == 0
 
     @property
-    def negatives(self) -> tuple[Negative, ...]:
+    def negative_branches(self) -> tuple[NegativeInputs, ...]:
         return (NoImage(),)
 
-    def fold(self, rows: list[Tensor], step: Step) -> tuple[Tensor, Tensor | None]:
-        scores = corrected(rows[0], rows[1], step.index + self.first, self.forgetting, self.gate)
-        return scores, plausible(rows[0], self.beta)
-
-    def on(self, model: Any, processor: Any = None) -> Any:
-        """A view of `model` that generates with this method; see `branches.folded_view`."""
-        return folded_view(self, model, processor)
+    def combine_logits(self, branches: list[Tensor], step: Step) -> Combined:
+        scores = corrected(branches[0], branches[1], step.index + self.first, self.forgetting, self.gate)
+        return scores, plausible(branches[0], self.beta)

@@ -22,17 +22,15 @@ and std; fp32 at the head, every mode of generation; a = b = 0 is plain generati
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
+import torch
+from torch import Tensor
+
+from halluguard.decoding.base import Combined, DecodingMethod, LogitsCombiner, Step, check_beta, plausible
 from halluguard.decoding.engine.attention import edit_attention
 from halluguard.decoding.engine.layers import decoder_layers, early_logits, final_norm
-from halluguard.decoding.engine.view import Step, folded_view
-from halluguard.decoding.negative_inputs import Negative
-from halluguard.decoding.plausibility import check_beta, plausible
 from halluguard.errors import SettingsError, UnsupportedModelError
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 RESIDUAL = 0.2
 FINAL = 0.5
@@ -43,8 +41,6 @@ def trimmed(weights: Tensor, where: Tensor) -> Tensor:
 
     The std has n - 1 below it, as torch's has.
     """
-    import torch
-
     count = where.sum(-1, keepdim=True)
     kept = weights.masked_fill(~where, 0)
     mean = kept.sum(-1, keepdim=True) / count
@@ -81,7 +77,7 @@ def adaptive(logits: Tensor, second: Tensor, gamma: float, a: float, b: float) -
 
 
 @dataclass(frozen=True)
-class ONLY:
+class ONLY(DecodingMethod):
     """Contrast or ensemble with a reading in which layer 0's text-leaning heads go straight to the last layer.
 
     Needs the attention of layer 0 (the decoder runs an attention of our own, as exact as the family's eager one),
@@ -100,8 +96,7 @@ class ONLY:
         "code": {"a": 3.0, "b": 1.0, "gamma": 0.2, "beta": 0.1},
         "omitted arguments": {"a": 3.0, "b": 1.0, "gamma": 0.1, "beta": 0.1},
     }
-    needs: ClassVar[tuple[str, ...]] = ("hidden_states",)
-    negatives: ClassVar[tuple[Negative, ...]] = ()
+    needs = ("hidden_states",)
 
     a: float = 3.0
     b: float = 1.0
@@ -116,21 +111,14 @@ class ONLY:
         check_beta(self.beta)
 
     @property
-    def neutral(self) -> bool:
+    def is_identity(self) -> bool:
         return self.a == 0 and self.b == 0
 
-    def attach(self, twin: Any) -> _Call:
+    def bind(self, twin: Any) -> _Call:
         return _Call(self, twin)
 
-    def fold(self, rows: list[Tensor], step: Step) -> tuple[Tensor, Tensor | None]:
-        raise SettingsError("ONLY folds by what its attach returns: it needs the layers; use .on(model)")
 
-    def on(self, model: Any, processor: Any = None) -> Any:
-        """A view of `model` that generates with this method; see `branches.folded_view`."""
-        return folded_view(self, model, processor)
-
-
-class _Call:
+class _Call(LogitsCombiner):
     """ONLY within one call: what layer 0 gave on, and what came into the last layer."""
 
     def __init__(self, method: ONLY, twin: Any) -> None:
@@ -151,8 +139,6 @@ class _Call:
     def _attended(self, weights: Tensor, values: Tensor, layer: int) -> None:
         if layer:
             return
-        import torch
-
         layout = self.twin.layout
         queries, keys = weights.shape[-2:]
         picture = layout.picture(keys)[:, None].expand(-1, queries, -1)
@@ -169,19 +155,19 @@ class _Call:
     def _entering(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.residual = args[0] if args else kwargs["hidden_states"]
 
-    def fold(self, rows: list[Tensor], step: Step) -> tuple[Tensor, Tensor | None]:
+    def combine_logits(self, branches: list[Tensor], step: Step) -> Combined:
         if not hasattr(self, "attention"):
             raise UnsupportedModelError(
                 f"ONLY reads the attention of the first layer, and {type(self.twin).__name__} has another kind of "
                 "layer there; use a method that reads logits only, such as VCD"
             )
         assert step.hidden_states is not None
-        length, last, method = rows[0].shape[1], self.last, self.method
+        length, last, method = branches[0].shape[1], self.last, self.method
         z = last.input_layernorm(self.attention[:, -length:]) + RESIDUAL * self.residual[:, -length:]
         z = z + last.mlp(last.post_attention_layernorm(z))
         hidden = final_norm(self.twin)(z) + FINAL * step.hidden_states[-1]
         second = early_logits(self.twin, hidden, normed=False)
-        return adaptive(rows[0], second, method.gamma, method.a, method.b), plausible(rows[0], method.beta)
+        return adaptive(branches[0], second, method.gamma, method.a, method.b), plausible(branches[0], method.beta)
 
 
 _LAYER = ("input_layernorm", "post_attention_layernorm", "mlp")

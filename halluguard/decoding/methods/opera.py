@@ -33,18 +33,20 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import DynamicCache, StaticCache
+
+from halluguard.decoding.base import Combined, DecodingMethod, LogitsCombiner, Step
 from halluguard.decoding.engine.attention import edit_attention
 from halluguard.decoding.engine.layers import decoder, depth
 from halluguard.decoding.engine.retrospection import Judged, Retrospection
-from halluguard.decoding.engine.view import Step, folded_view
-from halluguard.decoding.negative_inputs import Negative
 from halluguard.errors import SettingsError, UnsupportedModelError
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 EARLY = 10
 """Tokens of the answer, from the first, that are judged by their attention to the picture."""
@@ -60,8 +62,6 @@ def extended(products: Tensor, row: Tensor, sigma: float) -> Tensor:
     Args:
         products: (N, T) logarithms before it. row: (N, T + 1), its attention to the answer, itself the last.
     """
-    import torch
-
     scaled = (sigma * row).log()
     return torch.cat([products + scaled[:, :-1], scaled[:, -1:]], -1)
 
@@ -72,7 +72,7 @@ def penalty(products: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class OPERA:
+class OPERA(DecodingMethod):
     """Penalise candidates that lean on a token of the answer that everything since has leaned on, or go back to it.
 
     Needs the last layer's attention (the decoder runs an attention of our own, as exact as the family's eager one),
@@ -98,7 +98,6 @@ class OPERA:
         "efficient": {"alpha": 1.0, "candidates": 1, "sigma": 50.0, "threshold": 25},
         "penalty": {"alpha": 1.0, "candidates": 5, "sigma": 50.0, "threshold": None},
     }
-    negatives: ClassVar[tuple[Negative, ...]] = ()
 
     alpha: float = 1.0
     candidates: int = 5
@@ -122,27 +121,19 @@ class OPERA:
             raise SettingsError(f"sigma must be > 0, got {self.sigma}; the code has 50")
 
     @property
-    def neutral(self) -> bool:
+    def is_identity(self) -> bool:
         return self.alpha == 0
 
-    def attach(self, twin: Any) -> _Call:
+    def bind(self, twin: Any) -> _Call:
         return _Call(self, twin)
 
-    def fold(self, rows: list[Tensor], step: Step) -> tuple[Tensor, Tensor | None]:
-        raise SettingsError("OPERA folds by what its attach returns: it reads with the model; use .on(model)")
 
-    def on(self, model: Any, processor: Any = None) -> Any:
-        """A view of `model` that generates with this method; see `branches.folded_view`."""
-        return folded_view(self, model, processor)
-
-
-class _Call:
+class _Call(LogitsCombiner):
     """OPERA within one call: the products of every beam, which follow the beams, and the way to look ahead."""
 
     def __init__(self, method: OPERA, twin: Any) -> None:
         self.method, self.twin = method, twin
         self.past = None if method.threshold is None else Retrospection(twin, method.threshold, method.candidates)
-        self.search = None if self.past is None else self.past.search
         self.products: Tensor | None = None
         self.row: Tensor | None = None  # (N, K), the last token's attention in the last layer
         self.entered: dict[str, Any] = {}
@@ -167,14 +158,15 @@ class _Call:
 
         twin.__dict__["_reorder_cache"] = follow
 
+    def search(self, own: Callable[..., Any], input_ids: Tensor, **kwargs: Any) -> Any:
+        return own(input_ids, **kwargs) if self.past is None else self.past.search(own, input_ids, **kwargs)
+
     def _entering(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if not self.ahead:
             self.entered = kwargs
 
-    def fold(self, rows: list[Tensor], step: Step) -> tuple[Tensor, Tensor | None]:
-        import torch
-
-        logits, layout = rows[0], self.twin.layout
+    def combine_logits(self, branches: list[Tensor], step: Step) -> Combined:
+        logits, layout = branches[0], self.twin.layout
         if logits.shape[1] != 1:
             raise SettingsError("OPERA reads one token a step, got several; leave prompt lookup and drafts out")
         written = layout.length - layout.prompt
@@ -192,8 +184,6 @@ class _Call:
 
     def _judge(self, logits: Tensor, written: int) -> Judged:
         """The most probable tokens (N, V), each read ahead of time."""
-        import torch
-
         layout = self.twin.layout
         best = logits.topk(min(self.method.candidates, logits.shape[-1]), -1)
         picture = layout.picture(layout.length + 1)
@@ -223,9 +213,6 @@ class _Call:
 
     def _attention_of(self, tokens: Tensor) -> Tensor:
         """(N, K + 1): the last layer's attention of one more token, which leaves no trace in the cache."""
-        import torch.nn.functional as F
-        from transformers import DynamicCache, StaticCache
-
         kwargs = {name: value for name, value in self.entered.items() if name not in _PROMPT_ONLY}
         cache, at, layout = kwargs.get("past_key_values"), kwargs.get("position_ids"), self.twin.layout
         if cache is None or isinstance(cache, StaticCache):

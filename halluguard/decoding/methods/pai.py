@@ -15,17 +15,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar, Self
 
+from torch import Tensor
+
+from halluguard.decoding.base import Combined, DecodingMethod, Step, check_beta, plausible
 from halluguard.decoding.engine.attention import edit_attention
 from halluguard.decoding.engine.layers import at_depth, depth
-from halluguard.decoding.engine.view import Step, folded_view
-from halluguard.decoding.negative_inputs import Negative, NoImage
-from halluguard.decoding.plausibility import check_beta, plausible
+from halluguard.decoding.negative_inputs import NegativeInputs, NoImage
 from halluguard.errors import SettingsError
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 def attended(scores: Tensor, alpha: float) -> Tensor:
@@ -40,13 +38,13 @@ def guided(logits: Tensor, blind: Tensor, gamma: float) -> Tensor:
 
 
 @dataclass(frozen=True)
-class PAI:
+class PAI(DecodingMethod):
     """Raise attention to the picture while answering, and contrast with the prompt without it.
 
     Needs attention scores (the decoder runs an attention of our own, as exact as the family's eager one) and picture
     tokens in the prompt. Cost: two rows a forward without a second vision pass (one row at gamma = 1), and attention
     without fused kernels. Refused: cross-attention models, attention with sinks or biases, and whatever
-    `negatives.NoImage` refuses.
+    `negative_inputs.NoImage` refuses.
 
     Args:
         alpha: of the attention edit, >= 0. README: 0.5 for LLaVA-1.5, 0.6 Shikra, 0.2 MiniGPT-4; argparse: 0.2.
@@ -82,16 +80,16 @@ class PAI:
                 raise SettingsError(f"layers must be first and end, as (2, 32), got {self.layers}; or None")
 
     @property
-    def neutral(self) -> bool:
+    def is_identity(self) -> bool:
         return self.alpha == 0 and self.gamma == 1
 
     @property
-    def negatives(self) -> tuple[Negative, ...]:
+    def negative_branches(self) -> tuple[NegativeInputs, ...]:
         return () if self.gamma == 1 else (NoImage(),)
 
-    def attach(self, twin: Any) -> None:
+    def bind(self, twin: Any) -> Self:
         if not self.alpha:
-            return
+            return self
         deep = depth(twin)
         first, end = self.layers or (at_depth(2, deep), deep)
 
@@ -108,12 +106,9 @@ class PAI:
             return edited
 
         edit_attention(twin, edit)
+        return self
 
-    def fold(self, rows: list[Tensor], step: Step) -> tuple[Tensor, Tensor | None]:
+    def combine_logits(self, branches: list[Tensor], step: Step) -> Combined:
         if self.gamma == 1:
-            return rows[0], None
-        return guided(rows[0], rows[1], self.gamma), plausible(rows[0], self.beta)
-
-    def on(self, model: Any, processor: Any = None) -> Any:
-        """A view of `model` that generates with this method; see `branches.folded_view`."""
-        return folded_view(self, model, processor)
+            return branches[0], None
+        return guided(branches[0], branches[1], self.gamma), plausible(branches[0], self.beta)

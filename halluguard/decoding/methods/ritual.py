@@ -15,21 +15,20 @@ is plain generation, where the original still applies the support.
 
 from __future__ import annotations
 
+import math
 import random
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
-from halluguard.decoding.engine.view import Step, folded_view
-from halluguard.decoding.image_transforms import Spoilt
-from halluguard.decoding.negative_inputs import Negative
-from halluguard.decoding.plausibility import check_beta, plausible
+from PIL import Image, ImageEnhance, ImageFilter, ImageOps
+from torch import Tensor
+
+from halluguard.decoding.base import Combined, DecodingMethod, Step, check_beta, plausible
+from halluguard.decoding.image_transforms import TransformedImage
+from halluguard.decoding.negative_inputs import NegativeInputs
 from halluguard.errors import InputError, SettingsError
-
-if TYPE_CHECKING:
-    from PIL import Image
-    from torch import Tensor
 
 
 def ensemble(logits: Tensor, transformed: Tensor, alpha: float) -> Tensor:
@@ -43,8 +42,6 @@ def _rotated(image: Image.Image, draw: random.Random) -> Image.Image:
 
 def _jittered(image: Image.Image, draw: random.Random) -> Image.Image:
     """Brightness, contrast and saturation by factors in [0, 2], hue by up to half the circle."""
-    from PIL import Image, ImageEnhance
-
     for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
         image = enhance(image).enhance(draw.uniform(0, 2))
     hue, saturation, value = image.convert("HSV").split()
@@ -53,15 +50,11 @@ def _jittered(image: Image.Image, draw: random.Random) -> Image.Image:
 
 
 def _blurred(image: Image.Image, draw: random.Random) -> Image.Image:
-    from PIL import ImageFilter
-
     return image.filter(ImageFilter.GaussianBlur(draw.uniform(1.5, 2.0)))
 
 
 def _cropped(image: Image.Image, draw: random.Random) -> Image.Image:
     """A part of 8 to 100 % of the area, at an aspect ratio of 3/4 to 4/3, scaled to the picture's own size."""
-    import math
-
     area = draw.uniform(0.08, 1.0) * image.width * image.height
     ratio = math.exp(draw.uniform(math.log(3 / 4), math.log(4 / 3)))
     width = min(image.width, max(1, round(math.sqrt(area * ratio))))
@@ -71,14 +64,10 @@ def _cropped(image: Image.Image, draw: random.Random) -> Image.Image:
 
 
 def _flipped(image: Image.Image, draw: random.Random) -> Image.Image:
-    from PIL import ImageOps
-
     return ImageOps.mirror(image)
 
 
 def _upended(image: Image.Image, draw: random.Random) -> Image.Image:
-    from PIL import ImageOps
-
     return ImageOps.flip(image)
 
 
@@ -94,7 +83,7 @@ TRANSFORMATIONS: dict[str, Callable[[Image.Image, random.Random], Image.Image]] 
 
 
 @dataclass(frozen=True)
-class RITUAL:
+class RITUAL(DecodingMethod):
     """Ensemble with the same prompt and a transformed picture.
 
     Needs the pictures themselves (`images=[...]` beside the inputs), except for flips, which pixels suffice for.
@@ -128,20 +117,16 @@ class RITUAL:
             )
 
     @property
-    def neutral(self) -> bool:
+    def is_identity(self) -> bool:
         return self.alpha == 0
 
     @property
-    def negatives(self) -> tuple[Negative, ...]:
+    def negative_branches(self) -> tuple[NegativeInputs, ...]:
         pixels = self.flipped_pixels if self.transform.endswith("flip") else None
-        return (Spoilt(self.transformed, pixels, "RITUAL's transformed picture"),)
+        return (TransformedImage(self.transformed, pixels, "RITUAL's transformed picture"),)
 
-    def fold(self, rows: list[Tensor], step: Step) -> tuple[Tensor, Tensor | None]:
-        return ensemble(rows[0], rows[1], self.alpha), plausible(rows[0], self.beta)
-
-    def on(self, model: Any, processor: Any = None) -> Any:
-        """A view of `model` that generates with this method; see `branches.folded_view`."""
-        return folded_view(self, model, processor)
+    def combine_logits(self, branches: list[Tensor], step: Step) -> Combined:
+        return ensemble(branches[0], branches[1], self.alpha), plausible(branches[0], self.beta)
 
     def flipped_pixels(self, pixels: Tensor) -> Tensor:
         """Normalised pixels (N, C, H, W), flipped."""

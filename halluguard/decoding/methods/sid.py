@@ -16,17 +16,16 @@ fp32, one folded forward, every mode of generation; alpha = 0 is plain generatio
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar, Self
 
+import torch
+from torch import Tensor
+
+from halluguard.decoding.base import Combined, DecodingMethod, Step, check_beta, plausible
 from halluguard.decoding.engine.attention import edit_attention
 from halluguard.decoding.engine.layers import depth
-from halluguard.decoding.engine.view import Step, folded_view
-from halluguard.decoding.negative_inputs import Call, Negative
-from halluguard.decoding.plausibility import check_beta, plausible
+from halluguard.decoding.negative_inputs import Call, NegativeInputs
 from halluguard.errors import SettingsError, UnsupportedModelError
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 def contrast(logits: Tensor, introspected: Tensor, alpha: float) -> Tensor:
@@ -41,8 +40,6 @@ def least_attended(weights: Tensor, picture: Tensor, keep: float) -> Tensor:
         weights: (B, heads, S, K), after the softmax. picture: (B, K) bool.
         keep: share of a sequence's picture tokens that stays, at least one of them.
     """
-    import torch
-
     attention = weights.float().mean(1).masked_fill(~picture[:, None], torch.inf)
     rank = attention.argsort(dim=-1, stable=True).argsort(dim=-1)
     count = (picture.sum(-1) * keep).round().clamp(min=1)
@@ -55,7 +52,7 @@ def same(call: Call) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class SID:
+class SID(DecodingMethod):
     """Contrast with the same picture seen through its least attended tokens alone.
 
     Needs attention maps (the decoder runs an attention of our own, as exact as the family's eager one) and picture
@@ -91,14 +88,14 @@ class SID:
             raise SettingsError(f"layer must be a whole number >= 1, got {self.layer}; the code has 2")
 
     @property
-    def neutral(self) -> bool:
+    def is_identity(self) -> bool:
         return self.alpha == 0
 
     @property
-    def negatives(self) -> tuple[Negative, ...]:
+    def negative_branches(self) -> tuple[NegativeInputs, ...]:
         return (same,)
 
-    def attach(self, twin: Any) -> None:
+    def bind(self, twin: Any) -> Self:
         deep = depth(twin)
         if deep < 2:
             raise UnsupportedModelError(
@@ -121,8 +118,6 @@ class SID:
             visible["mask"] = kept | ~picture[:, None]
 
         def edit(scores: Tensor, layer: int) -> Tensor:
-            import torch
-
             if layer < from_layer:
                 return scores
             if "mask" not in visible:
@@ -141,10 +136,7 @@ class SID:
             return edited
 
         edit_attention(twin, edit, watch)
+        return self
 
-    def fold(self, rows: list[Tensor], step: Step) -> tuple[Tensor, Tensor | None]:
-        return contrast(rows[0], rows[1], self.alpha), plausible(rows[0], self.beta)
-
-    def on(self, model: Any, processor: Any = None) -> Any:
-        """A view of `model` that generates with this method; see `branches.folded_view`."""
-        return folded_view(self, model, processor)
+    def combine_logits(self, branches: list[Tensor], step: Step) -> Combined:
+        return contrast(branches[0], branches[1], self.alpha), plausible(branches[0], self.beta)

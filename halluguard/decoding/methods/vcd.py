@@ -13,17 +13,16 @@ alpha = 0 is plain generation, where the original still applies the support.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
-from halluguard.decoding.engine.view import Step, folded_view
-from halluguard.decoding.image_transforms import Spoilt
-from halluguard.decoding.negative_inputs import Negative, generator
-from halluguard.decoding.plausibility import check_beta, plausible
+import torch
+from PIL import Image
+from torch import Tensor
+
+from halluguard.decoding.base import Combined, DecodingMethod, Step, check_beta, plausible
+from halluguard.decoding.image_transforms import TransformedImage
+from halluguard.decoding.negative_inputs import NegativeInputs, generator
 from halluguard.errors import SettingsError
-
-if TYPE_CHECKING:
-    from PIL import Image
-    from torch import Tensor
 
 
 def contrast(logits: Tensor, negative: Tensor, alpha: float) -> Tensor:
@@ -37,15 +36,13 @@ def noise_schedule(step: int) -> tuple[float, float]:
     >>> [round(w, 3) for w in noise_schedule(500)]
     [0.863, 0.505]
     """
-    import torch
-
     betas = torch.sigmoid(torch.linspace(-6, 6, 1000)) * (0.5e-2 - 1e-5) + 1e-5
     kept = float((1 - betas).cumprod(0)[step])
     return kept**0.5, (1 - kept) ** 0.5
 
 
 @dataclass(frozen=True)
-class VCD:
+class VCD(DecodingMethod):
     """Contrast with the same prompt and a noised picture.
 
     The picture is noised before the processor when the call has `images`, else on the normalised pixels, as the
@@ -85,24 +82,18 @@ class VCD:
             raise SettingsError(f"step must be an integer in 0..999, got {self.step}; the paper uses 500")
 
     @property
-    def neutral(self) -> bool:
+    def is_identity(self) -> bool:
         return self.alpha == 0
 
     @property
-    def negatives(self) -> tuple[Negative, ...]:
-        return (Spoilt(self.noised_picture, self.noised_pixels, "VCD's noised picture"),)
+    def negative_branches(self) -> tuple[NegativeInputs, ...]:
+        return (TransformedImage(self.noised_picture, self.noised_pixels, "VCD's noised picture"),)
 
-    def fold(self, rows: list[Tensor], step: Step) -> tuple[Tensor, Tensor | None]:
-        return contrast(rows[0], rows[1], self.alpha), plausible(rows[0], self.beta)
-
-    def on(self, model: Any, processor: Any = None) -> Any:
-        """A view of `model` that generates with this method; see `branches.folded_view`."""
-        return folded_view(self, model, processor)
+    def combine_logits(self, branches: list[Tensor], step: Step) -> Combined:
+        return contrast(branches[0], branches[1], self.alpha), plausible(branches[0], self.beta)
 
     def noised_pixels(self, pixels: Tensor) -> Tensor:
         """Normalised pixels (..., C, H, W) with the schedule's noise, one draw for every picture."""
-        import torch
-
         picture, noise = noise_schedule(self.step)
         draw = generator(self.seed)
         tiles = pixels.shape[-4] if pixels.ndim > 4 else 1  # the tiles of one picture differ
@@ -112,9 +103,6 @@ class VCD:
 
     def noised_picture(self, image: Image.Image) -> Image.Image:
         """A picture (RGB) with the schedule's noise, in units of a CLIP-normalised picture, clipped to 8 bits."""
-        import torch
-        from PIL import Image
-
         picture, noise = noise_schedule(self.step)
         pixels = torch.frombuffer(bytearray(image.convert("RGB").tobytes()), dtype=torch.uint8)
         pixels = pixels.reshape(image.height, image.width, 3) / 255

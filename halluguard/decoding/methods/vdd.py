@@ -14,15 +14,14 @@ indexing, which flattens a batch), every mode of generation; alpha = 0 is plain 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
-from halluguard.decoding.engine.view import Step, folded_view
-from halluguard.decoding.negative_inputs import Call, Negative, NoImage, crossed, image_token_ids
-from halluguard.decoding.plausibility import check_beta, plausible
+import torch
+from torch import Tensor
+
+from halluguard.decoding.base import Combined, DecodingMethod, Step, check_beta, plausible
+from halluguard.decoding.negative_inputs import Call, NegativeInputs, NoImage, crossed, image_token_ids
 from halluguard.errors import SettingsError
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 def debias(logits: Tensor, blind: list[Tensor], alpha: float) -> Tensor:
@@ -41,8 +40,6 @@ class UnknownImage:
     token: int | None = None
 
     def __call__(self, call: Call) -> dict[str, Any]:
-        import torch
-
         ids = call.inputs["input_ids"]
         placeholders = torch.isin(ids, torch.tensor(image_token_ids(call.model), device=ids.device))
         first = placeholders & ~torch.nn.functional.pad(placeholders, [1, 0])[:, :-1]
@@ -63,11 +60,11 @@ _TEXT = ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids")
 
 
 @dataclass(frozen=True)
-class VDD:
+class VDD(DecodingMethod):
     """Contrast with the same question without its picture, or with an unknown token for it, or with both.
 
     Needs nothing beside the model. Cost: two rows a forward ("both": three), and no second vision pass. Refused:
-    recurrent layers and other families that cannot run without the picture, by `negatives.NoImage`.
+    recurrent layers and other families that cannot run without the picture, by `negative_inputs.NoImage`.
 
     Args:
         alpha: strength, >= 0; 0 is plain generation. The code takes 0.5 when given none.
@@ -94,17 +91,13 @@ class VDD:
             raise SettingsError(f"rows must be 'none', 'unk' or 'both', got {self.rows!r}; the cheapest is 'none'")
 
     @property
-    def neutral(self) -> bool:
+    def is_identity(self) -> bool:
         return self.alpha == 0
 
     @property
-    def negatives(self) -> tuple[Negative, ...]:
-        blind: tuple[Negative, ...] = (NoImage(), UnknownImage())
+    def negative_branches(self) -> tuple[NegativeInputs, ...]:
+        blind: tuple[NegativeInputs, ...] = (NoImage(), UnknownImage())
         return {"none": blind[:1], "unk": blind[1:], "both": blind}[self.rows]
 
-    def fold(self, rows: list[Tensor], step: Step) -> tuple[Tensor, Tensor | None]:
-        return debias(rows[0], rows[1:], self.alpha), plausible(rows[0], self.beta)
-
-    def on(self, model: Any, processor: Any = None) -> Any:
-        """A view of `model` that generates with this method; see `branches.folded_view`."""
-        return folded_view(self, model, processor)
+    def combine_logits(self, branches: list[Tensor], step: Step) -> Combined:
+        return debias(branches[0], branches[1:], self.alpha), plausible(branches[0], self.beta)

@@ -17,22 +17,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
+import torch
+from torch import Tensor
+from torch.nn.functional import cosine_similarity
+
+from halluguard.decoding.base import Combined, DecodingMethod, LogitsCombiner, Step
 from halluguard.decoding.engine.layers import at_depth, decoder_layers, depth, early_logits
 from halluguard.decoding.engine.steering import last_residuals, steer, steered
-from halluguard.decoding.engine.view import Step, folded_view
-from halluguard.decoding.negative_inputs import Negative, NoImage
+from halluguard.decoding.negative_inputs import NoImage
 from halluguard.errors import SettingsError
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 def strength(hidden: Tensor, direction: Tensor, lam: float) -> Tensor:
     """(..., 1): lam (1 + max(0, cos(h, -d))), more where the hidden state points away from the picture."""
-    from torch.nn.functional import cosine_similarity
-
     return lam * (1 + cosine_similarity(hidden.float(), -direction.float(), dim=-1).clamp(min=0))[..., None]
 
 
@@ -42,12 +41,12 @@ def augmented(logits: Tensor, early: Tensor, gamma: float) -> Tensor:
 
 
 @dataclass(frozen=True)
-class VISTA:
+class VISTA(DecodingMethod):
     """Steer every MLP along what the picture changed in the prompt, and mix in the logits of late layers.
 
     Needs the decoder's MLPs, hidden states and a linear head. Cost: one row a forward, two more readings of the
     prompt before it (with and without its picture), and the head once for each mixed layer. Refused: models without
-    named MLPs, hidden states or plain head, and whatever `negatives.NoImage` refuses. Assisted drafts are not
+    named MLPs, hidden states or plain head, and whatever `negative_inputs.NoImage` refuses. Assisted drafts are not
     steered.
 
     Args:
@@ -64,7 +63,6 @@ class VISTA:
         "omitted arguments": {"lam": 0.1, "gamma": 0.3},
         "steering only": {"lam": 0.17, "gamma": 0.0},
     }
-    negatives: ClassVar[tuple[Negative, ...]] = ()
 
     lam: float = 0.17
     gamma: float = 0.3
@@ -81,14 +79,14 @@ class VISTA:
                 raise SettingsError(f"layers must be the first and the last, from 1, got {self.layers}; or None")
 
     @property
-    def neutral(self) -> bool:
+    def is_identity(self) -> bool:
         return self.lam == 0 and self.gamma == 0
 
     @property
     def needs(self) -> tuple[str, ...]:
         return ("hidden_states",) if self.gamma else ()
 
-    def attach(self, twin: Any) -> _Call:
+    def bind(self, twin: Any) -> _Call:
         deep = depth(twin)
         first, last = self.layers or (at_depth(25, deep), at_depth(30, deep))
         if self.layers is not None and last >= deep:
@@ -109,27 +107,18 @@ class VISTA:
 
         steer(decoder_layers(twin), change)
 
-    def fold(self, rows: list[Tensor], step: Step) -> tuple[Tensor, Tensor | None]:
-        raise SettingsError("VISTA folds by what its attach returns: it needs the head; use .on(model)")
-
-    def on(self, model: Any, processor: Any = None) -> Any:
-        """A view of `model` that generates with this method; see `branches.folded_view`."""
-        return folded_view(self, model, processor)
-
 
 @dataclass(frozen=True)
-class _Call:
+class _Call(LogitsCombiner):
     """VISTA with the head of one call's model."""
 
     method: VISTA
     twin: Any
     layers: range
 
-    def fold(self, rows: list[Tensor], step: Step) -> tuple[Tensor, Tensor | None]:
-        import torch
-
+    def combine_logits(self, branches: list[Tensor], step: Step) -> Combined:
         if not self.method.gamma:
-            return rows[0], None
+            return branches[0], None
         assert step.hidden_states is not None
         hidden = torch.stack([step.hidden_states[layer] for layer in self.layers])
-        return augmented(rows[0], early_logits(self.twin, hidden, normed=False), self.method.gamma), None
+        return augmented(branches[0], early_logits(self.twin, hidden, normed=False), self.method.gamma), None

@@ -21,17 +21,17 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from halluguard.decoding.base import Combined, DecodingMethod, Step
 from halluguard.decoding.demonstrations import Demonstrations
 from halluguard.decoding.engine.layers import decoder_layers
 from halluguard.decoding.engine.steering import principal, steer, steered, vision_tower
-from halluguard.decoding.engine.view import Step, folded_view
-from halluguard.decoding.negative_inputs import Negative
 from halluguard.errors import InputError, SettingsError
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 SCALE = 0.1
 """Of the original, between its strengths and the unit vectors they multiply."""
@@ -97,17 +97,12 @@ class Directions:
 
     def save(self, path: str | Path) -> None:
         """Write a safetensors file."""
-        from safetensors.torch import save_file
-
         parts = {"text": self.text} if self.vision is None else {"text": self.text, "vision": self.vision}
         save_file({name: value.contiguous().cpu() for name, value in parts.items()}, str(path))
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """Read what `save` wrote."""
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
         try:
             parts = load_file(str(path))
         except (OSError, SafetensorError) as error:
@@ -120,7 +115,7 @@ class Directions:
 
 
 @dataclass(frozen=True, eq=False)
-class VTI:
+class VTI(DecodingMethod):
     """Steer decoder and picture encoder along fixed directions.
 
     Needs directions made for the model (`Directions.fit`) and named MLPs. Cost: one row a forward, no more; `fit`
@@ -142,7 +137,6 @@ class VTI:
         "readme": {"text": 0.9, "vision": 0.9},
         "omitted arguments": {"text": 0.8, "vision": 0.0},
     }
-    negatives: ClassVar[tuple[Negative, ...]] = ()
 
     directions: Directions | str | Path | None = None
     text: float = 0.9
@@ -161,10 +155,10 @@ class VTI:
             )
 
     @property
-    def neutral(self) -> bool:
+    def is_identity(self) -> bool:
         return self.text == 0 and self.vision == 0
 
-    def attach(self, twin: Any) -> None:
+    def bind(self, twin: Any) -> Self:
         if not isinstance(self.directions, Directions):
             raise SettingsError(
                 "VTI needs directions made for this model, got none; make them on pictures of your own: "
@@ -191,13 +185,10 @@ class VTI:
                 return steered(hidden, direction, SCALE * strength)
 
             steer(layers, change)
+        return self
 
-    def fold(self, rows: list[Tensor], step: Step) -> tuple[Tensor, Tensor | None]:
-        return rows[0], None
-
-    def on(self, model: Any, processor: Any = None) -> Any:
-        """A view of `model` that generates with this method; see `branches.folded_view`."""
-        return folded_view(self, model, processor)
+    def combine_logits(self, branches: list[Tensor], step: Step) -> Combined:
+        return branches[0], None
 
     @classmethod
     def fit(cls, model: Any, processor: Any, images: Sequence[Any], prompt: str = "Describe the image.") -> Self:
