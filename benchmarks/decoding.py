@@ -32,6 +32,7 @@ from halluguard.decoding.imagination import ramp
 from halluguard.decoding.methods.vti import Directions
 from halluguard.errors import HalluguardError
 from halluguard.guard import Guard
+from halluguard.records import DEFAULT_PROMPT
 from halluguard.sandbox import measure
 
 KNOB = (-1.0, -0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0)
@@ -156,7 +157,7 @@ def main() -> None:
     parser.add_argument("--start", type=int, default=sandbox.FRESH_SEEDS, help="seed of the first scene [10000000]")
     parser.add_argument("--seed", type=int, default=0, help="of sampling and of the questions")
     parser.add_argument("--splits", nargs="+", choices=measure.SPLITS, default=list(measure.SPLITS), help="of POPE")
-    parser.add_argument("--prompt", default="Describe the image.")
+    parser.add_argument("--prompt", default=DEFAULT_PROMPT)
     parser.add_argument("--batch-size", type=int, default=100)
     given = parser.parse_args()
     runs = [r for r in every_run() if not given.only or any(_fits(r, pattern) for pattern in given.only)]

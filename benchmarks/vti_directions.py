@@ -15,6 +15,7 @@ from pathlib import Path
 import running
 
 from halluguard.errors import InputError
+from halluguard.records import DEFAULT_PROMPT
 
 
 def main() -> None:
@@ -22,7 +23,7 @@ def main() -> None:
     parser.add_argument("--model", required=True, help="hub name, folder, or sandbox")
     parser.add_argument("--images", type=Path, help="folder of pictures; without it, fresh scenes of the sandbox")
     parser.add_argument("--pictures", type=int, default=50, help="how many; the authors take 50 to 70")
-    parser.add_argument("--prompt", default="Describe the image.")
+    parser.add_argument("--prompt", default=DEFAULT_PROMPT)
     parser.add_argument("--vision", action="store_true", help="directions of the picture encoder too")
     parser.add_argument("--trials", type=int, default=50, help="masked copies of each picture, for --vision")
     parser.add_argument("--max-new-tokens", type=int, default=128)

@@ -10,6 +10,7 @@ import argparse
 from pathlib import Path
 
 from halluguard import Guard, sandbox
+from halluguard.records import DEFAULT_PROMPT
 
 
 def main() -> None:
@@ -18,7 +19,7 @@ def main() -> None:
     parser.add_argument("--model", default=str(sandbox.MLLM))
     parser.add_argument("--detector", default=str(sandbox.DETECTOR))
     parser.add_argument("--adapter", help="folder or hub name of a LoRA adapter for the model")
-    parser.add_argument("--prompt", default="Describe the image.")
+    parser.add_argument("--prompt", default=DEFAULT_PROMPT)
     parser.add_argument("--imagination", type=float, default=-0.5, help="-1 grounded ... 0 plain ... 1 imaginative")
     parser.add_argument("--out", type=Path, default=Path("answer.html"))
     options = parser.parse_args()

@@ -118,18 +118,17 @@ def measure_setup(
     """Captions and yes/no answers of one setup, scored."""
     from halluguard.correction import correct_many
     from halluguard.decoding import Imagination
-    from halluguard.guard import PROMPT
-    from halluguard.records import Answer
+    from halluguard.records import DEFAULT_PROMPT, Answer
     from halluguard.sandbox.measure import captions, chair_of
 
     decoding = Imagination(IMAGINATION) if setup.during else None
     drafts = captions(guard, samples, decoding=decoding, progress=progress)
     margins = exam.margins(guard, decoding=decoding, progress=progress)
     replies = exam.answers(margins)
-    answers = [Answer(draft, draft, PROMPT, image=s.image) for draft, s in zip(drafts, samples, strict=True)]
+    answers = [Answer(draft, draft, DEFAULT_PROMPT, image=s.image) for draft, s in zip(drafts, samples, strict=True)]
     if setup.after:
         images = [sample.image for sample in samples]
-        answers = list(correct_many(drafts, images, guard.detector, [PROMPT] * len(drafts)))  # type: ignore[arg-type]
+        answers = list(correct_many(drafts, images, guard.detector, [DEFAULT_PROMPT] * len(drafts)))  # type: ignore[arg-type]
         asked = [exam.samples[image].image for image, _ in replies]
         checked = correct_many(replies.values(), asked, guard.detector, [text for _, text in replies])  # type: ignore[arg-type]
         replies = {pair: answer.text for pair, answer in zip(replies, checked, strict=True)}

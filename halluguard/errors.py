@@ -57,6 +57,15 @@ class MissingExtraError(HalluguardError, ImportError):
     """An optional package is needed and is not installed."""
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says, on one line; its class name where it says nothing.
+
+    >>> first_line(ValueError("no such layer\\nsee above")), first_line(KeyError())
+    ('no such layer', 'KeyError')
+    """
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def require(module: str, *, extra: str, feature: str) -> ModuleType:
     """Import the optional package `module`, or raise an error that names the command which installs it.
 

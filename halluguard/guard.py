@@ -10,11 +10,9 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from halluguard._version import __version__
-from halluguard.errors import InputError, MissingExtraError, SettingsError, UnsupportedModelError
+from halluguard.errors import InputError, SettingsError, UnsupportedModelError
 from halluguard.images import load_image
-from halluguard.records import Answer, Detector
-
-PROMPT = "Describe the image."
+from halluguard.records import DEFAULT_PROMPT, Answer, Detector
 
 
 class Guard:
@@ -89,33 +87,26 @@ class Guard:
         Raises:
             UnsupportedModelError: the checkpoint is not an image-text-to-text model.
         """
-        import torch
-        from transformers import AutoModelForImageTextToText, AutoProcessor
+        from halluguard import checkpoints
 
-        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        dtype = dtype or ("auto" if device != "cpu" else "float32")
-        source: dict[str, Any] = {"revision": revision or "main", "local_files_only": local_files_only}
-        try:
-            processor = AutoProcessor.from_pretrained(name, **source)
-            model = AutoModelForImageTextToText.from_pretrained(name, dtype=dtype, use_safetensors=True, **source)
-        except ValueError as error:
-            raise UnsupportedModelError(
-                f"expected an image-text-to-text checkpoint, got {str(name)!r}, which transformers cannot load as one "
-                f"({str(error).splitlines()[0]}); name a model of the image-text-to-text task"
-            ) from error
+        target = checkpoints.default_device(device)
+        dtype = dtype or ("float32" if target.type == "cpu" else "auto")
+        model, processor = checkpoints.load_mllm(
+            name, dtype=dtype, revision=revision, local_files_only=local_files_only
+        )
         if adapter is not None:
-            _load_adapter(model, adapter)
-        model.to(torch.device(device)).eval()  # type: ignore[arg-type]  # its decorator hides the signature
+            checkpoints.load_adapter(model, adapter)
+        checkpoints.place(model, target)
         if isinstance(detector, str | Path):
             from halluguard.detectors.checkpoints import load_detector
 
-            detector = load_detector(detector, device=device)
+            detector = load_detector(detector, device=target)
         return cls(model, processor, detector=detector, decoding=decoding)
 
     def __call__(
         self,
         image: Any,
-        prompt: str = PROMPT,
+        prompt: str = DEFAULT_PROMPT,
         *,
         imagination: float | None = None,
         decoding: Any = None,
@@ -128,7 +119,7 @@ class Guard:
     def batch(
         self,
         images: Sequence[Any],
-        prompts: str | Sequence[str] = PROMPT,
+        prompts: str | Sequence[str] = DEFAULT_PROMPT,
         *,
         imagination: float | None = None,
         decoding: Any = None,
@@ -256,7 +247,7 @@ class Guard:
 
     def _prompt(self, prompt: str) -> str:
         if not isinstance(prompt, str) or not prompt.strip():
-            raise InputError(f"expected a prompt with words, got {prompt!r}; ask something, e.g. {PROMPT!r}")
+            raise InputError(f"expected a prompt with words, got {prompt!r}; ask something, e.g. {DEFAULT_PROMPT!r}")
         if getattr(self.processor, "chat_template", None) is None:
             return prompt
         content = [{"type": "image"}, {"type": "text", "text": prompt}]
@@ -305,17 +296,3 @@ def _check_method(method: Any) -> None:
             f"expected a decoding method such as VCD(alpha=1.0) from halluguard.decoding, got {method!r}; "
             "methods have .on(model, processor)"
         )
-
-
-def _load_adapter(model: Any, adapter: str | Path) -> None:
-    try:
-        model.load_adapter(str(adapter))
-    except ImportError as error:
-        raise MissingExtraError(
-            "a fine-tuned adapter needs the package 'peft'; install it with: pip install 'halluguard-mllm[train]'"
-        ) from error
-    except RuntimeError as error:
-        raise UnsupportedModelError(
-            f"the adapter {str(adapter)!r} does not fit {type(model).__name__}: {str(error).splitlines()[0]}; "
-            "use the base model it was trained on"
-        ) from error

@@ -20,6 +20,10 @@ Modality = Literal["asserted", "hedged", "disjunctive", "irrealis", "depicted", 
 Decision = Literal["supported", "contradicted", "unsure", "unverifiable"]
 
 XYXY = tuple[float, float, float, float]
+"""x1, y1, x2, y2."""
+
+DEFAULT_PROMPT = "Describe the image."
+"""The prompt of everything that asks a model about an image without being given one."""
 
 
 class _Record:

@@ -19,20 +19,30 @@ MAY_IMPORT = {
     "records": {"errors", "rendering"},  # rendering only on use, to show an answer
     "images": {"errors"},
     "vocabulary": set(),
+    "boxes": {"records"},
+    "checkpoints": {"errors"},
     "controller": {"errors"},
-    "rendering": {"records", "errors", "images"},
+    "rendering": {"records", "errors", "images", "boxes"},
     "metrics": {"records", "errors", "io", "_version"},
-    "tuning": {"records", "errors", "io", "images", "vocabulary", "controller", "metrics"},
+    "tuning": {
+        *("records", "errors", "io", "images", "vocabulary", "boxes", "checkpoints", "controller", "metrics"),
+    },
     "decoding": {"records", "errors", "images", "controller"},
-    "detectors": {"records", "errors", "io", "images", "vocabulary", "auditing", "sandbox"},  # the last two: specs.py
-    "correction": {"records", "errors", "vocabulary"},
+    "detectors": {
+        *("records", "errors", "io", "images", "vocabulary", "boxes", "checkpoints"),
+        *("auditing", "sandbox"),  # specs.py
+    },
+    "correction": {"records", "errors", "vocabulary", "boxes", "checkpoints"},
     "calibration": {"records", "errors", "io", "images", "metrics", "vocabulary"},
-    "guard": {"records", "errors", "images", "decoding", "correction", "detectors", "_version"},
+    "guard": {"records", "errors", "images", "decoding", "correction", "detectors", "checkpoints", "_version"},
     "auditing": {
         *("records", "errors", "io", "images", "rendering", "correction", "detectors", "metrics", "_version"),
         *("calibration", "sandbox", "vocabulary"),  # the sandbox as an expert by name
     },
-    "sandbox": {"records", "errors", "images", "metrics", "tuning", "detectors", "guard"},  # the last two to measure
+    "sandbox": {
+        *("records", "errors", "images", "boxes", "checkpoints", "metrics", "tuning"),
+        *("detectors", "guard"),  # to measure
+    },
     "demo": None,
     "cli": None,  # everything, imported on use
     "__main__": {"cli"},

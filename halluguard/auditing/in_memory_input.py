@@ -19,9 +19,9 @@ from halluguard.auditing.image_store import ImageFolder
 from halluguard.auditing.run_folder import writing_to
 from halluguard.errors import InputError, SettingsError
 from halluguard.images import load_image
+from halluguard.records import DEFAULT_PROMPT
 
 _CHUNK = 1 << 20
-QUESTION = "Describe the image."
 
 
 def spool_stream(stream: BinaryIO, out: Path) -> Path:
@@ -63,7 +63,7 @@ def _written(row: Mapping[str, Any], answer: Callable[[Any, str], str] | None, p
     fields = dict(row)
     image = fields.get("image")
     if answer is not None and fields.get("caption") is None:
-        question = fields.setdefault("question", QUESTION)
+        question = fields.setdefault("question", DEFAULT_PROMPT)
         picture = load_image(pictures.read(Row(0, "", image))) if isinstance(image, str) else load_image(image)
         fields["caption"] = answer(picture, question)
         if not isinstance(fields["caption"], str):

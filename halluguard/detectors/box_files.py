@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any, Self
 
+from halluguard.boxes import clip, from_xywh
 from halluguard.detectors.labels import NO_LABELS, Labels
 from halluguard.errors import ExpertError, InputError
 from halluguard.records import Box
@@ -122,7 +123,7 @@ class KnownBoxes:
                 )
             x, y, w, h = _numbers(_field(row, "bbox", where), 4, where)
             size = _size_of(listed.get(str(image), {}))
-            box = _checked(names[label], row.get("score"), (x, y, x + w, y + h), size, where, written=(x, y, w, h))
+            box = _checked(names[label], row.get("score"), from_xywh(x, y, w, h), size, where, written=(x, y, w, h))
             boxes.setdefault(str(image), []).append(box)
         for image, row in listed.items():  # a picture may be asked for by id or by file name
             if row.get("file_name"):
@@ -229,7 +230,7 @@ def _checked(
     if x1 < -ROUNDING or y1 < -ROUNDING or x2 > most[0] + ROUNDING or y2 > most[1] + ROUNDING:
         of = "" if size is None else f" of {size[0]} x {size[1]}"
         raise InputError(f"{where} must lie in its picture{of}, got {shown}; is it x, y, w, h or x1, y1, x2, y2?")
-    return Box(label, confidence, (max(0.0, x1), max(0.0, y1), min(x2, most[0]), min(y2, most[1])))
+    return Box(label, confidence, clip((x1, y1, x2, y2), most))
 
 
 def _corners(row: Mapping[str, Any], where: str) -> tuple[float, float, float, float]:
@@ -244,7 +245,7 @@ def _corners(row: Mapping[str, Any], where: str) -> tuple[float, float, float, f
         c, d = _numbers([_field(row, "x2", where), _field(row, "y2", where)], 2, where)
         return a, b, c, d
     w, h = _numbers([_field(row, "w", where), _field(row, "h", where)], 2, where)
-    return a, b, a + w, b + h
+    return from_xywh(a, b, w, h)
 
 
 def _numbers(values: Any, count: int, where: str) -> list[float]:

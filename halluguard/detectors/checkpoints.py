@@ -6,75 +6,63 @@ The architecture says whether a detector takes phrases or has labels of its own.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from halluguard.detectors.geometry import first_line
-from halluguard.errors import MissingExtraError, UnsupportedModelError
+import torch
+from transformers.modeling_utils import PreTrainedModel
+from transformers.models.auto.modeling_auto import MODEL_FOR_OBJECT_DETECTION_MAPPING_NAMES
+from transformers.processing_utils import ProcessorMixin
+
+from halluguard import checkpoints
 from halluguard.records import Detector
 
 
-def load_detector(name: str | Path, *, device: Any = None, revision: str | None = None) -> Detector:
-    """A model of the hub or a folder as an expert: `ZeroShotDetector` or `ClosedSetDetector`.
+def load_detector(
+    name: str | Path, *, device: str | torch.device | None = None, revision: str | None = None
+) -> Detector:
+    """A model of the hub or a folder as a `ZeroShotDetector` or `ClosedSetDetector`.
 
     Raises:
         UnsupportedModelError: it is neither.
         MissingExtraError: its architecture needs a package that is not installed.
         OSError: there is no such model, or the network is not there to fetch it.
     """
-    from transformers import AutoConfig
-    from transformers.models.auto.modeling_auto import MODEL_FOR_OBJECT_DETECTION_MAPPING_NAMES
-
     from halluguard.detectors.closed_set import ClosedSetDetector
     from halluguard.detectors.zero_shot import ZeroShotDetector
 
-    try:
-        kind = AutoConfig.from_pretrained(name, revision=revision).model_type
-    except ValueError as error:
-        raise UnsupportedModelError(
-            f"expected a detector at {str(name)!r}: {first_line(error)}; name an object detection model"
-        ) from error
+    kind = checkpoints.load_config(name, revision=revision).model_type
     chosen = ClosedSetDetector if kind in MODEL_FOR_OBJECT_DETECTION_MAPPING_NAMES else ZeroShotDetector
     return chosen.from_pretrained(name, device=device, revision=revision)
 
 
 def load_checkpoint(
     name: str | Path,
-    model_class: Any,
-    processor_class: Any,
+    loader: checkpoints.ModelLoader,
+    processor_loader: checkpoints.ProcessorLoader,
     *,
-    device: Any = None,
-    dtype: Any = None,
+    device: str | torch.device | None = None,
+    dtype: torch.dtype | str | None = None,
     revision: str | None = None,
-    missing: str,
     expected: str,
-    instead: str,
-) -> tuple[Any, Any, str]:
-    """Model, processor and signature of a model of the hub or a folder: safetensors weights only, no remote code.
+    advice: str,
+) -> tuple[PreTrainedModel, ProcessorMixin, str]:
+    """Model on its device, processor and signature of a model of the hub or a folder.
 
     Args:
-        model_class, processor_class: of transformers' Auto classes.
-        device: where it runs; default the first GPU, else the CPU.
-        dtype: default float32.
-        missing: end of the message where a package is missing.
-        expected, instead: what kind of model, and what to use for others.
+        loader, processor_loader: Auto classes of transformers.
+        device: where the model runs; default the first GPU, else the CPU.
+        dtype: of the weights; default float32.
+        expected, advice: kind of model and what to do about another kind, for the error.
 
     Raises:
         UnsupportedModelError: it is another kind of model.
         MissingExtraError: its architecture needs a package that is not installed.
     """
-    import torch
-
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        model = model_class.from_pretrained(name, revision=revision, dtype=dtype or torch.float32, use_safetensors=True)
-        processor = processor_class.from_pretrained(name, revision=revision)
-    except ImportError as error:
-        raise MissingExtraError(
-            f"the detector {str(name)!r} needs a package that is not installed: {first_line(error)}{missing}"
-        ) from error
-    except ValueError as error:
-        raise UnsupportedModelError(f"expected {expected} at {str(name)!r}: {first_line(error)}; {instead}") from error
-    return model.to(device), processor, signed(name, revision or getattr(model.config, "_commit_hash", None))
+    model = checkpoints.load_model(
+        *(loader, name), expected=expected, advice=advice, dtype=dtype or torch.float32, revision=revision
+    )
+    processor = checkpoints.load_processor(processor_loader, name, revision=revision)
+    checkpoints.place(model, checkpoints.default_device(device))
+    return model, processor, signed(name, revision or getattr(model.config, "_commit_hash", None))
 
 
 def signed(name: str | Path, revision: str | None = None) -> str:

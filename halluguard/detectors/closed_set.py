@@ -13,7 +13,7 @@ from typing import Any, Self
 from halluguard.detectors import geometry
 from halluguard.detectors.checkpoints import load_checkpoint
 from halluguard.detectors.labels import NO_LABELS, Labels, label_name
-from halluguard.errors import ExpertError, HalluguardError, SettingsError, UnsupportedModelError
+from halluguard.errors import ExpertError, HalluguardError, SettingsError, UnsupportedModelError, first_line
 from halluguard.images import limit_aspect, load_image
 from halluguard.records import Box
 
@@ -85,14 +85,12 @@ class ClosedSetDetector:
 
         model, processor, signed = load_checkpoint(
             name,
-            AutoModelForObjectDetection,
-            AutoImageProcessor,
+            *(AutoModelForObjectDetection, AutoImageProcessor),
             device=device,
             dtype=dtype,
             revision=revision,
-            missing="; install it, or use a family that needs none, such as RT-DETR or YOLOS",
             expected="an object detection model",
-            instead="use ZeroShotDetector for models that take phrases",
+            advice="use ZeroShotDetector for models that take phrases",
         )
         options.setdefault("name", signed)
         return cls(model, processor, **options)
@@ -145,7 +143,7 @@ class ClosedSetDetector:
         except (HalluguardError, torch.OutOfMemoryError):
             raise
         except Exception as error:  # the model is foreign code: whatever it raises is the expert's failure
-            reason = f"{type(error).__name__}: {geometry.first_line(error)}"
+            reason = f"{type(error).__name__}: {first_line(error)}"
             raise ExpertError(f"{self.name} failed: {reason}") from error
         return [{key: one[key].detach().float().cpu() for key in ("scores", "labels", "boxes")} for one in found]
 

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal, get_args
 
+from halluguard.boxes import iou
 from halluguard.errors import ExpertError, HalluguardError, SettingsError
 from halluguard.records import Box, Detector, PropertyExpert, Question
 
@@ -207,11 +208,6 @@ def _index(box: Box, phrases: int, expert: str) -> int:
     return box.phrase
 
 
-def _same_thing(a: Box, b: Box, iou: float) -> bool:
+def _same_thing(a: Box, b: Box, min_iou: float) -> bool:
     """Whether two boxes of one phrase mean one thing; a tag without geometry goes with any box."""
-    if a.xyxy is None or b.xyxy is None:
-        return True
-    p, q = a.xyxy, b.xyxy
-    inter = max(0.0, min(p[2], q[2]) - max(p[0], q[0])) * max(0.0, min(p[3], q[3]) - max(p[1], q[1]))
-    union = (p[2] - p[0]) * (p[3] - p[1]) + (q[2] - q[0]) * (q[3] - q[1]) - inter
-    return p == q or (union > 0 and inter >= iou * union)
+    return a.xyxy is None or b.xyxy is None or a.xyxy == b.xyxy or iou(a.xyxy, b.xyxy) >= min_iou

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from halluguard.boxes import suppress
 from halluguard.errors import ExpertError
 from halluguard.records import Box
 
@@ -62,24 +63,8 @@ def records(
     return found
 
 
-def suppressed(boxes: Any, scores: Any, floor: float, iou: float) -> list[int]:
-    """Rows with score >= floor that no better row overlaps by more than `iou`, best first."""
+def suppressed(boxes: Any, scores: Any, floor: float, max_iou: float) -> list[int]:
+    """Rows with score >= floor that no better row overlaps by more than `max_iou`, best first."""
     order = scores.argsort(descending=True, stable=True)[:MOST]
     rows = [i for i, score in zip(order.tolist(), scores[order].tolist(), strict=True) if score >= floor and score > 0]
-    corners_of = dict(zip(rows, boxes[rows].tolist(), strict=True))
-    kept: list[int] = []
-    for i in rows:
-        if all(_overlap(corners_of[i], corners_of[j]) <= iou for j in kept):
-            kept.append(i)
-    return kept
-
-
-def _overlap(a: Sequence[float], b: Sequence[float]) -> float:
-    """Intersection over union of two boxes with an area."""
-    inter = max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
-    return inter / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - inter)
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, in one line."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return [rows[i] for i in suppress(boxes[rows].tolist(), scores[rows].tolist(), max_iou)]

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar, Self
 
+from halluguard.checkpoints import load_pretrained
 from halluguard.detectors import grounding_prompt
 from halluguard.detectors.geometry import corners, in_pixels
 from halluguard.detectors.zero_shot import ZeroShotDetector
@@ -130,7 +131,7 @@ def build(settings: Mapping[str, Any], tokenizer: str | Path, *, text: Any = Non
     from transformers import AutoTokenizer, BertConfig, BertModel
 
     module = _package()
-    words = AutoTokenizer.from_pretrained(str(tokenizer))
+    words = load_pretrained(AutoTokenizer, tokenizer)
     grounding_prompt.check_separators(words, "Grounding DINO")
     config = text or BertConfig()
     config._attn_implementation = "sdpa"

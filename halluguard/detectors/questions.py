@@ -12,10 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from halluguard.detectors import geometry
-from halluguard.detectors.checkpoints import signed
+from transformers import AutoModelForImageTextToText, AutoModelForVisualQuestionAnswering, AutoProcessor
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+
+from halluguard.checkpoints import load_config
+from halluguard.detectors.checkpoints import load_checkpoint, signed
 from halluguard.detectors.colour import crop
-from halluguard.errors import ExpertError, HalluguardError, SettingsError, UnsupportedModelError
+from halluguard.errors import ExpertError, HalluguardError, SettingsError, UnsupportedModelError, first_line
 from halluguard.images import limit_aspect, load_image
 from halluguard.records import Box, Question
 
@@ -72,24 +75,21 @@ class VisualQuestions:
         cls, name: str | Path, *, device: Any = None, dtype: Any = None, revision: str | None = None, **options: Any
     ) -> Self:
         """Load a model of the hub or a folder: safetensors weights only, no remote code."""
-        import torch
-        from transformers import AutoModelForImageTextToText, AutoModelForVisualQuestionAnswering, AutoProcessor
-
-        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        source: dict[str, Any] = {"revision": revision}
-        settings = {**source, "dtype": dtype or torch.float32, "use_safetensors": True}
-        try:
-            processor = AutoProcessor.from_pretrained(name, **source)
-            try:
-                model = AutoModelForImageTextToText.from_pretrained(name, **settings)
-            except ValueError:
-                model = AutoModelForVisualQuestionAnswering.from_pretrained(name, **settings)
-        except ValueError as error:
-            raise UnsupportedModelError(
-                f"expected a model that answers questions about pictures at {str(name)!r}: {geometry.first_line(error)}"
-            ) from error
+        kind = load_config(name, revision=revision).model_type
+        model, processor, _ = load_checkpoint(
+            name,
+            AutoModelForImageTextToText
+            if kind in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+            else AutoModelForVisualQuestionAnswering,
+            AutoProcessor,
+            device=device,
+            dtype=dtype,
+            revision=revision,
+            expected="a model that answers questions about images",
+            advice="name an image-text-to-text or visual question answering model",
+        )
         options.setdefault("name", signed(name))
-        return cls(model.to(device), processor, **options)
+        return cls(model, processor, **options)
 
     def covers(self, question: Question) -> bool:
         """Whether there is a word to ask about."""
@@ -122,7 +122,7 @@ class VisualQuestions:
         except (HalluguardError, torch.OutOfMemoryError):
             raise
         except Exception as error:  # the model is foreign code: whatever it raises is the expert's failure
-            reason = f"{type(error).__name__}: {geometry.first_line(error)}"
+            reason = f"{type(error).__name__}: {first_line(error)}"
             raise ExpertError(f"{self.name} failed on {text!r}: {reason}") from error
         if torch.isnan(logits).any() or torch.isposinf(logits).any():
             raise ExpertError(f"{self.name} must give finite logits, got NaN or infinity; check dtype and picture")

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from halluguard.boxes import area, intersection
 from halluguard.errors import ExpertError
 from halluguard.records import XYXY, Question
 
@@ -47,8 +48,7 @@ def on(a: XYXY, b: XYXY) -> float:
 
 def inside(a: XYXY, b: XYXY) -> float:
     """The share of a that lies in b, over 0.7."""
-    common = max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
-    return common / max((a[2] - a[0]) * (a[3] - a[1]), 1e-9) - 0.7
+    return intersection(a, b) / max(area(a), 1e-9) - 0.7
 
 
 def near(a: XYXY, b: XYXY) -> float:

@@ -16,7 +16,7 @@ from halluguard.detectors import geometry
 from halluguard.detectors.checkpoints import load_checkpoint
 from halluguard.detectors.grounding_prompt import Pool
 from halluguard.detectors.zero_shot_families import FAMILIES, Ask, Family
-from halluguard.errors import ExpertError, HalluguardError, SettingsError, UnsupportedModelError
+from halluguard.errors import ExpertError, HalluguardError, SettingsError, UnsupportedModelError, first_line
 from halluguard.images import limit_aspect, load_image
 from halluguard.records import Box
 
@@ -109,15 +109,12 @@ class ZeroShotDetector:
         # No attn_implementation: "eager" on Grounding DINO mixes phrases, and "sdpa" at the top is refused.
         model, processor, signed = load_checkpoint(
             name,
-            AutoModelForZeroShotObjectDetection,
-            AutoProcessor,
+            *(AutoModelForZeroShotObjectDetection, AutoProcessor),
             device=device,
             dtype=dtype,
             revision=revision,
-            missing=" (OmDet-Turbo needs torchvision and timm); "
-            "install it, or use a Grounding DINO or OWLv2 checkpoint",
             expected="a zero-shot detector",
-            instead="use ClosedSetDetector for models with a fixed list of labels",
+            advice="use ClosedSetDetector for models with a fixed list of labels",
         )
         options.setdefault("name", signed)
         return cls(model, processor, **options)
@@ -184,7 +181,7 @@ class ZeroShotDetector:
         except (HalluguardError, torch.OutOfMemoryError):
             raise
         except Exception as error:  # the model is foreign code: whatever it raises is the expert's failure
-            raise ExpertError(f"{self.name} failed: {type(error).__name__}: {geometry.first_line(error)}") from error
+            raise ExpertError(f"{self.name} failed: {type(error).__name__}: {first_line(error)}") from error
 
     def pixels(self, pictures: list[Any], asks: list[Ask]) -> dict[str, Any]:
         """The image inputs of the rows, on the model's device and in its dtype; each picture is prepared once."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from halluguard.boxes import overlap_of_smaller
 from halluguard.errors import SettingsError
 from halluguard.images import load_image
 from halluguard.records import XYXY, Answer, Claim, Edit, Verdict
@@ -198,16 +199,9 @@ def _evidence(answer: Answer) -> list[tuple[str, str, XYXY]]:
                 found[key] = max(box.score, found.get(key, 0.0))
     drawn: list[tuple[str, str, XYXY]] = []
     for one in sorted(found, key=lambda key: (-found[key], key)):
-        if not any(one[:2] == other[:2] and _overlap(one[2], other[2]) > 0.5 for other in drawn):
+        if not any(one[:2] == other[:2] and overlap_of_smaller(one[2], other[2]) > 0.5 for other in drawn):
             drawn.append(one)
     return sorted(drawn, key=lambda item: (order.index(item[1]), item[2], item[0]))
-
-
-def _overlap(a: XYXY, b: XYXY) -> float:
-    """Shared area as a part of the smaller box."""
-    shared = max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
-    smaller = min((x2 - x1) * (y2 - y1) for x1, y1, x2, y2 in (a, b))
-    return shared / smaller if smaller > 0 else 0.0
 
 
 def _picture_of(answer: Answer, image: Any) -> Any:

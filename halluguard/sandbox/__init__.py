@@ -98,16 +98,23 @@ def looks_drawn(folder: str | Path) -> bool:
 
 
 def load_mllm(folder: str | Path = MLLM, **settings: Any) -> tuple[Any, Any]:
-    """The sandbox model and its processor, in float32 and evaluation mode. `settings` go to `from_pretrained`."""
-    from transformers import AutoModelForImageTextToText, AutoProcessor
+    """The sandbox model and its processor, in float32 and evaluation mode; settings as in `checkpoints.load_mllm`."""
+    from halluguard import checkpoints
 
-    model = AutoModelForImageTextToText.from_pretrained(folder, **{"dtype": "float32", **settings})
-    return model.eval(), AutoProcessor.from_pretrained(folder)
+    return checkpoints.load_mllm(folder, **{"dtype": "float32", **settings})
 
 
 def load_detector(folder: str | Path = DETECTOR, **settings: Any) -> tuple[Any, Any]:
-    """The sandbox expert and its processor, in float32 and evaluation mode. `settings` go to `from_pretrained`."""
+    """The sandbox detector and its processor, in float32 and evaluation mode; settings as for `load_mllm`."""
     from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
 
-    model = AutoModelForZeroShotObjectDetection.from_pretrained(folder, **{"dtype": "float32", **settings})
-    return model.eval(), AutoProcessor.from_pretrained(folder)
+    from halluguard import checkpoints
+
+    model = checkpoints.load_model(
+        AutoModelForZeroShotObjectDetection,
+        folder,
+        expected="a zero-shot detector",
+        advice="name the sandbox's detector",
+        **{"dtype": "float32", **settings},
+    )
+    return model, checkpoints.load_processor(AutoProcessor, folder)

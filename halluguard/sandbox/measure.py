@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from halluguard.guard import PROMPT, Guard
+from halluguard.boxes import iou
+from halluguard.guard import Guard
 from halluguard.metrics import chair, pope, stats
 from halluguard.metrics.score import Score
-from halluguard.records import Box, Detector
+from halluguard.records import DEFAULT_PROMPT, Box, Detector
 from halluguard.sandbox import CATEGORIES, Sample
 from halluguard.sandbox.world import PARTNERS
 
@@ -37,7 +38,7 @@ def captions(
     samples: Sequence[Sample],
     *,
     decoding: Any = None,
-    prompt: str = PROMPT,
+    prompt: str = DEFAULT_PROMPT,
     batch_size: int = 50,
     progress: Progress = lambda done: None,
 ) -> list[str]:
@@ -152,10 +153,3 @@ def expert_quality(
 
     point, spread = values(stats.totals(columns)), stats.bootstrap(columns, values, seed=seed)
     return {name: (float(point[name]), spread[name]) for name in point}
-
-
-def iou(a: Any, b: Any) -> float:
-    """Intersection over union of two boxes x1, y1, x2, y2."""
-    wide, high = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
-    shared = max(0.0, wide) * max(0.0, high)
-    return shared / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared)

@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from halluguard.boxes import area, intersection
 from halluguard.errors import SettingsError
 from halluguard.records import XYXY
 from halluguard.tuning.annotations import Annotated
-from halluguard.tuning.images import Erased, shared
+from halluguard.tuning.images import Erased
 from halluguard.tuning.question_templates import ANSWERS, QUESTIONS, answer, ask, check_templates
 from halluguard.tuning.rows import InstructionRow, PreferenceRow, Truth, row_seed
 
@@ -96,7 +97,7 @@ class _Erasure:
         left = self.item.without(self.name, self.erased)
         for name in left.names:
             hidden = [
-                sum(shared(patch, b) for patch in self.erased.boxes) > shared(b, b) / 2 for b in left.boxes_of(name)
+                sum(intersection(patch, b) for patch in self.erased.boxes) > area(b) / 2 for b in left.boxes_of(name)
             ]
             if hidden and all(hidden):
                 left = left.without(name, self.erased)
@@ -139,7 +140,7 @@ def _erasures(items: Iterable[Annotated], seed: int, fill: Callable[..., Any] | 
         boxes = tuple(item.boxes_of(name))
         width, height = item.size or item.open().size
         patches = _background_patches(item, name, width, height, rng)
-        if _covered(patches, boxes) > 0.1 or sum(shared(b, b) for b in boxes) > _LARGEST * width * height:
+        if _covered(patches, boxes) > 0.1 or sum(area(b) for b in boxes) > _LARGEST * width * height:
             continue  # no room for a control that leaves the object whole, or hardly a picture left
         erased = Erased(item.image, boxes, rng.randrange(2**32), fill)
         control = Erased(item.image, tuple(patches), rng.randrange(2**32), fill)
@@ -149,7 +150,7 @@ def _erasures(items: Iterable[Annotated], seed: int, fill: Callable[..., Any] | 
 def _can_go(item: Annotated, name: str) -> bool:
     """Whether erasing the boxes of `name` makes it absent: all of it is boxed, and nothing else goes by that name."""
     boxes = item.boxes_of(name)
-    boxed = len(boxes) == sum(box.label == name for box in item.boxes) and all(shared(box, box) > 0 for box in boxes)
+    boxed = len(boxes) == sum(box.label == name for box in item.boxes) and all(area(box) > 0 for box in boxes)
     return boxed and name not in item.uncounted and item.without(name, item.image).lacks(name)
 
 
@@ -166,12 +167,14 @@ def _background_patches(item: Annotated, name: str, width: int, height: int, rng
 
 def _harm(item: Annotated, name: str, patch: XYXY) -> float:
     """How much of the objects a patch covers, in pixels; `name` itself counts ten times."""
-    return sum(shared(patch, box.xyxy) * (10 if box.label == name else 1) for box in item.boxes if box.xyxy is not None)
+    return sum(
+        intersection(patch, box.xyxy) * (10 if box.label == name else 1) for box in item.boxes if box.xyxy is not None
+    )
 
 
 def _covered(patches: Sequence[XYXY], boxes: Sequence[XYXY]) -> float:
     """The largest share of any box that the patches cover (overlapping patches count twice)."""
-    return max(sum(shared(patch, box) for patch in patches) / shared(box, box) for box in boxes)
+    return max(sum(intersection(patch, box) for patch in patches) / area(box) for box in boxes)
 
 
 def swapped_preferences(

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from halluguard.errors import InputError, require
 from halluguard.metrics import chair, pope
+from halluguard.records import DEFAULT_PROMPT
 
 transformers = require("transformers", extra="train", feature="evaluating while training")
 
@@ -49,7 +50,7 @@ class HeldOut:
     images: Sequence[Any]
     objects: Sequence[Collection[str]]
     retention: Sequence[tuple[Any, str, str]] = ()
-    prompt: str = "Describe the image."
+    prompt: str = DEFAULT_PROMPT
     seed: int = 0
 
     def __post_init__(self) -> None:

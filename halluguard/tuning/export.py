@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from transformers import AutoProcessor
+
+from halluguard.checkpoints import load_mllm, load_processor, merge_adapter
 from halluguard.errors import InputError, UnsupportedModelError, require
 
 CARD = """---
@@ -62,24 +65,17 @@ def export(
     Raises:
         InputError: no adapter there. UnsupportedModelError: the adapter was made for another base.
     """
-    peft = require("peft", extra="train", feature="merging an adapter")
-    from transformers import AutoModelForImageTextToText, AutoProcessor
-
+    require("peft", extra="train", feature="merging an adapter")
     if not (Path(adapter) / "adapter_config.json").exists():
         raise InputError(f"expected a folder with adapter_config.json, got {adapter}; name what fine_tune wrote")
-    model = AutoModelForImageTextToText.from_pretrained(base, dtype=dtype, use_safetensors=True)
+    model, processor = load_mllm(base, dtype=dtype)
     _check_base(model, adapter)
-    try:
-        merged = peft.PeftModel.from_pretrained(model, str(adapter)).merge_and_unload(safe_merge=True)
-    except (RuntimeError, ValueError) as error:
-        raise UnsupportedModelError(
-            f"the adapter {str(adapter)!r} does not fit {type(model).__name__}: {str(error).splitlines()[0]}; "
-            "use the base model it was trained on"
-        ) from error
+    merged = merge_adapter(model, adapter)
     folder = Path(out)
     merged.save_pretrained(folder, safe_serialization=True)
-    processors = adapter if (Path(adapter) / "processor_config.json").exists() else base
-    AutoProcessor.from_pretrained(processors).save_pretrained(folder)
+    if (Path(adapter) / "processor_config.json").exists():
+        processor = load_processor(AutoProcessor, adapter)
+    processor.save_pretrained(folder)
     (folder / "README.md").write_text(card(str(base), folder.name, facts, data, licenses, metrics), encoding="utf-8")
     return folder
 

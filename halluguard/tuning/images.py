@@ -19,6 +19,7 @@ from functools import lru_cache
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
+from halluguard.boxes import area, intersection
 from halluguard.errors import SettingsError
 from halluguard.records import XYXY
 from halluguard.tuning.rows import Picture, open_picture
@@ -71,11 +72,11 @@ class Crop:
     def window(self, width: int, height: int) -> tuple[int, int, int, int]:
         """x1, y1, x2, y2 of the window in a picture of that size."""
         rng = random.Random(self.seed)
-        whole = sum(map(_area, self.keep_out))
+        whole = sum(map(area, self.keep_out))
         best, smallest = (0, 0, width, height), math.inf
         for _ in range(20):
             window = _draw_window(rng, width, height, rng.uniform(self.least, self.most))
-            kept = sum(shared(window, box) for box in self.keep_out)
+            kept = sum(intersection(window, box) for box in self.keep_out)
             if kept < smallest:
                 best, smallest = window, kept
             if kept <= self.keep * whole:
@@ -220,12 +221,3 @@ def _smooth(edge: Any, reach: int = 4) -> Any:
     padded = np.pad(edge, ((reach, reach), (0, 0)), mode="edge")
     window = 2 * reach + 1
     return np.stack([padded[i : i + len(edge)] for i in range(window)]).mean(0)
-
-
-def shared(a: XYXY, b: XYXY) -> float:
-    """Area that two boxes share, in pixels."""
-    return max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
-
-
-def _area(box: XYXY) -> float:
-    return shared(box, box)

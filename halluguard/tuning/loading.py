@@ -6,6 +6,10 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
+import torch
+from transformers import BitsAndBytesConfig
+
+from halluguard.checkpoints import load_mllm
 from halluguard.errors import MissingExtraError, UnsupportedModelError
 from halluguard.tuning.chat_template import trainable
 
@@ -22,42 +26,24 @@ def load(
         local_files_only: never ask the network.
 
     Raises:
-        MissingExtraError: four_bit without bitsandbytes. UnsupportedModelError: the checkpoint is of another task, has
-        no chat template, or its processor needs torchvision, which is not installed.
+        MissingExtraError: four_bit without bitsandbytes, or a processor without the torchvision that it needs.
+        UnsupportedModelError: the checkpoint is of another task, or has no chat template.
     """
-    import torch
-    from transformers import AutoModelForImageTextToText, AutoProcessor
-
-    settings: dict[str, Any] = {"local_files_only": local_files_only}
-    try:
-        processor = AutoProcessor.from_pretrained(name, **settings)
-    except (ImportError, AttributeError) as error:
-        if importlib.util.find_spec("torchvision") is not None:
-            raise
-        raise UnsupportedModelError(
-            f"the processor of {str(name)!r} needs torchvision, which is not installed ({error}); install torchvision, "
-            "or train a model of the LLaVA family, whose pictures PIL prepares"
-        ) from error
+    model, processor = load_mllm(
+        name,
+        dtype=dtype or ("bfloat16" if torch.cuda.is_available() else "float32"),
+        quantization_config=_four_bit() if four_bit else None,
+        local_files_only=local_files_only,
+    )
     if getattr(processor, "image_processor", None) is None or getattr(processor, "chat_template", None) is None:
         raise UnsupportedModelError(
             f"expected a processor that takes pictures and has a chat template, got {type(processor).__name__} of "
             f"{str(name)!r}; choose an instruction-tuned image-text-to-text model"
         )
-    if four_bit:
-        settings["quantization_config"] = _four_bit()
-    settings["dtype"] = dtype or ("bfloat16" if torch.cuda.is_available() else "float32")
-    try:
-        model = AutoModelForImageTextToText.from_pretrained(name, use_safetensors=True, **settings)
-    except ValueError as error:
-        raise UnsupportedModelError(
-            f"expected an image-text-to-text checkpoint, got {str(name)!r} ({str(error).splitlines()[0]})"
-        ) from error
     return model, trainable(processor)
 
 
-def _four_bit() -> Any:
-    from transformers import BitsAndBytesConfig
-
+def _four_bit() -> BitsAndBytesConfig:
     if importlib.util.find_spec("bitsandbytes") is None:
         raise MissingExtraError("loading in 4 bits needs bitsandbytes; install it with: pip install bitsandbytes")
     return BitsAndBytesConfig(

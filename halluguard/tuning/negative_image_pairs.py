@@ -12,10 +12,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal, get_args
 
+from halluguard.boxes import area, intersection
 from halluguard.errors import SettingsError
 from halluguard.records import XYXY
 from halluguard.tuning.annotations import Annotated, names_in
-from halluguard.tuning.images import Crop, Noised, Shuffled, shared
+from halluguard.tuning.images import Crop, Noised, Shuffled
 from halluguard.tuning.rows import Picture, PreferenceRow, row_seed
 
 Change = Literal["crop", "shuffle", "noise", "other"]
@@ -108,4 +109,4 @@ def _crop(picture: Picture, seed: int, item: Annotated | None, named: frozenset[
     if not boxes or item is None or item.size is None:
         return crop
     window = crop.window(*item.size)
-    return crop if sum(shared(window, b) for b in boxes) <= crop.keep * sum(shared(b, b) for b in boxes) else None
+    return crop if sum(intersection(window, b) for b in boxes) <= crop.keep * sum(area(b) for b in boxes) else None

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from transformers.models.auto.modeling_auto import MODEL_FOR_ZERO_SHOT_OBJECT_DETECTION_MAPPING_NAMES
 
+from halluguard.boxes import iou
 from halluguard.detectors import geometry, grounding_prompt
 from halluguard.detectors.zero_shot import ZeroShotDetector
 from halluguard.detectors.zero_shot_families import FAMILIES
@@ -347,13 +348,13 @@ def test_settings_out_of_range_are_refused(family, wrong):
     st.floats(0.01, 0.9),
 )
 @settings(max_examples=30, deadline=None)
-def test_suppression_keeps_the_best_and_drops_only_what_overlaps(rows, floor, iou):
+def test_suppression_keeps_the_best_and_drops_only_what_overlaps(rows, floor, max_iou):
     boxes = torch.tensor([[x, y, x + w, y + h] for x, y, w, h, _ in rows])
     scores = torch.tensor([s for *_, s in rows])
-    kept = geometry.suppressed(boxes, scores, floor, iou)
+    kept = geometry.suppressed(boxes, scores, floor, max_iou)
     above = [i for i, score in enumerate(scores.tolist()) if score >= floor and score > 0]
     assert set(kept) <= set(above)
     for i in set(above) - set(kept):
-        assert any(geometry._overlap(boxes[i].tolist(), boxes[j].tolist()) > iou for j in kept)
+        assert any(iou(boxes[i].tolist(), boxes[j].tolist()) > max_iou for j in kept)
     for i in kept:
-        assert all(i == j or geometry._overlap(boxes[i].tolist(), boxes[j].tolist()) <= iou for j in kept)
+        assert all(i == j or iou(boxes[i].tolist(), boxes[j].tolist()) <= max_iou for j in kept)

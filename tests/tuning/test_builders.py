@@ -255,7 +255,8 @@ def test_negatives_do_not_depend_on_order_or_company():
 
 
 def test_crops_do_not_show_what_the_answer_names():
-    from halluguard.tuning.images import Crop, shared
+    from halluguard.boxes import area, intersection
+    from halluguard.tuning.images import Crop
 
     by_id = {item.image_id: item for item in ITEMS}
     rows = (row for row in negative_preferences(ITEMS, seed=0) if row.truth.present)
@@ -265,7 +266,7 @@ def test_crops_do_not_show_what_the_answer_names():
         if isinstance(negative, Crop):
             crops += 1
             (box,) = by_id[row.image_id].boxes_of(row.truth.present[0])
-            assert shared(negative.window(100, 100), box) <= 0.3 * shared(box, box)
+            assert intersection(negative.window(100, 100), box) <= 0.3 * area(box)
     assert crops > 100
 
 

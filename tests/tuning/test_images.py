@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from halluguard import SettingsError
-from halluguard.tuning.images import Crop, Erased, Noised, Shuffled, kept_signal, shared
+from halluguard.boxes import intersection
+from halluguard.tuning.images import Crop, Erased, Noised, Shuffled, kept_signal
 
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 255, (60, 80, 3), dtype=np.uint8))
 RECIPES = [Erased(PICTURE, ((10, 10, 30, 30),), 1), Crop(PICTURE, 1), Shuffled(PICTURE, 1), Noised(PICTURE, 1)]
@@ -56,7 +57,7 @@ def test_crops_of_odd_pictures_stay_inside(size):
 
 def test_a_crop_avoids_what_it_must_not_show():
     box = (0.0, 0.0, 320.0, 480.0)
-    kept = [shared(Crop(PICTURE, seed, keep_out=(box,), keep=0.0).window(640, 480), box) for seed in range(100)]
+    kept = [intersection(Crop(PICTURE, seed, keep_out=(box,), keep=0.0).window(640, 480), box) for seed in range(100)]
     assert max(kept) == 0
 
 

@@ -225,11 +225,18 @@ class ChatModel:
         """
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        tokenizer = AutoTokenizer.from_pretrained(name, local_files_only=local_files_only)
-        model = AutoModelForCausalLM.from_pretrained(
-            name, use_safetensors=True, local_files_only=local_files_only, **placing
+        from halluguard.checkpoints import SourceOptions, load_model, load_pretrained
+
+        source: SourceOptions = {"revision": placing.get("revision"), "local_files_only": local_files_only}
+        tokenizer = load_pretrained(AutoTokenizer, name, **source)
+        model = load_model(
+            *(AutoModelForCausalLM, name),
+            expected="a causal language model",
+            advice="name a chat model",
+            local_files_only=local_files_only,
+            **placing,
         )
-        return cls(model.eval(), tokenizer)
+        return cls(model, tokenizer)
 
     def __call__(self, messages: list[dict[str, str]]) -> str:
         import torch

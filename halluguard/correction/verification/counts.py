@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from halluguard.correction.verification.evidence import Evidence, distinct, overlap
+from halluguard.boxes import iou
+from halluguard.correction.verification.evidence import Evidence, distinct
 from halluguard.correction.verification.existence import denied, existence
 from halluguard.correction.verification.thresholds import OVERLAP_HIGH, OVERLAP_LOW
-from halluguard.records import Box, Claim, Decision, Verdict
+from halluguard.records import Claim, Decision, Verdict
 
 
 def verify_count(claim: Claim, evidence: Evidence) -> Verdict:
@@ -74,8 +75,8 @@ def verify_written_box(claim: Claim, evidence: Evidence) -> Verdict:
         return replace(verdict, decision="unverifiable", confidence=0.0, reason=reason)
     x1, y1, x2, y2 = claim.written_box
     width, height = evidence.size
-    written = Box(claim.name, 1.0, (x1 * width, y1 * height, x2 * width, y2 * height))
-    best = max(overlap(written, box) for box in boxes)
+    written = (x1 * width, y1 * height, x2 * width, y2 * height)
+    best = max(iou(written, box.xyxy) for box in boxes)
     decision: Decision = "supported" if best >= OVERLAP_HIGH else "contradicted" if best < OVERLAP_LOW else "unsure"
     confidence = 1 - best if decision == "contradicted" else best
     reason = f"the box written for {claim.name!r} overlaps what was found by {best:.2f} (IoU)"

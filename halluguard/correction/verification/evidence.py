@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Protocol
 
+from halluguard.boxes import suppress
 from halluguard.correction.verification.thresholds import Thresholds
 from halluguard.records import Box, Claim, Detector
 from halluguard.vocabulary import category, children, parents, same
@@ -111,20 +112,7 @@ def best_score(boxes: Iterable[Box]) -> float:
     return max((box.score for box in boxes), default=0.0)
 
 
-def overlap(a: Box, b: Box) -> float:
-    """Intersection over union of two boxes, in [0, 1]; 0 when one has no geometry."""
-    if a.xyxy is None or b.xyxy is None:
-        return 0.0
-    (ax1, ay1, ax2, ay2), (bx1, by1, bx2, by2) = a.xyxy, b.xyxy
-    inter = max(0.0, min(ax2, bx2) - max(ax1, bx1)) * max(0.0, min(ay2, by2) - max(ay1, by1))
-    union = (ax2 - ax1) * (ay2 - ay1) + (bx2 - bx1) * (by2 - by1) - inter
-    return inter / union if union > 0 else 0.0
-
-
-def distinct(boxes: Sequence[Box], iou: float = 0.5) -> list[Box]:
-    """Boxes left after the weaker of two that overlap by more than `iou` is dropped; best first."""
-    kept: list[Box] = []
-    for box in sorted(boxes, key=lambda b: -b.score):
-        if all(overlap(box, other) <= iou for other in kept):
-            kept.append(box)
-    return kept
+def distinct(boxes: Sequence[Box], max_iou: float = 0.5) -> list[Box]:
+    """The boxes that overlap no better box by more than `max_iou`, best first."""
+    kept = suppress([box.xyxy for box in boxes], [box.score for box in boxes], max_iou)
+    return [boxes[i] for i in kept]

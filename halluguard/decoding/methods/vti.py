@@ -32,6 +32,7 @@ from halluguard.decoding.demonstrations import Demonstrations
 from halluguard.decoding.engine.layers import decoder_layers
 from halluguard.decoding.engine.steering import principal, steer, steered, vision_tower
 from halluguard.errors import InputError, SettingsError
+from halluguard.records import DEFAULT_PROMPT
 
 SCALE = 0.1
 """Of the original, between its strengths and the unit vectors they multiply."""
@@ -61,7 +62,7 @@ class Directions:
         model: Any,
         processor: Any,
         images: Sequence[Any],
-        prompt: str = "Describe the image.",
+        prompt: str = DEFAULT_PROMPT,
         faithful: Sequence[str] | None = None,
         hallucinated: Sequence[str] | None = None,
         *,
@@ -191,6 +192,6 @@ class VTI(DecodingMethod):
         return branches[0], None
 
     @classmethod
-    def fit(cls, model: Any, processor: Any, images: Sequence[Any], prompt: str = "Describe the image.") -> Self:
+    def fit(cls, model: Any, processor: Any, images: Sequence[Any], prompt: str = DEFAULT_PROMPT) -> Self:
         """The method at its defaults, along text directions read from pictures; see `Directions.fit` for more."""
         return cls(Directions.fit(model, processor, images, prompt))
