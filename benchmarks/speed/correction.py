@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from halluguard.correction.claims.extract import extract_many, from_parse
-from halluguard.correction.rewriting.rewrite import rewrite
+from halluguard.correction.rewriting import rewrite
 from halluguard.correction.text.parse import parse_many
 from halluguard.correction.verification import verify_many
 from halluguard.detectors.precomputed import KnownObjects

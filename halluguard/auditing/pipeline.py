@@ -17,7 +17,7 @@ from halluguard.auditing.detection_store import Cache
 from halluguard.auditing.image_store import ImageFolder
 from halluguard.calibration.record import Calibration
 from halluguard.correction.claims.extract import from_parse, parses
-from halluguard.correction.rewriting.rewrite import rewrite
+from halluguard.correction.rewriting import rewrite
 from halluguard.correction.text.parse import Parse
 from halluguard.correction.verification import Thresholds, verify_many
 from halluguard.errors import HalluguardError, ImageError

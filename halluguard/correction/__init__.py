@@ -1,7 +1,7 @@
-"""After generation: claims of an answer, an expert's verdicts on them, and the smallest edits that make it true.
+"""Correct answers after generation: read claims, verify them with a detector, make the smallest edits that help.
 
     corrected = correct("A dog and a cat.", image, detector)       everything in one call
-    claims.extract  ->  verify.verify  ->  rewrite.rewrite         the same, step by step
+    claims.extract  ->  verification.verify  ->  rewriting.rewrite         the same, step by step
 
 No language model and no network are needed; a detector is passed in (see `halluguard.detectors`).
 """
@@ -12,22 +12,47 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias
 
+from halluguard.correction.claims.extract import from_parse, parses
+from halluguard.correction.rewriting import Proposer, Style, propose, rewrite
+from halluguard.correction.text.parse import Parse
+from halluguard.correction.verification import (
+    Calibration,
+    Properties,
+    Thresholds,
+    thresholds_of,
+    verify,
+    verify_many,
+)
 from halluguard.errors import SettingsError
-from halluguard.records import Answer, Detector
+from halluguard.records import Answer, Claim, Detector, Verdict
 
 if TYPE_CHECKING:
-    from halluguard.correction.rewriting.llm_rewriter import Proposer
-    from halluguard.correction.rewriting.rewrite import Style
-    from halluguard.correction.verification import Calibration, Properties, Thresholds
+    from PIL.Image import Image
+    from spacy.language import Language
 
-__all__ = ["correct", "correct_many"]
+__all__ = [
+    "Calibration",
+    "ImageOrKey",
+    "Properties",
+    "Proposer",
+    "Style",
+    "Thresholds",
+    "correct",
+    "correct_many",
+    "rewrite",
+    "verify",
+    "verify_many",
+]
+
+ImageOrKey: TypeAlias = "Image | str | int | None"
+"""An RGB image, or the key by which a detector that needs no image knows it."""
 
 
 def correct(
     text: str,
-    image: Any,
+    image: ImageOrKey,
     detector: Detector,
     question: str | None = None,
     *,
@@ -37,28 +62,32 @@ def correct(
     second_look: bool = True,
     style: Style = "delete",
     proposer: Proposer | None = None,
-    nlp: Any = None,
+    nlp: Language | None = None,
 ) -> Answer:
-    """Check an answer against its picture and correct what the expert contradicts.
+    """Check an answer against its image and correct what the detector contradicts.
 
     Args:
         text: the answer (the draft), English.
-        image: an RGB picture (PIL), or a key that the detector knows when it needs no image.
-        detector: the expert; see `halluguard.records.Detector`.
-        question: what was asked, needed to judge "Yes", "No" and fragments.
-        thresholds: where support ends and contradiction begins; default the detector's own.
+        image: an RGB image (PIL), or a key that the detector knows when it needs no image.
+        detector: finds objects; see `halluguard.records.Detector`.
+        question: the question that was asked, needed to judge "Yes", "No" and fragments.
+        thresholds: scores at which support ends and contradiction begins; default the detector's own.
         properties, calibration, second_look: see `halluguard.correction.verification.verify.verify_many`.
         style: "delete", "hedge" or "annotate", see `halluguard.correction.rewriting.rewrite.rewrite`.
         proposer: a language model that may word the correction, accepted only if it passes the checks of
-            `halluguard.correction.rewriting.llm_rewriter`; otherwise the rules' own text stands.
+            `halluguard.correction.rewriting.llm_rewriter`; otherwise the text of the rules stands.
         nlp: a spaCy pipeline; default the best English one installed.
 
     Returns:
-        `Answer` with the corrected `text`, and claims, verdicts and edits as evidence. Where the expert failed, the
+        `Answer` with the corrected `text`, and claims, verdicts and edits as evidence. Where the detector failed, the
         text stays as it was and the verdicts say so.
 
     Raises:
         InputError: the text cannot be read.
+
+    >>> from halluguard.detectors.precomputed import KnownObjects
+    >>> correct("A dog and a cat.", "1.jpg", KnownObjects({"1.jpg": ["dog"]})).text
+    'A dog.'
     """
     (answer,) = correct_many(
         [text],
@@ -78,7 +107,7 @@ def correct(
 
 def correct_many(
     texts: Iterable[str],
-    images: Iterable[Any],
+    images: Iterable[ImageOrKey],
     detector: Detector,
     questions: Iterable[str | None] | None = None,
     *,
@@ -89,97 +118,104 @@ def correct_many(
     style: Style = "delete",
     proposer: Proposer | None = None,
     batch_size: int = 32,
-    nlp: Any = None,
+    nlp: Language | None = None,
 ) -> Iterator[Answer]:
     """Correct a stream of answers, one image each; answers in a batch that share an image share its detector pass.
 
     Args:
         texts, images, questions: as in `correct`, in step.
-        batch_size: answers read, checked and rewritten together.
+        batch_size: answers read, verified and rewritten together.
     """
-    how = _How(thresholds, properties, calibration, second_look, style, proposer, nlp)
+    limits = thresholds or thresholds_of(detector)
+    options = _Options(limits, properties, calibration, second_look, style, proposer, nlp)
     text_stream, image_stream = iter(texts), iter(images)
     question_stream = iter(questions) if questions is not None else None
     while batch := list(islice(text_stream, batch_size)):
-        pictures = list(islice(image_stream, len(batch)))
+        of_batch = list(islice(image_stream, len(batch)))
         asked = list(islice(question_stream, len(batch))) if question_stream is not None else [None] * len(batch)
-        if len(pictures) != len(batch) or len(asked) != len(batch):
+        if len(of_batch) != len(batch) or len(asked) != len(batch):
             raise SettingsError(
-                f"one image (and question) per text is needed, got {len(batch)} texts, {len(pictures)} images and "
+                f"one image (and question) per text is needed, got {len(batch)} texts, {len(of_batch)} images and "
                 f"{len(asked)} questions at the end of a stream; make them equally long"
             )
-        yield from _correct_batch(batch, pictures, asked, detector, how)
+        yield from _correct_batch(batch, of_batch, asked, detector, options)
 
 
 @dataclass(frozen=True)
-class _How:
+class _Options:
     """The options of `correct_many` that a batch needs."""
 
-    thresholds: Thresholds | None
+    thresholds: Thresholds
     properties: Properties
     calibration: Calibration | None
     second_look: bool
     style: Style
     proposer: Proposer | None
-    nlp: Any
+    nlp: Language | None
 
 
 def _correct_batch(
     texts: Sequence[str],
-    images: Sequence[Any],
+    images: Sequence[ImageOrKey],
     questions: Sequence[str | None],
     detector: Detector,
-    how: _How,
+    options: _Options,
 ) -> Iterator[Answer]:
-    from halluguard.correction.claims.extract import from_parse, parses
-    from halluguard.correction.rewriting.llm_rewriter import propose
-    from halluguard.correction.rewriting.rewrite import rewrite
-    from halluguard.correction.text.parse import Parse
-    from halluguard.correction.verification import thresholds_of, verify_many
-
     started = perf_counter()
-    limits = how.thresholds or thresholds_of(detector)
-    parsed = [
-        parse for parse, _ in parses(texts, questions, batch_size=len(texts), nlp=how.nlp) if isinstance(parse, Parse)
+    read = [
+        parse
+        for parse, _ in parses(texts, questions, batch_size=len(texts), nlp=options.nlp)
+        if isinstance(parse, Parse)
     ]
-    claims = [from_parse(parse, question, nlp=how.nlp) for parse, question in zip(parsed, questions, strict=True)]
-    read = perf_counter()
+    claims = [from_parse(parse, question, nlp=options.nlp) for parse, question in zip(read, questions, strict=True)]
+    extracted = perf_counter()
     verdicts = verify_many(
         claims,
         images,
         detector,
-        thresholds=limits,
-        properties=how.properties,
-        calibration=how.calibration,
-        second_look=how.second_look,
+        thresholds=options.thresholds,
+        properties=options.properties,
+        calibration=options.calibration,
+        second_look=options.second_look,
     )
-    checked = perf_counter()
-    settings = {
-        "detector": detector.name,
-        "style": how.style,
-        "thresholds": {
-            "high": limits.high,
-            "low": limits.low,
-            "labels": {k: list(v) for k, v in limits.labels.items()},
-        },
+    timings = {
+        "extract": (extracted - started) / len(texts),
+        "verify": (perf_counter() - extracted) / len(texts),
     }
-    share = {"extract": (read - started) / len(texts), "verify": (checked - read) / len(texts)}
-    for parse, image, question, found, said in zip(parsed, images, questions, claims, verdicts, strict=True):
-        began = perf_counter()
-        text, edits = rewrite(parse.text, found, said, style=how.style, parse=parse, nlp=how.nlp)
-        proposed: dict[str, Any] = {}
-        if how.proposer is not None and edits:
-            proposal = propose(parse.text, found, said, how.proposer, nlp=how.nlp)
-            proposed = {"proposer": proposal.record}
-            text, edits = (proposal.text, proposal.edits) if proposal.text is not None else (text, edits)
-        yield Answer(
-            draft=parse.text,
-            text=text,
-            question=question,
-            claims=tuple(found),
-            verdicts=tuple(said),
-            edits=tuple(edits),
-            timings=share | {"rewrite": perf_counter() - began},
-            settings=settings | proposed,
-            image=image,
-        )
+    for parse, image, question, of_text, judged in zip(read, images, questions, claims, verdicts, strict=True):
+        yield _rewritten(parse, image, question, of_text, judged, detector.name, timings, options)
+
+
+def _rewritten(
+    parse: Parse,
+    image: ImageOrKey,
+    question: str | None,
+    claims: Sequence[Claim],
+    verdicts: Sequence[Verdict],
+    detector: str,
+    timings: dict[str, float],
+    options: _Options,
+) -> Answer:
+    started, limits = perf_counter(), options.thresholds
+    labels = {name: list(pair) for name, pair in limits.labels.items()}
+    settings: dict[str, object] = {
+        "detector": detector,
+        "style": options.style,
+        "thresholds": {"high": limits.high, "low": limits.low, "labels": labels},
+    }
+    text, edits = rewrite(parse.text, claims, verdicts, style=options.style, parse=parse, nlp=options.nlp)
+    if options.proposer is not None and edits:
+        proposal = propose(parse.text, claims, verdicts, options.proposer, nlp=options.nlp)
+        settings["proposer"] = proposal.record
+        text, edits = (proposal.text, proposal.edits) if proposal.text is not None else (text, edits)
+    return Answer(
+        draft=parse.text,
+        text=text,
+        question=question,
+        claims=tuple(claims),
+        verdicts=tuple(verdicts),
+        edits=tuple(edits),
+        timings=timings | {"rewrite": perf_counter() - started},
+        settings=settings,
+        image=image,
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 from halluguard.correction.rewriting import deletions
-from halluguard.correction.rewriting.token_editor import Surface
+from halluguard.correction.rewriting.token_editor import TokenEditor
 from halluguard.correction.text.parse import Parse
 
 _TO_SINGULAR = {"are": "is", "were": "was", "have": "has", "'re": "'s", "do": "does"}
@@ -13,28 +13,28 @@ _TO_PLURAL = {one: many for many, one in _TO_SINGULAR.items()}
 _PAIRING = ("both", "either", "neither")
 
 
-def relist(surface: Surface, listed: list[int]) -> None:
+def relist(editor: TokenEditor, listed: list[int]) -> None:
     """Commas and "and" between the list members that are left, in the list's own style."""
-    parse = surface.parse
-    left = [m for m in listed if surface.alive(m)]
+    parse = editor.parse
+    left = [m for m in listed if editor.alive(m)]
     joint = next((parse.words[j] for m in listed for j in parse.children[m] if parse.deps[j] == "cc"), "and")
     spans = {m: deletions.member_tokens(parse, m) for m in listed}
     oxford = len(listed) > 2 and parse.words[max(0, _last_joint(parse, listed) - 1)] == ","
-    why = set().union(*(surface.why[i] for m in listed for i in spans[m]))
+    why = set().union(*(editor.why[i] for m in listed for i in spans[m]))
     for before, after in itertools.pairwise(left):
         final = after == left[-1]
         sign = f" {joint} " if final else ", "
         if final and len(left) > 2 and oxford:
             sign = f", {joint} "
-        surface.link(
-            max(i for i in spans[before] if surface.alive(i)),
-            min(i for i in spans[after] if surface.alive(i)),
+        editor.link(
+            max(i for i in spans[before] if editor.alive(i)),
+            min(i for i in spans[after] if editor.alive(i)),
             sign,
             why,
         )
     if left:
         outside = [*range(min(spans[listed[0]]), min(spans[left[0]])), *range(max(spans[left[-1]]) + 1, listed[-1])]
-        surface.delete([i for i in outside if parse.deps[i] == "cc" or parse.words[i] in (",", ";")], why)
+        editor.delete([i for i in outside if parse.deps[i] == "cc" or parse.words[i] in (",", ";")], why)
     if len(left) < 2:
         pairing = [
             j
@@ -42,7 +42,7 @@ def relist(surface: Surface, listed: list[int]) -> None:
             for j in parse.children[m]
             if parse.deps[j] in ("cc", "preconj") or parse.words[j] in _PAIRING
         ]
-        surface.delete([i for j in pairing for i in parse.subtree(j)], why)
+        editor.delete([i for j in pairing for i in parse.subtree(j)], why)
 
 
 def _last_joint(parse: Parse, listed: list[int]) -> int:
@@ -50,10 +50,10 @@ def _last_joint(parse: Parse, listed: list[int]) -> int:
     return max(joints, default=0)
 
 
-def agree(surface: Surface, listed: list[int]) -> None:
+def agree(editor: TokenEditor, listed: list[int]) -> None:
     """The verb of which the list is the subject (or which "there" introduces) takes the number of what is left."""
-    parse = surface.parse
-    left = [m for m in listed if surface.alive(m)]
+    parse = editor.parse
+    left = [m for m in listed if editor.alive(m)]
     top = listed[0]
     if not left:
         return
@@ -64,25 +64,25 @@ def agree(surface: Surface, listed: list[int]) -> None:
     plural = len(left) > 1 or parse.tags[left[0]] in ("NNS", "NNPS")
     if there and len(left) > 1:
         plural = parse.tags[left[0]] in ("NNS", "NNPS") or parse.words[verb] in _TO_SINGULAR
-    number(surface, verb, plural=plural, why=set().union(*(surface.why[m] for m in listed)))
+    number(editor, verb, plural=plural, why=set().union(*(editor.why[m] for m in listed)))
 
 
-def number(surface: Surface, verb: int, *, plural: bool, why: set[int]) -> None:
+def number(editor: TokenEditor, verb: int, *, plural: bool, why: set[int]) -> None:
     """Put the finite verb (or its auxiliary) into the plural or the singular, when it is not."""
-    parse = surface.parse
-    aux = [j for j in parse.children[verb] if parse.deps[j] in ("aux", "auxpass") and surface.alive(j)]
+    parse = editor.parse
+    aux = [j for j in parse.children[verb] if parse.deps[j] in ("aux", "auxpass") and editor.alive(j)]
     finite = aux[0] if aux else verb
-    if not surface.alive(finite):
+    if not editor.alive(finite):
         return
     word, tag = parse.words[finite], parse.tags[finite]
     if plural and word in _TO_PLURAL:
-        surface.replace(finite, _TO_PLURAL[word], why)
+        editor.replace(finite, _TO_PLURAL[word], why)
     elif not plural and word in _TO_SINGULAR:
-        surface.replace(finite, _TO_SINGULAR[word], why)
+        editor.replace(finite, _TO_SINGULAR[word], why)
     elif plural and tag == "VBZ" and finite == verb:
-        surface.replace(finite, _bare(word), why)
+        editor.replace(finite, _bare(word), why)
     elif not plural and tag == "VBP" and finite == verb and word not in ("am", "is"):
-        surface.replace(finite, _third_person(word), why)
+        editor.replace(finite, _third_person(word), why)
 
 
 def _third_person(word: str) -> str:

@@ -1,4 +1,4 @@
-"""What may be cut from a sentence so that a word goes and a sentence stays: smallest cut first.
+"""Cuts that remove a word and leave a sentence, smallest first.
 
     a list member  <  a phrase or clause that only modifies  <  one of two joined clauses  <  the sentence
 
@@ -232,8 +232,8 @@ def _joints(parse: Parse, conjunct: int) -> set[int]:
     """The "and" and the comma before a conjunct."""
     first = min(parse.subtree(conjunct))
     start = parse.sentences[parse.sentence[conjunct]][0]
-    found = set[int]()
+    joints = set[int]()
     while first - 1 >= start and (parse.deps[first - 1] == "cc" or parse.words[first - 1] in (",", ";")):
         first -= 1
-        found.add(first)
-    return found
+        joints.add(first)
+    return joints

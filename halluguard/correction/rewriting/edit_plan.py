@@ -1,4 +1,4 @@
-"""The state of one rewriting: what must go, what must stay, and how a cut is chosen.
+"""The plan of one rewriting: what must go, what must stay, and which cut is chosen.
 
 What a cut would take along is weighed first: a supported (or undecided) object may go only if the text still names it
 elsewhere; otherwise a wider cut is tried, and where none helps the object is stated again in a sentence of its own.
@@ -12,7 +12,7 @@ from halluguard.correction.claims import coreference, mentions
 from halluguard.correction.claims.mentions import Mention
 from halluguard.correction.rewriting import deletions
 from halluguard.correction.rewriting.agreement import agree, relist
-from halluguard.correction.rewriting.token_editor import Surface, article
+from halluguard.correction.rewriting.token_editor import TokenEditor, article
 from halluguard.correction.text.lexicon import VERB_TAGS, words
 from halluguard.correction.text.parse import Parse
 from halluguard.records import Claim, Verdict
@@ -23,14 +23,14 @@ _NOBODY = ("someone", "somebody", "anyone", "anybody", "seating")
 """Words that name nothing worth stating again."""
 
 
-class Plan:
-    """The state of one rewriting: which tokens must go, which mentions must stay, and the surface being edited."""
+class EditPlan:
+    """Which tokens must go, which mentions must stay, and the editor that carries it out."""
 
     def __init__(self, parse: Parse, claims: Sequence[Claim], verdicts: Sequence[Verdict]) -> None:
-        self.parse = parse
-        self.claims = claims
+        self.parse, self.claims, self.verdicts = parse, claims, verdicts
+        self.wrong = [i for i, verdict in enumerate(verdicts) if verdict.decision == "contradicted"]
         self._written: set[tuple[int | None, str | None]] = set()
-        self.surface = Surface(parse)
+        self.editor = TokenEditor(parse)
         self.mentions = mentions.find(parse)
         self.decision: dict[int, str] = {}  # mention -> decision
         self.cause: dict[int, int] = {}  # mention -> verdict
@@ -44,7 +44,7 @@ class Plan:
         self.by_head = {m.last for m in self.mentions}
         self.links = coreference.links(parse, self.mentions)
         self.by_claim = {n: by_end[c.end] for n, c in enumerate(claims) if c.kind == "existence" and c.end in by_end}
-        self.anew: set[int] = set()  # sentences that were said anew: no fragments
+        self.rewritten: set[int] = set()  # sentences that were written anew: no fragments
         self.restate: dict[int, set[int]] = {}  # sentence -> mentions to state again after it
 
     # -- what must go and what must stay -------------------------------------------------------------------------------
@@ -64,10 +64,10 @@ class Plan:
 
     def has(self, claim: Claim, value: str | None) -> bool:
         """Whether the text already says `value` of the claim's subject: it need not say it twice."""
-        said = [c.attribute for c in self.claims if c.subject == claim.subject and c is not claim]
-        taken = (claim.subject, value) in self._written
+        values = [c.attribute for c in self.claims if c.subject == claim.subject and c is not claim]
+        written = (claim.subject, value) in self._written
         self._written.add((claim.subject, value))
-        return value is not None and (value in said or taken)
+        return value is not None and (value in values or written)
 
     def protected(self, mention: int) -> bool:
         return self.decision.get(mention) in ("supported", "unsure")
@@ -77,7 +77,7 @@ class Plan:
         kept = set()
         taken: dict[str, int] = {}
         for n, mention in enumerate(self.mentions):
-            if self.protected(n) and self.surface.alive(mention.last) and mention.name not in _NOBODY:
+            if self.protected(n) and self.editor.alive(mention.last) and mention.name not in _NOBODY:
                 if mention.last in cut:
                     taken.setdefault(_key(mention), n)
                 else:
@@ -88,7 +88,7 @@ class Plan:
 
     def worth_stating(self, lost: set[int], cut: set[int]) -> set[int]:
         """Lost mentions without those that a kept one implies: no need to say "vehicles" where a car is named."""
-        alive = [m for n, m in enumerate(self.mentions) if self.protected(n) and self.surface.alive(m.last)]
+        alive = [m for n, m in enumerate(self.mentions) if self.protected(n) and self.editor.alive(m.last)]
         implied = {wide for m in alive if m.last not in cut for wide in parents(m.name)}
         return {n for n in lost if _key(self.mentions[n]) not in implied}
 
@@ -97,29 +97,29 @@ class Plan:
     def remove_objects(self) -> None:
         heads = self.doomed()
         for token in sorted(heads):
-            if self.surface.alive(token):
+            if self.editor.alive(token):
                 self.remove(token, heads)
 
     def finish(self) -> None:
         """Repair what the cuts left: fragments, lists, verbs; and state again what must not be lost."""
         self._give_up_fragments()
         for listed in self._broken_lists():
-            relist(self.surface, listed)
-            agree(self.surface, listed)
+            relist(self.editor, listed)
+            agree(self.editor, listed)
         self._state_again()
 
     def _broken_lists(self) -> list[list[int]]:
         """Lists of nouns that lost members and have some left."""
-        parse, found = self.parse, dict[int, list[int]]()
+        parse, lists = self.parse, dict[int, list[int]]()
         for i, dep in enumerate(parse.deps):
             if dep == "conj" and parse.tags[i] not in VERB_TAGS:
                 listed = parse.conjuncts(i)
-                found[listed[0]] = listed
-        return [listed for listed in found.values() if 0 < sum(map(self.surface.alive, listed)) < len(listed)]
+                lists[listed[0]] = listed
+        return [listed for listed in lists.values() if 0 < sum(map(self.editor.alive, listed)) < len(listed)]
 
     def remove(self, token: int, heads: dict[int, int]) -> None:
         def out(i: int) -> bool:
-            return i in heads or not self.surface.alive(i)
+            return i in heads or not self.editor.alive(i)
 
         # min takes the first of the cheapest, and cuts come smallest first
         cut = min(deletions.cuts(self.parse, token, out), key=lambda cut: len(self.lost(cut)))
@@ -141,14 +141,14 @@ class Plan:
         lost = self.worth_stating(self.lost(cut), cut)
         if lost:
             self.restate.setdefault(sentence, set()).update(lost)
-        self.surface.delete(cut, why)
+        self.editor.delete(cut, why)
 
     def _give_up_fragments(self) -> None:
         """A clause that lost its subject goes, and a sentence that lost its verb."""
         for sentence, (first, end) in enumerate(self.parse.sentences):
-            why = set().union(*(self.surface.why[i] for i in range(first, end)))
-            while why and sentence not in self.anew:
-                cut = deletions.fragment(self.parse, sentence, self.surface.alive)
+            why = set().union(*(self.editor.why[i] for i in range(first, end)))
+            while why and sentence not in self.rewritten:
+                cut = deletions.fragment(self.parse, sentence, self.editor.alive)
                 if not cut:
                     break
                 self.drop(cut, sentence, why)
@@ -162,15 +162,15 @@ class Plan:
                 continue
             plural = self.mentions[min(named)].plural
             says = f"There {'are' if plural else 'is'} {_listing(phrases)}."
-            alive = [i for i in range(first, end) if self.surface.alive(i)]
-            why = set().union(*(self.surface.why[i] for i in range(first, end)))
+            alive = [i for i in range(first, end) if self.editor.alive(i)]
+            why = set().union(*(self.editor.why[i] for i in range(first, end)))
             if alive:
                 last = alive[-1]
-                self.surface.tokens[last] += f" {says}"
-                self.surface.why[last] |= why
+                self.editor.tokens[last] += f" {says}"
+                self.editor.why[last] |= why
             else:
-                self.surface.tokens[first] = says
-                self.surface.why[first] |= why
+                self.editor.tokens[first] = says
+                self.editor.why[first] |= why
 
     def _noun_phrase(self, mention: Mention) -> str:
         """The bare thing, with no more said of it than that it is there."""

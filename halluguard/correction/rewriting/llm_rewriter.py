@@ -19,15 +19,22 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from halluguard.correction.claims.extract import extract
 from halluguard.errors import HalluguardError
 from halluguard.records import Claim, Edit, Verdict
 from halluguard.vocabulary import category, related, same
 
-Proposer = Callable[[list[dict[str, str]]], str]
-"""Chat messages in, text out: [{"role": "system", "content": ...}, {"role": "user", "content": ...}]."""
+if TYPE_CHECKING:
+    import torch
+    from spacy.language import Language
+    from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
+
+Messages = list[dict[str, str]]
+"""A chat: [{"role": "system", "content": ...}, {"role": "user", "content": ...}]."""
+Proposer = Callable[[Messages], str]
+"""Chat messages in, text out."""
 
 _SYSTEM = (
     "You correct descriptions of pictures. You get a JSON object with the description and a list of its errors. "
@@ -40,17 +47,17 @@ _MARKUP = re.compile(r"[<>{}\[\]|`]|https?:|\bas an ai\b|\blanguage model\b|\bco
 
 @dataclass(frozen=True)
 class Proposal:
-    """What came of asking.
+    """The outcome of asking a language model for a correction.
 
     Args:
         text: the accepted text, or None.
         edits: from the draft to the text.
-        record: how often the model was asked, and why each text was turned down.
+        record: the number of attempts, and the complaints about each text that was turned down.
     """
 
     text: str | None
     edits: list[Edit] = field(default_factory=list)
-    record: dict[str, Any] = field(default_factory=dict)
+    record: dict[str, object] = field(default_factory=dict)
 
 
 def propose(
@@ -60,7 +67,7 @@ def propose(
     proposer: Proposer,
     *,
     attempts: int = 3,
-    nlp: Any = None,
+    nlp: Language | None = None,
 ) -> Proposal:
     """Ask for a correction until one passes, at most `attempts` times.
 
@@ -84,7 +91,7 @@ def propose(
     return Proposal(None, [], {"attempts": attempts, "accepted": False, "refused": refused})
 
 
-def _messages(draft: str, claims: Sequence[Claim], verdicts: Sequence[Verdict]) -> list[dict[str, str]]:
+def _messages(draft: str, claims: Sequence[Claim], verdicts: Sequence[Verdict]) -> Messages:
     errors = [
         {"words": claims[v.claim].phrase, "kind": claims[v.claim].kind, "found": v.reason, "replacement": v.replacement}
         for v in verdicts
@@ -95,45 +102,48 @@ def _messages(draft: str, claims: Sequence[Claim], verdicts: Sequence[Verdict]) 
 
 
 def violations(
-    draft: str, claims: Sequence[Claim], verdicts: Sequence[Verdict], text: str, *, nlp: Any = None
+    draft: str, claims: Sequence[Claim], verdicts: Sequence[Verdict], text: str, *, nlp: Language | None = None
 ) -> list[str]:
-    """Why a proposed text may not stand, in words; empty when it may."""
+    """The reasons why a proposed text may not stand, in words; empty when it may."""
     if not text:
         return ["it is empty"]
-    found = []
+    complaints = []
     size = len(text.split()) / max(1, len(draft.split()))
     least = 0.0 if len(draft.split()) <= 8 else _SHORTEST
     if not least <= size <= max(_LONGEST, _LONGEST * 4 / max(1, len(draft.split()))):
-        found.append(f"it has {size:.1f} times the words of the draft")
+        complaints.append(f"it has {size:.1f} times the words of the draft")
     if _MARKUP.search(text) and not _MARKUP.search(draft):
-        found.append("it holds markup or talks about itself")
+        complaints.append("it holds markup or talks about itself")
     try:
-        said = extract(text, nlp=nlp)
+        proposed = extract(text, nlp=nlp)
     except HalluguardError as error:
-        return [*found, f"it cannot be read: {error}"]
+        return [*complaints, f"it cannot be read: {error}"]
     decision = {v.claim: v for v in verdicts}
-    return found + _objects(claims, decision, said) + _details(claims, decision, said) + _reply(claims, decision, said)
+    for check in (_objects, _details, _reply):
+        complaints += check(claims, decision, proposed)
+    return complaints
 
 
-def _objects(claims: Sequence[Claim], decision: dict[int, Verdict], said: Sequence[Claim]) -> list[str]:
-    found = []
+def _objects(claims: Sequence[Claim], decision: dict[int, Verdict], proposed: Sequence[Claim]) -> list[str]:
+    """Objects must come from the draft; supported ones stay and contradicted ones go."""
+    complaints = []
     before = [(n, c) for n, c in enumerate(claims) if c.kind == "existence"]
-    after = [c for c in said if c.kind == "existence" and c.polarity == "asserted"]
+    after = [c for c in proposed if c.kind == "existence" and c.polarity == "asserted"]
     known = [c.name for _, c in before]
     bad = {_key(c.name) for n, c in before if _wrong(decision, n) and c.polarity == "asserted"}
     kept = {_key(c.name) for n, c in before if not _wrong(decision, n) and c.polarity == "asserted"}
     restored = {_key(c.name) for n, c in before if _wrong(decision, n) and c.polarity == "denied"}
     for claim in after:
         if not any(_key(claim.name) == _key(name) or related(name, claim.name) in ("same",) for name in known):
-            found.append(f"it adds {claim.name!r}")
+            complaints.append(f"it adds {claim.name!r}")
         elif _key(claim.name) in bad - kept:
-            found.append(f"it still says there is {claim.name!r}")
+            complaints.append(f"it still says there is {claim.name!r}")
     for name in sorted((kept | restored) - {_key(c.name) for c in after}):
         if any(_key(c.name) == name and _held(decision, n) for n, c in before):
-            found.append(f"it leaves out {name!r}")
-    denied = {_key(c.name) for c in said if c.kind == "existence" and c.polarity == "denied"}
+            complaints.append(f"it leaves out {name!r}")
+    denied = {_key(c.name) for c in proposed if c.kind == "existence" and c.polarity == "denied"}
     allowed = bad | {_key(c.name) for _, c in before if c.polarity == "denied"}
-    return found + [f"it denies {name!r}" for name in sorted(denied - allowed)]
+    return complaints + [f"it denies {name!r}" for name in sorted(denied - allowed)]
 
 
 def _key(name: str) -> str:
@@ -148,24 +158,28 @@ def _held(decision: dict[int, Verdict], claim: int) -> bool:
     return _wrong(decision, claim) or (claim in decision and decision[claim].decision in ("supported", "unsure"))
 
 
-def _details(claims: Sequence[Claim], decision: dict[int, Verdict], said: Sequence[Claim]) -> list[str]:
+def _details(claims: Sequence[Claim], decision: dict[int, Verdict], proposed: Sequence[Claim]) -> list[str]:
     """Numbers, properties and relations must come from the draft or from what was found instead, and not be wrong."""
-    right, wrong = set[tuple[Any, ...]](), set[tuple[Any, ...]]()
+    right, wrong = set[_Detail](), set[_Detail]()
     for n, claim in enumerate(claims):
         if claim.kind in ("count", "attribute", "relation"):
             (wrong if _wrong(decision, n) else right).add(_detail(claim))
             instead = decision[n].replacement if n in decision else None
             if instead is not None:
                 right.add(_detail(_put_right(claim, instead)))
-    found = []
-    for claim in said:
+    complaints = []
+    for claim in proposed:
         if claim.kind not in ("count", "attribute", "relation"):
             continue
         if _detail(claim) in wrong - right and claim.polarity == "asserted":
-            found.append(f"it still says {claim.phrase!r}")
+            complaints.append(f"it still says {claim.phrase!r}")
         elif _detail(claim) not in right | wrong:
-            found.append(f"it adds {claim.phrase!r}")
-    return found
+            complaints.append(f"it adds {claim.phrase!r}")
+    return complaints
+
+
+_Detail = tuple[str, str, int | None, str | None, str | None, str | None]
+"""Kind, name, count, attribute, relation and other party of a claim."""
 
 
 def _put_right(claim: Claim, instead: str) -> Claim:
@@ -174,16 +188,16 @@ def _put_right(claim: Claim, instead: str) -> Claim:
     return replace(claim, **{claim.kind: instead})  # type: ignore[arg-type]  # the field is named like the kind
 
 
-def _detail(claim: Claim) -> tuple[Any, ...]:
+def _detail(claim: Claim) -> _Detail:
     other = _key(claim.other_name) if claim.other_name else None
     return claim.kind, _key(claim.name), claim.count, claim.attribute, claim.relation, other
 
 
-def _reply(claims: Sequence[Claim], decision: dict[int, Verdict], said: Sequence[Claim]) -> list[str]:
+def _reply(claims: Sequence[Claim], decision: dict[int, Verdict], proposed: Sequence[Claim]) -> list[str]:
     for n, claim in enumerate(claims):
         if claim.kind == "answer":
             yes = (claim.polarity == "asserted") != _wrong(decision, n)
-            now = next((c for c in said if c.kind == "answer"), None)
+            now = next((c for c in proposed if c.kind == "answer"), None)
             if now is not None and (now.polarity == "asserted") != yes:
                 return [f"it must answer {'yes' if yes else 'no'}"]
     return []
@@ -212,38 +226,53 @@ class ChatModel:
         max_new_tokens: most tokens of an answer.
     """
 
-    model: Any
-    tokenizer: Any
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
     max_new_tokens: int = 512
 
     @classmethod
-    def from_pretrained(cls, name: str, *, local_files_only: bool = False, **placing: Any) -> ChatModel:
+    def from_pretrained(
+        cls,
+        name: str,
+        *,
+        dtype: str | torch.dtype | None = None,
+        device_map: str | None = None,
+        revision: str | None = None,
+        local_files_only: bool = False,
+    ) -> ChatModel:
         """Load by hub name or folder; weights from safetensors, no remote code.
 
         Args:
-            **placing: `dtype`, `device_map` and `revision`, as transformers takes them.
+            dtype, device_map, revision: as transformers takes them.
+            local_files_only: never ask the network.
         """
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         from halluguard.checkpoints import SourceOptions, load_model, load_pretrained
 
-        source: SourceOptions = {"revision": placing.get("revision"), "local_files_only": local_files_only}
+        source: SourceOptions = {"revision": revision, "local_files_only": local_files_only}
         tokenizer = load_pretrained(AutoTokenizer, name, **source)
         model = load_model(
             *(AutoModelForCausalLM, name),
             expected="a causal language model",
             advice="name a chat model",
-            local_files_only=local_files_only,
-            **placing,
+            dtype=dtype,
+            device_map=device_map,
+            **source,
         )
         return cls(model, tokenizer)
 
-    def __call__(self, messages: list[dict[str, str]]) -> str:
+    def __call__(self, messages: Messages) -> str:
+        """The model's answer to the last message."""
         import torch
 
-        inputs = self.tokenizer.apply_chat_template(
-            messages, add_generation_prompt=True, return_tensors="pt", return_dict=True
+        inputs = cast(
+            "BatchEncoding",
+            self.tokenizer.apply_chat_template(
+                messages, add_generation_prompt=True, return_tensors="pt", return_dict=True
+            ),
         ).to(self.model.device)
+        model: Any = self.model  # its generate is typed for a protocol that PreTrainedModel does not declare
         with torch.inference_mode():
-            output = self.model.generate(**inputs, do_sample=False, max_new_tokens=self.max_new_tokens)
-        return self.tokenizer.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+            output = model.generate(**inputs, do_sample=False, max_new_tokens=self.max_new_tokens)
+        return str(self.tokenizer.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))

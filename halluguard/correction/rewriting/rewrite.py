@@ -1,4 +1,4 @@
-"""From verdicts to a corrected text: the smallest edits that leave sentences, and never a true object lost.
+"""Correct a text by its verdicts: the smallest edits that leave sentences and lose no true object.
 
     flip yes or no  <  another number, colour or side  <  a list member  <  a phrase or clause  <  the sentence
 
@@ -10,14 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from halluguard.correction.rewriting import hedging_and_annotation, replacements
-from halluguard.correction.rewriting.edit_plan import Plan
-from halluguard.correction.rewriting.yes_no import Replies
+from halluguard.correction.rewriting.edit_plan import EditPlan
+from halluguard.correction.rewriting.yes_no import YesNoRewriter
 from halluguard.correction.text.parse import Parse, parse_many, readable
 from halluguard.errors import SettingsError
 from halluguard.records import Claim, Edit, Verdict
+
+if TYPE_CHECKING:
+    from spacy.language import Language
 
 FALLBACK = "Nothing that the answer named could be confirmed in the picture."
 Style = Literal["delete", "hedge", "annotate"]
@@ -31,7 +34,7 @@ def rewrite(
     style: Style = "delete",
     fallback: str = FALLBACK,
     parse: Parse | None = None,
-    nlp: Any = None,
+    nlp: Language | None = None,
 ) -> tuple[str, list[Edit]]:
     """The corrected text and the edits that lead to it; the text itself and no edits when nothing is contradicted.
 
@@ -40,8 +43,8 @@ def rewrite(
         claims, verdicts: from `extract` and `verify`; `verdict.claim` indexes the claims.
         style: "delete" removes and repairs; "hedge" writes "possibly" before what is contradicted; "annotate" leaves
             the words alone and writes after each object where it was found, in pixels, or that it was not found.
-        fallback: what stands in for an answer of which no sentence is left.
-        parse: the text's parse, if at hand.
+        fallback: the text of an answer of which no sentence is left.
+        parse: the parse of the text, if at hand.
         nlp: a spaCy pipeline; default the best one installed.
 
     Returns:
@@ -56,14 +59,14 @@ def rewrite(
     if not contradicted and style != "annotate":
         return text, []
     parse = parse or next(parse_many([readable(text)], nlp=nlp))
-    plan = Plan(parse, claims, verdicts)
+    plan = EditPlan(parse, claims, verdicts)
     if style == "annotate":
-        hedging_and_annotation.annotate(plan, claims, verdicts)
+        hedging_and_annotation.annotate(plan)
     elif style == "hedge":
-        hedging_and_annotation.hedge(plan, claims, verdicts)
+        hedging_and_annotation.hedge(plan)
     else:
-        _delete(plan, claims, verdicts)
-    corrected, edits = plan.surface.edits()
+        _delete(plan)
+    corrected, edits = plan.editor.edits()
     if not any(ch.isalnum() for ch in corrected) and edits:
         return fallback, [Edit(0, len(text), text, fallback, contradicted, "no sentence was left")]
     return corrected, [replace(edit, reason=_reason(edit, verdicts)) for edit in edits]
@@ -73,47 +76,47 @@ def _reason(edit: Edit, verdicts: Sequence[Verdict]) -> str:
     return "; ".join(dict.fromkeys(verdicts[i].reason for i in edit.verdicts))
 
 
-def _delete(plan: Plan, claims: Sequence[Claim], verdicts: Sequence[Verdict]) -> None:
-    wrong = [i for i, v in enumerate(verdicts) if v.decision == "contradicted"]
-    settled = Replies(plan, claims, verdicts).settle([i for i in wrong if claims[verdicts[i].claim].kind == "answer"])
+def _delete(plan: EditPlan) -> None:
+    settled = YesNoRewriter(plan).settle()
     cuts: dict[int, int] = {}
-    for i in wrong:
-        claim = claims[verdicts[i].claim]
-        if verdicts[i].claim in settled or claim.modality == "question":
+    for i in plan.wrong:
+        index = plan.verdicts[i].claim
+        claim = plan.claims[index]
+        if index in settled or claim.modality == "question":
             continue
         if claim.kind == "existence" and claim.polarity == "denied":
-            cuts |= _restore(plan, verdicts[i].claim, i)
+            cuts |= _restore(plan, index, i)
         elif claim.kind in ("count", "attribute", "relation"):
-            cuts |= _repair(plan, claim, verdicts[i], i)
+            cuts |= _repair(plan, claim, plan.verdicts[i], i)
     plan.remove_objects()
     for token, why in cuts.items():
-        if plan.surface.alive(token):
+        if plan.editor.alive(token):
             plan.remove(token, {token: why})
     plan.finish()
 
 
-def _restore(plan: Plan, claim: int, why: int) -> dict[int, int]:
+def _restore(plan: EditPlan, claim: int, why: int) -> dict[int, int]:
     """ "There is no dog" where one is; "without a dog" is cut; other denials stay, for want of a safe edit."""
     mention = plan.by_claim.get(claim)
     if mention is None:
         return {}
     noun = plan.mentions[mention].last
-    if replacements.affirm(plan.surface, noun, why):
+    if replacements.affirm(plan.editor, noun, why):
         return {}
     return {noun: why} if plan.parse.words[plan.parse.heads[noun]] == "without" else {}
 
 
-def _repair(plan: Plan, claim: Claim, verdict: Verdict, why: int) -> dict[int, int]:
+def _repair(plan: EditPlan, claim: Claim, verdict: Verdict, why: int) -> dict[int, int]:
     """Repair a number, attribute or relation of a thing that is there; token -> cause where only a cut helps."""
     mention = plan.by_claim.get(claim.subject) if claim.subject is not None else None
     if mention is None or plan.decision.get(mention) == "contradicted" or claim.polarity == "denied":
         return {}
     if claim.kind == "count":
-        replacements.number(plan.surface, plan.mentions[mention], claim, verdict, why)
+        replacements.number(plan.editor, plan.mentions[mention], claim, verdict, why)
     elif claim.kind == "relation" and verdict.replacement is not None:
-        replacements.relation(plan.surface, claim, verdict.replacement, why)
+        replacements.relation(plan.editor, claim, verdict.replacement, why)
     elif claim.kind == "attribute":
-        instead = None if plan.has(claim, verdict.replacement) else verdict.replacement
-        if not replacements.attribute(plan.surface, claim, instead, why) and claim.trigger is not None:
-            return {replacements.tokens_of(plan.surface, *claim.trigger)[-1]: why}
+        new_value = None if plan.has(claim, verdict.replacement) else verdict.replacement
+        if not replacements.attribute(plan.editor, claim, new_value, why) and claim.trigger is not None:
+            return {replacements.tokens_of(plan.editor, *claim.trigger)[-1]: why}
     return {}

@@ -1,6 +1,6 @@
-"""Editing a text token by token: what is deleted or replaced, and the small repairs that keep it a sentence.
+"""Edit a text token by token, with the small repairs that keep it a sentence.
 
-A text is its tokens and the gaps between them. Edits touch tokens; `tidied` mends commas, capitals, articles and
+A text is its tokens and the gaps between them. Edits touch tokens; `edits` mends commas, capitals, articles and
 spaces, only where something next to them changed. Every other byte stays as it was.
 """
 
@@ -50,7 +50,7 @@ def _closes(token: str) -> bool:
     return token in _CLOSING or token.split(" ", 1)[0] in _STOPS
 
 
-class Surface:
+class TokenEditor:
     """The tokens and gaps of a parse while they are edited. `why` are indices of the verdicts that caused an edit."""
 
     def __init__(self, parse: Parse) -> None:

@@ -7,10 +7,12 @@ is cut into four overlapping parts and each is searched alone; what shows up in 
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-from PIL.Image import Image
+from typing import TYPE_CHECKING
 
 from halluguard.records import Detector
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 MIN_SIDE = 512
 """Pixels of the longer side below which an image has no detail that the first look missed."""
@@ -19,7 +21,13 @@ _PART = 0.6  # of each side that a part covers, so that an object on the seam is
 
 def has_more_detail(image: object, detector: Detector) -> bool:
     """Whether a second look can show more: the image is at hand, and larger than what a first look uses."""
-    return detector.needs_image and isinstance(image, Image) and max(image.size) >= MIN_SIDE
+    size = size_of(image)
+    return detector.needs_image and size is not None and max(size) >= MIN_SIDE
+
+
+def size_of(image: object) -> tuple[int, int] | None:
+    """Width and height of a PIL image in pixels; None for a key."""
+    return getattr(image, "size", None) if hasattr(image, "crop") else None
 
 
 def parts(image: Image) -> list[Image]:

@@ -22,14 +22,12 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from PIL.Image import Image
-
 from halluguard.correction.verification.batches import error_text, in_halves
 from halluguard.correction.verification.counts import verify_count, verify_written_box
 from halluguard.correction.verification.evidence import Calibration, Evidence, TermsOf, phrases_for, query_terms_for
 from halluguard.correction.verification.existence import existence
 from halluguard.correction.verification.properties import PropertyAnswers, questions_of, verify_property
-from halluguard.correction.verification.second_look import has_more_detail, second_look_scores
+from halluguard.correction.verification.second_look import has_more_detail, second_look_scores, size_of
 from halluguard.correction.verification.thresholds import Thresholds, thresholds_of
 from halluguard.errors import ExpertError, SettingsError
 from halluguard.records import Box, Claim, Detector, PropertyExpert, Verdict
@@ -108,8 +106,7 @@ def verify_many(
         if isinstance(boxes, Exception):
             verdicts.append(_failed(of_answer, boxes, detector))
             continue
-        size = image.size if isinstance(image, Image) else None
-        evidence = Evidence(boxes, detector, terms_of, limits, calibration, size)
+        evidence = Evidence(boxes, detector, terms_of, limits, calibration, size_of(image))
         judged = _judge(of_answer, evidence, answers[key])
         if second_look and has_more_detail(image, detector):
             doubted = _phrases_called_absent(of_answer, judged, terms_of)
