@@ -5,11 +5,12 @@
     python benchmarks/amber.py --model NAME --images FOLDER --amber DATA --json OUT
 
 DATA: the data folder of junyangwang0410/AMBER (annotations.json, relation.json, safe_words.txt, query/query_all.json).
-FILE: JSON or JSON lines with id and response. Captions need nltk and its data (extra wordnet), and the similarity of
-words comes from spaCy's en_core_web_lg, the official one, unless --similarity names another pipeline or none.
-A model's responses are kept beside OUT; run again to resume. OUT holds the captions' score, OUT.questions.json the
-questions'. The sandbox is asked for a caption and about two objects of every scene; AMBER's nouns are single words, so
-its "traffic light" is never covered. Intervals resample items, as annotations.json knows no images.
+FILE: JSON or JSON lines with id and response. Captions need nltk and its data (extra wordnet). The similarity of words
+is that of spaCy's en_core_web_lg, as in the official code, unless --similarity names another pipeline or none.
+A model's responses are kept beside OUT; run the command again to resume. OUT holds the score of the captions,
+OUT.questions.json that of the questions. The sandbox model is asked for a caption and about two objects of every scene;
+AMBER's nouns are single words, so its "traffic light" is never covered. Intervals resample items, because
+annotations.json does not name images.
 """
 
 from __future__ import annotations
@@ -19,16 +20,17 @@ from collections import Counter
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
-from running import add_model_options, load, main, options, pictures, resume
+from running import add_model_options, load, load_images, main, options, resume
 
+from halluguard import io
 from halluguard.errors import InputError
 from halluguard.metrics import amber
 from halluguard.metrics.ground_truth import image_key
 from halluguard.metrics.pope import ask as question_for
-from halluguard.metrics.reading import field, read_json, read_rows, text_field
-from halluguard.metrics.score import Score
+from halluguard.metrics.reading import field, read_rows, text_field
+from halluguard.metrics.score import JsonObject, Score
 
 CAPTIONS = ("CHAIR", "Cover", "Hal", "Cog")
 QUESTIONS = ("acc", "precision", "recall", "f1")
@@ -36,9 +38,11 @@ QUESTIONS = ("acc", "precision", "recall", "f1")
 
 def amber_options() -> argparse.ArgumentParser:
     parser, _ = options(__doc__, "responses")
-    parser.add_argument("--amber", type=Path, help="data folder of AMBER; the sandbox brings its own")
-    parser.add_argument("--similarity", default=None, help="spaCy pipeline with vectors, or none [en_core_web_lg]")
-    parser.add_argument("--reading", choices=["exact", "first-word"], help="of yes and no [exact; sandbox: first-word]")
+    parser.add_argument("--amber", type=Path, help="data folder of AMBER; not needed for the sandbox")
+    parser.add_argument("--similarity", default=None, help="spaCy pipeline with word vectors, or none [en_core_web_lg]")
+    parser.add_argument(
+        "--reading", choices=["exact", "first-word"], help="how answers are read [exact; sandbox: first-word]"
+    )
     add_model_options(parser, max_new_tokens=512, batch_size=8)
     return parser
 
@@ -48,14 +52,14 @@ def run(given: argparse.Namespace) -> None:
     if sandbox:
         annotations, queries, lexicon = sandbox_items()
     elif given.amber:
-        annotations = read_json(given.amber / "annotations.json")
-        queries = read_json(given.amber / "query" / "query_all.json") if given.model else []
-        safe = (given.amber / "safe_words.txt").read_text(encoding="utf-8").split()
-        lexicon = amber.Lexicon(read_json(given.amber / "relation.json"), safe)
+        annotations = io.read_json(given.amber / "annotations.json")
+        queries = io.read_json(given.amber / "query" / "query_all.json") if given.model else []
+        safe = io.read_text(given.amber / "safe_words.txt").split()
+        lexicon = amber.Lexicon(io.read_json(given.amber / "relation.json"), safe)
     else:
         raise InputError("AMBER needs its annotations; name its data folder with --amber")
     name = given.similarity or ("none" if sandbox else "en_core_web_lg")
-    reading: Any = given.reading or ("first-word" if sandbox else "exact")
+    reading: Literal["exact", "first-word"] = given.reading or ("first-word" if sandbox else "exact")
     responses = responded(given, queries) if given.model else read_responses(given.responses)
     if given.limit:
         responses = dict(list(responses.items())[: given.limit])
@@ -70,7 +74,7 @@ def run(given: argparse.Namespace) -> None:
     if not all(kinds.get(key, True) for key in responses):
         scores["questions"] = amber.discriminative(responses, annotations, reading=reading, **how)
         always = dict.fromkeys((key for key in responses if not kinds[key]), "No")
-        scores["sham: always no"] = amber.discriminative(always, annotations, reading=reading, **how)
+        scores["baseline: always no"] = amber.discriminative(always, annotations, reading=reading, **how)
     if not scores:
         raise InputError("no response answers an annotated item; check that the ids are AMBER's")
     report(scores, given)
@@ -85,14 +89,14 @@ def report(scores: dict[str, Score], given: argparse.Namespace) -> None:
         print(score.markdown_row(str(given.model or given.responses.name), columns))
     if "captions" in scores and "questions" in scores:
         print(f"\nAMBER score {amber.amber_score(scores['captions'], scores['questions']):.1f}")
-    first, *others = [score for label, score in scores.items() if not label.startswith("sham")]
+    first, *others = [score for label, score in scores.items() if not label.startswith("baseline")]
     first.save(given.json)
     for other in others:
         other.save(given.json.with_suffix(".questions.json"))
 
 
 def similar(pipeline: str) -> Callable[[str, str], float]:
-    """spaCy's similarity of two words, each read once."""
+    """spaCy's similarity of two words. Each word is read once."""
     import spacy
 
     try:
@@ -109,41 +113,41 @@ def similar(pipeline: str) -> Callable[[str, str], float]:
 
 
 def read_responses(path: Path) -> dict[str, str]:
-    found: dict[str, str] = {}
+    by_id: dict[str, str] = {}
     for number, row in read_rows(path):
         key = str(field(path, number, row, "id"))
-        if key in found:
+        if key in by_id:
             raise InputError(f"{path}, line {number}: a second response to item {key}; remove one")
-        found[key] = text_field(path, number, row, "response")
-    return found
+        by_id[key] = text_field(path, number, row, "response")
+    return by_id
 
 
-def responded(given: argparse.Namespace, queries: list[dict[str, Any]]) -> dict[str, str]:
-    """Put the queries (id, image, query) to the model."""
-    asked = {str(query["id"]): query for query in queries[: given.limit]}
-    images = pictures(given, [query["image"] for query in asked.values()])
+def responded(given: argparse.Namespace, queries: list[JsonObject]) -> dict[str, str]:
+    """The model's responses to the queries (id, image, query), by id."""
+    by_id = {str(query["id"]): query for query in queries[: given.limit]}
+    images = load_images(given, [query["image"] for query in by_id.values()])
     path = given.json.with_suffix(".responses.jsonl")
     guard, settings = load(given)
 
-    def ask(batch: list[str]) -> list[dict[str, Any]]:
-        shown = [images[image_key(asked[key]["image"])] for key in batch]
-        said = guard.batch(shown, [asked[key]["query"] for key in batch], max_new_tokens=given.max_new_tokens)
-        return [{"id": key, "response": answer.text} for key, answer in zip(batch, said, strict=True)]
+    def ask(batch: list[str]) -> list[JsonObject]:
+        shown = [images[image_key(by_id[key]["image"])] for key in batch]
+        replies = guard.batch(shown, [by_id[key]["query"] for key in batch], max_new_tokens=given.max_new_tokens)
+        return [{"id": key, "response": answer.text} for key, answer in zip(batch, replies, strict=True)]
 
-    resume(path, "id", list(asked), ask, given.batch_size, settings)
+    resume(path, "id", list(by_id), ask, given.batch_size, settings)
     return read_responses(path)
 
 
-def sandbox_items() -> tuple[list[dict[str, Any]], list[dict[str, Any]], amber.Lexicon]:
-    """AMBER's form over the sandbox's scenes: a caption each, and one object that is there and one that is not."""
+def sandbox_items() -> tuple[list[JsonObject], list[JsonObject], amber.Lexicon]:
+    """AMBER's items for the sandbox's scenes: a caption, a question about an object, one about an absent one."""
     from halluguard.sandbox import CATEGORIES, scenes
 
     samples = scenes()
     frequent = [name for name, _ in Counter(name for sample in samples for name in sample.names).most_common()]
-    annotations: list[dict[str, Any]] = []
-    queries: list[dict[str, Any]] = []
+    annotations: list[JsonObject] = []
+    queries: list[JsonObject] = []
 
-    def add(image: Any, kind: str, query: str, truth: Any, lures: Any) -> None:
+    def add(image: int, kind: str, query: str, truth: str | list[str], lures: list[str]) -> None:
         number = len(annotations) + 1
         annotations.append({"id": number, "type": kind, "truth": truth, "hallu": lures})
         queries.append({"id": number, "image": str(image), "query": query})

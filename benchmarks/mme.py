@@ -6,8 +6,8 @@
 
 Answers: the eval tool's existence.txt, count.txt, ... (image, question, label and answer between tabs), or JSON lines
 with task, image, question, label and answer. Scoring needs no torch. Questions: the same JSON lines without answers.
-The sandbox asks for existence alone. Tasks other than --tasks are left out, and said so.
-A model's answers are kept beside OUT; run again to resume.
+The sandbox has questions about existence only. Tasks other than --tasks are left out, with a message.
+A model's answers are kept beside OUT; run the command again to resume.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ import argparse
 from collections import Counter
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
-from running import add_model_options, heading, load, main, options, pictures, resume
+from running import add_model_options, heading, load, load_images, main, options, resume
 
 from halluguard.errors import InputError
 from halluguard.metrics import mme
 from halluguard.metrics.ground_truth import image_key
 from halluguard.metrics.pope import ask as question_for
 from halluguard.metrics.reading import field, read_rows, text_field
+from halluguard.metrics.score import JsonObject
 
 
 def mme_options() -> argparse.ArgumentParser:
     parser, source = options(__doc__, None)
     source.add_argument("--answers", type=Path, nargs="+", help="published answers to score, without a model")
-    parser.add_argument("--questions", type=Path, help="questions for the model; the sandbox makes its own")
+    parser.add_argument("--questions", type=Path, help="questions for the model; not needed for the sandbox")
     parser.add_argument("--parser", choices=["official", "lmms-eval", "vlmevalkit"], default="official")
-    parser.add_argument("--tasks", nargs="+", default=list(mme.SUBSET), help="which to score [the four]")
+    parser.add_argument("--tasks", nargs="+", default=list(mme.SUBSET), help="tasks to score [the four]")
     add_model_options(parser, max_new_tokens=16, batch_size=16)
     return parser
 
@@ -50,7 +50,7 @@ def run(given: argparse.Namespace) -> None:
     how = {"parser": given.parser, "seed": given.seed, "resamples": given.resamples}
     scores = {
         str(given.model or given.answers[0].stem): mme.score(rows, **how),
-        "sham: always no": mme.score(always, **how),
+        "baseline: always no": mme.score(always, **how),
     }
     result = next(iter(scores.values()))
     print("\n".join(result.lines()))
@@ -62,8 +62,8 @@ def run(given: argparse.Namespace) -> None:
     result.save(given.json)
 
 
-def _question(path: Any, number: int, row: Any) -> mme.Row:
-    """A row of the questions' file, not yet answered."""
+def _question(path: Path, number: int, row: JsonObject) -> mme.Row:
+    """A row of the question file, without an answer."""
     task, image, question, label = (
         text_field(path, number, row, name) for name in ("task", "image", "question", "label")
     )
@@ -71,34 +71,34 @@ def _question(path: Any, number: int, row: Any) -> mme.Row:
 
 
 def answered(given: argparse.Namespace) -> list[mme.Row]:
-    """Put the questions to the model."""
+    """The questions with the model's answers."""
     if given.questions:
         path = given.questions
-        asked = [_question(path, number, row) for number, row in read_rows(path)]
+        questions = [_question(path, number, row) for number, row in read_rows(path)]
     elif given.model == "sandbox":
-        asked = sandbox_questions()
+        questions = sandbox_questions()
     else:
         raise InputError("MME needs questions; name their file with --questions")
     if given.limit:
-        images = set(list(dict.fromkeys((row.task, row.image) for row in asked))[: given.limit])
-        asked = [row for row in asked if (row.task, row.image) in images]
-    shown = pictures(given, [row.image for row in asked])
+        images = set(list(dict.fromkeys((row.task, row.image) for row in questions))[: given.limit])
+        questions = [row for row in questions if (row.task, row.image) in images]
+    files = load_images(given, [row.image for row in questions])
     guard, settings = load(given)
     path = given.json.with_suffix(".answers.jsonl")
 
-    def ask(batch: list[int]) -> list[dict[str, Any]]:
-        rows = [asked[i] for i in batch]
-        images, texts = [shown[image_key(row.image)] for row in rows], [row.question for row in rows]
-        said = guard.batch(images, texts, max_new_tokens=given.max_new_tokens)
-        return [{"number": i, "answer": answer.text} for i, answer in zip(batch, said, strict=True)]
+    def ask(batch: list[int]) -> list[JsonObject]:
+        rows = [questions[i] for i in batch]
+        images, texts = [files[image_key(row.image)] for row in rows], [row.question for row in rows]
+        replies = guard.batch(images, texts, max_new_tokens=given.max_new_tokens)
+        return [{"number": i, "answer": answer.text} for i, answer in zip(batch, replies, strict=True)]
 
-    resume(path, "number", range(len(asked)), ask, given.batch_size, settings)
-    said = {field(path, n, row, "number"): text_field(path, n, row, "answer") for n, row in read_rows(path)}
-    return [mme.Row(row.task, row.image, row.question, row.label, said[i]) for i, row in enumerate(asked)]
+    resume(path, "number", range(len(questions)), ask, given.batch_size, settings)
+    answers = {field(path, n, row, "number"): text_field(path, n, row, "answer") for n, row in read_rows(path)}
+    return [mme.Row(row.task, row.image, row.question, row.label, answers[i]) for i, row in enumerate(questions)]
 
 
 def sandbox_questions() -> list[mme.Row]:
-    """Existence: an object that is there, and one that is not, the most frequent of those absent."""
+    """Two questions about existence per scene: an object in it, and the most frequent object that is not in it."""
     from halluguard.sandbox import scenes
 
     samples = scenes()

@@ -1,17 +1,17 @@
-"""POPE: does a model say yes to objects that are not there?
+"""POPE: yes/no questions about objects that are, or are not, in the image.
 
     python benchmarks/pope.py --questions FILE --answers FILE --parser official --json OUT
     python benchmarks/pope.py --model sandbox --json OUT
     python benchmarks/pope.py --model NAME --images FOLDER --questions FILE --json OUT
 
 Questions: JSON lines with question_id, image, text, label, as the official files. Answers: JSON lines with question_id
-and answer (or text), and margin where it is known (logit of yes minus logit of no). Both plain or gzipped; scoring
-needs no torch. A file of answers without ids is read with --in-order.
+and answer (or text), and optionally margin (logit of yes minus logit of no). Both may be compressed. Scoring needs no
+torch. A file of answers without ids is read with --in-order.
 
-With --baseline FILE, the answers of plain decoding, it also prints McNemar's test, and the shams that matter: the
-baseline with yes said as often as in the answers scored, blindly, and where its margins are known by a moved threshold.
-The sandbox asks all three kinds, prints their mean, and OUT holds the score of --kind. A model's answers are kept
-beside OUT; run again to resume. One raw question:
+With --plain FILE, the answers of plain decoding, it also prints McNemar's test and two baselines that say yes as often
+as the answers scored: the plain answers changed at random, and, if FILE has margins, with a moved threshold. For the
+sandbox it asks all three kinds of questions and prints their mean; OUT holds the score of --kind. A model's answers are
+kept beside OUT; run the command again to resume. One question:
 {"question_id": 1, "image": "COCO_val2014_000000310196.jpg", "text": "Is there a skis in the image?", "label": "yes"}
 """
 
@@ -19,15 +19,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
-from running import add_model_options, heading, load, main, options, pictures, resume, sandbox_objects
+from running import add_model_options, heading, load, load_images, main, options, resume, sandbox_objects
 
 from halluguard.errors import InputError
 from halluguard.metrics import baselines, pope
 from halluguard.metrics.ground_truth import image_key
 from halluguard.metrics.reading import read_rows
-from halluguard.metrics.score import Score
+from halluguard.metrics.score import JsonObject, Score
 
 COLUMNS = ("acc", "precision", "recall", "f1", "yes_ratio")
 KINDS: tuple[pope.Kind, ...] = ("random", "popular", "adversarial")
@@ -35,25 +34,26 @@ KINDS: tuple[pope.Kind, ...] = ("random", "popular", "adversarial")
 
 def pope_options() -> argparse.ArgumentParser:
     parser, _ = options(__doc__, "answers")
-    parser.add_argument("--questions", type=Path, help="question file; the sandbox makes its own")
+    parser.add_argument("--questions", type=Path, help="question file; not needed for the sandbox")
     parser.add_argument("--parser", choices=list(pope.PARSERS), default="official", help="how answers are read")
-    parser.add_argument("--in-order", action="store_true", help="line n answers question n, where there are no ids")
-    parser.add_argument("--baseline", type=Path, help="answers of plain decoding to the same questions")
+    parser.add_argument("--in-order", action="store_true", help="line n answers question n; for a file without ids")
+    parser.add_argument("--plain", type=Path, help="answers of plain decoding to the same questions")
     add_model_options(parser, max_new_tokens=16, batch_size=16)
-    parser.add_argument("--kind", choices=KINDS, default="adversarial", help="of the sandbox: which score OUT holds")
+    kind_help = "for the sandbox: the kind of questions whose score OUT holds [adversarial]"
+    parser.add_argument("--kind", choices=KINDS, default="adversarial", help=kind_help)
     return parser
 
 
 def run(given: argparse.Namespace) -> None:
     if given.model == "sandbox" and not given.questions:
         objects = sandbox_objects()
-        found = {}
+        scores = {}
         for kind in KINDS:
             questions = pope.build_questions(objects, kind, seed=given.seed)[: given.limit]
-            found[kind] = one(given, questions, f"sandbox-{kind}")
-        means = ", ".join(f"{name} {100 * sum(s[name] for s in found.values()) / 3:.1f}" for name in COLUMNS)
+            scores[kind] = one(given, questions, f"sandbox-{kind}")
+        means = ", ".join(f"{name} {100 * sum(s[name] for s in scores.values()) / 3:.1f}" for name in COLUMNS)
         print(f"mean of the three: {means}")
-        found[given.kind].save(given.json)
+        scores[given.kind].save(given.json)
         return
     if not given.questions:
         raise InputError("POPE needs questions; name their file with --questions")
@@ -61,29 +61,29 @@ def run(given: argparse.Namespace) -> None:
 
 
 def one(given: argparse.Namespace, questions: list[pope.Question], split: str | None) -> Score:
-    """Score one file of questions and print it beside its baseline and shams."""
+    """Score one file of questions and print it beside plain decoding and the baselines."""
     path = answered(given, questions, split) if given.model else given.answers
     split = split or pope.file_version(questions)
 
-    def score(said: dict[str, str], **more: Any) -> Score:
+    def score(by_id: dict[str, str], logits: dict[str, float] | None = None) -> Score:
         how = {"seed": given.seed, "resamples": given.resamples, "split": split}
-        return pope.score(questions, said, parser=given.parser, **how, **more)
+        return pope.score(questions, by_id, parser=given.parser, logits=logits, **how)
 
     result = score(answers(path, questions, given), logits=margins(path, questions))
     print("\n".join(result.lines()))
     print(" ".join(f"{name} {count}" for name, count in result.counts.items()))
     rows = [(str(given.model or path.name), result)]
-    if given.baseline:
-        base = score(answers(given.baseline, questions, given))
+    if given.plain:
+        base = score(answers(given.plain, questions, given))
         verdicts = {key: verdict for key, _, _, verdict in base.details["per_question"]}
         shifted = baselines.shift_yes_ratio(verdicts, result["yes_ratio"], given.seed)
-        rows += [(f"baseline {given.baseline.name}", base), ("sham: baseline, yes shifted blindly", score(shifted))]
-        leaning = margins(given.baseline, questions)
-        if leaning:
-            moved = baselines.lean_yes(leaning, result["yes_ratio"])
-            rows.append(("sham: baseline, threshold moved", score(moved)))
+        rows += [(f"plain {given.plain.name}", base), ("baseline: plain, yes shifted blindly", score(shifted))]
+        plain_margins = margins(given.plain, questions)
+        if plain_margins:
+            moved = baselines.lean_yes(plain_margins, result["yes_ratio"])
+            rows.append(("baseline: plain, threshold moved", score(moved)))
     compared = rows[1:]
-    rows += [(f"sham: always {word.lower()}", score(baselines.always(questions, word))) for word in ("No", "Yes")]
+    rows += [(f"baseline: always {word.lower()}", score(baselines.always(questions, word))) for word in ("No", "Yes")]
     print(heading("answers", COLUMNS))
     for label, scored in rows:
         print(scored.markdown_row(label, COLUMNS))
@@ -96,10 +96,10 @@ def one(given: argparse.Namespace, questions: list[pope.Question], split: str | 
 
 
 def answers(path: Path, questions: list[pope.Question], given: argparse.Namespace) -> dict[str, str]:
-    """Answers by question id; with --limit, those to the questions that are left."""
-    found = pope.read_answers(path, questions if given.in_order else None)
+    """Answers by question id; with --limit, only those to `questions`."""
+    by_id = pope.read_answers(path, questions if given.in_order else None)
     ids = {q.question_id for q in questions}
-    return {key: text for key, text in found.items() if key in ids} if given.limit else found
+    return {key: text for key, text in by_id.items() if key in ids} if given.limit else by_id
 
 
 def margins(path: Path, questions: list[pope.Question]) -> dict[str, float] | None:
@@ -113,23 +113,23 @@ def margins(path: Path, questions: list[pope.Question]) -> dict[str, float] | No
 
 
 def answered(given: argparse.Namespace, questions: list[pope.Question], split: str | None) -> Path:
-    """Put the questions to the model; the file of its answers and margins."""
-    images = pictures(given, [q.image for q in questions])
+    """Ask the model the questions. Returns the file of its answers and margins."""
+    images = load_images(given, [q.image for q in questions])
     path = given.json.with_suffix(f".{split}.jsonl" if split else ".answers.jsonl")
     guard, settings = load(given)
-    asked = {q.question_id: q for q in questions}
+    by_id = {q.question_id: q for q in questions}
 
-    def ask(batch: list[str]) -> list[dict[str, Any]]:
-        shown = [images[image_key(asked[key].image)] for key in batch]
-        texts = [asked[key].text for key in batch]
-        said = guard.batch(shown, texts, max_new_tokens=given.max_new_tokens)
-        leaning = guard.margins(shown, texts, decoding=guard.decoding)
+    def ask(batch: list[str]) -> list[JsonObject]:
+        shown = [images[image_key(by_id[key].image)] for key in batch]
+        texts = [by_id[key].text for key in batch]
+        replies = guard.batch(shown, texts, max_new_tokens=given.max_new_tokens)
+        yes_margins = guard.margins(shown, texts, decoding=guard.decoding)
         return [
             {"question_id": key, "answer": answer.text, "margin": margin}
-            for key, answer, margin in zip(batch, said, leaning, strict=True)
+            for key, answer, margin in zip(batch, replies, yes_margins, strict=True)
         ]
 
-    resume(path, "question_id", list(asked), ask, given.batch_size, settings)
+    resume(path, "question_id", list(by_id), ask, given.batch_size, settings)
     return path
 
 

@@ -1,8 +1,39 @@
-"""Benchmarks of hallucination, scored as their authors score them: needs only numpy, loads no model.
+"""Benchmarks of hallucination, scored as their authors score them. Needs numpy and scipy, and loads no model.
 
-chair   objects a caption invents          pope      yes/no questions about objects
-amber   both, on AMBER's images            mme       existence, count, position, color
-hallusionbench, mmhal, cceval              scored with a judge of yours
-shams   baselines that do not look: a method must beat them
-stats   intervals over images, paired comparison; score: the record all of them give, with its signature
+chair                       objects that captions invent       (its synonyms: `vocabulary`, `chair_synonyms.json`)
+pope                        yes/no questions about objects     (the questions: `pope_questions`)
+amber                       both, on AMBER's images
+mme                         existence, count, position, color
+hallusionbench, mmhal, cceval    scored with a judge model that you provide
+baselines                   changes to plain output that do not look at the image: a method must beat them
+stats                       intervals, paired comparison, significance
+
+How to add a metric: write one module in this folder, with
+
+- `values(totals)`, which computes the metric's values from counts summed over images; it gets and returns arrays, so
+  that the bootstrap can call it once for all resamples (`stats.ratio` divides safely);
+- `score(...)`, which counts every image and returns `from_counts(<the module's name>, values, ids, columns, settings)`.
+
+`from_counts` adds intervals, the signature and the JSON form, and `compare` finds `values` by the module's name. A
+script in `benchmarks/` reads the files and prints the score; a test holds the values against the authors' own code.
 """
+
+from halluguard.metrics import amber, baselines, cceval, chair, hallusionbench, mme, mmhal, pope, stats
+from halluguard.metrics.score import Score, compare, from_counts
+from halluguard.metrics.stats import UndefinedScoreWarning
+
+__all__ = [
+    "Score",
+    "UndefinedScoreWarning",
+    "amber",
+    "baselines",
+    "cceval",
+    "chair",
+    "compare",
+    "from_counts",
+    "hallusionbench",
+    "mme",
+    "mmhal",
+    "pope",
+    "stats",
+]

@@ -1,32 +1,35 @@
 """AMBER: captions and yes/no questions on 1004 images (Wang et al., 2023, arXiv 2311.07397; inference.py).
 
-Generative, micro over all captions; lower is better but for Cover:
+Captions ("generative"), micro averages over all of them; lower is better, except for Cover:
     CHAIR = hallucinated nouns / nouns considered         Hal = captions with one at least / captions
     Cover = truth objects named / truth objects           Cog = annotated lures named / annotated lures
-Discriminative, positive is *no*:
+Questions ("discriminative"), where the positive class is *no*:
     acc, precision = right no / all said no, recall = right no / all truly no, f1
 Together: score = (100 - CHAIR + F1) / 2, in percent.
 
-A noun is considered when relation.json knows it; it is safe when it is a truth object, an associate of one, or more
-similar than 0.8 to one of these, by the similarity you give. The official one is spaCy's en_core_web_lg: smaller
-pipelines give other scores. Nouns are found in the original case, so that a capitalised word seldom counts.
+A noun is considered when relation.json contains it. It is no hallucination when it is a truth object, an associate of
+one, or has a similarity above 0.8 with one of these. The official similarity is that of spaCy's en_core_web_lg; smaller
+pipelines give other scores. Nouns keep their original case, so a capitalised word seldom counts.
 
-What differs: every denominator of the official code starts at 0.001; here values are exact fractions and 0/0 is 0. The
-figures as the official code prints them, that and its rounded F1 included, stand in `details["official"]`.
+Every denominator of the official code starts at 0.001; here values are exact fractions and 0/0 is 0.
+`details["official"]` holds the figures as the official code prints them, with these offsets and its rounded F1.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from functools import partial
+from operator import eq
+from typing import Literal
 
 import numpy as np
 
 from halluguard.errors import InputError, SettingsError
 from halluguard.metrics import wordnet
-from halluguard.metrics.score import Score, from_counts
+from halluguard.metrics.ground_truth import ById
+from halluguard.metrics.score import JsonObject, Score, from_counts
 from halluguard.metrics.stats import Totals, ratio, warn_undefined
 
 SAFE_WORDS = ("orange", "snack", "line", "camera", "light", "shoe", "sign", "range", "individual")
@@ -44,32 +47,34 @@ _ANSWERS = ("questions", "right", "truly_no", "right_no", "said_no")
 
 @dataclass(frozen=True)
 class Lexicon:
-    """What AMBER's files say about words.
+    """AMBER's word lists.
 
     Args:
-        associates: relation.json, object -> words that may stand for it.
-        safe: safe_words.txt.
+        associates: content of relation.json: object -> words that may stand for it.
+        safe: words of safe_words.txt.
     """
 
     associates: Mapping[str, Sequence[str]]
     safe: Sequence[str] = SAFE_WORDS
 
-    def of(self, word: str) -> Sequence[str]:
+    def associates_of(self, word: str) -> Sequence[str]:
+        """Words that may stand for an annotated object."""
         if word not in self.associates:
             raise InputError(f"relation.json must hold every annotated object, it lacks {word!r}; use AMBER's own file")
         return self.associates[word]
 
     @property
     def known(self) -> frozenset[str]:
+        """All objects and associates: the nouns that are considered."""
         return frozenset(self.associates) | {w for words in self.associates.values() for w in words}
 
 
 class _Objects:
-    """Annotated objects of an image and the words that reach them."""
+    """The annotated objects of an image, the words that name them, and which of them were named."""
 
     def __init__(self, names: Sequence[str], lexicon: Lexicon) -> None:
         self.reached = [False] * len(names)
-        self.words = [(w, i) for i, name in enumerate(names) for w in lexicon.of(name)]
+        self.words = [(w, i) for i, name in enumerate(names) for w in lexicon.associates_of(name)]
         self.words += [(name, i) for i, name in enumerate(names)]
 
     def reach(self, fits: Callable[[str], bool]) -> bool:
@@ -88,26 +93,32 @@ def judge_nouns(
     lexicon: Lexicon,
     similar: Callable[[str, str], bool],
 ) -> tuple[list[str], int, int]:
-    """One caption: the hallucinated nouns, and how many truth objects and lures its nouns reach.
+    """Judge one caption.
 
     Args:
-        nouns: of the caption, in the base form, those that `lexicon.known` holds.
-        truth, lures: the annotation's `truth` and `hallu`.
-        similar: whether two words mean much the same.
+        nouns: nouns of the caption in base form, only those in `lexicon.known`.
+        truth: the annotation's `truth`, the objects in the image.
+        lures: the annotation's `hallu`, objects that models tend to invent.
+        lexicon: AMBER's word lists.
+        similar: tells whether two words have nearly the same meaning.
+
+    Returns:
+        the hallucinated nouns, and how many truth objects and lures the nouns name.
     """
     right, wrong = _Objects(truth, lexicon), _Objects(lures, lexicon)
     hallucinated = []
     for noun in nouns:
-        if noun in lexicon.safe or right.reach(lambda word, noun=noun: word == noun):  # type: ignore[misc]
+        same, alike = partial(eq, noun), partial(similar, noun)
+        if noun in lexicon.safe or right.reach(same):
             continue
-        wrong.reach(lambda word, noun=noun: word == noun)  # type: ignore[misc]
-        wrong.reach(lambda word, noun=noun: similar(noun, word))  # type: ignore[misc]
-        if not right.reach(lambda word, noun=noun: similar(noun, word)):  # type: ignore[misc]
+        wrong.reach(same)
+        wrong.reach(alike)
+        if not right.reach(alike):
             hallucinated.append(noun)
     return hallucinated, sum(right.reached), sum(wrong.reached)
 
 
-def _items(annotations: Iterable[Mapping[str, Any]]) -> dict[int, Mapping[str, Any]]:
+def _items(annotations: Iterable[JsonObject]) -> dict[int, JsonObject]:
     items = {}
     for item in annotations:
         if not {"id", "type", "truth"} <= set(item):
@@ -118,24 +129,24 @@ def _items(annotations: Iterable[Mapping[str, Any]]) -> dict[int, Mapping[str, A
     return items
 
 
-def _responses(responses: Mapping[Any, str], items: Mapping[int, Any], generative: bool) -> dict[int, str]:
-    found = {}
+def _responses(responses: ById[str], items: Mapping[int, JsonObject], generative: bool) -> dict[int, str]:
+    chosen = {}
     for key, text in responses.items():
         if not str(key).isdecimal() or int(key) not in items:
             raise InputError(f"a response must answer an annotated item, got id {key!r}; check the files")
         if not isinstance(text, str):
             raise InputError(f"a response must be a string, got {type(text).__name__} for id {key}")
         if (items[int(key)]["type"] == "generative") == generative:
-            found[int(key)] = text
-    if not found:
+            chosen[int(key)] = text
+    if not chosen:
         kind = "generative" if generative else "discriminative"
         raise InputError(f"there must be at least one {kind} response, got none of {len(responses)}")
-    return found
+    return chosen
 
 
 def generative(
-    responses: Mapping[Any, str],
-    annotations: Iterable[Mapping[str, Any]],
+    responses: ById[str],
+    annotations: Iterable[JsonObject],
     lexicon: Lexicon,
     *,
     similarity: Callable[[str, str], float] | None,
@@ -148,14 +159,18 @@ def generative(
     """Score captions.
 
     Args:
-        responses: item id -> caption; ids of questions are left to `discriminative`.
+        responses: item id -> caption; answers to questions are ignored, see `discriminative`.
         annotations: rows of annotations.json.
-        similarity: (word, word) -> number in [-1, 1]; None means only equal words are similar.
-        similarity_name: which one, for the signature.
-        nouns: caption -> nouns in base form; nltk's by default, as the official code.
+        lexicon: AMBER's word lists.
+        similarity: (word, word) -> number in [-1, 1]; None means that only equal words are similar.
+        similarity_name: name of the similarity, for the signature.
+        threshold: two words are similar when their similarity is above this.
+        nouns: caption -> nouns in base form; by default nltk's, as in the official code.
+        seed: seed of the bootstrap.
+        resamples: number of bootstrap samples; 0 leaves the intervals out.
 
     Raises:
-        InputError: an unknown id, no caption, an annotated object that the lexicon lacks.
+        InputError: an unknown id, no caption, or an annotated object that the lexicon lacks.
         MissingExtraError: nltk or its data are missing.
     """
     items = _items(annotations)
@@ -211,8 +226,8 @@ def generative(
 
 
 def discriminative(
-    responses: Mapping[Any, str],
-    annotations: Iterable[Mapping[str, Any]],
+    responses: ById[str],
+    annotations: Iterable[JsonObject],
     *,
     reading: Literal["exact", "first-word"] = "exact",
     seed: int = 0,
@@ -221,8 +236,12 @@ def discriminative(
     """Score yes/no answers, overall and by dimension: state, number, action, existence, relation.
 
     Args:
-        reading: "exact", the official one, takes only "Yes" and "No", so that "Yes." is wrong; "first-word" takes the
-            first word in any case. What cannot be read is wrong, and counted as `unread`.
+        responses: item id -> answer; captions are ignored, see `generative`.
+        annotations: rows of annotations.json.
+        reading: "exact", the official one, accepts only "Yes" and "No", so that "Yes." is wrong; "first-word" accepts
+            the first word in any case. An answer that cannot be read is wrong, and counted as `unread`.
+        seed: seed of the bootstrap.
+        resamples: number of bootstrap samples; 0 leaves the intervals out.
     """
     if reading not in ("exact", "first-word"):
         raise SettingsError(f"reading must be 'exact' or 'first-word', got {reading!r}")
@@ -231,20 +250,20 @@ def discriminative(
     dimensions = [*_DIMENSIONS.values(), "relation"]
     names = [*(f"{d}.{count}" for d in dimensions for count in _ANSWERS), "unread"]
     columns: dict[str, list[int]] = {name: [] for name in names}
-    for number, said in chosen.items():
+    for number, answer in chosen.items():
         truth = str(items[number]["truth"]).lower()
         if truth not in ("yes", "no"):
             raise InputError(f"the truth of question {number} must be yes or no, got {items[number]['truth']!r}")
-        of = _DIMENSIONS.get(items[number]["type"], "relation")
+        item_dimension = _DIMENSIONS.get(items[number]["type"], "relation")
         if reading == "first-word":
-            word = re.match(r"\W*(yes|no)\b", said, re.IGNORECASE)
-            said = word[1].capitalize() if word else said
-        right = said == truth.capitalize()
-        counted = dict(zip(_ANSWERS, (1, right, truth == "no", right and truth == "no", said == "No"), strict=True))
+            word = re.match(r"\W*(yes|no)\b", answer, re.IGNORECASE)
+            answer = word[1].capitalize() if word else answer
+        right = answer == truth.capitalize()
+        counted = dict(zip(_ANSWERS, (1, right, truth == "no", right and truth == "no", answer == "No"), strict=True))
         for name in names:
             dimension, _, count = name.partition(".")
-            columns[name].append(int(counted[count]) if dimension == of else 0)
-        columns["unread"][-1] = int(said not in ("Yes", "No"))
+            columns[name].append(int(counted[count]) if dimension == item_dimension else 0)
+        columns["unread"][-1] = int(answer not in ("Yes", "No"))
     result = from_counts(
         "amber",
         values,
@@ -273,14 +292,12 @@ def _printed(counts: Mapping[str, int], start: float, extra: float) -> dict[str,
     return {"accuracy": accuracy, "precision": precision, "recall": recall, "f1": f1}
 
 
-def _with_official(result: Score, printed: Mapping[str, Any]) -> Score:
-    fields = {name: getattr(result, name) for name in ("metric", "settings", "values", "intervals", "counts")}
-    details = {**result.details, "official": dict(printed)}
-    return Score(**fields, per_image=result.per_image, warnings=result.warnings, details=details)
+def _with_official(result: Score, printed: Mapping[str, object]) -> Score:
+    return replace(result, details={**result.details, "official": printed})
 
 
 def values(totals: Totals) -> dict[str, np.ndarray]:
-    """AMBER of totals, fractions; of captions or of questions, whichever was counted."""
+    """AMBER's values from totals, as fractions; those of captions or of questions, whichever was counted."""
     if "nouns" in totals:
         return {
             "CHAIR": ratio(totals["hallucinated"], totals["nouns"]),
@@ -288,21 +305,21 @@ def values(totals: Totals) -> dict[str, np.ndarray]:
             "Hal": ratio(totals["hallucinating"], totals["responses"]),
             "Cog": ratio(totals["lured"], totals["lures"]),
         }
-    found: dict[str, np.ndarray] = {}
+    fractions: dict[str, np.ndarray] = {}
     dimensions = [*_DIMENSIONS.values(), "relation"]
     for prefix, parts in {"": dimensions, **{f"{d}.": [d] for d in dimensions}}.items():
         total = {count: sum(totals[f"{d}.{count}"] for d in parts) for count in _ANSWERS}
         precision = ratio(total["right_no"], total["said_no"])
         recall = ratio(total["right_no"], total["truly_no"])
-        found |= {
+        fractions |= {
             f"{prefix}acc": ratio(total["right"], total["questions"]),
             f"{prefix}precision": precision,
             f"{prefix}recall": recall,
             f"{prefix}f1": ratio(2 * precision * recall, precision + recall),
         }
-    return found
+    return fractions
 
 
 def amber_score(captions: Score, questions: Score) -> float:
-    """(100 - CHAIR + F1) / 2, in percent, of a generative and a discriminative score."""
+    """(100 - CHAIR + F1) / 2, in percent, from the score of the captions and that of the questions."""
     return (100 - 100 * captions["CHAIR"] + 100 * questions["f1"]) / 2

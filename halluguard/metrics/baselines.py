@@ -1,33 +1,33 @@
-"""Baselines that do not look at the picture: a method must beat them to be called helpful.
+"""Baselines: plain output changed without looking at the image. A method that does not beat them does not help.
 
 Much of what contrastive decoding gains on POPE is a push towards one answer (arXiv 2504.10020), and much of what any
-method gains on CHAIR is shorter captions. So the plain run is changed blindly, until it matches the method in the one
-respect that is suspect:
+method gains on CHAIR comes from shorter captions. A baseline changes the output of plain decoding blindly, until it
+equals the method's output in one such respect:
 
-    always            one answer to every question: what a score gives away for nothing
-    shift_yes_ratio   plain answers, flipped at random until yes is said as often
-    lean_yes          the same with margins: a threshold moved, and nothing else
-    shorten           plain captions cut, each to the length of the method's, or to a share of its words
-    drop_mentions     plain captions with mentions left out at random
+    always            the same answer to every question
+    shift_yes_ratio   plain answers, changed at random until yes is as frequent as in the method's answers
+    lean_yes          plain answers by their margins, with a moved threshold
+    shorten           plain captions, cut to the lengths of the method's captions, or to a share of their words
+    drop_mentions     plain captions with mentions dropped at random
 
-`matched` compares two runs of captions at equal length, which is fair to both.
+`matched` compares two runs of captions at equal length.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 from halluguard.errors import InputError, SettingsError
 from halluguard.metrics.chair import CaptionScore, ChairScorer
-from halluguard.metrics.ground_truth import image_key
+from halluguard.metrics.ground_truth import ImageId, image_key
 from halluguard.metrics.pope_questions import Question
 from halluguard.metrics.score import Score
 
 
 def always(questions: Sequence[Question], answer: Literal["Yes", "No"] = "No") -> dict[str, str]:
-    """One answer to every question."""
+    """The same answer to every question."""
     return {question.question_id: answer for question in questions}
 
 
@@ -37,30 +37,32 @@ def _share(name: str, value: float, zero: bool = True) -> None:
 
 
 def shift_yes_ratio(verdicts: Mapping[str, str], ratio: float, seed: int = 0) -> dict[str, str]:
-    """Change answers, drawn at random, until the share of yes is `ratio`.
+    """Change answers at random until the share of yes is `ratio`.
 
     Args:
-        verdicts: question id -> "yes", "no" or "neither" (taken for no).
-        ratio: wanted share of yes, in [0, 1].
+        verdicts: question id -> "yes", "no" or "neither" (counted as no).
+        ratio: target share of yes, in [0, 1].
+        seed: seed of the random choice.
 
     Returns:
         question id -> "Yes" or "No".
     """
     _share("ratio", ratio)
-    said = {key: verdict == "yes" for key, verdict in verdicts.items()}
-    excess = sum(said.values()) - round(ratio * len(said))
-    surplus = sorted(key for key, yes in said.items() if yes == (excess > 0))
+    says_yes = {key: verdict == "yes" for key, verdict in verdicts.items()}
+    excess = sum(says_yes.values()) - round(ratio * len(says_yes))
+    surplus = sorted(key for key, yes in says_yes.items() if yes == (excess > 0))
     changed = set(random.Random(seed).sample(surplus, abs(excess)))
-    return {key: "Yes" if yes != (key in changed) else "No" for key, yes in said.items()}
+    return {key: "Yes" if yes != (key in changed) else "No" for key, yes in says_yes.items()}
 
 
 def lean_yes(margins: Mapping[str, float], ratio: float) -> dict[str, str]:
-    """Yes to the questions with the highest margins, so many that the share of yes is `ratio`.
+    """Answer yes to the questions with the highest margins, so that the share of yes is `ratio`.
 
-    The strongest sham where margins are known: the plain model with its threshold moved.
+    This is the plain model with its threshold moved: the strongest baseline, where margins are known.
 
     Args:
-        margins: question id -> how much more the plain model leans to yes than to no.
+        margins: question id -> how much the plain model prefers yes over no.
+        ratio: target share of yes, in [0, 1].
     """
     _share("ratio", ratio)
     ranked = sorted(margins, key=lambda key: (-margins[key], key))
@@ -69,18 +71,20 @@ def lean_yes(margins: Mapping[str, float], ratio: float) -> dict[str, str]:
 
 
 def first_words(caption: str, count: int) -> str:
-    """The first `count` words, one blank between them."""
+    """The first `count` words of a caption, with one blank between them."""
     return " ".join(caption.split()[:count])
 
 
 def shorten(
-    captions: Iterable[tuple[Any, str]], *, share: float | None = None, like: Mapping[str, int] | None = None
-) -> Iterator[tuple[Any, str]]:
-    """Cut captions at the end.
+    captions: Iterable[tuple[ImageId, str]], *, share: float | None = None, like: Mapping[str, int] | None = None
+) -> Iterator[tuple[ImageId, str]]:
+    """Cut captions at the end. Needs either `share` or `like`.
 
     Args:
-        share: keep this share of the words of each, in (0, 1], at least one word; or
-        like: image key -> how many words to keep, such as the method's (`word_counts`); shorter captions stay.
+        captions: (image id, caption) pairs.
+        share: share of the words of each caption to keep, in (0, 1]; at least one word is kept.
+        like: image key -> number of words to keep, such as `word_counts` of the method's captions. Shorter captions
+            are not changed.
 
     >>> list(shorten([(1, "A dog on a couch.")], share=0.4))
     [(1, 'A dog')]
@@ -103,19 +107,21 @@ def _counted(like: Mapping[str, int], key: str) -> int:
     return like[key]
 
 
-def word_counts(captions: Iterable[tuple[Any, str]]) -> dict[str, int]:
-    """image key -> words of its caption."""
+def word_counts(captions: Iterable[tuple[ImageId, str]]) -> dict[str, int]:
+    """Image key -> number of words in its caption."""
     return {image_key(image_id): len(text.split()) for image_id, text in captions}
 
 
 def drop_mentions(
     scored: Iterable[CaptionScore], scorer: ChairScorer, share: float, seed: int = 0
 ) -> Iterator[CaptionScore]:
-    """Captions with every mention kept with a chance of `share`, blindly; a dropped mention is one token less.
+    """Keep each mention with probability `share`, whether it is right or not. Dropping one removes one token.
 
     Args:
-        scored: from `ChairScorer.caption`; hand the result to `ChairScorer.total`.
-        share: in [0, 1].
+        scored: captions as `ChairScorer.caption` scored them. Pass the result to `ChairScorer.total`.
+        scorer: the scorer that made them.
+        share: probability in [0, 1].
+        seed: seed of the random choice.
     """
     _share("share", share)
     rng = random.Random(seed)
@@ -124,22 +130,26 @@ def drop_mentions(
 
 
 def matched(
-    first: Iterable[tuple[Any, str]],
-    second: Iterable[tuple[Any, str]],
+    first: Iterable[tuple[ImageId, str]],
+    second: Iterable[tuple[ImageId, str]],
     scorer: ChairScorer,
     *,
     by: Literal["words", "mentions"] = "words",
     seed: int = 0,
     resamples: int = 1000,
 ) -> tuple[Score, Score]:
-    """CHAIR of two runs at equal length: in each image both captions end where the shorter one does.
+    """CHAIR of two runs at equal length: for each image, both captions are cut to the length of the shorter one.
 
     Args:
-        first, second: (image id, caption) pairs over the same images.
-        by: what is made equal, "words" or "mentions" of objects.
+        first: (image id, caption) pairs of the first run.
+        second: the same of the second run, over the same images.
+        scorer: the scorer to use.
+        by: unit of length: "words", or "mentions" of objects.
+        seed: seed of the bootstrap.
+        resamples: number of bootstrap samples; 0 leaves the intervals out.
 
     Returns:
-        the two scores, for `score.compare`; their signature says by what they were matched.
+        The two scores, for `score.compare`. Their signature names the unit of length.
 
     Raises:
         InputError: the runs caption different images, or an image twice.
@@ -166,11 +176,11 @@ def matched(
     return a, b
 
 
-def _by_image(captions: Iterable[tuple[Any, str]]) -> dict[str, str]:
-    found: dict[str, str] = {}
+def _by_image(captions: Iterable[tuple[ImageId, str]]) -> dict[str, str]:
+    by_key: dict[str, str] = {}
     for image_id, caption in captions:
         key = image_key(image_id)
-        if key in found:
+        if key in by_key:
             raise InputError(f"every image may have one caption, got a second for {key}; remove one")
-        found[key] = caption
-    return found
+        by_key[key] = caption
+    return by_key

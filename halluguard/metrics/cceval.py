@@ -1,26 +1,27 @@
-"""CCEval: long captions of Visual Genome images, objects read by a judge of yours (HallE-Control, arXiv 2310.01779).
+"""CCEval: long captions of Visual Genome images, whose objects a judge model lists (HallE-Control, arXiv 2310.01779).
 
     CHAIRi = hallucinated objects / objects of the caption      CHAIRs = captions with one at least / captions
-    coverage = 1 - uncovered objects / objects of the image     words, objects = means a caption
+    coverage = 1 - uncovered objects / objects of the image     words, objects = means per caption
 
-Meant to be read at equal length and number of objects, which is why these stand beside. Three questions to the judge a
-caption: its objects, those not in the image, and the image's objects not in the caption; each answered by one list in
-square brackets. [Words in brackets] in the caption are objects too, marked by the model as imagined.
+Compare two runs at equal length and number of objects; `words` and `objects_per_caption` show both. The judge gets
+three prompts per caption: its objects, those that are not in the image, and the image's objects that are not in the
+caption. It replies to each with one list in square brackets. [Words in brackets] in the caption itself count as objects
+too: the model marked them as imagined.
 
-What differs from the official script: the truth is matched by image id, not by place; a reply without a list is an
-error with the reply shown (there, an empty list: no objects, no hallucination); CHAIR can be had at all (there, both
-branches compute coverage).
+Differences from the official script: the truth is matched by image id, not by position. A reply without a list is an
+error that shows the reply; there, it counts as an empty list, that is, no objects and no hallucination. CHAIR is
+computed; there, both branches of the code compute coverage.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
 from halluguard.errors import ExpertError, InputError
+from halluguard.metrics.ground_truth import ById, ImageId
 from halluguard.metrics.score import Score, from_counts
 from halluguard.metrics.stats import Totals, ratio, warn_undefined
 
@@ -40,11 +41,11 @@ UNCOVERED = (
 )
 
 
-def read_list(reply: Any) -> list[str]:
-    """The first list in square brackets of a reply, on one line.
+def read_list(reply: object) -> list[str]:
+    """The items of the first list in square brackets of a reply. The list must be on one line.
 
     Raises:
-        ExpertError: there is none; an empty list is never guessed.
+        ExpertError: the reply has no list; an empty one is never assumed.
     """
     match = _LIST.search(reply) if isinstance(reply, str) else None
     if match is None:
@@ -57,7 +58,7 @@ def _among(word: str, words: Sequence[str]) -> bool:
 
 
 def values(totals: Totals) -> dict[str, np.ndarray]:
-    """Fractions, and mean words and objects of a caption."""
+    """Fractions, and the mean numbers of words and objects per caption."""
     return {
         "CHAIRs": ratio(totals["hallucinated_captions"], totals["captions"]),
         "CHAIRi": ratio(totals["hallucinated"], totals["objects"]),
@@ -68,8 +69,8 @@ def values(totals: Totals) -> dict[str, np.ndarray]:
 
 
 def score(
-    captions: Iterable[tuple[Any, str]],
-    objects: Mapping[Any, Sequence[str]],
+    captions: Iterable[tuple[ImageId, str]],
+    objects: ById[Sequence[str]],
     judge: Judge,
     *,
     judge_name: str,
@@ -80,48 +81,52 @@ def score(
 
     Args:
         captions: (image id, caption) pairs.
-        objects: image id -> what is in the image.
-        judge: prompt -> reply; its errors pass through.
-        judge_name: for the signature.
+        objects: image id -> names of the objects in the image.
+        judge: prompt -> reply. An exception that it raises is not caught.
+        judge_name: name of the judge, for the signature.
+        seed: seed of the bootstrap.
+        resamples: number of bootstrap samples; 0 leaves the intervals out.
 
     Raises:
-        InputError: no captions, an image without objects on record, or a second caption of an image.
-        ExpertError: a reply holds no list.
+        InputError: no captions, an image that is not in `objects`, or a second caption of an image.
+        ExpertError: a reply of the judge has no list.
     """
     truths = {str(key): list(names) for key, names in objects.items()}
     columns: dict[str, list[int]] = {name: [] for name in _COUNTS}
-    found: dict[str, dict[str, list[str]]] = {}
-    beside: list[str] = []
+    per_caption: dict[str, dict[str, list[str]]] = {}
+    unlisted: list[str] = []
     for image_id, caption in captions:
         key = str(image_id)
-        if key not in truths or key in found:
-            told = "a second caption" if key in found else "no objects on record"
-            raise InputError(f"every image needs its objects and one caption, got {told} for {key}")
+        if key not in truths or key in per_caption:
+            problem = "a second caption" if key in per_caption else "no objects on record"
+            raise InputError(f"every image needs its objects and one caption, got {problem} for {key}")
         truth = truths[key]
         bracketed = [word.strip() for word in _LIST.findall(caption) if word.strip()]
         named = list(dict.fromkeys(read_list(judge(OBJECTS.format(caption=caption))) + bracketed))
         listed = {"named": ", ".join(named), "truth": ", ".join(truth)}
         wrong = read_list(judge(HALLUCINATED.format(**listed))) if named else []
         missed = read_list(judge(UNCOVERED.format(**listed))) if truth else []
-        beside += [w for w in wrong if not _among(w, named)] + [m for m in missed if not _among(m, truth)]
+        unlisted += [w for w in wrong if not _among(w, named)] + [m for m in missed if not _among(m, truth)]
         wrong, missed = [w for w in wrong if _among(w, named)], [m for m in missed if _among(m, truth)]
-        found[key] = {"named": named, "hallucinated": wrong, "uncovered": missed}
+        per_caption[key] = {"named": named, "hallucinated": wrong, "uncovered": missed}
         row = (1, bool(wrong), len(named), len(wrong), len(truth), len(missed), len(caption.split()))
         for name, count in zip(_COUNTS, row, strict=True):
             columns[name].append(int(count))
-    if not found:
+    if not per_caption:
         raise InputError("CCEval needs at least one caption, got none; is the file empty?")
     warnings = [] if sum(columns["objects"]) else [warn_undefined(["CHAIRi"], "no object is named")]
-    if beside:
-        warnings.append(f"{len(beside)} words of the judge were not in the list it chose from: {', '.join(beside[:5])}")
+    if unlisted:
+        warnings.append(
+            f"{len(unlisted)} words of the judge were not in the list it chose from: {', '.join(unlisted[:5])}"
+        )
     return from_counts(
         "cceval",
         values,
-        list(found),
+        list(per_caption),
         columns,
         {"judge": judge_name},
         seed=seed,
         resamples=resamples,
         warnings=warnings,
-        details={"per_caption": found},
+        details={"per_caption": per_caption},
     )

@@ -1,4 +1,4 @@
-"""CHAIR: which objects a caption names that the image does not hold (Rohrbach et al., 2018, arXiv 1809.02156).
+"""CHAIR: the share of objects in captions that are not in the image (Rohrbach et al., 2018, arXiv 1809.02156).
 
     CHAIRi = hallucinated mentions / mentions            CHAIRs = captions with one at least / captions
     recall = objects named and there / objects there     precision = objects named and there / objects named
@@ -8,16 +8,18 @@ All are micro averages over the file. A mention is a token, or two tokens read a
 categories; it is hallucinated when the image's ground truth lacks the category. CHAIRs calls the whole caption a
 sentence. recall is Maxlinn's, length OPERA's; precision and f1 are PAI's, over distinct objects.
 
-One name, three measures: only how words get their base form, and how the ground truth was made, differ.
+The literature has three versions of it. They differ in how words get their base form, and how the ground truth was
+made:
 
     protocol "pattern", ground truth made with pattern     the original, and the POPE paper
     protocol "wordnet", ground truth made with pattern     OPERA
     protocol "wordnet", ground truth made with WordNet     less-is-more, ONLY, RITUAL
-    protocol "fixed"                                       ours: the known mistakes put right (`chair_fixed.py`)
+    protocol "fixed"                                       ours, with the known mistakes corrected (`chair_fixed.py`)
 
 "pattern" and "wordnet" give what LisaAnne/Hallucination, Maxlinn/CHAIR-metric-standalone and shikiw/OPERA give, word
-for word, with every quirk. What differs: an image without ground truth and a second caption of one image are errors
-here (there, the first makes every mention a hallucination, silently); 0/0 is 0 with a warning (there, a crash).
+for word, with every quirk. Two things differ. An image without ground truth and a second caption of one image are
+errors here; there, the first silently makes every mention a hallucination. And 0/0 is 0 with a warning; there, it
+crashes.
 """
 
 from __future__ import annotations
@@ -25,13 +27,13 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 
 from halluguard.errors import InputError, SettingsError
 from halluguard.metrics.chair_fixed import fixed_units
-from halluguard.metrics.ground_truth import GroundTruth, image_key
+from halluguard.metrics.ground_truth import ById, GroundTruth, ImageId, image_key
 from halluguard.metrics.score import Score, from_counts
 from halluguard.metrics.singular import singularize
 from halluguard.metrics.stats import Totals, ratio, warn_undefined
@@ -58,9 +60,9 @@ class Mention:
     """A word of a caption that names an object.
 
     Args:
-        word: its base form ("woman", "hot dog").
-        category: what it names ("person").
-        index: of its first token, as the original counts: wrong after a dropped "seat" (a quirk that is kept).
+        word: base form of the word ("woman", "hot dog").
+        category: category that the word names ("person").
+        index: index of its first token, as the original counts: wrong after a dropped "seat" (a quirk that is kept).
     """
 
     word: str
@@ -73,9 +75,12 @@ class CaptionScore:
     """One caption against its image.
 
     Args:
-        mentions: in the order of the caption, repeats included.
-        hallucinated: those whose category is not in the ground truth.
-        named, recalled, present: numbers of distinct categories: in the caption, in caption and image, in the image.
+        image_id: see `ground_truth.image_key`.
+        mentions: all mentions in the order of the caption, repeats included.
+        hallucinated: the mentions whose category is not in the ground truth.
+        named: number of distinct categories in the caption.
+        recalled: number of distinct categories in both the caption and the image.
+        present: number of distinct categories in the image.
         tokens: length of the caption after two-word units are joined, punctuation included.
     """
 
@@ -88,7 +93,7 @@ class CaptionScore:
     tokens: int
 
     @property
-    def per_caption(self) -> list[Any]:
+    def per_caption(self) -> list[int | str | list[str] | list[list[str]]]:
         """[image id, categories in order of mention, [word, category] of each hallucinated mention]."""
         key = int(self.image_id) if self.image_id.isdecimal() else self.image_id
         wrong = [[m.word, m.category] for m in self.hallucinated]
@@ -96,7 +101,8 @@ class CaptionScore:
 
 
 def _joined(tokens: list[str], vocabulary: Vocabulary) -> tuple[list[str], Sequence[int]]:
-    """Read two neighbours as one where the table says so: once, from the left. Units, and their first tokens."""
+    """Join pairs of neighbours that are in `merges`, in one pass from the left. Returns the units and the index of
+    the first token of each."""
     merges, firsts = vocabulary.merges, vocabulary.first_words
     if firsts.isdisjoint(tokens):
         return tokens, range(len(tokens))
@@ -118,7 +124,7 @@ def _joined(tokens: list[str], vocabulary: Vocabulary) -> tuple[list[str], Seque
 def mentions(
     caption: str, protocol: Protocol = "pattern", vocabulary: Vocabulary | None = None
 ) -> tuple[tuple[Mention, ...], int]:
-    """Objects named in `caption`, and its length in tokens.
+    """The objects named in `caption`, and the length of the caption in tokens.
 
     >>> [(m.word, m.category) for m in mentions("A man's hot dogs next to the toilet seat and a bus.")[0]]
     [('man', 'person'), ('hot dog', 'hot dog'), ('toilet', 'toilet')]
@@ -145,11 +151,11 @@ class ChairScorer:
     """CHAIR of captions against one ground truth; `score` is the function for one file.
 
     Args:
-        objects: image id -> names of the objects in it: categories, or synonyms of one. Ids may be COCO numbers,
-            the same as strings, or COCO file names ("COCO_val2014_000000310196.jpg"): all are one id.
+        objects: image id -> names of the objects in the image, each a category or a synonym of one. A COCO number,
+            the same number as a string, and the COCO file name ("COCO_val2014_000000310196.jpg") are one id.
         protocol: "pattern", "wordnet" or "fixed", see the module.
-        ground_truth: what to call `objects` in the signature; a digest of its content is added.
-        vocabulary: other words or categories than COCO's; see `vocabulary.load_vocabulary`.
+        ground_truth: name of `objects` in the signature; a digest of its content is added.
+        vocabulary: words and categories to use instead of COCO's; see `vocabulary.load_vocabulary`.
 
     Raises:
         SettingsError: unknown protocol.
@@ -158,7 +164,7 @@ class ChairScorer:
 
     def __init__(
         self,
-        objects: Mapping[Any, Iterable[str]],
+        objects: ById[Iterable[str]],
         protocol: Protocol = "pattern",
         *,
         ground_truth: str = "given",
@@ -170,7 +176,7 @@ class ChairScorer:
         self.vocabulary = vocabulary or load_vocabulary()
         self.truth = GroundTruth(objects, self.vocabulary, name=ground_truth)
 
-    def caption(self, image_id: Any, caption: str) -> CaptionScore:
+    def caption(self, image_id: ImageId, caption: str) -> CaptionScore:
         """Score one caption.
 
         Raises:
@@ -180,28 +186,29 @@ class ChairScorer:
         present = self.truth.get(key)
         if not isinstance(caption, str):
             raise InputError(f"a caption must be a string, got {type(caption).__name__} for image {key}; fix the file")
-        found, tokens = mentions(caption, self.protocol, self.vocabulary)
-        named = {m.category for m in found}
-        wrong = tuple(m for m in found if m.category not in present)
-        return CaptionScore(key, found, wrong, len(named), len(named & present), len(present), tokens)
+        mentioned, tokens = mentions(caption, self.protocol, self.vocabulary)
+        named = {m.category for m in mentioned}
+        wrong = tuple(m for m in mentioned if m.category not in present)
+        return CaptionScore(key, mentioned, wrong, len(named), len(named & present), len(present), tokens)
 
     def score(
         self,
-        captions: Iterable[tuple[Any, str]],
+        captions: Iterable[tuple[ImageId, str]],
         *,
         seed: int = 0,
         resamples: int = 1000,
         split: str = "all",
         keep_captions: bool = True,
     ) -> Score:
-        """CHAIR of a file of captions, each of another image.
+        """CHAIR of a file of captions, one caption per image.
 
         Args:
             captions: (image id, caption) pairs; an iterator is read once.
-            seed, resamples: of the bootstrap; `resamples=0` leaves the intervals out.
+            seed: seed of the bootstrap.
+            resamples: number of bootstrap samples; 0 leaves the intervals out.
             split: name of the set of images, for the signature.
-            keep_captions: keep what was found in each caption (`details["per_caption"]`). Without it a caption
-                costs a few dozen bytes, so that files of any length fit.
+            keep_captions: keep the objects of each caption in `details["per_caption"]`. Without them a caption
+                costs a few dozen bytes of memory, so that files of any length fit.
 
         Raises:
             InputError: no captions, an unknown image, a second caption of an image, a caption that is no string.
@@ -217,12 +224,12 @@ class ChairScorer:
         resamples: int = 1000,
         split: str = "all",
         keep_captions: bool = True,
-        run: Mapping[str, Any] | None = None,
+        run: Mapping[str, object] | None = None,
     ) -> Score:
-        """The score of captions that were scored one by one; `score` is this over `caption`.
+        """Score of captions that `caption` has scored one by one. Arguments as in `score`.
 
         Args:
-            run: settings to add to the signature, such as which sham this is.
+            run: settings to add to the signature, such as the name of a baseline.
         """
         seen: dict[str, None] = {}
         rows = array("l")
@@ -253,20 +260,20 @@ class ChairScorer:
         )
 
     def keep(self, scored: CaptionScore, kept: Sequence[int]) -> CaptionScore:
-        """`scored` as if only the mentions with the numbers `kept` had been written."""
-        found = tuple(scored.mentions[i] for i in sorted(kept))
+        """`scored` as if only the mentions with the indices `kept` had been written."""
+        left = tuple(scored.mentions[i] for i in sorted(kept))
         present = self.truth.get(scored.image_id)
-        named = {m.category for m in found}
-        wrong = tuple(m for m in found if m.category not in present)
-        tokens = scored.tokens - len(scored.mentions) + len(found)
-        return CaptionScore(scored.image_id, found, wrong, len(named), len(named & present), len(present), tokens)
+        named = {m.category for m in left}
+        wrong = tuple(m for m in left if m.category not in present)
+        tokens = scored.tokens - len(scored.mentions) + len(left)
+        return CaptionScore(scored.image_id, left, wrong, len(named), len(named & present), len(present), tokens)
 
 
 _DENOMINATORS = {"CHAIRi": "object_mentions", "recall": "gt_objects", "precision": "named_objects"}
 
 
 def values(totals: Totals) -> dict[str, np.ndarray]:
-    """CHAIR of totals: fractions, and the mean length in tokens."""
+    """CHAIR's values from totals: fractions, and the mean length in tokens."""
     recall = ratio(totals["recalled_gt_objects"], totals["gt_objects"])
     precision = ratio(totals["recalled_gt_objects"], totals["named_objects"])
     return {
@@ -280,8 +287,8 @@ def values(totals: Totals) -> dict[str, np.ndarray]:
 
 
 def score(
-    captions: Iterable[tuple[Any, str]],
-    objects: Mapping[Any, Iterable[str]],
+    captions: Iterable[tuple[ImageId, str]],
+    objects: ById[Iterable[str]],
     *,
     protocol: Protocol = "pattern",
     seed: int = 0,
@@ -293,7 +300,7 @@ def score(
 ) -> Score:
     """CHAIR of `captions`, (image id, caption) pairs, against `objects`, image id -> names.
 
-    Arguments and errors are those of `ChairScorer` and `ChairScorer.score`.
+    See `ChairScorer` and `ChairScorer.score` for the arguments and errors.
 
     >>> result = score([(1, "A dog on a couch."), (2, "Two cats.")], {1: ["dog"], 2: ["cat", "bed"]}, resamples=0)
     >>> result["CHAIRs"], round(result["CHAIRi"], 3), result.details["per_caption"][0]

@@ -1,6 +1,6 @@
-"""The words of CHAIR's protocol "fixed": the same table and the same definition, without the known mistakes.
+"""CHAIR's protocol "fixed": the same table of words and the same definition, without the known mistakes.
 
-What it puts right, each of which moves scores on real captions:
+What it corrects. Each of these changes scores on real captions:
 
 - only words of the table are brought to the singular, by rule: "bus", "ties", "canoes", "vases", "men" are found,
   "seated" and "skiing" are not objects;
@@ -11,7 +11,8 @@ What it puts right, each of which moves scores on real captions:
 - "couch/chair" and "boat.there" are two words;
 - "seat" is dropped beside the toilet ("toilet seat", "the seat of the toilet"), not all over the caption.
 
-What it leaves: colours ("an orange shirt" names an orange), words of two meanings ("bow", "remote"), "coffee table".
+What it does not correct: colours ("an orange shirt" names an orange), words with two meanings ("bow", "remote"),
+"coffee table".
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def plural(name: str) -> str:
 
 @lru_cache(maxsize=8)
 def _names(vocabulary: Vocabulary) -> dict[tuple[str, ...], str]:
-    """Words of a name, singular or plural -> the unit it is read as."""
+    """Words of a name, singular or plural -> the unit that the name is read as."""
     units: dict[str, str] = {name: name for name in (*vocabulary.words, *vocabulary.merges.values())}
     units |= vocabulary.merges
     units |= {word.strip().lower(): category for word, category in vocabulary.unreachable.items()}
@@ -77,21 +78,21 @@ def _longest(tokens: list[str], at: int, names: dict[tuple[str, ...], str]) -> t
 
 
 def fixed_units(tokens: list[str], vocabulary: Vocabulary) -> tuple[list[str], list[int]]:
-    """Units of a caption, names in the form of the table, and the index in `tokens` where each begins."""
+    """Units of a caption, with names in the form of the table, and the index in `tokens` at which each begins."""
     pieces = [(piece, i) for i, token in enumerate(tokens) for piece in _INNER.split(token)]
     words, places = [piece for piece, _ in pieces], [i for _, i in pieces]
     names = _names(vocabulary)
     units, starts, at = [], [], 0
     while at < len(words):
         starts.append(places[at])
-        found = _longest(words, at, names) or (words[at], 1)
-        alone = _longest(words, at + 1, names) if words[at] in _STAND_ALONE and found[1] == 1 else None
+        unit, width = _longest(words, at, names) or (words[at], 1)
+        alone = _longest(words, at + 1, names) if words[at] in _STAND_ALONE and width == 1 else None
         if alone and vocabulary.words.get(alone[0], alone[0]) in _STAND_ALONE[words[at]] | {"animal", "cub"}:
-            found = alone[0], alone[1] + 1
+            unit, width = alone[0], alone[1] + 1
         elif words[at] in ("seat", "seats"):
             beside = _SEAT_OF_TOILET.match(" ".join(words[at : at + 4]))
             if beside:
-                found = "toilet", len(beside.group().split())
-        units.append(found[0])
-        at += found[1]
+                unit, width = "toilet", len(beside.group().split())
+        units.append(unit)
+        at += width
     return units, starts

@@ -1,24 +1,31 @@
-"""Which objects an image holds: given as JSON, or COCO's instances joined with its reference captions."""
+"""Ground truth: the objects in each image, read from JSON or made from COCO's instances and reference captions."""
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
+from halluguard import io
 from halluguard.errors import InputError
-from halluguard.metrics.reading import read_json
 from halluguard.metrics.vocabulary import Vocabulary
+
+ImageId = int | str
+T = TypeVar("T")
+ById = Mapping[int, T] | Mapping[str, T]
+"""Something for each image (or question), by id."""
 
 _COCO_NAME = re.compile(r"(?:COCO_[A-Za-z]+\d{4}_)?0*(\d+)(?:\.(?:jpg|jpeg|png))?", re.IGNORECASE)
 
 
-def image_key(image_id: Any) -> str:
-    """One spelling of an image id: COCO numbers, their strings and COCO file names agree; other names stay.
+def image_key(image_id: object) -> str:
+    """The one spelling of an image id: COCO numbers, their strings and COCO file names agree; other names stay.
+
+    Raises:
+        InputError: the id is neither a whole number nor a name.
 
     >>> image_key(310196), image_key("COCO_val2014_000000310196.jpg"), image_key("kitchen.png")
     ('310196', '310196', 'kitchen.png')
@@ -32,17 +39,18 @@ def image_key(image_id: Any) -> str:
 
 
 class GroundTruth:
-    """Categories present in each image.
+    """The categories that are present in each image.
 
     Args:
         objects: image id -> names, each a category of the vocabulary or a synonym of one.
-        name: what to call it in a signature.
+        vocabulary: the categories and their synonyms.
+        name: name of this ground truth in signatures.
 
     Raises:
         InputError: not a mapping of ids to lists of names, no image at all, an unknown name, or one image twice.
     """
 
-    def __init__(self, objects: Mapping[Any, Iterable[str]], vocabulary: Vocabulary, *, name: str = "given") -> None:
+    def __init__(self, objects: ById[Iterable[str]], vocabulary: Vocabulary, *, name: str = "given") -> None:
         if not isinstance(objects, Mapping) or not objects:
             raise InputError(f"objects must map image ids to lists of names, got {_shown(objects)}")
         shared: dict[frozenset[str], frozenset[str]] = {}
@@ -56,15 +64,15 @@ class GroundTruth:
             key = image_key(image_id)
             if key in self._present:
                 raise InputError(f"every image may stand once in the ground truth, got {key} twice; join the two")
-            found = frozenset(vocabulary.category(n) for n in names)
-            self._present[key] = shared.setdefault(found, found)
+            present = frozenset(vocabulary.category(n) for n in names)
+            self._present[key] = shared.setdefault(present, present)
         self.name = name
 
     def __len__(self) -> int:
         return len(self._present)
 
     def get(self, key: str) -> frozenset[str]:
-        """Categories of an image, by `image_key`.
+        """Categories of the image with this `image_key`.
 
         Raises:
             InputError: the image is not in the ground truth.
@@ -79,25 +87,25 @@ class GroundTruth:
 
     @property
     def signature(self) -> str:
-        """Name and digest of the content, which does not depend on its order."""
+        """Name and digest of the content; the order of images does not change it."""
         digest = hashlib.sha256()
         for key in sorted(self._present):
             digest.update(f"{key}:{','.join(sorted(self._present[key]))}\n".encode())
         return f"{self.name}@{digest.hexdigest()[:8]}"
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     text = repr(value)
     return f"{type(value).__name__} {text[:60]}{'...' if len(text) > 60 else ''}"
 
 
 def read_objects(path: str | Path) -> dict[str, list[str]]:
-    """Read JSON, plain or gzipped: image id -> list of names.
+    """Read a JSON file, compressed or not, with an object of image id -> list of names.
 
     Raises:
         InputError: the file is missing, is not JSON, or holds something else.
     """
-    data = read_json(path)
+    data = io.read_json(path)
     if not isinstance(data, dict):
         raise InputError(f"{path} must hold a JSON object, image id -> list of names, got {_shown(data)}")
     return data
@@ -105,43 +113,47 @@ def read_objects(path: str | Path) -> dict[str, list[str]]:
 
 def coco_objects(
     folder: str | Path,
-    named: Callable[[str], Iterable[str]],
+    categories_of: Callable[[str], Iterable[str]],
     *,
     sets: Iterable[str] = ("train2014", "val2014"),
 ) -> dict[int, list[str]]:
-    """The official ground truth: categories of all instance annotations, joined with those named in the captions.
+    """CHAIR's official ground truth: the categories of COCO's instance annotations and of its reference captions.
 
     Every annotation counts, whatever its area, crowds too. Instances alone make another benchmark.
 
     Args:
-        folder: holds `instances_<set>.json` and `captions_<set>.json` of every set.
-        named: caption -> categories, such as `lambda text: [m.category for m in chair.mentions(text, "pattern")[0]]`;
-            its protocol is the protocol of the ground truth.
+        folder: folder with `instances_<set>.json` and `captions_<set>.json` for every set.
+        categories_of: caption -> categories named in it, such as
+            `lambda text: [m.category for m in chair.mentions(text, "pattern")[0]]`. The protocol used here is the
+            protocol of the ground truth.
+        sets: names of COCO's sets.
 
     Returns:
-        image id -> sorted categories, for every image, some empty. Write it with `write_objects`.
+        image id -> sorted categories, for every image; some lists are empty. Write it with `write_objects`.
+
+    Raises:
+        InputError: a file is missing, is not JSON, or is not one of COCO's annotation files.
     """
-    found: dict[int, set[str]] = {}
+    present: dict[int, set[str]] = {}
     for name in sets:
-        instances = read_json(Path(folder) / f"instances_{name}.json")
-        captions = read_json(Path(folder) / f"captions_{name}.json")
+        instances = io.read_json(Path(folder) / f"instances_{name}.json")
+        captions = io.read_json(Path(folder) / f"captions_{name}.json")
         try:
             categories = {category["id"]: category["name"] for category in instances["categories"]}
             for image in captions["images"]:
-                found.setdefault(image["id"], set())
+                present.setdefault(image["id"], set())
             for annotation in instances["annotations"]:
-                found.setdefault(annotation["image_id"], set()).add(categories[annotation["category_id"]])
+                present.setdefault(annotation["image_id"], set()).add(categories[annotation["category_id"]])
             for annotation in captions["annotations"]:
-                found.setdefault(annotation["image_id"], set()).update(named(annotation["caption"]))
+                present.setdefault(annotation["image_id"], set()).update(categories_of(annotation["caption"]))
         except (KeyError, TypeError) as error:
             raise InputError(
                 f"{folder} must hold COCO's annotation files of {name}, got one without {error}"
             ) from error
-    return {image_id: sorted(names) for image_id, names in sorted(found.items())}
+    return {image_id: sorted(names) for image_id, names in sorted(present.items())}
 
 
-def write_objects(objects: Mapping[Any, Iterable[str]], path: str | Path) -> None:
-    """Write image id -> names as compact JSON, gzipped when the name ends in .gz; same content, same bytes."""
-    text = json.dumps({str(k): list(v) for k, v in objects.items()}, separators=(",", ":"), ensure_ascii=False)
-    data = text.encode("utf-8")
-    Path(path).write_bytes(gzip.compress(data, mtime=0) if str(path).endswith(".gz") else data)
+def write_objects(objects: ById[Iterable[str]], path: str | Path) -> None:
+    """Write image id -> names as compact JSON, gzipped when the name ends in .gz. Equal content gives equal bytes."""
+    content = {str(key): list(names) for key, names in objects.items()}
+    io.write_text(path, json.dumps(content, separators=(",", ":"), ensure_ascii=False))

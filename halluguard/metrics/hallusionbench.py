@@ -1,24 +1,25 @@
-"""HallusionBench: questions on pairs of original and altered figures, judged by a model of yours (arXiv 2310.14566).
+"""HallusionBench: questions about pairs of original and altered figures, with a judge model (arXiv 2310.14566).
 
     aAcc = right questions / questions           fAcc = figures with every question right / figures
     qAcc = questions right on all their figures / questions asked of several figures
 
-A judge reads each answer: correct, incorrect, or unclear. A question without a figure (VS, figure 0) is also right
-when the answer is unclear: not knowing is right there. Such questions belong to no figure.
+The judge calls each answer correct, incorrect or unclear. A question without a figure (category VS, figure 0) is also
+right when the answer is unclear, because it cannot be answered. Such questions belong to no figure.
 
-`easy` and `hard` are per question pair, as in the official utils.py, although its table says per question. Its copies
-differ in what is easy: original figures ("figure": figure_id 0), or questions whose `visual_input` is 0 or 1.
+`easy` and `hard` are computed per question pair, as in the official utils.py, although its table says per question. The
+copies of that file disagree on which questions are easy: those on original figures (`easy="figure"`, figure_id 0), or
+those whose `visual_input` is 0 or 1 (`easy="visual_input"`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal
+from collections.abc import Callable, Iterable
+from typing import Literal
 
 import numpy as np
 
 from halluguard.errors import ExpertError, InputError, SettingsError
-from halluguard.metrics.score import Score, from_counts
+from halluguard.metrics.score import JsonObject, Score, from_counts
 from halluguard.metrics.stats import Totals, ratio
 
 Judge = Callable[[str], str]
@@ -35,16 +36,17 @@ PROMPT = (
     "if the given answer does not decide.\n\nQuestion: {question}\nReference answer: {reference}\n"
     "Given answer: {answer}\nReply:"
 )
-"""Ours, to the same three replies; hand `prompt` the official wording to compare with published tables."""
+"""Our own wording, with the same three replies. Pass the official wording as `prompt` to compare with papers."""
 
 
 def read_verdict(reply: str) -> Literal["correct", "incorrect", "unclear"]:
-    """The judge's reply; "incorrect" is looked for before "correct", and anything else is unclear."""
+    """The verdict in a judge's reply. "incorrect" is looked for before "correct"; anything else is unclear."""
     text = reply.lower()
     return "incorrect" if "incorrect" in text else "correct" if "correct" in text else "unclear"
 
 
 def values(totals: Totals) -> dict[str, np.ndarray]:
+    """HallusionBench's values from totals, as fractions."""
     return {
         "aAcc": ratio(totals["right"], totals["questions"]),
         "fAcc": ratio(totals["figures_right"], totals["figures"]),
@@ -54,7 +56,7 @@ def values(totals: Totals) -> dict[str, np.ndarray]:
     }
 
 
-def _judged(row: Mapping[str, Any], judge: Judge, prompt: str) -> str:
+def _judged(row: JsonObject, judge: Judge, prompt: str) -> str:
     reply = judge(
         prompt.format(question=row["question"], reference=row["gt_answer_details"], answer=row["model_prediction"])
     )
@@ -64,7 +66,7 @@ def _judged(row: Mapping[str, Any], judge: Judge, prompt: str) -> str:
 
 
 def score(
-    rows: Iterable[Mapping[str, Any]],
+    rows: Iterable[JsonObject],
     judge: Judge,
     *,
     judge_name: str,
@@ -76,12 +78,14 @@ def score(
     """Score answers.
 
     Args:
-        rows: the benchmark's fields (category "VD" or "VS", subcategory, set_id, figure_id, question_id, visual_input,
-            question, gt_answer_details) and the answer as `model_prediction`.
-        judge: prompt -> reply; it is called once a row, and its errors pass through.
-        judge_name: for the signature; another judge gives another score.
-        prompt: with {question}, {reference} and {answer}.
-        easy: what counts as easy, see the module.
+        rows: rows with the benchmark's fields (category "VD" or "VS", subcategory, set_id, figure_id, question_id,
+            visual_input, question, gt_answer_details) and the model's answer as `model_prediction`.
+        judge: prompt -> reply, called once per row. An exception that it raises is not caught.
+        judge_name: name of the judge, for the signature; another judge gives another score.
+        prompt: template with {question}, {reference} and {answer}.
+        easy: which questions are easy, see the module.
+        seed: seed of the bootstrap.
+        resamples: number of bootstrap samples; 0 leaves the intervals out.
 
     Raises:
         InputError: no rows, a field is missing, or a question comes twice.
@@ -118,24 +122,24 @@ def score(
 
 
 def _counted(judged: list[tuple[dict[str, str], str, bool]], easy: str) -> tuple[list[str], dict[str, list[int]]]:
-    """Counts per set of figures, which are what is resampled: figures and pairs never leave their set."""
+    """Counts per set of figures. The bootstrap resamples sets, so figures and pairs stay together."""
     groups: dict[str, dict[tuple[str, str], list[bool]]] = {}
     plain: dict[str, list[tuple[bool, bool]]] = {}
     for key, verdict, right in judged:
-        of = "_".join((key["category"], key["subcategory"], key["set_id"]))
-        group = groups.setdefault(of, {})
-        plain.setdefault(of, []).append((right, verdict == "unclear"))
+        set_name = "_".join((key["category"], key["subcategory"], key["set_id"]))
+        group = groups.setdefault(set_name, {})
+        plain.setdefault(set_name, []).append((right, verdict == "unclear"))
         if not (key["category"] == "VS" and key["figure_id"] == "0"):
             group.setdefault(("figures", key["figure_id"]), []).append(right)
         group.setdefault(("pairs", key["question_id"]), []).append(right)
         is_easy = key["figure_id"] == "0" if easy == "figure" else key["visual_input"] in ("0", "1")
         group.setdefault(("easy" if is_easy else "hard", key["question_id"]), []).append(right)
     columns: dict[str, list[int]] = {name: [] for name in _COUNTS}
-    for of, group in groups.items():
+    for set_name, group in groups.items():
         row = dict.fromkeys(_COUNTS, 0)
-        row["questions"] = len(plain[of])
-        row["right"] = sum(right for right, _ in plain[of])
-        row["unclear"] = sum(unclear for _, unclear in plain[of])
+        row["questions"] = len(plain[set_name])
+        row["right"] = sum(right for right, _ in plain[set_name])
+        row["unclear"] = sum(unclear for _, unclear in plain[set_name])
         for (name, _), outcomes in group.items():
             row[name] += 1
             row[f"{name}_right"] += all(outcomes)

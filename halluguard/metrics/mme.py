@@ -3,8 +3,8 @@
     acc  = right answers / questions      acc+ = images with both answers right / images
     score of a task = 100 acc + 100 acc+ (at most 200)      total = sum over the tasks (at most 800 for the four)
 
-Each image has two questions, one to be answered yes, one no. What differs from the official eval tool: the two are
-matched by image, not by their place in the file, and an image with another number of questions is an error.
+Each image has two questions; the right answer is yes to one and no to the other. Unlike in the official eval tool, the
+two are matched by image, not by their position in the file, and an image without exactly two questions is an error.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Literal
 
 import numpy as np
 
+from halluguard import io
 from halluguard.errors import InputError, SettingsError
 from halluguard.metrics.pope_parsers import vlmevalkit
 from halluguard.metrics.reading import read_rows, text_field
@@ -23,7 +24,7 @@ from halluguard.metrics.score import Score, from_counts
 from halluguard.metrics.stats import Totals, ratio
 
 SUBSET = ("existence", "count", "position", "color")
-"""The four tasks about hallucination, of MME's fourteen."""
+"""The four of MME's fourteen tasks that measure hallucination."""
 
 Parser = Literal["official", "lmms-eval", "vlmevalkit"]
 _PARSERS = ("official", "lmms-eval", "vlmevalkit")
@@ -35,9 +36,11 @@ class Row:
     """One question with its answer.
 
     Args:
-        task: "existence", "count", ...
+        task: name of the task: "existence", "count", ...
         image: name of the image, shared by its two questions.
-        label: "yes" or "no".
+        question: text of the question.
+        label: the right answer, "yes" or "no".
+        answer: the model's answer.
     """
 
     task: str
@@ -50,9 +53,9 @@ class Row:
 def parse(answer: str, parser: Parser = "official") -> str:
     """Read an answer: "yes", "no" or "other".
 
-    "official" looks into the first four characters of the lower-cased answer, leading blanks included, so that "none"
-    is no and a yes after three line breaks is other. "lmms-eval" first strips blanks and periods and takes a single y
-    or n. "vlmevalkit" looks for the words.
+    "official" searches the first four characters of the lower-cased answer, leading blanks included, so that "none" is
+    no and a yes after three line breaks is other. "lmms-eval" first strips blanks and periods, and accepts a single y
+    or n. "vlmevalkit" searches the whole answer for the two words.
 
     >>> parse("Nope"), parse("The answer is no."), parse("y", "lmms-eval")
     ('no', 'other', 'yes')
@@ -70,19 +73,25 @@ def parse(answer: str, parser: Parser = "official") -> str:
 
 
 def values(totals: Totals) -> dict[str, np.ndarray]:
-    """Per task acc, acc+ (fractions) and score (0 to 200); total of the tasks."""
+    """Per task acc, acc+ (fractions) and score (0 to 200); total over the tasks."""
     tasks = [name.split(".")[0] for name in totals if name.endswith(".images")]
-    found: dict[str, np.ndarray] = {}
+    by_task: dict[str, np.ndarray] = {}
     for task in tasks:
         acc = ratio(totals[f"{task}.right"], totals[f"{task}.questions"])
         plus = ratio(totals[f"{task}.both"], totals[f"{task}.images"])
-        found |= {f"{task}.acc": acc, f"{task}.acc+": plus, f"{task}.score": 100 * acc + 100 * plus}
-    found["total"] = np.sum([found[f"{task}.score"] for task in tasks], axis=0)
-    return found
+        by_task |= {f"{task}.acc": acc, f"{task}.acc+": plus, f"{task}.score": 100 * acc + 100 * plus}
+    by_task["total"] = np.sum([by_task[f"{task}.score"] for task in tasks], axis=0)
+    return by_task
 
 
 def score(rows: Iterable[Row], *, parser: Parser = "official", seed: int = 0, resamples: int = 1000) -> Score:
-    """Score answers, two an image.
+    """Score answers, two per image.
+
+    Args:
+        rows: the questions with their answers.
+        parser: how answers are read, see `parse`.
+        seed: seed of the bootstrap.
+        resamples: number of bootstrap samples; 0 leaves the intervals out.
 
     Raises:
         InputError: no rows, an image with another number of questions than two, or whose labels are not yes and no.
@@ -97,14 +106,14 @@ def score(rows: Iterable[Row], *, parser: Parser = "official", seed: int = 0, re
     columns: dict[str, list[int]] = {name: [] for name in names}
     for (task, image), pair in pairs.items():
         if len(pair) != 2 or {row.label for row in pair} != {"yes", "no"}:
-            told = [row.label for row in pair]
-            raise InputError(f"image {image} of {task} must have two questions, labelled yes and no, got {told}")
-        said = [parse(row.answer, parser) for row in pair]
-        right = sum(word == row.label for word, row in zip(said, pair, strict=True))
-        counted = dict(zip(_COUNTS, (right, right == 2, 2, 1, said.count("other")), strict=True))
+            labels = [row.label for row in pair]
+            raise InputError(f"image {image} of {task} must have two questions, labelled yes and no, got {labels}")
+        readings = [parse(row.answer, parser) for row in pair]
+        right = sum(reading == row.label for reading, row in zip(readings, pair, strict=True))
+        counted = dict(zip(_COUNTS, (right, right == 2, 2, 1, readings.count("other")), strict=True))
         for name in names:
-            of, count = name.rsplit(".", 1)
-            columns[name].append(int(counted[count]) if of == task else 0)
+            column_task, count = name.rsplit(".", 1)
+            columns[name].append(int(counted[count]) if column_task == task else 0)
     return from_counts(
         "mme",
         values,
@@ -117,8 +126,15 @@ def score(rows: Iterable[Row], *, parser: Parser = "official", seed: int = 0, re
 
 
 def read_rows_of(path: str | Path, task: str | None = None) -> list[Row]:
-    """Read answers: the eval tool's text (image, question, label, answer between tabs; the task is the file's name), or
-    JSON lines with task (or category), image, question, label (or answer's truth as gt) and answer (or response).
+    """Read a file of answers.
+
+    A name that ends in .txt means the eval tool's form: image, question, label and answer between tabs, with the task
+    as the file's name. Any other file holds JSON lines with task (or category), image, question, label (or gt) and
+    answer (or response).
+
+    Args:
+        path: the file.
+        task: name of the task, instead of the one in the file.
 
     Raises:
         InputError: the file cannot be read, is empty, or a line lacks a field; names the line.
@@ -127,25 +143,21 @@ def read_rows_of(path: str | Path, task: str | None = None) -> list[Row]:
         return _official_rows(Path(path), task or Path(path).stem)
     rows = []
     for number, row in read_rows(path):
-        named = task or text_field(path, number, row, "task", "category")
+        row_task = task or text_field(path, number, row, "task", "category")
         image, question = (text_field(path, number, row, name) for name in ("image", "question"))
         label = _label(text_field(path, number, row, "label", "gt"), f"{path}, line {number}")
-        rows.append(Row(named, image, question, label, text_field(path, number, row, "answer", "response")))
+        rows.append(Row(row_task, image, question, label, text_field(path, number, row, "answer", "response")))
     return rows
 
 
 def _official_rows(path: Path, task: str) -> list[Row]:
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read {path} ({error}); check the path") from error
     rows = []
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(io.read_text(path).split("\n"), start=1):
         if line.strip():
             cells = line.split("\t")
             if len(cells) != 4:
-                told = f"expected image, question, label, answer between tabs, got {len(cells)} cells"
-                raise InputError(f"{path}, line {number}: {told}")
+                expected = "expected image, question, label, answer between tabs"
+                raise InputError(f"{path}, line {number}: {expected}, got {len(cells)} cells")
             image, question, label, answer = cells
             rows.append(Row(task, image, question, _label(label, f"{path}, line {number}"), answer))
     if not rows:

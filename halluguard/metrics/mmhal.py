@@ -1,9 +1,9 @@
-"""MMHal-Bench: 96 questions of eight types, rated 0 to 6 by a judge of yours (Sun et al., 2023, arXiv 2309.14525).
+"""MMHal-Bench: 96 questions of eight types, rated 0 to 6 by a judge model (Sun et al., 2023, arXiv 2309.14525).
 
     score = mean rating (0 to 6)        hallucination_rate = ratings below 3 / answers
 
-The type of a question is its place in the file modulo 8. A reply without exactly one "rating: n" counts as 0, as in
-the official eval_gpt4.py, and is counted as `unread`. Another judge gives other scores: it stands in the signature.
+The type of a question is its position in the file modulo 8. A reply without exactly one "rating: n" counts as 0, as in
+the official eval_gpt4.py, and is counted as `unread`. Another judge gives other scores, so the signature names it.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ TYPES = ("attribute", "adversarial", "comparison", "counting", "relation", "envi
 
 
 def read_rating(reply: str) -> int | None:
-    """The rating in a judge's reply, or None when there is none or several.
+    """The rating in a judge's reply, or None when it has none or several.
 
     >>> read_rating("Informative.\\nRating: 5"), read_rating("Rating: 5 or rating: 2"), read_rating("five")
     (5, None, None)
     """
     text = reply.lower()
-    found = [n for n in range(7) if f"rating: {n}" in text]
-    return found[0] if len(found) == 1 else None
+    ratings = [n for n in range(7) if f"rating: {n}" in text]
+    return ratings[0] if len(ratings) == 1 else None
 
 
 def values(totals: Totals) -> dict[str, np.ndarray]:
     """Mean rating (0 to 6), share of ratings below 3, and mean rating by type."""
-    found = {
+    overall = {
         "score": ratio(totals["rating"], totals["answers"]),
         "hallucination_rate": ratio(totals["hallucinated"], totals["answers"]),
     }
-    return found | {f"score.{t}": ratio(totals[f"rating.{t}"], totals[f"answers.{t}"]) for t in TYPES}
+    return overall | {f"score.{t}": ratio(totals[f"rating.{t}"], totals[f"answers.{t}"]) for t in TYPES}
 
 
 def score(
@@ -48,18 +48,20 @@ def score(
     seed: int = 0,
     resamples: int = 1000,
 ) -> Score:
-    """Score answers, in the benchmark's order, which decides their type.
+    """Score answers in the benchmark's order, which decides their type.
 
     Args:
-        prompts: the full text for the judge, one an answer: the official template filled with image contents, question,
+        prompts: full texts for the judge, one per answer: the official template filled with image contents, question,
             reference and answer. It asks for a line "Rating: n".
-        judge: prompt -> reply; its errors pass through.
-        judge_name: for the signature.
-        image_ids: one an answer; numbers from 0 by default.
+        judge: prompt -> reply. An exception that it raises is not caught.
+        judge_name: name of the judge, for the signature.
+        image_ids: one id per answer; numbers from 0 by default.
+        seed: seed of the bootstrap.
+        resamples: number of bootstrap samples; 0 leaves the intervals out.
 
     Raises:
-        InputError: no prompts, or another number of ids.
-        ExpertError: the judge replied with something else than text.
+        InputError: no prompts, or a different number of ids.
+        ExpertError: the judge's reply is not text.
     """
     names = [str(i) for i in range(len(prompts))] if image_ids is None else list(image_ids)
     if not prompts or len(names) != len(prompts):

@@ -1,27 +1,30 @@
-"""POPE: does a model say yes to objects that are not there? (Li et al., 2023, arXiv 2305.10355)
+"""POPE: yes/no questions about objects that are, or are not, in the image (Li et al., 2023, arXiv 2305.10355).
 
     accuracy = (TP + TN) / questions    precision = TP / (TP + FP)    recall = TP / (TP + FN)
     f1 = 2 precision recall / (precision + recall)                    yes_ratio = (TP + FP) / questions
 
-Positive means yes. One call scores one file; papers report the mean of the three files. Read f1 beside yes_ratio: a
-method that only pushes towards one answer gains on one split and loses on another, and `shams` shows by how much.
+The positive answer is yes. One call scores one file; papers report the mean over the three files. Read f1 together with
+yes_ratio: a method that only pushes towards one answer gains on one split and loses on another. `baselines` measures by
+how much.
 
-What differs from RUCAIBox/POPE evaluate.py: questions and answers are matched by id, never by order; 0/0 is 0 with a
-warning (there, a crash); answers that say neither yes nor no are counted. The five readings of an answer are in
+Differences from RUCAIBox/POPE evaluate.py: questions and answers are matched by id, never by order; 0/0 is 0 with a
+warning, while it crashes there; answers that say neither yes nor no are counted. The five ways to read an answer are in
 `pope_parsers.py`, the questions in `pope_questions.py`.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, TypeVar
 
 import numpy as np
 
 from halluguard.errors import InputError
 from halluguard.metrics import stats
-from halluguard.metrics.ground_truth import image_key
+from halluguard.metrics.ground_truth import ById, ImageId, image_key
 from halluguard.metrics.pope_parsers import PARSERS, Verdict, parse, says_neither
 from halluguard.metrics.pope_questions import (
     Kind,
@@ -52,11 +55,15 @@ __all__ = [
     "values",
 ]
 
+T = TypeVar("T")
+Answers = ById[T] | Iterable[tuple[ImageId, T]]
+"""Something for each question: question id -> value, or pairs of the two."""
+
 _COUNTS = ("TP", "FP", "TN", "FN", "questions", "neither", "unparsed")
 
 
 def values(totals: Totals) -> dict[str, np.ndarray]:
-    """POPE of totals, fractions."""
+    """POPE's values from totals, as fractions."""
     tp, fp, tn, fn = (totals[name] for name in ("TP", "FP", "TN", "FN"))
     precision, recall = ratio(tp, tp + fp), ratio(tp, tp + fn)
     return {
@@ -69,7 +76,7 @@ def values(totals: Totals) -> dict[str, np.ndarray]:
 
 
 def _cell(verdict: Verdict, label: str, parser: str) -> str | None:
-    """Where an answer counts; None for one that could not be read and counts in no cell.
+    """The cell of the confusion table in which an answer counts; None for an unreadable answer that counts in none.
 
     lmms-eval leaves unreadable answers out of recall's denominator, VLMEvalKit counts them as misses.
     """
@@ -80,33 +87,35 @@ def _cell(verdict: Verdict, label: str, parser: str) -> str | None:
     return "FP" if verdict == "yes" else "TN"
 
 
-def _matched(questions: Sequence[Question], answers: Any, what: str) -> list[Any]:
-    """One answer per question, by id."""
-    ids = {q.question_id for q in questions}
+def _matched(questions: Sequence[Question], answers: Answers[T], what: str) -> list[T]:
+    """The answers in the order of the questions, matched by id; `what` names them in errors."""
+    ids = Counter(q.question_id for q in questions)
     if len(ids) != len(questions):
-        twice = next(i for i in ids if sum(q.question_id == i for q in questions) > 1)
+        twice = ids.most_common(1)[0][0]
         raise InputError(f"question ids must differ, got {twice} more than once; score one file at a time")
-    given: dict[str, Any] = {}
+    by_id: dict[str, T] = {}
     for question_id, answer in answers.items() if isinstance(answers, Mapping) else answers:
         key = question_key(question_id, what)
-        if key in given:
+        if key in by_id:
             raise InputError(f"every question may have one of the {what}, got two for question {key}; remove one")
-        given[key] = answer
-    missing = [q.question_id for q in questions if q.question_id not in given]
-    extra = [key for key in given if key not in ids]
+        by_id[key] = answer
+    missing = [q.question_id for q in questions if q.question_id not in by_id]
+    extra = [key for key in by_id if key not in ids]
     if missing or extra:
-        told = [f"{len(missing)} missing, such as {missing[0]}"] if missing else []
-        told += [f"{len(extra)} for no question, such as {extra[0]}"] if extra else []
-        raise InputError(f"{what} must cover the {len(questions)} questions, got {' and '.join(told)}; check the files")
-    return [given[q.question_id] for q in questions]
+        wrong = [f"{len(missing)} missing, such as {missing[0]}"] if missing else []
+        wrong += [f"{len(extra)} for no question, such as {extra[0]}"] if extra else []
+        raise InputError(
+            f"{what} must cover the {len(questions)} questions, got {' and '.join(wrong)}; check the files"
+        )
+    return [by_id[q.question_id] for q in questions]
 
 
 def score(
     questions: Sequence[Question],
-    answers: Mapping[Any, str] | Iterable[tuple[Any, str]],
+    answers: Answers[str],
     *,
     parser: str = "official",
-    logits: Mapping[Any, float] | Iterable[tuple[Any, float]] | None = None,
+    logits: Answers[float] | None = None,
     seed: int = 0,
     resamples: int = 1000,
     split: str | None = None,
@@ -115,20 +124,21 @@ def score(
 
     Args:
         questions: from `read_questions` or `build_questions`.
-        answers: question id -> what the model said, or pairs of the two.
+        answers: question id -> the model's answer, or pairs of the two.
         parser: how answers are read, a name of `PARSERS`.
-        logits: question id -> how much more the model leans to yes than to no, any scale; adds `auc`.
-        seed, resamples: of the bootstrap over images; `resamples=0` leaves the intervals out.
-        split: name for the signature; told from the content by default ("coco-random", "custom").
+        logits: question id -> how much the model prefers yes over no, on any scale; adds the value `auc`.
+        seed: seed of the bootstrap over images.
+        resamples: number of bootstrap samples; 0 leaves the intervals out.
+        split: name for the signature; by default recognised from the content ("coco-random", "custom").
 
     Returns:
-        values acc, precision, recall, f1, yes_ratio, fractions, and auc with logits. counts TP, FP, TN, FN,
-        questions, neither (answers without the words yes and no), unparsed (that the parser could not read).
-        details["per_question"]: [question id, image, label, verdict], for `mcnemar`.
+        Values: acc, precision, recall, f1 and yes_ratio as fractions, and auc if there are logits. Counts: TP, FP, TN,
+        FN, questions, neither (answers without the words yes and no), unparsed (answers the parser could not read).
+        details["per_question"]: [question id, image, label, verdict] of each question, for `mcnemar`.
 
     Raises:
         SettingsError: unknown parser.
-        InputError: no questions, ids that do not match, an answer that is no string, a logit that is not finite.
+        InputError: no questions, ids that do not match, an answer that is not a string, a logit that is not finite.
 
     >>> asked = build_questions({1: ["dog", "cat"], 2: ["car", "bus"]}, "popular", per_image=1)
     >>> result = score(asked, {1: "Yes", 2: "No", 3: "Yes", 4: "Yes, there is."}, resamples=0)
@@ -138,12 +148,12 @@ def score(
     questions = list(questions)
     if not questions:
         raise InputError("POPE needs at least one question, got none; is the file empty?")
-    given = _matched(questions, answers, "answers")
+    matched = _matched(questions, answers, "answers")
     images = {image: i for i, image in enumerate(dict.fromkeys(image_key(q.image) for q in questions))}
     table = np.zeros((len(images), len(_COUNTS)), dtype=int)
     column = {name: i for i, name in enumerate(_COUNTS)}
     verdicts: list[Verdict] = []
-    for question, answer in zip(questions, given, strict=True):
+    for question, answer in zip(questions, matched, strict=True):
         verdict = parse(answer, parser, question.label)
         verdicts.append(verdict)
         row = table[images[image_key(question.image)]]
@@ -171,12 +181,17 @@ def score(
 
 
 def _with_auc(
-    result: Score, questions: list[Question], images: Mapping[str, int], logits: Any, seed: int, resamples: int
+    result: Score,
+    questions: list[Question],
+    images: Mapping[str, int],
+    logits: Answers[float],
+    seed: int,
+    resamples: int,
 ) -> Score:
-    """Add the area under the ROC curve and its interval, images resampled."""
-    leaning = _matched(questions, logits, "logits")
+    """Add the area under the ROC curve and its bootstrap interval over images."""
+    preferences = _matched(questions, logits, "logits")
     truth = [q.label == "yes" for q in questions]
-    point = stats.auc(truth, leaning)
+    point = stats.auc(truth, preferences)
     intervals = dict(result.intervals)
     if resamples:
         place = np.array([images[image_key(q.image)] for q in questions])
@@ -185,20 +200,22 @@ def _with_auc(
         for _ in range(resamples):
             weights = np.bincount(rng.integers(0, len(images), len(images)), minlength=len(images))[place]
             if len({t for t, w in zip(truth, weights, strict=True) if w}) == 2:
-                drawn.append(stats.auc(truth, leaning, weights))
+                drawn.append(stats.auc(truth, preferences, weights))
         low, high = np.percentile(drawn, [2.5, 97.5])
         intervals["auc"] = (float(low), float(high))
-    fields = {
-        name: getattr(result, name) for name in ("metric", "settings", "counts", "per_image", "warnings", "details")
-    }
-    return Score(**fields, values={**result.values, "auc": point}, intervals=intervals)
+    return replace(result, values={**result.values, "auc": point}, intervals=intervals)
 
 
-def mcnemar(first: Score, second: Score) -> dict[str, Any]:
+class McNemar(TypedDict):
+    """Numbers of questions that only the first or only the second run answers rightly, and the two-sided p-value."""
+
+    only_first: int
+    only_second: int
+    p: float
+
+
+def mcnemar(first: Score, second: Score) -> McNemar:
     """Exact McNemar test between two runs on the same questions.
-
-    Returns:
-        `only_first`, `only_second`: questions that only one run answers rightly; `p`, two-sided.
 
     Raises:
         InputError: the runs hold different questions.
@@ -221,17 +238,18 @@ def read_answers(path: str | Path, questions: Sequence[Question] | None = None) 
     """Read an answer file: JSON lines with question_id and answer (or text, as LLaVA and VCD write it).
 
     Args:
-        questions: give them only for a file without ids, as RUCAIBox's example has it: line n then answers question
-            n, and where the line repeats its question, the words must agree.
+        path: the file.
+        questions: pass them only for a file without ids, such as RUCAIBox's example. Line n then answers question n,
+            and where the line repeats its question, the words must agree.
 
     Returns:
         question id -> answer.
 
     Raises:
-        InputError: as `reading.read_rows`; a field is missing, an answer is no string, an id comes twice, or a file
-            without ids does not fit the questions.
+        InputError: see `reading.read_rows`; or a field is missing, an answer is not a string, an id comes twice, or a
+            file without ids does not fit the questions.
     """
-    found: dict[str, str] = {}
+    by_id: dict[str, str] = {}
     for position, (number, row) in enumerate(read_rows(path)):
         answer = text_field(path, number, row, "answer", "text")
         if questions is None:
@@ -239,11 +257,13 @@ def read_answers(path: str | Path, questions: Sequence[Question] | None = None) 
         else:
             if position >= len(questions):
                 raise InputError(f"{path}, line {number}: more answers than the {len(questions)} questions")
-            asked = questions[position]
-            if row.get("question", asked.text) != asked.text:
-                raise InputError(f"{path}, line {number}: answers {row['question']!r}, but question is {asked.text!r}")
-            key = asked.question_id
-        if key in found:
+            question = questions[position]
+            if row.get("question", question.text) != question.text:
+                raise InputError(
+                    f"{path}, line {number}: answers {row['question']!r}, but question is {question.text!r}"
+                )
+            key = question.question_id
+        if key in by_id:
             raise InputError(f"{path}, line {number}: a second answer to question {key}; remove one")
-        found[key] = answer
-    return found
+        by_id[key] = answer
+    return by_id

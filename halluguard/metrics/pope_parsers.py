@@ -1,4 +1,4 @@
-"""Yes or no? The readings of a free answer that are in circulation for POPE, by name.
+"""Parsers that read yes or no out of a free answer to a POPE question, by name.
 
     official     RUCAIBox/POPE evaluate.py, LLaVA's eval_pope: first sentence; "no" if a word is No, no or not, else yes
     opera        OPERA, PAI, SID: whole answer; "no" if a word is No, not, no, NO or ends in n't, else yes
@@ -6,7 +6,7 @@
     lmms-eval    the answer must be the bare word; "Yes." is neither
     vlmevalkit   one of the words yes and no, and not the other; everything else is neither
 
-For one-word answers they agree. They part on "Yes, but not clearly" (official: no) and "No!" (official: yes).
+They agree on one-word answers. They differ on "Yes, but not clearly" (official: no) and "No!" (official: yes).
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ def opera(answer: str, label: str) -> Verdict:
 
 
 def vcd(answer: str, label: str) -> Verdict:
-    found = label in answer.lower().strip()
-    return "yes" if found == (label == "yes") else "no"
+    right = label in answer.lower().strip()
+    return "yes" if right == (label == "yes") else "no"
 
 
 def lmms_eval(answer: str, label: str) -> Verdict:
@@ -72,8 +72,9 @@ def parse(answer: str, parser: str = "official", label: str | None = None) -> Ve
     """Read an answer.
 
     Args:
+        answer: the model's answer.
         parser: a name of `PARSERS`.
-        label: the truth, "yes" or "no"; only "vcd" looks at it, and cannot do without.
+        label: the right answer, "yes" or "no"; needed by "vcd", ignored by the others.
 
     Raises:
         SettingsError: unknown parser, or "vcd" without a label.

@@ -1,8 +1,8 @@
-"""POPE's questions: built from the objects of images, or read from a file that is recognised by its content.
+"""POPE's questions: built from the objects in images, or read from a file, whose version its content shows.
 
 Li et al., 2023, "Evaluating Object Hallucination in Large Vision-Language Models" (arXiv 2305.10355), main.py and
-utils.py of RUCAIBox/POPE. What differs: the choice is seeded; an image in which nothing absent can be asked is an
-error (there, an endless loop); "an apple" is written without turning "image" into "imange".
+utils.py of RUCAIBox/POPE. Differences: the choice is seeded; an image for which no absent object is left is an error,
+where the original loops for ever; "an apple" is written without turning "image" into "imange".
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, cast, get_args
 
 from halluguard.errors import InputError, SettingsError
-from halluguard.metrics.ground_truth import image_key
+from halluguard.metrics.ground_truth import ById, ImageId, image_key
 from halluguard.metrics.reading import field, read_rows, text_field
 
 Kind = Literal["random", "popular", "adversarial"]
+Label = Literal["yes", "no"]
 
 _ASKED = re.compile(r"^Is there an? (.+?) in the ima(?:n)?ge\?", re.IGNORECASE)
 # Beginning of the sha256 over "image number, object, label" of all questions: the files at RUCAIBox/POPE's head.
@@ -32,31 +33,31 @@ class Question:
     """One yes/no question.
 
     Args:
-        question_id: as in the file, or from 1.
+        question_id: id in the file, or a number from 1.
         image: file name or id of the image.
-        text: the question as asked.
-        label: "yes" or "no".
+        text: the question itself.
+        label: the right answer.
     """
 
     question_id: str
     image: str
     text: str
-    label: Literal["yes", "no"]
+    label: Label
 
     @property
     def object(self) -> str | None:
-        """What is asked for, where the question has POPE's form."""
+        """The object that is asked about; None if the question does not have POPE's form."""
         match = _ASKED.match(self.text)
         return match[1] if match else None
 
-    def to_dict(self) -> dict[str, Any]:
-        """The row of an official file."""
+    def to_dict(self) -> dict[str, int | str]:
+        """The question as a row of an official file."""
         number = int(self.question_id) if self.question_id.isdecimal() else self.question_id
         return {"question_id": number, "image": self.image, "text": self.text, "label": self.label}
 
 
 def ask(name: str, template: str = "Is there a {} in the image?") -> str:
-    """The question for an object: "an" before a first letter a, e, i, o, u, whatever its sound.
+    """The question about an object, with "an" before the letters a, e, i, o, u, whatever their sound.
 
     >>> ask("umbrella"), ask("skis")
     ('Is there an umbrella in the image?', 'Is there a skis in the image?')
@@ -64,8 +65,9 @@ def ask(name: str, template: str = "Is there a {} in the image?") -> str:
     return (template.replace(" a {}", " an {}") if name[:1] in "aeiou" else template).format(name)
 
 
-def _checked(objects: Mapping[Any, Sequence[str]], per_image: int) -> dict[Any, list[str]]:
-    kept = {}
+def _checked(objects: ById[Sequence[str]], per_image: int) -> dict[ImageId, list[str]]:
+    """The images with at least `per_image` objects."""
+    kept: dict[ImageId, list[str]] = {}
     for image, names in objects.items():
         if isinstance(names, str) or not all(isinstance(name, str) for name in names):
             raise InputError(f"objects of image {image!r} must be a list of names, got {names!r}")
@@ -76,10 +78,10 @@ def _checked(objects: Mapping[Any, Sequence[str]], per_image: int) -> dict[Any, 
     return kept
 
 
-def _negative_lists(sampled: Mapping[Any, list[str]], kind: Kind) -> tuple[list[str], dict[str, list[str]]]:
-    """Every object, the most frequent first; and for each, those seen with it, the most frequent first.
+def _negative_lists(sampled: Mapping[ImageId, list[str]], kind: Kind) -> tuple[list[str], dict[str, list[str]]]:
+    """All objects by falling frequency, and for each object those seen together with it, by falling frequency.
 
-    Ties stay in the order in which the images first show them. For the kind "random" order does not matter.
+    Ties stay in the order in which the images first show them. For the kind "random" the order does not matter.
     """
     frequency = Counter(name for names in sampled.values() for name in names)
     together: dict[str, Counter[str]] = {name: Counter() for name in frequency}
@@ -92,7 +94,7 @@ def _negative_lists(sampled: Mapping[Any, list[str]], kind: Kind) -> tuple[list[
 
 
 def build_questions(
-    objects: Mapping[Any, Sequence[str]],
+    objects: ById[Sequence[str]],
     kind: Kind,
     seed: int = 0,
     *,
@@ -100,36 +102,38 @@ def build_questions(
     per_image: int = 3,
     template: str = "Is there a {} in the image?",
 ) -> list[Question]:
-    """Questions about objects that are there and objects that are not, in turn.
+    """Build questions that alternate between objects in the image and objects that are not in it.
 
-    Of each image the first `per_image` objects are asked for, each followed by one that is absent: drawn at random
-    from all objects ("random"), the most frequent over the images ("popular"), or the one most often seen together
-    with the object just asked for ("adversarial"); never one already asked for. Where the list of companions is used
-    up, the choice is random, as in the original.
+    The first `per_image` objects of each image are asked about, each followed by an absent object: one drawn at random
+    from all objects ("random"), the most frequent one over the images ("popular"), or the one most often seen together
+    with the present object ("adversarial"). No object is asked about twice. When no companion is left, the choice is
+    random, as in the original.
 
     Args:
-        objects: image -> names, in the order in which they may be asked for. Images with fewer than `per_image` are
-            left out.
-        kind: "random", "popular" or "adversarial".
-        seed: of the sample of images and of random choices.
-        images: how many images to sample; all by default, in the order given.
+        objects: image -> names of its objects, in the order in which they are asked about. Images with fewer than
+            `per_image` objects are left out.
+        kind: how absent objects are chosen: "random", "popular" or "adversarial".
+        seed: seed of the sample of images and of the random choices.
+        images: number of images to sample; by default all, in their order.
+        per_image: number of present objects per image.
+        template: the question, with {} for the object.
 
     Returns:
         2 * per_image questions per image, labels yes, no, yes, no, ...; ids from 1.
 
     Raises:
-        SettingsError: unknown kind, or more images asked for than have enough objects.
-        InputError: objects are no lists of different names, or nothing absent is left to ask for.
+        SettingsError: unknown kind, or `images` is larger than the number of images with enough objects.
+        InputError: the objects are not lists of different names, or an image has no absent object left.
     """
     if kind not in get_args(Kind):
         raise SettingsError(f"kind must be one of {get_args(Kind)}, got {kind!r}")
     if per_image < 1:
         raise SettingsError(f"per_image must be at least 1, got {per_image}")
     usable = _checked(objects, per_image)
-    wanted = len(usable) if images is None else images
-    if not 1 <= wanted <= len(usable):
+    count = len(usable) if images is None else images
+    if not 1 <= count <= len(usable):
         raise SettingsError(
-            f"{wanted} images are to be asked about, but {len(usable)} of {len(objects)} have {per_image} objects or "
+            f"{count} images are to be asked about, but {len(usable)} of {len(objects)} have {per_image} objects or "
             "more; lower images or per_image"
         )
     rng = random.Random(seed)
@@ -153,9 +157,9 @@ def build_questions(
             else:
                 negative = rng.choice(absent)
             asked.add(negative)
-            for thing, label in ((name, "yes"), (negative, "no")):
-                number = str(len(questions) + 1)
-                questions.append(Question(number, str(image), ask(thing, template), label))  # type: ignore[arg-type]
+            number = len(questions) + 1
+            questions.append(Question(str(number), str(image), ask(name, template), "yes"))
+            questions.append(Question(str(number + 1), str(image), ask(negative, template), "no"))
     return questions
 
 
@@ -163,7 +167,7 @@ def read_questions(path: str | Path) -> list[Question]:
     """Read a question file: JSON lines with question_id, image, text, label.
 
     Raises:
-        InputError: as `reading.read_rows`; a field is missing, a label is not yes or no, or an id comes twice.
+        InputError: see `reading.read_rows`; or a field is missing, a label is not yes or no, or an id comes twice.
     """
     questions: list[Question] = []
     seen: dict[str, int] = {}
@@ -177,26 +181,26 @@ def read_questions(path: str | Path) -> list[Question]:
         seen[key] = number
         image = str(field(path, number, row, "image"))
         text = text_field(path, number, row, "text", "question")
-        questions.append(Question(key, image, text, label))  # type: ignore[arg-type]
+        questions.append(Question(key, image, text, cast(Label, label)))
     return questions
 
 
-def question_key(question_id: Any, place: str) -> str:
-    """One spelling of a question id: 12 and "12" are one."""
+def question_key(question_id: object, place: str) -> str:
+    """The one spelling of a question id: 12 and "12" are the same. `place` says in errors where it stands."""
     if isinstance(question_id, bool) or not isinstance(question_id, (int, str)) or str(question_id).strip() == "":
         raise InputError(f"{place}: question_id must be a number or a name, got {question_id!r}")
     return str(question_id).strip()
 
 
 def file_version(questions: Iterable[Question]) -> str:
-    """Which of the published COCO files these questions are, told by content.
+    """Recognise the published COCO files of questions by their content.
 
     Three versions circulate: the head of RUCAIBox/POPE, 3 x 3000 questions; VCD's, the same but with "imange" left in
     57 adversarial questions; and the older one of OPERA, VISTA and LLaVA, with 2910 random questions and "imange".
 
     Returns:
-        "coco-random", "coco-popular", "coco-adversarial" for the head; with "-vcd" or "-old" after it for the others;
-        "custom" for anything else.
+        "coco-random", "coco-popular" or "coco-adversarial" for the head; the same with "-vcd" or "-old" at the end for
+        the other versions; "custom" for any other file.
     """
     listed = list(questions)
     digest = hashlib.sha256()

@@ -1,100 +1,92 @@
-"""Files of captions, questions and answers: JSON and JSON lines, plain or gzipped; errors name the line."""
+"""Read files of captions, questions and answers: JSON or JSON lines, compressed or not. Errors name the line.
+
+Memory and time stay bounded, whatever a file holds: one line may have `MAX_LINE` characters, and a file that has to be
+read whole (one JSON array, or objects over several lines) `MAX_WHOLE`.
+"""
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, TextIO
 
+from halluguard import io
 from halluguard.errors import InputError
+from halluguard.metrics.ground_truth import ImageId
+from halluguard.metrics.score import JsonObject
+
+MAX_LINE = 16 * 2**20
+"""Characters in one line of JSON lines."""
+MAX_WHOLE = 64 * 2**20
+"""Characters in a file that is read whole."""
 
 
-def _open(path: str | Path) -> IO[str]:
-    """Open text; gzip is told by content, not by name."""
-    try:
-        with open(path, "rb") as raw:
-            zipped = raw.read(2) == b"\x1f\x8b"
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}; check the path") from error
-    return gzip.open(path, "rt", encoding="utf-8-sig") if zipped else open(path, encoding="utf-8-sig")
+def read_rows(path: str | Path) -> Iterator[tuple[int, JsonObject]]:
+    """Read JSON lines one at a time, as (line number from 1, object).
 
-
-def read_json(path: str | Path) -> Any:
-    """The JSON value in a file.
-
-    Raises:
-        InputError: the file cannot be read or is not JSON; says where.
-    """
-    with _open(path) as file:
-        try:
-            return json.load(file)
-        except (json.JSONDecodeError, UnicodeDecodeError, EOFError, gzip.BadGzipFile) as error:
-            raise InputError(f"{path} must hold JSON, got something else ({error})") from error
-
-
-def read_rows(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(line number from 1, object) of a JSON-lines file, one at a time.
-
-    One JSON array of objects works too, and so do objects one after another over several lines each, the form of
-    POPE's published captions; these two are read whole.
+    A JSON array of objects works too, and so do objects one after another over several lines each, which is the form
+    of POPE's published captions. These two are read whole.
 
     Raises:
-        InputError: the file cannot be read or is empty, or a line is not a JSON object; names the line.
+        InputError: the file cannot be read, is empty or too long, or a line is not a JSON object; names the line.
     """
     count = 0
-    with _open(path) as file:
-        try:
-            for number, row in _values(path, file):
-                if not isinstance(row, dict):
-                    raise InputError(f"{path}, line {number}: expected a JSON object, got {json.dumps(row)[:60]}")
-                count += 1
-                yield number, row
-        except (UnicodeDecodeError, EOFError, gzip.BadGzipFile) as error:
-            raise InputError(f"{path} must hold JSON lines in UTF-8, got something else ({error})") from error
+    with io.reading(path, "JSON lines"), io.open_text(path) as file:
+        for number, row in _values(path, file):
+            if not isinstance(row, dict):
+                raise InputError(f"{path}, line {number}: expected a JSON object, got {json.dumps(row)[:60]}")
+            count += 1
+            yield number, row
     if not count:
         raise InputError(f"{path} must hold at least one JSON line, got an empty file")
 
 
-def _values(path: str | Path, file: IO[str]) -> Iterator[tuple[int, Any]]:
+def _values(path: str | Path, file: TextIO) -> Iterator[tuple[int, Any]]:
+    number = 0
     started = False
-    for number, line in enumerate(file, start=1):
+    while line := file.readline(MAX_LINE + 1):
+        number += 1
         if not line.strip():
             continue
         if not started and line.strip() in ("{", "["):
-            yield from _over_lines(path, line + file.read(), number)
+            yield from _over_lines(path, line + file.read(MAX_WHOLE), number)
             return
         started = True
+        if len(line) > MAX_LINE:
+            raise InputError(f"{path}, line {number}: expected at most {MAX_LINE:,} characters in a line, got more")
         try:
-            value = json.loads(line)
-        except json.JSONDecodeError as error:
+            value = io.parse_json(line)
+        except ValueError as error:
             shown = line.strip()[:60]
             raise InputError(f"{path}, line {number}: expected a JSON object, got {shown!r} ({error})") from error
-        if isinstance(value, list):
-            yield from ((number, item) for item in value)
-        else:
-            yield number, value
+        yield from ((number, item) for item in (value if isinstance(value, list) else [value]))
 
 
 def _over_lines(path: str | Path, text: str, first_line: int) -> Iterator[tuple[int, Any]]:
-    decoder, at = json.JSONDecoder(), 0
+    """The values of a text that holds several, or one array of them, each over any number of lines."""
+    if len(text) > MAX_WHOLE:
+        raise InputError(f"{path}: JSON over several lines may have {MAX_WHOLE:,} characters, got more; use JSON lines")
+    decoder, at, line = json.JSONDecoder(), 0, first_line
     while at < len(text):
-        line = first_line + text.count("\n", 0, at)
         try:
-            value, at = decoder.raw_decode(text, at)
+            value, end = decoder.raw_decode(text, at)
         except json.JSONDecodeError as error:
-            where = first_line + error.lineno - 1
+            broken = first_line + error.lineno - 1
             raise InputError(
-                f"{path}, line {line}: expected a JSON object, which breaks on line {where} ({error.msg})"
+                f"{path}, line {line}: expected a JSON object, which breaks on line {broken} ({error.msg})"
             ) from error
+        except RecursionError as error:
+            raise InputError(f"{path}, line {line}: expected a JSON object, got one nested too deeply") from error
         yield from ((line, item) for item in (value if isinstance(value, list) else [value]))
-        while at < len(text) and text[at] in " \t\r\n,":
-            at += 1
+        while end < len(text) and text[end] in " \t\r\n,":
+            end += 1
+        line += text.count("\n", at, end)
+        at = end
 
 
-def field(path: str | Path, number: int, row: dict[str, Any], *names: str) -> Any:
-    """The first of `names` that the row has.
+def field(path: str | Path, number: int, row: JsonObject, *names: str) -> Any:
+    """The value of the first of `names` that the row has.
 
     Raises:
         InputError: it has none of them; names the line.
@@ -105,19 +97,19 @@ def field(path: str | Path, number: int, row: dict[str, Any], *names: str) -> An
     raise InputError(f"{path}, line {number}: expected the field {' or '.join(map(repr, names))}, got {sorted(row)}")
 
 
-def text_field(path: str | Path, number: int, row: dict[str, Any], *names: str) -> str:
-    """As `field`, and it must be a string."""
+def text_field(path: str | Path, number: int, row: JsonObject, *names: str) -> str:
+    """As `field`, for a value that must be a string."""
     value = field(path, number, row, *names)
     if not isinstance(value, str):
         raise InputError(f"{path}, line {number}: {names[0]!r} must be a string, got {json.dumps(value)[:60]}")
     return value
 
 
-def read_captions(path: str | Path) -> Iterator[tuple[Any, str]]:
-    """(image id, caption) pairs of a file with `image_id` and `caption`, one at a time.
+def read_captions(path: str | Path) -> Iterator[tuple[ImageId, str]]:
+    """Read the (image id, caption) pairs of a file with `image_id` and `caption`, one at a time.
 
     Raises:
-        InputError: as `read_rows`; or a field is missing, or a caption is not a string; names the line.
+        InputError: see `read_rows`; or a field is missing, or a caption is not a string; names the line.
     """
     for number, row in read_rows(path):
         yield field(path, number, row, "image_id"), text_field(path, number, row, "caption")

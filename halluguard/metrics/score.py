@@ -1,4 +1,4 @@
-"""What a benchmark gives: values with intervals, a signature that says how they were made, and JSON in and out."""
+"""The score of a benchmark: values with intervals, a signature that says how they were made, JSON in and out."""
 
 from __future__ import annotations
 
@@ -7,13 +7,19 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
+from halluguard import io
 from halluguard._version import __version__
 from halluguard.errors import InputError
-from halluguard.metrics.stats import Metric, bootstrap, paired, totals
+from halluguard.metrics.stats import Change, Metric, bootstrap, paired, totals
+
+JsonObject = dict[str, Any]
+"""An object of a JSON file, as `json` gives it."""
 
 _FIELDS = ("metric", "settings", "values", "intervals", "counts", "per_image", "warnings", "details")
+# Settings that may differ between two runs that are compared.
+_NOT_DECISIVE = ("seed", "version", "run", "baseline", "matched")
 
 
 @dataclass(frozen=True)
@@ -21,18 +27,18 @@ class Score:
     """One run on one benchmark.
 
     Args:
-        metric: name of the module that defines it ("chair", "pope", "amber", "mme").
-        settings: what decides the numbers: protocol or parser, ground truth, split, n, seed.
-        values: fractions in [0, 1] unless the metric says otherwise.
-        intervals: value -> (low, high), bootstrap 95 % over images.
-        counts: the totals the values are made of.
-        per_image: `image_id` and one column per count, in one order.
-        warnings: what a reader must know: 0/0, set-asides.
-        details: what belongs to one metric only, such as the words found in each caption.
+        metric: name of the module that defines the metric ("chair", "pope", "amber", "mme").
+        settings: everything that decides the numbers: protocol or parser, ground truth, split, n, seed.
+        values: value name -> fraction in [0, 1], unless the metric documents another range.
+        intervals: value name -> (low, high), the 95 % bootstrap interval over images.
+        counts: count name -> total over images. The values are computed from these.
+        per_image: `image_id` and one column per count, all in the same order of images.
+        warnings: sentences that a reader of the values must see, such as which value is 0/0.
+        details: results that only this metric has, such as the objects named in each caption.
     """
 
     metric: str
-    settings: Mapping[str, Any]
+    settings: Mapping[str, object]
     values: Mapping[str, float]
     intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     counts: Mapping[str, int | float] = field(default_factory=dict)
@@ -42,7 +48,7 @@ class Score:
 
     @property
     def signature(self) -> str:
-        """How the numbers were made, in one line.
+        """How the numbers were made, on one line.
 
         >>> Score("chair", {"protocol": "pattern", "n": 500, "version": "0.1.0"}, {}).signature
         'chair|protocol:pattern|n:500|version:0.1.0'
@@ -52,9 +58,9 @@ class Score:
     def __getitem__(self, name: str) -> float:
         return self.values[name]
 
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready; the values also stand at the top, by name, and so do the counts and the details."""
-        record = {name: getattr(self, name) for name in _FIELDS}
+    def to_dict(self) -> JsonObject:
+        """The score as a JSON object. Values, counts and details are also its top-level keys, by name."""
+        record: JsonObject = {name: getattr(self, name) for name in _FIELDS}
         record["intervals"] = {name: list(pair) for name, pair in self.intervals.items()}
         record["warnings"] = list(self.warnings)
         top = {**self.counts, **self.values, **self.details}
@@ -62,13 +68,13 @@ class Score:
         return {"metric": self.metric, "signature": self.signature, **top, **record, "details": list(self.details)}
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+    def from_dict(cls, data: JsonObject) -> Self:
         """Read what `to_dict` wrote.
 
         Raises:
             InputError: a field is missing.
         """
-        missing = [name for name in _FIELDS if name not in data]
+        missing = [name for name in _FIELDS if not isinstance(data, dict) or name not in data]
         if missing:
             raise InputError(f"a score needs the fields {list(_FIELDS)}, got none of {missing}; write it with to_dict")
         fields = {name: data[name] for name in _FIELDS}
@@ -77,15 +83,16 @@ class Score:
         fields["details"] = {name: data[name] for name in data["details"]}
         return cls(**fields)
 
-    def save(self, path: str | Path, **streamed: Iterable[Any]) -> None:
-        """Write JSON that `Score.load` and another run's comparison read.
+    def save(self, path: str | Path, **streamed: Iterable[object]) -> None:
+        """Write the score as JSON, for `Score.load`.
 
         Args:
-            streamed: further details, written row by row and never held whole.
+            path: file to write.
+            streamed: further details by name, written row by row so that they are never held in memory whole.
         """
         record = self.to_dict()
         record["details"] += streamed
-        with open(path, "w", encoding="utf-8") as file:
+        with io.replacing(path) as file:
             file.write(json.dumps(record, ensure_ascii=False, allow_nan=False)[:-1])
             for name, rows in streamed.items():
                 file.write(f",\n{json.dumps(name)}: [")
@@ -96,14 +103,18 @@ class Score:
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
+        """Read a score that `save` wrote.
+
+        Raises:
+            InputError: the file cannot be read, or is not a score.
+        """
         try:
-            data = json.loads(Path(path).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            return cls.from_dict(io.read_json(path))
+        except InputError as error:
             raise InputError(f"a score must be a JSON file written by a benchmark, got {path} ({error})") from error
-        return cls.from_dict(data)
 
     def lines(self, percent: bool = True) -> list[str]:
-        """The values with their intervals, one a line, then the signature."""
+        """One line per value with its interval, then the warnings, then the signature."""
         shown = []
         for name, value in self.values.items():
             scale = 100 if percent and abs(value) <= 1 else 1
@@ -113,7 +124,7 @@ class Score:
         return [*shown, *(f"warning: {w}" for w in self.warnings), self.signature]
 
     def markdown_row(self, label: str, names: Sequence[str]) -> str:
-        """`| label | value [low, high] | ... | signature |`, values in percent."""
+        """Markdown table row `| label | value [low, high] | ... | signature |`, values in percent."""
         cells = [label]
         for name in names:
             low, high = self.intervals.get(name, (self.values[name],) * 2)
@@ -125,22 +136,32 @@ class Score:
 def from_counts(
     metric: str,
     values: Metric,
-    image_ids: Sequence[Any],
-    columns: Mapping[str, Sequence[Any]],
-    settings: Mapping[str, Any],
+    image_ids: Sequence[int | str],
+    columns: Mapping[str, Sequence[float]],
+    settings: Mapping[str, object],
     *,
     seed: int = 0,
     resamples: int = 1000,
     warnings: Sequence[str] = (),
     details: Mapping[str, Any] | None = None,
 ) -> Score:
-    """Make a score of per-image counts: totals, values, intervals.
+    """Make a score from counts per image: totals, values, intervals.
 
     Args:
-        values: totals -> values.
-        image_ids: one per row of `columns`; rows are put in the order of the ids before resampling, so that the
-            interval does not depend on the order of the file.
-        resamples: bootstrap size; 0 leaves the intervals out.
+        metric: name of the metric's module.
+        values: the metric's function from totals to values.
+        image_ids: one id per row of `columns`. Rows are sorted by id before resampling, so that the interval does
+            not depend on the order of the file.
+        columns: count name -> one number per image.
+        settings: what decides the numbers; the number of images, the seed and the version are added.
+        seed: seed of the bootstrap.
+        resamples: number of bootstrap samples; 0 leaves the intervals out.
+        warnings: see `Score`.
+        details: see `Score`.
+
+    >>> hits = lambda totals: {"accuracy": totals["right"] / totals["asked"]}
+    >>> from_counts("mine", hits, ["a", "b"], {"right": [2, 1], "asked": [2, 2]}, {}, resamples=0)["accuracy"]
+    0.75
     """
     order = sorted(range(len(image_ids)), key=lambda i: str(image_ids[i]))
     ordered = {name: [column[i] for i in order] for name, column in columns.items()}
@@ -157,21 +178,29 @@ def from_counts(
     )
 
 
-def compare(first: Score, second: Score, *, seed: int = 0, resamples: int = 1000) -> dict[str, dict[str, Any]]:
+def compare(
+    first: Score, second: Score, *, values: Metric | None = None, seed: int = 0, resamples: int = 1000
+) -> dict[str, Change]:
     """Paired comparison of two runs on the same images, `second` minus `first`; see `stats.paired`.
 
+    Args:
+        first: score of the first run.
+        second: score of the second run.
+        values: the metric's function from totals to values; needed only for a metric outside `halluguard.metrics`.
+        seed: seed of the random draws.
+        resamples: number of draws.
+
     Raises:
-        InputError: different metrics, settings that decide the numbers differ, or different images.
+        InputError: different metrics, settings that decide the numbers differ, different images, or a metric that
+            `halluguard.metrics` does not have.
     """
     if first.metric != second.metric:
         raise InputError(f"two runs of one metric can be compared, got {first.metric!r} and {second.metric!r}")
-    decisive = {
-        k for k in {*first.settings, *second.settings} if k not in ("seed", "version", "run", "sham", "matched")
-    }
+    decisive = {*first.settings, *second.settings} - {*_NOT_DECISIVE}
     differ = sorted(k for k in decisive if first.settings.get(k) != second.settings.get(k))
     if differ:
-        told = "; ".join(f"{k}: {first.settings.get(k)!r} and {second.settings.get(k)!r}" for k in differ)
-        raise InputError(f"runs scored in the same way can be compared, got {told}; score both alike")
+        both = "; ".join(f"{k}: {first.settings.get(k)!r} and {second.settings.get(k)!r}" for k in differ)
+        raise InputError(f"only runs with the same settings can be compared, got {both}; score both alike")
     rows = [{image: i for i, image in enumerate(s.per_image["image_id"])} for s in (first, second)]
     only = sorted(set(rows[0]) ^ set(rows[1]), key=str)
     if only:
@@ -182,5 +211,16 @@ def compare(first: Score, second: Score, *, seed: int = 0, resamples: int = 1000
         {name: [s.per_image[name][row[image]] for image in images] for name in names}
         for s, row in zip((first, second), rows, strict=True)
     ]
-    module = importlib.import_module(f"halluguard.metrics.{first.metric}")
-    return paired(columns[0], columns[1], module.values, seed=seed, resamples=resamples)
+    metric = values or _values_of(first.metric)
+    return paired(columns[0], columns[1], metric, seed=seed, resamples=resamples)
+
+
+def _values_of(metric: str) -> Metric:
+    """The function `values` of the module that defines a metric."""
+    try:
+        module = importlib.import_module(f"halluguard.metrics.{metric}")
+        return cast(Metric, module.values)
+    except (ImportError, AttributeError, TypeError) as error:
+        raise InputError(
+            f"halluguard.metrics has no metric {metric!r} to compare by; give compare the function values of yours"
+        ) from error

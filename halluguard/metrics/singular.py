@@ -1,4 +1,4 @@
-"""The singular of an English word, as `pattern.en.singularize` gives it, mistakes included.
+"""Singular of an English word as `pattern.en.singularize` gives it, mistakes included.
 
 The original CHAIR looks words up by what this function returns, so its mistakes belong to the metric: "bus" becomes
 "bu" and is never seen, "ties" becomes "ty", "tennis" becomes "tenni". The rules are those of pattern 2.6 and 3.6

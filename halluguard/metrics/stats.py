@@ -1,7 +1,7 @@
-"""How sure a score is: bootstrap intervals over images, paired comparison, McNemar's test, AUC. numpy only.
+"""Bootstrap intervals over images, paired comparison, Wilson intervals, McNemar's test, area under the ROC curve.
 
-A metric is a function of totals: columns counted per image, summed over images. Resampling images, not questions or
-mentions, respects that mentions of one image are not independent.
+A metric is a function of totals: columns counted per image, then summed over images. Images are resampled, not
+questions or mentions, because the mentions of one image are not independent.
 """
 
 from __future__ import annotations
@@ -9,14 +9,19 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from halluguard.errors import InputError, SettingsError
 
-Columns = Mapping[str, Any]
+# scipy takes up to half a second to import, so the two functions that need it import it themselves.
+
+Columns = Mapping[str, Sequence[float]]
+"""Column name -> one number per image."""
 Totals = Mapping[str, np.ndarray]
+"""Column name -> sum over images, or one sum per resample."""
 Metric = Callable[[Totals], dict[str, np.ndarray]]
 
 
@@ -24,14 +29,22 @@ class UndefinedScoreWarning(UserWarning):
     """A score is 0/0; it is reported as 0."""
 
 
-def ratio(numerator: Any, denominator: Any) -> np.ndarray:
+class Change(TypedDict):
+    """How much one value differs between two runs, with its 95 % interval and two-sided p-value."""
+
+    difference: float
+    interval: tuple[float, float]
+    p: float
+
+
+def ratio(numerator: ArrayLike, denominator: ArrayLike) -> np.ndarray:
     """`numerator / denominator`, and 0 where the denominator is 0. Arrays of one shape, or numbers."""
     top, bottom = np.asarray(numerator, dtype=float), np.asarray(denominator, dtype=float)
     return np.divide(top, bottom, out=np.zeros(np.broadcast(top, bottom).shape), where=bottom != 0)
 
 
 def warn_undefined(names: Sequence[str], because: str) -> str:
-    """Say that `names` are 0/0 and were set to 0; returns the sentence, for the record."""
+    """Warn that the values `names` are 0/0 and were set to 0. Returns the sentence, for `Score.warnings`."""
     sentence = f"{', '.join(names)} would be 0/0 ({because}) and is reported as 0"
     warnings.warn(sentence, UndefinedScoreWarning, stacklevel=3)
     return sentence
@@ -46,7 +59,7 @@ def _matrix(columns: Columns) -> np.ndarray:
 
 
 def _resampled(matrix: np.ndarray, resamples: int, seed: int) -> np.ndarray:
-    """(resamples, columns): totals over images drawn with replacement; the same images for the same seed."""
+    """(resamples, columns): totals over images drawn with replacement. One seed always draws the same images."""
     if resamples < 1:
         raise SettingsError(f"resamples must be at least 1, got {resamples}")
     rng = np.random.default_rng(seed)
@@ -56,10 +69,10 @@ def _resampled(matrix: np.ndarray, resamples: int, seed: int) -> np.ndarray:
 
 def totals(columns: Columns) -> dict[str, np.ndarray]:
     """Column sums, as 0-d arrays."""
-    return dict(zip(columns, _matrix(columns).sum(axis=0), strict=True))
+    return _by_name(columns, _matrix(columns).sum(axis=0))
 
 
-def _named(columns: Columns, sums: np.ndarray) -> dict[str, np.ndarray]:
+def _by_name(columns: Columns, sums: np.ndarray) -> dict[str, np.ndarray]:
     return dict(zip(columns, sums.T, strict=True))
 
 
@@ -69,8 +82,10 @@ def bootstrap(
     """Percentile bootstrap interval of every value of `metric`, resampling images.
 
     Args:
-        columns: name -> one number per image.
-        metric: totals -> values, working on arrays of any shape.
+        columns: column name -> one number per image.
+        metric: totals -> values; it must work on arrays of any shape.
+        seed: seed of the random draws.
+        resamples: number of draws.
         level: coverage in (0, 1).
 
     Returns:
@@ -79,7 +94,7 @@ def bootstrap(
     if not 0 < level < 1:
         raise SettingsError(f"level must be between 0 and 1, got {level}; 0.95 is usual")
     tail = 50 * (1 - level)
-    values = metric(_named(columns, _resampled(_matrix(columns), resamples, seed)))
+    values = metric(_by_name(columns, _resampled(_matrix(columns), resamples, seed)))
     return {
         name: (float(low), float(high))
         for name, drawn in values.items()
@@ -89,11 +104,16 @@ def bootstrap(
 
 def paired(
     first: Columns, second: Columns, metric: Metric, *, seed: int = 0, resamples: int = 1000, level: float = 0.95
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, Change]:
     """Compare two runs on the same images: `second` minus `first`.
 
     Args:
-        first, second: columns of the two runs, images in the same order.
+        first: columns of the first run.
+        second: columns of the second run, images in the same order.
+        metric: totals -> values; it must work on arrays of any shape.
+        seed: seed of the random draws.
+        resamples: number of draws.
+        level: coverage of the intervals, in (0, 1).
 
     Returns:
         value name -> `difference`, its bootstrap `interval` (both runs resampled together), and `p`: two-sided, from
@@ -105,35 +125,60 @@ def paired(
             f"the runs must have the same columns and images, got {list(first)} of {len(a)} images "
             f"and {list(second)} of {len(b)}"
         )
-    value_a, value_b = (metric(_named(first, m.sum(axis=0))) for m in (a, b))
-    drawn_a, drawn_b = (metric(_named(first, _resampled(m, resamples, seed))) for m in (a, b))
+    value_a, value_b = (metric(_by_name(first, m.sum(axis=0))) for m in (a, b))
+    drawn_a, drawn_b = (metric(_by_name(first, _resampled(m, resamples, seed))) for m in (a, b))
 
     rng = np.random.default_rng([seed, 1])
     change, base = b - a, a.sum(axis=0)
     swapped = np.stack([(rng.random(len(a)) < 0.5) @ change for _ in range(resamples)])
-    null_a = metric(_named(first, base + swapped))
-    null_b = metric(_named(first, b.sum(axis=0) - swapped))
+    null_a = metric(_by_name(first, base + swapped))
+    null_b = metric(_by_name(first, b.sum(axis=0) - swapped))
 
     tail = 50 * (1 - level)
-    found = {}
+    changes: dict[str, Change] = {}
     for name in value_a:
         difference = float(value_b[name] - value_a[name])
         low, high = np.percentile(drawn_b[name] - drawn_a[name], [tail, 100 - tail])
         extreme = int(np.sum(np.abs(null_b[name] - null_a[name]) >= abs(difference) - 1e-12))
-        found[name] = {
+        changes[name] = {
             "difference": difference,
             "interval": (float(low), float(high)),
             "p": (extreme + 1) / (resamples + 1),
         }
-    return found
+    return changes
+
+
+def wilson(successes: float, trials: int, *, level: float = 0.95) -> tuple[float, float]:
+    """Wilson score interval of a proportion, for independent trials.
+
+    Args:
+        successes: how many of the trials succeeded; a tie may count as one half.
+        trials: number of trials, at least 1.
+        level: coverage in (0, 1).
+
+    Returns:
+        (low, high), both in [0, 1].
+
+    >>> tuple(round(bound, 4) for bound in wilson(3, 20))
+    (0.0524, 0.3604)
+    """
+    from scipy.special import ndtri
+
+    if not 0 <= successes <= trials or trials < 1:
+        raise SettingsError(f"successes must be between 0 and trials, trials at least 1, got {successes} of {trials}")
+    share, z = successes / trials, float(ndtri((1 + level) / 2))
+    shrink = 1 + z * z / trials
+    middle = (share + z * z / (2 * trials)) / shrink
+    half = z / shrink * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
+    return (middle - half if successes else 0.0), (middle + half if successes < trials else 1.0)
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
     """Exact two-sided McNemar test.
 
     Args:
-        only_first: questions that only the first run answers rightly.
-        only_second: questions that only the second run answers rightly.
+        only_first: number of questions that only the first run answers rightly.
+        only_second: number of questions that only the second run answers rightly.
 
     Returns:
         p: how likely so uneven a split is if both runs are equally good; 1 when they never disagree.
@@ -141,15 +186,15 @@ def mcnemar(only_first: int, only_second: int) -> float:
     >>> round(mcnemar(10, 2), 4)
     0.0386
     """
+    from scipy.stats import binomtest
+
     if only_first < 0 or only_second < 0:
         raise SettingsError(f"counts must be >= 0, got {only_first} and {only_second}")
-    n, k = only_first + only_second, min(only_first, only_second)
-    log_half = n * math.log(0.5)
-    below = (math.lgamma(n + 1) - math.lgamma(i + 1) - math.lgamma(n - i + 1) + log_half for i in range(k + 1))
-    return min(1.0, 2 * math.fsum(math.exp(term) for term in below))
+    disagreements = only_first + only_second
+    return float(binomtest(only_first, disagreements).pvalue) if disagreements else 1.0
 
 
-def auc(labels: Sequence[bool], scores: Sequence[float], weights: Sequence[float] | None = None) -> float:
+def auc(labels: Sequence[bool], scores: Sequence[float], weights: ArrayLike | None = None) -> float:
     """Area under the ROC curve: how often a positive outscores a negative, ties counting half.
 
     Args:

@@ -1,12 +1,12 @@
-"""Words of a lower-cased caption, exactly as `nltk.word_tokenize` gives them, without nltk or its data.
+"""Tokens of a lower-cased caption, exactly as `nltk.word_tokenize` gives them, without nltk or its data.
 
-CHAIR is defined on these tokens: which period is split off, and whether "man's" is one token or two, decides
-whether a mention is seen. Two steps, as in the original: Punkt sentence boundaries (Kiss and Strunk, 2006), then
+CHAIR is defined on these tokens: a mention is seen or missed depending on whether a period is split off, and whether
+"man's" is one token or two. Two steps, as in the original: Punkt sentence boundaries (Kiss and Strunk, 2006), then
 the Treebank-style rewriting of each sentence (nltk 3.10, `NLTKWordTokenizer`). Lower-cased text makes the first
 step small: of the whole English Punkt model only the abbreviations, the collocations and four words can matter.
 
-`tokenize` first tries a table of white-space separated pieces whose tokens depend on nothing around them; only
-captions with quotes, brackets or odd periods walk through the rules. A test holds the two ways equal.
+`tokenize` first tries a table of white-space separated pieces whose tokens depend on nothing around them. Only
+captions with quotes, brackets or odd periods go through the rules. A test checks that both ways give the same.
 """
 
 from __future__ import annotations
@@ -104,18 +104,18 @@ def sentences(text: str) -> list[str]:
             begin = match.start("next") if match.group("next") else match.end()
     pieces.append((begin, len(text.rstrip())))
 
-    found, taken = [], 0
+    split, taken = [], 0
     for i, (begin, end) in enumerate(pieces):
         begin, taken = begin + taken, 0
         if i + 1 < len(pieces):
             closing = _LEFT_BEHIND.match(text[pieces[i + 1][0] : pieces[i + 1][1]])
             if closing:
                 end, taken = pieces[i + 1][0] + len(closing.group().rstrip()), closing.end()
-                found.append(text[begin:end])
+                split.append(text[begin:end])
                 continue
         if text[begin:end]:
-            found.append(text[begin:end])
-    return found
+            split.append(text[begin:end])
+    return split
 
 
 # --- words -----------------------------------------------------------------------------------------------------
@@ -188,7 +188,7 @@ def words(sentence: str) -> list[str]:
 
 
 def tokenize_by_rules(text: str) -> list[str]:
-    """The definition: `tokenize` without its table."""
+    """Tokens of `text` by the rules alone, which define what `tokenize` returns."""
     return [token for sentence in sentences(text) for token in words(sentence)]
 
 
@@ -204,7 +204,7 @@ _TOGETHER = re.compile(r"(?:^|[-/])(?:cannot|gimme|gonna|gotta|lemme|wanna)(?![a
 
 @lru_cache(maxsize=1 << 16)
 def _piece(piece: str) -> tuple[str, ...] | None:
-    """Tokens of a piece between white space, or None when only the whole caption can tell."""
+    """Tokens of a piece between white space, or None when they depend on the rest of the caption."""
     known = _PLAIN.fullmatch(piece)
     if known is None:
         known = _ENDING.fullmatch(piece)

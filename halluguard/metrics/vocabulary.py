@@ -1,21 +1,26 @@
-"""Which words name which object category: the 80 of COCO, in `chair_synonyms.json`, or a file of yours.
+"""CHAIR's synonyms: the words that name each of the 80 COCO categories, read from `chair_synonyms.json`.
 
-The JSON holds `synonyms` (category -> other words for it), `units` (two words that are read as one), `renamed_units`
-(two words -> the word they count as), and three short lists: after `qualifiers` ("baby") the `qualified` ("elephant")
-stand alone, so that a baby elephant holds no person, and so do the `carriers` ("jet") after "passenger".
-`unreachable` keeps what the original table holds and can never match: leading blanks, and a capital letter.
+`load_vocabulary()` reads that file, and `load_vocabulary(path)` one of your own in the same form. Its keys:
+
+- `synonyms`: category -> other words for it ("person": "girl", "boy", "man", ...).
+- `units`: pairs of words that are read as one ("hot dog").
+- `renamed_units`: pair of words -> the word it counts as ("toilet seat" -> "toilet").
+- `qualifiers`, `qualified`: after a word of the first list, one of the second stands for both, so that
+  "baby elephant" is an elephant and no person.
+- `carriers`: the same after the word "passenger" ("passenger jet").
+- `unreachable`: entries of the original table that can never match, for their leading blank or capital letter.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from importlib.resources import files
 from pathlib import Path
 
+from halluguard import io
 from halluguard.errors import InputError
+from halluguard.metrics.score import JsonObject
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,10 +28,11 @@ class Vocabulary:
     """Words of object categories.
 
     Args:
-        categories: the names, in the order of the file.
-        words: lower-case word or two-word unit -> category; holds every category itself.
-        merges: "first second" -> the unit both are read as, which need not name an object ("train track").
-        qualifiers, unreachable: as in the file, for the protocol that mends the table.
+        categories: names of the categories, in the order of the file.
+        words: lower-case word or two-word unit -> category. Every category is also a key.
+        merges: "first second" -> the unit that the pair is read as, which need not name an object ("train track").
+        qualifiers: as in the file; used by the protocol "fixed".
+        unreachable: as in the file; used by the protocol "fixed".
     """
 
     categories: tuple[str, ...]
@@ -41,7 +47,7 @@ class Vocabulary:
         return frozenset(unit.partition(" ")[0] for unit in self.merges)
 
     def category(self, name: str) -> str:
-        """Category of an object's name as ground truth spells it.
+        """Category of an object, given its name in the ground truth.
 
         >>> load_vocabulary().category("Man")
         'person'
@@ -62,12 +68,16 @@ def load_vocabulary(path: str | Path | None = None) -> Vocabulary:
     Raises:
         InputError: the file is missing, is not JSON, or lacks `synonyms`.
     """
-    source = files("halluguard.metrics").joinpath("chair_synonyms.json") if path is None else Path(path)
+    source = Path(__file__).with_name("chair_synonyms.json") if path is None else path
+    data = io.read_json(source)
     try:
-        data = json.loads(source.read_text(encoding="utf-8"))
-        synonyms: dict[str, list[str]] = data["synonyms"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return _vocabulary(data)
+    except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"a vocabulary must be a JSON object with 'synonyms', got {source} ({error!r})") from error
+
+
+def _vocabulary(data: JsonObject) -> Vocabulary:
+    synonyms: dict[str, list[str]] = data["synonyms"]
     words = {category: category for category in synonyms}
     words |= {word: category for category, others in synonyms.items() for word in others}
     merges = {unit: unit for unit in data.get("units", [])}

@@ -1,23 +1,27 @@
-"""Base forms of the words of a caption through WordNet: the lemmatiser that OPERA put in place of pattern's.
+"""WordNet base forms of the words of a caption: the lemmatiser that OPERA uses in place of pattern's.
 
 `nltk.word_tokenize`, `nltk.pos_tag`, then `WordNetLemmatizer` with the tag's part of speech (noun where the tag has
-none). Needs nltk and three of its data packages, found on nltk's own search path; nothing is ever downloaded here.
-Verbs become objects on the way: "seated" is lemmatised to "seat", which is a chair.
+none). Needs nltk and three of its data packages on nltk's own search path; nothing is ever downloaded here. A side
+effect is that verbs become objects: "seated" is lemmatised to "seat", which is a chair.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 from halluguard.errors import MissingExtraError, require
+
+if TYPE_CHECKING:
+    from nltk.stem import WordNetLemmatizer
 
 _PARTS = {"J": "a", "V": "v", "N": "n", "R": "r"}
 _DATA = ("wordnet", "punkt_tab", "averaged_perceptron_tagger_eng")
 
 
 @lru_cache(maxsize=1)
-def _nltk() -> Any:
+def _nltk() -> ModuleType:
     nltk = require("nltk", extra="wordnet", feature="the wordnet protocol")
     try:
         nltk.pos_tag(nltk.word_tokenize("a dog."))
@@ -38,7 +42,7 @@ def _lemma(word: str, part: str) -> str:
 
 
 @lru_cache(maxsize=1)
-def _lemmatizer() -> Any:
+def _lemmatizer() -> WordNetLemmatizer:
     _nltk()
     from nltk.stem import WordNetLemmatizer
 
@@ -49,13 +53,13 @@ def lemmas(text: str) -> list[str]:
     """Base forms of the tokens of lower-cased `text`, in order.
 
     Raises:
-        MissingExtraError: nltk or its data are not there; says what to install, and what works without.
+        MissingExtraError: nltk or its data are missing; the message says what to install and what works without.
     """
     nltk = _nltk()
     return [_lemma(word, _PARTS.get(tag[0], "n")) for word, tag in nltk.pos_tag(nltk.word_tokenize(text))]
 
 
 def nouns(text: str) -> list[str]:
-    """Base forms of the words that are tagged as nouns, in the case they are written in (AMBER's rule)."""
+    """Base forms of the words that are tagged as nouns, in their original case (AMBER's rule)."""
     nltk = _nltk()
     return [_lemma(word, "n") for word, tag in nltk.pos_tag(nltk.word_tokenize(text)) if tag.startswith("NN")]

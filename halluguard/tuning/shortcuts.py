@@ -10,13 +10,13 @@ other side, and accuracy falls below chance by construction.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from halluguard.errors import InputError
+from halluguard.metrics.stats import wilson
 from halluguard.tuning.annotations import Annotated
 from halluguard.tuning.rows import InstructionRow, PreferenceRow
 from halluguard.tuning.splits import EvaluationImages, image_key
@@ -33,11 +33,8 @@ class Accuracy:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95 %, Wilson's. Rows of one picture are not independent, so it is somewhat too narrow."""
-        z2 = 1.96**2
-        middle = (self.value + z2 / (2 * self.n)) / (1 + z2 / self.n)
-        spread = 1.96 / (1 + z2 / self.n) * math.sqrt(self.value * (1 - self.value) / self.n + z2 / (4 * self.n**2))
-        return middle - spread, middle + spread
+        """Wilson's 95 % interval. Rows of one image are not independent, so it is somewhat too narrow."""
+        return wilson(self.value * self.n, self.n)
 
     def __str__(self) -> str:
         low, high = self.interval

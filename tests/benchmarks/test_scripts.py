@@ -1,12 +1,15 @@
 """The benchmark scripts as a person runs them: published outputs without torch, the sandbox model, resuming."""
 
 import gzip
+import importlib
 import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from halluguard.errors import InputError
 
 ROOT = Path(__file__).parents[2]
 NO_TORCH = (
@@ -50,21 +53,21 @@ def test_chair_of_published_captions_needs_no_torch(tmp_path, captions, objects)
     assert (score["CHAIRs"], score["CHAIRi"], score["recall"]) == (1 / 3, 1 / 4, 3 / 4), "the original misses 'bus'"
     assert score["per_caption"][0] == [42, ["dog", "couch"], [["couch", "couch"]]]
     assert "chair|protocol:pattern|gt:objects@" in done.stdout
-    assert "sham: half of the mentions kept blindly" in done.stdout
+    assert "baseline: half of the mentions kept blindly" in done.stdout
 
 
-def test_a_method_beside_its_baseline_and_shams(tmp_path, captions, objects):
+def test_a_method_beside_plain_decoding_and_baselines(tmp_path, captions, objects):
     better = write(
         tmp_path / "better.jsonl",
         [{"image_id": i, "caption": t} for i, t in ((42, "A dog."), (139, "Two men."), (285, "A bear."))],
     )
     done = run(
-        *("chair", "--captions", better, "--baseline", captions, "--objects", objects),
+        *("chair", "--captions", better, "--plain", captions, "--objects", objects),
         *("--json", tmp_path / "out.json", "--resamples", "50"),
     )
     assert done.returncode == 0, done.stderr
-    assert "sham: baseline cut to the same words" in done.stdout
-    assert "against the baseline, both cut to the shorter: CHAIRi" in done.stdout
+    assert "baseline: plain, cut to the same words" in done.stdout
+    assert "against plain, both cut to the shorter: CHAIRi" in done.stdout
 
 
 def test_pope_of_published_answers_needs_no_torch(tmp_path):
@@ -87,7 +90,7 @@ def test_pope_of_published_answers_needs_no_torch(tmp_path):
     score = json.loads(out.read_text())
     assert [score[name] for name in ("TP", "FP", "TN", "FN")] == [1, 1, 1, 1]
     assert [score[name] for name in ("acc", "precision", "recall", "f1", "yes_ratio")] == [0.5] * 5
-    assert "sham: always no" in done.stdout
+    assert "baseline: always no" in done.stdout
 
 
 def test_amber_and_mme_of_published_answers(tmp_path):
@@ -148,3 +151,64 @@ def test_the_sandbox_model_is_asked_scored_and_resumed(tmp_path):
     other = run(*arguments, "--imagination", "-0.5", torch=True)
     assert other.returncode == 1
     assert "begun with other settings (imagination)" in other.stderr
+
+
+# --- resuming ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def running(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    return importlib.import_module("running")
+
+
+def answers(batch):
+    return [{"id": item, "answer": f"caffè\u2028{item}"} for item in batch]
+
+
+def test_a_line_cut_inside_a_letter_is_asked_again(running, tmp_path):
+    path = tmp_path / "answers.jsonl"
+    running.resume(path, "id", "abc", answers, 2, {"model": "m"})
+    whole = path.read_bytes()
+    row = json.dumps({"id": "c", "answer": "caffè"}, ensure_ascii=False).encode()
+    path.write_bytes(whole[: whole.rindex(b'{"id": "c"')] + row[: row.index("è".encode()) + 1])
+    running.resume(path, "id", "abc", answers, 2, {"model": "m"})
+    assert path.read_bytes() == whole
+
+
+def test_an_answer_may_hold_a_line_separator(running, tmp_path):
+    path = tmp_path / "answers.jsonl"
+    path.write_text('{"id": "a", "answer": "one\u2028two"}\n', encoding="utf-8")
+    (tmp_path / "answers.settings.json").write_text("{}")
+    asked = []
+    running.resume(path, "id", "ab", lambda batch: asked.extend(batch) or answers(batch), 1, {})
+    assert asked == ["b"]
+    assert [json.loads(line)["id"] for line in path.read_bytes().splitlines()] == ["a", "b"]
+
+
+def test_rows_whose_settings_file_is_lost_are_kept_and_the_run_refused(running, tmp_path):
+    path = tmp_path / "answers.jsonl"
+    running.resume(path, "id", "ab", answers, 2, {})
+    whole = path.read_bytes()
+    (tmp_path / "answers.settings.json").unlink()
+    with pytest.raises(InputError, match=r"answers\.settings\.json is missing"):
+        running.resume(path, "id", "ab", answers, 2, {})
+    assert path.read_bytes() == whole
+
+
+def test_an_interruption_at_any_moment_loses_no_row(running, tmp_path, monkeypatch):
+    """The old rows are never in no file: the file that replaces them is complete first."""
+    path = tmp_path / "answers.jsonl"
+    running.resume(path, "id", "ab", answers, 2, {})
+    whole = path.read_bytes()
+
+    def interrupted(batch):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        running.resume(path, "id", "abc", interrupted, 2, {})
+    assert path.read_bytes() == whole
+    monkeypatch.setattr(running.io.os, "replace", lambda *_: interrupted(None))
+    with pytest.raises(KeyboardInterrupt):
+        running.resume(path, "id", "abc", answers, 2, {})
+    assert path.read_bytes() == whole

@@ -1,4 +1,4 @@
-"""Intervals, paired comparison, saved scores, and shams: what makes a number quotable."""
+"""Intervals, paired comparison, saved scores, and baselines: what makes a number quotable."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from halluguard.errors import InputError, SettingsError
 from halluguard.metrics import baselines, chair, pope, stats
-from halluguard.metrics.score import Score, compare
+from halluguard.metrics.score import Score, compare, from_counts
 
 OBJECTS = {i: ["dog"] if i % 2 else ["dog", "cat"] for i in range(40)}
 PLAIN = [(i, "A dog and a cat sit on a couch.") for i in range(40)]
@@ -59,6 +59,21 @@ def test_runs_scored_differently_are_not_compared():
         compare(a, Score(a.metric, a.settings, a.values, per_image={"image_id": ["x"]}))
 
 
+@pytest.mark.parametrize(("successes", "trials"), [(0, 5), (3, 20), (5, 5), (611, 1000)])
+def test_wilson_is_scipys(successes, trials):
+    from scipy.stats import binomtest
+
+    expected = binomtest(successes, trials).proportion_ci(0.95, method="wilson")
+    assert stats.wilson(successes, trials) == pytest.approx(tuple(expected))
+
+
+def test_wilson_takes_ties_as_halves_and_refuses_more_successes_than_trials():
+    below, tie, above = (stats.wilson(k, 10) for k in (4, 4.5, 5))
+    assert below < tie < above
+    with pytest.raises(SettingsError, match="between 0 and trials"):
+        stats.wilson(6, 5)
+
+
 def test_mcnemar_is_the_exact_binomial():
     """10 discordant pairs, 9 to 1: p = 2 * (1 + 10) / 2^10."""
     questions = [pope.Question(str(i), str(i), f"Is there a dog{i}?", "yes") for i in range(20)]
@@ -86,6 +101,20 @@ def test_what_is_no_score_is_told(tmp_path):
         Score.load(tmp_path / "a.json")
     with pytest.raises(InputError, match="written by a benchmark"):
         Score.load(tmp_path / "none.json")
+    (tmp_path / "b.json").write_text("[]", encoding="utf-8")
+    with pytest.raises(InputError, match="needs the fields"):
+        Score.load(tmp_path / "b.json")
+
+
+def test_a_metric_of_ones_own_is_compared_by_its_own_values():
+    one, other = (
+        from_counts("mine", counted, ["a", "b", "c"], {"hit": hits, "all": [1, 1, 1]}, {}, resamples=0)
+        for hits in ([0, 0, 1], [1, 1, 1])
+    )
+    with pytest.raises(InputError, match="no metric 'mine'"):
+        compare(one, other)
+    (change,) = compare(one, other, values=counted).values()
+    assert change["difference"] == pytest.approx(2 / 3)
 
 
 def test_bad_settings_are_told():
@@ -97,7 +126,7 @@ def test_bad_settings_are_told():
         stats.bootstrap({"hit": [1, 0], "all": [1]}, counted)
 
 
-# --- shams ----------------------------------------------------------------------------------------------------
+# --- baselines ----------------------------------------------------------------------------------------------------
 
 
 def questions_of(n):

@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from halluguard.correction.verification import Thresholds
+from halluguard.metrics.stats import wilson
 
 SCHEMA = 1
 DECISIONS = ("supported", "contradicted", "unsure", "unverifiable")
@@ -102,11 +103,8 @@ def share(k: int, n: int) -> dict[str, Any]:
     """k of n with Wilson's 95 % interval; None where there is nothing to divide by."""
     if not n:
         return {"value": None, "low": None, "high": None, "n": 0}
-    p, zz = k / n, Z * Z
-    middle = (p + zz / (2 * n)) / (1 + zz / n)
-    half = Z / (1 + zz / n) * math.sqrt(p * (1 - p) / n + zz / (4 * n * n))
-    low, high = (0.0 if k == 0 else middle - half), (1.0 if k == n else middle + half)
-    return {"value": round(p, 6), "low": round(low, 6), "high": round(high, 6), "n": n}
+    low, high = wilson(k, n)
+    return {"value": round(k / n, 6), "low": round(low, 6), "high": round(high, 6), "n": n}
 
 
 def _row(counts: Mapping[str, int]) -> dict[str, Any]:
