@@ -12,6 +12,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import secrets
 import stat
 import zlib
@@ -27,6 +28,7 @@ GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 READ_ERRORS = (OSError, EOFError, zlib.error, UnicodeError, LookupError)
 """What reading a damaged, truncated or wrongly encoded file raises; a LookupError names an unknown encoding."""
 
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 _BYTE_ORDER_MARKS = (
     *((b"\xff\xfe\x00\x00", "utf-32"), (b"\x00\x00\xfe\xff", "utf-32")),
     *((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")),
@@ -69,6 +71,12 @@ def open_binary(path: str | Path) -> io.BufferedReader:
         file.close()
         return io.BufferedReader(_ZstdReader(path))
     return file
+
+
+def is_compressed(path: str | Path) -> bool:
+    """Whether a file is gzipped or Zstandard."""
+    with open(path, "rb") as file:
+        return file.read(4).startswith((GZIP, ZSTD))
 
 
 class _ZstdReader(io.RawIOBase):
@@ -236,7 +244,7 @@ def replacing(path: str | Path, mode: str = "w", *, errors: str = "strict") -> I
             with open(path, "wb") as raw, _encoder(raw, path, mode, errors) as file:
                 yield file
             return
-        temporary = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.tmp")
+        temporary = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.tmp")  # as in _TEMPORARY
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
         try:
             with os.fdopen(os.open(temporary, flags, 0o666), "wb") as raw:
@@ -270,6 +278,13 @@ def _encoder(raw: BinaryIO, path: Path, mode: str, errors: str) -> Iterator[IO[A
             yield text
         finally:
             text.detach()  # flushes; `binary` is closed by its own context
+
+
+def remove_leftovers(folder: str | Path) -> None:
+    """Delete the temporary files of writes that were killed. Nobody else may be writing in the folder."""
+    for file in Path(folder).glob(".*.tmp"):
+        if _TEMPORARY.fullmatch(file.name):
+            file.unlink(missing_ok=True)
 
 
 def _sync_folder(path: Path) -> None:

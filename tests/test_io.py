@@ -97,6 +97,19 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(name, tmp_path)
     assert os.listdir(tmp_path) == [name]
 
 
+def test_what_a_killed_write_left_is_removed_and_nothing_else(tmp_path):
+    (tmp_path / ".mine.tmp").write_text("kept")
+    child = os.fork()
+    if child == 0:
+        with io.replacing(tmp_path / "c.txt") as file:
+            file.write("half")
+            os._exit(0)
+    os.waitpid(child, 0)
+    assert len(os.listdir(tmp_path)) == 2
+    io.remove_leftovers(tmp_path)
+    assert os.listdir(tmp_path) == [".mine.tmp"]
+
+
 def test_a_link_is_replaced_and_what_it_leads_to_is_not_touched(tmp_path):
     (tmp_path / "victim").write_text("precious")
     (tmp_path / "c.txt").symlink_to(tmp_path / "victim")

@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from halluguard.auditing.run_folder import json_line, write_text, writing_to
 from halluguard.errors import ExpertError, HalluguardError, ImageError, InputError, SettingsError
 from halluguard.images import load_image, resolve_inside
+from halluguard.io import json_line, write_text, writing_to
 from halluguard.rendering import data_url
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")

@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from halluguard.auditing.run_folder import OutputError
+from halluguard.errors import OutputError
 from halluguard.records import Box
 
 VERSION = 1

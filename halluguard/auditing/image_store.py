@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from halluguard.auditing.caption_rows import Row
-from halluguard.auditing.inputs import opened
 from halluguard.errors import ImageError, InputError, SettingsError
 from halluguard.images import resolve_inside
+from halluguard.io import read_text
 
 MAX_BYTES = 512 * 1024 * 1024
 """The largest image file that is read."""
@@ -107,11 +107,7 @@ def content_key(data: bytes) -> str:
 
 def read_names(path: Path) -> dict[str, str]:
     """A mapping file: a JSON object id -> path, or a CSV or TSV file with the two columns id and path."""
-    try:
-        with opened(path) as file:
-            text = file.read().decode("utf-8-sig")
-    except (OSError, EOFError, ValueError) as error:
-        raise InputError(f"cannot read the image mapping {str(path)!r}: {error}; check the file") from error
+    text = read_text(path)
     if text.lstrip().startswith("{"):
         return {str(key): name for key, name in _json_object(text, path).items()}
     lines = csv.reader(text.splitlines(), delimiter="\t" if "\t" in text.partition("\n")[0] else ",")

@@ -16,9 +16,9 @@ from typing import Any, BinaryIO
 
 from halluguard.auditing.caption_rows import Row
 from halluguard.auditing.image_store import ImageFolder
-from halluguard.auditing.run_folder import writing_to
 from halluguard.errors import InputError, SettingsError
 from halluguard.images import load_image
+from halluguard.io import writing_to
 from halluguard.records import DEFAULT_PROMPT
 
 _CHUNK = 1 << 20

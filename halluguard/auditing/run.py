@@ -19,13 +19,14 @@ from halluguard.auditing.in_memory_input import spool_rows
 from halluguard.auditing.outputs.export import export as write_export
 from halluguard.auditing.outputs.summary import thresholds_dict
 from halluguard.auditing.outputs.tables import write_tables
-from halluguard.auditing.run_folder import SUMMARY, RunFolder, write_json
+from halluguard.auditing.run_folder import SUMMARY, RunFolder
 from halluguard.auditing.source import Selection, Source, manifest_of, open_source
 from halluguard.auditing.work_units import failed_rows
 from halluguard.calibration.record import Calibration
 from halluguard.correction.text.parse import pipeline
 from halluguard.correction.verification import Thresholds, thresholds_of
 from halluguard.detectors.specs import expert_of, fingerprint, load_expert
+from halluguard.io import write_json
 from halluguard.records import Detector
 
 PART_ROWS = 1000

@@ -11,17 +11,16 @@ rows, the settings and the expert alone, so a run that was killed and continued 
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import json
-import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from halluguard.errors import HalluguardError, InputError, SettingsError
+from halluguard.errors import InputError, SettingsError
+from halluguard.io import remove_leftovers, write_json, write_text, writing_to
 
 PART = re.compile(r"part-(\d{6,})\.jsonl")
 SUMMARY = "summary.json"
@@ -30,69 +29,6 @@ OUTPUTS = (
     *(SUMMARY, "captions.jsonl", "captions.parquet", "claims.jsonl", "claims.parquet", "skipped.jsonl"),
     "report.html",
 )
-
-
-class OutputError(HalluguardError, OSError):
-    """The results cannot be written: no permission, or no space. What is already written stays good."""
-
-
-@contextlib.contextmanager
-def writing_to(path: Path) -> Iterator[None]:
-    """Say what to do when the disk is full or the folder read-only."""
-    try:
-        yield
-    except HalluguardError:
-        raise
-    except OSError as error:
-        raise OutputError(
-            f"cannot write to {str(path)!r}: {error.strerror or error}; free space or choose another folder, then run "
-            "the same command again: what is finished is kept"
-        ) from error
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A name to write to; at the end the file takes the place of `path` at once, synced to disk."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with writing_to(path.parent):
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        _sync_folder(path.parent)
-
-
-def write_text(path: Path, lines: Iterable[str]) -> None:
-    """Write lines (each with its line end) as one atomic file."""
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
-        file.writelines(lines)
-
-
-def write_json(path: Path, value: Any) -> None:
-    write_text(path, [json.dumps(value, ensure_ascii=False, indent=2, sort_keys=True) + "\n"])
-
-
-_LINE_ENDS = {0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}
-
-
-def json_line(value: Any) -> str:
-    """A JSON line; half surrogate pairs, and what some readers take for a line end, stay escapes."""
-    text = json.dumps(value, ensure_ascii=False)
-    if not text.isascii():
-        text = text.translate(_LINE_ENDS)
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        text = json.dumps(value)
-    return text + "\n"
-
-
-def _sync_folder(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 class RunFolder:
@@ -134,6 +70,8 @@ class RunFolder:
                     (self.path / output).unlink(missing_ok=True)
                 write_json(self.path / "manifest.json", manifest)
             self.parts.mkdir(exist_ok=True)
+            remove_leftovers(self.path)
+            remove_leftovers(self.parts)
 
     def part(self, number: int) -> Path:
         return self.parts / f"part-{number:06d}.jsonl"

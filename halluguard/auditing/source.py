@@ -41,7 +41,7 @@ class Source:
         """The entries as they stand in the input."""
         names = {key.partition(".")[0] for key in asdict(self.keys).values() if key}
         names |= {key for key in asdict(self.keys).values() if key}
-        return inputs.named(self.format).read(self.path, self.encoding, names)
+        return inputs.get_format(self.format).read(self.path, self.encoding, names)
 
     def rows(self) -> Iterator[Row]:
         return (row(index, item, self.keys) for index, item in enumerate(self.items()))
@@ -49,7 +49,7 @@ class Source:
     def describe(self) -> str:
         """What was guessed, in one line."""
         parts = [f"{part}s under {key!r}" for part, key in asdict(self.keys).items() if key]
-        return f"{self.path.name}: {inputs.named(self.format).NAME}, {', '.join(parts)}"
+        return f"{self.path.name}: {inputs.get_format(self.format).NAME}, {', '.join(parts)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +106,9 @@ def open_source(path: Path, keys: Mapping[str, str | None], encoding: str | None
     """
     if not path.exists():
         raise InputError(f"no captions at {str(path)!r}; check the path")
-    module = inputs.detect(path)
-    first = list(itertools.islice(module.read(path, encoding), SAMPLED))
-    return Source(path, module.__name__.rpartition(".")[2], guess_keys(first, keys), encoding)
+    name = inputs.detect_format(path)
+    first = list(itertools.islice(inputs.get_format(name).read(path, encoding), SAMPLED))
+    return Source(path, name, guess_keys(first, keys), encoding)
 
 
 def fingerprint(path: Path) -> tuple[str, int]:

@@ -13,8 +13,8 @@ from typing import Any
 
 from halluguard.calibration.record import Calibration
 from halluguard.correction.verification import Thresholds
-from halluguard.detectors.specs import read_json
 from halluguard.errors import InputError
+from halluguard.io import read_json
 
 
 def read_thresholds(path: Path) -> Thresholds:

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 from halluguard.auditing.caption_rows import Row
 from halluguard.auditing.pipeline import OK, Checked, Checker, to_dict
-from halluguard.auditing.run_folder import RunFolder, json_line
+from halluguard.auditing.run_folder import RunFolder
 from halluguard.auditing.source import Selection, Source
+from halluguard.io import json_line
 
 CHUNK = 128
 """Rows checked together; captions of one picture that follow each other are not parted."""

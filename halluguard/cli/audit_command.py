@@ -12,7 +12,6 @@ from typing import Any, get_args
 
 from rich.console import Console
 
-from halluguard.auditing import inputs
 from halluguard.auditing.dry_run import plan
 from halluguard.auditing.gates import Gates, per_label, read_summary
 from halluguard.auditing.image_store import ImageFolder, read_names
@@ -29,6 +28,7 @@ from halluguard.auditing.signals import Stopped, stoppable
 from halluguard.auditing.source import Selection, Source, fingerprint, open_source
 from halluguard.auditing.thresholds import read_calibration, read_thresholds
 from halluguard.errors import SettingsError
+from halluguard.io import is_compressed
 
 OK, GATE_FAILED, TOO_MANY_ASIDE = 0, 1, 4
 
@@ -199,7 +199,7 @@ def _shard(text: str | None) -> tuple[int, int]:
 def _total(job: Job) -> int | None:
     """How many rows will be checked, where a look at the file tells."""
     lines = fingerprint(job.source.path)[1] if job.source.format == "jsonl" else -1
-    if lines < 0 or job.selection.shard[1] > 1 or inputs.zipped(job.source.path):
+    if lines < 0 or job.selection.shard[1] > 1 or is_compressed(job.source.path):
         return job.selection.limit
     return min(lines, job.selection.limit or lines)
 

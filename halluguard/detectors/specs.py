@@ -15,10 +15,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from halluguard.auditing.inputs import opened
 from halluguard.detectors.precomputed import KnownBoxes, KnownObjects
 from halluguard.errors import ExpertError, InputError, SettingsError, UnsupportedModelError
 from halluguard.images import load_image
+from halluguard.io import file_hash, read_json
 from halluguard.records import Box, Detector
 
 
@@ -181,18 +181,3 @@ def _weights(model: Any) -> str:
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-def file_hash(path: Path) -> str:
-    """A file's content, as 32 hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-
-
-def read_json(path: Path) -> Any:
-    """The JSON value in a file, plain or gzipped."""
-    try:
-        with opened(path) as file:
-            return json.loads(file.read())
-    except (OSError, EOFError, ValueError, RecursionError) as error:
-        raise InputError(f"cannot read {str(path)!r} as JSON: {error}; check the file") from error

@@ -9,7 +9,7 @@ import tarfile
 import pytest
 
 from halluguard.auditing import inputs
-from halluguard.auditing.inputs import Decision, replaced, step_into
+from halluguard.auditing.inputs import Decision, step_into, with_caption
 from halluguard.auditing.source import open_source
 from halluguard.errors import InputError, SettingsError
 
@@ -141,13 +141,14 @@ def test_an_export_differs_only_where_it_should(write, name, tmp_path):
     """The middle caption replaced, the last row left out; everything else comes back as it was."""
     write(tmp_path / name)
     source = open_source(tmp_path / name, {})
-    module = inputs.named(source.format)
+    module = inputs.get_format(source.format)
     decisions = [Decision(True, None), Decision(True, "New words."), Decision(False, None)]
     target = tmp_path / f"out-{name}"
-    module.export(source.path, source.encoding, target, source.keys.caption, decisions)
+    with target.open("wb") as out:
+        module.export(source.path, source.encoding, out, source.keys.caption, decisions)
     before = [item.fields for item in module.read(source.path)]
     after = [item.fields for item in module.read(target)]
-    assert after == [before[0], replaced(before[1], source.keys.caption, "New words.")]
+    assert after == [before[0], with_caption(before[1], source.keys.caption, "New words.")]
 
 
 def test_a_webdataset_carries_its_pictures(tmp_path):
@@ -177,7 +178,7 @@ def test_instruction_data_are_read_by_their_first_answer(tmp_path):
     source = open_source(tmp_path / "c.json", {})
     (found,) = source.rows()
     assert (found.id, found.image, found.question, found.caption) == ("x1", "coco/1.jpg", "What is it?", "A dog.")
-    changed = replaced(row, source.keys.caption, "A cat.")
+    changed = with_caption(row, source.keys.caption, "A cat.")
     assert step_into(changed, "conversations.1.value") == "A cat."
     assert row["conversations"][1]["value"] == "A dog.", "the input's own row is not touched"
 
@@ -201,7 +202,7 @@ def test_a_string_that_never_ends_does_not_swallow_the_next_object(tmp_path):
 def test_objects_longer_than_one_read_are_whole(tmp_path, monkeypatch):
     from halluguard.auditing.inputs import json_values
 
-    monkeypatch.setattr(json_values, "_CHUNK", 7)
+    monkeypatch.setattr(json_values, "_PIECE", 7)
     json_array(tmp_path / "c.json")
     assert [item.fields for item in json_values.read(tmp_path / "c.json")] == ROWS
 
@@ -245,8 +246,9 @@ def test_a_csv_export_runs_no_formula(caption, exported, tmp_path):
     with (tmp_path / "c.csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([["image_id", "caption"], ["-5", caption]])
     source = open_source(tmp_path / "c.csv", {})
-    module = inputs.named(source.format)
-    module.export(source.path, None, tmp_path / "out.csv", "caption", [Decision(True, None)])
+    module = inputs.get_format(source.format)
+    with (tmp_path / "out.csv").open("wb") as out:
+        module.export(source.path, None, out, "caption", [Decision(True, None)])
     assert list(csv.reader((tmp_path / "out.csv").open(encoding="utf-8"))) == [
         ["image_id", "caption"],
         ["-5", exported],
@@ -293,7 +295,7 @@ def test_any_encoding_by_name(tmp_path):
 def test_an_overlong_line_is_skipped_and_the_next_one_read(tmp_path, monkeypatch):
     from halluguard.auditing.inputs import jsonl as module
 
-    monkeypatch.setattr(module, "MAX_ENTRY", 100)
+    monkeypatch.setattr(module, "MAX_ROW", 100)
     (tmp_path / "c.jsonl").write_text('{"caption": "' + "x" * 500 + '"}\n{"caption": "A dog."}\n', encoding="utf-8")
     items = list(module.read(tmp_path / "c.jsonl"))
     assert [bool(item.problem) for item in items] == [True, False]

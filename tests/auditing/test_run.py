@@ -119,7 +119,7 @@ def test_a_full_disk_is_said_and_what_was_finished_is_kept(captions_file, object
     import errno
     import os
 
-    from halluguard.auditing.run_folder import OutputError
+    from halluguard.errors import OutputError
 
     real, calls = os.replace, []
 

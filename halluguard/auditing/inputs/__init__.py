@@ -1,130 +1,152 @@
-"""File formats of captions: each module of this folder reads one and writes it back with corrected captions.
+"""Caption file formats: one module per format, each reads rows and writes them back with corrected captions.
 
-A format is a module with three functions; a new one is a new file, and no list names it:
+To add a format, add a module with the members of `Format` to this folder; no list names it. For captions that stand
+one per line in a text file, with the line number as the image:
 
-    claims(path, head) -> bool                  is this file mine? `head` is its first bytes, decompressed
-    read(path, encoding, columns) -> Iterator[Item]     the entries, in order, streamed; only `columns` need be read
-    export(path, encoding, target, key, decisions)      them again, with the caption under `key` replaced, or left out
+    NAME = "plain text"
+    ORDER = 60
 
-An entry that cannot be read is an `Item` with a `problem`; it keeps its place in the order and nothing is dropped.
+    def recognises(path, head):
+        return path.suffix == ".txt"
+
+    def read(path, encoding=None, columns=None):
+        with open_text(path, encoding) as file:
+            for number, line in enumerate(file):
+                yield Item({"image": number, "caption": line.rstrip("\\n")}, line)
+
+    def export(path, encoding, out, key, decisions):
+        for item, decision in zip(read(path, encoding), decisions, strict=True):
+            if decision.keep:
+                line = item.raw if decision.caption is None else decision.caption + "\\n"
+                out.write(line.encode())
+
+A row that cannot be read is an `Item` with a `problem`. It keeps its place: every pass over a file numbers its rows
+alike.
 """
 
 from __future__ import annotations
 
-import gzip
+import contextlib
 import importlib
 import io
 import json
 import pkgutil
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, Protocol, cast
 
 from halluguard.errors import InputError
+from halluguard.io import READ_ERRORS, open_binary
 
 HEAD_BYTES = 65_536
-MAX_ENTRY = 16 * 1024 * 1024
-"""The longest entry that is read, in bytes; a longer one is skipped."""
+"""How much of a file the formats look at to recognise it, in bytes after decompression."""
+MAX_ROW = 16 * 1024 * 1024
+"""Longest row that is read, in bytes or characters; a longer one is skipped."""
+
+Fields = Mapping[str, Any]
+"""The columns or keys of a row; whoever uses a value checks its type."""
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One entry of an input file, as it stands there.
+    """One row of an input file, as it stands there.
 
     Args:
         fields: its columns or keys; None when it could not be read.
-        raw: its own text, for formats that repeat untouched entries word for word.
+        raw: its own text, for formats that repeat unchanged rows word for word.
         problem: why it could not be read.
         image_bytes: the bytes of its image, when the input carries them.
     """
 
-    fields: Mapping[str, Any] | None
+    fields: Fields | None
     raw: str | bytes = ""
     problem: str = ""
     image_bytes: bytes | None = None
 
 
 class Decision(NamedTuple):
-    """What the export does with one entry: leave it out, or keep it, with another caption unless that is None."""
+    """What the export does with one row: leave it out, or keep it, with another caption unless that is None."""
 
     keep: bool
     caption: str | None
 
 
-def detect(path: Path) -> ModuleType:
-    """The format of a file or folder.
+class Format(Protocol):
+    """A module of this folder.
+
+    Args:
+        NAME: what messages call the format.
+        ORDER: place in the order in which formats are tried; the lowest is first.
+    """
+
+    NAME: str
+    ORDER: int
+
+    def recognises(self, path: Path, head: bytes) -> bool:
+        """Whether a file is in this format; `head` is its first `HEAD_BYTES`, decompressed, b"" for a folder."""
+
+    def read(self, path: Path, encoding: str | None = None, columns: Collection[str] | None = None) -> Iterator[Item]:
+        """The rows in order, streamed. Columns that are not in `columns` may be left out; None asks for all.
+
+        Raises:
+            InputError: the file cannot be read from here on.
+        """
+
+    def export(self, path: Path, encoding: str | None, out: BinaryIO, key: str, decisions: Iterable[Decision]) -> None:
+        """Write the rows again, one decision per row, with the caption under `key` replaced."""
+
+
+def detect_format(path: Path) -> str:
+    """The name of the format of a file or folder, for `get_format`.
 
     Raises:
         InputError: it is missing, unreadable, empty, or in no known format.
     """
     head = _head(path)
-    modules = [importlib.import_module(f"{__name__}.{m.name}") for m in pkgutil.iter_modules(__path__)]
-    for module in sorted(modules, key=lambda m: (m.ORDER, m.__name__)):
-        if module.claims(path, head):
-            return module
-    known = ", ".join(module.NAME for module in modules)
+    formats = {module.name: get_format(module.name) for module in pkgutil.iter_modules(__path__)}
+    for name, module in sorted(formats.items(), key=lambda pair: (pair[1].ORDER, pair[0])):
+        if module.recognises(path, head):
+            return name
+    known = ", ".join(module.NAME for module in formats.values())
     raise InputError(f"expected captions in one of the formats {known}; {str(path)!r} is in none of them; convert it")
 
 
-def named(name: str) -> ModuleType:
-    """The format module of that name, as a manifest keeps it."""
-    return importlib.import_module(f"{__name__}.{name}")
+def get_format(name: str) -> Format:
+    """The format of that name: its module's name, as a manifest keeps it."""
+    return cast(Format, importlib.import_module(f"{__name__}.{name}"))
 
 
 def _head(path: Path) -> bytes:
     try:
         if path.is_dir():
             return b""
-        with opened(path) as file:
+        with open_binary(path) as file:
             head = file.read(HEAD_BYTES)
-    except (OSError, EOFError, ValueError) as error:
+    except READ_ERRORS as error:
         raise InputError(f"cannot read the captions in {str(path)!r}: {error}; check the path and the file") from error
     if not head.strip():
         raise InputError(f"expected captions in {str(path)!r}, got an empty file; check what wrote it")
     return head
 
 
-def opened(path: Path) -> BinaryIO:
-    """The file for reading bytes, decompressed when it is gzipped."""
-    file = path.open("rb")
-    magic = file.read(2)
-    file.seek(0)
-    return gzip.GzipFile(fileobj=file) if magic == b"\x1f\x8b" else file  # type: ignore[return-value]
+@contextlib.contextmanager
+def text_writer(out: BinaryIO) -> Iterator[io.TextIOWrapper]:
+    """Write UTF-8 text with "\\n" line ends into `out`. Bytes that were no text when read become the same bytes."""
+    text = io.TextIOWrapper(out, encoding="utf-8", newline="\n", errors="surrogateescape")
+    try:
+        yield text
+    finally:
+        text.detach()
 
 
-def zipped(path: Path) -> bool:
-    """Whether a file is gzipped."""
-    with path.open("rb") as file:
-        return file.read(2) == b"\x1f\x8b"
-
-
-def created(target: Path) -> io.TextIOWrapper:
-    """The file for writing UTF-8 text with "\\n" line ends, gzipped (with no time stamp) when its name ends in .gz."""
-    if target.suffix == ".gz":
-        binary = gzip.GzipFile(filename="", fileobj=target.open("wb"), mode="wb", mtime=0)
-        return io.TextIOWrapper(binary, encoding="utf-8", newline="\n", errors="surrogateescape")
-    return target.open("w", encoding="utf-8", newline="\n", errors="surrogateescape")
-
-
-def encoding_of(head: bytes, given: str | None) -> str:
-    """The text encoding: the one given, or what the byte order mark says, or UTF-8."""
-    if given:
-        return given
-    if head.startswith((b"\xff\xfe\x00\x00", b"\x00\x00\xfe\xff")):
-        return "utf-32"
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return "utf-16"
-    return "utf-8-sig"
-
-
-def decode_json(text: str | bytes) -> Item:
-    """One JSON object as an `Item`, or what is wrong with it."""
+def json_item(text: str | bytes) -> Item:
+    """The row of one JSON object."""
     try:
         if isinstance(text, bytes):
             text = text.decode("utf-8")
-        value = json.loads(text, object_pairs_hook=_once)
+        value = json.loads(text, object_pairs_hook=_unique_keys)
     except UnicodeDecodeError as error:
         return Item(None, text, f"not UTF-8 at byte {error.start}; convert the file, or name its encoding")
     except (ValueError, RecursionError) as error:
@@ -134,56 +156,51 @@ def decode_json(text: str | bytes) -> Item:
     return Item(value, text)
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object whose keys each stand once: of two captions nobody can say which is meant."""
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"the key {next(k for k in keys if keys.count(k) > 1)!r} stands twice in one object")
-    return found
-
-
-def step_into(fields: Any, key: str) -> Any:
-    """What stands under `key`; dots step into objects and lists ("conversations.1.value"). None when nothing does."""
-    if isinstance(fields, Mapping) and key in fields:
-        return fields[key]
-    for part in key.split("."):
-        if isinstance(fields, Mapping):
-            fields = fields.get(part)
-        elif isinstance(fields, list) and part.isdigit() and int(part) < len(fields):
-            fields = fields[int(part)]
-        else:
-            return None
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        counts = Counter(key for key, _ in pairs)
+        double = next(key for key, count in counts.items() if count > 1)
+        raise ValueError(f"the key {double!r} stands twice in one object")
     return fields
 
 
-def replaced(fields: Mapping[str, Any], key: str, caption: str) -> dict[str, Any]:
-    """A copy of `fields` with another caption under `key`."""
+def step_into(fields: object, key: str) -> Any:
+    """The value under `key`, in which dots step into objects and lists ("conversations.1.value"); None if absent."""
+    if isinstance(fields, Mapping) and key in fields:
+        return fields[key]
+    value: Any = fields
+    for part in key.split("."):
+        if isinstance(value, Mapping):
+            value = value.get(part)
+        elif isinstance(value, list) and part.isdigit() and int(part) < len(value):
+            value = value[int(part)]
+        else:
+            return None
+    return value
+
+
+def with_caption(fields: Fields, key: str, caption: str) -> dict[str, Any]:
+    """A copy of `fields` with another caption under `key`, in which dots step into objects and lists."""
     if key in fields:
         return {**fields, key: caption}
     first, _, rest = key.partition(".")
     inner = fields[first]
     if isinstance(inner, list):
-        at, _, below = rest.partition(".")
-        place = int(at)
-        changed = replaced(inner[place], below, caption) if below else caption
-        return {**fields, first: [*inner[:place], changed, *inner[place + 1 :]]}
-    return {**fields, first: replaced(inner, rest, caption)}
+        index, _, below = rest.partition(".")
+        at = int(index)
+        changed = with_caption(inner[at], below, caption) if below else caption
+        return {**fields, first: [*inner[:at], changed, *inner[at + 1 :]]}
+    return {**fields, first: with_caption(inner, rest, caption)}
 
 
-def json_again(item: Item, key: str, decision: Decision) -> str:
-    """The entry's JSON: its own text when nothing changed, else written anew with the other caption."""
+def json_again(item: Item, key: str, decision: Decision) -> bytes:
+    """A row's JSON: its own text when nothing changed, else written anew with the other caption."""
     if decision.caption is None or item.fields is None:
-        return item.raw if isinstance(item.raw, str) else item.raw.decode("utf-8", "surrogateescape")
-    fields = replaced(item.fields, key, decision.caption)
-    text = json.dumps(fields, ensure_ascii=False)
-    # Half a surrogate pair, which JSON can hold as an escape, is no character that a file could.
-    return text if text.isascii() or _encodable(text) else json.dumps(fields)
-
-
-def _encodable(text: str) -> bool:
+        return item.raw.encode("utf-8", "surrogateescape") if isinstance(item.raw, str) else item.raw
+    fields = with_caption(item.fields, key, decision.caption)
     try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
+        return json.dumps(fields, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:  # half a surrogate pair, which JSON can hold as an escape but no file as a character
+        return json.dumps(fields).encode("ascii")

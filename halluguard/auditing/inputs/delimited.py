@@ -1,17 +1,17 @@
-"""CSV and TSV with a header line; the delimiter (comma, tab, semicolon) is read from the header."""
+"""Read and write CSV and TSV with a header line, whose most frequent of comma, tab and semicolon is the delimiter."""
 
 from __future__ import annotations
 
 import csv
-import io
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO, TextIO
 
 from halluguard.auditing.caption_rows import CAPTION_KEYS
-from halluguard.auditing.inputs import MAX_ENTRY, Decision, Item, created, encoding_of, opened
+from halluguard.auditing.inputs import MAX_ROW, Decision, Item, text_writer
 from halluguard.errors import InputError
+from halluguard.io import open_text, reading, text_encoding
 
 NAME = "CSV"
 ORDER = 50
@@ -19,35 +19,37 @@ ORDER = 50
 _FORMULA = re.compile(r"\s*[=@]|[\t\r]|[+-]\S")
 
 
-def claims(path: Path, head: bytes) -> bool:
+def recognises(path: Path, head: bytes) -> bool:
     if path.name.removesuffix(".gz").endswith((".csv", ".tsv")):
         return True
-    first = head.decode(encoding_of(head, None), "replace").partition("\n")[0]
+    first = head.decode(text_encoding(head), "replace").partition("\n")[0]
     return any(cell.strip(' "\r') in CAPTION_KEYS for cell in first.split(_delimiter(first)))
 
 
-def read(path: Path, encoding: str | None = None, columns: Any = None) -> Iterator[Item]:
+def read(path: Path, encoding: str | None = None, columns: Collection[str] | None = None) -> Iterator[Item]:
     """The records after the header, as text; one with more or fewer cells than the header is skipped."""
-    for cells, raw, header in _records(path, encoding):
-        if isinstance(cells, str):
-            yield Item(None, raw, cells)
-        elif len(cells) != len(header):
-            yield Item(None, raw, f"expected {len(header)} cells, as in the header, got {len(cells)}")
-        elif not _is_text(raw):
-            yield Item(None, raw, "not text in the file's encoding; convert the file, or name its encoding")
-        else:
-            yield Item(dict(zip(header, cells, strict=True)), raw)
+    with reading(path, NAME), _Records(path, encoding) as records:
+        for cells, raw in records:
+            if isinstance(cells, csv.Error):
+                yield Item(None, raw, f"not CSV: {cells}")
+            elif len(cells) != len(records.header):
+                yield Item(None, raw, f"expected {len(records.header)} cells, as in the header, got {len(cells)}")
+            elif not _is_text(raw):
+                yield Item(None, raw, "not text in the file's encoding; convert the file, or name its encoding")
+            else:
+                yield Item(dict(zip(records.header, cells, strict=True)), raw)
 
 
-def export(path: Path, encoding: str | None, target: Path, key: str, decisions: Iterable[Decision]) -> None:
-    """The same records, in order; untouched ones word for word.
+def export(path: Path, encoding: str | None, out: BinaryIO, key: str, decisions: Iterable[Decision]) -> None:
+    """The same records in order, unchanged ones word for word.
 
     A caption that a spreadsheet would run as a formula gets an apostrophe before it.
     """
-    with created(target) as out:
-        head = _header(path, encoding)
-        out.write(head.raw)
-        writer = csv.writer(out, delimiter=head.delimiter, lineterminator="\r\n" if head.raw.endswith("\r\n") else "\n")
+    with reading(path, NAME), _Records(path, encoding) as records:
+        header, delimiter = records.raw_header, records.delimiter
+    with text_writer(out) as text:
+        text.write(header)
+        writer = csv.writer(text, delimiter=delimiter, lineterminator="\r\n" if header.endswith("\r\n") else "\n")
         for item, decision in zip(read(path, encoding), decisions, strict=True):
             if not decision.keep:
                 continue
@@ -55,65 +57,60 @@ def export(path: Path, encoding: str | None, target: Path, key: str, decisions: 
             formula = _FORMULA.match(caption)
             if item.fields is None or (decision.caption is None and not formula):
                 raw = str(item.raw)
-                out.write(raw if raw.endswith("\n") else raw + "\n")
+                text.write(raw if raw.endswith("\n") else raw + "\n")
             else:
                 writer.writerow([*({**item.fields, key: "'" + caption if formula else caption}.values())])
 
 
-class _Header:
-    def __init__(self, raw: str) -> None:
-        self.raw = raw
-        self.delimiter = _delimiter(raw)
-        self.names = next(csv.reader([raw], delimiter=self.delimiter), [])
+class _Records:
+    """The records of a file: cells, or what is wrong with them, each with its own text.
 
+    Attributes:
+        header: the names of the columns.
+        raw_header: the header line as it stands in the file.
+        delimiter: the character between cells.
+    """
 
-def _delimiter(line: str) -> str:
-    return max(",\t;", key=line.count)
+    def __init__(self, path: Path, encoding: str | None) -> None:
+        self._file = open_text(path, encoding, newline="", errors="surrogateescape")
+        self.raw_header = self._file.readline()
+        self.delimiter = _delimiter(self.raw_header)
+        self.header = next(csv.reader([self.raw_header], delimiter=self.delimiter), [])
+        if len(set(self.header)) != len(self.header):
+            self._file.close()
+            raise InputError(f"expected a header with different names in {str(path)!r}, got {self.header}; rename some")
 
+    def __enter__(self) -> _Records:
+        return self
 
-def _header(path: Path, encoding: str | None) -> _Header:
-    with _text(path, encoding) as file:
-        header = _Header(file.readline())
-    if len(set(header.names)) != len(header.names):
-        raise InputError(f"expected a header with different names in {str(path)!r}, got {header.names}; rename some")
-    return header
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
 
-
-def _records(path: Path, encoding: str | None) -> Iterator[tuple[list[str] | str, str, list[str]]]:
-    """Cells (or what is wrong), raw text and header of each record."""
-    header = _header(path, encoding)
-    csv.field_size_limit(MAX_ENTRY)
-    with _text(path, encoding) as file:
-        file.readline()
-        taken: list[str] = []
-        reader = csv.reader(_taking(file, taken), delimiter=header.delimiter, strict=True)
+    def __iter__(self) -> Iterator[tuple[list[str] | csv.Error, str]]:
+        csv.field_size_limit(MAX_ROW)
+        raw: list[str] = []
+        reader = csv.reader(_copied(self._file, raw), delimiter=self.delimiter, strict=True)
         while True:
             try:
                 cells = next(reader)
             except StopIteration:
                 return
             except csv.Error as error:
-                yield f"not CSV: {error}", "".join(taken), header.names
+                yield error, "".join(raw)
             else:
                 if cells:
-                    yield cells, "".join(taken), header.names
-            taken.clear()
+                    yield cells, "".join(raw)
+            raw.clear()
 
 
-def _taking(lines: Iterable[str], taken: list[str]) -> Iterator[str]:
+def _copied(lines: TextIO, copies: list[str]) -> Iterator[str]:
     for line in lines:
-        taken.append(line)
+        copies.append(line)
         yield line
 
 
-def _text(path: Path, encoding: str | None) -> io.TextIOWrapper:
-    file = opened(path)
-    name = encoding_of(file.read(4), encoding)
-    file.seek(0)
-    try:
-        return io.TextIOWrapper(file, encoding=name, newline="", errors="surrogateescape")
-    except LookupError as error:
-        raise InputError(f"cannot read {str(path)!r}: {error}; name its encoding") from error
+def _delimiter(line: str) -> str:
+    return max(",\t;", key=line.count)
 
 
 def _is_text(raw: str) -> bool:

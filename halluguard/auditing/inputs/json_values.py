@@ -1,105 +1,123 @@
-"""JSON that is not one object a line: an array of objects, or objects one after another, however they are broken.
+"""Read and write JSON that is not one object per line: an array of objects, or objects one after another.
 
 COCO results files are such arrays; some published caption files are pretty-printed objects without an array around
-them. Both are read as a stream: an object ends where its braces close, so a malformed one costs only itself.
+them. Both are streamed: an object ends where its braces close, so a malformed one costs only itself.
 """
 
 from __future__ import annotations
 
-import codecs
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
-from halluguard.auditing.inputs import MAX_ENTRY, Decision, Item, created, decode_json, encoding_of, json_again, opened
-from halluguard.errors import InputError
+from halluguard.auditing.inputs import MAX_ROW, Decision, Item, json_again, json_item
+from halluguard.io import open_text, reading, text_encoding
 
 NAME = "JSON"
 ORDER = 30
-_CHUNK = 1 << 20
-# Strings are skipped whole, so that braces inside them do not count; none runs over a line end. The last alternative is
-# a quote without its partner: a string still being read, or a broken one.
-_TOKEN = re.compile(r'"(?:[^"\\\n]|\\.)*"|[{}]|"')
+_PIECE = 1 << 20
+"""Characters read at once."""
+_SEPARATORS = "\ufeff \t\r\n,[]"
+_STRING = r'[^"\\\n]*+(?:\\[^\n][^"\\\n]*+)*+(?P<end>")?'
+_REST_OF_STRING, _BRACE_OR_STRING, _BRACE = re.compile(_STRING), re.compile('[{}]|"' + _STRING), re.compile("[{}]")
 
 
-def claims(path: Path, head: bytes) -> bool:
-    return head.decode(encoding_of(head, None), "replace").lstrip("\ufeff \t\r\n")[:1] in ("{", "[")
+def recognises(path: Path, head: bytes) -> bool:
+    return head.decode(text_encoding(head), "replace").lstrip("\ufeff \t\r\n")[:1] in ("{", "[")
 
 
-def read(path: Path, encoding: str | None = None, columns: Any = None) -> Iterator[Item]:
-    """The objects, in order; what stands between them other than commas and brackets is an entry with a problem."""
-    for text in _values(_text(path, encoding)):
-        if not text.startswith("{"):
-            yield Item(None, text, f"expected a JSON object, got {text[:40]!r}")
-        elif len(text) > MAX_ENTRY:
-            yield Item(None, text, f"expected an object of at most {MAX_ENTRY:,} characters, got a longer one")
+def read(path: Path, encoding: str | None = None, columns: Collection[str] | None = None) -> Iterator[Item]:
+    """The objects in order; anything between them that is no separator is a row with a problem."""
+    for text in split_objects(_pieces(path, encoding), MAX_ROW):
+        if text is None:
+            yield Item(None, "", f"expected an object of at most {MAX_ROW:,} characters, got a longer one")
+        elif text.startswith("{"):
+            yield json_item(text)
         else:
-            yield decode_json(text)
+            yield Item(None, text, f"expected a JSON object, got {text[:40]!r}")
 
 
-def export(path: Path, encoding: str | None, target: Path, key: str, decisions: Iterable[Decision]) -> None:
-    """An array stays an array and a sequence a sequence, one object after another, untouched ones word for word."""
-    array = next(_text(path, encoding), "").lstrip("\ufeff \t\r\n").startswith("[")
-    with created(target) as out:
-        out.write("[\n" if array else "")
-        first = True
-        for item, decision in zip(read(path, encoding), decisions, strict=True):
-            if decision.keep:
-                out.write(("" if first else ",\n" if array else "\n") + json_again(item, key, decision))
-                first = False
-        out.write("\n]\n" if array else "\n")
+def export(path: Path, encoding: str | None, out: BinaryIO, key: str, decisions: Iterable[Decision]) -> None:
+    """An array stays an array and a sequence a sequence, one object after another, unchanged ones word for word."""
+    array = next(_pieces(path, encoding), "").lstrip("\ufeff \t\r\n").startswith("[")
+    separator, end = (b",\n", b"\n]\n") if array else (b"\n", b"\n")
+    out.write(b"[\n" if array else b"")
+    first = True
+    for item, decision in zip(read(path, encoding), decisions, strict=True):
+        if decision.keep:
+            out.write((b"" if first else separator) + json_again(item, key, decision))
+            first = False
+    out.write(end)
 
 
-def _text(path: Path, encoding: str | None) -> Iterator[str]:
-    """The file's text in pieces."""
-    with opened(path) as file:
-        head = file.read(4)
-        name = encoding_of(head, encoding)
-        try:
-            decoder = codecs.getincrementaldecoder(name)("surrogateescape" if name.startswith("utf-8") else "strict")
-            piece = head
-            while piece:
-                yield decoder.decode(piece)
-                piece = file.read(_CHUNK)
-            yield decoder.decode(b"", final=True)
-        except (OSError, EOFError, UnicodeError, LookupError) as error:
-            raise InputError(f"cannot read {str(path)!r} as {name} to its end: {error}; check the file") from error
+def _pieces(path: Path, encoding: str | None) -> Iterator[str]:
+    """The text of the file in pieces. Bytes that are not UTF-8 are kept, and spoil only the object they stand in."""
+    with reading(path, NAME), open_text(path, encoding, newline="") as file:
+        file.reconfigure(errors="surrogateescape" if file.encoding.startswith("utf-8") else "strict")
+        while piece := file.read(_PIECE):
+            yield piece
 
 
-def _values(pieces: Iterator[str]) -> Iterator[str]:
-    """The text of each object, and of each run of anything else that is not white space, a comma or a bracket."""
-    buffer, start, at, depth = "", -1, 0, 0
+def split_objects(pieces: Iterable[str], limit: int) -> Iterator[str | None]:
+    """Split a text into its objects, and the runs of anything else that is no separator.
+
+    Strings are skipped whole, so that braces inside them do not count. No string runs over a line end: a quote without
+    its partner on the line is no string. Every character is looked at twice at most, and `limit` characters are held.
+
+    Args:
+        pieces: the text.
+        limit: None is given for an object or a run with more characters.
+
+    >>> list(split_objects(['[{"a": "}', '"}, 7, {"b": 1}]'], limit=100))
+    ['{"a": "}"}', '7', '{"b": 1}']
+    """
+    buffer, start, at, depth = "", 0, 0, 0
+    string = lone_until = -1  # where the string being read begins; up to where quotes are known to have no partner
+    overlong = False
     for piece in pieces:
         buffer += piece
-        outside = 0  # where the text after the last object begins
-        for token in _TOKEN.finditer(buffer, at):
-            mark = token.group()
-            at = token.end()
-            if mark == '"' and "\n" not in buffer[at:]:
-                at = token.start()
-                break
-            if mark == "{":
+        while at < len(buffer):
+            if string >= 0:  # the piece before ended inside a string
+                token = _REST_OF_STRING.match(buffer, at)
+            elif at < lone_until:
+                token = _BRACE.search(buffer, at, lone_until)
+            else:
+                token = _BRACE_OR_STRING.search(buffer, at)
+            if token is None:
+                at = lone_until if at < lone_until else len(buffer)
+                continue
+            begin, at = token.span()
+            if string >= 0 or buffer[begin] == '"':
+                string = begin if string < 0 else string
+                if token["end"] is None and len(buffer) - at < (2 if buffer.startswith("\\", at) else 1):
+                    break
+                if token["end"] is None and not overlong:
+                    at, lone_until = string + 1, at
+                string = -1
+            elif buffer[begin] == "{":
                 if depth == 0:
-                    yield from _strays(buffer[outside : token.start()])
-                    start = token.start()
+                    yield from _between(buffer[start:begin], overlong)
+                    start, overlong = begin, False
                 depth += 1
-            elif mark == "}" and depth:
+            elif depth:
                 depth -= 1
                 if depth == 0:
-                    yield buffer[start : token.end()]
-                    start, outside = -1, token.end()
-        keep = start if depth else outside
-        if depth and len(buffer) - keep > 4 * MAX_ENTRY:
-            break
-        buffer, at = buffer[keep:], max(0, at - keep)
-        start = 0 if depth else -1
+                    yield None if overlong or at - start > limit else buffer[start:at]
+                    start, overlong = at, False
+        overlong |= at - start > limit
+        start = at if overlong else start
+        buffer, at, lone_until = buffer[start:], at - start, lone_until - start
+        string, start = (max(string - start, 0) if string >= 0 else -1), 0
     if depth:
-        yield "an object that never ends; nothing after it was read: " + buffer[start : start + 100]
+        yield None if overlong else buffer
     else:
-        yield from _strays(buffer)
+        yield from _between(buffer, overlong)
 
 
-def _strays(text: str) -> list[str]:
-    left = text.strip("\ufeff \t\r\n,[]")
-    return [left] if left else []
+def _between(text: str, overlong: bool) -> Iterator[str | None]:
+    stray = text.strip(_SEPARATORS)
+    if overlong:
+        yield None
+    elif stray:
+        yield stray

@@ -1,6 +1,7 @@
-"""WebDataset: tar files in which the members of a sample share a name and differ in suffix (0.jpg, 0.txt, 0.json).
+"""Read and write WebDataset: tar files whose members share a name within a sample and differ in suffix.
 
-Members are read in memory one sample at a time and never unpacked to disk; links and devices among them are left alone.
+"0.jpg", "0.txt" and "0.json" are one sample, which is one row. Members are read in memory, one sample at a time, and
+never unpacked to disk; links and devices are left out.
 """
 
 from __future__ import annotations
@@ -9,28 +10,30 @@ import io
 import json
 import tarfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from halluguard.auditing.inputs import MAX_ENTRY, Decision, Item, opened, replaced
+from halluguard.auditing.inputs import MAX_ROW, Decision, Item, with_caption
 from halluguard.errors import InputError
+from halluguard.io import open_binary
 
 NAME = "WebDataset"
 ORDER = 15
-MAX_PICTURE = 512 * 1024 * 1024
+MAX_MEMBER = 512 * 1024 * 1024
+"""Largest member that is read, in bytes."""
 _TEXTS = ("txt", "text", "caption", "cap")
-_PICTURES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm")
+_IMAGES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm")
 _BROKEN = (tarfile.TarError, EOFError, OSError, zlib.error, ValueError)
 
 
-def claims(path: Path, head: bytes) -> bool:
+def recognises(path: Path, head: bytes) -> bool:
     if path.is_dir():
         return bool(_files(path))
     return head[257:262] == b"ustar" or path.name.endswith((".tar", ".tar.gz", ".tgz"))
 
 
-def read(path: Path, encoding: str | None = None, columns: Any = None) -> Iterator[Item]:
+def read(path: Path, encoding: str | None = None, columns: Collection[str] | None = None) -> Iterator[Item]:
     """The samples: "__key__", "image" (the member's name), texts by suffix, and the object of a .json under "json"."""
     for file in [path] if path.is_file() else _files(path):
         try:
@@ -42,28 +45,28 @@ def read(path: Path, encoding: str | None = None, columns: Any = None) -> Iterat
             )
 
 
-def export(path: Path, encoding: str | None, target: Path, key: str, decisions: Iterable[Decision]) -> None:
+def export(path: Path, encoding: str | None, out: BinaryIO, key: str, decisions: Iterable[Decision]) -> None:
     """One tar with the same members, in order, and the text or .json member of each sample rewritten."""
     suffix, _, inner = key.partition(".")
-    stream = iter(decisions)
-    with tarfile.open(target, "w", format=tarfile.PAX_FORMAT) as out:
+    remaining = iter(decisions)
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for file in [path] if path.is_file() else _files(path):
             try:
                 for sample in _samples(file):
-                    decision = next(stream)
+                    decision = next(remaining)
                     for member, data in sample if decision.keep else []:
                         if decision.caption is not None and _suffix(member.name) == suffix:
                             data = _rewritten(data, inner, decision.caption)
                             member.size = len(data)
-                        out.addfile(member, io.BytesIO(data))
+                        tar.addfile(member, io.BytesIO(data))
             except _BROKEN:
-                next(stream)  # the entry that says that the tar ends early
+                next(remaining)  # the row that says that the tar ends early
 
 
 def _rewritten(data: bytes, key: str, caption: str) -> bytes:
     if not key:
         return caption.encode()
-    return json.dumps(replaced(json.loads(data), key, caption), ensure_ascii=False).encode()
+    return json.dumps(with_caption(json.loads(data), key, caption), ensure_ascii=False).encode()
 
 
 _Sample = list[tuple[tarfile.TarInfo, bytes]]
@@ -72,14 +75,14 @@ _Sample = list[tuple[tarfile.TarInfo, bytes]]
 def _samples(file: Path) -> Iterator[_Sample]:
     """Runs of members with the same name before the first dot."""
     sample: _Sample = []
-    with opened(file) as raw, tarfile.open(fileobj=raw, mode="r|") as tar:
+    with open_binary(file) as raw, tarfile.open(fileobj=raw, mode="r|") as tar:
         for member in tar:
             if not member.isfile():
                 continue
             if sample and _key(sample[0][0].name) != _key(member.name):
                 yield sample
                 sample = []
-            if member.size <= MAX_PICTURE:
+            if member.size <= MAX_MEMBER:
                 handle = tar.extractfile(member)
                 sample.append((member, handle.read() if handle else b""))
     if sample:
@@ -92,10 +95,10 @@ def _item(sample: _Sample) -> Item:
     for member, data in sample:
         suffix = _suffix(member.name)
         try:
-            if suffix in _PICTURES:
+            if suffix in _IMAGES:
                 fields["image"], picture = member.name, data
-            elif suffix in (*_TEXTS, "json") and len(data) > MAX_ENTRY:
-                return Item(None, "", f"expected a member of at most {MAX_ENTRY:,} bytes, got {member.name!r}")
+            elif suffix in (*_TEXTS, "json") and len(data) > MAX_ROW:
+                return Item(None, "", f"expected a member of at most {MAX_ROW:,} bytes, got {member.name!r}")
             elif suffix in _TEXTS:
                 fields[suffix] = data.decode("utf-8-sig")
             elif suffix == "json":
@@ -115,7 +118,7 @@ def _suffix(name: str) -> str:
 
 
 def _files(folder: Path) -> list[Path]:
-    found = sorted(p for p in folder.iterdir() if p.name.endswith((".tar", ".tar.gz", ".tgz")))
-    if not found and not any(folder.iterdir()):
+    files = sorted(p for p in folder.iterdir() if p.name.endswith((".tar", ".tar.gz", ".tgz")))
+    if not files and not any(folder.iterdir()):
         raise InputError(f"expected captions in {str(folder)!r}, got an empty folder; check the path")
-    return found
+    return files

@@ -11,7 +11,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from halluguard.auditing.run_folder import read_parts, write_text
+from halluguard.auditing.run_folder import read_parts
+from halluguard.io import write_text
 from halluguard.vocabulary import COCO
 
 # Official ids run from 1 to 90; these are not used.

@@ -12,8 +12,9 @@ from typing import Any
 from halluguard.auditing import inputs
 from halluguard.auditing.inputs import Decision
 from halluguard.auditing.outputs.tables import caption_row
-from halluguard.auditing.run_folder import read_parts, replacing
+from halluguard.auditing.run_folder import read_parts
 from halluguard.auditing.source import Source
+from halluguard.io import replacing
 
 
 def export(run: Path, source: Source, target: Path, keep: Callable[[Mapping[str, Any]], Any] = lambda row: True) -> int:
@@ -41,6 +42,6 @@ def export(run: Path, source: Source, target: Path, keep: Callable[[Mapping[str,
             row = next(finished, None)
 
     target.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(target) as temporary:
-        inputs.named(source.format).export(source.path, source.encoding, temporary, source.keys.caption, decisions())
+    with replacing(target, "wb") as file:
+        inputs.get_format(source.format).export(source.path, source.encoding, file, source.keys.caption, decisions())
     return kept

@@ -21,9 +21,9 @@ from typing import Any
 from halluguard import rendering
 from halluguard.auditing.image_store import ImageFolder
 from halluguard.auditing.pipeline import Checked, from_dict
-from halluguard.auditing.run_folder import write_text
 from halluguard.errors import ImageError, InputError, SettingsError
 from halluguard.images import load_image
+from halluguard.io import write_text
 from halluguard.records import Answer
 
 SAMPLES = 200

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from halluguard.auditing.outputs.summary import DECISIONS, Tally
-from halluguard.auditing.run_folder import json_line, parts_of, replacing
+from halluguard.auditing.run_folder import parts_of
+from halluguard.io import json_line, replacing
 
 ROW_GROUP = 50_000
 """Rows a Parquet row group, and the most that are held in memory."""
@@ -26,12 +27,8 @@ def write_tables(run: Path, out: Path) -> Tally:
     """Write the tables of a run's parts into `out` and add everything up."""
     tally = Tally()
     with contextlib.ExitStack() as stack:
-
-        def lines(name: str) -> Any:
-            file = stack.enter_context(replacing(out / name))
-            return stack.enter_context(file.open("w", encoding="utf-8", newline="\n"))
-
-        captions, claims, skipped = lines("captions.jsonl"), lines("claims.jsonl"), lines("skipped.jsonl")
+        names = ("captions.jsonl", "claims.jsonl", "skipped.jsonl")
+        captions, claims, skipped = (stack.enter_context(replacing(out / name)) for name in names)
         caption_table = stack.enter_context(Table(out / "captions.parquet", CAPTION_COLUMNS))
         claim_table = stack.enter_context(Table(out / "claims.parquet", _CLAIM_COLUMNS))
         for part in parts_of(run):
@@ -127,7 +124,7 @@ class Table:
         from pyarrow import parquet
 
         self.schema = _schema(self.columns)
-        file = self._stack.enter_context(replacing(self.path))
+        file = self._stack.enter_context(replacing(self.path, "wb"))
         self._writer = self._stack.enter_context(parquet.ParquetWriter(file, self.schema, compression="zstd"))
         return self
 
