@@ -36,7 +36,7 @@ def test_pieces_put_together_are_the_draft():
     assert "".join(piece.text for piece in shown if piece.removed) == DRAFT[5:-1]
 
 
-def test_boxes_are_in_percent_of_the_picture():
+def test_boxes_are_in_percent_of_the_image():
     (region,) = card(answer()).regions
     assert (region.left, region.top, region.width, region.height) == (10, 40, 50, 50)
 
@@ -75,7 +75,7 @@ def test_the_page_asks_nothing_of_the_network():
     assert not re.search(r"""(src|href)=["']?(https?:|//)""", html)
 
 
-def test_the_picture_with_boxes_has_the_size_of_the_original():
+def test_the_image_with_boxes_has_the_size_of_the_original():
     drawn = answer().draw()
     assert drawn.size == (100, 50)
     assert drawn.getpixel((10, 44)) != (128, 128, 128)
@@ -89,6 +89,6 @@ def test_saving_writes_a_page_or_the_record(tmp_path):
     assert Answer.from_json((tmp_path / "a.json").read_text()) == checked
 
 
-def test_without_a_picture_the_way_out_is_named():
+def test_without_a_image_the_way_out_is_named():
     with pytest.raises(SettingsError, match="pass image="):
         Answer("a", "a").draw()

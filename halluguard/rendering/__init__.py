@@ -1,4 +1,4 @@
-"""Show an answer: the picture with its boxes, the draft with its claims marked, what was corrected and why.
+"""Show an answer: the image with its boxes, the draft with its claims marked, the edits and their reasons.
 
 Everything is one self-contained file: no script, no network (a content security policy says so), all text escaped.
 """
@@ -12,7 +12,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from importlib import resources
+from typing import TYPE_CHECKING, TypeAlias
 
 from halluguard.boxes import overlap_of_smaller
 from halluguard.errors import SettingsError
@@ -20,7 +21,15 @@ from halluguard.images import load_image
 from halluguard.records import XYXY, Answer, Claim, Edit, Verdict
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    from jinja2 import Environment, Template
+    from markupsafe import Markup
     from PIL.Image import Image
+
+ImageSource: TypeAlias = "Image | np.ndarray | bytes | str | Path"
+"""Anything that `load_image` opens."""
 
 COLORS = {"supported": "#1a7f4b", "contradicted": "#c62f2f", "unsure": "#b06a00", "unverifiable": "#6b7280"}
 MARKS = {"supported": "✓", "contradicted": "✗", "unsure": "?", "unverifiable": "–"}
@@ -28,7 +37,7 @@ MARKS = {"supported": "✓", "contradicted": "✗", "unsure": "?", "unverifiable
 
 @dataclass(frozen=True)
 class Piece:
-    """A run of the draft: `decision` is None outside claims, `note` says what the expert said."""
+    """A run of the draft: `decision` is None outside claims, `note` is the reason of the verdict."""
 
     text: str
     decision: str | None = None
@@ -38,7 +47,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Region:
-    """A box to draw: percent of the picture's width and height."""
+    """A box to draw: percent of the image's width and height."""
 
     left: float
     top: float
@@ -50,9 +59,9 @@ class Region:
 
 @dataclass(frozen=True)
 class Card:
-    """One answer, ready for the template; `picture` is None where there is none to show."""
+    """One answer, ready for the template; `image` is a data URL, None where there is none to show."""
 
-    picture: str | None
+    image: str | None
     size: tuple[int, int]
     regions: Sequence[Region]
     question: str | None
@@ -63,22 +72,22 @@ class Card:
     changed: bool
 
 
-def draw(answer: Answer, image: Any = None, *, line: int | None = None) -> Image:
-    """The picture with every piece of evidence boxed, coloured by its verdict, in the picture's own size.
+def draw(answer: Answer, image: ImageSource | None = None, *, line: int | None = None) -> Image:
+    """The image with every piece of evidence boxed, coloured by its verdict, in the image's own size.
 
     Args:
-        image: the picture, when the answer does not carry it.
+        image: the image, when the answer does not carry it.
         line: line width in pixels; by default about 1/200 of the longer side.
 
     Raises:
-        SettingsError: there is no picture.
+        SettingsError: there is no image.
     """
     from PIL import ImageDraw, ImageFont
 
-    picture = load_image(_picture_of(answer, image)).copy()
-    pen = ImageDraw.Draw(picture)
-    width = line or max(1, round(max(picture.size) / 200))
-    font = ImageFont.load_default(max(9, max(picture.size) / 40))
+    drawing = load_image(_image_of(answer, image)).copy()
+    pen = ImageDraw.Draw(drawing)
+    width = line or max(1, round(max(drawing.size) / 200))
+    font = ImageFont.load_default(max(9, max(drawing.size) / 40))
     for label, decision, box in _evidence(answer):
         color = COLORS[decision]
         pen.rectangle(box, outline=color, width=width)
@@ -86,10 +95,10 @@ def draw(answer: Answer, image: Any = None, *, line: int | None = None) -> Image
         left, top, right, bottom = pen.textbbox((box[0], box[1]), text, font=font)
         pen.rectangle((left - 1, top - 1, right + 1, bottom + 1), fill=color)
         pen.text((box[0], box[1]), text, fill="white", font=font)
-    return picture
+    return drawing
 
 
-def to_html(answer: Answer, image: Any = None) -> str:
+def to_html(answer: Answer, image: ImageSource | None = None) -> str:
     """The answer as a piece of HTML with its own style, for notebooks."""
     return _template("fragment.html.jinja").render(cards=[card(answer, image)], style=_style(), marks=MARKS)
 
@@ -99,18 +108,18 @@ def page(
     *,
     title: str = "halluguard",
     lead: str = "",
-    tables: Sequence[Mapping[str, Any]] = (),
+    tables: Sequence[Mapping[str, object]] = (),
     notes: Sequence[str] = (),
     captions: Sequence[str] = (),
 ) -> str:
     """A self-contained HTML page of answers.
 
     Args:
-        answers: each must carry its picture.
+        answers: each must carry its image.
         title, lead: heading and the sentence below it.
         tables: mappings with `title`, `head` (list of strings), `rows` (lists of strings) and `note`.
         notes: paragraphs below the tables.
-        captions: one line under each picture.
+        captions: one line under each image.
     """
     cards = [card(answer, caption=captions[i] if i < len(captions) else "") for i, answer in enumerate(answers)]
     return _template("page.html.jinja").render(
@@ -118,36 +127,38 @@ def page(
     )
 
 
-def card(answer: Answer, image: Any = None, *, caption: str = "", longest: int = 640, needed: bool = True) -> Card:
-    """What the templates show of one answer.
+def card(
+    answer: Answer, image: ImageSource | None = None, *, caption: str = "", longest: int = 640, needed: bool = True
+) -> Card:
+    """One answer as the templates show it.
 
     Args:
-        image: the picture, when the answer does not carry it.
-        caption: a line under the picture.
+        image: the image, when the answer does not carry it.
+        caption: a line under the image.
         longest: longer side of the embedded copy, in pixels.
-        needed: False shows an answer without a picture as text only.
+        needed: False shows an answer without an image as text only.
     """
-    shown = answer.image if image is None else image
-    picture = None if shown is None and not needed else load_image(_picture_of(answer, image))
-    wide, high = picture.size if picture else (0, 0)
+    source = answer.image if image is None else image
+    opened = None if source is None and not needed else load_image(_image_of(answer, image))
+    width, height = opened.size if opened else (0, 0)
     regions = [
-        Region(100 * x1 / wide, 100 * y1 / high, 100 * (x2 - x1) / wide, 100 * (y2 - y1) / high, label, decision)
-        for label, decision, (x1, y1, x2, y2) in (_evidence(answer) if picture else ())
+        Region(100 * x1 / width, 100 * y1 / height, 100 * (x2 - x1) / width, 100 * (y2 - y1) / height, label, decision)
+        for label, decision, (x1, y1, x2, y2) in (_evidence(answer) if opened else ())
     ]
     return Card(
-        picture=data_url(picture, longest) if picture else None,
-        size=(wide, high),
+        image=data_url(opened, longest) if opened else None,
+        size=(width, height),
         regions=regions,
         question=answer.question,
         pieces=pieces(answer),
         text=answer.text,
-        edits=[edit.reason or _told(edit) for edit in answer.edits],
+        edits=[edit.reason or _description(edit) for edit in answer.edits],
         caption=caption,
         changed=answer.text != answer.draft,
     )
 
 
-def _told(edit: Edit) -> str:
+def _description(edit: Edit) -> str:
     before, after = edit.before.strip(), edit.after.strip()
     if not after:
         return f"removed “{before}”"
@@ -185,60 +196,60 @@ def pieces(answer: Answer) -> list[Piece]:
 def _evidence(answer: Answer) -> list[tuple[str, str, XYXY]]:
     """(label, decision, box) of every distinct box that counted for its verdict, supported ones first.
 
-    What scored below the thresholds the answer was judged by is not shown as if it had been found, and of boxes that
-    show one thing twice the surest is drawn.
+    A box that scored below the answer's own thresholds is left out, and of two boxes around one object the one with
+    the higher score is drawn.
     """
     limits = answer.settings.get("thresholds", {})
     order = list(COLORS)
-    found: dict[tuple[str, str, XYXY], float] = {}
+    scores: dict[tuple[str, str, XYXY], float] = {}
     for verdict in answer.verdicts:
         least = limits.get("low" if verdict.decision == "unsure" else "high", 0.0)
         for box in verdict.evidence:
             if box.xyxy is not None and box.score >= least:
                 key = (box.label, verdict.decision, box.xyxy)
-                found[key] = max(box.score, found.get(key, 0.0))
+                scores[key] = max(box.score, scores.get(key, 0.0))
     drawn: list[tuple[str, str, XYXY]] = []
-    for one in sorted(found, key=lambda key: (-found[key], key)):
+    for one in sorted(scores, key=lambda key: (-scores[key], key)):
         if not any(one[:2] == other[:2] and overlap_of_smaller(one[2], other[2]) > 0.5 for other in drawn):
             drawn.append(one)
     return sorted(drawn, key=lambda item: (order.index(item[1]), item[2], item[0]))
 
 
-def _picture_of(answer: Answer, image: Any) -> Any:
-    picture = answer.image if image is None else image
-    if picture is None:
-        raise SettingsError("expected a picture to show, got an answer without one; pass image=")
-    return picture
+def _image_of(answer: Answer, image: ImageSource | None) -> ImageSource:
+    source = answer.image if image is None else image
+    if source is None:
+        raise SettingsError("expected an image to show, got an answer without one; pass image=")
+    return source
 
 
-def render(template: str, **values: Any) -> str:
+def render(template: str, **values: object) -> str:
     """A page of this folder, filled; all values are escaped."""
     return _template(template).render(style=_style(), **values)
 
 
 def visible(text: str) -> str:
-    r"""The text with what hides or turns round other text written out: control, zero-width and direction characters.
+    r"""The text with control, zero-width and direction characters written out: they can hide or reorder other text.
 
     >>> print(visible("a\u202eb\x1b[31m"))
     a\u202eb\x1b[31m
     """
-    return _HIDING.sub(lambda found: found.group().encode("unicode_escape").decode("ascii"), text)
+    return _HIDING.sub(lambda match: match.group().encode("unicode_escape").decode("ascii"), text)
 
 
 _HIDING = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
 
 
-def data_url(picture: Image, longest: int, quality: int = 88) -> str:
-    """The picture as JPEG inside an address, shrunk to `longest` pixels on its longer side."""
-    shown = picture.copy()
-    shown.thumbnail((longest, longest))
+def data_url(image: Image, longest: int, quality: int = 88) -> str:
+    """The image as JPEG inside a data URL, shrunk to `longest` pixels on its longer side."""
+    copy = image.copy()
+    copy.thumbnail((longest, longest))
     buffer = io.BytesIO()
-    shown.save(buffer, "JPEG", quality=quality)
+    copy.save(buffer, "JPEG", quality=quality)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 @lru_cache
-def _environment() -> Any:
+def _environment() -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     made = Environment(
@@ -252,22 +263,22 @@ def _environment() -> Any:
     return made
 
 
-def _template(name: str) -> Any:
+def _template(name: str) -> Template:
     return _environment().get_template(name)
 
 
-def _style() -> Any:
+def _style() -> Markup:
     return source("style.css")
 
 
-def source(name: str) -> Any:
+def source(name: str) -> Markup:
     """A file of this folder as it is, marked safe: it is ours."""
     from markupsafe import Markup
 
-    return Markup(_environment().loader.get_source(_environment(), name)[0])
+    return Markup(resources.files(__name__).joinpath(name).read_text(encoding="utf-8"))
 
 
 def script_hash(name: str) -> str:
-    """What a content security policy calls a script of this folder: it then runs, and no other."""
+    """The hash by which a content security policy lets a script of this folder run, and no other."""
     digest = hashlib.sha256(source(name).encode()).digest()
     return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
