@@ -25,6 +25,9 @@ from halluguard.errors import HalluguardError, InputError, OutputError
 GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 """First bytes of compressed files."""
 
+JsonObject = dict[str, Any]
+"""An object read from JSON or written as JSON; whoever uses a value knows or checks its type."""
+
 READ_ERRORS = (OSError, EOFError, zlib.error, UnicodeError, LookupError)
 """What reading a damaged, truncated or wrongly encoded file raises; a LookupError names an unknown encoding."""
 

@@ -16,7 +16,7 @@ from halluguard.auditing.detection_store import Cache
 from halluguard.auditing.engines import Plan, Progress, engine
 from halluguard.auditing.image_store import ImageFolder
 from halluguard.auditing.in_memory_input import spool_rows
-from halluguard.auditing.outputs.export import export as write_export
+from halluguard.auditing.outputs.export import write_export
 from halluguard.auditing.outputs.summary import thresholds_dict
 from halluguard.auditing.outputs.tables import write_tables
 from halluguard.auditing.run_folder import SUMMARY, RunFolder

@@ -279,7 +279,7 @@ def explain(
     row: Annotated[str, typer.Argument(help="Id or image of a row, or its place in the input as '#12'.")],
 ) -> None:
     """Show why a row of an audit got its verdicts: each claim, what the expert found, each edit."""
-    from halluguard.auditing.outputs.explain import explain as show
+    from halluguard.auditing.outputs.explain import explain_rows as show
 
     show(run, row)
 

@@ -17,9 +17,9 @@ from halluguard.auditing.gates import Gates, per_label, read_summary
 from halluguard.auditing.image_store import ImageFolder, read_names
 from halluguard.auditing.in_memory_input import spool_stream
 from halluguard.auditing.outputs.coco_detections import write_detections
-from halluguard.auditing.outputs.export import export as write_export
-from halluguard.auditing.outputs.filters import compiled
-from halluguard.auditing.outputs.merging import merge as merge_shards
+from halluguard.auditing.outputs.export import write_export
+from halluguard.auditing.outputs.filters import parse_filter
+from halluguard.auditing.outputs.merging import merge_shards
 from halluguard.auditing.outputs.report import SAMPLES, write_report
 from halluguard.auditing.outputs.summary import DECISIONS
 from halluguard.auditing.progress import Mode, Watch
@@ -79,7 +79,7 @@ def audit(captions: Path, options: Options) -> int:
     """Audit a captions file ("-" reads standard input); the exit code comes back."""
     console = Console(stderr=True, quiet=options.quiet)
     spec = _expert(options)
-    gates, keep = _gates(options), compiled(options.filter) if options.filter else None
+    gates, keep = _gates(options), parse_filter(options.filter) if options.filter else None
     if keep is not None and options.export is None:
         raise SettingsError("--filter says which captions --export keeps; name a file with --export")
     mode = _mode(options, console)

@@ -11,7 +11,7 @@ import pytest
 
 from halluguard.auditing import audit
 from halluguard.auditing.gates import Gates, per_label
-from halluguard.auditing.outputs.filters import compiled
+from halluguard.auditing.outputs.filters import parse_filter
 from halluguard.auditing.outputs.summary import share
 from halluguard.cli.audit_command import too_many
 from halluguard.errors import SettingsError
@@ -97,7 +97,7 @@ def test_rows_skipped_have_a_limit(skipped, rows, limit, failed):
     ],
 )
 def test_filters_read_columns(expression, value):
-    assert compiled(expression)(ROW) is value
+    assert parse_filter(expression)(ROW) is value
 
 
 @pytest.mark.parametrize(
@@ -117,20 +117,22 @@ def test_filters_read_columns(expression, value):
 )
 def test_filters_run_nothing_else(expression):
     with pytest.raises(SettingsError):
-        compiled(expression)
+        parse_filter(expression)
 
 
 def test_comparing_text_and_numbers_is_told():
     with pytest.raises(SettingsError, match="compare"):
-        compiled("caption > 3")(ROW)
+        parse_filter("caption > 3")(ROW)
 
 
 def test_a_filter_leaves_rows_out_of_the_export(captions_file, objects_file, tmp_path, read_lines):
-    from halluguard.auditing.outputs.export import export
+    from halluguard.auditing.outputs.export import write_export
     from halluguard.auditing.source import open_source
 
     audit(captions_file, tmp_path / "out", detector=f"objects:{objects_file}")
-    kept = export(tmp_path / "out", open_source(captions_file, {}), tmp_path / "e.jsonl", compiled("contradicted == 0"))
+    kept = write_export(
+        tmp_path / "out", open_source(captions_file, {}), tmp_path / "e.jsonl", parse_filter("contradicted == 0")
+    )
     assert kept == 2
     assert [row["image_id"] for row in read_lines(tmp_path / "e.jsonl")] == [2, 1]
 

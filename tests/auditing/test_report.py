@@ -11,7 +11,7 @@ import pytest
 
 from halluguard.auditing import audit
 from halluguard.auditing.image_store import ImageFolder
-from halluguard.auditing.outputs.explain import explain, rows_named
+from halluguard.auditing.outputs.explain import explain_rows, find_rows
 from halluguard.auditing.outputs.report import write_report
 from halluguard.errors import InputError, SettingsError
 
@@ -155,18 +155,18 @@ def test_no_run_and_bad_settings_are_told(tmp_path):
 
 
 def test_a_row_is_explained_by_id_image_or_place(many_run, capsys):
-    (row,) = explain(many_run, "3")
+    (row,) = explain_rows(many_run, "3")
     assert row.row.index == 3
     told = capsys.readouterr().out
     assert "contradicted" in told
     assert "elephant" in told
     assert "corrected:" in told
-    assert [r.row.index for r in rows_named(many_run, "#7")] == [7]
-    assert len(rows_named(many_run, "1")) == 60, "every caption of image 1, and the row of that id"
+    assert [r.row.index for r in find_rows(many_run, "#7")] == [7]
+    assert len(find_rows(many_run, "1")) == 60, "every caption of image 1, and the row of that id"
 
 
 def test_hostile_text_does_not_reach_the_terminal(hostile_run, capsys):
-    explain(hostile_run, "#3")
+    explain_rows(hostile_run, "#3")
     told = capsys.readouterr().out
     assert "\x1b[31m" not in told.replace("\x1b[31mred", "")
     assert "\\x1b[31mred" in told.replace("\n", "")
@@ -174,4 +174,4 @@ def test_hostile_text_does_not_reach_the_terminal(hostile_run, capsys):
 
 def test_an_unknown_row_is_told(many_run):
     with pytest.raises(InputError, match=r"no row of .* has the id or image 'x'"):
-        rows_named(many_run, "x")
+        find_rows(many_run, "x")

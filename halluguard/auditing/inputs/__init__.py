@@ -99,7 +99,7 @@ class Format(Protocol):
 
 
 def detect_format(path: Path) -> str:
-    """The name of the format of a file or folder, for `get_format`.
+    """Recognise the format of a file or folder; its name, for `get_format`, is returned.
 
     Raises:
         InputError: it is missing, unreadable, empty, or in no known format.

@@ -1,84 +1,86 @@
-"""Filters: an expression over the columns of `captions.parquet` that says which captions an export keeps.
+"""Filter captions by an expression over the columns of `captions.parquet`.
 
     contradicted == 0 and supported >= 2
     code == "ok" and words_kept / words > 0.8 and not "stock photo" in caption
 
-The words are Python's, read by its own parser; nothing but what is listed here is evaluated, and no code is run.
+The syntax is Python's and its own parser reads it. Only the operators listed here are evaluated; no code is run.
 """
 
 from __future__ import annotations
 
 import ast
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from halluguard.auditing.outputs.tables import CAPTION_COLUMNS
 from halluguard.errors import SettingsError
+from halluguard.io import JsonObject
 
-Value = Callable[[Mapping[str, Any]], Any]
+Cell = Any  # a number, a text, a truth value, or a list of them: what a column holds or an operator makes of it
+Value = Callable[[JsonObject], Cell]
 
-_COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
+_COMPARISONS: dict[type[ast.cmpop], Callable[[Cell, Cell], Cell]] = {
     **{ast.Eq: operator.eq, ast.NotEq: operator.ne, ast.Lt: operator.lt, ast.LtE: operator.le},
     **{ast.Gt: operator.gt, ast.GtE: operator.ge, ast.In: lambda a, b: a in b, ast.NotIn: lambda a, b: a not in b},
 }
-_ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
+_ARITHMETIC: dict[type[ast.operator], Callable[[Cell, Cell], Cell]] = {
     **{ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul},
     ast.Div: lambda a, b: a / b if b else 0.0,  # a share of nothing is 0
 }
 
 
-def compiled(expression: str) -> Value:
-    """The expression as a function of a caption's row.
+def parse_filter(expression: str) -> Callable[[JsonObject], bool]:
+    """Turn an expression into a function of a caption's row.
 
     Raises:
-        SettingsError: it does not parse, names no column, or uses what filters do not know.
+        SettingsError: it does not parse, names an unknown column, or uses another operator.
 
-    >>> compiled("contradicted == 0 and supported >= 2")({"contradicted": 0, "supported": 3})
+    >>> parse_filter("contradicted == 0 and supported >= 2")({"contradicted": 0, "supported": 3})
     True
     """
     if len(expression) > 10_000:
         raise SettingsError(f"a filter may have 10,000 characters, got {len(expression):,}")
     try:
         tree = ast.parse(expression.strip(), mode="eval")
-        read = _read(tree.body)
+        value = _compiled(tree.body)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         if isinstance(error, SettingsError):
             raise
         raise SettingsError(f"cannot read the filter {expression!r}: {error}; write e.g. 'contradicted == 0'") from None
-    return lambda row: bool(_evaluated(read, row, expression))
+    return lambda row: bool(_evaluated(value, row, expression))
 
 
-def _evaluated(read: Value, row: Mapping[str, Any], expression: str) -> Any:
+def _evaluated(value: Value, row: JsonObject, expression: str) -> Cell:
     try:
-        return read(row)
+        return value(row)
     except TypeError as error:
         raise SettingsError(f"the filter {expression!r} compares what cannot be compared: {error}") from None
 
 
-def _read(node: ast.expr) -> Value:
+def _compiled(node: ast.expr) -> Value:
     match node:
         case ast.BoolOp(op=op, values=values):
-            parts = [_read(value) for value in values]
-            every = all if isinstance(op, ast.And) else any
-            return lambda row: every(part(row) for part in parts)
+            parts = [_compiled(value) for value in values]
+            combined = all if isinstance(op, ast.And) else any
+            return lambda row: combined(part(row) for part in parts)
         case ast.UnaryOp(op=ast.Not(), operand=operand):
-            inner = _read(operand)
+            inner = _compiled(operand)
             return lambda row: not inner(row)
         case ast.UnaryOp(op=ast.USub(), operand=operand):
-            inner = _read(operand)
+            inner = _compiled(operand)
             return lambda row: -inner(row)
-        case ast.Compare(left=left, ops=ops, comparators=comparators) if all(type(op) in _COMPARE for op in ops):
-            sides = [_read(side) for side in (left, *comparators)]
-            tests = [_COMPARE[type(op)] for op in ops]
+        case ast.Compare(left=left, ops=ops, comparators=comparators) if all(type(op) in _COMPARISONS for op in ops):
+            sides = [_compiled(side) for side in (left, *comparators)]
+            tests = [_COMPARISONS[type(op)] for op in ops]
             return lambda row: all(test(a(row), b(row)) for test, a, b in zip(tests, sides, sides[1:], strict=False))
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _ARITHMETIC:
-            a, b, work = _read(left), _read(right), _ARITHMETIC[type(op)]
-            return lambda row: work(a(row), b(row))
+            a, b, operation = _compiled(left), _compiled(right), _ARITHMETIC[type(op)]
+            return lambda row: operation(a(row), b(row))
         case ast.Constant(value=bool() | int() | float() | str() | None as value):
             return lambda row: value
         case ast.Tuple(elts=elements) | ast.List(elts=elements):
-            parts = [_read(element) for element in elements]
+            parts = [_compiled(element) for element in elements]
             return lambda row: [part(row) for part in parts]
         case ast.Name(id=name) if name in CAPTION_COLUMNS:
             return lambda row: row[name]

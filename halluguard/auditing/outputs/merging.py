@@ -1,4 +1,4 @@
-"""Shards put together: what `--shard i/n` gave on n machines becomes the run that one machine would have made."""
+"""Merge the shards of a run: the results of `--shard i/n` on n machines become those of one machine."""
 
 from __future__ import annotations
 
@@ -7,32 +7,35 @@ import itertools
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from halluguard.auditing.run import finish
 from halluguard.auditing.run_folder import SUMMARY, RunFolder, parts_of, read_manifest
 from halluguard.errors import InputError, SettingsError
+from halluguard.io import JsonObject
 
 
-def merge(shards: Sequence[Path], out: Path, *, force_new: bool = False) -> dict[str, Any]:
-    """Merge finished shards into the folder `out`; the summary comes back.
+def merge_shards(shards: Sequence[Path], out: Path, *, force_new: bool = False) -> JsonObject:
+    """Merge finished shards into the folder `out`.
 
-    Parts, tables and summary are byte for byte those of an unsharded run.
+    Parts, tables and summary are byte for byte those of a run without shards.
 
     Args:
         shards: the run folders of all n shards, in any order.
         out: another folder.
-        force_new: throw away another run in `out`.
+        force_new: discard another run in `out`.
+
+    Returns:
+        The summary.
 
     Raises:
         InputError: a folder holds no run, or one that is not finished.
         SettingsError: the shards are not of one run, or not all of it.
     """
-    manifest = _common(shards)
+    manifest = _common_manifest(shards)
     if out.resolve() in {shard.resolve() for shard in shards}:
         raise SettingsError(f"the merged run needs a folder of its own, got one of the shards: {str(out)!r}")
     with RunFolder(out, manifest, force_new=force_new) as folder:
-        lines = (line for _, line in heapq.merge(*map(_indexed, shards), key=lambda entry: entry[0]))
+        lines = (line for _, line in heapq.merge(*map(_indexed_lines, shards), key=lambda pair: pair[0]))
         for number in itertools.count():
             part = list(itertools.islice(lines, manifest["part_rows"]))
             if not part:
@@ -41,10 +44,10 @@ def merge(shards: Sequence[Path], out: Path, *, force_new: bool = False) -> dict
         return finish(out, manifest)
 
 
-def _common(shards: Sequence[Path]) -> dict[str, Any]:
+def _common_manifest(shards: Sequence[Path]) -> JsonObject:
     """The manifest of the whole run."""
-    found: dict[int, Path] = {}
-    whole: dict[str, Any] = {}
+    folders: dict[int, Path] = {}
+    whole: JsonObject = {}
     count = 0
     for shard in shards:
         manifest = read_manifest(shard)
@@ -57,16 +60,16 @@ def _common(shards: Sequence[Path]) -> dict[str, Any]:
         if whole and (manifest != whole or n != count):
             different = sorted(key for key in manifest if manifest[key] != whole.get(key)) or ["number of shards"]
             raise SettingsError(f"the shards are not of one run: {str(shard)!r} differs in {', '.join(different)}")
-        if i in found:
-            raise SettingsError(f"shard {i + 1}/{n} is given twice: {str(found[i])!r} and {str(shard)!r}")
-        found[i], whole, count = shard, manifest, n
-    missing = [f"{i + 1}/{count}" for i in range(count) if i not in found]
-    if missing or not found:
+        if i in folders:
+            raise SettingsError(f"shard {i + 1}/{n} is given twice: {str(folders[i])!r} and {str(shard)!r}")
+        folders[i], whole, count = shard, manifest, n
+    missing = [f"{i + 1}/{count}" for i in range(count) if i not in folders]
+    if missing or not folders:
         raise SettingsError(f"expected all shards of a run, missing {', '.join(missing) or 'all'}; name them too")
     return whole
 
 
-def _indexed(shard: Path) -> Iterator[tuple[int, str]]:
+def _indexed_lines(shard: Path) -> Iterator[tuple[int, str]]:
     for part in parts_of(shard):
         with part.open(encoding="utf-8") as file:
             for line in file:

@@ -1,15 +1,14 @@
-"""The summary of a run: counts, rates with intervals, one row per label. Versioned, and free of times and paths, so
-that equal inputs give equal bytes.
+"""Add up a run: counts, rates with 95 % intervals, one line per label.
 
-A claim is *judged* when its verdict is "supported" or "contradicted". With c_i contradicted and j_i judged claims in
-caption i of n audited captions:
+A summary is versioned and free of times and paths, so that equal inputs give equal bytes. A claim is judged when its
+verdict is "supported" or "contradicted". With c_i contradicted and j_i judged claims in caption i of n captions:
 
     hallucination_rate   sum c_i / sum j_i           share of judged claims that are contradicted
     caption_rate         sum [c_i > 0] / n           share of audited captions with at least one of them
     verifiable           sum j_i / number of claims
 
-Claims of one caption stand and fall together, so the interval of the first is that of a ratio of per-caption sums
-(linearised, 95 %), not that of independent claims; the second has Wilson's interval.
+The claims of one caption are not independent. The interval of the first rate is therefore that of a ratio of
+per-caption sums (linearised); the other two have Wilson intervals.
 """
 
 from __future__ import annotations
@@ -17,9 +16,10 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from typing import TypedDict
 
 from halluguard.correction.verification import Thresholds
+from halluguard.io import JsonObject
 from halluguard.metrics.stats import wilson
 
 SCHEMA = 1
@@ -28,19 +28,28 @@ Z = 1.959964
 """Quantile of the normal distribution for 95 % intervals."""
 
 
+class Rate(TypedDict):
+    """A share of `n` with its 95 % interval, rounded to 6 decimals; None where n is 0."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+
+
 class Tally:
-    """Adds up checked rows, as their JSON lines, in flat memory."""
+    """Adds up checked rows, given as their JSON objects, in constant memory."""
 
     def __init__(self) -> None:
         self.rows = 0
         self.skipped: Counter[str] = Counter()
-        self.hallucinating = self.edited = 0
+        self.with_contradiction = self.edited = 0
         self.by_kind: dict[str, Counter[str]] = {}
         self.by_label: dict[str, Counter[str]] = {}
         self.c = self.j = self.cc = self.cj = self.jj = 0  # sums over captions of c, j and their products
         self.words = self.words_kept = 0
 
-    def add(self, row: Mapping[str, Any]) -> None:
+    def add(self, row: JsonObject) -> None:
         self.rows += 1
         if row["code"] != "ok":
             self.skipped[row["code"]] += 1
@@ -54,66 +63,63 @@ class Tally:
             j += decision in ("supported", "contradicted")
         self.c, self.j = self.c + c, self.j + j
         self.cc, self.cj, self.jj = self.cc + c * c, self.cj + c * j, self.jj + j * j
-        self.hallucinating += c > 0
+        self.with_contradiction += c > 0
         self.edited += bool(row["edits"])
         self.words += len(row["caption"].split())
         self.words_kept += len(row["corrected"].split())
 
-    def summary(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+    def summary(self, settings: JsonObject) -> JsonObject:
         """The summary as JSON values; `settings` says what was run."""
-        audited = self.rows - sum(self.skipped.values())
-        total = sum((counts for counts in self.by_kind.values()), Counter())
+        audited = self.rows - self.skipped.total()
+        claims = sum(self.by_kind.values(), Counter[str]())
         return {
             "schema": SCHEMA,
             "settings": dict(settings),
             "rows": self.rows,
             "audited": audited,
             "skipped": dict(sorted(self.skipped.items())),
-            "captions_with_contradictions": self.hallucinating,
+            "captions_with_contradictions": self.with_contradiction,
             "captions_edited": self.edited,
             "words": {"before": self.words, "after": self.words_kept},
-            "claims": {decision: total[decision] for decision in DECISIONS},
+            "claims": {decision: claims[decision] for decision in DECISIONS},
             "rates": {
-                "hallucination_rate": self._ratio(audited),
-                "caption_rate": share(self.hallucinating, audited),
-                "verifiable": share(self.j, sum(total.values())),
+                "hallucination_rate": self._hallucination_rate(audited),
+                "caption_rate": share(self.with_contradiction, audited),
+                "verifiable": share(self.j, claims.total()),
             },
-            "by_kind": {kind: _row(counts) for kind, counts in sorted(self.by_kind.items())},
-            "by_label": {label: _row(counts) for label, counts in sorted(self.by_label.items())},
+            "by_kind": {kind: _with_rate(counts) for kind, counts in sorted(self.by_kind.items())},
+            "by_label": {label: _with_rate(counts) for label, counts in sorted(self.by_label.items())},
         }
 
-    def _ratio(self, n: int) -> dict[str, Any]:
+    def _hallucination_rate(self, captions: int) -> Rate:
         """contradicted / judged, with the linearised interval over captions."""
-        if not self.j:
-            return {"value": None, "low": None, "high": None, "n": 0}
-        if self.c in (0, self.j):  # a rate that does not vary says nothing of how far it could be off
+        if self.c in (0, self.j):  # nothing judged, or a rate that does not vary, whose linearised interval is empty
             return share(self.c, self.j)
         rate = self.c / self.j
         squares = max(0.0, self.cc - 2 * rate * self.cj + rate * rate * self.jj)
-        half = Z * math.sqrt(squares * n / (n - 1)) / self.j if n > 1 else 1.0
-        return {
-            "value": round(rate, 6),
-            "low": round(max(0.0, rate - half), 6),
-            "high": round(min(1.0, rate + half), 6),
-            "n": self.j,
-        }
+        half = Z * math.sqrt(squares * captions / (captions - 1)) / self.j if captions > 1 else 1.0
+        low, high = max(0.0, rate - half), min(1.0, rate + half)
+        return {"value": round(rate, 6), "low": round(low, 6), "high": round(high, 6), "n": self.j}
 
 
-def share(k: int, n: int) -> dict[str, Any]:
-    """k of n with Wilson's 95 % interval; None where there is nothing to divide by."""
+def share(k: int, n: int) -> Rate:
+    """k of n with its Wilson interval.
+
+    >>> share(1, 4)
+    {'value': 0.25, 'low': 0.045587, 'high': 0.699358, 'n': 4}
+    """
     if not n:
         return {"value": None, "low": None, "high": None, "n": 0}
     low, high = wilson(k, n)
     return {"value": round(k / n, 6), "low": round(low, 6), "high": round(high, 6), "n": n}
 
 
-def _row(counts: Mapping[str, int]) -> dict[str, Any]:
-    judged = counts["supported"] + counts["contradicted"]
-    rate = share(counts["contradicted"], judged)
+def _with_rate(counts: Mapping[str, int]) -> JsonObject:
+    rate = share(counts["contradicted"], counts["supported"] + counts["contradicted"])
     return {decision: counts[decision] for decision in DECISIONS} | {"rate": rate}
 
 
-def thresholds_dict(thresholds: Thresholds) -> dict[str, Any]:
+def thresholds_dict(thresholds: Thresholds) -> JsonObject:
     """Thresholds as JSON values, for a manifest."""
     labels = {name: list(pair) for name, pair in sorted(thresholds.labels.items())}
     return {"high": thresholds.high, "low": thresholds.low, "labels": labels}

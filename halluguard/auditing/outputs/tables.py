@@ -1,9 +1,9 @@
-"""The outputs of a run, each written from the finished parts in one pass: one row per caption, one row per claim.
+"""Write the tables of a run from its finished parts in one pass.
 
 captions.jsonl     one line per caption: claims, verdicts with their evidence, edits
 captions.parquet   one row per caption: counts by decision, the corrected text
 claims.jsonl, claims.parquet    one row per claim: span, kind, name, decision, confidence, boxes, reason
-skipped.jsonl    the rows that could not be checked, with the reason
+skipped.jsonl      the rows that could not be checked, with the reason
 """
 
 from __future__ import annotations
@@ -13,18 +13,25 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import TYPE_CHECKING
 
 from halluguard.auditing.outputs.summary import DECISIONS, Tally
 from halluguard.auditing.run_folder import parts_of
-from halluguard.io import json_line, replacing
+from halluguard.correction.kinds import KINDS
+from halluguard.io import JsonObject, json_line, replacing
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_VALUE_FIELDS = [kind.field for kind in KINDS.values() if kind.field]
 
 ROW_GROUP = 50_000
-"""Rows a Parquet row group, and the most that are held in memory."""
+"""Rows in a row group of Parquet, which are held in memory."""
 
 
 def write_tables(run: Path, out: Path) -> Tally:
-    """Write the tables of a run's parts into `out` and add everything up."""
+    """Write the tables of the parts in the folder `run` into the folder `out`, and add everything up."""
     tally = Tally()
     with contextlib.ExitStack() as stack:
         names = ("captions.jsonl", "claims.jsonl", "skipped.jsonl")
@@ -47,8 +54,8 @@ def write_tables(run: Path, out: Path) -> Tally:
     return tally
 
 
-def caption_row(row: Mapping[str, Any]) -> dict[str, Any]:
-    """One caption as a flat row: what filters and tables see."""
+def caption_row(row: JsonObject) -> JsonObject:
+    """One caption as a flat row, for tables and filters."""
     decisions = Counter(verdict["decision"] for verdict in row["verdicts"])
     return {
         "index": row["index"],
@@ -68,11 +75,11 @@ def caption_row(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def writable(text: str) -> str:
-    """The text, with half surrogate pairs, which no table can hold, written as escapes."""
+    """The text with half surrogate pairs, which no table can hold, as escapes."""
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def claim_rows(row: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def claim_rows(row: JsonObject) -> Iterator[JsonObject]:
     """The claims of one caption as flat rows, in order."""
     for verdict in row["verdicts"]:
         claim = row["claims"][verdict["claim"]]
@@ -93,10 +100,9 @@ def claim_rows(row: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             "trigger_end": trigger[1],
             "polarity": claim.get("polarity", "asserted"),
             "modality": claim.get("modality", "asserted"),
-            "count": claim.get("count"),
+            "count": None,  # for its place before the bound; set below
             "bound": claim.get("bound", "exact") if claim["kind"] == "count" else None,
-            "attribute": claim.get("attribute"),
-            "relation": claim.get("relation"),
+            **{field: claim.get(field) for field in _VALUE_FIELDS},
             "subject": claim.get("subject"),
             "other": claim.get("other"),
             "source_rule": claim.get("source_rule", ""),
@@ -113,11 +119,11 @@ def claim_rows(row: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 class Table:
-    """A Parquet file written row by row in flat memory; it appears when it is whole."""
+    """A Parquet file that is written row by row in constant memory and appears when it is whole."""
 
     def __init__(self, path: Path, columns: Mapping[str, str]) -> None:
         self.path, self.columns = path, columns
-        self._rows: list[dict[str, Any]] = []
+        self._rows: list[JsonObject] = []
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Table:
@@ -128,12 +134,14 @@ class Table:
         self._writer = self._stack.enter_context(parquet.ParquetWriter(file, self.schema, compression="zstd"))
         return self
 
-    def __exit__(self, *error: Any) -> Any:
-        if error[0] is None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
             self._flush()
-        return self._stack.__exit__(*error)
+        self._stack.__exit__(kind, error, trace)
 
-    def add(self, row: dict[str, Any]) -> None:
+    def add(self, row: JsonObject) -> None:
         self._rows.append(row)
         if len(self._rows) >= ROW_GROUP:
             self._flush()
@@ -146,7 +154,7 @@ class Table:
             self._rows = []
 
 
-# Columns by name, with the Parquet type of each.
+# Columns by name, with the Parquet type of each. What a kind of claim says has a column: a number, attribute, relation.
 CAPTION_COLUMNS = {
     "index": "int64",
     **dict.fromkeys(("id", "image", "code", "reason"), "string"),
@@ -161,7 +169,8 @@ _CLAIM_COLUMNS = {
     **dict.fromkeys(("start", "end", "sentence", "trigger_start", "trigger_end"), "int32"),
     **dict.fromkeys(("polarity", "modality"), "string"),
     "count": "int64",
-    **dict.fromkeys(("bound", "attribute", "relation"), "string"),
+    "bound": "string",
+    **{field: "string" for field in _VALUE_FIELDS if field != "count"},
     **dict.fromkeys(("subject", "other"), "int32"),
     **dict.fromkeys(("source_rule", "decision"), "string"),
     "confidence": "float64",
@@ -171,7 +180,7 @@ _CLAIM_COLUMNS = {
 }
 
 
-def _schema(columns: Mapping[str, str]) -> Any:
+def _schema(columns: Mapping[str, str]) -> pa.Schema:
     import pyarrow as pa
 
     box = pa.struct([("label", pa.string()), ("score", pa.float64()), ("xyxy", pa.list_(pa.float64()))])
