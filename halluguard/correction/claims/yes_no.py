@@ -16,68 +16,137 @@ from halluguard.records import Claim, Polarity
 
 YES = frozenset(("yes", "yeah", "yep", "yup"))
 NO = frozenset(("no", "nope", "nah"))
-_OPENERS = frozenset((
+_VERBS = frozenset((
     "is", "are", "was", "were", "do", "does", "did", "can", "could", "has", "have", "will", "would", "isn't", "aren't",
 ))  # fmt: skip
+_ASKING = frozenset(("what", "which", "who", "whose", "where", "when", "why", "how"))
+_MOST_PHRASES = 3
+"""A question begins with its verb after at most two phrases."""
+_LEADS = frozenset(
+    (
+        "the",
+        "my",
+        "final",
+        "correct",
+        "so",
+        "therefore",
+        "answer",
+        "is",
+        "would",
+        "be",
+        "to",
+        "your",
+        "question",
+        "this",
+    )
+)
+_LONGEST_LEAD = 12
+_OPENING_MARKS = frozenset(("*", "**", "_", "__", "`", '"', "'", "“", "‘", "(", "-", "•"))
+_CLAUSE_STARTS = frozenset(("EX", "PRP", "DT", "MD", "VBZ", "VBP", "VBD", "PRP$", "CC", "WDT"))
 
 
 def word(parse: Parse) -> int | None:
-    """The token that answers yes or no: the first word of the text, when it stands as an answer."""
-    if not len(parse) or parse.words[0] not in YES | NO:
+    """The token that answers yes or no: it opens the text, or is what "the answer is" says."""
+    start = next((i for i in range(len(parse)) if parse.words[i] not in _OPENING_MARKS), None)
+    if start is None:
         return None
-    # "No dogs are visible" is a sentence about dogs.
-    follows = parse.words[1] if len(parse) > 1 else ""
-    alone = len(parse) == 1 or follows in (",", ".", "!", ";", ":", "-", "–", "—") or parse.sentence[1] > 0
-    return 0 if alone or parse.words[0] not in ("no",) else None
+    if parse.words[start] in _LEADS:
+        end = parse.sentences[parse.sentence[start]][1]
+        for i in range(start, min(start + _LONGEST_LEAD, end)):
+            if parse.words[i] in YES | NO and (i + 1 == end or not parse.words[i + 1].isalnum()):
+                lead = [word for word in parse.words[start:i] if word.isalpha()]
+                return i if "answer" in lead and set(lead) <= _LEADS else None
+        return None
+    if parse.words[start] not in YES | NO:
+        return None
+    # "No dogs are visible" is a sentence about dogs, "No there are not" is an answer.
+    follows = start + 1
+    alone = follows >= len(parse) or parse.sentence[follows] > parse.sentence[start]
+    alone = alone or not parse.words[follows].isalnum() or parse.tags[follows] in _CLAUSE_STARTS
+    return start if alone or parse.words[start] != "no" else None
 
 
 def read(answer: ParsedAnswer, existence: Sequence[Claim]) -> list[Claim]:
-    """The answer claim, if the text answers yes or no to something that can be judged."""
+    """The answer claims, if the text answers yes or no to something that can be judged.
+
+    One claim, but one for each of the things that a yes to "a dog and a cat?" claims.
+    """
     parse = answer.parse
     token = word(parse)
     if token is None:
         return []
-    side: Polarity = "asserted" if parse.words[token] in YES else "denied"
-    own = next((n for n, c in enumerate(existence) if c.sentence == 0), None)
-    proposition = question(*answer.question()) if answer.question is not None else None
-    if proposition is None:
-        if own is None or existence[own].polarity != side:
+    polarity: Polarity = "asserted" if parse.words[token] in YES else "denied"
+    sentence = parse.sentence[token]
+    in_sentence = [n for n, claim in enumerate(existence) if claim.sentence == sentence]
+    own = in_sentence[0] if in_sentence else None
+    propositions = question(*answer.question()) if answer.question is not None else []
+    if len(propositions) > 1 and polarity == "denied":
+        return []  # which of them is missing is not said
+    if not propositions:
+        if own is None or existence[own].polarity != polarity:
             return []
-        proposition = existence[own]
-    restated = own if own is not None and existence[own].name == proposition.name else None
-    return [
-        replace(
-            proposition,
-            kind="answer",
-            phrase=parse.span(token, token),
-            start=parse.starts[token],
-            end=parse.ends[token],
-            sentence=0,
-            polarity=side,
-            modality="asserted",
-            source_rule="question" if answer.question is not None else "restated",
-            subject=restated,
-            other=None,
-            trigger=None,
-            same_as=None,
+        propositions = [existence[own]]
+    claims = []
+    for proposition in propositions:
+        names = {proposition.name, *proposition.alternatives}
+        restated = next((n for n in in_sentence if existence[n].name in names), None)
+        claims.append(
+            replace(
+                proposition,
+                kind="answer",
+                phrase=parse.span(token, token),
+                start=parse.starts[token],
+                end=parse.ends[token],
+                sentence=sentence,
+                polarity=polarity,
+                modality="asserted",
+                source_rule="question" if answer.question is not None else "restated",
+                subject=restated,
+                other=None,
+                trigger=None,
+                same_as=None,
+            )
         )
-    ]
+    return claims
 
 
-def question(parse: Parse, claims: Sequence[Claim]) -> Claim | None:
-    """The claim that a yes-no question asks about; None when it asks something else.
+def question(parse: Parse, claims: Sequence[Claim]) -> list[Claim]:
+    """The claims that a yes to the question makes, all of them; none when it asks something else.
 
-    Of several claims the most specific counts: claims stand in the order of the table of kinds, existence first.
+    Of several claims about a thing the most specific counts: claims stand in the order of the table of kinds,
+    existence first. A question with "or" makes one claim with alternatives, one with "and" a claim for each thing.
     """
     sentence = next((n for n, (_, end) in enumerate(parse.sentences) if parse.words[end - 1] == "?"), None)
     if sentence is None:
         if len(parse.sentences) != 1:
-            return None
+            return []
         sentence = 0
-    first = parse.sentences[sentence][0]
-    if parse.words[first] not in _OPENERS:
-        return None
+    if not _asks_yes_or_no(parse, sentence):
+        return []
     inside = [c for c in claims if c.sentence == sentence]
-    if any(c.polarity == "denied" for c in inside):
-        return None  # "Is there no dog?": yes and no both mean either
-    return next((c for c in inside if c.kind == inside[-1].kind), None)
+    if not inside or any(c.polarity == "denied" for c in inside):
+        return []  # "Is there no dog?": yes and no both mean either
+    if inside[-1].kind != "existence":
+        return [next(c for c in inside if c.kind == inside[-1].kind)]
+    first = inside[0]
+    listed = _listed_with(parse, inside)
+    if len(listed) < 2:
+        return [first]
+    if any(parse.words[j] == "or" for token in listed for j in parse.children[token] if parse.deps[j] == "cc"):
+        return [replace(first, alternatives=tuple(claim.name for claim in listed.values() if claim is not first))]
+    return list(listed.values())
+
+
+def _asks_yes_or_no(parse: Parse, sentence: int) -> bool:
+    """Whether the sentence begins with a verb, or does so after a phrase: "In the image, is there a dog?"."""
+    start, end = parse.sentences[sentence]
+    begins = [start, *(i + 1 for i in range(start, end - 1) if parse.words[i] in (",", ":"))]
+    return any(parse.words[i] in _VERBS for i in begins[:_MOST_PHRASES]) and parse.words[start] not in _ASKING
+
+
+def _listed_with(parse: Parse, claims: Sequence[Claim]) -> dict[int, Claim]:
+    """Head token -> claim, for the claims whose things form one list with the first."""
+    by_end = {claim.end: claim for claim in claims}
+    head = next((i for i in range(len(parse)) if parse.ends[i] == claims[0].end), None)
+    members = parse.conjuncts(head) if head is not None else []
+    return {i: by_end[parse.ends[i]] for i in members if parse.ends[i] in by_end}

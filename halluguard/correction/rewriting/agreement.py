@@ -80,18 +80,48 @@ def number(editor: TokenEditor, verb: int, *, plural: bool, why: set[int]) -> No
     elif not plural and word in _TO_SINGULAR:
         editor.replace(finite, _TO_SINGULAR[word], why)
     elif plural and tag == "VBZ" and finite == verb:
-        editor.replace(finite, _bare(word), why)
+        editor.replace(finite, bare(word), why)
     elif not plural and tag == "VBP" and finite == verb and word not in ("am", "is"):
-        editor.replace(finite, _third_person(word), why)
+        editor.replace(finite, third_person(word), why)
 
 
-def _third_person(word: str) -> str:
+_IRREGULAR_PAST = {
+    "have": "had", "see": "saw", "show": "showed", "find": "found", "hold": "held", "wear": "wore", "ride": "rode",
+    "sit": "sat", "stand": "stood", "lie": "lay", "take": "took", "make": "made", "give": "gave", "keep": "kept",
+    "stop": "stopped", "run": "ran", "eat": "ate", "fit": "fitted", "get": "got", "come": "came", "go": "went",
+}  # fmt: skip
+
+
+def past(verb: str) -> str:
+    """The past tense of a verb.
+
+    >>> past("include"), past("contain"), past("carry"), past("see")
+    ('included', 'contained', 'carried', 'saw')
+    """
+    if verb in _IRREGULAR_PAST:
+        return _IRREGULAR_PAST[verb]
+    if verb.endswith("e"):
+        return verb + "d"
+    return verb[:-1] + "ied" if verb.endswith("y") and verb[-2:-1] not in "aeiou" else verb + "ed"
+
+
+def third_person(word: str) -> str:
+    """The third person singular of a verb.
+
+    >>> third_person("carry"), third_person("watch"), third_person("have")
+    ('carries', 'watches', 'has')
+    """
+    if word == "have":
+        return "has"
     if word.endswith(("s", "x", "z", "ch", "sh", "o")):
         return word + "es"
     return word[:-1] + "ies" if word.endswith("y") and word[-2:-1] not in "aeiou" else word + "s"
 
 
-def _bare(word: str) -> str:
+def bare(word: str) -> str:
+    """The plain form of a verb in the third person singular."""
+    if word == "has":
+        return "have"
     if word.endswith("ies") and len(word) > 4:
         return word[:-3] + "y"
     return word[:-2] if word.endswith(("sses", "xes", "zes", "ches", "shes", "oes")) else word[:-1]

@@ -44,6 +44,7 @@ class EditPlan:
         self.by_head = {m.last for m in self.mentions}
         self.links = coreference.links(parse, self.mentions)
         self.by_claim = {n: by_end[c.end] for n, c in enumerate(claims) if c.kind == "existence" and c.end in by_end}
+        self.kept: set[int] = set()  # tokens that no cut may take: the yes or no of an answer
         self.rewritten: set[int] = set()  # sentences that were written anew: no fragments
         self.restate: dict[int, set[int]] = {}  # sentence -> mentions to state again after it
 
@@ -138,6 +139,9 @@ class EditPlan:
 
     def drop(self, cut: set[int], sentence: int, why: set[int]) -> None:
         """Delete tokens; what gets lost with them is stated again after the sentence."""
+        if self.kept & cut:
+            end = self.parse.sentences[sentence][1]
+            cut = cut - self.kept - ({end - 1} if self.parse.words[end - 1] in ".!" else set())
         lost = self.worth_stating(self.lost(cut), cut)
         if lost:
             self.restate.setdefault(sentence, set()).update(lost)

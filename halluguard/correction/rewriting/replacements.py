@@ -162,16 +162,7 @@ def affirm(editor: TokenEditor, noun: int, why: int) -> bool:
         else:
             editor.replace(no, article(parse.words[no + 1]), {why})
         return True
-    negations = [j for j in parse.children[verb] if parse.deps[j] == "neg"]
-    if not negations or subject:
-        return False
-    helping = [j for j in parse.children[verb] if parse.words[j] in ("do", "does", "did") and parse.deps[j] == "aux"]
-    editor.delete([*negations, *helping], {why})
-    for j in parse.children[noun]:
-        if parse.words[j] == "any":
-            one = parse.tags[noun] not in ("NNS", "NNPS")
-            editor.replace(j, article(parse.words[j + 1]) if one else "some", {why})
-    return True
+    return affirm_verb(editor, verb, why)
 
 
 def negate(editor: TokenEditor, claim: Claim, why: int) -> bool:
@@ -189,6 +180,50 @@ def negate(editor: TokenEditor, claim: Claim, why: int) -> bool:
             editor.put(carrier, f"{editor.tokens[carrier]} not", {why})
             return True
     return False
+
+
+_CLIPPED = {"ca": "can", "wo": "will", "sha": "shall"}
+"""What is left of an auxiliary when "n't" goes."""
+
+
+def affirm_verb(editor: TokenEditor, verb: int, why: int) -> bool:
+    """ "he is not wearing", "it does not show": "he is wearing", "it shows". False where nothing is negated."""
+    parse = editor.parse
+    negations = [j for j in parse.children[verb] if parse.deps[j] == "neg" or parse.words[j] in ("not", "n't", "never")]
+    if not negations:
+        return False
+    helping = [j for j in parse.children[verb] if parse.deps[j] in ("aux", "auxpass") and j < verb]
+    supporting = [j for j in helping if parse.words[j] in ("do", "does", "did")]
+    editor.delete([*negations, *supporting], {why})
+    for j in [*helping, verb]:
+        if parse.words[j] in _CLIPPED:
+            editor.replace(j, _CLIPPED[parse.words[j]], {why})
+    if supporting and parse.words[supporting[0]] != "do":
+        inflect = agreement.third_person if parse.words[supporting[0]] == "does" else agreement.past
+        editor.replace(verb, inflect(parse.words[verb]), {why})
+    for j in range(verb + 1, parse.sentences[parse.sentence[verb]][1]):
+        if parse.words[j] in ("any", "either") and editor.alive(j):
+            one = parse.heads[j] > j and parse.tags[parse.heads[j]] == "NN"
+            editor.replace(j, article(parse.words[j + 1]) if one else "some", {why})
+    return True
+
+
+def negate_verb(editor: TokenEditor, verb: int, why: int) -> bool:
+    """ "he is wearing", "it shows": "he is not wearing", "it does not show". False where it is negated already."""
+    parse = editor.parse
+    word, tag = parse.words[verb], parse.tags[verb]
+    if any(parse.deps[j] == "neg" for j in parse.children[verb]):
+        return False
+    helping = [j for j in parse.children[verb] if parse.deps[j] in ("aux", "auxpass") and j < verb]
+    carrier = helping[0] if helping else verb if word in _BE else None
+    if carrier is not None:
+        editor.put(carrier, f"{editor.tokens[carrier]} not", {why})
+        return True
+    if tag not in ("VBZ", "VBP"):
+        return False
+    support = "does" if tag == "VBZ" else "do"
+    editor.replace(verb, f"{support} not {agreement.bare(word) if tag == 'VBZ' else word}", {why})
+    return True
 
 
 def _introduced(editor: TokenEditor, noun: int) -> bool:

@@ -1,105 +1,227 @@
-"""Turn yes into no and no into yes, together with the clause that follows, which must say the same.
+"""Turn yes into no and no into yes, together with what follows, which must say the same.
 
-Yes, there is a dog.   ->  No, there is no dog.        Yes, the car is red.  ->  No, the car is not red.
-No, there is no cat.   ->  Yes, there is a cat.        Yes, it is.           ->  No, it is not.
-Yes, I see a dog.      ->  No, there is no dog.        (what cannot be turned is written anew)
+Yes, there is a dog.   ->  No, there is no dog.        Yes, the car is red.   ->  No, the car is not red.
+No, there is no cat.   ->  Yes, there is a cat.        Yes, it is.            ->  No, it is not.
+Yes, I see a dog.      ->  No, there is no dog.        Yes, and it is red.    ->  No.
+
+A clause that cannot be turned goes: the bare word is an answer. Clauses about other, true objects stay.
 """
 
 from __future__ import annotations
 
+from halluguard.correction.claims import yes_no
 from halluguard.correction.rewriting import replacements
 from halluguard.correction.rewriting.edit_plan import EditPlan
 from halluguard.correction.rewriting.token_editor import article
 from halluguard.records import Claim
 from halluguard.vocabulary import plural
 
-_HELPING = ("is", "are", "was", "were", "does", "do", "did", "has", "have", "can", "could", "'s", "'re")
-_STAND_INS = ("it", "they", "there", "he", "she", "this", "that", "these", "those", "i", "you")
+_HELPING = frozenset((
+    "is", "are", "was", "were", "does", "do", "did", "has", "have", "can", "could", "'s", "'re", "ca",
+))  # fmt: skip
+_PRONOUNS = frozenset(("it", "they", "he", "she", "this", "that", "these", "those", "one", "both", "its", "them"))
+_STAND_INS = _PRONOUNS | {"there", "i", "you", "we"}
+_NEGATIONS = ("not", "n't", "never")
+_ONE = {"one": "none", "some": "none", "any": "none", "none": "one"}
+_BUT_ONLY = ("only", "just", "but", "instead", "rather")
+_MARKS = (",", ".", "!", ";", ":", "-", "–", "—", "*", "**")
 
 
 class YesNoRewriter:
-    """Settles contradicted answers on a plan."""
+    """Settles the contradicted answers of a plan."""
 
     def __init__(self, plan: EditPlan) -> None:
-        self.plan, self.claims, self.verdicts = plan, plan.claims, plan.verdicts
+        self.plan, self.parse, self.editor = plan, plan.parse, plan.editor
         self.verdict_of = {verdict.claim: i for i, verdict in enumerate(plan.verdicts)}
 
     def settle(self) -> set[int]:
-        """Flip each contradicted answer; returns the claims that need no other edit."""
+        """Turn each contradicted answer; returns the claims that need no other edit."""
+        claims, verdicts = self.plan.claims, self.plan.verdicts
+        wrong = [i for i in self.plan.wrong if claims[verdicts[i].claim].kind == "answer"]
+        token = yes_no.word(self.parse)
+        if token is None:
+            return set()
+        self.plan.kept.add(token)
+        if not wrong:
+            return self._about_answer(token)
+        why, claim = wrong[0], claims[verdicts[wrong[0]].claim]
+        replacements.flip(self.editor, claim, why)
+        now_yes = claim.polarity == "denied"
         settled = set[int]()
-        for why in self.plan.wrong:
-            claim = self.claims[self.verdicts[why].claim]
-            if claim.kind != "answer":
-                continue
-            replacements.flip(self.plan.editor, claim, why)
-            (token,) = replacements.tokens_of(self.plan.editor, claim.start, claim.end)
-            if claim.subject is None:
-                self._short(token, why, now_yes=claim.polarity == "denied")
-            elif claim.polarity == "denied":
-                settled |= self._to_yes(claim, token, why)
-            else:
-                settled |= self._to_no(claim, token, why)
+        if self._rest(token):
+            settled |= self._turn_clause(claim, token, why, now_yes=now_yes)
+        self._following(token, why, now_yes=now_yes)
+        return settled
+
+    def _about_answer(self, token: int) -> set[int]:
+        """Denials beside an answer that stands: turned round, they would contradict it."""
+        sentence, claims = self.parse.sentence[token], self.plan.claims
+        answered = any(claim.kind == "answer" for claim in claims)
+        return {n for n, c in enumerate(claims) if answered and c.sentence == sentence and c.polarity == "denied"}
+
+    def _rest(self, token: int) -> list[int]:
+        """The words after the answer in its sentence."""
+        end = self.parse.sentences[self.parse.sentence[token]][1]
+        return [i for i in range(token + 1, end) if self.parse.words[i] not in _MARKS]
+
+    def _turn_clause(self, claim: Claim, token: int, why: int, *, now_yes: bool) -> set[int]:
+        """Turn the clause after the answer, or drop it; returns the claims that are settled by that."""
+        if claim.subject is not None:
+            settled = self._to_yes(claim, token, why) if now_yes else self._to_no(claim, token, why)
+            if settled is not None:
+                return settled
+        if self._short(token, why, now_yes=now_yes) or self._keep_other(token, why, now_yes=now_yes):
+            return set()
+        if claim.attribute is not None or claim.relation is not None or now_yes:
+            settled = self._turn_verb(token, why, now_yes=now_yes)
+            if settled is not None:
+                return settled
+        self._bare(token, why)
+        return self._in_sentence(token)
+
+    def _in_sentence(self, token: int) -> set[int]:
+        """The claims of the answer's sentence; their objects need no cut any more."""
+        sentence = self.parse.sentence[token]
+        settled = {n for n, claim in enumerate(self.plan.claims) if claim.sentence == sentence}
+        for n in settled:
+            if n in self.plan.by_claim:
+                self.plan.decision.pop(self.plan.by_claim[n], None)
         return settled
 
     def _contradicted(self, claim: int) -> bool:
-        return claim in self.verdict_of and self.verdicts[self.verdict_of[claim]].decision == "contradicted"
+        return claim in self.verdict_of and self.plan.verdicts[self.verdict_of[claim]].decision == "contradicted"
 
-    def _to_no(self, claim: Claim, token: int, why: int) -> set[int]:
+    def _to_no(self, claim: Claim, token: int, why: int) -> set[int] | None:
         subject = claim.subject or 0
         mention = self.plan.by_claim[subject]
         noun = self.plan.mentions[mention].last
         if self._contradicted(subject):
-            if len(self.plan.parse.conjuncts(noun)) > 1:
+            if len(self.parse.conjuncts(noun)) > 1:
                 return set()  # the list loses a member
-            if not replacements.deny(self.plan.editor, noun, why):
+            if not replacements.deny(self.editor, noun, why):
                 self._rewrite(token, f"there is no {claim.name}", why)
             self.plan.decision.pop(mention, None)
             return self._about(subject)
         for n in sorted(self._about(subject)):
-            about = self.claims[n]
+            about = self.plan.claims[n]
             wrong = self._contradicted(n) and about.kind in ("attribute", "relation")
-            unclear = wrong and self.verdicts[self.verdict_of[n]].replacement is None
-            if unclear and replacements.negate(self.plan.editor, about, why):
-                return {n}
-        return set()
+            replaced = wrong and self.plan.verdicts[self.verdict_of[n]].replacement is not None
+            if wrong and (replaced or replacements.negate(self.editor, about, why)):
+                return set() if replaced else {n}
+            if self._contradicted(n) and about.kind == "count":
+                return set()  # the number is put right
+        return None
 
-    def _to_yes(self, claim: Claim, token: int, why: int) -> set[int]:
+    def _to_yes(self, claim: Claim, token: int, why: int) -> set[int] | None:
         subject = claim.subject or 0
-        if self.claims[subject].polarity != "denied":
-            return set()
+        if self.plan.claims[subject].polarity != "denied":
+            return None
         mention = self.plan.mentions[self.plan.by_claim[subject]]
-        if not replacements.affirm(self.plan.editor, mention.last, why):
+        if replacements.affirm(self.editor, mention.last, why):
+            self._join_others(mention.last, why)
+        else:
             many = mention.plural
             verb_phrase = f"are {plural(claim.name)}" if many else f"is {article(claim.name)} {claim.name}"
             self._rewrite(token, f"there {verb_phrase}", why)
         return self._about(subject)
 
+    def _join_others(self, noun: int, why: int) -> None:
+        """ "no person, only a dog": "a person and a dog"."""
+        words = self.parse.words
+        end = self.parse.sentences[self.parse.sentence[noun]][1]
+        for i in range(noun + 1, end - 2):
+            if words[i] == "," and words[i + 1] in _BUT_ONLY and words[i + 2] in ("a", "an", "the", "some", "two"):
+                self.editor.put(i, " and", {why})
+                self.editor.delete([i + 1], {why})
+            elif words[i] == "but" and words[i + 1] in ("a", "an", "the", "some", "two"):
+                self.editor.put(i, "and", {why})
+
     def _about(self, subject: int) -> set[int]:
-        """The claim and what is said of its thing."""
-        return {subject, *(n for n, c in enumerate(self.claims) if c.subject == subject and c.kind != "answer")}
+        """The claim and what is claimed of its object."""
+        return {subject, *(n for n, c in enumerate(self.plan.claims) if c.subject == subject and c.kind != "answer")}
 
     def _rewrite(self, token: int, clause: str, why: int) -> None:
-        """Another clause after the flipped word."""
-        end = self.plan.parse.sentences[self.plan.parse.sentence[token]][1]
-        rest = set(range(token + 1, end - (self.plan.parse.words[end - 1] in ".!")))
-        self.plan.drop(rest, self.plan.parse.sentence[token], {why})
-        self.plan.rewritten.add(self.plan.parse.sentence[token])
-        editor = self.plan.editor
-        editor.put(token, f"{editor.tokens[token]}, {clause}", {why})
+        """Put another clause after the answer; objects that the old one named are stated again."""
+        sentence = self.parse.sentence[token]
+        end = self.parse.sentences[sentence][1]
+        rest = set(range(token + 1, end - (self.parse.words[end - 1] in ".!")))
+        self.plan.drop(rest, sentence, {why})
+        self.plan.rewritten.add(sentence)
+        self.editor.put(token, f"{self.editor.tokens[token]}, {clause}", {why})
 
-    def _short(self, token: int, why: int, *, now_yes: bool) -> None:
-        """The clause after a flipped word when it names nothing: "Yes, it is", "Yes, in the background"."""
-        parse, editor = self.plan.parse, self.plan.editor
-        end = parse.sentences[parse.sentence[token]][1]
-        rest = [i for i in range(token + 1, end) if parse.words[i] not in (",", ".", "!")]
-        if not rest:
-            return
-        negations = [i for i in rest if parse.deps[i] == "neg" or parse.words[i] in ("not", "n't")]
-        others = [i for i in rest if i not in negations]
-        if [parse.words[i] in _STAND_INS + _HELPING for i in others] == [True] * len(others) and len(others) == 2:
-            if now_yes:
-                editor.delete(negations, {why})
-            elif not negations:
-                editor.put(others[-1], f"{editor.tokens[others[-1]]} not", {why})
-        elif not any(parse.tags[i].startswith(("VB", "MD")) for i in rest) and not now_yes:
-            self.plan.drop(set(range(token + 1, end)) - {end - 1}, parse.sentence[token], {why})
+    def _bare(self, token: int, why: int) -> None:
+        """Leave the answer alone in its sentence."""
+        sentence = self.parse.sentence[token]
+        end = self.parse.sentences[sentence][1]
+        self.editor.delete(set(range(token + 1, end - (self.parse.words[end - 1] in ".!*"))), {why})
+        self.plan.rewritten.add(sentence)
+
+    def _short(self, token: int, why: int, *, now_yes: bool) -> bool:
+        """Turn a clause without nouns: "Yes, it is", "No, there isn't", "Yes, there is one"."""
+        parse, editor = self.parse, self.editor
+        rest = self._rest(token)
+        negations = [i for i in rest if parse.deps[i] == "neg" or parse.words[i] in _NEGATIONS]
+        ones = [i for i in rest if parse.words[i] in _ONE]
+        others = [i for i in rest if i not in negations and i not in ones]
+        if len(others) != 2 or not all(parse.words[i] in _STAND_INS | _HELPING for i in others):
+            return False
+        if ones:
+            wanted = "one" if now_yes else "none"
+            if negations or _ONE[parse.words[ones[0]]] != wanted:
+                return False
+            many = now_yes and any(parse.words[i] in ("are", "were", "'re") for i in rest)
+            editor.replace(ones[0], "some" if many else wanted, {why})
+        elif now_yes:
+            editor.delete(negations, {why})
+            if negations and parse.words[others[-1]] == "ca":
+                editor.replace(others[-1], "can", {why})
+        elif negations:
+            return False
+        else:
+            editor.put(others[-1], f"{editor.tokens[others[-1]]} not", {why})
+        return True
+
+    def _keep_other(self, token: int, why: int, *, now_yes: bool) -> bool:
+        """Keep a clause about other, true objects: "No, but there is a bus." becomes "Yes, and there is a bus."."""
+        parse, plan = self.parse, self.plan
+        rest = self._rest(token)
+        named = [n for n, mention in enumerate(plan.mentions) if mention.last in rest]
+        if not named or parse.words[rest[0]] not in ("but", "and", "however"):
+            return False
+        stays = all(plan.protected(n) for n in named)
+        if not stays or any(parse.words[i] in _PRONOUNS for i in rest):
+            return False
+        plan.editor.replace(rest[0], "and" if now_yes else "but", {why})
+        return True
+
+    def _turn_verb(self, token: int, why: int, *, now_yes: bool) -> set[int] | None:
+        """Negate the clause, or take its negation away: "he is (not) wearing a tie"."""
+        parse = self.parse
+        rest = self._rest(token)
+        verb = next(
+            (i for i in rest if parse.deps[i] in ("ROOT", "ccomp") and parse.child(i, "nsubj", "nsubjpass")), None
+        )
+        if verb is None:
+            return None
+        subject = parse.child(verb, "nsubj", "nsubjpass")
+        named = [n for n, m in enumerate(self.plan.mentions) if m.last in rest and m.last != subject]
+        if any(self.plan.protected(n) for n in named):
+            return None  # it would be denied with the rest
+        turned = replacements.affirm_verb if now_yes else replacements.negate_verb
+        return self._in_sentence(token) if turned(self.editor, verb, why) else None
+
+    def _following(self, token: int, why: int, *, now_yes: bool) -> None:
+        """Drop later sentences that only repeat the old answer, or speak of an object that is not there."""
+        parse, plan = self.parse, self.plan
+        old = yes_no.NO if now_yes else yes_no.YES
+        for sentence in range(parse.sentence[token] + 1, len(parse.sentences)):
+            first, end = parse.sentences[sentence]
+            words = [parse.words[i] for i in range(first, end) if parse.words[i].isalnum()]
+            named = [n for n, m in enumerate(plan.mentions) if first <= m.last < end]
+            pronoun = words[:1] and words[0] in _PRONOUNS and plan.links.get(first) is None
+            denial = now_yes and not named and any(w in (*_NEGATIONS, "no", "none") for w in words)
+            if set(words) <= old or (pronoun and not now_yes) or denial:
+                self.editor.delete(range(first, end), {why})
+                plan.rewritten.add(sentence)
+                for n in named:
+                    plan.decision.pop(n, None)

@@ -14,7 +14,7 @@ def existence(claim: Claim, evidence: Evidence) -> Verdict:
     if reason := _claims_no_presence(claim):
         return Verdict(0, "unverifiable", reason=reason)
     verdict = presence(claim.name, evidence)
-    if claim.alternatives and claim.polarity == "asserted":
+    if claim.alternatives:
         others = [presence(name, evidence) for name in claim.alternatives]
         verdict = next((v for v in [verdict, *others] if v.decision == "supported"), verdict)
         if verdict.decision == "contradicted" and any(v.decision != "contradicted" for v in others):
