@@ -1,9 +1,9 @@
-"""Everything halluguard raises on purpose.
+"""The errors that halluguard raises.
 
     HalluguardError
     ├── SettingsError (ValueError)          an argument or option is out of range or unknown
     ├── InputError (ValueError)             the caller's data cannot be read as what it should be
-    │   └── ImageError                      ... a picture in particular
+    │   └── ImageError                      an image in particular
     ├── UnsupportedModelError (TypeError)   a model that cannot do what was asked of it
     ├── ExpertError (RuntimeError)          a detector or judge failed; never evidence of absence
     ├── OutputError (OSError)               results cannot be written: no permission, or no space
@@ -34,7 +34,7 @@ class InputError(HalluguardError, ValueError):
 
 
 class ImageError(InputError):
-    """A picture is missing, unreadable, or outside the limits."""
+    """An image is missing, unreadable, or outside the limits."""
 
 
 class UnsupportedModelError(HalluguardError, TypeError):

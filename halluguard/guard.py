@@ -1,4 +1,7 @@
-"""Guard: a model, a way to decode and an expert, joined. Each layer also works alone; nothing else is hidden here."""
+"""Guard: generate with a model, a decoding method and a detector that checks the answers, in one call.
+
+Each of the three also works alone; Guard only joins them.
+"""
 
 from __future__ import annotations
 
@@ -7,51 +10,63 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from halluguard._version import __version__
 from halluguard.errors import InputError, SettingsError, UnsupportedModelError
 from halluguard.images import load_image
 from halluguard.records import DEFAULT_PROMPT, Answer, Detector
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
+
+    from halluguard.correction.rewriting.llm_rewriter import Proposer
+    from halluguard.correction.rewriting.rewrite import Style
+    from halluguard.correction.verification import Calibration, Properties, Thresholds
+    from halluguard.decoding import DecodingMethod
+    from halluguard.images import ImageSource
+
 
 class Guard:
-    """Ask a multimodal model about pictures and get answers whose claims have been checked.
+    """Ask a multimodal model about images and get answers whose claims are checked.
 
     Args:
-        model: any transformers image-text-to-text model.
-        processor: its processor.
-        detector: an expert that checks the answers (`halluguard.detectors`); None leaves them as drafted.
-        decoding: a method of `halluguard.decoding` used for every answer; None decodes plainly.
-        thresholds: `correction.verify.Thresholds`, when the expert's own do not fit.
+        model: image-text-to-text model of transformers.
+        processor: the model's processor.
+        detector: detector that checks the answers (`halluguard.detectors`); None leaves them as generated.
+        decoding: decoding method for every answer (`halluguard.decoding`); None generates plainly.
+        thresholds: detector scores that decide the verdicts; default the detector's own.
         properties: experts on attributes and relations, such as `detectors.colour.Colours()`.
-        calibration: turns scores into probabilities (`halluguard.calibration`).
-        style: what becomes of a contradicted claim: "delete", "hedge" or "annotate".
-        proposer: a language model that may word the correction, under the checks of `correction.propose`.
+        calibration: fitted curve that turns scores into probabilities (`halluguard.calibration`).
+        style: treatment of a contradicted claim: "delete", "hedge" or "annotate".
+        proposer: language model that may word the correction; `correction.rewriting.llm_rewriter` checks its text.
 
     Example:
-        >>> from halluguard import Guard, sandbox                                    # doctest: +SKIP
-        >>> guard = Guard.from_pretrained(sandbox.MLLM, detector=sandbox.DETECTOR)    # doctest: +SKIP
-        >>> guard(image, "Describe the image.", imagination=-0.5).text               # doctest: +SKIP
-        'The image shows a kitchen with a bowl and a banana.'
+        >>> from halluguard import Guard, sandbox
+        >>> guard = Guard.from_pretrained(sandbox.MLLM, detector=sandbox.DETECTOR)
+        >>> scene = next(sandbox.fresh_scenes(1))
+        >>> guard(scene.image, "Describe the image.", imagination=-0.5).text
+        'The image depicts a restaurant with a horse and a wine glass. The overall mood is quiet and bright.'
     """
 
     def __init__(
         self,
-        model: Any,
-        processor: Any,
+        model: PreTrainedModel,
+        processor: ProcessorMixin,
         *,
         detector: Detector | None = None,
-        decoding: Any = None,
-        thresholds: Any = None,
-        properties: Any = None,
-        calibration: Any = None,
-        style: Literal["delete", "hedge", "annotate"] = "delete",
-        proposer: Any = None,
+        decoding: DecodingMethod | None = None,
+        thresholds: Thresholds | None = None,
+        properties: Properties = None,
+        calibration: Calibration | None = None,
+        style: Style = "delete",
+        proposer: Proposer | None = None,
     ) -> None:
         if getattr(processor, "image_processor", None) is None:
             raise UnsupportedModelError(
-                f"expected a processor that takes pictures, got {type(processor).__name__}; "
+                f"expected a processor that takes images, got {type(processor).__name__}; "
                 "load it with AutoProcessor from an image-text-to-text checkpoint"
             )
         _check_method(decoding)
@@ -65,24 +80,24 @@ class Guard:
         name: str | Path,
         *,
         detector: str | Path | Detector | None = None,
-        decoding: Any = None,
+        decoding: DecodingMethod | None = None,
         adapter: str | Path | None = None,
         device: str | None = None,
         dtype: str | None = None,
         revision: str | None = None,
         local_files_only: bool = False,
     ) -> Self:
-        """Load a model by hub name or folder, with an expert and a fine-tuned adapter when named.
+        """Load a model, and a detector and a fine-tuned adapter where they are named.
 
         Args:
-            name: image-text-to-text checkpoint. Weights are read from safetensors; remote code is never run.
-            detector: an expert, or the hub name or folder of an object detector.
-            decoding: a method of `halluguard.decoding`.
-            adapter: hub name or folder of a PEFT adapter made for this model (needs the extra `train`).
-            device: "cuda", "cpu", ...; by default the GPU when there is one.
-            dtype: "bfloat16", "float16", "float32" or "auto"; by default "auto" on a GPU, float32 on a CPU.
-            revision: commit or tag of the checkpoint.
-            local_files_only: never ask the network.
+            name: hub name or folder of an image-text-to-text model. Only safetensors are read; remote code is not run.
+            detector: a detector, or the hub name or folder of one.
+            decoding: decoding method for every answer.
+            adapter: hub name or folder of a PEFT adapter trained on this model (needs the extra `train`).
+            device: "cuda", "cpu", ...; default the first GPU, else the CPU.
+            dtype: "bfloat16", "float16", "float32" or "auto"; default "auto" on a GPU, float32 on a CPU.
+            revision: commit, branch or tag of the checkpoint.
+            local_files_only: True to use no network.
 
         Raises:
             UnsupportedModelError: the checkpoint is not an image-text-to-text model.
@@ -105,65 +120,64 @@ class Guard:
 
     def __call__(
         self,
-        image: Any,
+        image: ImageSource,
         prompt: str = DEFAULT_PROMPT,
         *,
         imagination: float | None = None,
-        decoding: Any = None,
+        decoding: DecodingMethod | None = None,
         seed: int | None = None,
         **generate: Any,
     ) -> Answer:
-        """Answer one prompt about one picture; see `batch` for the arguments."""
+        """Answer one prompt about one image; arguments as in `batch`."""
         return self.batch([image], [prompt], imagination=imagination, decoding=decoding, seed=seed, **generate)[0]
 
     def batch(
         self,
-        images: Sequence[Any],
+        images: Sequence[ImageSource],
         prompts: str | Sequence[str] = DEFAULT_PROMPT,
         *,
         imagination: float | None = None,
-        decoding: Any = None,
+        decoding: DecodingMethod | None = None,
         seed: int | None = None,
         **generate: Any,
     ) -> list[Answer]:
-        """Answer prompts about pictures in one batch.
+        """Answer prompts about images in one batch.
 
         Args:
-            images: B pictures: PIL images, uint8 arrays, bytes or paths.
-            prompts: one prompt for all, or B prompts.
-            imagination: in [-1, 1], negative is more grounded, 0 plain; uses `decoding.Imagination`, the Guard's own
-                (with its controller or schedule) where it has one.
-            decoding: a method for this call, in place of the Guard's own.
-            seed: of sampling, when `do_sample=True`; the global random state is left as it was.
-            **generate: everything the model's `generate` takes.
+            images: B images: PIL images, uint8 arrays, bytes or paths.
+            prompts: one prompt for all images, or B prompts.
+            imagination: setting in [-1, 1]: negative is more grounded, 0 plain. The Guard's own `decoding.Imagination`,
+                with its controller or schedule, is used where it has one.
+            decoding: method for this call, in place of the Guard's own.
+            seed: seed of sampling with `do_sample=True`; the global random state stays as it was.
+            **generate: arguments of the model's `generate`.
 
         Returns:
-            B answers: `draft` is what the model said, `text` what is left of it after the expert's verdicts.
+            B answers: `draft` is the text that the model wrote, `text` the draft after correction.
 
         Raises:
-            ImageError, SettingsError: with what to do.
+            ImageError: an image cannot be read.
+            SettingsError: the numbers of images and prompts differ, or a setting is out of range.
         """
         from halluguard.correction import correct_many
 
-        pictures = [load_image(image) for image in images]
-        asked = [prompts] * len(pictures) if isinstance(prompts, str) else list(prompts)
-        if len(asked) != len(pictures):
-            raise SettingsError(
-                f"expected one prompt or one per picture, got {len(asked)} for {len(pictures)} pictures"
-            )
-        if not pictures:
+        loaded = [load_image(image) for image in images]
+        prompts = [prompts] * len(loaded) if isinstance(prompts, str) else list(prompts)
+        if len(prompts) != len(loaded):
+            raise SettingsError(f"expected one prompt or one per image, got {len(prompts)} for {len(loaded)} images")
+        if not loaded:
             return []
         method = self._method(imagination, decoding)
         started = time.perf_counter()
-        drafts = self.drafts(pictures, asked, decoding=method, seed=seed, **generate)
-        spent = (time.perf_counter() - started) / len(pictures)
+        drafts = self.drafts(loaded, prompts, decoding=method, seed=seed, **generate)
+        seconds = (time.perf_counter() - started) / len(loaded)
         settings = self._settings(method, seed, generate)
         if self.detector is None:
-            answers = [Answer(draft, draft, question) for draft, question in zip(drafts, asked, strict=True)]
+            answers = [Answer(draft, draft, prompt) for draft, prompt in zip(drafts, prompts, strict=True)]
         else:
             answers = list(
                 correct_many(
-                    *(drafts, pictures, self.detector, asked),
+                    *(drafts, loaded, self.detector, prompts),
                     thresholds=self.thresholds,
                     properties=self.properties,
                     calibration=self.calibration,
@@ -174,70 +188,79 @@ class Guard:
         return [
             replace(
                 answer,
-                image=picture,
-                timings={"generate": spent, **answer.timings},
+                image=image,
+                timings={"generate": seconds, **answer.timings},
                 settings={**settings, **answer.settings},
             )
-            for answer, picture in zip(answers, pictures, strict=True)
+            for answer, image in zip(answers, loaded, strict=True)
         ]
 
     def drafts(
         self,
-        pictures: Sequence[Any],
+        images: Sequence[Image],
         prompts: Sequence[str],
         *,
-        decoding: Any = None,
+        decoding: DecodingMethod | None = None,
         seed: int | None = None,
         **generate: Any,
     ) -> list[str]:
-        """What the model says, before any correction: B strings. The arguments are those of `batch`."""
+        """Generate B texts without correction; arguments as in `batch`."""
         import torch
 
-        inputs = self.inputs(pictures, prompts)
-        view = self.model if decoding is None else decoding.on(self.model, self.processor)
-        extra = {} if decoding is None else {"images": list(pictures)}
+        inputs = self.inputs(images, prompts)
+        arguments: dict[str, Any] = {**inputs, **generate}
+        model: Any = self.model
+        if decoding is not None:
+            model = decoding.on(self.model, self.processor)
+            arguments["images"] = list(images)
         with torch.inference_mode(), torch.random.fork_rng() if seed is not None else nullcontext():
             if seed is not None:
                 torch.manual_seed(seed)
-            produced = view.generate(**inputs, **extra, **generate)
+            tokens = model.generate(**arguments)
         if not self.model.config.is_encoder_decoder:
-            produced = produced[:, inputs["input_ids"].shape[1] :]
-        texts = self.processor.batch_decode(produced, skip_special_tokens=True)
+            tokens = tokens[:, inputs["input_ids"].shape[1] :]
+        texts = self.processor.batch_decode(tokens, skip_special_tokens=True)
         return [text.strip() for text in texts]
 
-    def margins(self, images: Sequence[Any], questions: str | Sequence[str], *, decoding: Any = None) -> list[float]:
-        """How much rather the model says yes than no: logit(Yes) - logit(No) of the first token, B numbers.
+    def margins(
+        self,
+        images: Sequence[ImageSource],
+        questions: str | Sequence[str],
+        *,
+        decoding: DecodingMethod | None = None,
+    ) -> list[float]:
+        """logit(Yes) - logit(No) of the first answer token, for B questions.
 
-        Ranking by this margin gives an AUC that a general lean towards yes or no does not move.
+        Answers ranked by this margin give an AUC that does not depend on a general bias towards yes or no.
 
         Args:
-            images, questions: as in `batch`.
-            decoding: a method; its formula is applied, its support is not.
+            images: as in `batch`.
+            questions: one question for all images, or B questions.
+            decoding: method whose formula is applied to the logits; its mask of allowed tokens is not.
 
         Raises:
             UnsupportedModelError: the tokenizer has no token that begins "yes" or "no".
         """
         import torch
 
-        asked = [questions] * len(images) if isinstance(questions, str) else list(questions)
-        pictures = [load_image(image) for image in images]
-        inputs = self.inputs(pictures, asked)
+        loaded = [load_image(image) for image in images]
+        inputs = self.inputs(loaded, [questions] * len(loaded) if isinstance(questions, str) else questions)
         with torch.inference_mode():
             if decoding is None:
                 logits = self.model(**inputs, use_cache=False).logits[:, -1].float()
             else:
                 view = decoding.on(self.model, self.processor)
-                logits = view.first_token_logits(**inputs, images=pictures)
-        yes, no = (logits[:, _tokens_of(self.processor.tokenizer, word)].logsumexp(-1) for word in ("yes", "no"))
+                logits = view.first_token_logits(**inputs, images=loaded)
+        yes, no = (logits[:, _first_tokens(self.processor.tokenizer, word)].logsumexp(-1) for word in ("yes", "no"))
         return (yes - no).tolist()
 
-    def inputs(self, pictures: Sequence[Any], prompts: Sequence[str]) -> Mapping[str, Any]:
-        """The model's inputs for B pictures and prompts, through its own chat template, on its device."""
+    def inputs(self, images: Sequence[Image], prompts: Sequence[str]) -> dict[str, Tensor]:
+        """Model inputs for B images and prompts, by the processor's chat template, on the model's device."""
         import torch
 
         texts = [self._prompt(prompt) for prompt in prompts]
         self.processor.tokenizer.padding_side = "left"
-        batch = self.processor(images=list(pictures), text=texts, padding=True, return_tensors="pt")
+        batch = self.processor(images=list(images), text=texts, padding=True, return_tensors="pt")
         return {
             key: value.to(self.model.device, self.model.dtype)
             if torch.is_tensor(value) and value.is_floating_point()
@@ -251,10 +274,10 @@ class Guard:
         if getattr(self.processor, "chat_template", None) is None:
             return prompt
         content = [{"type": "image"}, {"type": "text", "text": prompt}]
-        chat = [{"role": "user", "content": content}]
-        return self.processor.apply_chat_template(chat, add_generation_prompt=True)
+        messages: list[dict[str, Any]] = [{"role": "user", "content": content}]
+        return self.processor.apply_chat_template(messages, add_generation_prompt=True)
 
-    def _method(self, imagination: float | None, decoding: Any) -> Any:
+    def _method(self, imagination: float | None, decoding: DecodingMethod | None) -> DecodingMethod | None:
         if imagination is not None and decoding is not None:
             raise SettingsError("expected imagination or decoding, got both; give imagination to the method instead")
         if imagination is not None:
@@ -266,7 +289,7 @@ class Guard:
         _check_method(decoding)
         return self.decoding if decoding is None else decoding
 
-    def _settings(self, method: Any, seed: int | None, generate: Mapping[str, Any]) -> dict[str, Any]:
+    def _settings(self, method: DecodingMethod | None, seed: int | None, generate: Mapping[str, Any]) -> dict[str, Any]:
         plain = {key: value for key, value in generate.items() if isinstance(value, str | int | float | bool)}
         return {
             "halluguard": __version__,
@@ -277,11 +300,11 @@ class Guard:
         }
 
 
-def _tokens_of(tokenizer: Any, word: str) -> list[int]:
+def _first_tokens(tokenizer: PreTrainedTokenizerBase, word: str) -> list[int]:
     """Ids of the tokens that begin an answer with `word`, in any case, with or without a leading space."""
     forms = (word, word.capitalize(), word.upper(), f" {word}", f" {word.capitalize()}")
     first = [tokenizer(form, add_special_tokens=False).input_ids[:1] for form in forms]
-    ids = {ids[0] for ids in first if ids and tokenizer.decode(ids).strip().lower() == word}
+    ids = {ids[0] for ids in first if ids and str(tokenizer.decode(ids)).strip().lower() == word}
     if not ids:
         raise UnsupportedModelError(
             f"expected a tokenizer with a token for {word!r}, got {type(tokenizer).__name__} without; "
@@ -290,7 +313,7 @@ def _tokens_of(tokenizer: Any, word: str) -> list[int]:
     return sorted(ids)
 
 
-def _check_method(method: Any) -> None:
+def _check_method(method: object) -> None:
     if method is not None and not callable(getattr(method, "on", None)):
         raise SettingsError(
             f"expected a decoding method such as VCD(alpha=1.0) from halluguard.decoding, got {method!r}; "

@@ -1,7 +1,7 @@
-"""One way to open a picture: upright RGB, safe limits, and an error that says what to do.
+"""Open images as upright RGB, within limits, with errors that say what to do.
 
-What comes out is what a viewer shows: EXIF orientation applied, transparency over white, the first frame of
-an animation, 16-bit and float pictures scaled into 8 bits.
+The result is what an image viewer shows: EXIF orientation applied, transparency over white, the first frame of an
+animation, 16-bit and float values scaled to 8 bits.
 """
 
 from __future__ import annotations
@@ -11,66 +11,69 @@ import math
 import os
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias
 
 from halluguard.errors import ImageError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from PIL.Image import Image
 
 MAX_PIXELS = 100_000_000
-"""Pictures with more pixels are refused before they are decoded."""
+"""Images with more pixels are refused before they are decoded."""
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
-"""What is opened; a file's name does not matter, its content does."""
+"""File formats, recognised by content, not by the file's name."""
 
-Source = Any
-"""A PIL image, an (H, W) or (H, W, 3 | 4) uint8 array, bytes, or a path."""
+ImageSource: TypeAlias = "Image | NDArray[np.uint8] | bytes | bytearray | memoryview | str | os.PathLike[str]"
+"""A PIL image, an (H, W), (H, W, 3) or (H, W, 4) uint8 array, the bytes of a file, or a path."""
 
 
-def load_image(source: Source, *, max_pixels: int = MAX_PIXELS) -> Image:
-    """Open `source` as an upright RGB picture.
+def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image:
+    """Open `source` as an upright RGB image.
 
     Args:
         source: PIL image, uint8 array (H, W), (H, W, 3) or (H, W, 4), bytes of a file, or a path to a regular file.
-        max_pixels: refuse larger pictures, in pixels (width * height).
+        max_pixels: limit on width * height.
 
     Returns:
-        A PIL image of mode RGB. Boxes in its pixels are boxes in what a viewer shows.
+        A PIL image of mode RGB, in whose pixels all boxes are given.
 
     Raises:
-        ImageError: missing, not a regular file, not a picture, truncated, or larger than `max_pixels`.
+        ImageError: missing, not a regular file, not an image, truncated, or larger than `max_pixels`.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     name = _describe(source)
     try:
-        picture = source if isinstance(source, Image.Image) else _open(source)
-        width, height = picture.size
+        image = source if isinstance(source, Image.Image) else _open(source)
+        width, height = image.size
         if width * height > max_pixels:
             raise ImageError(
-                f"expected a picture of at most {max_pixels:,} pixels, got {width} x {height} in {name}; "
+                f"expected an image of at most {max_pixels:,} pixels, got {width} x {height} in {name}; "
                 "shrink it, or raise max_pixels"
             )
         if min(width, height) < 1:
-            raise ImageError(f"expected a picture, got an empty one ({width} x {height}) in {name}; leave it out")
-        picture.seek(0) if getattr(picture, "is_animated", False) else None
-        picture.load()
-        return _to_rgb(ImageOps.exif_transpose(picture))
+            raise ImageError(f"expected an image, got an empty one ({width} x {height}) in {name}; leave it out")
+        image.seek(0) if getattr(image, "is_animated", False) else None
+        image.load()
+        return _to_rgb(ImageOps.exif_transpose(image))
     except ImageError:
         raise
     except Image.DecompressionBombError as error:
-        raise ImageError(f"expected a picture of at most {max_pixels:,} pixels, got {name}: {error}") from error
+        raise ImageError(f"expected an image of at most {max_pixels:,} pixels, got {name}: {error}") from error
     except UnidentifiedImageError as error:
-        raise ImageError(f"expected a picture ({', '.join(FORMATS)}), got something else in {name}") from error
+        raise ImageError(f"expected an image ({', '.join(FORMATS)}), got something else in {name}") from error
     except (OSError, ValueError, SyntaxError, EOFError, MemoryError, OverflowError) as error:
         reason = str(error) or type(error).__name__
-        raise ImageError(f"could not read the picture {name}: {reason}; check the file or leave it out") from error
+        raise ImageError(f"could not read the image {name}: {reason}; check the file or leave it out") from error
 
 
-def _open(source: Source) -> Image:
+def _open(source: object) -> Image:
     import warnings
 
+    import numpy as np
     from PIL import Image
 
     with warnings.catch_warnings():
@@ -80,12 +83,13 @@ def _open(source: Source) -> Image:
         if isinstance(source, str | os.PathLike):
             return Image.open(_regular_file(Path(source)), formats=FORMATS)
     if hasattr(source, "__array_interface__"):
-        if str(source.dtype) != "uint8" or source.ndim not in (2, 3):
+        array = np.asarray(source)
+        if array.dtype != np.uint8 or array.ndim not in (2, 3):
             raise ImageError(
-                f"expected a uint8 array of shape (H, W), (H, W, 3) or (H, W, 4), got {source.dtype} {source.shape}; "
+                f"expected a uint8 array of shape (H, W), (H, W, 3) or (H, W, 4), got {array.dtype} {array.shape}; "
                 "scale it to 0..255 and cast it"
             )
-        return Image.fromarray(source)
+        return Image.fromarray(array)
     raise ImageError(f"expected a PIL image, a uint8 array, bytes or a path, got {type(source).__name__}")
 
 
@@ -94,48 +98,48 @@ def _regular_file(path: Path) -> Path:
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError) as error:
-        raise ImageError(f"no picture at {str(path)!r} ({error}); check the path") from error
+        raise ImageError(f"no image at {str(path)!r} ({error}); check the path") from error
     if not stat.S_ISREG(mode):
-        raise ImageError(f"expected a picture file, got a folder or device at {str(path)!r}; name the file itself")
+        raise ImageError(f"expected an image file, got a folder or device at {str(path)!r}; name the file itself")
     return path
 
 
-def _to_rgb(picture: Image) -> Image:
+def _to_rgb(image: Image) -> Image:
     import numpy as np
     from PIL import Image
 
-    if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
-        values = np.asarray(picture).astype(np.float64)
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        values = np.asarray(image).astype(np.float64)
         finite = values[np.isfinite(values)]
         low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
-        if low >= 0 and high > 255 and picture.mode != "F":
+        if low >= 0 and high > 255 and image.mode != "F":
             low, high = 0.0, 65535.0 if high <= 65535 else high
-        elif low >= 0 and high <= 255 and picture.mode != "F":
+        elif low >= 0 and high <= 255 and image.mode != "F":
             low, high = 0.0, 255.0
         scaled = np.nan_to_num((values - low) / (high - low) if high > low else values * 0) * 255
         return Image.fromarray(scaled.clip(0, 255).astype(np.uint8)).convert("RGB")
-    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
-        seen = picture.convert("RGBA")
-        paper = Image.new("RGBA", seen.size, "white")
-        return Image.alpha_composite(paper, seen).convert("RGB")
-    return picture.convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, "white")
+        return Image.alpha_composite(white, rgba).convert("RGB")
+    return image.convert("RGB")
 
 
-def limit_aspect(picture: Image, ratio: float = 8.0) -> Image:
-    """Pad a strip (longer side more than `ratio` times the shorter) with its mean colour, to the right or below.
+def limit_aspect(image: Image, ratio: float = 8.0) -> Image:
+    """Pad an image whose longer side is more than `ratio` times the shorter, with its mean colour.
 
-    Processors that resize the longer side fail on strips, whose shorter side becomes zero. The padding is to
-    the right or below, so boxes keep their coordinates.
+    Processors that resize the longer side fail on such strips: the shorter side becomes zero. The padding lies to the
+    right or below, so that boxes keep their coordinates.
     """
     from PIL import Image, ImageStat
 
-    width, height = picture.size
-    wide, high = max(width, math.ceil(height / ratio)), max(height, math.ceil(width / ratio))
-    if (wide, high) == (width, height):
-        return picture
-    paper = Image.new("RGB", (wide, high), tuple(round(v) for v in ImageStat.Stat(picture).mean))
-    paper.paste(picture, (0, 0))
-    return paper
+    width, height = image.size
+    padded_width, padded_height = max(width, math.ceil(height / ratio)), max(height, math.ceil(width / ratio))
+    if (padded_width, padded_height) == (width, height):
+        return image
+    padded = Image.new("RGB", (padded_width, padded_height), tuple(round(v) for v in ImageStat.Stat(image).mean))
+    padded.paste(image, (0, 0))
+    return padded
 
 
 def resolve_inside(root: Path, name: str) -> Path:
@@ -158,7 +162,7 @@ def resolve_inside(root: Path, name: str) -> Path:
     return path
 
 
-def _describe(source: Source) -> str:
+def _describe(source: ImageSource) -> str:
     if isinstance(source, str | os.PathLike):
         return repr(str(source))
     return f"a {type(source).__name__}"

@@ -1,4 +1,4 @@
-"""The records that cross between layers: plain frozen dataclasses, JSON in and out, no torch.
+"""Records that cross between layers, and the protocols of detectors: frozen dataclasses, JSON in and out, no torch.
 
 Spans are exact, in characters of the original string: `text[claim.start:claim.end] == claim.phrase`.
 "Could not tell" is a decision of its own and is never turned into absence. Every edit names its evidence.
@@ -10,14 +10,23 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, Self, get_args
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypeVar, get_args
 
 from halluguard.errors import InputError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from halluguard.images import ImageSource
 
 Kind = Literal["existence", "count", "attribute", "relation", "answer"]
 Polarity = Literal["asserted", "denied"]
 Modality = Literal["asserted", "hedged", "disjunctive", "irrealis", "depicted", "question"]
 Decision = Literal["supported", "contradicted", "unsure", "unverifiable"]
+
+ImageOrKey = Any
+"""An RGB PIL image, or whatever key names one to a detector with `needs_image = False`; each detector says which."""
 
 XYXY = tuple[float, float, float, float]
 """x1, y1, x2, y2."""
@@ -29,15 +38,24 @@ DEFAULT_PROMPT = "Describe the image."
 class _Record:
     """JSON in and out for a frozen dataclass."""
 
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+
     def to_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)  # type: ignore[call-overload]
+        """The record as JSON values."""
+        return dataclasses.asdict(self)
 
     def to_json(self) -> str:
+        """The record as one line of JSON."""
         return json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        known = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        """The record that `to_dict` wrote.
+
+        Raises:
+            InputError: a field is unknown or its value not allowed.
+        """
+        known = {f.name for f in dataclasses.fields(cls)}
         unknown = sorted(set(data) - known)
         if unknown:
             raise InputError(f"{cls.__name__} has the fields {sorted(known)}, got also {unknown}; remove them")
@@ -45,19 +63,20 @@ class _Record:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
+        """The record that `to_json` wrote."""
         return cls.from_dict(json.loads(text))
 
 
 @dataclass(frozen=True, slots=True)
 class Box(_Record):
-    """One thing an expert found, or knows to be there.
+    """One object that a detector found or knows to be there.
 
     Args:
-        label: what the expert calls it.
-        score: the expert's score in [0, 1].
+        label: the detector's name for the object.
+        score: the detector's score in [0, 1].
         xyxy: x1, y1, x2, y2 in pixels of the original image, x to the right, y down;
             None when the evidence is a tag without geometry.
-        phrase: index of the phrase it answers in the query given to the expert.
+        phrase: index of the phrase it answers, in the phrases given to the detector.
     """
 
     label: str
@@ -74,30 +93,30 @@ class Box(_Record):
 
 @dataclass(frozen=True, slots=True)
 class Claim(_Record):
-    """One thing an answer says about the picture.
+    """One statement of an answer about the image.
 
     Args:
         kind: "existence" (a dog), "count" (two dogs), "attribute" (a red car), "relation" (a cup on a table)
             or "answer" (Yes, to a question).
-        phrase: the words themselves, `text[start:end]`.
-        name: the canonical name, lower case, singular ("dog").
+        phrase: the words of the answer, `text[start:end]`.
+        name: canonical name of the object, lower case and singular ("dog").
         start, end: character span of `phrase` in the answer.
         sentence: index of the sentence, from 0.
         polarity: "denied" for "there is no dog".
-        modality: "asserted", or how the text keeps its distance: "hedged" (possibly a dog), "disjunctive"
+        modality: "asserted", or the way in which the text does not assert it: "hedged" (possibly a dog), "disjunctive"
             (a heron or pelican), "irrealis" (waiting for a bus), "depicted" (a statue of a dog), "question".
-        count: the number claimed, for kind "count"; `bound` says how to read it.
+        count: the number claimed, for kind "count", read as `bound` says.
         bound: "exact", "at_least", "at_most" or "about".
         attribute: the property claimed, for kind "attribute".
         relation, other: the relation and the index (in the list of claims) of its other party.
         alternatives: other names, any of which makes the claim true ("a heron or pelican").
-        source_rule: which extraction rule spoke, for reading diffs.
+        source_rule: name of the extraction rule that made the claim.
         category: the COCO category that covers `name` ("man" -> "person"), or None.
         subject: for every kind but "existence", the index (in the list of claims) of the existence claim it is about.
         trigger: character span of the words that make the claim: the numeral, the adjective, the preposition.
-        same_as: index of the earlier existence claim that speaks of the same thing ("A dog ... The dog ...").
-        written_box: x1, y1, x2, y2 that the answer itself gives, as fractions of the picture's width and height.
-        other_name: what the other party of a relation is called.
+        same_as: index of the earlier existence claim about the same object ("A dog ... The dog ...").
+        written_box: box written in the answer, x1, y1, x2, y2 as fractions of the image's width and height.
+        other_name: canonical name of the other party of a relation.
     """
 
     kind: Kind
@@ -135,19 +154,19 @@ class Claim(_Record):
 
 @dataclass(frozen=True, slots=True)
 class Verdict(_Record):
-    """What an expert says of one claim.
+    """The judgement of one claim.
 
     Args:
         claim: index of the claim in the answer's list of claims.
-        decision: "supported", "contradicted", "unsure" (looked, could not tell) or "unverifiable"
+        decision: "supported", "contradicted", "unsure" (examined, but undecided) or "unverifiable"
             (outside what the expert can judge, or the expert failed: see `reason`).
-        confidence: in [0, 1], that `decision` is right; see `calibrated`.
-        calibrated: whether `confidence` was fitted on labelled data, or is the expert's raw score.
-        evidence: the boxes that were found.
-        expert: name of the expert that spoke.
-        reason: the same in words.
-        error: True when the expert failed on this image.
-        replacement: what the expert found in place of a contradicted property or number ("blue", "2"), where clear.
+        confidence: confidence in `decision`, in [0, 1].
+        calibrated: True if `confidence` was fitted on labelled data; False if it is the expert's raw score.
+        evidence: detected boxes on which the decision rests.
+        expert: name of the detector or property expert that judged.
+        reason: the decision in words.
+        error: True if the expert failed on this image.
+        replacement: the true property or number in place of a contradicted one ("blue", "2"), where it is clear.
     """
 
     claim: int
@@ -171,8 +190,13 @@ class Verdict(_Record):
 class Edit(_Record):
     """One replacement in the draft: `draft[start:end] == before` becomes `after`.
 
-    Edits of one answer do not overlap and are sorted; applying them all to the draft gives the text.
-    `verdicts` holds the indices (in the answer's list of verdicts) that caused it.
+    Edits of one answer are sorted and do not overlap; together they turn the draft into the text.
+
+    Args:
+        start, end: character span in the draft.
+        before, after: the words there, and the words that replace them.
+        verdicts: indices of the verdicts that caused the edit, in the answer's list of verdicts.
+        reason: the cause in words.
     """
 
     start: int
@@ -187,34 +211,41 @@ class Edit(_Record):
 
 
 def apply_edits(draft: str, edits: Sequence[Edit]) -> str:
-    """Replay `edits` on `draft`.
+    """Apply `edits` to `draft`.
 
     >>> apply_edits("a dog and a cat", [Edit(5, 15, " and a cat", "")])
     'a dog'
     """
-    text, at = [], 0
+    pieces, end = [], 0
     for edit in edits:
-        if edit.start < at or draft[edit.start : edit.end] != edit.before:
+        if edit.start < end or draft[edit.start : edit.end] != edit.before:
             raise InputError(
                 f"edits must be sorted, apart, and match the draft; {edit.before!r} is not at {edit.start}:{edit.end}"
             )
-        text += [draft[at : edit.start], edit.after]
-        at = edit.end
-    return "".join([*text, draft[at:]])
+        pieces += [draft[end : edit.start], edit.after]
+        end = edit.end
+    return "".join([*pieces, draft[end:]])
+
+
+_R = TypeVar("_R", bound=_Record)
+
+
+def _records(items: Sequence[_R | Mapping[str, Any]], cls: type[_R]) -> tuple[_R, ...]:
+    return tuple(cls.from_dict(item) if isinstance(item, Mapping) else item for item in items)
 
 
 @dataclass(frozen=True)
 class Answer(_Record):
-    """An answer with everything that was checked in it.
+    """An answer and everything that was checked in it.
 
     Args:
-        draft: what the model said.
+        draft: the answer as the model wrote it.
         text: the corrected answer; equal to `draft` when nothing was edited.
-        question: what was asked, when known.
-        claims, verdicts, edits: the evidence; verdicts and edits point into claims and verdicts by index.
-        timings: seconds by stage.
-        settings: what reproduces it (model, decoding, detector, thresholds, seed, versions).
-        image: the picture itself (PIL), for `draw` and `save`; never written to JSON.
+        question: the prompt, when known.
+        claims, verdicts, edits: the evidence; a verdict names its claim by index, an edit its verdicts.
+        timings: seconds per stage.
+        settings: everything that reproduces the answer: model, decoding, detector, thresholds, seed, versions.
+        image: the image, for `draw` and `save`; never written to JSON.
     """
 
     draft: str
@@ -225,89 +256,89 @@ class Answer(_Record):
     edits: tuple[Edit, ...] = ()
     timings: Mapping[str, float] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
-    image: Any = field(default=None, repr=False, compare=False)
+    image: ImageOrKey = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        def tupled(items: Sequence[Any], cls: type[Any]) -> tuple[Any, ...]:
-            return tuple(i if isinstance(i, cls) else cls.from_dict(i) for i in items)
-
-        object.__setattr__(self, "claims", tupled(self.claims, Claim))
-        object.__setattr__(self, "verdicts", tupled(self.verdicts, Verdict))
-        object.__setattr__(self, "edits", tupled(self.edits, Edit))
+        object.__setattr__(self, "claims", _records(self.claims, Claim))
+        object.__setattr__(self, "verdicts", _records(self.verdicts, Verdict))
+        object.__setattr__(self, "edits", _records(self.edits, Edit))
 
     def to_dict(self) -> dict[str, Any]:
+        """The record as JSON values, without the image."""
         data = dataclasses.asdict(dataclasses.replace(self, image=None))
         del data["image"]
         return data
 
-    def draw(self, image: Any = None) -> Any:
-        """The picture with the evidence boxed, coloured by verdict (PIL); see `rendering.draw`."""
+    def draw(self, image: ImageSource | None = None) -> Image:
+        """The image with the evidence boxed, coloured by verdict; see `rendering.draw`."""
         from halluguard import rendering
 
         return rendering.draw(self, image)
 
-    def to_html(self, image: Any = None) -> str:
-        """A piece of HTML: the picture with its boxes, the draft with its claims, the correction."""
+    def to_html(self, image: ImageSource | None = None) -> str:
+        """A piece of HTML: the image with its boxes, the draft with its claims, the correction."""
         from halluguard import rendering
 
         return rendering.to_html(self, image)
 
-    def save(self, path: Any, image: Any = None) -> None:
-        """Write a self-contained HTML page, or the record alone when `path` ends in `.json`."""
-        from pathlib import Path
+    def save(self, path: str | Path, image: ImageSource | None = None) -> None:
+        """Write a self-contained HTML page, or the record alone when `path` ends in `.json`.
 
-        from halluguard import rendering
+        Raises:
+            OutputError: the file cannot be written; nothing of it is left then.
+        """
+        from halluguard import io, rendering
 
-        shown = self if image is None else dataclasses.replace(self, image=image)
-        target = Path(path)
-        text = self.to_json() if target.suffix == ".json" else rendering.page([shown], title="An answer, checked")
-        target.write_text(text, encoding="utf-8")
+        answer = self if image is None else dataclasses.replace(self, image=image)
+        as_json = Path(path).suffix == ".json"
+        io.write_text(path, self.to_json() if as_json else rendering.page([answer], title="An answer, checked"))
 
     def _repr_html_(self) -> str | None:
         return None if self.image is None else self.to_html()
 
 
 class Detector(Protocol):
-    """An expert that finds named things in pictures.
+    """A detector of named objects; see `halluguard.detectors` for the recipe.
 
-    `name` says which expert speaks, with its revision. `needs_image` is False for an expert that knows the
-    answers beforehand; images may then be None.
+    Attributes:
+        name: name and revision of the detector, as they appear in verdicts.
+        needs_image: False for a detector that knows the answers beforehand; it is given keys in place of images.
     """
 
     name: str
     needs_image: bool
 
     def covers(self, phrase: str) -> bool:
-        """Whether this expert can judge `phrase`; what it does not cover is unverifiable, never absent."""
+        """Whether the detector can judge `phrase`; a phrase it does not cover is unverifiable, never absent."""
         ...
 
-    def detect(self, images: Sequence[Any], phrases: Sequence[Sequence[str]]) -> list[list[Box]]:
-        """Find each image's phrases.
+    def detect(self, images: Sequence[ImageOrKey], phrases: Sequence[Sequence[str]]) -> list[list[Box]]:
+        """Find the phrases of each image.
 
         Args:
-            images: B RGB pictures (PIL), upright, any size; or keys the expert knows when it needs no image.
+            images: B upright RGB images (PIL) of any size; or keys, for a detector that needs no image.
             phrases: B lists of phrases.
 
         Returns:
-            B lists of boxes in pixels of the original image; `Box.phrase` is the index into that image's
-            phrases. Everything above the expert's own floor is returned: thresholds are the caller's.
+            B lists of boxes in pixels of the original image; `Box.phrase` is the index into that image's phrases.
+            Everything above the detector's own floor is returned: thresholds are the caller's.
 
         Raises:
-            ExpertError: the expert could not look (never an empty list instead).
+            ExpertError: the detector failed. It never returns an empty list instead.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Question(_Record):
-    """One property to be judged in a picture: of a thing ("a red car"), or between two ("a cup on the table").
+    """One property to judge in an image: of an object ("a red car"), or between two ("a cup on the table").
 
     Args:
         kind: "attribute" or "relation".
-        name: what the thing is called.
+        name: name of the object.
         value: the attribute ("red") or the relation ("left of").
-        box: where the thing is; None when it is not known, and then the whole picture is asked.
-        other_name, other: the other party of a relation and where it is.
+        box: place of the object; None where it is not known: then the whole image is meant.
+        other_name, other: name and place of the other party of a relation.
     """
 
     kind: Literal["attribute", "relation"]
@@ -328,30 +359,31 @@ class Question(_Record):
 
 
 class PropertyExpert(Protocol):
-    """An expert that judges attributes and relations of things that a detector has found.
+    """An expert on attributes and relations of the objects that a detector found.
 
-    `name` says which expert speaks, with its revision. `needs_image` is False for one that reads boxes alone; images
-    may then be None.
+    Attributes:
+        name: name and revision of the expert, as they appear in verdicts.
+        needs_image: False for an expert that reads boxes alone; images may then be None.
     """
 
     name: str
     needs_image: bool
 
     def covers(self, question: Question) -> bool:
-        """Whether this expert can judge such a question; what it does not cover is unverifiable, never false."""
+        """Whether the expert can judge `question`; one that it does not cover is unverifiable, never false."""
         ...
 
-    def judge(self, images: Sequence[Any], questions: Sequence[Sequence[Question]]) -> list[list[float | None]]:
-        """Judge each image's questions.
+    def judge(self, images: Sequence[ImageOrKey], questions: Sequence[Sequence[Question]]) -> list[list[float | None]]:
+        """Judge the questions of each image.
 
         Args:
-            images: B RGB pictures (PIL), upright, any size.
+            images: B upright RGB images (PIL) of any size.
             questions: B lists of questions, their boxes in pixels of the image.
 
         Returns:
-            B lists with one entry per question: the probability in [0, 1] that it is so, or None for "could not tell".
+            B lists with one entry per question: its probability in [0, 1], or None for "could not tell".
 
         Raises:
-            ExpertError: the expert could not look (never a "no" instead).
+            ExpertError: the expert failed. It never returns a "no" instead.
         """
         ...

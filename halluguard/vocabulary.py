@@ -1,20 +1,21 @@
-"""What things are called: the 80 COCO categories, other words for them, wider words above them, plurals.
+"""Names of objects: the 80 COCO categories, their synonyms and wider words, plurals and articles.
 
-Extraction uses it to know an object word when it reads one, experts use it to know that a man is a person.
-`metrics/` keeps its own frozen word rules: a score must not move when this table improves.
+Claim extraction recognises object words with it; detectors learn from it that a man is a person. `metrics/` keeps its
+own frozen word rules, because a score must not move when this table improves.
 
     name      a singular, lower-case English name: "man", "dining table"
-    category  the COCO category whose annotation covers the name ("man" -> "person", "desk" -> "dining table")
+    category  the COCO category whose annotations cover the name ("man" -> "person", "desk" -> "dining table")
     parents   wider names, nearest first ("bus" -> "vehicle")
 
-The categories and their grouping are those of COCO (Lin et al. 2014). Which everyday words annotators file under a
-category follows the usage of the captioning literature (Rohrbach et al. 2018), widened where it misses common words.
+The categories and their groups are those of COCO (Lin et al. 2014). The everyday words of a category follow the usage
+of the captioning literature (Rohrbach et al. 2018), with common words added. The words are in `vocabulary.txt`.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 # COCO's own order. Group -> categories.
 COCO_GROUPS = {
@@ -57,15 +58,20 @@ COCO = tuple(name for names in COCO_GROUPS.values() for name in names)
 _COCO = frozenset(COCO)
 
 
+_AN_DESPITE = tuple("hour honest honor honour heir x-ray xbox suv mp3 f- hdtv 8 11 18".split())
+_A_DESPITE = tuple("uni use usual utensil eu one once ukulele ufo u- ewe".split())
+"""Beginnings of words whose sound is not that of their first letter."""
+
+
 def _read(text: str) -> dict[str, dict[str, tuple[str, ...]]]:
-    """Sections of `name: word, word` lines; a line that starts with a blank continues the one before."""
+    """Sections of lines `name: word, word`; a line that starts with two spaces continues the line before it."""
     sections: dict[str, dict[str, tuple[str, ...]]] = {}
     for line in text.replace("\n  ", " ").splitlines():
         if line.startswith("["):
-            rows = sections.setdefault(line.strip("[]"), {})
+            section = sections.setdefault(line.strip("[]"), {})
         elif line and not line.startswith("#"):
             name, _, words = line.partition(":")
-            rows[name] = tuple(word.strip() for word in words.split(","))
+            section[name] = tuple(word.strip() for word in words.split(","))
     return sections
 
 
@@ -108,6 +114,18 @@ def plural(name: str) -> str:
     return head + space + many
 
 
+def article(word: str) -> str:
+    """ "a" or "an" before a word, by its sound.
+
+    >>> article("apple"), article("unicorn"), article("hour"), article("dog")
+    ('an', 'a', 'an', 'a')
+    """
+    word = word.lower()
+    if word.startswith(_AN_DESPITE) and not word.startswith("80"):
+        return "an"
+    return "an" if word[:1] in tuple("aeiou") and not word.startswith(_A_DESPITE) else "a"
+
+
 @lru_cache(maxsize=65536)
 def singular(word: str) -> str:
     """The singular of one lower-case English word; a singular is returned as it is.
@@ -140,11 +158,11 @@ def _forms() -> dict[str, tuple[str, bool]]:
 
 
 FORMS = _forms()
-"""Each way to write a name of the vocabulary, lower case -> (name, whether it is plural)."""
+"""Written form, lower case -> (name, True for a plural)."""
 
 
 def normal(phrase: str) -> str:
-    """The name a phrase stands for: lower case, singular, one space between words, no article or sentence mark.
+    """The name that a phrase stands for: lower case, singular, single spaces, no article, no punctuation.
 
     >>> normal("  The Dining-Tables. ")
     'dining table'
@@ -180,14 +198,14 @@ def category(name: str) -> str | None:
 @lru_cache(maxsize=65536)
 def parents(name: str) -> tuple[str, ...]:
     """Wider names, nearest first: "puppy" -> ("dog", "animal", "pet")."""
-    found: list[str] = []
+    wider: list[str] = []
     queue = [same(name)]
     while queue:
-        for wide in _PARENTS.get(queue.pop(0), ()):
-            if wide not in found:
-                found.append(wide)
-                queue.append(wide)
-    return tuple(found)
+        for parent in _PARENTS.get(queue.pop(0), ()):
+            if parent not in wider:
+                wider.append(parent)
+                queue.append(parent)
+    return tuple(wider)
 
 
 @lru_cache(maxsize=65536)
@@ -196,13 +214,13 @@ def children(name: str) -> tuple[str, ...]:
     return tuple(sorted(child for child in NAMES if same(name) in parents(child)))
 
 
-def related(claimed: str, found: str) -> str:
-    """How a found thing speaks for a claimed one: "same", "kind" (it is a kind of it), "wider" or "" (unrelated).
+def related(claimed: str, detected: str) -> Literal["same", "kind", "wider", ""]:
+    """Relation of a detected name to a claimed one: "same", "kind" (a kind of the claimed), "wider" or "" (unrelated).
 
     >>> related("man", "person"), related("vehicle", "bus"), related("sofa", "couch"), related("dog", "cat")
     ('wider', 'kind', 'same', '')
     """
-    a, b = same(claimed), same(found)
+    a, b = same(claimed), same(detected)
     if a == b:
         return "same"
     if a in parents(b):

@@ -125,7 +125,7 @@ def test_margins_rank_yes_against_no(parts):
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [
-        (lambda g: g("nowhere.png"), ImageError, "no picture at"),
+        (lambda g: g("nowhere.png"), ImageError, "no image at"),
         (lambda g: g(PICTURE, "  "), InputError, "a prompt with words"),
         (lambda g: g(PICTURE, imagination=2.0), SettingsError, r"\[-1, 1\]"),
         (lambda g: g(PICTURE, imagination=0.5, decoding=Imagination(0.5)), SettingsError, "got both"),
@@ -143,7 +143,7 @@ def test_a_model_without_pictures_is_refused(parts, tmp_path):
     from transformers import LlamaConfig, LlamaForCausalLM
 
     model, processor = parts
-    with pytest.raises(UnsupportedModelError, match="takes pictures"):
+    with pytest.raises(UnsupportedModelError, match="takes images"):
         Guard(model, processor.tokenizer)
     LlamaForCausalLM(
         LlamaConfig(vocab_size=20, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1)

@@ -16,7 +16,12 @@ MAY_IMPORT = {
     "_version": set(),
     "errors": set(),
     "io": {"errors"},
-    "records": {"errors", "rendering"},  # rendering only on use, to show an answer
+    "records": {
+        "errors",
+        "images",
+        "io",
+        "rendering",
+    },  # images for its types; io and rendering on use, to save an answer
     "images": {"errors"},
     "vocabulary": set(),
     "boxes": {"records"},
@@ -40,7 +45,7 @@ MAY_IMPORT = {
         *("calibration", "sandbox", "vocabulary"),  # the sandbox as an expert by name
     },
     "sandbox": {
-        *("records", "errors", "images", "boxes", "checkpoints", "metrics", "tuning"),
+        *("records", "errors", "images", "vocabulary", "boxes", "checkpoints", "metrics", "tuning"),
         *("detectors", "guard"),  # to measure
     },
     "demo": None,

@@ -61,7 +61,7 @@ def _written(row: Mapping[str, Any], answer: Callable[[Any, str], str] | None, p
     if not isinstance(row, Mapping):
         raise InputError(f"expected rows such as {{'image': ..., 'caption': ...}}, got a {type(row).__name__}")
     fields = dict(row)
-    image = fields.get("image")
+    image: Any = fields.get("image")
     if answer is not None and fields.get("caption") is None:
         question = fields.setdefault("question", DEFAULT_PROMPT)
         picture = load_image(pictures.read(Row(0, "", image))) if isinstance(image, str) else load_image(image)

@@ -23,6 +23,7 @@ they answer; everything above the expert's own floor comes back, thresholds are 
 `ExpertError`, it never comes back as an empty list.
 """
 
+from halluguard.detectors.precomputed import KnownBoxes, KnownObjects
 from halluguard.records import Box, Detector, PropertyExpert, Question
 
-__all__ = ["Box", "Detector", "PropertyExpert", "Question"]
+__all__ = ["Box", "Detector", "KnownBoxes", "KnownObjects", "PropertyExpert", "Question"]

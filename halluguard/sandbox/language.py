@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from halluguard.sandbox.world import CATEGORIES, COLORS, CONTEXTS, IMAGE_SIZE, PARTNERS, RHO, Scene
+from halluguard.vocabulary import article, plural
 
 CAPTION_PROMPTS = (
     "Describe the image.",
@@ -23,15 +24,6 @@ CAPTION_PROMPTS = (
     "Please describe this image in detail.",
 )
 
-_IRREGULAR = {
-    "person": "people",
-    "sheep": "sheep",
-    "knife": "knives",
-    "couch": "couches",
-    "sandwich": "sandwiches",
-    "wine glass": "wine glasses",
-    "mouse": "mice",
-}
 _NUMBERS = ("no", "a", "two", "three", "four", "five")
 NUMBER_WORDS = ("Zero", "One", "Two", "Three", "Four", "Five")
 _MOODS = (
@@ -72,12 +64,8 @@ CLEAN = Bias(scale=0.0, context=0.0, omit=0.0, flip=0.0)
 """No bias: what the scene holds and nothing else."""
 
 
-def plural(name: str) -> str:
-    return _IRREGULAR.get(name, name + "s")
-
-
 def with_article(phrase: str) -> str:
-    return ("an " if phrase[0] in "aeiou" else "a ") + phrase
+    return f"{article(phrase)} {phrase}"
 
 
 def existence_question(name: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from halluguard.errors import SettingsError
+from halluguard.vocabulary import article
 
 POPE_QUESTION = "Is there {a} in the image?"
 
@@ -81,8 +82,7 @@ def with_article(name: str) -> str:
     ('an umbrella', 'a unicycle', 'a pair of skis')
     """
     text = noun(name)
-    vowel = text[:1] in "aeiou" and not text.startswith(("uni", "use", "eu", "one"))
-    return ("an " if vowel else "a ") + text
+    return f"{article(text)} {text}"
 
 
 def ask(template: str, name: str) -> str:

@@ -12,11 +12,11 @@ from halluguard.correction.claims import coreference, mentions
 from halluguard.correction.claims.mentions import Mention
 from halluguard.correction.rewriting import deletions
 from halluguard.correction.rewriting.agreement import agree, relist
-from halluguard.correction.rewriting.token_editor import TokenEditor, article
+from halluguard.correction.rewriting.token_editor import TokenEditor
 from halluguard.correction.text.lexicon import VERB_TAGS, words
 from halluguard.correction.text.parse import Parse
 from halluguard.records import Claim, Verdict
-from halluguard.vocabulary import category, parents, same
+from halluguard.vocabulary import article, category, parents, same
 
 _MASS = words("mass")
 _NOBODY = ("someone", "somebody", "anyone", "anybody", "seating")

@@ -14,10 +14,10 @@ from halluguard.correction.claims.attributes import kind_of
 from halluguard.correction.claims.counts import BOUND_WORDS, spelled
 from halluguard.correction.claims.mentions import Mention
 from halluguard.correction.rewriting import agreement
-from halluguard.correction.rewriting.token_editor import TokenEditor, article
+from halluguard.correction.rewriting.token_editor import TokenEditor
 from halluguard.correction.text.lexicon import NOUN_TAGS, VERB_TAGS
 from halluguard.records import Claim, Verdict
-from halluguard.vocabulary import plural, singular
+from halluguard.vocabulary import article, plural, singular
 
 _BE = ("is", "are", "was", "were", "'s", "'re")
 _QUANTIFYING = ("det", "nummod", "quantmod", "predet")

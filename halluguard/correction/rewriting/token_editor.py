@@ -10,39 +10,11 @@ from collections.abc import Iterable
 
 from halluguard.correction.text.parse import Parse
 from halluguard.records import Edit
+from halluguard.vocabulary import article
 
 _CLOSING = frozenset(".,;:!?)]}'’”") | {"'s", "’s", "n't", "..."}
 _OPENING = frozenset("([{“‘$#")
 _STOPS = frozenset(".!?") | {"..."}
-_AN_DESPITE = (
-    "hour",
-    "honest",
-    "honor",
-    "honour",
-    "heir",
-    "x-ray",
-    "xbox",
-    "suv",
-    "mp3",
-    "f-",
-    "hdtv",
-    "8",
-    "11",
-    "18",
-)
-_A_DESPITE = ("uni", "use", "usual", "utensil", "euro", "one", "once", "ukulele", "ufo", "u-", "ewe")
-
-
-def article(word: str) -> str:
-    """ "a" or "an" before a word, by its sound.
-
-    >>> article("apple"), article("unicorn"), article("hour"), article("dog")
-    ('an', 'a', 'an', 'a')
-    """
-    low = word.lower()
-    if low.startswith(_AN_DESPITE) and not low.startswith("80"):
-        return "an"
-    return "an" if low[:1] in "aeiou" and low[:1] and not low.startswith(_A_DESPITE) else "a"
 
 
 def _closes(token: str) -> bool:

@@ -12,9 +12,8 @@ from __future__ import annotations
 from halluguard.correction.claims import yes_no
 from halluguard.correction.rewriting import replacements
 from halluguard.correction.rewriting.edit_plan import EditPlan
-from halluguard.correction.rewriting.token_editor import article
 from halluguard.records import Claim
-from halluguard.vocabulary import plural
+from halluguard.vocabulary import article, plural
 
 _HELPING = frozenset((
     "is", "are", "was", "were", "does", "do", "did", "has", "have", "can", "could", "'s", "'re", "ca",
