@@ -1,64 +1,78 @@
-"""Captions of a folder of pictures, from any captioner: an OpenAI-compatible endpoint, a `Guard`, a function.
+"""Caption a folder of images with any captioner: an OpenAI-compatible endpoint, a `Guard`, a function.
 
-    ask = Endpoint("http://localhost:8000/v1", "llava-hf/llava-1.5-7b-hf")
-    caption_folder(Path("photos"), Path("captions.jsonl"), ask)          the file is what `halluguard audit` reads
+    server = Endpoint("http://localhost:8000/v1", "llava-hf/llava-1.5-7b-hf")
+    caption_folder(Path("photos"), Path("captions.jsonl"), server)      # `halluguard audit` reads the file
 
-A captioner takes pictures and gives, for each, its caption or the error that kept it from giving one. What is finished
-is kept: the same command goes on after the last whole line, and pictures that failed are tried again.
+Finished captions are kept: the same command continues after the last whole line and tries failed images again.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Protocol
+
+from PIL.Image import Image
 
 from halluguard.errors import ExpertError, HalluguardError, ImageError, InputError, SettingsError
 from halluguard.images import load_image, resolve_inside
-from halluguard.io import json_line, write_text, writing_to
-from halluguard.rendering import data_url
+from halluguard.io import JsonObject, json_line, read_json, write_text, writing_to
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-PROMPT = "Please describe this image in detail."
-IN_A_ROW = 20
-"""Pictures that fail one after another before the captioner is taken to be gone."""
+MAX_CONSECUTIVE_FAILURES = 20
+"""After so many images that fail one after another, the captioner is taken to be gone."""
+MAX_BATCH_PIXELS = 50_000_000
+"""A batch is closed early when its images have more pixels in sum."""
 
-Captioner = Callable[[Sequence[Any]], Sequence["str | HalluguardError"]]
+
+class Captioner(Protocol):
+    """Anything that captions images, such as a function or an `Endpoint`."""
+
+    def __call__(self, images: Sequence[Image], /) -> Sequence[str | HalluguardError]:
+        """B upright RGB images -> B captions, or the error that came in place of one."""
+
+
+class CaptionerRefusedError(ExpertError):
+    """The captioner refuses all work, for example because of a wrong key. The run ends, what is finished is kept."""
 
 
 @dataclass(frozen=True)
 class Captioned:
-    """How a run went: pictures captioned now, found captioned already, and failed."""
+    """How a run went.
+
+    Args:
+        captioned: number of images that were captioned now.
+        already: number of images whose caption the file held before.
+        failed: number of images without a caption.
+    """
 
     captioned: int
     already: int
     failed: int
 
 
-def pictures_in(folder: Path) -> list[str]:
-    """Paths below the folder, sorted, of files named like pictures. Links that lead outside are left out.
+def find_images(folder: Path) -> list[str]:
+    """Sorted paths, relative to the folder, of the image files in it. Links that lead outside are left out.
 
     Raises:
-        InputError: no such folder, or no picture in it.
+        InputError: there is no such folder, or no image in it.
     """
     if not folder.is_dir():
-        raise InputError(f"expected a folder of pictures, got {str(folder)!r}; check the path")
-    found = []
+        raise InputError(f"expected a folder of images, got {str(folder)!r}; check the path")
+    names = []
     for path in folder.rglob("*"):
         name = path.relative_to(folder).as_posix()
-        if path.suffix.lower() in SUFFIXES and path.is_file() and _inside(folder, name):
-            found.append(name)
-    if not found:
-        raise InputError(f"expected pictures ({', '.join(SUFFIXES)}) in {str(folder)!r}, found none; check the path")
-    return sorted(found)
+        if path.suffix.lower() in SUFFIXES and path.is_file() and _is_inside(folder, name):
+            names.append(name)
+    if not names:
+        raise InputError(f"expected images ({', '.join(SUFFIXES)}) in {str(folder)!r}, found none; check the path")
+    return sorted(names)
 
 
-def _inside(folder: Path, name: str) -> bool:
+def _is_inside(folder: Path, name: str) -> bool:
     try:
         resolve_inside(folder, name)
     except ImageError:
@@ -71,241 +85,140 @@ def caption_folder(
     out: Path,
     captioner: Captioner,
     *,
-    settings: dict[str, Any] | None = None,
+    settings: JsonObject | None = None,
     limit: int | None = None,
     batch_size: int = 8,
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> Captioned:
-    """Caption every picture of a folder into JSON lines {"image": path in the folder, "caption": text}.
+    """Caption every image of a folder into JSON lines {"image": path in the folder, "caption": text}.
+
+    Images that fail are written to `OUT.errors.jsonl` with the reason.
 
     Args:
-        out: the file; whole lines already in it are kept and their pictures not asked for again.
-        captioner: B pictures (PIL, RGB, upright) -> B captions, or the error in place of one.
-        settings: what decides the captions (model, prompt, ...); kept beside `out`, and compared when it is continued.
-        limit: only the first so many pictures.
-        batch_size: pictures given to the captioner at once.
-        progress: called with (done, of).
-
-    Failures are written to `OUT.errors.jsonl` with their reason.
+        folder: folder of images, searched with its subfolders.
+        out: the file to write. Captions that it holds already are kept, and their images are not captioned again.
+        captioner: see `Captioner`.
+        settings: what decides the captions (model, prompt, ...). They are kept beside `out`, and compared when it is
+            continued.
+        limit: number of images, the first in order of name; None for all.
+        batch_size: images per call of the captioner.
+        progress: called with (images done, images to do) after each batch.
 
     Raises:
-        InputError: no pictures. SettingsError: `out` was begun with other settings.
-        ExpertError: the captioner is gone: `IN_A_ROW` pictures in a row failed with an ExpertError.
+        InputError: there are no images.
+        SettingsError: `out` was begun with other settings.
+        ExpertError: the captioner refuses all work, or `MAX_CONSECUTIVE_FAILURES` images failed one after another.
     """
     if batch_size < 1 or (limit is not None and limit < 1):
         raise SettingsError(f"batch_size and limit must be at least 1, got {batch_size} and {limit}")
-    names = pictures_in(folder)[:limit]
-    kept = _continued(out, settings or {})
-    left = [name for name in names if name not in kept]
-    failed: list[dict[str, str]] = []
-    in_a_row = 0
+    names = find_images(folder)[:limit]
+    captioned = _continue(out, settings or {})
+    remaining = [name for name in names if name not in captioned]
+    failures: list[JsonObject] = []
+    done = consecutive = 0
     with writing_to(out.parent), out.open("a", encoding="utf-8") as file:
-        for start in range(0, len(left), batch_size):
-            batch = left[start : start + batch_size]
-            for name, said in zip(batch, _captions(folder, batch, captioner), strict=True):
-                if isinstance(said, str):
-                    file.write(json_line({"image": name, "caption": said}))
-                    in_a_row = 0
+        for batch in _batches(folder, remaining, batch_size):
+            captions = _captions(captioner, list(batch.values()))
+            for name, caption in zip(batch, captions, strict=True):
+                if isinstance(caption, str):
+                    file.write(json_line({"image": name, "caption": caption}))
+                    consecutive = 0
                 else:
-                    failed.append({"image": name, "code": _code(said), "reason": str(said)})
-                    in_a_row += isinstance(said, ExpertError)
+                    code = "image" if isinstance(caption, ImageError) else "captioner"
+                    failures.append({"image": name, "code": code, "reason": str(caption)})
+                    consecutive += isinstance(caption, ExpertError)
             file.flush()
             os.fsync(file.fileno())
-            write_text(_beside(out, "errors.jsonl"), map(json_line, failed))
-            if in_a_row >= IN_A_ROW:
+            write_text(_beside(out, "errors.jsonl"), map(json_line, failures))
+            refused = [caption for caption in captions if isinstance(caption, CaptionerRefusedError)]
+            if refused:
+                raise refused[0]
+            if consecutive >= MAX_CONSECUTIVE_FAILURES:
                 raise ExpertError(
-                    f"{in_a_row} pictures in a row failed, the last with: {failed[-1]['reason']}; see that the "
+                    f"{consecutive} images in a row failed, the last with: {failures[-1]['reason']}; see that the "
                     "captioner is there, then run the same command again: what is finished is kept"
                 )
-            progress(min(start + batch_size, len(left)), len(left))
-    return Captioned(len(left) - len(failed), len(names) - len(left), len(failed))
-
-
-def _code(error: HalluguardError) -> str:
-    return "image" if isinstance(error, ImageError) else "captioner"
+            done += len(batch)
+            progress(done, len(remaining))
+    return Captioned(len(remaining) - len(failures), len(names) - len(remaining), len(failures))
 
 
 def _beside(out: Path, suffix: str) -> Path:
     return out.with_name(f"{out.stem}.{suffix}")
 
 
-def _continued(out: Path, settings: dict[str, Any]) -> set[str]:
-    """Pictures that `out` holds already. Half a line, as a crash leaves it, is cut off."""
+def _continue(out: Path, settings: JsonObject) -> set[str]:
+    """The images that `out` holds already. A line that a crash cut short is removed."""
     beside = _beside(out, "settings.json")
-    done: set[str] = set()
+    captioned: set[str] = set()
     if out.exists():
-        before = json.loads(beside.read_text(encoding="utf-8")) if beside.exists() else None
+        before = read_json(beside) if beside.exists() else None
         if before != json.loads(json.dumps(settings)):
             raise SettingsError(
                 f"{str(out)!r} was begun with other settings ({before}); remove it, or name another file"
             )
-        whole = [line for line in out.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
-        if sum(map(len, whole)) != out.stat().st_size:
-            with writing_to(out.parent), out.open("r+b") as file:
-                file.truncate(sum(map(len, whole)))
-        try:
-            done = {json.loads(line)["image"] for line in whole}
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{str(out)!r} holds lines that are no captions ({error}); name another file") from error
-    write_text(beside, [json.dumps(settings, ensure_ascii=False, sort_keys=True) + "\n"])
-    return done
+        whole = 0
+        with writing_to(out.parent), out.open("r+b") as file:
+            for line in file:
+                if not line.endswith(b"\n"):
+                    file.truncate(whole)
+                    break
+                whole += len(line)
+                try:
+                    captioned.add(json.loads(line)["image"])
+                except (ValueError, LookupError, TypeError, RecursionError) as error:
+                    raise InputError(
+                        f"{str(out)!r} holds lines that are no captions ({error}); name another file"
+                    ) from error
+    write_text(beside, json.dumps(settings, ensure_ascii=False, sort_keys=True) + "\n")
+    return captioned
 
 
-def _captions(folder: Path, names: Sequence[str], captioner: Captioner) -> Iterator[str | HalluguardError]:
-    """One caption or error per name; a picture that cannot be opened is never shown to the captioner."""
-    opened: list[Any] = []
+def _batches(folder: Path, names: Sequence[str], batch_size: int) -> Iterator[dict[str, Image | ImageError]]:
+    """Name -> image, or the error of an image that cannot be opened, for the next images."""
+    batch: dict[str, Image | ImageError] = {}
+    pixels = 0
     for name in names:
         try:
-            opened.append(load_image(resolve_inside(folder, name)))
+            image = load_image(resolve_inside(folder, name))
         except ImageError as error:
-            opened.append(error)
-    good = [picture for picture in opened if not isinstance(picture, HalluguardError)]
-    said = iter(_asked(captioner, good))
-    for picture in opened:
-        if isinstance(picture, HalluguardError):
-            yield picture
-            continue
-        text = next(said)
-        yield text if not isinstance(text, str) or text.strip() else ExpertError("the captioner said nothing")
+            batch[name] = error
+        else:
+            if batch and pixels + image.width * image.height > MAX_BATCH_PIXELS:
+                yield batch
+                batch, pixels = {}, 0
+            batch[name] = image
+            pixels += image.width * image.height
+        if len(batch) == batch_size:
+            yield batch
+            batch, pixels = {}, 0
+    if batch:
+        yield batch
 
 
-def _asked(captioner: Captioner, pictures: Sequence[Any]) -> Sequence[str | HalluguardError]:
-    if not pictures:
+def _captions(captioner: Captioner, images: Sequence[Image | ImageError]) -> list[str | HalluguardError]:
+    """One caption or error per image. The captioner gets only the images that could be opened."""
+    captions = iter(_call(captioner, [image for image in images if isinstance(image, Image)]))
+    return [_not_empty(next(captions)) if isinstance(image, Image) else image for image in images]
+
+
+def _not_empty(caption: str | HalluguardError) -> str | HalluguardError:
+    if isinstance(caption, str) and not caption.strip():
+        return ExpertError("the captioner returned an empty text")
+    return caption
+
+
+def _call(captioner: Captioner, images: Sequence[Image]) -> Sequence[str | HalluguardError]:
+    if not images:
         return []
     try:
-        said = list(captioner(pictures))
+        captions = list(captioner(images))
     except HalluguardError:
         raise
-    except Exception as error:  # a function of the caller's: what it raises is told as its failure
-        told = ExpertError(f"the captioner raised {type(error).__name__}: {error}")
-        told.__cause__ = error
-        return [told] * len(pictures)
-    if len(said) != len(pictures):
-        raise ExpertError(f"a captioner must give one caption per picture, got {len(said)} for {len(pictures)}")
-    return said
-
-
-# --- an endpoint -----------------------------------------------------------------------------------------------
-
-_FATAL = {401: "the key is refused", 403: "the key may not do this", 404: "there is no such address or model"}
-
-
-@dataclass
-class Endpoint:
-    """An OpenAI-compatible chat endpoint as a captioner. Pictures are sent as JPEG inside the request.
-
-    Args:
-        url: base address, such as "http://localhost:8000/v1"; "/chat/completions" is added.
-        model: its name there.
-        prompt: what is asked of every picture.
-        max_tokens, temperature, seed: of the answer; a seed is a request, which servers may not honour.
-        key: bearer token; None sends none.
-        workers: requests under way at once.
-        timeout: seconds for one request.
-        retries: further tries after a time-out, a lost connection, 408, 429 or 5xx, with growing pauses.
-        max_side: pictures are shrunk to this longer side, in pixels.
-        pause: seconds before the first further try.
-    """
-
-    url: str
-    model: str
-    prompt: str = PROMPT
-    max_tokens: int = 512
-    temperature: float = 0.0
-    seed: int = 0
-    key: str | None = field(default=None, repr=False)
-    workers: int = 8
-    timeout: float = 120.0
-    retries: int = 4
-    max_side: int = 1536
-    pause: float = 0.5
-
-    def __post_init__(self) -> None:
-        if not self.url.startswith(("http://", "https://")):
-            raise SettingsError(
-                f"an endpoint is an http or https address, got {self.url!r}; such as http://host:8000/v1"
-            )
-        if self.workers < 1 or self.retries < 0 or self.timeout <= 0 or self.max_tokens < 1 or self.max_side < 1:
-            raise SettingsError("workers, timeout, max_tokens and max_side must be positive, retries at least 0")
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """What decides the captions."""
-        names = ("model", "prompt", "max_tokens", "temperature", "seed", "max_side")
-        return {"endpoint": self.url, **{name: getattr(self, name) for name in names}}
-
-    def __call__(self, pictures: Sequence[Any]) -> list[str | HalluguardError]:
-        """Captions of B pictures, or the error in place of one.
-
-        Raises:
-            ExpertError: the endpoint refuses the key, or knows no such model.
-        """
-        import httpx
-
-        headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
-        with (
-            httpx.Client(timeout=self.timeout, headers=headers) as client,
-            ThreadPoolExecutor(self.workers) as pool,
-        ):
-            found = list(pool.map(lambda picture: self._ask(client, picture), pictures))
-        gone = next((answer for answer in found if isinstance(answer, _RefusedError)), None)
-        if gone is not None:
-            raise gone
-        return found
-
-    def _ask(self, client: Any, picture: Any) -> str | HalluguardError:
-        import httpx
-
-        content = [
-            {"type": "image_url", "image_url": {"url": data_url(picture, self.max_side, quality=95)}},
-            {"type": "text", "text": self.prompt},
-        ]
-        body = {
-            "model": self.model,
-            "messages": [{"role": "user", "content": content}],
-            "max_tokens": self.max_tokens,
-            "temperature": self.temperature,
-            "seed": self.seed,
-        }
-        told = ""
-        for attempt in range(self.retries + 1):
-            wait = self.pause * 2**attempt
-            try:
-                response = client.post(f"{self.url.rstrip('/')}/chat/completions", json=body)
-            except httpx.HTTPError as error:
-                told = f"{type(error).__name__}: {error}"
-            else:
-                if response.status_code == 200:
-                    return _content(response)
-                told = f"status {response.status_code}: {response.text[:200]}"
-                if response.status_code in _FATAL:
-                    return _RefusedError(
-                        f"the endpoint {self.url} says {_FATAL[response.status_code]} ({told}); mend it"
-                    )
-                if response.status_code not in (408, 429) and response.status_code < 500:
-                    return ExpertError(f"the endpoint {self.url} refused the picture ({told})")
-                wait = max(wait, _wanted_pause(response))
-            if attempt < self.retries:
-                time.sleep(min(wait, 60))
-        return ExpertError(f"the endpoint {self.url} gave no answer in {self.retries + 1} tries ({told})")
-
-
-class _RefusedError(ExpertError):
-    """No further picture would fare better."""
-
-
-def _wanted_pause(response: Any) -> float:
-    try:
-        return float(response.headers.get("retry-after", 0))
-    except ValueError:
-        return 0.0
-
-
-def _content(response: Any) -> str | HalluguardError:
-    try:
-        text = response.json()["choices"][0]["message"]["content"]
-    except (ValueError, LookupError, TypeError):
-        text = None
-    if not isinstance(text, str):
-        return ExpertError(f"expected choices[0].message.content in the reply, got {response.text[:200]!r}")
-    return text.strip()
+    except Exception as error:  # whatever a user's function raises is the failure of these images
+        failure = ExpertError(f"the captioner raised {type(error).__name__}: {error}")
+        failure.__cause__ = error
+        return [failure] * len(images)
+    if len(captions) != len(images):
+        raise ExpertError(f"a captioner must give one caption per image, got {len(captions)} for {len(images)}")
+    return captions

@@ -204,7 +204,8 @@ def caption(
     max_errors: Annotated[int, typer.Option(help="Images that may fail before the exit code is 4.")] = 0,
 ) -> None:
     """Caption a folder of pictures with a model, or with an OpenAI-compatible endpoint."""
-    from halluguard.auditing.captioning import Captioner, Endpoint, caption_folder
+    from halluguard.auditing.captioning import Captioner, caption_folder
+    from halluguard.auditing.endpoint import Endpoint
 
     ask: Captioner
     if endpoint is None:

@@ -68,7 +68,7 @@ class Tally:
         self.words += len(row["caption"].split())
         self.words_kept += len(row["corrected"].split())
 
-    def summary(self, settings: JsonObject) -> JsonObject:
+    def summary(self, settings: Mapping[str, object]) -> JsonObject:
         """The summary as JSON values; `settings` says what was run."""
         audited = self.rows - self.skipped.total()
         claims = sum(self.by_kind.values(), Counter[str]())
