@@ -97,7 +97,7 @@ def get_method(name: str, **settings: Any) -> DecodingMethod:
     cls = METHODS[method]
     if preset and preset not in cls.PRESETS:
         raise SettingsError(f"a preset of {method} is expected, one of {list(cls.PRESETS)}, got {preset!r}; or none")
-    arguments = {**(cls.PRESETS[preset] if preset else {}), **settings}
+    arguments = {**(cls.PRESETS[preset].settings if preset else {}), **settings}
     try:
         return cls(**arguments)
     except TypeError as error:

@@ -17,11 +17,12 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
+from PIL.Image import Image
 from torch import Tensor
 from transformers import PreTrainedModel, ProcessorMixin
 
@@ -58,6 +59,11 @@ class Step:
     attentions: tuple[Tensor, ...] | None = None
     layout: Layout | None = None
 
+    def hidden_layers(self, layers: Iterable[int]) -> Tensor:
+        """(layers, R * B, S, H): the hidden states of some layers, 0 being the embeddings."""
+        assert self.hidden_states is not None, "the method does not state that it needs them"
+        return torch.stack([self.hidden_states[layer] for layer in layers])
+
     def per_sequence(self, values: float | Sequence[float], like: Tensor) -> Tensor:
         """One value for all prompts, or one per prompt, as (B, 1, 1), repeated over the beams of a prompt."""
         tensor = torch.as_tensor(values, dtype=torch.float32, device=like.device).reshape(-1)
@@ -90,6 +96,36 @@ class LogitsCombiner:
         return own(input_ids, **kwargs)
 
 
+@dataclass(frozen=True)
+class Preset:
+    """Settings of a method under a name.
+
+    Args:
+        settings: arguments of the method's class.
+        source: paper, file or script that the numbers come from, as printed in docs/papers.md.
+    """
+
+    settings: Mapping[str, Any]
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Cost of a method at its defaults, beside plain generation. `tests/laws/test_costs.py` counts it.
+
+    Args:
+        branches: sequences per forward for each prompt; each has keys and values of its own in the cache.
+        readings: forwards of the decoder per token of the answer.
+        encodings: encodings of the image beyond the one of plain generation.
+        requires: inputs and model features that the method needs.
+    """
+
+    branches: int = 1
+    readings: int = 1
+    encodings: int = 0
+    requires: str = "nothing"
+
+
 class DecodingMethod(LogitsCombiner, ABC):
     """Base class of the decoding methods: frozen dataclasses whose fields are the settings.
 
@@ -97,8 +133,16 @@ class DecodingMethod(LogitsCombiner, ABC):
     members have defaults.
     """
 
-    PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    """Settings by name. "off" is required: at it the method is exactly plain generation."""
+    PRESETS: ClassVar[Mapping[str, Preset]] = {}
+    """Settings by name. "off" is required: with it the method is exactly plain generation."""
+    reference: ClassVar[str] = ""
+    """Paper and original code, as printed in docs/papers.md."""
+    cost: ClassVar[Cost] = Cost()
+    """Cost at the defaults, as printed in docs/papers.md."""
+    law_settings: ClassVar[Mapping[str, Any]] = {}
+    """Settings for `tests/laws`: they change the answer of a tiny random model, without processor or images."""
+    is_baseline: ClassVar[bool] = False
+    """Whether the method only serves as a comparison for others."""
     keeps_sampling_support: ClassVar[bool] = False
     """Read top-k, top-p and the like on the original branch, so that they allow the same tokens at every setting."""
     custom_generate: ClassVar[Callable[..., Any] | None] = None
@@ -123,6 +167,16 @@ class DecodingMethod(LogitsCombiner, ABC):
     def acts_inside(self) -> bool:
         """Whether the method reads or changes the inside of the model, beside the logits of its branches."""
         return type(self).bind is not DecodingMethod.bind
+
+    @classmethod
+    def required_settings(cls, model: PreTrainedModel) -> dict[str, Any]:
+        """Settings that have no usable default, at random values that fit `model`; for tests and speed benchmarks."""
+        return {}
+
+    @classmethod
+    def fit(cls, model: PreTrainedModel, processor: ProcessorMixin, images: Sequence[Image]) -> Self:
+        """The method at its defaults, with what it learns from a user's images; most methods learn nothing."""
+        return cls()
 
     def bind(self, view: FoldedView) -> LogitsCombiner:
         """Prepare one call of `generate`; called once, before it.
@@ -178,15 +232,17 @@ def plausible(logits: Tensor, beta: float) -> Tensor | None:
     return logits >= logits.amax(-1, keepdim=True) + math.log(beta)
 
 
-def check_range(name: str, value: float, low: float, high: float = math.inf, *, advice: str) -> None:
-    """Raise SettingsError unless a setting is in [low, high].
+def check_range(
+    name: str, value: float, low: float, high: float = math.inf, *, above: bool = False, advice: str
+) -> None:
+    """Raise SettingsError unless a setting is in [low, high], or in (low, high] with `above`.
 
     >>> check_range("beta", 2.0, 0, 1, advice="use 0 to allow every token")
     Traceback (most recent call last):
     halluguard.errors.SettingsError: beta must be in [0, 1], got 2.0; use 0 to allow every token
     """
-    if not low <= value <= high:
-        bounds = f">= {low}" if high == math.inf else f"in [{low}, {high}]"
+    if not low <= value <= high or (above and value == low):
+        bounds = f"{'>' if above else '>='} {low}" if high == math.inf else f"in {'(' if above else '['}{low}, {high}]"
         raise SettingsError(f"{name} must be {bounds}, got {value}; {advice}")
 
 

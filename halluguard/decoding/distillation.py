@@ -1,10 +1,10 @@
-"""The knob without its second row: a controller that learns the knob's direction from pictures without labels.
+"""Distil the imagination setting into a controller, from images without labels.
 
     min_W  E_{c, e} KL( p_e || softmax(H c + e H W c) ),     p_e ~ p exp(-e T),     e uniform on [-1, 1]
 
-Both rows run along the model's own answers once. W (`halluguard.controller`) learns to read from the head's input c
-what the row without the picture would have said, T (`knob.information`). After that a plain forward does; no label,
-caption or other model was needed.
+Both branches run along the model's own answers once. W (`halluguard.controller`) learns to read from the head's input c
+what the branch without the image would predict, T (`imagination.information`). Afterwards a plain forward suffices. No
+label, caption or other model is needed.
 
 Our own proposal; HallE-Control (arXiv 2310.01779) trains the same projector on captions of two kinds. It answers to the
 same sign.
@@ -16,28 +16,29 @@ same sign.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Self
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from halluguard.controller import Controller
 from halluguard.decoding.base import Combined, DecodingMethod, Step
 from halluguard.decoding.engine.checks import opened
-from halluguard.decoding.engine.view import folded_view
+from halluguard.decoding.engine.view import FoldedView
 from halluguard.decoding.imagination import SLACK, Imagination, information
-from halluguard.decoding.negative_inputs import NegativeInputs, generator
+from halluguard.decoding.negative_inputs import ModelInputs, NegativeInputs, generator
 from halluguard.errors import InputError, SettingsError, UnsupportedModelError
 
 KEPT = 512
-"""Most probable tokens that are remembered of a step; the others carry next to nothing of p."""
+"""Most probable tokens that are kept of a step; the others carry next to nothing of p."""
 
 
 def distil(
-    model: Any,
-    batches: Iterable[Mapping[str, Any]],
+    model: PreTrainedModel,
+    batches: Iterable[ModelInputs],
     *,
     rank: int | None = 64,
     gain: float = 1.0,
@@ -48,35 +49,36 @@ def distil(
     positions: int = 512,
     seed: int = 0,
 ) -> Controller:
-    """Fit a controller to the two-row knob. The model is read, never written.
+    """Fit a controller to `Imagination` with two branches. The model is read, never written.
 
     Args:
-        model: any image-text-to-text model that the knob runs on, with a linear head.
-        batches: inputs of prompts with pictures, as `model.generate` takes them. A few hundred pictures of the kind the
-            controller will meet; the answers are the model's own, greedy, at -1, 0 and 1 in turn.
-        rank: of the controller; None for a full matrix.
-        gain, beta: of the knob, as in `Imagination`.
-        max_new_tokens: of an answer, by default the model's own limit.
-        steps, learning_rate, positions: AdamW steps, peak rate (one cycle), tokens per step.
-        seed: of the controller's start and of the draws.
+        model: any image-text-to-text model that `Imagination` runs on, with a linear head.
+        batches: inputs of prompts with images, as `model.generate` takes them: a few hundred images of the kind that
+            the controller will meet. The answers are the model's own, greedy, at -1, 0 and 1 in turn.
+        rank: rank of the controller; None for a full matrix.
+        gain: lam at imagination 1, as in `Imagination`.
+        beta: plausibility bound, as in `Imagination`.
+        max_new_tokens: longest answer in tokens, by default the model's own limit.
+        steps: AdamW steps.
+        learning_rate: peak learning rate of the one cycle.
+        positions: tokens per step.
+        seed: seed of the controller's initial weights and of the draws.
 
     Returns:
-        The controller; `trained` says what it saw and `divergence`, the mean KL it is left with, in nats, of what
-        `divergence untrained` was.
+        The controller. Its `trained` records the data, and the mean KL in nats after (`divergence`) and before
+        (`divergence untrained`).
 
     Raises:
-        InputError: no batches. SettingsError: steps or rates out of range.
-        UnsupportedModelError: the knob does not run on the model, or its logits are not linear in the head's input.
+        InputError: no batches.
+        SettingsError: steps or rates out of range.
+        UnsupportedModelError: `Imagination` does not run on it, or the logits are not linear in the head's input.
     """
-    from halluguard.controller import Controller
-
     if steps < 1 or positions < 1 or not learning_rate > 0:
         raise SettingsError(
             f"steps, positions and learning_rate must be positive, got {steps}, {positions}, {learning_rate}"
         )
     controller = Controller.of(opened(model), rank, seed=seed)
-    knob = Imagination(-1.0, gain, beta)
-    seen = watch(model, batches, knob, controller, max_new_tokens)
+    seen = observe(model, batches, Imagination(-1.0, gain, beta), controller, max_new_tokens)
     head = opened(model).get_output_embeddings().weight.detach()
     optimizer = torch.optim.AdamW(controller.parameters(), learning_rate, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps)
@@ -90,23 +92,23 @@ def distil(
         schedule.step()
     controller.eval()
     with torch.no_grad():
-        left = divergence(controller, head, seen, generator(seed), 8 * positions).item()
+        remaining = divergence(controller, head, seen, generator(seed), 8 * positions).item()
         start = divergence(None, head, seen, generator(seed), 8 * positions).item()
     controller.trained = {
-        "how": "distilled from the two-row knob, without labels",
+        "how": "distilled from Imagination with two branches, without labels",
         "answers": seen.answers,
         "tokens": len(seen.hidden),
         "steps": steps,
         "gain": gain,
         "beta": beta,
-        "divergence": left,
+        "divergence": remaining,
         "divergence untrained": start,
     }
     return controller
 
 
 @dataclass(frozen=True)
-class Seen:
+class Observed:
     """N steps of answers: head input (N, H); the most probable tokens, their logits and T, each (N, K)."""
 
     hidden: Tensor
@@ -116,54 +118,56 @@ class Seen:
     answers: int
 
 
-def divergence(controller: Controller | None, head: Tensor, seen: Seen, draw: Any, positions: int) -> Tensor:
-    """Mean KL from the knob to the controlled model (None: uncontrolled) over drawn steps and settings, in nats."""
+def divergence(
+    controller: Controller | None, head: Tensor, seen: Observed, draw: torch.Generator, positions: int
+) -> Tensor:
+    """Mean KL in nats from `Imagination` to the controlled model (None: plain) over drawn steps and settings."""
     at = torch.randint(len(seen.hidden), (positions,), generator=draw)
     e = (2 * torch.rand(positions, 1, generator=draw) - 1).to(head.device)
     logits, statistic = (part[at].to(head.device) for part in (seen.logits, seen.statistic))
-    wanted = (logits - e * statistic).log_softmax(-1)
+    target = (logits - e * statistic).log_softmax(-1)
     moved = logits
     if controller is not None:
         hidden, tokens = seen.hidden[at].to(head.device), seen.tokens[at].to(head.device)
         moved = logits + e * (controller.change(hidden).to(head.dtype) @ head.T).float().gather(-1, tokens)
-    return (wanted.exp() * (wanted - moved.log_softmax(-1))).sum(-1).mean()
+    return (target.exp() * (target - moved.log_softmax(-1))).sum(-1).mean()
 
 
-def watch(
-    model: Any,
-    batches: Iterable[Mapping[str, Any]],
-    knob: Imagination,
+def observe(
+    model: PreTrainedModel,
+    batches: Iterable[ModelInputs],
+    method: Imagination,
     controller: Controller,
     max_new_tokens: int | None = None,
-) -> Seen:
-    """Run both rows along the model's own answers; steps after an answer's end are left out."""
-    found: list[tuple[Tensor, ...]] = []
+) -> Observed:
+    """Run both branches along the model's own answers; steps after an answer's end are left out."""
+    kept: list[tuple[Tensor, ...]] = []
     answers = 0
     limit = {} if max_new_tokens is None else {"max_new_tokens": max_new_tokens}
     for number, inputs in enumerate(batches):
-        watched = Watched(replace(knob, imagination=(-1.0, 0.0, 1.0)[number % 3]), controller)
+        observer = _Observer(replace(method, imagination=(-1.0, 0.0, 1.0)[number % 3]), controller)
         with torch.inference_mode():
-            ids = folded_view(watched, model).generate(**inputs, **limit, do_sample=False, num_beams=1)
+            ids = observer.on(model).generate(**inputs, **limit, do_sample=False, num_beams=1)
         ids = ids[:, inputs["input_ids"].shape[1] :].cpu()
         answers += len(ids)
         live = torch.ones(len(ids), dtype=torch.bool)
-        for token, parts in zip(ids.T, watched.steps, strict=True):
-            found.append(tuple(part[live] for part in parts))
+        for token, parts in zip(ids.T, observer.steps, strict=True):
+            kept.append(tuple(part[live] for part in parts))
             live = live & ~torch.isin(token, _ends(opened(model)))
-    if not found:
-        raise InputError("at least one batch of prompts with pictures is expected, got none; pass model inputs")
+    if not kept:
+        raise InputError("at least one batch of prompts with images is expected, got none; pass model inputs")
     with torch.inference_mode(False):  # what inference made cannot be trained on
-        hidden, tokens, logits, statistic = (torch.cat(parts).clone() for parts in zip(*found, strict=True))
-    seen = Seen(hidden, tokens, logits, statistic, answers)
+        hidden, tokens, logits, statistic = (torch.cat(parts).clone() for parts in zip(*kept, strict=True))
+    seen = Observed(hidden, tokens, logits, statistic, answers)
     _check_linear(opened(model), seen)
     return seen
 
 
 @dataclass(frozen=True, eq=False)
-class Watched(DecodingMethod):
-    """The knob, writing down each step: head input, most probable tokens, their logits and T; on the CPU."""
+class _Observer(DecodingMethod):
+    """`Imagination`, recording each step: head input, most probable tokens, their logits and T; on the CPU."""
 
-    knob: Imagination
+    method: Imagination
     controller: Controller
     steps: list[tuple[Tensor, ...]] = field(default_factory=list)
     _hidden: list[Tensor] = field(default_factory=list)
@@ -172,31 +176,31 @@ class Watched(DecodingMethod):
 
     @property
     def negative_branches(self) -> tuple[NegativeInputs, ...]:
-        return self.knob.negative_branches
+        return self.method.negative_branches
 
-    def bind(self, twin: Any) -> Self:
-        def write(hidden: Tensor) -> float:
+    def bind(self, view: FoldedView) -> Self:
+        def record(hidden: Tensor) -> float:
             self._hidden[:] = [hidden[:, -1]]
             return 0.0
 
-        self.controller.hook(twin, write)
+        self.controller.hook(view, record)
         return self
 
     def combine_logits(self, branches: list[Tensor], step: Step) -> Combined:
-        T = information(branches[0], branches[1], self.knob.beta, SLACK / self.knob.gain)[:, -1]
+        T = information(branches[0], branches[1], self.method.beta, SLACK / self.method.gain)[:, -1]
         logits, tokens = branches[0][:, -1].topk(min(KEPT, T.shape[-1]), dim=-1)
         hidden = self._hidden[0][: len(logits)].float()
-        statistic = self.knob.gain * T.gather(-1, tokens)
+        statistic = self.method.gain * T.gather(-1, tokens)
         self.steps.append(tuple(part.cpu() for part in (hidden, tokens, logits, statistic)))
-        return self.knob.combine_logits(branches, step)
+        return self.method.combine_logits(branches, step)
 
 
-def _ends(model: Any) -> Tensor:
+def _ends(model: PreTrainedModel) -> Tensor:
     ends = model.generation_config.eos_token_id
     return torch.tensor([] if ends is None else ends, dtype=torch.long).reshape(-1)
 
 
-def _check_linear(model: Any, seen: Seen) -> None:
+def _check_linear(model: PreTrainedModel, seen: Observed) -> None:
     """Raise unless the logits are the head's: under capped or scaled ones the controller would act otherwise."""
     head = model.get_output_embeddings()
     hidden = seen.hidden[:64].to(head.weight)
@@ -205,5 +209,5 @@ def _check_linear(model: Any, seen: Seen) -> None:
     if gap > 0.02 * size + 1e-3:
         raise UnsupportedModelError(
             f"logits that the head makes of its input are expected, got {type(model).__name__}, which caps or scales "
-            f"them (off by {gap:.3g}); use the two-row knob"
+            f"them (off by {gap:.3g}); use Imagination without a controller"
         )

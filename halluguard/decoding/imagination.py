@@ -1,21 +1,21 @@
-"""One signed number between grounded and imaginative, for any model.
+"""Imagination: one signed setting between grounded and imaginative answers, for any model.
 
-    D(y)   = log p(y | v, x, y<t) - log p(y | x, y<t)          pointwise mutual information of token and picture
+    D(y)   = log p(y | v, x, y<t) - log p(y | x, y<t)          pointwise mutual information of token and image
     T(y)   = clip(D(y), min_S D - c, max_S D + c),             S = { y : p(y | v) >= beta max p(. | v) }
     p_e(y) ~ p(y | v, x, y<t) * exp(-lam T(y)),                lam = gain * w_t * imagination
 
 A one-parameter exponential family whose statistic and support do not depend on the setting. So, at every step and
 for any model: d E[T] / d lam = -Var(T) <= 0; E[D] falls with it, since T never decreases with D; log-odds of any
-two tokens are affine in lam; the greedy token's T never rises. imagination = 0 is plain generation.
+two tokens are affine in lam; the T of the greedy token never rises. imagination = 0 is plain generation.
 
-Clipping does the work of a plausibility mask without its jump at 0. A token outside S gains at most exp(gain c) more
-than the best-placed token of S, so greedy search only chooses tokens with p >= beta exp(-gain c) max p; c is set to
-half a nat over the gain. The caller's own truncation (top-p, top-k, min-p ...) is read on the plain row for the same
-reason: cut after the tilt, the support would move with the setting and the law would fail.
+Clipping replaces a plausibility mask, without the mask's jump at 0. A token outside S gains at most exp(gain c) more
+than the best-placed token of S, so greedy search only chooses tokens with p >= beta exp(-gain c) max p; c is half a nat
+over the gain. The caller's own truncation (top-p, top-k, min-p ...) is read on the original branch for the same reason:
+truncated after the tilt, the support would move with the setting and the law would fail.
 
-With a trained `controller` the direction is read at the head's input instead of from a second row: H W c in place of
+With a trained `controller` the direction is read at the head's input instead of from a second branch: H W c in place of
 -T, at the price of a plain forward. Log-odds are affine in the setting there too, and 0 is plain generation; but
-nothing bounds the direction to plausible tokens, and truncation is the host's, after the tilt.
+nothing bounds the direction to plausible tokens, and transformers truncates after the tilt.
 
 Our own form. It holds as special cases, on the support, VCD and VDD (lam = -alpha), classifier-free guidance
 (lam = 1 - guidance_scale) and, with a trained direction in place of D, HallE-Control (Zhai et al. 2023, arXiv
@@ -28,14 +28,16 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel, ProcessorMixin
 
 from halluguard.controller import Controller
-from halluguard.decoding.base import Combined, DecodingMethod, Step
+from halluguard.decoding.base import Combined, Cost, DecodingMethod, Preset, Step, check_range
 from halluguard.decoding.engine.checks import opened
+from halluguard.decoding.engine.view import FoldedView
 from halluguard.decoding.negative_inputs import NegativeInputs, NoImage
 from halluguard.errors import SettingsError
 
@@ -50,13 +52,13 @@ VAST = 1e30
 
 
 def information(logits: Tensor, negative: Tensor, beta: float, slack: float = SLACK) -> Tensor:
-    """T: log-ratio of the two rows, clipped to its range over the plausible tokens of the first; all (..., V)."""
+    """T: log-ratio of the two branches, clipped to its range over the first one's plausible tokens; all (..., V)."""
     D = logits.log_softmax(-1) - negative.log_softmax(-1)
     if beta == 0:
         return D
     # 0 for the plausible tokens, vast for the others: sums are several times faster than masks here.
-    away = (logits.amax(-1, keepdim=True) + math.log(beta) - logits).clamp_min(0) * VAST
-    low, high = (D + away).amin(-1, keepdim=True), (D - away).amax(-1, keepdim=True)
+    outside = (logits.amax(-1, keepdim=True) + math.log(beta) - logits).clamp_min(0) * VAST
+    low, high = (D + outside).amin(-1, keepdim=True), (D - outside).amax(-1, keepdim=True)
     return torch.minimum(torch.maximum(D, low - slack), high + slack)
 
 
@@ -72,7 +74,9 @@ def matched(logits: Tensor, statistic: Tensor, setting: Tensor, nats: float) -> 
     model is sure), that bound is taken.
 
     Args:
-        logits, statistic: (B, S, V). setting: broadcastable to (B, S, 1), in [-1, 1].
+        logits: (B, S, V), of the original branch.
+        statistic: (B, S, V), T.
+        setting: in [-1, 1], broadcastable to (B, S, 1).
         nats: the divergence at setting 1, in nats.
 
     Returns:
@@ -105,27 +109,31 @@ def ramp(start: float, end: float, tokens: int) -> Callable[[Tensor], Tensor]:
 
 @dataclass(frozen=True)
 class Imagination(DecodingMethod):
-    """The knob. Negative is more grounded in the picture, positive more imaginative, 0 exactly the plain model.
+    """Negative settings keep to the image, positive ones add to it, 0 is exactly the plain model.
 
     Args:
-        imagination: in [-1, 1]; one value, or one per prompt of the batch. At -1 the contrast has VCD's strength;
-            at 1 the picture has no say on the plausible tokens.
+        imagination: in [-1, 1]; one value, or one per prompt of the batch. At -1 the contrast has VCD's strength; at 1
+            the image has no influence on the plausible tokens.
         gain: lam at imagination 1, > 0.
-        beta: plausibility in [0, 1] that bounds the statistic; 0 leaves it unbounded.
-        negative: the row without the picture's evidence, by default the same prompt without the picture.
-        schedule: weight of each token from its index (S,), 0 being the first; see `ramp`. Must be >= 0.
-        nats: when given, lam is chosen at every step so that KL(p_lam || p_0) = nats * (w_t * imagination)**2: one
-            setting then means one departure on any model. `gain` is not used.
-        controller: a `halluguard.controller.Controller`, trained or distilled (`distilled.distil`), or its file;
+        beta: plausibility bound in [0, 1] for the statistic; 0 leaves it unbounded.
+        negative: the branch without the image's evidence, by default the same prompt without the image.
+        schedule: weight of each token, >= 0, from its index (S,), 0 being the first; see `ramp`.
+        nats: when given, lam is chosen at every step so that KL(p_lam || p_0) = nats * (w_t * imagination)**2. One
+            setting is then one divergence on any model, and `gain` is not used.
+        controller: a `halluguard.controller.Controller`, trained or distilled (`distillation.distil`), or its file;
             imagination -1 and 1 are then the ends of the range it was made for. `gain`, `beta`, `negative` and `nats`
-            belong to the second row, which is not run.
+            belong to the second branch, which is not run.
 
     Example:
         >>> Imagination(-0.5).on(model, processor).generate(**inputs)  # doctest: +SKIP
         >>> Imagination(-0.5, controller="grounded.safetensors").on(model).generate(**inputs)  # doctest: +SKIP
     """
 
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"off": {"imagination": 0.0}}
+    PRESETS: ClassVar = {"off": Preset({"imagination": 0.0})}
+    reference = "Ours; `halluguard/decoding/imagination.py`"
+    cost = Cost(branches=2)
+    law_settings: ClassVar = {"imagination": -1.0}
+    keeps_sampling_support = True
 
     imagination: float | Sequence[float] = -0.5
     gain: float = 1.0
@@ -135,8 +143,6 @@ class Imagination(DecodingMethod):
     nats: float | None = None
     controller: Controller | str | Path | None = None
 
-    keeps_sampling_support = True
-
     def __post_init__(self) -> None:
         for value in self._values:
             if not -1 <= value <= 1:
@@ -144,27 +150,26 @@ class Imagination(DecodingMethod):
                     f"imagination must be in [-1, 1], got {value}; -1 is most grounded, 0 plain, 1 most imaginative"
                 )
         if not (self.gain > 0 and math.isfinite(self.gain)):
-            raise SettingsError(f"gain must be > 0, got {self.gain}; use imagination=0 to switch the knob off")
-        if not 0 <= self.beta <= 1:
-            raise SettingsError(f"beta must be in [0, 1], got {self.beta}; use 0 to leave the statistic unbounded")
-        if self.nats is not None and not self.nats > 0:
-            raise SettingsError(f"nats must be > 0 or None, got {self.nats}; use imagination=0 to switch the knob off")
+            raise SettingsError(f"gain must be > 0, got {self.gain}; use imagination=0 for plain generation")
+        check_range("beta", self.beta, 0, 1, advice="use 0 to leave the statistic unbounded")
+        if self.nats is not None:
+            check_range("nats", self.nats, 0, above=True, advice="use imagination=0 for plain generation")
         if self.controller is not None and self.nats is not None:
             raise SettingsError(
-                f"nats must be None with a controller, got {self.nats}: the divergence is of the second row's knob; "
-                "set the strength by imagination"
+                f"nats must be None with a controller, got {self.nats}: the divergence is the second branch's; set the "
+                "strength by imagination"
             )
         if isinstance(self.controller, str | Path):
             object.__setattr__(self, "controller", Controller.load(self.controller))
 
     @property
     def _values(self) -> list[float]:
-        values = self.imagination
-        return [float(values)] if isinstance(values, int | float) else [float(v) for v in values]
+        setting = self.imagination
+        return [float(setting)] if isinstance(setting, int | float) else [float(value) for value in setting]
 
     @property
     def is_identity(self) -> bool:
-        return all(v == 0 for v in self._values)
+        return all(value == 0 for value in self._values)
 
     @property
     def negative_branches(self) -> tuple[NegativeInputs, ...]:
@@ -174,16 +179,15 @@ class Imagination(DecodingMethod):
     def acts_inside(self) -> bool:
         return self.controller is not None
 
-    def bind(self, twin: Any) -> Self:
-        if self.controller is not None:
-            controller: Any = self.controller
-            low, high = controller.epsilon_range
+    def bind(self, view: FoldedView) -> Self:
+        if isinstance(self.controller, Controller):
+            low, high = self.controller.epsilon_range
 
             def epsilon(hidden: Tensor) -> Tensor:
-                setting = self._setting(twin.step_at(hidden), hidden.float())[..., 0]
+                setting = self._setting(view.step_at(hidden), hidden.float())[..., 0]
                 return torch.where(setting < 0, -low * setting, high * setting)
 
-            controller.hook(twin, epsilon)
+            self.controller.hook(view, epsilon)
         return self
 
     def combine_logits(self, branches: list[Tensor], step: Step) -> Combined:
@@ -200,12 +204,12 @@ class Imagination(DecodingMethod):
         weight = torch.ones(len(step.index)) if self.schedule is None else self.schedule(step.index)
         return step.per_sequence(self._values, like) * weight.to(like)[None, :, None]
 
-    def on(self, model: Any, processor: Any = None) -> Any:
-        """A view of `model` that generates at this setting; see `branches.folded_view`.
+    def on(self, model: PreTrainedModel, processor: ProcessorMixin | None = None) -> FoldedView:
+        """A view of `model` that generates at this setting; see `engine.view.folded_view`.
 
         Raises:
             UnsupportedModelError: the controller was made for another model.
         """
-        if self.controller is not None:
-            self.controller.check(opened(model))  # type: ignore[union-attr]  # a path was loaded
+        if isinstance(self.controller, Controller):
+            self.controller.check(opened(model))
         return super().on(model, processor)

@@ -181,7 +181,7 @@ def test_what_holds_only_the_original_rows_is_refused(llava, arguments, message)
 def test_a_call_without_a_picture_is_refused(llava):
     inputs = llava.prompt(TEXTS)
     text = {"input_ids": inputs["input_ids"].where(inputs["input_ids"] != 900, 7)}
-    with pytest.raises(InputError, match="at least one picture placeholder"):
+    with pytest.raises(InputError, match="at least one image placeholder"):
         Imagination(-0.5).on(llava.model).generate(**text, **NEW)
     with pytest.raises(InputError, match="no pixel_values"):
         VCD().on(llava.model).generate(**text, **NEW)

@@ -36,10 +36,10 @@ PARTLY = {
             "static": "PPFormulaNetForConditionalGeneration makes it for",
             "two pictures": "the picture is all of the prompt",
         }
-        | dict.fromkeys(NO_PICTURE, "PPFormulaNetForConditionalGeneration takes a picture alone")
+        | dict.fromkeys(NO_PICTURE, "PPFormulaNetForConditionalGeneration takes an image alone")
     ),
     "udop": ({"two pictures": "host: "}),
-    "mistral4": (dict.fromkeys(NO_PICTURE, "at least one picture placeholder")),
+    "mistral4": (dict.fromkeys(NO_PICTURE, "at least one image placeholder")),
 }
 OWN_GENERATE = ["blip", "blip-2", "instructblip", "instructblipvideo", "janus", "kosmos-2"]
 NO_GENERATE = ["diffusion_gemma", "pi0"]

@@ -7,7 +7,7 @@ import torch
 
 from halluguard import sandbox
 from halluguard.decoding import Imagination
-from halluguard.decoding.distillation import distil, divergence, watch
+from halluguard.decoding.distillation import distil, divergence, observe
 from halluguard.decoding.negative_inputs import generator
 from halluguard.errors import InputError, SettingsError, UnsupportedModelError
 from halluguard.guard import Guard
@@ -35,7 +35,7 @@ def test_it_explains_most_of_the_knobs_departure_on_pictures_it_has_not_seen(gua
     assert controller.trained["divergence"] < 0.5 * controller.trained["divergence untrained"]
     samples = sandbox.scenes(160)[120:]
     inputs = guard.inputs([s.image for s in samples], ["Describe the image."] * 40)
-    seen = watch(guard.model, [inputs], Imagination(-1.0), controller)
+    seen = observe(guard.model, [inputs], Imagination(-1.0), controller)
     head = guard.model.get_output_embeddings().weight.detach()
     with torch.no_grad():
         left, start = (divergence(c, head, seen, generator(1), 4000).item() for c in (controller, None))

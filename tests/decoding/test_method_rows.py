@@ -145,21 +145,21 @@ def test_a_crop_is_drawn_once_for_all_pictures():
     assert image_transforms.Cropped(1.0)(image).tobytes() == image.tobytes()
 
 
-@pytest.mark.parametrize("picture", ["noise", (), ("crop", 3), None])
-def test_changes_that_are_none_are_refused(picture):
-    with pytest.raises(SettingsError, match="picture must"):
-        contrast.Contrast(picture)
+@pytest.mark.parametrize("change", ["noise", (), ("crop", 3), None])
+def test_changes_that_are_none_are_refused(change):
+    with pytest.raises(SettingsError, match="change must"):
+        contrast.Contrast(change)
 
 
 def test_spatial_changes_of_tiles_are_refused_without_the_picture():
-    with pytest.raises(InputError, match="whole pictures"):
+    with pytest.raises(InputError, match="whole images"):
         ritual.RITUAL(transform="horizontal flip").flipped_pixels(torch.zeros(1, 2, 3, 8, 8))
-    with pytest.raises(InputError, match="whole pictures"):
+    with pytest.raises(InputError, match="whole images"):
         MIDDLE.pixels(torch.zeros(6, 12))
-    with pytest.raises(InputError, match="whole pictures"):
+    with pytest.raises(InputError, match="whole images"):
         image_transforms.Masked().pixels(torch.zeros(1, 2, 3, 8, 8))
 
 
 def test_sid_reads_the_same_inputs_in_both_rows(llava):
     inputs = llava.prompt(TEXTS)
-    assert sid.same(Call(llava.model, None, inputs)) == inputs
+    assert sid.same_inputs(Call(llava.model, None, inputs)) == inputs

@@ -46,7 +46,7 @@ CASES = {
     "ICD paper": (icd.ICD(formula="paper"), [L, N], [1.0, -0.5, 0.5, OFF]),
     # LLaVA-Align's vcd_sample.py: 1.5 l - 0.5 (l_unk + l_none) / 2
     "VDD both": (vdd.VDD(), [L, N, [0.0, 0.5, 1.0, 1.5]], [2.75, 1.0, 0.5, OFF]),
-    "VDD none": (vdd.VDD(rows="none"), [L, N], [2.5, 0.75, 0.75, OFF]),
+    "VDD none": (vdd.VDD(branches="none"), [L, N], [2.5, 0.75, 0.75, OFF]),
     # VCD's formula, the further rows' mean in the place of the noised one
     "Contrast": (contrast.Contrast(), [L, N], [3.0, 0.5, 1.0, OFF]),
     "Contrast of two": (contrast.Contrast(alpha=0.5), [L, N, [0.0, 0.5, 1.0, 1.5]], [2.75, 1.0, 0.5, OFF]),
@@ -65,7 +65,7 @@ def test_contrasts_and_ensembles(case):
 
 
 def test_m3id_copies_start_with_plain_decoding_under_a_mask():
-    method = m3id.M3ID(**m3id.M3ID.PRESETS["copies"])
+    method = m3id.M3ID(**m3id.M3ID.PRESETS["copies"].settings)
     assert close(folded(method, L, N, index=0), [2.0, 1.0, 0.5, OFF])
 
 
@@ -74,7 +74,7 @@ def test_m3id_copies_at_the_fiftieth_token():
     gamma = math.exp(-0.98)
     weight = (1 - gamma) / gamma
     expected = [2 + weight * 1.0, 1 - weight * 0.5, 0.5 + weight * 0.5, OFF]
-    assert close(folded(m3id.M3ID(**m3id.M3ID.PRESETS["copies"]), L, N, index=49), expected)
+    assert close(folded(m3id.M3ID(**m3id.M3ID.PRESETS["copies"].settings), L, N, index=49), expected)
 
 
 @pytest.mark.parametrize("index", [0, 49])

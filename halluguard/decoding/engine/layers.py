@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from halluguard.errors import UnsupportedModelError
+from transformers import PreTrainedModel
+
+from halluguard.errors import SettingsError, UnsupportedModelError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -108,3 +111,32 @@ def _layers_of(module: nn.Module) -> Any:
         if isinstance(layers, nn.ModuleList) and len(layers):
             return layers
     return None
+
+
+def check_layer_range(layers: Sequence[int] | None) -> tuple[int, int] | None:
+    """The first and the last layer of a setting, both from 1, or None for a method's own.
+
+    Raises:
+        SettingsError: not two layers in order.
+    """
+    if layers is None:
+        return None
+    if len(layers) != 2 or not 1 <= layers[0] <= layers[1]:
+        raise SettingsError(f"layers must be the first and the last, from 1, got {tuple(layers)}; or None")
+    return layers[0], layers[1]
+
+
+def layer_range(model: PreTrainedModel, layers: Sequence[int] | None, first: int, last: int) -> range:
+    """The layers of a setting; for None, `first` to `last` of a 32-layer model at the same share of this one's depth.
+
+    The last layer itself is never among them.
+
+    Raises:
+        SettingsError: a layer that this model does not have.
+    """
+    layer_count = depth(model)
+    if layers is not None and layers[1] >= layer_count:
+        raise SettingsError(f"layers must be in 1..{layer_count - 1} for this model, got {tuple(layers)}; or None")
+    start, end = layers or (at_depth(first, layer_count), at_depth(last, layer_count))
+    end = max(1, min(end, layer_count - 1))
+    return range(max(1, min(start, end)), end + 1)

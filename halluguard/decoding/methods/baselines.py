@@ -1,13 +1,13 @@
-"""Controls: what a contrastive method must beat before its contrast can be credited.
+"""Baselines: what a contrastive method must beat before its contrast can be credited.
 
     Greedy               the most probable token, whatever the mode
-    PlausibilityOnly     s = l on { y : p(y) >= beta max p }: the support of the methods, without their contrast
-    TemperatureMatched   s = l / T_t on the method's support, T_t such that the entropy is the method's at that step
+    PlausibilityOnly     s = l on { y : p(y) >= beta max p }: the mask of the methods, without their contrast
+    TemperatureMatched   s = l / T_t on the method's mask, T_t such that the entropy is the method's at that step
     YesBias              s = l + b [y is a yes] on the first token: POPE's gain by leaning one way, and nothing else
 
 Yin et al. 2025, "The mirage of performance gains: why contrastive decoding fails to mitigate object hallucinations in
 MLLMs", arXiv 2504.10020 (code: ustc-hyin/cd_rethink), finds that most of the published gain on POPE is the second and
-the fourth: under sampling the support makes decoding near-greedy, and the contrast shifts answers towards yes. The
+the fourth: under sampling the mask makes decoding near-greedy, and the contrast shifts answers towards yes. The
 temperature of the third is matched by entropy, step by step; that is our own definition.
 """
 
@@ -16,41 +16,42 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel, ProcessorMixin
 
-from halluguard.decoding.base import Combined, DecodingMethod, Step, plausible
+from halluguard.decoding.base import Combined, Cost, DecodingMethod, Preset, Step, check_beta, plausible
+from halluguard.decoding.engine.view import FoldedView
 from halluguard.decoding.negative_inputs import NegativeInputs
 from halluguard.errors import SettingsError
 
 
-def entropy(logits: Tensor, keep: Tensor | None = None) -> Tensor:
-    """(..., 1) entropy in nats of softmax(logits) over the kept tokens (all when None)."""
-    masked = logits if keep is None else logits.masked_fill(~keep, -torch.inf)
+def entropy(logits: Tensor, allowed: Tensor | None = None) -> Tensor:
+    """(..., 1) entropy in nats of softmax(logits) over the allowed tokens (all when None)."""
+    masked = logits if allowed is None else logits.masked_fill(~allowed, -torch.inf)
     lp = masked.log_softmax(-1)
     return -(lp.exp() * lp.masked_fill(lp == -torch.inf, 0)).sum(-1, keepdim=True)
 
 
-def matched_temperature(logits: Tensor, keep: Tensor | None, wanted: Tensor) -> Tensor:
-    """(..., 1) T in [1/64, 64] at which softmax(logits / T) has the wanted entropy, by bisection: it grows with T."""
-    low = torch.full_like(wanted, math.log(1 / 64))
+def matched_temperature(logits: Tensor, allowed: Tensor | None, target: Tensor) -> Tensor:
+    """(..., 1) T in [1/64, 64] at which softmax(logits / T) has the target entropy, by bisection: it grows with T."""
+    low = torch.full_like(target, math.log(1 / 64))
     high = -low
     for _ in range(40):
         middle = (low + high) / 2
-        below = entropy(logits / middle.exp(), keep) < wanted
+        below = entropy(logits / middle.exp(), allowed) < target
         low, high = torch.where(below, middle, low), torch.where(below, high, middle)
     return ((low + high) / 2).exp()
 
 
 @dataclass(frozen=True)
 class Greedy(DecodingMethod):
-    """The model's most probable token at every step, whatever the mode of generation: under sampling too.
+    """The model's most probable token at every step, whatever the mode of generation: under sampling too."""
 
-    Needs nothing. Cost: one row a forward.
-    """
-
+    reference = "Greedy search"
+    is_baseline = True
     is_identity = False
 
     def combine_logits(self, branches: list[Tensor], step: Step) -> Combined:
@@ -61,19 +62,19 @@ class Greedy(DecodingMethod):
 class PlausibilityOnly(DecodingMethod):
     """The plausibility mask of the contrastive methods, with nothing contrasted. It equals transformers' `min_p`.
 
-    Needs nothing. Cost: one row a forward.
-
     Args:
-        beta: plausibility in [0, 1], that of the method it is the control of; 0 is plain generation.
+        beta: plausibility bound in [0, 1]: that of the method it is compared with; 0 is plain generation, 1 is greedy.
     """
 
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"off": {"beta": 0.0}}
+    PRESETS: ClassVar = {"off": Preset({"beta": 0.0})}
+    reference = "The mask alone"
+    law_settings: ClassVar = {"beta": 0.95}
+    is_baseline = True
 
     beta: float = 0.1
 
     def __post_init__(self) -> None:
-        if not 0 <= self.beta <= 1:
-            raise SettingsError(f"beta must be in [0, 1], got {self.beta}; 0 allows every token, 1 is greedy")
+        check_beta(self.beta)
 
     @property
     def is_identity(self) -> bool:
@@ -85,71 +86,77 @@ class PlausibilityOnly(DecodingMethod):
 
 @dataclass(frozen=True)
 class TemperatureMatched(DecodingMethod):
-    """Plain sampling as sharp as a method, on its support: what is left of the method without its direction.
+    """Plain sampling as sharp as a method, on its mask: the method without its direction.
 
-    Needs and costs what the method does, since its rows are run to know how sharp it is. Under greedy search it is
-    the plain model on the support. It scales the margin of each question by a temperature of its own, so it has no
-    AUC to compare.
+    Needs and costs what the method does, since its branches are run to know how sharp it is. Under greedy search it is
+    the plain model on the mask. It scales the margin of each question by a temperature of its own, so it has no AUC to
+    compare.
 
     Args:
-        method: the method, or its name as in `decoding.get_method`.
+        method: the method, or its name as in `get_method`.
     """
 
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"off": {"method": "VCD:off"}}
+    PRESETS: ClassVar = {"off": Preset({"method": "VCD:off"})}
+    reference = "The plain model at a method's entropy, on its mask"
+    cost = Cost(branches=2, encodings=1, requires="the needs of its method (here VCD)")
+    law_settings: ClassVar = {"method": "AGLA"}
+    is_baseline = True
 
     method: DecodingMethod | str = "VCD"
 
     def __post_init__(self) -> None:
         if isinstance(self.method, str):
-            from halluguard.decoding import get_method
+            from halluguard.decoding import get_method  # it knows all methods, this one among them
 
             object.__setattr__(self, "method", get_method(self.method))
-        if self._made.acts_inside:
+        if self._matched.acts_inside:
             raise SettingsError(
-                f"a method that contrasts rows is expected, got {type(self.method).__name__}, which works inside the "
-                "model; there is no plain row beside it to sharpen"
+                f"a method that contrasts branches is expected, got {type(self.method).__name__}, which works inside "
+                "the model and leaves no plain branch to sharpen; use PlausibilityOnly"
             )
 
     @property
-    def _made(self) -> DecodingMethod:
+    def _matched(self) -> DecodingMethod:
         assert isinstance(self.method, DecodingMethod)  # a name was looked up
         return self.method
 
     @property
     def is_identity(self) -> bool:
-        return self._made.is_identity
+        return self._matched.is_identity
 
     @property
     def negative_branches(self) -> tuple[NegativeInputs, ...]:
-        return self._made.negative_branches
+        return self._matched.negative_branches
 
     def combine_logits(self, branches: list[Tensor], step: Step) -> Combined:
-        scores, keep = self._made.combine_logits(branches, step)
-        return branches[0] / matched_temperature(branches[0], keep, entropy(scores, keep)), keep
+        scores, allowed = self._matched.combine_logits(branches, step)
+        return branches[0] / matched_temperature(branches[0], allowed, entropy(scores, allowed)), allowed
 
 
 @dataclass(frozen=True)
 class YesBias(DecodingMethod):
     """A constant added to the tokens that say yes, on the first token of an answer.
 
-    It moves the yes-ratio and nothing else: the ranking of the answers, and so the AUC, stays that of the plain
-    model. A method on yes-or-no questions is better than leaning only where it beats this at its own yes-ratio.
-
-    Needs a tokenizer, unless `yes` is given. Cost: one row a forward.
+    It moves the yes-ratio and nothing else: the ranking of the answers, and so the AUC, stays that of the plain model.
+    On yes-or-no questions a method does more than lean only where it beats this at its own yes-ratio.
 
     Args:
-        bias: in nats; 0 is plain generation. `YesBias.matching` finds it.
+        bias: in nats; 0 is plain generation. `YesBias.matching` computes it.
         yes: ids of the tokens that say yes; by default every way the tokenizer begins a yes, as in `Guard.margins`.
     """
 
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"off": {"bias": 0.0}}
+    PRESETS: ClassVar = {"off": Preset({"bias": 0.0})}
+    reference = "A constant on the tokens that say yes"
+    cost = Cost(requires="a tokenizer, or the ids that say yes")
+    law_settings: ClassVar = {"bias": 9.0, "yes": [7]}
+    is_baseline = True
 
     bias: float = 1.0
     yes: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.bias):
-            raise SettingsError(f"bias must be a finite number, got {self.bias}; use 0 to switch the control off")
+            raise SettingsError(f"bias must be a finite number, got {self.bias}; use 0 to switch the baseline off")
         if self.yes is not None:
             object.__setattr__(self, "yes", tuple(self.yes))
             if not self.yes:
@@ -160,8 +167,8 @@ class YesBias(DecodingMethod):
         """The bias that gives the plain model the yes-ratio of a method.
 
         Args:
-            plain: margins logit(yes) - logit(no) of the plain model, one a question, as `Guard.margins` gives.
-            method: the method's margins, for the same questions.
+            plain: margins logit(yes) - logit(no) of the plain model, one per question, as `Guard.margins` gives them.
+            method: the method's margins, for the same questions in the same order.
             yes: as in the class.
 
         >>> YesBias.matching([-3.0, -1.0, 1.0, 2.0], [-1.0, 0.5, 2.0, 3.0]).bias
@@ -172,9 +179,9 @@ class YesBias(DecodingMethod):
                 f"margins of the same questions are expected, got {len(plain)} and {len(method)}; give both in order"
             )
         ranked = sorted(plain, reverse=True)
-        wanted = sum(margin > 0 for margin in method)
-        above = ranked[wanted - 1] if wanted else ranked[0] + 2
-        below = ranked[wanted] if wanted < len(ranked) else ranked[-1] - 2
+        yes_count = sum(margin > 0 for margin in method)
+        above = ranked[yes_count - 1] if yes_count else ranked[0] + 2
+        below = ranked[yes_count] if yes_count < len(ranked) else ranked[-1] - 2
         return cls(-(above + below) / 2, None if yes is None else tuple(yes))
 
     @property
@@ -189,19 +196,19 @@ class YesBias(DecodingMethod):
         scores[..., list(self.yes)] += self.bias * first.to(scores)
         return scores, None
 
-    def on(self, model: Any, processor: Any = None) -> Any:
-        """A view of `model` that generates with this control; see `branches.folded_view`."""
+    def on(self, model: PreTrainedModel, processor: ProcessorMixin | None = None) -> FoldedView:
+        """A view of `model` that generates with this bias; the processor's tokenizer names the tokens that say yes."""
         if self.yes is None:
             return YesBias(self.bias, _tokens_that_say_yes(processor)).on(model, processor)
         return super().on(model, processor)
 
 
-def _tokens_that_say_yes(processor: Any) -> tuple[int, ...]:
-    tokenizer: Any = getattr(processor, "tokenizer", None)
+def _tokens_that_say_yes(processor: ProcessorMixin | None) -> tuple[int, ...]:
+    tokenizer = getattr(processor, "tokenizer", None)
     if tokenizer is None:
         raise SettingsError(
-            f"YesBias needs a tokenizer to know what says yes, got {type(processor).__name__}; give the processor, or "
-            "the ids as yes=(...)"
+            f"YesBias needs a tokenizer to know which tokens say yes, got {type(processor).__name__}; give the "
+            "processor, or the ids as yes=(...)"
         )
     first = [tokenizer(form, add_special_tokens=False)["input_ids"][:1] for form in _YES]
     ids = sorted({ids[0] for ids in first if ids and tokenizer.decode(ids).strip().lower() == "yes"})

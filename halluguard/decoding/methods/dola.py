@@ -5,30 +5,41 @@
 
 Chuang et al. 2024, "DoLa: decoding by contrasting layers improves factuality in large language models", ICLR, arXiv
 2309.03883, eq. 1 to 4. Original code: voidism/DoLa (no licence file found), `transformers-4.28.1/src/transformers/
-generation/utils.py`. A text method: nothing in it looks at the picture, which is why it is a baseline here. The code
-reads earlier layers without the final norm, and its divergence has its arguments the other way round (KL(M||p) for
-KL(p||M)); "paper" has both as the paper writes them.
+generation/utils.py`. A text method: nothing in it looks at the image, which is why it serves as a comparison here. The
+code reads earlier layers without the final norm, and its divergence has its arguments swapped (KL(M||p) for KL(p||M));
+the preset "paper" has both as the paper writes them.
 
-We differ: the layer is chosen for each sequence (the code takes a mean over the batch, and its mask from sequence 0);
-fp32, every mode of generation; alpha, 1 in the paper, is ours: 0 is plain generation.
+Differences from the original: the layer is chosen for each sequence (the code takes a mean over the batch, and its mask
+from sequence 0); fp32, every mode of generation; alpha is ours: 1 in the paper, 0 is plain generation.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from halluguard.decoding.base import Combined, DecodingMethod, LogitsCombiner, Step, check_beta, plausible
+from halluguard.decoding.base import (
+    Combined,
+    Cost,
+    DecodingMethod,
+    LogitsCombiner,
+    Preset,
+    Step,
+    check_alpha,
+    check_beta,
+    plausible,
+)
 from halluguard.decoding.engine.layers import depth, early_logits, embeddings, head
+from halluguard.decoding.engine.view import FoldedView
 from halluguard.errors import SettingsError
 
 
 def divergence(mature: Tensor, premature: Tensor, formula: str = "code") -> Tensor:
-    """(...) Jensen-Shannon divergence of two rows of logits (..., V), as the code or the paper has it, in nats."""
+    """(...) Jensen-Shannon divergence of two logits (..., V), as the code or the paper has it, in nats."""
     p, q = mature.log_softmax(-1), premature.log_softmax(-1)
     mean = ((p.exp() + q.exp()) / 2).log()
     if formula == "code":
@@ -37,10 +48,13 @@ def divergence(mature: Tensor, premature: Tensor, formula: str = "code") -> Tens
 
 
 def contrast_layers(mature: Tensor, premature: Tensor, alpha: float = 1.0, formula: str = "code") -> Tensor:
-    """lp_L - alpha lp_j for the candidate that differs most from the last layer.
+    """lp_L - alpha lp_j for the candidate layer that differs most from the last layer.
 
     Args:
-        mature: (..., V) logits of the last layer. premature: (layers, ..., V) of the candidates.
+        mature: (..., V), logits of the last layer.
+        premature: (layers, ..., V), logits of the candidates.
+        alpha: strength of the contrast.
+        formula: "code" or "paper"; see `divergence`.
     """
     chosen = divergence(mature[None], premature, formula).argmax(0)
     index = chosen[None, ..., None].expand(1, *mature.shape)
@@ -70,23 +84,27 @@ def candidates(layers: str | Sequence[int], of: int, tied: bool) -> list[int]:
 class DoLa(DecodingMethod):
     """Contrast the last layer with the earlier one that differs most from it.
 
-    Needs hidden states and a linear head. Cost: one row a forward, and the head once for each candidate layer.
-    Refused: models that return no hidden states or have no plain head.
+    Reads the head once for each candidate layer. Refused: models that return no hidden states or have no plain head.
 
     Args:
-        alpha: >= 0; 1 as in the paper; 0 is plain generation.
-        beta: plausibility in [0, 1]. Paper and code: 0.1 (`relative_top`).
+        alpha: strength of the contrast, >= 0; 1 as in the paper; 0 is plain generation.
+        beta: plausibility bound in [0, 1]. Paper and code: 0.1 (`relative_top`).
         layers: "low" or "high": the paper's buckets of a 32-layer model, halves of this one's depth; or layer
             numbers, 0 being the embeddings. transformers advises "low" for long answers, "high" for short ones.
         formula: "code" or "paper"; see the head of this file.
     """
 
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
-        "off": {"alpha": 0.0},
-        "code": {"formula": "code"},
-        "paper": {"formula": "paper"},
-        "high": {"layers": "high"},
+    PRESETS: ClassVar = {
+        "off": Preset({"alpha": 0.0}),
+        "code": Preset(
+            {"formula": "code"},
+            "`generation/utils.py`: lower half of the layers, every second one, no norm, KL(M \\|\\| p)",
+        ),
+        "paper": Preset({"formula": "paper"}, "the paper: the same with the final norm and KL(p \\|\\| M)"),
+        "high": Preset({"layers": "high"}, "the paper's bucket for short answers: the upper half"),
     }
+    reference = "Chuang et al., ICLR 2024, arXiv 2309.03883. Code: voidism/DoLa"
+    cost = Cost(requires="hidden states, a linear head")
     needs = ("hidden_states",)
 
     alpha: float = 1.0
@@ -95,13 +113,12 @@ class DoLa(DecodingMethod):
     formula: str = "code"
 
     def __post_init__(self) -> None:
-        if not self.alpha >= 0:
-            raise SettingsError(f"alpha must be >= 0, got {self.alpha}; use 0 to switch the contrast off")
+        check_alpha(self.alpha)
         check_beta(self.beta)
         if isinstance(self.layers, str) and self.layers not in ("low", "high"):
-            raise SettingsError(f"layers must be 'low', 'high' or numbers, got {self.layers!r}")
+            raise SettingsError(f"layers must be 'low', 'high' or layer numbers, got {self.layers!r}; use one of them")
         if self.formula not in ("code", "paper"):
-            raise SettingsError(f"formula must be 'code' or 'paper', got {self.formula!r}")
+            raise SettingsError(f"formula must be 'code' or 'paper', got {self.formula!r}; the default is 'code'")
         if not isinstance(self.layers, str):
             object.__setattr__(self, "layers", tuple(self.layers))
 
@@ -109,24 +126,21 @@ class DoLa(DecodingMethod):
     def is_identity(self) -> bool:
         return self.alpha == 0
 
-    def bind(self, twin: Any) -> _Call:
-        tied = embeddings(twin).weight is head(twin).weight
-        return _Call(self, twin, candidates(self.layers, depth(twin), tied))
+    def bind(self, view: FoldedView) -> LogitsCombiner:
+        tied = embeddings(view).weight is head(view).weight
+        return _BoundDoLa(self, view, candidates(self.layers, depth(view), tied))
 
 
 @dataclass(frozen=True)
-class _Call(LogitsCombiner):
+class _BoundDoLa(LogitsCombiner):
     """DoLa with the head of one call's model."""
 
     method: DoLa
-    twin: Any
+    view: FoldedView
     layers: list[int]
 
     def combine_logits(self, branches: list[Tensor], step: Step) -> Combined:
-        assert step.hidden_states is not None
-        hidden = torch.stack([step.hidden_states[layer] for layer in self.layers])
-        normed = self.method.formula == "paper"
-        early = early_logits(self.twin, hidden, normed=normed)
-        return contrast_layers(branches[0], early, self.method.alpha, self.method.formula), plausible(
-            branches[0], self.method.beta
-        )
+        method = self.method
+        early = early_logits(self.view, step.hidden_layers(self.layers), normed=method.formula == "paper")
+        scores = contrast_layers(branches[0], early, method.alpha, method.formula)
+        return scores, plausible(branches[0], method.beta)

@@ -5,12 +5,12 @@
     on { y : p(y | v, x) >= beta max p(. | v, x) };   d: a disturbing role, such as "a confused objects detector"
 
 Wang et al. 2024, "Mitigating hallucinations in large vision-language models with instruction contrastive decoding",
-Findings of ACL, arXiv 2403.18715. Original code: p1k0pan/ICD (no licence file found), `icd_utils/icd_sample_llava.py`;
-the two differ by a whole l. At alpha = 1 the paper's formula is a bare difference, in which rows that agree say
-nothing; the code is what its scripts run.
+Findings of ACL, arXiv 2403.18715. Original code: p1k0pan/ICD (no licence file found), `icd_utils/icd_sample_llava.py`.
+The two formulas differ by a whole l. At alpha = 1 the paper's formula is a bare difference, in which agreeing branches
+cancel; the code is what its scripts run.
 
-We differ: the role goes in front of the question, after the picture, where every chat template has room (the
-original puts it in the place of LLaVA's system prompt, or into the Q-Former of InstructBLIP); fp32, one folded
+Differences from the original: the role goes in front of the question, after the image, where every chat template has
+room (the original puts it in place of LLaVA's system prompt, or into the Q-Former of InstructBLIP); fp32, one folded
 forward, every mode of generation; alpha = 0 is plain generation.
 """
 
@@ -18,14 +18,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from halluguard.decoding.base import Combined, DecodingMethod, Step, check_beta, plausible
+from halluguard.decoding.base import Combined, Cost, DecodingMethod, Preset, Step, check_alpha, check_beta, plausible
 from halluguard.decoding.engine.batch import BOXES, IMAGE_MASKS, PER_TOKEN
-from halluguard.decoding.negative_inputs import Call, NegativeInputs, image_token_ids, token_ids
+from halluguard.decoding.negative_inputs import Call, ModelInputs, NegativeInputs, image_token_ids, token_ids
 from halluguard.errors import SettingsError, UnsupportedModelError
 
 CONFUSED = "You are a confused objects detector to provide a fuzzy overview or impression of the image."
@@ -40,7 +40,7 @@ def contrast(logits: Tensor, disturbed: Tensor, alpha: float, formula: str = "co
 
 @dataclass(frozen=True)
 class PrefixedPrompt:
-    """The same picture and prompt with a text put in front of the question, so that the row is longer.
+    """The same image and prompt with a text in front of the question; the branch is longer by that text.
 
     Args:
         text: words, or token ids; words need the processor's tokenizer.
@@ -48,65 +48,66 @@ class PrefixedPrompt:
 
     text: str | Sequence[int]
 
-    def __call__(self, call: Call) -> dict[str, Any]:
+    def __call__(self, call: Call) -> ModelInputs:
         if "input_ids" not in call.inputs:
             raise UnsupportedModelError(
-                f"a prompt with text is expected, and {type(call.model).__name__} takes a picture alone: no text can "
-                "be put in front of its question; contrast with another picture (VCD)"
+                f"a prompt with text is expected, and {type(call.model).__name__} takes an image alone: no text can "
+                "be put in front of its question; contrast with another image (VCD)"
             )
         ids, mask = call.inputs["input_ids"], call.inputs["attention_mask"].bool()
-        words = torch.tensor(token_ids(self.text, call), dtype=ids.dtype, device=ids.device)
-        rows = [self._row(row[kept], words, call) for row, kept in zip(ids, mask, strict=True)]
-        length = max(len(row) for row, _ in rows)
-        new_ids = ids.new_full((len(rows), length), call.pad_id)
+        prefix = torch.tensor(token_ids(self.text, call), dtype=ids.dtype, device=ids.device)
+        prompts = [self._prefixed(prompt[kept], prefix, call) for prompt, kept in zip(ids, mask, strict=True)]
+        length = max(len(prompt) for prompt, _ in prompts)
+        new_ids = ids.new_full((len(prompts), length), call.pad_id)
         new_mask = torch.zeros_like(new_ids)
-        origin = torch.zeros_like(new_ids)  # which token of the prompt a token's other inputs are copied from
-        for i, (row, at) in enumerate(rows):
-            prompt = mask[i].nonzero()[:, 0]
-            more = len(row) - len(prompt)
-            new_ids[i, length - len(row) :], new_mask[i, length - len(row) :] = row, 1
-            near = prompt[at : at + 1].expand(more)
-            origin[i, length - len(row) :] = torch.cat([prompt[:at], near, prompt[at:]])
+        origin = torch.zeros_like(new_ids)  # token of the old prompt that a token's other inputs are copied from
+        for i, (prompt, at) in enumerate(prompts):
+            old = mask[i].nonzero()[:, 0]
+            near = old[at : at + 1].expand(len(prompt) - len(old))
+            new_ids[i, length - len(prompt) :], new_mask[i, length - len(prompt) :] = prompt, 1
+            origin[i, length - len(prompt) :] = torch.cat([old[:at], near, old[at:]])
         inputs = {**call.inputs, "input_ids": new_ids, "attention_mask": new_mask}
         inputs.pop("position_ids", None)  # counted again by the model, from the mask
         for name in PER_TOKEN[2:]:
             value = inputs.get(name)
             if value is not None:
                 index = origin[(...,) + (None,) * (value.ndim - 2)].expand(-1, -1, *value.shape[2:])
-                taken = value.gather(1, index)
-                inputs[name] = taken if name in (*IMAGE_MASKS, *BOXES) else taken * new_mask
+                copied = value.gather(1, index)
+                inputs[name] = copied if name in (*IMAGE_MASKS, *BOXES) else copied * new_mask
         return inputs
 
-    def _row(self, ids: Tensor, words: Tensor, call: Call) -> tuple[Tensor, int]:
-        """A prompt with the words in it, and where it was put: after the last picture, or at the start of the text."""
+    def _prefixed(self, ids: Tensor, prefix: Tensor, call: Call) -> tuple[Tensor, int]:
+        """A prompt with the text in it, and its place: after the last image, or at the start of the text."""
         placeholders = torch.isin(ids, torch.tensor(image_token_ids(call.model), device=ids.device)).nonzero()
         at = int(placeholders[-1]) + 1 if len(placeholders) else 1
-        # Tokens that close the picture belong to it.
+        # Tokens that close the image belong to it.
         special = set(getattr(getattr(call.processor, "tokenizer", None), "all_special_ids", ()))
         while at < len(ids) - 1 and int(ids[at]) in special:
             at += 1
-        return torch.cat([ids[:at], words, ids[at:]]), at
+        return torch.cat([ids[:at], prefix, ids[at:]]), at
 
 
 @dataclass(frozen=True)
 class ICD(DecodingMethod):
-    """Contrast with the same picture and question under a disturbing role.
+    """Contrast with the same image and question under a disturbing role.
 
-    Needs a processor with a tokenizer (or token ids). Cost: two rows a forward; the second is as long as the role.
-    Refuses nothing beside what every view refuses.
+    Words need a processor with a tokenizer. The second branch is longer by the role.
 
     Args:
-        alpha: strength, >= 0; 0 is plain generation. Paper and scripts: 1.
-        beta: plausibility in [0, 1]. Paper and scripts: 0.1.
+        alpha: strength of the contrast, >= 0; 0 is plain generation. Paper and scripts: 1.
+        beta: plausibility bound in [0, 1]. Paper and scripts: 0.1.
         instruction: the disturbing role, words or token ids; see `CONFUSED`, `AVOIDING`.
         formula: "code" or "paper".
     """
 
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
-        "off": {"alpha": 0.0},
-        "code": {"alpha": 1.0, "beta": 0.1, "formula": "code"},
-        "paper": {"alpha": 1.0, "beta": 0.1, "formula": "paper"},
+    PRESETS: ClassVar = {
+        "off": Preset({"alpha": 0.0}),
+        "code": Preset({"alpha": 1.0, "beta": 0.1, "formula": "code"}, "`icd_sample_llava.py` and its scripts"),
+        "paper": Preset({"alpha": 1.0, "beta": 0.1, "formula": "paper"}, "the paper's formula"),
     }
+    reference = "Wang et al., Findings of ACL 2024, arXiv 2403.18715. Code: p1k0pan/ICD"
+    cost = Cost(branches=2, encodings=1, requires="the processor's tokenizer, or an instruction in token ids")
+    law_settings: ClassVar = {"alpha": 4.0, "instruction": [20, 21, 22, 23]}
 
     alpha: float = 1.0
     beta: float = 0.1
@@ -114,8 +115,7 @@ class ICD(DecodingMethod):
     formula: str = "code"
 
     def __post_init__(self) -> None:
-        if not self.alpha >= 0:
-            raise SettingsError(f"alpha must be >= 0, got {self.alpha}; use 0 to switch the contrast off")
+        check_alpha(self.alpha)
         check_beta(self.beta)
         if self.formula not in ("code", "paper"):
             raise SettingsError(f"formula must be 'code' or 'paper', got {self.formula!r}; the tables used 'code'")

@@ -3,34 +3,36 @@
     paper   s = lp(v, x) + 1[max lp(v, x) < log gate] (1 - g_t) / g_t (lp(v, x) - lp(x)),   g_t = exp(-lambda t), t >= 1
     code    s = l(v, x) + (1 - g_t) / g_t (l(v, x) - l(x)),   t >= 0,   on { y : p(y | v, x) >= beta max p(. | v, x) }
 
-The model forgets its picture as it writes, so the correction grows with the answer; a sure step is left alone.
+The model forgets its image as it writes, so the correction grows along the answer; a sure step is left alone.
 Favero et al. 2024, "Multi-modal hallucination control by visual information grounding", CVPR, arXiv 2403.14003. The
-authors published no code. What others benchmark is the copy in sangminwoo/RITUAL (MIT) and zifuwan/ONLY
-(`*_sample.py`): no gate, a plausibility mask the paper does not have, and t counted from 0, so that its first token is
-plain decoding under a mask. On one-word answers that copy is no more than the mask.
+authors published no code. Others benchmark the copy in sangminwoo/RITUAL (MIT) and zifuwan/ONLY (`*_sample.py`): no
+gate, a plausibility mask that the paper does not have, and t counted from 0, so that its first token is plain decoding
+under a mask. On one-word answers that copy is the mask alone.
 
-We differ: fp32, one folded forward, every mode of generation.
+Differences from the original: fp32, one folded forward, every mode of generation.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor
 
-from halluguard.decoding.base import Combined, DecodingMethod, Step, check_beta, plausible
+from halluguard.decoding.base import Combined, Cost, DecodingMethod, Preset, Step, check_beta, check_range, plausible
 from halluguard.decoding.negative_inputs import NegativeInputs, NoImage
-from halluguard.errors import SettingsError
 
 
 def corrected(logits: Tensor, blind: Tensor, t: Tensor, forgetting: float, gate: float | None) -> Tensor:
     """Scores of the paper (with a gate) or of the copies (gate None).
 
     Args:
-        logits, blind: (..., S, V). t: (S,), which token each position predicts.
-        forgetting: lambda, per token. gate: probability of the best token from which a step is left alone.
+        logits: (..., S, V), of the original branch.
+        blind: (..., S, V), of the branch without the image.
+        t: (S,), index of the token that each position predicts.
+        forgetting: lambda, per token.
+        gate: probability of the best token from which a step is left alone.
     """
     weight = (forgetting * t.to(logits)).exp()[:, None] - 1  # (1 - g) / g with g = exp(-lambda t)
     if gate is None:
@@ -42,24 +44,33 @@ def corrected(logits: Tensor, blind: Tensor, t: Tensor, forgetting: float, gate:
 
 @dataclass(frozen=True)
 class M3ID(DecodingMethod):
-    """Contrast with the same prompt without its picture, growing along the answer.
+    """Contrast with the same prompt without its image, growing along the answer.
 
-    Needs nothing beside the model. Cost: two rows a forward and no second vision pass. Refused: recurrent layers and
-    other families that cannot run without the picture, by `negative_inputs.NoImage`.
+    No second encoding of the image. Refused: recurrent layers and other families that cannot run without the image; see
+    `negative_inputs.NoImage`.
 
     Args:
-        forgetting: lambda, >= 0, per token; 0 is plain generation. Paper and copies: 0.02.
+        forgetting: lambda per token, >= 0; 0 is plain generation. Paper and copies: 0.02.
         gate: in (0, 1]; steps whose best token has at least this probability are left alone. Paper: 0.3. None: no
             gate, as in the copies.
-        beta: plausibility in [0, 1]; the paper has none (0), the copies 0.1.
-        first: t of the first token; paper 1, copies 0.
+        beta: plausibility bound in [0, 1]; the paper has none (0), the copies 0.1.
+        first: t of the first token, >= 0; paper 1, copies 0.
     """
 
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
-        "off": {"forgetting": 0.0},
-        "paper": {"forgetting": 0.02, "gate": 0.3, "beta": 0.0, "first": 1},
-        "copies": {"forgetting": 0.02, "gate": None, "beta": 0.1, "first": 0},
+    PRESETS: ClassVar = {
+        "off": Preset({"forgetting": 0.0}),
+        "paper": Preset(
+            {"forgetting": 0.02, "gate": 0.3, "beta": 0.0, "first": 1},
+            "the paper; the two numbers as MitigV 0.1.7 states them",
+        ),
+        "copies": Preset(
+            {"forgetting": 0.02, "gate": None, "beta": 0.1, "first": 0},
+            "`ritual_sample.py` of sangminwoo/RITUAL, `only_sample.py` of zifuwan/ONLY",
+        ),
     }
+    reference = "Favero et al., CVPR 2024, arXiv 2403.14003. The authors published no code"
+    cost = Cost(branches=2)
+    law_settings: ClassVar = {"forgetting": 0.5, "gate": 1.0}
 
     forgetting: float = 0.02
     gate: float | None = 0.3
@@ -67,13 +78,11 @@ class M3ID(DecodingMethod):
     first: int = 1
 
     def __post_init__(self) -> None:
-        if not self.forgetting >= 0:
-            raise SettingsError(f"forgetting must be >= 0, got {self.forgetting}; use 0 to switch the method off")
-        if self.gate is not None and not 0 < self.gate <= 1:
-            raise SettingsError(f"gate must be in (0, 1] or None, got {self.gate}; the paper has 0.3")
+        check_range("forgetting", self.forgetting, 0, advice="use 0 to switch the method off")
+        if self.gate is not None:
+            check_range("gate", self.gate, 0, 1, above=True, advice="the paper has 0.3, None leaves the gate out")
         check_beta(self.beta)
-        if self.first < 0:
-            raise SettingsError(f"first must be >= 0, got {self.first}; the paper counts from 1")
+        check_range("first", self.first, 0, advice="the paper counts from 1")
 
     @property
     def is_identity(self) -> bool:

@@ -1,27 +1,39 @@
 """PAI: paying more attention to the image.
 
-    w_ij <- w_ij + alpha |w_ij|           scores before the softmax, i: tokens that answer, j: picture tokens
+    w_ij <- w_ij + alpha |w_ij|           scores before the softmax, i: tokens that answer, j: image tokens
     s    = gamma lp(v, x) + (1 - gamma) lp(x),   on { y : p(y | v, x) >= beta max p(. | v, x) }
 
 Liu et al. 2024, "Paying more attention to image: a training-free method for alleviating hallucination in LVLMs", ECCV,
-arXiv 2407.21771. Original code: LALBJ/PAI (MIT), `attention.py`, `CFG.py`. The edit acts on the original row alone.
+arXiv 2407.21771. Original code: LALBJ/PAI (MIT), `attention.py`, `CFG.py`. The edit acts on the original branch alone.
 
-We differ: the picture is where the prompt has it, in every row of a batch and in several pieces (the code has one span
-for all); the row without the picture has masks and positions of its own, and its cache follows the beams (in the code
-it does not, which makes its beams wrong); scores are normalised; gamma = 1 with alpha = 0 is plain generation.
+Differences from the original: image tokens are where the prompt has them, in every prompt of a batch and in several
+pieces (the code has one span for all); the branch without the image has masks and positions of its own, and its cache
+follows the beams (in the code it does not, so that its beams are wrong); scores are normalised; gamma = 1 with
+alpha = 0 is plain generation.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 from torch import Tensor
 
-from halluguard.decoding.base import Combined, DecodingMethod, Step, check_beta, plausible
+from halluguard.decoding.base import (
+    Combined,
+    Cost,
+    DecodingMethod,
+    Preset,
+    Step,
+    check_alpha,
+    check_beta,
+    check_range,
+    plausible,
+)
 from halluguard.decoding.engine.attention import edit_attention
 from halluguard.decoding.engine.layers import at_depth, depth
+from halluguard.decoding.engine.view import FoldedView
 from halluguard.decoding.negative_inputs import NegativeInputs, NoImage
 from halluguard.errors import SettingsError
 
@@ -39,29 +51,31 @@ def guided(logits: Tensor, blind: Tensor, gamma: float) -> Tensor:
 
 @dataclass(frozen=True)
 class PAI(DecodingMethod):
-    """Raise attention to the picture while answering, and contrast with the prompt without it.
+    """Raise attention to the image while answering, and contrast with the prompt without it.
 
-    Needs attention scores (the decoder runs an attention of our own, as exact as the family's eager one) and picture
-    tokens in the prompt. Cost: two rows a forward without a second vision pass (one row at gamma = 1), and attention
-    without fused kernels. Refused: cross-attention models, attention with sinks or biases, and whatever
-    `negative_inputs.NoImage` refuses.
+    The decoder runs an attention of our own, as exact as the family's eager one, without fused kernels. No second
+    encoding of the image; a single branch at gamma = 1. Refused: cross-attention models, attention with sinks or
+    biases, and the families that `negative_inputs.NoImage` refuses.
 
     Args:
-        alpha: of the attention edit, >= 0. README: 0.5 for LLaVA-1.5, 0.6 Shikra, 0.2 MiniGPT-4; argparse: 0.2.
-        gamma: of the contrast, >= 1; 1 leaves it out. README: 1.1; argparse: 2.
-        beta: plausibility in [0, 1], with the contrast only. Code: 0.1, fixed.
-        layers: first and last layer (not included) that are edited, or None for the code's 2 to 32 of 32, at the
-            same share of this model's depth.
+        alpha: strength of the attention edit, >= 0. README: 0.5 for LLaVA-1.5, 0.6 Shikra, 0.2 MiniGPT-4; argparse:
+            0.2.
+        gamma: strength of the contrast, >= 1; 1 leaves it out. README: 1.1; argparse: 2.
+        beta: plausibility bound in [0, 1], used with the contrast only. Code: 0.1, fixed.
+        layers: first edited layer and the one after the last, or None for the code's 2 to 32 of 32, at the same share
+            of this model's depth.
     """
 
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
-        "off": {"alpha": 0.0, "gamma": 1.0},
-        "llava": {"alpha": 0.5, "gamma": 1.1},
-        "shikra": {"alpha": 0.6, "gamma": 1.1},
-        "minigpt4": {"alpha": 0.2, "gamma": 1.1},
-        "omitted arguments": {"alpha": 0.2, "gamma": 2.0},
-        "attention only": {"alpha": 0.5, "gamma": 1.0},
+    PRESETS: ClassVar = {
+        "off": Preset({"alpha": 0.0, "gamma": 1.0}),
+        "llava": Preset({"alpha": 0.5, "gamma": 1.1}, "paper and README; `CFG.py` fixes beta at 0.1"),
+        "shikra": Preset({"alpha": 0.6, "gamma": 1.1}, "the same"),
+        "minigpt4": Preset({"alpha": 0.2, "gamma": 1.1}, "the same"),
+        "omitted arguments": Preset({"alpha": 0.2, "gamma": 2.0}, "argparse"),
+        "attention only": Preset({"alpha": 0.5, "gamma": 1.0}, "the edit without the contrast"),
     }
+    reference = "Liu et al., ECCV 2024, arXiv 2407.21771. Code: LALBJ/PAI"
+    cost = Cost(branches=2, requires="attention scores; image tokens in the prompt (1 branch with `gamma=1`)")
 
     alpha: float = 0.5
     gamma: float = 1.1
@@ -69,10 +83,8 @@ class PAI(DecodingMethod):
     layers: Sequence[int] | None = None
 
     def __post_init__(self) -> None:
-        if not self.alpha >= 0:
-            raise SettingsError(f"alpha must be >= 0, got {self.alpha}; use 0 to leave the attention alone")
-        if not self.gamma >= 1:
-            raise SettingsError(f"gamma must be >= 1, got {self.gamma}; use 1 to leave the contrast out")
+        check_alpha(self.alpha, "use 0 to leave the attention alone")
+        check_range("gamma", self.gamma, 1, advice="use 1 to leave the contrast out")
         check_beta(self.beta)
         if self.layers is not None:
             object.__setattr__(self, "layers", tuple(self.layers))
@@ -87,25 +99,25 @@ class PAI(DecodingMethod):
     def negative_branches(self) -> tuple[NegativeInputs, ...]:
         return () if self.gamma == 1 else (NoImage(),)
 
-    def bind(self, twin: Any) -> Self:
+    def bind(self, view: FoldedView) -> Self:
         if not self.alpha:
             return self
-        deep = depth(twin)
-        first, end = self.layers or (at_depth(2, deep), deep)
+        layer_count = depth(view)
+        first, end = self.layers or (at_depth(2, layer_count), layer_count)
 
         def edit(scores: Tensor, layer: int) -> Tensor:
             if not first <= layer < end:
                 return scores
-            layout = twin.layout
+            layout = view.layout
             answering = layout.answering(scores.shape[2])  # (S,)
-            seen = layout.picture(scores.shape[-1])[layout.of(0)]  # (B, K)
-            where = answering[None, None, :, None] & seen[:, None, None, :]
+            image = layout.picture(scores.shape[-1])[layout.of(0)]  # (B, K)
+            where = answering[None, None, :, None] & image[:, None, None, :]
             edited = scores.clone()
             original = scores[layout.of(0)]
             edited[layout.of(0)] = attended(original, self.alpha).where(where, original)
             return edited
 
-        edit_attention(twin, edit)
+        edit_attention(view, edit)
         return self
 
     def combine_logits(self, branches: list[Tensor], step: Step) -> Combined:
