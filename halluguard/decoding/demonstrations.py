@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from PIL.Image import Image
@@ -107,9 +108,8 @@ class Demonstrations:
         text = self.prompt
         if getattr(self.processor, "chat_template", None) is not None:
             content = [{"type": "image"}, {"type": "text", "text": self.prompt}]
-            text = self.processor.apply_chat_template(
-                [{"role": "user", "content": content}], add_generation_prompt=True
-            )
+            messages: list[dict[str, Any]] = [{"role": "user", "content": content}]
+            text = self.processor.apply_chat_template(messages, add_generation_prompt=True)
         inputs = self.processor(images=[image], text=[text + (f" {answer}" if answer else "")], return_tensors="pt")
         return {
             name: value.to(self.model.device, self.model.dtype if value.is_floating_point() else None)

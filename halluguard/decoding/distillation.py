@@ -143,7 +143,7 @@ def observe(
     """Run both branches along the model's own answers; steps after an answer's end are left out."""
     kept: list[tuple[Tensor, ...]] = []
     answers = 0
-    limit = {} if max_new_tokens is None else {"max_new_tokens": max_new_tokens}
+    limit: ModelInputs = {} if max_new_tokens is None else {"max_new_tokens": max_new_tokens}
     for number, inputs in enumerate(batches):
         observer = _Observer(replace(method, imagination=(-1.0, 0.0, 1.0)[number % 3]), controller)
         with torch.inference_mode():

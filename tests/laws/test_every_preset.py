@@ -3,20 +3,13 @@
 import math
 
 import pytest
-import torch
 
 from halluguard import sandbox
 from halluguard.decoding import METHODS, get_method
-from halluguard.decoding.methods.vti import Directions
 from halluguard.errors import SettingsError
 from halluguard.guard import Guard
 
 NAMES = [":".join([name, preset]).rstrip(":") for name, cls in METHODS.items() for preset in ("", *cls.PRESETS)]
-# VTI works along directions that a user makes once.
-DRAW = torch.Generator().manual_seed(0)
-NEEDED = {
-    "VTI": {"directions": Directions(torch.randn(3, 192, generator=DRAW), torch.randn(4, 1, 192, generator=DRAW))}
-}
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +19,7 @@ def guard():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_from_a_name_to_an_answer(guard, name):
-    method = get_method(name, **NEEDED.get(name.partition(":")[0], {}))
+    method = get_method(name, **METHODS[name.partition(":")[0]].required_settings(guard.model))
     images = [sample.image for sample in sandbox.scenes(2)]
     prompts = ["Describe the image.", "Is there a dog in the image?"]
     answers = guard.batch(images, prompts, decoding=method, max_new_tokens=12)

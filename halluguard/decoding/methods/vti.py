@@ -110,9 +110,10 @@ class Directions:
         """Random directions of a model's shape: a baseline for fitted ones."""
         draw, config = generator(seed), getattr(model.config, "vision_config", None)
         text = torch.randn(depth(model), model.config.get_text_config().hidden_size, generator=draw)
-        size = (getattr(config, "num_hidden_layers", None), getattr(config, "hidden_size", None))
-        vision = torch.randn(size[0], 1, size[1], generator=draw) if all(isinstance(n, int) for n in size) else None
-        return cls(text, vision)
+        layers, width = getattr(config, "num_hidden_layers", None), getattr(config, "hidden_size", None)
+        if not (isinstance(layers, int) and isinstance(width, int)):
+            return cls(text)
+        return cls(text, torch.randn(layers, 1, width, generator=draw))
 
     def save(self, path: str | Path) -> None:
         """Write a safetensors file."""
