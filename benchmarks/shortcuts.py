@@ -1,13 +1,13 @@
-"""Can the rows of each builder be solved without the picture? Words and lengths should be at chance.
+"""Can the rows of each builder be solved without the image? Words and lengths should be at chance.
 
     python benchmarks/shortcuts.py               # sandbox scenes, drawn anew
     python benchmarks/shortcuts.py --coco        # the same through COCO's files
     python benchmarks/shortcuts.py --instances instances.json --captions captions.json --images train2017/
 
-Each builder runs twice, on two sets of pictures with none in common; classifiers are fitted on the first and tested on
+Each builder runs twice, on two sets of images with none in common; classifiers are fitted on the first and tested on
 the second. `halluguard.tuning.shortcuts` says what is measured, and why not by cross-validation. Exits 1 when a figure
 is outside the limits: 45 to 55 % for the polarity of a question, 60 % for the choice between two answers, and none of:
-unequal yes and no of a name, a picture of an evaluation, a name called absent that is there.
+unequal yes and no of a name, an image of an evaluation, a name called absent that is there.
 """
 
 from __future__ import annotations
@@ -24,8 +24,7 @@ from typing import Any
 from halluguard.sandbox import fresh_scenes
 from halluguard.sandbox.language import CLEAN, caption
 from halluguard.sandbox.world import Scene
-from halluguard.tuning.annotations import Annotated, coco_items
-from halluguard.tuning.builders import (
+from halluguard.tuning import (
     EvaluationImages,
     attribute_swaps,
     conditional_images,
@@ -38,6 +37,7 @@ from halluguard.tuning.builders import (
     negative_preferences,
     swapped_preferences,
 )
+from halluguard.tuning.annotations import Annotated, coco_items
 from halluguard.tuning.shortcuts import ShortcutReport, shortcut_report
 
 FIRST_SCENE = 7_000_000
@@ -77,13 +77,13 @@ def sandbox_items(count: int, start: int) -> list[Annotated]:
 
 
 def through_coco(items: Sequence[Annotated], folder: Path) -> list[Annotated]:
-    """The same pictures written as COCO files and read again."""
+    """The same images written as COCO files and read again."""
     names = sorted({name for item in items for name in item.names})
-    pictures, instances, captions = [], [], []
+    images, instances, captions = [], [], []
     for item in items:
         name = f"{item.image_id:012d}.png"
-        item.image.save(folder / name)
-        pictures.append({"id": item.image_id, "file_name": name, "width": item.size[0], "height": item.size[1]})  # type: ignore[index]
+        item.open().save(folder / name)
+        images.append({"id": item.image_id, "file_name": name, "width": item.size[0], "height": item.size[1]})  # type: ignore[index]
         captions += [{"image_id": item.image_id, "caption": text} for text in item.captions]
         for box, words in zip(item.boxes, item.attributes, strict=True):
             x1, y1, x2, y2 = box.xyxy  # type: ignore[misc]
@@ -98,9 +98,9 @@ def through_coco(items: Sequence[Annotated], folder: Path) -> list[Annotated]:
             )
     categories = [{"id": number, "name": name} for number, name in enumerate(names)]
     (folder / "instances.json").write_text(
-        json.dumps({"images": pictures, "annotations": instances, "categories": categories})
+        json.dumps({"images": images, "annotations": instances, "categories": categories})
     )
-    (folder / "captions.json").write_text(json.dumps({"images": pictures, "annotations": captions}))
+    (folder / "captions.json").write_text(json.dumps({"images": images, "annotations": captions}))
     return [*coco_items(folder / "instances.json", folder, captions=folder / "captions.json")]
 
 
@@ -116,7 +116,7 @@ def report_all(parts: tuple[Sequence[Annotated], Sequence[Annotated]], seed: int
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--pictures", type=int, default=2000, help="in each of the two sets")
+    parser.add_argument("--images", type=int, default=2000, help="in each of the two sets")
     parser.add_argument("--coco", action="store_true", help="write the scenes as COCO files and read them")
     parser.add_argument("--instances", type=Path, help="COCO's instances, in place of the sandbox")
     parser.add_argument("--captions", type=Path)
@@ -127,16 +127,14 @@ def main() -> None:
         if given.instances:
             items = [*coco_items(given.instances, given.images, captions=given.captions)]
             random.Random(given.seed).shuffle(items)
-            items = items[: 2 * given.pictures]
+            items = items[: 2 * given.images]
         else:
-            items = sandbox_items(2 * given.pictures, FIRST_SCENE)
+            items = sandbox_items(2 * given.images, FIRST_SCENE)
             items = through_coco(items, Path(folder)) if given.coco else items
         half = len(items) // 2
         found = report_all((items[:half], items[half:]), given.seed)
     failed = False
-    print(
-        f"{half} pictures to fit on, {len(items) - half} to test on, seed {given.seed}; accuracy in %, [95 % interval]"
-    )
+    print(f"{half} images to fit on, {len(items) - half} to test on, seed {given.seed}; accuracy in %, [95 % interval]")
     for name, report in found.items():
         if isinstance(report, str):
             print(f"{name:<22} {report}")

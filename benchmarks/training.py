@@ -1,18 +1,18 @@
-"""Does training on negative pictures make a model look? A causal test on the sandbox, whose truth is known.
+"""Does training on negative images make a model look? A causal test on the sandbox, whose truth is known.
 
     python benchmarks/training.py run --method sft --arm negative --seed 0 --out runs/training   # train, evaluate
     python benchmarks/training.py table --out runs/training                                      # what all runs found
 
-Arms, all with the same questions, answers, steps and settings; only the pictures differ:
+Arms, all with the same questions, answers, steps and settings; only the images differ:
 
     base       not trained
-    negative   pairs of pictures of which one lacks an object: it is erased there (and background is erased in the
-               other), or the two are natural pictures that share objects. The same question is answered yes on one and
+    negative   pairs of images of which one lacks an object: it is erased there (and background is erased in the
+               other), or the two are natural images that share objects. The same question is answered yes on one and
                no on the other; captions name the object on one and not on the other
-    blank      the same with every picture grey: what the texts alone teach
-    equal      the same with both pictures the same: what pairs teach whose negative is no negative
+    blank      the same with every image grey: what the texts alone teach
+    equal      the same with both images the same: what pairs teach whose negative is no negative
 
-Methods: `sft` learns the true answers with TRL's SFTTrainer; `preference` prefers them to the false ones, each picture
+Methods: `sft` learns the true answers with TRL's SFTTrainer; `preference` prefers them to the false ones, each image
 being the other's negative (mDPO's three terms). Only `negative` can teach to look: where `blank` or `equal` raise the
 AUC as well, something else was learnt.
 
@@ -74,7 +74,7 @@ def main() -> None:
 
 
 def pairs(count: int, seed: int, arm: str, wordings: str) -> list[PreferenceRow]:
-    """Two rows of every pair: `there` is true of the first picture, `gone` of the second."""
+    """Two rows of every pair: `there` is true of the first image, `gone` of the second."""
     rng = random.Random(seed)
     samples = list(sandbox.fresh_scenes(count, start=TRAINING_SEEDS + 100_000 * seed))
     rows: list[PreferenceRow] = []
@@ -92,7 +92,7 @@ def pairs(count: int, seed: int, arm: str, wordings: str) -> list[PreferenceRow]
 
 
 Pair = tuple[str, str, str, Any, Any]
-"""prompt, answer where the thing is, answer where it is not, picture with it, picture without."""
+"""prompt, answer where the thing is, answer where it is not, image with it, image without."""
 
 
 def erased(samples: Sequence[sandbox.Sample], seed: int, wordings: str) -> Iterator[Pair]:
@@ -115,7 +115,7 @@ def erased(samples: Sequence[sandbox.Sample], seed: int, wordings: str) -> Itera
 
 
 def swapped(samples: Sequence[sandbox.Sample], rng: random.Random) -> Iterator[Pair]:
-    """Two natural pictures with as many objects in common as 50 tries allow, each asked about what one alone has."""
+    """Two natural images with as many objects in common as 50 tries allow, each asked about what one alone has."""
     for sample in samples:
         others = [other for other in rng.sample(samples, min(50, len(samples))) if other is not sample]
         other = max(others, key=lambda other: len({*sample.names} & {*other.names}))

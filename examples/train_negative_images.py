@@ -3,11 +3,11 @@
     python examples/train_negative_images.py                                  # the sandbox, on a CPU, some minutes
     accelerate launch examples/train_negative_images.py --model llava-hf/llava-1.5-7b-hf --four-bit \\
         --instances annotations/instances_train2017.json --captions annotations/captions_train2017.json \\
-        --images train2017 --pictures 8000                                    # a 7B model, on GPUs
+        --images train2017 --images 8000                                    # a 7B model, on GPUs
 
-Needs the extra `train`; the sandbox also `sandbox`. Every picture is asked about an object that is erased in one copy
-and there in another, and paired with a natural picture that lacks what it has; the true answer is preferred, and so is
-the picture that it fits. A part of the pictures is held out and measured while training.
+Needs the extra `train`; the sandbox also `sandbox`. Every image is asked about an object that is erased in one copy
+and there in another, and paired with a natural image that lacks what it has; the true answer is preferred, and so is
+the image that it fits. A part of the images is held out and measured while training.
 
 For 7B these are estimates, not measurements: with LoRA in bfloat16, 8 pairs a batch and gradient checkpointing about
 40 GB of GPU memory; with --four-bit about 24 GB; for 16,000 pairs some 3 hours of one 80 GB GPU.
@@ -27,7 +27,7 @@ from halluguard.tuning.evaluation import Evaluation, HeldOut
 from halluguard.tuning.export import export
 from halluguard.tuning.loading import load
 from halluguard.tuning.splits import EvaluationImages, split_by_image, without_leaks
-from halluguard.tuning.trainers import Preference
+from halluguard.tuning.trainers import PreferenceLoss
 
 
 def main() -> None:
@@ -35,8 +35,8 @@ def main() -> None:
     parser.add_argument("--model", help="hub name or folder; the sandbox model by default")
     parser.add_argument("--instances", type=Path, help="COCO's instances_*.json; drawn scenes by default")
     parser.add_argument("--captions", type=Path, help="COCO's captions_*.json: what they name is not called absent")
-    parser.add_argument("--images", type=Path, help="folder of the pictures")
-    parser.add_argument("--pictures", type=int, default=150, help="how many to use [150]")
+    parser.add_argument("--images", type=Path, help="folder of the images")
+    parser.add_argument("--images", type=int, default=150, help="how many to use [150]")
     parser.add_argument("--learning-rate", type=float, help="default: 1e-5, for the sandbox 5e-4")
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--four-bit", action="store_true", help="QLoRA; needs bitsandbytes")
@@ -46,12 +46,12 @@ def main() -> None:
 
     small = options.model is None
     base = str(sandbox.MLLM) if small else options.model
-    items, leaked = without_leaks(pictures(options), EvaluationImages())
-    print(f"{len(items)} pictures; {len(leaked)} left out, which evaluations use")
+    items, leaked = without_leaks(images(options), EvaluationImages())
+    print(f"{len(items)} images; {len(leaked)} left out, which evaluations use")
     learnt, kept = split_by_image(items, share=0.15, seed=options.seed)
     rows = [*erased_preferences(learnt, seed=options.seed), *swapped_preferences(learnt, seed=options.seed)]
-    # Each question is asked of two pictures with opposite answers, so no lean towards yes or no pays.
-    print(f"{len(rows)} preference rows of {len(learnt)} pictures; {len(kept)} pictures held out")
+    # Each question is asked of two images with opposite answers, so no lean towards yes or no pays.
+    print(f"{len(rows)} preference rows of {len(learnt)} images; {len(kept)} images held out")
 
     model, processor = load(base, four_bit=options.four_bit)
     held = HeldOut([item.open() for item in kept[:100]], [item.names for item in kept[:100]])
@@ -61,7 +61,7 @@ def main() -> None:
         processor,
         rows,
         options.out / "adapter",
-        preference=Preference(),
+        preference=PreferenceLoss(),
         learning_rate=options.learning_rate or (5e-4 if small else None),
         batch_size=options.batch_size,
         bf16=not small,
@@ -84,12 +84,12 @@ def main() -> None:
     print(f"merged model in {folder}; it loads with transformers alone")
 
 
-def pictures(options: argparse.Namespace) -> list[Any]:
-    """Pictures whose objects are all known."""
+def images(options: argparse.Namespace) -> list[Any]:
+    """Images whose objects are all known."""
     if options.instances is not None:
         items = coco_items(options.instances, options.images, captions=options.captions)
-        return [item for item, _ in zip(items, range(options.pictures), strict=False)]
-    samples = sandbox.fresh_scenes(options.pictures, start=5_000_000)
+        return [item for item, _ in zip(items, range(options.images), strict=False)]
+    samples = sandbox.fresh_scenes(options.images, start=5_000_000)
     return [Annotated(sample.image_id, sample.image, tuple(sample.scene.boxes)) for sample in samples]
 
 

@@ -203,7 +203,7 @@ def write(
     samples: Sequence[Sample],
     seed: int,
 ) -> None:
-    """`demo.html` with the tables and a dozen pictures, `demo.json` with every number."""
+    """`demo.html` with the tables and a dozen images, `demo.json` with every number."""
     from halluguard.rendering import page
 
     out.mkdir(parents=True, exist_ok=True)

@@ -42,7 +42,7 @@ def test_the_plain_model_hallucinates_and_all_layers_lower_it(runs):
     assert together["recall"] > plain["recall"] - 0.15
 
 
-def test_the_page_shows_a_dozen_pictures_and_no_network(runs):
+def test_the_page_shows_a_dozen_images_and_no_network(runs):
     (one, _), _ = runs
     html = (one / "demo.html").read_text()
     assert 8 <= html.count("<article>") <= 12

@@ -1,8 +1,8 @@
-"""Rows per CPU second of every builder, with and without drawing the negative pictures.
+"""Rows per CPU second of every builder, with and without drawing the negative images.
 
     python benchmarks/speed/builders.py
 
-Asked for: at least 500 rows a second without pictures, 100 with drawn negatives, streaming. Pictures are JPEG files of
+Asked for: at least 500 rows a second without images, 100 with drawn negatives, streaming. Images are JPEG files of
 random colours, of COCO's size (640 x 480) or the sandbox's (112 x 112); "drawn" opens one and makes its negative.
 """
 
@@ -23,8 +23,7 @@ from PIL import Image
 
 from halluguard import vocabulary
 from halluguard.records import Box
-from halluguard.tuning.annotations import Annotated
-from halluguard.tuning.builders import (
+from halluguard.tuning import (
     attribute_swaps,
     conditional_images,
     erased_preferences,
@@ -35,11 +34,12 @@ from halluguard.tuning.builders import (
     retention_rows,
     swapped_preferences,
 )
+from halluguard.tuning.annotations import Annotated
 from halluguard.tuning.preferences import read_preferences
 
 
-def pictures(count: int, folder: Path, size: tuple[int, int], files: int = 32) -> list[Annotated]:
-    """COCO's 80 categories, two to five in a picture, one caption; `files` different picture files."""
+def images(count: int, folder: Path, size: tuple[int, int], files: int = 32) -> list[Annotated]:
+    """COCO's 80 categories, two to five in an image, one caption; `files` different image files."""
     generator = np.random.default_rng(0)
     width, height = size
     for number in range(files):
@@ -102,12 +102,12 @@ def drawn(items: list[Annotated], shown: str, limit: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--pictures", type=int, default=5000)
-    parser.add_argument("--drawn", type=int, default=300, help="rows whose pictures are opened")
+    parser.add_argument("--images", type=int, default=5000)
+    parser.add_argument("--drawn", type=int, default=300, help="rows whose images are opened")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        items = pictures(given.pictures, folder, (640, 480))
+        items = images(given.images, folder, (640, 480))
         for build in (
             negative_preferences,
             false_premises,
@@ -123,7 +123,7 @@ def main() -> None:
         timed("read_preferences (JSON Lines)", lambda: read_preferences(path, images=folder), None, 10**9)
         for size in ((640, 480), (112, 112)):
             (folder / str(size[0])).mkdir()
-            items = pictures(1000, folder / str(size[0]), size)
+            items = images(1000, folder / str(size[0]), size)
             drawn(items, f"drawn, {size[0]} x {size[1]}", given.drawn)
     print(f"largest resident size {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
 

@@ -1,4 +1,4 @@
-"""What the negative pictures cost: time and activation memory of a training step, beside plain DPO, in one process.
+"""What the negative images cost: time and activation memory of a training step, beside plain DPO, in one process.
 
     python benchmarks/speed/training.py
 
@@ -89,7 +89,7 @@ def trainer(cls: Any, rows: list[PreferenceRow]) -> Any:
 
 
 def step(which: Any, rows: list[PreferenceRow]) -> None:
-    """Collate (pictures drawn), forward of policy and reference, backward."""
+    """Collate (images drawn), forward of policy and reference, backward."""
     loss(which, rows).backward()
     which.model.zero_grad(set_to_none=True)
 

@@ -352,7 +352,7 @@ def train(
     """Fine-tune a model on preferences, instructions or ratings, with negative pictures; writes a LoRA adapter."""
     from halluguard import sandbox
     from halluguard.cli import train_command
-    from halluguard.tuning.trainers import Preference
+    from halluguard.tuning.trainers import PreferenceLoss
 
     if data is None:
         raise InputError("expected a file of rows, got none; name it, or 'sandbox'")
@@ -371,7 +371,7 @@ def train(
         out=out,
         merge=merge,
         four_bit=four_bit,
-        preference=Preference(
+        preference=PreferenceLoss(
             beta=beta,
             visual_weight=visual_weight,
             anchor_weight=anchor_weight,

@@ -16,10 +16,10 @@ from halluguard.tuning.export import export
 from halluguard.tuning.instructions import negative_preferences
 from halluguard.tuning.loading import load
 from halluguard.tuning.negative_image_pairs import Change, conditional_images
-from halluguard.tuning.preferences import Reading, read_preferences
-from halluguard.tuning.rows import PreferenceRow, Row
+from halluguard.tuning.preferences import ReadingReport, read_preferences
+from halluguard.tuning.rows import PreferenceRow, TrainingRow
 from halluguard.tuning.splits import EvaluationImages, without_leaks
-from halluguard.tuning.trainers import Preference, fine_tune
+from halluguard.tuning.trainers import PreferenceLoss, fine_tune
 
 
 def rows_from(
@@ -30,7 +30,7 @@ def rows_from(
     negatives: Sequence[str] = (),
     plain: bool = False,
     seed: int = 0,
-) -> tuple[list[Row], list[str]]:
+) -> tuple[list[TrainingRow], list[str]]:
     """(rows, what to tell the user) of a preference file in any known form, or of COCO's instances.
 
     Args:
@@ -44,21 +44,21 @@ def rows_from(
     Raises:
         InputError: nothing could be read, or nothing is left.
     """
-    found: list[Row]
+    found: list[TrainingRow]
     if coco:
         if images is None:
             raise InputError("COCO annotations need the folder of the pictures, got none; name it with --images")
         items = list(coco_items(data, images))
         built = [negative_preferences(items, seed=seed), erased_preferences(items, seed=seed)]
         found = [row for rows in (*built, swapped_preferences(items, seed=seed)) for row in rows]
-        told = [f"{len(items)} annotated pictures: {len(found)} rows"]
+        told = [f"{len(items)} annotated images: {len(found)} rows"]
     else:
-        report = Reading()
+        report = ReadingReport()
         found = list(read_preferences(data, images=images, report=report, seed=seed))
         told = [str(report)]
     found, leaked = without_leaks(found, EvaluationImages())
     if leaked:
-        told.append(f"{len(leaked)} rows left out: their pictures belong to evaluations")
+        told.append(f"{len(leaked)} rows left out: their images belong to evaluations")
     if not found:
         raise InputError(f"no row is left of {str(data)!r}: {'; '.join(told)}")
     if isinstance(found[0], PreferenceRow):
@@ -72,14 +72,14 @@ def rows_from(
 
 
 def train(
-    rows: Sequence[Row],
+    rows: Sequence[TrainingRow],
     told: Sequence[str],
     *,
     model: str | Path,
     out: Path,
     merge: Path | None = None,
     four_bit: bool = False,
-    preference: Preference | None = None,
+    preference: PreferenceLoss | None = None,
     **settings: Any,
 ) -> dict[str, Any]:
     """Fine-tune `model` on `rows`, write the adapter to `out`, `training.json` beside it, and merge it if wanted.

@@ -7,7 +7,7 @@
 
 `scenes()` gives the shipped test scenes, which no training has touched; `fresh_scenes(n)` draws as many
 more as wanted (needs the `sandbox` extra). The sandbox shows mechanics and directions, never the size of
-gains on real models. Pictures: OpenMoji, CC BY-SA 4.0.
+gains on real models. Images: OpenMoji, CC BY-SA 4.0.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ FRESH_SEEDS = 10_000_000
 
 @dataclass(frozen=True)
 class Sample:
-    """A picture with its truth; `image_id` is the scene's seed."""
+    """An image with its truth; `image_id` is the scene's seed."""
 
     image_id: int
     image: Image
@@ -88,11 +88,11 @@ def fresh_scenes(count: int, start: int = FRESH_SEEDS) -> Iterator[Sample]:
 
 
 def looks_drawn(folder: str | Path) -> bool:
-    """Whether the pictures in `folder` have the size of sandbox scenes: only then is the sandbox expert a fit judge."""
+    """Whether the images in `folder` have the size of sandbox scenes: only then is the sandbox expert a fit judge."""
     kinds = (".png", ".jpg", ".jpeg", ".webp")
-    pictures = [path for path in sorted(Path(folder).glob("*")) if path.suffix.lower() in kinds][:8]
+    images = [path for path in sorted(Path(folder).glob("*")) if path.suffix.lower() in kinds][:8]
     try:
-        return bool(pictures) and all(load_image(path).size == (IMAGE_SIZE, IMAGE_SIZE) for path in pictures)
+        return bool(images) and all(load_image(path).size == (IMAGE_SIZE, IMAGE_SIZE) for path in images)
     except ImageError:
         return False
 

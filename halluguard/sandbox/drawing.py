@@ -179,18 +179,18 @@ def _font() -> ImageFont.FreeTypeFont:
 @lru_cache(maxsize=256)
 def _glyph(name: str, color: str | None) -> Image.Image:
     """The glyph of `name`, cropped, its longer side 64 pixels, painted in `color`."""
-    picture = Image.new("RGBA", (200, 200), (0, 0, 0, 0))
-    ImageDraw.Draw(picture).text((100, 100), GLYPHS[name], font=_font(), embedded_color=True, anchor="mm")
-    picture = picture.crop(picture.getbbox())
-    scale = _SOURCE / max(picture.size)
-    size = (max(1, int(picture.width * scale)), max(1, int(picture.height * scale)))
-    picture = picture.resize(size, Image.Resampling.LANCZOS)
-    return picture if color is None else _paint(picture, HUES[color])
+    image = Image.new("RGBA", (200, 200), (0, 0, 0, 0))
+    ImageDraw.Draw(image).text((100, 100), GLYPHS[name], font=_font(), embedded_color=True, anchor="mm")
+    image = image.crop(image.getbbox())
+    scale = _SOURCE / max(image.size)
+    size = (max(1, int(image.width * scale)), max(1, int(image.height * scale)))
+    image = image.resize(size, Image.Resampling.LANCZOS)
+    return image if color is None else _paint(image, HUES[color])
 
 
-def _paint(picture: Image.Image, hue: float) -> Image.Image:
+def _paint(image: Image.Image, hue: float) -> Image.Image:
     """Give every pixel that is not outline (dark) or metal (grey, unless the whole glyph is) the hue."""
-    pixels = np.asarray(picture).astype(np.float32)
+    pixels = np.asarray(image).astype(np.float32)
     value = pixels[..., :3].max(-1)
     saturation = (value - pixels[..., :3].min(-1)) / np.maximum(value, 1)
     opaque = pixels[..., 3] > 96

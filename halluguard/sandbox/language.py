@@ -1,9 +1,9 @@
 """The sandbox language: captions, questions and answers about a scene, and the bias written into them.
 
 The bias is what makes the trained model hallucinate for the reason large models do: the text expects
-companions that the picture does not show. A caption names an absent partner b of a visible thing a with
-probability `RHO[a, b] * scale`. Captions learnt without a picture carry a stronger bias than captions
-learnt with one, as in models whose language part has read far more text than it has seen pictures.
+companions that the image does not show. A caption names an absent partner b of a visible thing a with
+probability `RHO[a, b] * scale`. Captions learnt without an image carry a stronger bias than captions
+learnt with one, as in models whose language part has read far more text than it has seen images.
 Nothing in decoding is rigged.
 """
 
@@ -37,7 +37,7 @@ _CLOSINGS = ("Nearby, there {} also {}.", "In the background, you can see {1}.")
 
 @dataclass(frozen=True)
 class Bias:
-    """How far the text strays from the picture.
+    """How far the text strays from the image.
 
     Args:
         scale: multiplies `RHO`: the probability that an absent partner of a visible thing is named.
@@ -55,10 +55,10 @@ class Bias:
 
 
 SEEN = Bias()
-"""The bias of text that comes with its picture."""
+"""The bias of text that comes with its image."""
 
 BLIND = Bias(scale=2.0, context=0.2, limit=4)
-"""The bias of text read without a picture: the prior that contrast with an image-free branch reveals."""
+"""The bias of text read without an image: the prior that contrast with an image-free branch reveals."""
 
 CLEAN = Bias(scale=0.0, context=0.0, omit=0.0, flip=0.0)
 """No bias: what the scene holds and nothing else."""

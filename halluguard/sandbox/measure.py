@@ -42,7 +42,7 @@ def captions(
     batch_size: int = 50,
     progress: Progress = lambda done: None,
 ) -> list[str]:
-    """What the model says of each picture, greedy, before any correction."""
+    """What the model says of each image, greedy, before any correction."""
     told: list[str] = []
     for batch in batches(samples, batch_size):
         told += guard.drafts([sample.image for sample in batch], [prompt] * len(batch), decoding=decoding)
@@ -57,7 +57,7 @@ def chair_of(told: Sequence[str], samples: Sequence[Sample], *, seed: int = 0) -
 
 
 def partner_share(score: Score, samples: Sequence[Sample]) -> float:
-    """The share of hallucinated mentions that are partners of something in the picture, in [0, 1]."""
+    """The share of hallucinated mentions that are partners of something in the image, in [0, 1]."""
     present = truth(samples)
     strays = [(image, category) for image, _, wrong in score.details["per_caption"] for _, category in wrong]
     return float(np.mean([any(name in PARTNERS[there] for there in present[image]) for image, name in strays]))

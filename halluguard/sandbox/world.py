@@ -2,7 +2,7 @@
 
 Forty-five COCO categories in eight contexts. Things that belong together (`PARTNERS`) are drawn together
 often, so that a language model trained on the captions learns to expect the partner of what it sees.
-That expectation, stronger in the text than in the pictures, is why the sandbox model hallucinates.
+That expectation, stronger in the text than in the images, is why the sandbox model hallucinates.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ class SceneObject:
 
 @dataclass(frozen=True)
 class Scene:
-    """The truth of one picture. The same seed always gives the same scene and the same pixels."""
+    """The truth of one image. The same seed always gives the same scene and the same pixels."""
 
     seed: int
     context: str

@@ -1,7 +1,7 @@
-"""Pictures whose objects are known: read from COCO-style files or made by hand, and what can be said to be absent.
+"""Annotated images: read from COCO-style files or made by hand, with the names that are surely absent.
 
-Absent is a strong word: annotators leave things out and captions name what has no box. A name counts as absent only
-when neither it, nor another word for it, nor a wider or narrower one is annotated or told of in a caption.
+Annotators leave objects out, and captions name objects that have no box. So a name counts as absent only when neither
+it, nor a synonym, nor a wider or narrower name is annotated or named in a caption.
 """
 
 from __future__ import annotations
@@ -12,32 +12,38 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
+
+from PIL.Image import Image
 
 from halluguard import vocabulary
 from halluguard.errors import InputError
 from halluguard.records import XYXY, Box
 from halluguard.tuning.reading import read_whole
-from halluguard.tuning.rows import Picture, open_picture
+from halluguard.tuning.rows import InstructionRow, PreferenceRow, RowImage, Truth, open_image
+
+_Fields: TypeAlias = Mapping[str, Any]
+"""One record of a COCO file, as parsed."""
 
 
 @dataclass(frozen=True)
 class Annotated:
-    """A picture with what is known of it.
+    """An image with what is known about it.
 
     Args:
-        image_id: rows are split and checked for leakage by it.
+        image_id: id of the image; rows are split and checked for leakage by it.
         image: a path (opened only when needed), a PIL image, or a recipe.
-        boxes: one per instance, in pixels; labels are object names. Boxes without geometry say that it is there.
-        captions: true sentences about the picture; things they name are not absent.
-        attributes: words that hold of each instance ("red"), in the order of `boxes`; none known by default.
-        uncounted: names of which there are more than boxes (crowds).
-        source, license: of the data; rows carry them on.
-        size: width and height in pixels, where known without opening the picture; taken from a PIL image.
+        boxes: one box per instance, in pixels, labelled with the object's name. A box without geometry only says that
+            the object is present.
+        captions: true sentences about the image; objects they name are not absent.
+        attributes: words that hold for each instance ("red"), in the order of `boxes`; none known by default.
+        uncounted: names with more instances than boxes (crowds).
+        source, license: name and licence of the data; rows repeat them.
+        size: width and height in pixels, where known without opening the image; taken from a PIL image.
     """
 
     image_id: int | str
-    image: Picture
+    image: RowImage
     boxes: tuple[Box, ...]
     captions: tuple[str, ...] = ()
     attributes: tuple[tuple[str, ...], ...] = ()
@@ -47,7 +53,7 @@ class Annotated:
     size: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
-        if self.size is None and isinstance(getattr(self.image, "size", None), tuple):
+        if self.size is None and isinstance(self.image, Image):
             object.__setattr__(self, "size", self.image.size)
         if self.attributes and len(self.attributes) != len(self.boxes):
             raise InputError(
@@ -61,26 +67,27 @@ class Annotated:
         return tuple(dict.fromkeys(box.label for box in self.boxes))
 
     @cached_property
-    def told(self) -> frozenset[str]:
-        """Names of the vocabulary, and labels of the picture itself, that occur in a caption."""
+    def captioned(self) -> frozenset[str]:
+        """Names of the vocabulary that occur in a caption."""
         return frozenset().union(*(names_in(caption) for caption in self.captions))
 
     @cached_property
     def doubtful(self) -> frozenset[str]:
-        """Every name that cannot be called absent (see the module's first lines).
+        """Every name that cannot be called absent.
 
-        A narrower name is in doubt when its wider one is seen or told of: annotated "bird" may be a duck. A wide word
-        in a caption that an annotated object explains ("animal" beside a box "dog") puts nothing else in doubt.
+        A narrower name is in doubt when its wider name is annotated or captioned: an annotated "bird" may be a duck. A
+        wide word in a caption that an annotated object explains ("animal" beside a box "dog") puts nothing else in
+        doubt.
         """
-        seen = {vocabulary.normal(name) for name in self.names}
-        explained = {wide for name in seen for wide in vocabulary.parents(name)}
-        names = seen | self.told
-        found = set(names) | set(self.names)
+        annotated = {vocabulary.normal(name) for name in self.names}
+        explained = {wide for name in annotated for wide in vocabulary.parents(name)}
+        names = annotated | self.captioned
+        doubtful = set(names) | set(self.names)
         for name in names:
-            found |= {vocabulary.same(name), vocabulary.category(name) or name, *vocabulary.parents(name)}
-            if name in seen or name not in explained:
-                found |= set(vocabulary.children(name))
-        return frozenset(found)
+            doubtful |= {vocabulary.same(name), vocabulary.category(name) or name, *vocabulary.parents(name)}
+            if name in annotated or name not in explained:
+                doubtful |= set(vocabulary.children(name))
+        return frozenset(doubtful)
 
     def lacks(self, name: str) -> bool:
         """Whether `name` is surely absent."""
@@ -89,23 +96,65 @@ class Annotated:
         return not forms & self.doubtful
 
     def boxes_of(self, name: str) -> list[XYXY]:
+        """The boxes of every instance of `name` that has one."""
         return [box.xyxy for box in self.boxes if box.label == name and box.xyxy is not None]
 
     def attributes_of(self, name: str) -> list[tuple[str, ...]]:
-        """What holds of each instance of `name`; empty when nothing is known."""
+        """The attributes of each instance of `name`; empty when none are known."""
         pairs = zip(self.boxes, self.attributes, strict=True) if self.attributes else ()
         return [words for box, words in pairs if box.label == name]
 
-    def open(self) -> Any:
-        """The picture, upright RGB (PIL). Raises ImageError."""
-        return open_picture(self.image)
+    def open(self) -> Image:
+        """The image, upright RGB (PIL). Raises ImageError."""
+        return open_image(self.image)
 
-    def without(self, name: str, image: Picture) -> Annotated:
-        """The same with every `name` gone and `image` in place of the picture; captions, now untrue, are dropped."""
+    def without(self, name: str, image: RowImage) -> Annotated:
+        """The annotation without `name`, of `image`; captions are dropped, since they may no longer be true."""
         kept = [k for k, box in enumerate(self.boxes) if box.label != name]
         attributes = tuple(self.attributes[k] for k in kept) if self.attributes else ()
         boxes = tuple(self.boxes[k] for k in kept)
         return replace(self, image=image, boxes=boxes, captions=(), attributes=attributes)
+
+    def preference(
+        self,
+        prompt: str,
+        chosen: str,
+        rejected: str,
+        *,
+        kind: str,
+        seed: int,
+        truth: Truth,
+        image: RowImage | None = None,
+        minimal_edit: bool = False,
+    ) -> PreferenceRow:
+        """A row about this image, or about `image` made from it, with its id, source and licence."""
+        return PreferenceRow(
+            (self.image if image is None else image,),
+            prompt,
+            chosen,
+            rejected,
+            image_id=self.image_id,
+            kind=kind,
+            source=self.source,
+            seed=seed,
+            truth=truth,
+            license=self.license,
+            minimal_edit=minimal_edit,
+        )
+
+    def instruction(self, prompt: str, completion: str, *, kind: str, seed: int, truth: Truth) -> InstructionRow:
+        """A row about this image, with its id, source and licence."""
+        return InstructionRow(
+            (self.image,),
+            prompt,
+            completion,
+            image_id=self.image_id,
+            kind=kind,
+            source=self.source,
+            seed=seed,
+            truth=truth,
+            license=self.license,
+        )
 
 
 _WORDS = re.compile(r"[a-z]+(?:'[a-z]+)?")
@@ -118,13 +167,8 @@ def names_in(text: str) -> frozenset[str]:
     ['dog', 'hot dog', 'puppy', 'stand']
     """
     words = _WORDS.findall(text.lower().replace("-", " "))
-    found = set()
-    for size in (1, 2, 3):
-        for start in range(len(words) - size + 1):
-            name = _known(" ".join(words[start : start + size]))
-            if name:
-                found.add(name)
-    return frozenset(found)
+    phrases = (" ".join(words[start : start + size]) for size in (1, 2, 3) for start in range(len(words) - size + 1))
+    return frozenset(name for name in map(_known, phrases) if name)
 
 
 @lru_cache(maxsize=1 << 17)
@@ -134,10 +178,10 @@ def _known(phrase: str) -> str | None:
 
 
 class Companions:
-    """How often each object is in the pictures, and how often beside each other.
+    """Counts of how often each object occurs, and how often two objects occur together.
 
     Args:
-        items: the pictures; only names are read.
+        items: annotated images; only their names are read.
 
     Raises:
         InputError: no object is annotated at all.
@@ -151,12 +195,12 @@ class Companions:
             for name in item.names:
                 self._beside.setdefault(name, Counter()).update(item.names)
         if not self.frequency:
-            raise InputError("expected pictures with annotated objects, got none; check the annotations")
+            raise InputError("expected images with annotated objects, got none; check the annotations")
         self.names = tuple(sorted(self.frequency))
         self.by_frequency = tuple(sorted(self.names, key=lambda name: (-self.frequency[name], name)))
 
     def beside(self, name: str, present: Sequence[str]) -> int:
-        """How often `name` was seen with each of `present`, summed."""
+        """How often `name` occurs together with each of `present`, summed."""
         return sum(self._beside[other][name] for other in present if other != name and other in self._beside)
 
     def expected(self, present: Sequence[str], among: Sequence[str]) -> list[str]:
@@ -172,73 +216,83 @@ def coco_items(
     source: str = "COCO",
     license: str = "CC BY 4.0 (annotations); pictures under Flickr's terms",
 ) -> Iterator[Annotated]:
-    """Pictures of COCO-style annotation files (`instances_*.json`, `captions_*.json`), in the order of the file.
+    """Read the images of COCO-style annotation files (`instances_*.json`, `captions_*.json`), in the file's order.
 
     Args:
         instances: a JSON file with `images`, `annotations` (`bbox` as x, y, width, height; `iscrowd`; perhaps
             `attributes`, a list of words or a mapping to them) and `categories`. Polygons are not kept in memory.
-        images: the folder of the pictures; they are opened only when a row is used.
+        images: the folder of the images; they are opened only when a row is used.
         captions: the matching caption file; without it absent means only: not annotated.
-        source, license: for the rows.
+        source, license: name and licence of the data, for the rows.
 
     Raises:
         InputError: a file is missing, is no JSON, or lacks what it should hold; the message names the entry.
     """
     data = read_whole(instances, drop=("segmentation",))
-    told = _captions(captions)
+    sentences = _captions(captions)
     try:
-        names = {category["id"]: str(category["name"]) for category in data["categories"]}
-        of_image: dict[Any, list[Mapping[str, Any]]] = {}
+        names = {_id(category["id"]): str(category["name"]) for category in data["categories"]}
+        annotations: dict[int | str, list[_Fields]] = {}
         for annotation in data["annotations"]:
-            of_image.setdefault(annotation["image_id"], []).append(annotation)
-        pictures = data["images"]
+            annotations.setdefault(_id(annotation["image_id"]), []).append(annotation)
+        listed = list(data["images"])
     except (KeyError, TypeError) as error:
         raise InputError(
             f"expected COCO's instances (images, annotations, categories) in {str(instances)!r}, got one without "
             f"{error}; check the file"
         ) from error
-    for picture in pictures:
+    for image in listed:
         try:
-            found = of_image.get(picture["id"], [])
+            number = _id(image["id"])
+            own = annotations.get(number, [])
             yield Annotated(
-                picture["id"],
-                Path(images) / picture["file_name"],
-                tuple(_box(annotation, names) for annotation in found),
-                tuple(told.get(picture["id"], ())),
-                _attributes(found),
-                frozenset(names[a["category_id"]] for a in found if a.get("iscrowd")),
+                image["id"],
+                Path(images) / image["file_name"],
+                tuple(_box(annotation, names) for annotation in own),
+                tuple(sentences.get(number, ())),
+                _attributes(own),
+                frozenset(names[_id(a["category_id"])] for a in own if a.get("iscrowd")),
                 source,
                 license,
-                (picture["width"], picture["height"]) if "width" in picture else None,
+                (image["width"], image["height"]) if "width" in image else None,
             )
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(
-                f"expected a COCO picture with id, file_name and complete annotations in {str(instances)!r}, got "
-                f"{_shown(picture)} ({type(error).__name__}: {error}); correct it"
+                f"expected a COCO image with id, file_name and complete annotations in {str(instances)!r}, got "
+                f"{_shown(image)} ({type(error).__name__}: {error}); correct it"
             ) from error
 
 
-def _captions(path: str | Path | None) -> dict[Any, list[str]]:
-    told: dict[Any, list[str]] = {}
+def _id(value: object) -> int | str:
+    """An id of a COCO file; numbers written as text ("18") are the same ids."""
+    if isinstance(value, str):
+        return int(value) if value.isdecimal() else value
+    if not isinstance(value, int):
+        raise TypeError(f"an id that is {value!r}")
+    return value
+
+
+def _captions(path: str | Path | None) -> dict[int | str, list[str]]:
+    sentences: dict[int | str, list[str]] = {}
     if path is None:
-        return told
+        return sentences
     try:
         for annotation in read_whole(path)["annotations"]:
-            told.setdefault(annotation["image_id"], []).append(str(annotation["caption"]).strip())
+            sentences.setdefault(_id(annotation["image_id"]), []).append(str(annotation["caption"]).strip())
     except (KeyError, TypeError) as error:
         raise InputError(
             f"expected COCO's captions (annotations with image_id and caption) in {str(path)!r}, got one without "
             f"{error}; check the file"
         ) from error
-    return told
+    return sentences
 
 
-def _box(annotation: Mapping[str, Any], names: Mapping[Any, str]) -> Box:
+def _box(annotation: _Fields, names: Mapping[int | str, str]) -> Box:
     x, y, width, height = annotation["bbox"]
-    return Box(names[annotation["category_id"]], 1.0, (x, y, x + width, y + height))
+    return Box(names[_id(annotation["category_id"])], 1.0, (x, y, x + width, y + height))
 
 
-def _attributes(annotations: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, ...], ...]:
+def _attributes(annotations: Sequence[_Fields]) -> tuple[tuple[str, ...], ...]:
     if not any(annotation.get("attributes") for annotation in annotations):
         return ()
     words = []
@@ -249,6 +303,6 @@ def _attributes(annotations: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, ..
     return tuple(words)
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 80 else text[:80] + "..."

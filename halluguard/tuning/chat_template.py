@@ -1,33 +1,35 @@
-"""Chat templates that training can use: they begin and end as generation does."""
+"""Make a chat template fit for training: it must begin and end as generation does."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from transformers import ProcessorMixin
 
-def trainable(processor: Any) -> Any:
-    """Let the processor's chat template write the start token that its tokenizer adds, and an end after each answer.
 
-    Some templates (LLaVA-1.5's) write neither: trained on them, a model never sees where to stop, and sees prompts
-    without the start token that inference has. A template that already does is left as it is.
+def trainable(processor: ProcessorMixin) -> ProcessorMixin:
+    """Make the chat template write the start token that the tokenizer adds, and an end token after each answer.
+
+    Some templates (LLaVA-1.5's) write neither: a model trained on them never sees where to stop, and sees prompts
+    without the start token that inference has. A template that writes both is left unchanged.
 
     Args:
-        processor: with a chat template; changed in place, and saved with the model from then on.
+        processor: a processor with a chat template. It is changed in place, so a model saved with it keeps the change.
 
     Returns:
         The processor.
     """
     tokenizer = processor.tokenizer
-    asked = [{"role": "user", "content": [{"type": "text", "text": "a"}]}]
-    told = [*asked, {"role": "assistant", "content": [{"type": "text", "text": "b"}]}]
-    prompt = processor.apply_chat_template(asked, add_generation_prompt=True)
-    whole = processor.apply_chat_template(told)
+    question: list[dict[str, Any]] = [{"role": "user", "content": [{"type": "text", "text": "a"}]}]
+    dialogue = [*question, {"role": "assistant", "content": [{"type": "text", "text": "b"}]}]
+    prompt = processor.apply_chat_template(question, add_generation_prompt=True)
+    whole = processor.apply_chat_template(dialogue)
     ends = not whole.rstrip().endswith("b")  # something is written after the answer
     adds_start = tokenizer(prompt).input_ids[:1] == [tokenizer.bos_token_id] and tokenizer.bos_token is not None
     begins = not adds_start or prompt.startswith(tokenizer.bos_token)
     if ends and begins:
         return processor
-    body = processor.chat_template
+    body = str(processor.chat_template)
     start = "" if begins else "{{ bos_token }}"
     if ends:
         processor.chat_template = start + body

@@ -1,10 +1,10 @@
-"""Rows with negative images whose truth is known: an object erased, or another picture without it.
+"""Build rows with negative images whose truth is known: an object erased, or another natural image without it.
 
-    negative_images, erased_preferences   the object erased: no; an equal patch of background erased: yes, so that
-                                          "something was erased" says nothing
-    swapped_preferences                   two natural pictures with the same company, each asked about what only one has
+    negative_images, erased_preferences   the object erased: no; an equal patch of background erased: yes, so that the
+                                          mark of erasing reveals nothing
+    swapped_preferences                   two natural images that share objects, each asked about an object of only one
 
-These are ordinary rows, balanced by construction: the same question, word for word, has either answer.
+The rows are balanced by construction: the same question, word for word, has either answer.
 """
 
 from __future__ import annotations
@@ -12,19 +12,18 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from halluguard.boxes import area, intersection
 from halluguard.errors import SettingsError
 from halluguard.records import XYXY
 from halluguard.tuning.annotations import Annotated
-from halluguard.tuning.images import Erased
+from halluguard.tuning.images import Erased, Fill
 from halluguard.tuning.question_templates import ANSWERS, QUESTIONS, answer, ask, check_templates
 from halluguard.tuning.rows import InstructionRow, PreferenceRow, Truth, row_seed
 
-_CANDIDATES = 50  # pictures looked at for a swap
-_NEAR = 2000  # of each name, the pictures a swap is drawn from
-_LARGEST = 0.5  # share of the picture that may be erased
+_CANDIDATES = 50  # images compared for a swap
+_NEAR = 2000  # images of each name, from which the candidates are drawn
+_LARGEST = 0.5  # share of the image that may be erased
 
 
 def negative_images(
@@ -34,39 +33,30 @@ def negative_images(
     questions: Sequence[str] = QUESTIONS,
     answers: Sequence[str] = ANSWERS,
     describe: Callable[[Annotated], tuple[str, str]] | None = None,
-    fill: Callable[..., Any] | None = None,
+    fill: Fill | None = None,
 ) -> Iterator[InstructionRow]:
-    """Two pictures that differ in one object, and the question about it: kinds "erased" (no) and "control" (yes).
+    """Two images that differ in one object, and the question about it: kinds "erased" (no) and "control" (yes).
 
     Args:
-        items: pictures with boxes; they are opened when a row is used (earlier only where `size` is not known).
-        seed: of the choice of objects and of the pixels; each row's own comes from it and the picture's id.
-        questions, answers: templates, see `wording`.
-        describe: gives (prompt, caption) of a picture; when given, each erased picture is described too (kind
-            "erased-caption"). It is called with what is left in the picture.
-        fill: `(picture, boxes, seed) -> picture`, such as an inpainting model, in place of `images.erase`.
+        items: images with boxes; they are opened when a row is used (earlier only where `size` is not known).
+        seed: seed of the choice of objects and of the pixels; each row's own comes from it and the image's id.
+        questions, answers: templates, see `question_templates`.
+        describe: function that gives (prompt, caption) of an image. When given, each erased image is described too
+            (kind "erased-caption"); the function is called with what is left in the image.
+        fill: `(image, boxes, seed) -> image`, such as an inpainting model, in place of `images.erase`.
 
-    Passed over are pictures with fewer than two kinds of objects, and objects without boxes, in crowds, larger than
-    half the picture, or too crowded in for a control.
+    Images with fewer than two kinds of objects give no row. Objects without boxes, in crowds, larger than half the
+    image, or too crowded for a control are not erased.
     """
     check_templates(questions, answers)
     for erasure in _erasures(items, seed, fill):
-        for row in _both(erasure, questions, answers):
+        for row in _pair(erasure, questions, answers):
             yield row.to_instruction()
         if describe is not None:
             left = erasure.left
             prompt, caption = describe(left)
-            yield InstructionRow(
-                (left.image,),
-                prompt,
-                caption,
-                image_id=left.image_id,
-                kind="erased-caption",
-                source=left.source,
-                seed=erasure.seed,
-                truth=Truth(left.names, (erasure.name,)),
-                license=left.license,
-            )
+            truth = Truth(left.names, (erasure.name,))
+            yield left.instruction(prompt, caption, kind="erased-caption", seed=erasure.seed, truth=truth)
 
 
 def erased_preferences(
@@ -75,16 +65,18 @@ def erased_preferences(
     seed: int,
     questions: Sequence[str] = QUESTIONS,
     answers: Sequence[str] = ANSWERS,
-    fill: Callable[..., Any] | None = None,
+    fill: Fill | None = None,
 ) -> Iterator[PreferenceRow]:
     """The rows of `negative_images` as pairs: the true answer is chosen, the other polarity rejected."""
     check_templates(questions, answers)
     for erasure in _erasures(items, seed, fill):
-        yield from _both(erasure, questions, answers)
+        yield from _pair(erasure, questions, answers)
 
 
 @dataclass(frozen=True)
 class _Erasure:
+    """`name` erased from the image, and equal patches of background erased as a control."""
+
     item: Annotated
     name: str
     erased: Erased
@@ -93,7 +85,7 @@ class _Erasure:
 
     @property
     def left(self) -> Annotated:
-        """What can still be said to be in the erased picture: things less than half under the patch."""
+        """The annotation of the erased image: objects less than half under the patch."""
         left = self.item.without(self.name, self.erased)
         for name in left.names:
             hidden = [
@@ -104,32 +96,26 @@ class _Erasure:
         return left
 
 
-def _both(erasure: _Erasure, questions: Sequence[str], answers: Sequence[str]) -> Iterator[PreferenceRow]:
+def _pair(erasure: _Erasure, questions: Sequence[str], answers: Sequence[str]) -> Iterator[PreferenceRow]:
     rng = random.Random(erasure.seed)
-    prompt, template = ask(rng.choice(questions), erasure.name), rng.choice(answers)
-    for picture, yes, kind in ((erasure.erased, False, "erased"), (erasure.control, True, "control")):
-        chosen, rejected = (answer(template, erasure.name, polarity) for polarity in (yes, not yes))
-        yield _row(erasure.item, picture, erasure.name, prompt, chosen, rejected, yes, kind, erasure.seed)
+    name, prompt, template = erasure.name, ask(rng.choice(questions), erasure.name), rng.choice(answers)
+    for image, yes, kind in ((erasure.erased, False, "erased"), (erasure.control, True, "control")):
+        yield erasure.item.preference(
+            prompt,
+            answer(template, name, yes),
+            answer(template, name, not yes),
+            kind=kind,
+            seed=erasure.seed,
+            truth=_truth(name, yes),
+            image=image,
+        )
 
 
-def _row(
-    item: Annotated, picture: Any, name: str, prompt: str, chosen: str, rejected: str, yes: bool, kind: str, seed: int
-) -> PreferenceRow:
-    return PreferenceRow(
-        (picture,),
-        prompt,
-        chosen,
-        rejected,
-        image_id=item.image_id,
-        kind=kind,
-        source=item.source,
-        seed=seed,
-        truth=Truth((name,), ()) if yes else Truth((), (name,)),
-        license=item.license,
-    )
+def _truth(name: str, present: bool) -> Truth:
+    return Truth((name,), ()) if present else Truth((), (name,))
 
 
-def _erasures(items: Iterable[Annotated], seed: int, fill: Callable[..., Any] | None) -> Iterator[_Erasure]:
+def _erasures(items: Iterable[Annotated], seed: int, fill: Fill | None) -> Iterator[_Erasure]:
     for item in items:
         own = row_seed(seed, "erase", item.image_id)
         rng = random.Random(own)
@@ -141,32 +127,32 @@ def _erasures(items: Iterable[Annotated], seed: int, fill: Callable[..., Any] | 
         width, height = item.size or item.open().size
         patches = _background_patches(item, name, width, height, rng)
         if _covered(patches, boxes) > 0.1 or sum(area(b) for b in boxes) > _LARGEST * width * height:
-            continue  # no room for a control that leaves the object whole, or hardly a picture left
+            continue  # no room for a control that leaves the object whole, or hardly an image left
         erased = Erased(item.image, boxes, rng.randrange(2**32), fill)
         control = Erased(item.image, tuple(patches), rng.randrange(2**32), fill)
         yield _Erasure(item, name, erased, control, own)
 
 
 def _can_go(item: Annotated, name: str) -> bool:
-    """Whether erasing the boxes of `name` makes it absent: all of it is boxed, and nothing else goes by that name."""
+    """Whether erasing the boxes of `name` makes it absent: every instance has a box, and no other label covers it."""
     boxes = item.boxes_of(name)
     boxed = len(boxes) == sum(box.label == name for box in item.boxes) and all(area(box) > 0 for box in boxes)
     return boxed and name not in item.uncounted and item.without(name, item.image).lacks(name)
 
 
 def _background_patches(item: Annotated, name: str, width: int, height: int, rng: random.Random) -> list[XYXY]:
-    """One patch for each box of `name`, of its size, placed where it covers other boxes least (of 30 tries)."""
+    """One patch for each box of `name`, of its size, placed where it covers other boxes least (best of 30 places)."""
     patches = []
     for x1, y1, x2, y2 in item.boxes_of(name):
         w, h = x2 - x1, y2 - y1
         places = [(rng.uniform(0, max(0, width - w)), rng.uniform(0, max(0, height - h))) for _ in range(30)]
-        tries: list[XYXY] = [(x, y, x + w, y + h) for x, y in places]
-        patches.append(min(tries, key=lambda patch: _harm(item, name, patch)))
+        candidates: list[XYXY] = [(x, y, x + w, y + h) for x, y in places]
+        patches.append(min(candidates, key=lambda patch: _harm(item, name, patch)))
     return patches
 
 
 def _harm(item: Annotated, name: str, patch: XYXY) -> float:
-    """How much of the objects a patch covers, in pixels; `name` itself counts ten times."""
+    """The area of objects that a patch covers, in pixels; `name` itself counts ten times."""
     return sum(
         intersection(patch, box.xyxy) * (10 if box.label == name else 1) for box in item.boxes if box.xyxy is not None
     )
@@ -185,17 +171,17 @@ def swapped_preferences(
     questions: Sequence[str] = QUESTIONS,
     answers: Sequence[str] = ANSWERS,
 ) -> Iterator[PreferenceRow]:
-    """Four rows from two natural pictures: each is asked about a thing of its own and about one of the other.
+    """Four rows from two natural images: each is asked about an object of its own and about one of the other.
 
-    The two share at least `shared_names` names, as many as `_CANDIDATES` looked-at pictures allow: the object is
-    expected where it is not, and no pixel was touched. Kinds "swap-positive" and "swap-negative"; every question and
-    every picture has a yes and a no. Pictures without such a partner are passed over.
+    The two images share at least `shared_names` names, and as many as the compared candidates allow: the object is
+    expected where it is absent, and no pixel was changed. Kinds "swap-positive" and "swap-negative"; every question
+    and every image has a yes and a no. Images without such a partner give no row.
 
     Raises:
         SettingsError: `shared_names` < 1, or a bad template.
     """
     if shared_names < 1:
-        raise SettingsError(f"shared_names must be at least 1, got {shared_names}; any picture shares nothing")
+        raise SettingsError(f"shared_names must be at least 1, got {shared_names}; with 0 any two images would do")
     check_templates(questions, answers)
     having: dict[str, list[int]] = {}
     for index, item in enumerate(items):
@@ -210,15 +196,15 @@ def swapped_preferences(
         other, mine, its = partner
         for name, holder, lacker in ((mine, item, other), (its, other, item)):
             prompt, template = ask(rng.choice(questions), name), rng.choice(answers)
-            yes, no = (answer(template, name, polarity) for polarity in (True, False))
-            yield _row(holder, holder.image, name, prompt, yes, no, True, "swap-positive", own)
-            yield _row(lacker, lacker.image, name, prompt, no, yes, False, "swap-negative", own)
+            yes, no = answer(template, name, True), answer(template, name, False)
+            yield holder.preference(prompt, yes, no, kind="swap-positive", seed=own, truth=_truth(name, True))
+            yield lacker.preference(prompt, no, yes, kind="swap-negative", seed=own, truth=_truth(name, False))
 
 
 def _partner(
     items: Sequence[Annotated], index: int, having: dict[str, list[int]], least: int, rng: random.Random
 ) -> tuple[Annotated, str, str] | None:
-    """The picture with most names in common, a name only this one has, and a name only that one has."""
+    """The image with most names in common, a name that only this image has, and a name that only the other has."""
     item = items[index]
     rarest = sorted(item.names, key=lambda name: (len(having[name]), name))
     near = sorted({number for name in rarest[:3] for number in having[name][:_NEAR]} - {index})

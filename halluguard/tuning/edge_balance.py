@@ -1,9 +1,9 @@
-"""Choose pairs so that every name is as often on the one side as on the other.
+"""Choose pairs so that every name is as often first as second.
 
-A pair (p, n) is one picture's question about p, answered yes, and its question about n, answered no. As an edge from p
-to n, every name must have as many edges out as in: then the name alone says nothing about the answer, and neither does
-the picture, which has one of each. Surplus is removed along shortest paths from names with too many yes to names with
-too many no; a path takes one edge from each end and leaves the names between as they were.
+A pair (p, n) is one question about object p, answered yes, and one about object n, answered no, of the same image. Read
+as an edge from p to n, balance means that every name has as many edges out as in. Then neither the name nor the image
+reveals the answer. Surplus edges are removed along shortest paths from names with too many yes to names with too many
+no; removing a path changes the balance of its two ends only.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from collections.abc import Hashable, Sequence
 
 
 def balanced(pairs: Sequence[tuple[Hashable, Hashable]], seed: int = 0) -> list[int]:
-    """Indices of the pairs to keep, ascending: every name is then first as often as it is second.
+    """Indices of the pairs to keep, ascending; every name is then first as often as it is second.
 
     >>> balanced([("dog", "cat"), ("cat", "dog"), ("dog", "cup")])
     [0, 1]
 
-    Which of several equal pairs goes is drawn with `seed`. Few pairs go where the input is nearly balanced.
+    `seed` decides which of several equal pairs is removed. Few pairs are removed where the input is nearly balanced.
     """
     rng = random.Random(seed)
     edges: dict[Hashable, dict[Hashable, list[int]]] = {}
@@ -46,7 +46,7 @@ def balanced(pairs: Sequence[tuple[Hashable, Hashable]], seed: int = 0) -> list[
 def _to_deficit(
     edges: dict[Hashable, dict[Hashable, list[int]]], surplus: Counter[Hashable], start: Hashable
 ) -> list[Hashable]:
-    """Names on a shortest path to one that is second too often. There is one: what goes out must come in."""
+    """Names on a shortest path to a name that is second too often; one exists, because the sums of both sides agree."""
     came_from: dict[Hashable, Hashable] = {start: start}
     queue = deque([start])
     while queue:

@@ -1,8 +1,8 @@
-"""Evaluate while training, on held-out pictures, and say when a number improves for the wrong reason.
+"""Evaluate on held-out images while training, and warn when a number improves for the wrong reason.
 
 A model that says no more often hallucinates less; so does one that says less. So beside accuracy and CHAIR stand the
 yes-ratio, the AUC (which a lean towards yes or no does not move), recall, the length of captions, and questions that
-have nothing to do with hallucination. What moves against the start by more than its limit raises an alarm.
+have nothing to do with hallucination. A value that moves from the start by more than its limit raises an alarm.
 """
 
 from __future__ import annotations
@@ -10,54 +10,62 @@ from __future__ import annotations
 import json
 import re
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol, TypeAlias, TypeVar
 
-from halluguard.errors import InputError, require
+import torch
+from PIL.Image import Image
+from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState
+from transformers import TrainingArguments as Arguments
+
+from halluguard.errors import InputError
 from halluguard.metrics import chair, pope
 from halluguard.records import DEFAULT_PROMPT
-
-transformers = require("transformers", extra="train", feature="evaluating while training")
+from halluguard.tuning.rows import RowImage, open_image
 
 SPLITS: tuple[pope.Kind, ...] = ("random", "popular", "adversarial")
 
+T = TypeVar("T")
+Values: TypeAlias = dict[str, float]
+
 
 class Answering(Protocol):
-    """What is asked: `halluguard.Guard` around the very model that is trained."""
+    """A model that answers: `halluguard.Guard` around the very model that is trained."""
 
-    model: Any
+    model: PreTrainedModel
 
-    def drafts(self, images: Sequence[Any], prompts: Sequence[str], **generate: Any) -> list[str]: ...
+    def drafts(self, images: Sequence[Image], prompts: Sequence[str], *, max_new_tokens: int) -> list[str]: ...
 
-    def margins(self, images: Sequence[Any], questions: Sequence[str]) -> list[float]: ...
+    def margins(self, images: Sequence[Image], questions: Sequence[str]) -> list[float]: ...
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Pictures that no training row shows.
+    """Images that no training row shows.
 
     Args:
         images: PIL images or paths.
-        objects: of each, the names of everything in it, in CHAIR's vocabulary.
-        retention: (picture, question, answer) that training should not change; an answer counts where it is the first
-            of the words said.
-        prompt: for the captions.
-        seed: of POPE's questions.
+        objects: for each image, the names of all its objects, in CHAIR's vocabulary.
+        retention: (image, question, answer) triples that training should not change; a reply is right if it begins with
+            the answer.
+        prompt: prompt of the captions.
+        seed: seed of POPE's questions.
+
+    Raises:
+        InputError: no images, or not one collection of objects for each.
     """
 
-    images: Sequence[Any]
+    images: Sequence[RowImage]
     objects: Sequence[Collection[str]]
-    retention: Sequence[tuple[Any, str, str]] = ()
+    retention: Sequence[tuple[RowImage, str, str]] = ()
     prompt: str = DEFAULT_PROMPT
     seed: int = 0
 
     def __post_init__(self) -> None:
         if not self.images or len(self.images) != len(self.objects):
-            raise InputError(
-                f"expected pictures and the objects of each, got {len(self.images)} and {len(self.objects)}"
-            )
+            raise InputError(f"expected images and the objects of each, got {len(self.images)} and {len(self.objects)}")
 
 
 @dataclass(frozen=True)
@@ -65,11 +73,11 @@ class Limits:
     """How far a value may move from the start of the training before an alarm.
 
     Args:
-        yes_ratio: either way, fraction.
-        recall: of POPE, and of objects in captions, downwards, fraction.
-        length: of captions, downwards, share of the start.
-        retention: downwards, fraction.
-        chosen_logp: of the chosen answers, downwards, nats per token.
+        yes_ratio: yes-ratio of POPE, up or down, as a fraction.
+        recall: recall of POPE, and of objects in captions, down, as a fraction.
+        length: length of captions, down, as a share of the start.
+        retention: retention questions answered rightly, down, as a fraction.
+        chosen_logp: log-probability of the chosen answers, down, in nats per token.
     """
 
     yes_ratio: float = 0.03
@@ -79,20 +87,20 @@ class Limits:
     chosen_logp: float = 0.1
 
 
-def measure(guard: Answering, held: HeldOut, *, batch_size: int = 32, max_new_tokens: int = 128) -> dict[str, float]:
-    """POPE (means of the splits that can be asked), CHAIR, and the retention questions: name -> value.
+def measure(guard: Answering, held: HeldOut, *, batch_size: int = 32, max_new_tokens: int = 128) -> Values:
+    """Measure POPE (means over the splits that can be asked), CHAIR, and the retention questions.
 
     Returns:
-        pope_acc, pope_recall, pope_yes_ratio, pope_auc, chair_s, chair_i, chair_recall, length, and
-        retention where there are such questions. Fractions, but for length, in words.
+        pope_acc, pope_recall, pope_yes_ratio, pope_auc, chair_s, chair_i, chair_recall, length, and retention where
+        there are such questions. All are fractions, except length, in words.
     """
     truth = {number: sorted(names) for number, names in enumerate(held.objects)}
     values = _pope(guard, held, truth, batch_size)
-    told: list[str] = []
-    for start in range(0, len(held.images), batch_size):
-        pictures = list(held.images[start : start + batch_size])
-        told += guard.drafts(pictures, [held.prompt] * len(pictures), max_new_tokens=max_new_tokens)
-    score = chair.score(list(enumerate(told)), truth, protocol="fixed", resamples=0, ground_truth="held-out")
+    captions: list[str] = []
+    for batch in _batches(held.images, batch_size):
+        images = [open_image(image) for image in batch]
+        captions += guard.drafts(images, [held.prompt] * len(images), max_new_tokens=max_new_tokens)
+    score = chair.score(list(enumerate(captions)), truth, protocol="fixed", resamples=0, ground_truth="held-out")
     values |= {"chair_s": score["CHAIRs"], "chair_i": score["CHAIRi"], "chair_recall": score["recall"]}
     values |= {"length": score["length"]}
     if held.retention:
@@ -100,34 +108,35 @@ def measure(guard: Answering, held: HeldOut, *, batch_size: int = 32, max_new_to
     return values
 
 
-def _pope(guard: Answering, held: HeldOut, truth: Mapping[int, list[str]], batch_size: int) -> dict[str, float]:
+def _batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def _pope(guard: Answering, held: HeldOut, truth: Mapping[int, list[str]], batch_size: int) -> Values:
     """Means over the splits; nothing where there are too few objects to ask about."""
     rich = {number: names for number, names in truth.items() if len(names) >= 3}
-    found: dict[str, list[float]] = {}
-    known: dict[tuple[int, str], float] = {}
-    for split in SPLITS if rich else ():
-        questions = pope.build_questions(rich, split, seed=held.seed)
-        pairs = [(int(question.image), question.text) for question in questions]
-        new = [pair for pair in dict.fromkeys(pairs) if pair not in known]
-        for start in range(0, len(new), batch_size):
-            batch = new[start : start + batch_size]
-            margins = guard.margins([held.images[image] for image, _ in batch], [text for _, text in batch])
-            known |= zip(batch, margins, strict=True)
-        leaning = {q.question_id: known[pair] for q, pair in zip(questions, pairs, strict=True)}
-        answers = {key: "Yes." if margin > 0 else "No." for key, margin in leaning.items()}
-        score = pope.score(questions, answers, logits=leaning, resamples=0, split=f"held-out-{split}")
-        for name in ("acc", "recall", "yes_ratio", "auc"):
-            found.setdefault(f"pope_{name}", []).append(score[name])
-    return {name: sum(values) / len(values) for name, values in found.items()}
+    by_split = {split: pope.build_questions(rich, split, seed=held.seed) for split in (SPLITS if rich else ())}
+    pairs = list(dict.fromkeys((int(q.image), q.text) for questions in by_split.values() for q in questions))
+    margins: dict[tuple[int, str], float] = {}
+    for batch in _batches(pairs, batch_size):
+        asked = guard.margins([open_image(held.images[image]) for image, _ in batch], [text for _, text in batch])
+        margins |= zip(batch, asked, strict=True)
+    scores = []
+    for split, questions in by_split.items():
+        logits = {q.question_id: margins[int(q.image), q.text] for q in questions}
+        answers = {key: "Yes." if margin > 0 else "No." for key, margin in logits.items()}
+        scores.append(pope.score(questions, answers, logits=logits, resamples=0, split=f"held-out-{split}"))
+    names = ("acc", "recall", "yes_ratio", "auc") if scores else ()
+    return {f"pope_{name}": sum(score[name] for score in scores) / len(scores) for name in names}
 
 
 def _retention(guard: Answering, held: HeldOut, batch_size: int) -> float:
     right = 0
-    for start in range(0, len(held.retention), batch_size):
-        batch = held.retention[start : start + batch_size]
-        said = guard.drafts([image for image, _, _ in batch], [question for _, question, _ in batch], max_new_tokens=16)
-        for text, (_, _, answer) in zip(said, batch, strict=True):
-            right += _words(text)[: len(_words(answer))] == _words(answer)
+    for batch in _batches(held.retention, batch_size):
+        images, questions = [open_image(image) for image, _, _ in batch], [question for _, question, _ in batch]
+        replies = guard.drafts(images, questions, max_new_tokens=16)
+        for reply, (_, _, answer) in zip(replies, batch, strict=True):
+            right += _words(reply)[: len(_words(answer))] == _words(answer)
     return right / len(held.retention)
 
 
@@ -136,46 +145,49 @@ def _words(text: str) -> list[str]:
 
 
 def alarms(start: Mapping[str, float], now: Mapping[str, float], limits: Limits | None = None) -> list[str]:
-    """What moved further than it may, in words.
+    """Sentences about values that moved further than their limits.
 
     >>> alarms({"pope_yes_ratio": 0.52, "length": 80.0}, {"pope_yes_ratio": 0.45, "length": 79.0})
     ['yes-ratio moved from 52.0 % to 45.0 %: accuracy may only have changed its lean; read the AUC']
     """
     limits = limits or Limits()
-    found = []
+    sentences = []
 
-    def moved(name: str) -> float:
+    def change(name: str) -> float:
         return now[name] - start[name] if name in start and name in now else 0.0
 
-    def told(name: str) -> str:
+    def move(name: str) -> str:
         return f"from {100 * start[name]:.1f} % to {100 * now[name]:.1f} %"
 
-    if abs(moved("pope_yes_ratio")) > limits.yes_ratio:
-        found.append(f"yes-ratio moved {told('pope_yes_ratio')}: accuracy may only have changed its lean; read the AUC")
+    if abs(change("pope_yes_ratio")) > limits.yes_ratio:
+        sentences.append(
+            f"yes-ratio moved {move('pope_yes_ratio')}: accuracy may only have changed its lean; read the AUC"
+        )
     for name, words in (("pope_recall", "recall of yes/no questions"), ("chair_recall", "recall of captions")):
-        if moved(name) < -limits.recall:
-            found.append(f"{words} fell {told(name)}: present things are denied or left out")
-    if moved("length") < -limits.length * start.get("length", 0.0):
-        found.append(
+        if change(name) < -limits.recall:
+            sentences.append(f"{words} fell {move(name)}: present objects are denied or left out")
+    if change("length") < -limits.length * start.get("length", 0.0):
+        sentences.append(
             f"captions went from {start['length']:.1f} to {now['length']:.1f} words: CHAIR falls with length alone"
         )
-    if moved("retention") < -limits.retention:
-        found.append(f"retention fell {told('retention')}: other abilities are lost")
-    return found
+    if change("retention") < -limits.retention:
+        sentences.append(f"retention fell {move('retention')}: other abilities are lost")
+    return sentences
 
 
-class Evaluation(transformers.TrainerCallback):  # type: ignore[name-defined]
-    """Measure at the start, every so many steps and at the end; warn, and stop when asked to.
+class Evaluation(TrainerCallback):
+    """Measure at the start, at regular steps and at the end; warn about alarms, and stop if `stop` is set.
 
     Args:
         guard: `Guard(model, processor)` around the model given to the trainer; LoRA layers are added in place, so it
             answers with what has been learnt so far.
-        held: the pictures. They are measured by every process alike, so that all stop together.
+        held: the held-out images. Every process measures all of them, so that all stop together.
         every: steps between measurements.
-        limits: of the alarms.
-        stop: end the training at the first alarm.
-        out: folder for `evaluation.jsonl`, one line a measurement; None writes none.
-        batch_size, max_new_tokens: of the measurement.
+        limits: limits of the alarms.
+        stop: whether to end the training at the first alarm.
+        out: folder for `evaluation.jsonl`, one line per measurement; None writes none.
+        batch_size: images per call of the model.
+        max_new_tokens: longest caption, in tokens.
 
     `history` holds (step, values), `raised` (step, alarm). Values also enter the trainer's log as `heldout/NAME`.
 
@@ -201,22 +213,29 @@ class Evaluation(transformers.TrainerCallback):  # type: ignore[name-defined]
         self.limits = limits or Limits()
         self.out = None if out is None else Path(out)
         self.batch_size, self.max_new_tokens = batch_size, max_new_tokens
-        self.history: list[tuple[int, dict[str, float]]] = []
+        self.history: list[tuple[int, Values]] = []
         self.raised: list[tuple[int, str]] = []
         self._first_logp: float | None = None
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_train_begin(self, args: Arguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
         self._measure(state, control)
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_step_end(self, args: Arguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
         if state.global_step % self.every == 0 and state.global_step < state.max_steps:
             self._measure(state, control)
 
-    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_train_end(self, args: Arguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
         if not self.history or self.history[-1][0] != state.global_step:
             self._measure(state, control)
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+    def on_log(
+        self,
+        args: Arguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: Mapping[str, float] | None = None,
+        **_: object,
+    ) -> None:
         """Likelihood displacement: the margin grows while the chosen answers themselves become less likely."""
         now = (logs or {}).get("logps/chosen_per_token")
         if now is None:
@@ -224,15 +243,13 @@ class Evaluation(transformers.TrainerCallback):  # type: ignore[name-defined]
         if self._first_logp is None:
             self._first_logp = float(now)
         elif float(now) < self._first_logp - self.limits.chosen_logp:
-            told = (
+            sentence = (
                 f"chosen answers went from {self._first_logp:.2f} to {float(now):.2f} nats per token: likelihood "
                 "displacement; raise anchor_weight, or add the loss 'sft'"
             )
-            self._raise(state, control, [told])
+            self._raise(state, control, [sentence])
 
-    def _measure(self, state: Any, control: Any) -> None:
-        import torch
-
+    def _measure(self, state: TrainerState, control: TrainerControl) -> None:
         training = self.guard.model.training
         self.guard.model.eval()
         try:
@@ -244,16 +261,16 @@ class Evaluation(transformers.TrainerCallback):  # type: ignore[name-defined]
         state.log_history.append(
             {"step": state.global_step, **{f"heldout/{name}": value for name, value in values.items()}}
         )
-        found = alarms(self.history[0][1], values, self.limits)
+        raised = alarms(self.history[0][1], values, self.limits)
         if self.out is not None and state.is_world_process_zero:
             self.out.mkdir(parents=True, exist_ok=True)
             with (self.out / "evaluation.jsonl").open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"step": state.global_step, **values, "alarms": found}) + "\n")
-        self._raise(state, control, found)
+                file.write(json.dumps({"step": state.global_step, **values, "alarms": raised}) + "\n")
+        self._raise(state, control, raised)
 
-    def _raise(self, state: Any, control: Any, found: Sequence[str]) -> None:
-        for told in found:
-            self.raised.append((state.global_step, told))
-            warnings.warn(f"step {state.global_step}: {told}", stacklevel=2)
-        if found and self.stop:
+    def _raise(self, state: TrainerState, control: TrainerControl, sentences: Sequence[str]) -> None:
+        for sentence in sentences:
+            self.raised.append((state.global_step, sentence))
+            warnings.warn(f"step {state.global_step}: {sentence}", stacklevel=2)
+        if sentences and self.stop:
             control.should_training_stop = True

@@ -1,16 +1,21 @@
-"""A trained adapter as a plain model folder: weights merged, processor beside them, a card that says what it is."""
+"""Export a trained adapter as a plain model folder: merged weights, processor and model card."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
-from transformers import AutoProcessor
+from safetensors import safe_open
+from transformers import AutoProcessor, PreTrainedModel
 
+from halluguard import io
 from halluguard.checkpoints import load_mllm, load_processor, merge_adapter
 from halluguard.errors import InputError, UnsupportedModelError, require
+
+Metric: TypeAlias = float | str | tuple[float, tuple[float, float]]
+"""A value, or a value with its interval (low, high)."""
 
 CARD = """---
 library_name: transformers
@@ -44,10 +49,10 @@ def export(
     adapter: str | Path,
     out: str | Path,
     *,
-    facts: Mapping[str, Any] | None = None,
+    facts: Mapping[str, object] | None = None,
     data: str = "",
     licenses: tuple[str, ...] = (),
-    metrics: Mapping[str, Any] | None = None,
+    metrics: Mapping[str, Metric] | None = None,
     dtype: str = "auto",
 ) -> Path:
     """Merge `adapter` into `base` and write a folder that transformers loads by itself.
@@ -57,10 +62,10 @@ def export(
         adapter: folder that `fine_tune` wrote.
         out: folder to write: safetensors, configuration, processor with its chat template, README.md.
         facts: what `fine_tune` returned, for the card.
-        data: what it was trained on, for the card.
-        licenses: of the data; a licence that forbids commercial use binds the model's users too.
-        metrics: name -> value or (value, (low, high)), for the card. Without any, the card says that none were made.
-        dtype: of the written weights; "auto" is the base's.
+        data: description of the training data, for the card.
+        licenses: licences of the data; one that forbids commercial use binds the model's users too.
+        metrics: measurements by name, for the card. Without any, the card says that nothing was measured.
+        dtype: data type of the written weights; "auto" is the base's.
 
     Raises:
         InputError: no adapter there. UnsupportedModelError: the adapter was made for another base.
@@ -76,29 +81,28 @@ def export(
     if (Path(adapter) / "processor_config.json").exists():
         processor = load_processor(AutoProcessor, adapter)
     processor.save_pretrained(folder)
-    (folder / "README.md").write_text(card(str(base), folder.name, facts, data, licenses, metrics), encoding="utf-8")
+    io.write_text(folder / "README.md", card(str(base), folder.name, facts, data, licenses, metrics))
     return folder
 
 
 def card(
     base: str,
     title: str,
-    facts: Mapping[str, Any] | None = None,
+    facts: Mapping[str, object] | None = None,
     data: str = "",
     licenses: tuple[str, ...] = (),
-    metrics: Mapping[str, Any] | None = None,
+    metrics: Mapping[str, Metric] | None = None,
 ) -> str:
-    """The model card: base, data with its licences, facts of the training, measured values; what is not known is
-    said to be."""
-    told = [data] if data else ["Not stated."]
+    """The model card: base, data with its licences, facts of the training, measured values; unknown parts say so."""
+    about = [data] if data else ["Not stated."]
     if licenses:
-        told.append(f"Licences of the data, which bind users of this model too: {', '.join(sorted(set(licenses)))}.")
+        about.append(f"Licences of the data, which bind users of this model too: {', '.join(sorted(set(licenses)))}.")
     lines = [f"| {name} | {_shown(value)} |" for name, value in (metrics or {}).items()]
     return CARD.format(
         base=base,
         title=title,
         license=f"license: other\nlicense_name: {json.dumps(', '.join(sorted(set(licenses))))}\n" if licenses else "",
-        data="\n\n".join(told),
+        data="\n\n".join(about),
         facts="\n".join(f"- {name}: {value}" for name, value in (facts or {}).items()) or "Not stated.",
         metrics="\n".join(["| value | [95 % interval] |", "|---|---|", *lines])
         if lines
@@ -106,17 +110,15 @@ def card(
     )
 
 
-def _shown(value: Any) -> str:
+def _shown(value: Metric) -> str:
     if isinstance(value, tuple | list):
         (point, (low, high)) = value
         return f"{point:.4g} [{low:.4g}, {high:.4g}]"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _check_base(model: Any, adapter: str | Path) -> None:
-    """Refuse before peft does what it can: an adapter's shapes must be those of the base."""
-    from safetensors import safe_open
-
+def _check_base(model: PreTrainedModel, adapter: str | Path) -> None:
+    """Refuse an adapter whose shapes are not those of the base; peft would apply the layers that happen to fit."""
     path = Path(adapter) / "adapter_model.safetensors"
     if not path.exists():
         raise InputError(f"expected {path}; adapters in other formats are not read")

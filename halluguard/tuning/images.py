@@ -1,12 +1,12 @@
-"""Negative images: a picture changed so that an answer about it should no longer be given.
+"""Negative images: recipes that change an image so that an answer about it should no longer be given.
 
-    Erased    objects filled with what surrounds them: truth known, one object gone
+    Erased    objects filled in from their surroundings: the truth is known, one object is gone
     Crop      1 to 20 % of the area, blown up to the old size (mDPO, Wang et al. 2024, arXiv 2406.11839)
     Shuffled  patches in random order
     Noised    diffusion noise (POVID, Zhou et al. 2024, arXiv 2402.11411)
 
-Each is a recipe: a frozen record of the source and a seed, made into pixels only when a trainer asks, and always into
-the same pixels. All work on the PIL picture before any processor, so tiling and packing processors see them alike.
+Each is a frozen record of the source and a seed. Pixels are made only when a trainer asks for them, and are always the
+same. All recipes work on the PIL image before any processor, so they fit tiling and packing processors alike.
 """
 
 from __future__ import annotations
@@ -17,34 +17,37 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any
+from typing import TypeAlias
+
+import numpy as np
+import PIL.Image
+from PIL.Image import Image
 
 from halluguard.boxes import area, intersection
 from halluguard.errors import SettingsError
 from halluguard.records import XYXY
-from halluguard.tuning.rows import Picture, open_picture
-
-if TYPE_CHECKING:
-    import numpy as np
-    from PIL.Image import Image
+from halluguard.tuning.rows import RowImage, open_image
 
 NOISE_STEPS = 1000
+
+Fill: TypeAlias = Callable[[Image, Sequence[XYXY], int], Image]
+"""(image, boxes, seed) -> the image with the boxes filled in, such as an inpainting model."""
 
 
 @dataclass(frozen=True)
 class Erased:
-    """`source` with `boxes` filled, by `erase` or by `fill(picture, boxes, seed) -> picture` (an inpainting model)."""
+    """`source` with `boxes` filled in by `fill`, or by `erase` where that is None."""
 
-    source: Picture
+    source: RowImage
     boxes: tuple[XYXY, ...]
     seed: int
-    fill: Callable[[Image, Sequence[XYXY], int], Image] | None = None
+    fill: Fill | None = None
 
     def make(self) -> Image:
-        picture = open_picture(self.source)
+        image = open_image(self.source)
         if self.fill is not None:
-            return self.fill(picture, self.boxes, self.seed)
-        return erase(picture, self.boxes, seed=self.seed)
+            return self.fill(image, self.boxes, self.seed)
+        return erase(image, self.boxes, seed=self.seed)
 
 
 @dataclass(frozen=True)
@@ -52,13 +55,16 @@ class Crop:
     """A random window of `source`, enlarged to the size of the whole.
 
     Args:
-        least, most: share of the area, drawn uniformly between; the aspect ratio is drawn from 3:4 to 4:3 as in
-            mDPO's `RandomResizedCrop`.
-        keep_out: boxes in pixels; of 20 windows the first that keeps at most `keep` of their joint area is taken, or
-            the one that keeps least. A crop that still shows what the answer speaks of is no negative.
+        source: the image to crop.
+        seed: seed of the window.
+        least, most: smallest and largest share of the area, in (0, 1]; the share is drawn uniformly between them, the
+            aspect ratio from 3:4 to 4:3 as in mDPO's `RandomResizedCrop`.
+        keep_out: boxes in pixels that the window should avoid: a crop that still shows the object of the answer is no
+            negative. The first of 20 windows that keeps at most `keep` of their area is taken, else the best one.
+        keep: share of the area of `keep_out` that a window may keep, in [0, 1].
     """
 
-    source: Picture
+    source: RowImage
     seed: int
     least: float = 0.01
     most: float = 0.20
@@ -70,7 +76,7 @@ class Crop:
             raise SettingsError(f"a crop needs 0 < least <= most <= 1, got {self.least} and {self.most}")
 
     def window(self, width: int, height: int) -> tuple[int, int, int, int]:
-        """x1, y1, x2, y2 of the window in a picture of that size."""
+        """x1, y1, x2, y2 of the window in an image of that size."""
         rng = random.Random(self.seed)
         whole = sum(map(area, self.keep_out))
         best, smallest = (0, 0, width, height), math.inf
@@ -84,15 +90,13 @@ class Crop:
         return best
 
     def make(self) -> Image:
-        from PIL import Image
-
-        picture = open_picture(self.source)
-        window = self.window(*picture.size)
-        return picture.resize(picture.size, Image.Resampling.BICUBIC, box=window)
+        image = open_image(self.source)
+        window = self.window(*image.size)
+        return image.resize(image.size, PIL.Image.Resampling.BICUBIC, box=window)
 
 
 def _draw_window(rng: random.Random, width: int, height: int, share: float) -> tuple[int, int, int, int]:
-    """Of the wanted area within rounding; the aspect is drawn evenly in its logarithm, and fitted into the picture."""
+    """A window of that share of the area; the aspect ratio is uniform in its logarithm, and fitted into the image."""
     area = share * width * height
     aspect = math.exp(rng.uniform(math.log(3 / 4), math.log(4 / 3)))
     w = min(width, max(1, round(math.sqrt(area * aspect))))
@@ -104,9 +108,9 @@ def _draw_window(rng: random.Random, width: int, height: int, share: float) -> t
 
 @dataclass(frozen=True)
 class Shuffled:
-    """`source` cut into `grid` x `grid` patches, put together in random order; none stays in its place."""
+    """`source` cut into `grid` x `grid` patches in random order; none stays in its place."""
 
-    source: Picture
+    source: RowImage
     seed: int
     grid: int = 8
 
@@ -115,18 +119,15 @@ class Shuffled:
             raise SettingsError(f"grid must be at least 2, got {self.grid}; one patch cannot be shuffled")
 
     def make(self) -> Image:
-        import numpy as np
-        from PIL import Image
-
-        picture = open_picture(self.source)
-        wide, high = (max(self.grid, side // self.grid * self.grid) for side in picture.size)
-        pixels = np.asarray(picture.resize((wide, high)) if (wide, high) != picture.size else picture)
+        image = open_image(self.source)
+        wide, high = (max(self.grid, side // self.grid * self.grid) for side in image.size)
+        pixels = np.asarray(image.resize((wide, high)) if (wide, high) != image.size else image)
         h, w = high // self.grid, wide // self.grid
         patches = pixels.reshape(self.grid, h, self.grid, w, 3).swapaxes(1, 2).reshape(-1, h, w, 3)
         mixed = patches[_without_fixed_points(len(patches), self.seed)]
         rows = mixed.reshape(self.grid, self.grid, h, w, 3).swapaxes(1, 2)
-        made = Image.fromarray(np.ascontiguousarray(rows.reshape(high, wide, 3)))
-        return made if made.size == picture.size else made.resize(picture.size)
+        shuffled = PIL.Image.fromarray(np.ascontiguousarray(rows.reshape(high, wide, 3)))
+        return shuffled if shuffled.size == image.size else shuffled.resize(image.size)
 
 
 def _without_fixed_points(count: int, seed: int) -> list[int]:
@@ -145,7 +146,7 @@ class Noised:
     a_t is the product of 1 - b_i over i <= t, with POVID's b = sigmoid(linspace(-6, 6, 1000)) * (5e-3 - 1e-5) + 1e-5.
     """
 
-    source: Picture
+    source: RowImage
     seed: int
     step: int = 500
 
@@ -154,46 +155,36 @@ class Noised:
             raise SettingsError(f"step must be in 0..{NOISE_STEPS - 1}, got {self.step}; 500 is POVID's")
 
     def make(self) -> Image:
-        import numpy as np
-        from PIL import Image
-
-        pixels = np.asarray(open_picture(self.source))
+        pixels = np.asarray(open_image(self.source))
         kept = float(kept_signal()[self.step])
         draws = np.random.Generator(np.random.SFC64(self.seed)).integers(0, 1 << 16, pixels.shape, dtype=np.uint16)
         noise = np.take(normal_quantiles() * np.float32(255 * math.sqrt(1 - kept)), draws)
         noise += np.multiply(pixels, np.float32(math.sqrt(kept)), dtype=np.float32)
-        return Image.fromarray(np.clip(noise, 0, 255, out=noise).astype(np.uint8))
+        return PIL.Image.fromarray(np.clip(noise, 0, 255, out=noise).astype(np.uint8))
 
 
 @lru_cache(maxsize=1)
 def normal_quantiles() -> np.ndarray:
-    """(65536,) of the standard normal: a draw is a look-up, in half the time, and no pixel of 8 bits tells."""
-    import numpy as np
-
+    """(65536,) quantiles of the standard normal, to draw by look-up: twice as fast, the same in 8 bits a pixel."""
     return np.array([NormalDist().inv_cdf((i + 0.5) / (1 << 16)) for i in range(1 << 16)], np.float32)
 
 
 @lru_cache(maxsize=1)
 def kept_signal() -> np.ndarray:
-    """(1000,): a_t, the share of the picture's variance left at step t; falls from 1 to about 0.08."""
-    import numpy as np
-
+    """(1000,) values a_t, the share of the image's variance left at step t; they fall from 1 to about 0.08."""
     steps = np.linspace(-6, 6, NOISE_STEPS)
     return np.cumprod(1 - (1 / (1 + np.exp(-steps)) * (5e-3 - 1e-5) + 1e-5))
 
 
 def erase(image: Image, boxes: Sequence[XYXY], *, seed: int, margin: int = 2) -> Image:
-    """Fill `boxes` with what surrounds them: colours blended from the four edges, grain as around.
+    """Fill `boxes` from their surroundings: colours blended from the four edges, with the grain of the edges.
 
     Args:
-        image: RGB.
-        boxes: x1, y1, x2, y2 in pixels; parts outside the picture are ignored.
-        seed: of the grain.
+        image: RGB image.
+        boxes: x1, y1, x2, y2 in pixels; parts outside the image are ignored.
+        seed: seed of the grain.
         margin: pixels added on every side, so that no outline is left.
     """
-    import numpy as np
-    from PIL import Image as Pictures
-
     pixels = np.asarray(image.convert("RGB")).astype(np.float32)
     height, width = pixels.shape[:2]
     generator = np.random.default_rng(seed)
@@ -211,13 +202,11 @@ def erase(image: Image, boxes: Sequence[XYXY], *, seed: int, margin: int = 2) ->
         grain = np.median([(edge - _smooth(edge)).std(0) for edge in (left, right, above, below)], axis=0)
         noise = generator.standard_normal((y2 - y1, x2 - x1, 3), dtype=np.float32) * grain
         pixels[y1:y2, x1:x2] = (sides + ends) / 2 + noise
-    return Pictures.fromarray(pixels.clip(0, 255).astype("uint8"))
+    return PIL.Image.fromarray(pixels.clip(0, 255).astype("uint8"))
 
 
-def _smooth(edge: Any, reach: int = 4) -> Any:
-    """(n, 3): moving average over 2 * reach + 1 pixels of an edge."""
-    import numpy as np
-
+def _smooth(edge: np.ndarray, reach: int = 4) -> np.ndarray:
+    """(n, 3) moving average of an edge over 2 * reach + 1 pixels."""
     padded = np.pad(edge, ((reach, reach), (0, 0)), mode="edge")
     window = 2 * reach + 1
     return np.stack([padded[i : i + len(edge)] for i in range(window)]).mean(0)

@@ -1,9 +1,9 @@
-"""Negative instructions: questions about things that are not there, as many as about things that are.
+"""Negative instructions: questions about absent objects, as many as about present ones.
 
 LRV-Instruction (Liu et al. 2023, arXiv 2306.14565) showed that a balance of the two teaches a model to look, and that
-either alone teaches one answer. Here every picture has as many questions answered yes as no, and so has every object
-over the whole set: neither "always no" nor "things like this are never there" lowers the loss. What to ask about is
-drawn as in POPE (Li et al. 2023, arXiv 2305.10355): at random, by frequency, or by co-occurrence with what is there.
+either alone teaches one answer. Here every image has as many questions answered yes as no, and so has every object over
+the whole set: neither "always no" nor "such objects are never there" lowers the loss. Absent objects are drawn as in
+POPE (Li et al. 2023, arXiv 2305.10355): at random, by frequency, or by co-occurrence with the present ones.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from halluguard.errors import SettingsError
-from halluguard.tuning import false_premises as premises
+from halluguard.tuning import premise_templates
 from halluguard.tuning.annotations import Annotated, Companions
 from halluguard.tuning.edge_balance import balanced
 from halluguard.tuning.question_templates import ANSWERS, QUESTIONS, answer, ask, check_templates
@@ -29,16 +29,23 @@ _ADVERSARIAL = 3  # candidates by co-occurrence
 
 
 @dataclass(frozen=True)
-class Pair:
-    """In picture `item`, `present` is there and `absent`, drawn by `sampling`, is not."""
+class QuestionPair:
+    """An object that is present in the image `item`, and an absent one drawn by `sampling`."""
 
     item: Annotated
     present: str
     absent: str
     sampling: Sampling
 
-    def seed(self, seed: int, what: str) -> int:
-        return row_seed(seed, what, self.item.image_id, self.present, self.absent)
+    def seed(self, seed: int, builder: str) -> int:
+        return row_seed(seed, builder, self.item.image_id, self.present, self.absent)
+
+    def row(self, name: str, prompt: str, chosen: str, rejected: str, seed: int, prefix: str = "") -> PreferenceRow:
+        """The row that asks about `name`, one of the two."""
+        present = name == self.present
+        kind = prefix + ("positive" if present else f"negative-{self.sampling}")
+        truth = Truth((name,), ()) if present else Truth((), (name,))
+        return self.item.preference(prompt, chosen, rejected, kind=kind, seed=seed, truth=truth)
 
 
 def negative_instructions(
@@ -50,19 +57,19 @@ def negative_instructions(
     questions: Sequence[str] = QUESTIONS,
     answers: Sequence[str] = ANSWERS,
 ) -> Iterator[InstructionRow]:
-    """Up to `per_image` yes/no questions answered yes and as many answered no about every picture.
+    """Up to `per_image` yes/no questions answered yes and as many answered no about every image.
 
     Args:
-        items: pictures with their objects; pictures are not opened.
+        items: annotated images; they are not opened.
         seed: the same seed gives the same rows.
-        per_image: questions of each polarity; fewer where a picture has fewer objects or balance forbids more.
+        per_image: questions of each polarity per image; fewer where an image has fewer objects or balance forbids more.
         samplings: how absent objects are drawn, in turn: "random", "popular" (most frequent over `items`),
-            "adversarial" (most frequent beside the picture's objects).
-        questions, answers: templates, see `wording`; a yes and the no beside it share theirs.
+            "adversarial" (most frequent together with the image's objects).
+        questions, answers: templates, see `question_templates`; the yes and the no of a pair share theirs.
 
     Yields:
         Rows of kind "positive" and "negative-random", "negative-popular", "negative-adversarial". Every name is asked
-        for equally often with either answer; what could not be balanced is left out.
+        about equally often with either answer; pairs that cannot be balanced are left out.
 
     Raises:
         SettingsError: an unknown sampling, a bad template, or `per_image` < 1. InputError: no object is annotated.
@@ -84,13 +91,12 @@ def negative_preferences(
 ) -> Iterator[PreferenceRow]:
     """The same rows as pairs: the true answer is chosen, the same template with the other polarity rejected."""
     check_templates(questions, answers)
-    pairs = plan(items, seed=seed, per_image=per_image, samplings=samplings)
-    for pair in pairs:
+    for pair in question_pairs(items, seed=seed, per_image=per_image, samplings=samplings):
         own = pair.seed(seed, "negative-instructions")
         rng = random.Random(own)
         question, template = rng.choice(questions), rng.choice(answers)
         rows = [
-            _row(pair, name, ask(question, name), answer(template, name, yes), answer(template, name, not yes), own)
+            pair.row(name, ask(question, name), answer(template, name, yes), answer(template, name, not yes), own)
             for name, yes in ((pair.present, True), (pair.absent, False))
         ]
         rng.shuffle(rows)
@@ -104,60 +110,43 @@ def false_premises(
     per_image: int = 1,
     samplings: Sequence[Sampling] = SAMPLINGS,
 ) -> Iterator[PreferenceRow]:
-    """Open questions and requests that take a thing for granted ("Where is the dog?"), as often rightly as wrongly.
+    """Open questions that presuppose an object ("Where is the dog?"), as often rightly as wrongly.
 
-    Where the thing is there the chosen answer tells where it is, how many there are, or what else there is, and the
-    rejected one denies it; where it is not, the other way round. Both kinds of answer are thus chosen and rejected
+    Where the object is present, the chosen answer says where it is, how many there are, or what else there is, and the
+    rejected answer denies it; where it is absent, the other way round. So both kinds of answer are chosen and rejected
     equally often, in the same words. Arguments and errors are those of `negative_instructions`.
     """
 
     def able(item: Annotated, name: str) -> bool:
-        return bool(premises.forms_for(item, name))
+        return bool(premise_templates.forms_for(item, name))
 
-    pairs = plan(items, seed=seed + 1, per_image=per_image, samplings=samplings, able=able)
-    for pair in pairs:
+    for pair in question_pairs(items, seed=seed + 1, per_image=per_image, samplings=samplings, able=able):
         own = pair.seed(seed, "false-premises")
         rng = random.Random(own)
         rows = []
-        asking = premises.draw(pair.item, pair.present, rng)
-        for name, there in ((pair.present, True), (pair.absent, False)):
-            prompt, told, denied = asking.about(name)
-            chosen, rejected = (told, denied) if there else (denied, told)
-            rows.append(_row(pair, name, prompt, chosen, rejected, own, prefix="premise-"))
+        wording = premise_templates.draw(pair.item, pair.present, rng)
+        for name in (pair.present, pair.absent):
+            prompt, acceptance, denial = wording.about(name)
+            chosen, rejected = (acceptance, denial) if name == pair.present else (denial, acceptance)
+            rows.append(pair.row(name, prompt, chosen, rejected, own, prefix="premise-"))
         rng.shuffle(rows)
         yield from rows
 
 
-def _row(pair: Pair, name: str, prompt: str, chosen: str, rejected: str, seed: int, prefix: str = "") -> PreferenceRow:
-    there = name == pair.present
-    return PreferenceRow(
-        (pair.item.image,),
-        prompt,
-        chosen,
-        rejected,
-        image_id=pair.item.image_id,
-        kind=prefix + ("positive" if there else f"negative-{pair.sampling}"),
-        source=pair.item.source,
-        seed=seed,
-        truth=Truth((name,), ()) if there else Truth((), (name,)),
-        license=pair.item.license,
-    )
-
-
-def plan(
+def question_pairs(
     items: Sequence[Annotated],
     *,
     seed: int,
     per_image: int,
     samplings: Sequence[Sampling] = SAMPLINGS,
     able: Callable[[Annotated, str], bool] | None = None,
-) -> list[Pair]:
-    """Which present and absent object to ask about in each picture, so that names and polarities balance.
+) -> list[QuestionPair]:
+    """Choose the present and the absent object to ask about in each image, so that names and polarities balance.
 
-    A greedy pass asks for the names most in need of it, and what is left over is cut (`balance.balanced`).
+    A greedy pass prefers the names that lack such questions; the surplus is removed (`edge_balance.balanced`).
 
     Args:
-        able: `(item, name) -> bool`, whether a present name can be asked about; all can by default.
+        able: `(item, name) -> bool`, whether a present name can be asked about; by default all can.
     """
     if per_image < 1:
         raise SettingsError(f"per_image must be at least 1, got {per_image}")
@@ -178,7 +167,7 @@ def plan(
             absent.remove(other)
             surplus[name] += 1
             surplus[other] -= 1
-            pairs.append(Pair(item, name, other, sampling))
+            pairs.append(QuestionPair(item, name, other, sampling))
     return [pairs[index] for index in balanced([(pair.present, pair.absent) for pair in pairs], seed)]
 
 
@@ -190,7 +179,7 @@ def _draw_absent(
     surplus: Counter[str],
     rng: random.Random,
 ) -> str:
-    """An absent object: of the candidates of this sampling, the one most in need of a "no"."""
+    """An absent object: of the candidates of this sampling, the one with the largest surplus of yes."""
     candidates = list(absent)
     if sampling == "popular":
         candidates = sorted(absent, key=lambda name: (-companions.frequency[name], name))[:_POPULAR]

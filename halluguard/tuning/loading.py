@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import Any
 
 import torch
-from transformers import BitsAndBytesConfig
+from transformers import BitsAndBytesConfig, PreTrainedModel, ProcessorMixin
 
 from halluguard.checkpoints import load_mllm
 from halluguard.errors import MissingExtraError, UnsupportedModelError
@@ -16,14 +15,15 @@ from halluguard.tuning.chat_template import trainable
 
 def load(
     name: str | Path, *, four_bit: bool = False, dtype: str | None = None, local_files_only: bool = False
-) -> tuple[Any, Any]:
-    """(model, processor) of an image-text-to-text checkpoint, the chat template mended where it must be.
+) -> tuple[PreTrainedModel, ProcessorMixin]:
+    """(model, processor) of an image-text-to-text checkpoint, the chat template changed where training needs it.
 
     Args:
         name: hub name or folder. Weights are read from safetensors; remote code is never run.
-        four_bit: QLoRA's NF4 with bfloat16 arithmetic; needs bitsandbytes and a GPU. Not run by our tests.
-        dtype: "bfloat16", "float32", ...; by default bfloat16 on a GPU, float32 on a CPU.
-        local_files_only: never ask the network.
+        four_bit: whether to load for QLoRA: NF4 with bfloat16 arithmetic; needs bitsandbytes and a GPU. Not run by our
+            tests.
+        dtype: data type of the weights, such as "bfloat16"; by default bfloat16 on a GPU, float32 on a CPU.
+        local_files_only: whether to read local files only, never the network.
 
     Raises:
         MissingExtraError: four_bit without bitsandbytes, or a processor without the torchvision that it needs.
@@ -37,7 +37,7 @@ def load(
     )
     if getattr(processor, "image_processor", None) is None or getattr(processor, "chat_template", None) is None:
         raise UnsupportedModelError(
-            f"expected a processor that takes pictures and has a chat template, got {type(processor).__name__} of "
+            f"expected a processor that takes images and has a chat template, got {type(processor).__name__} of "
             f"{str(name)!r}; choose an instruction-tuned image-text-to-text model"
         )
     return model, trainable(processor)

@@ -1,11 +1,11 @@
-"""What preference training adds to TRL's DPO: the terms of mDPO and the token weights of DDPO.
+"""Terms that preference training adds to TRL's DPO: those of mDPO, and the token weights of DDPO.
 
     m(y | I)   = sum over the tokens of y of  log pi(y | x, I) - log pi_ref(y | x, I)
-    visual     = -log sigmoid(beta [m(yw | I+) - m(yw | I-)])         the same answer fits its picture better
+    visual     = -log sigmoid(beta [m(yw | I+) - m(yw | I-)])         the same answer fits its own image better
     anchor     = -log sigmoid(beta m(yw | I+) - delta)                the chosen answer does not become less likely
     score(y)   = sum over unchanged tokens log p + gamma sum over changed tokens log p
 
-yw is the chosen answer, I+ its picture, I- the negative picture. At the first step pi equals pi_ref and every m is 0:
+yw is the chosen answer, I+ its image, I- the negative image. At the first step pi equals pi_ref and every m is 0:
 visual = log 2, anchor = log(1 + exp(delta)).
 
 mDPO: Wang et al. 2024, arXiv 2406.11839, equations 4 to 6, code luka-group/mDPO. There the crop is drawn inside the
@@ -19,35 +19,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from difflib import SequenceMatcher
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from torch import Tensor
+from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 
 def visual_term(chosen: Tensor, chosen_negative: Tensor, beta: float) -> Tensor:
-    """-log sigmoid(beta (m+ - m-)) of the log-ratios under the picture and under its negative, (B,) each; (B,)."""
-    from torch.nn.functional import logsigmoid
-
+    """-log sigmoid(beta (m+ - m-)), (B,), of the log-ratios under the image and under its negative, (B,) each."""
     return -logsigmoid(beta * (chosen - chosen_negative))
 
 
 def anchor_term(chosen: Tensor, beta: float, delta: float) -> Tensor:
-    """-log sigmoid(beta m - delta) of the log-ratios of the chosen answers, (B,); (B,)."""
-    from torch.nn.functional import logsigmoid
-
+    """-log sigmoid(beta m - delta), (B,), of the log-ratios of the chosen answers, (B,)."""
     return -logsigmoid(beta * chosen - delta)
 
 
 def segment_weights(
     chosen: Sequence[int], rejected: Sequence[int], gamma: float, shortest: int = 3
 ) -> tuple[list[float], list[float]]:
-    """The weight of each token: `gamma` where the two answers differ, 1 where they agree.
+    """The weight of each token of two answers: `gamma` where they differ, 1 where they agree.
 
     Args:
         chosen, rejected: token ids of the two answers.
-        gamma: > 0. The paper uses 5, the released command 1.1.
-        shortest: runs of agreement shorter than this count as change, as in the official code.
+        gamma: weight of changed tokens, > 0. The paper uses 5, the released command 1.1.
+        shortest: shortest run of equal tokens that counts as agreement, as in the official code.
 
     >>> segment_weights([5, 6, 7, 8, 1], [5, 6, 7, 9, 9, 1], gamma=2.0, shortest=1)
     ([1.0, 1.0, 1.0, 2.0, 1.0], [1.0, 1.0, 1.0, 2.0, 2.0, 1.0])

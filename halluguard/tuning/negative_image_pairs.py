@@ -1,8 +1,8 @@
-"""Conditional rows: beside each picture, one for which the chosen answer should be less likely.
+"""Pair each image of a row with a negative image, for which the chosen answer should be less likely.
 
-The truth about the negative picture is not known, and need not be: the preference is between pictures, not texts
-(mDPO, Wang et al. 2024, arXiv 2406.11839). The original draws its crop inside the model's forward pass, so that policy
-and reference score different crops; here the crop belongs to the row.
+The truth about the negative image is unknown and not needed: the preference is between images, not texts (mDPO, Wang et
+al. 2024, arXiv 2406.11839). The original draws its crop inside the model's forward pass, so that policy and reference
+score different crops; here the crop belongs to the row.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from halluguard.errors import SettingsError
 from halluguard.records import XYXY
 from halluguard.tuning.annotations import Annotated, names_in
 from halluguard.tuning.images import Crop, Noised, Shuffled
-from halluguard.tuning.rows import Picture, PreferenceRow, row_seed
+from halluguard.tuning.rows import PreferenceRow, RowImage, row_seed
 
 Change = Literal["crop", "shuffle", "noise", "other"]
 CHANGES: tuple[Change, ...] = get_args(Change)
 NOISE_AT = (300, 500, 700)
+"""Diffusion steps of "noise", of 1000; one is drawn."""
 
 
 def conditional_images(
@@ -34,12 +35,12 @@ def conditional_images(
     """The same rows with `negative_images`, drawn by kind of change with the row's own seed.
 
     Args:
-        rows: any preference rows. Without a picture, or where the chosen answer only denies something (`truth` holds
-            nothing present but something absent), they pass through unchanged: an absent dog is absent from a crop too.
-        seed: of the choices; a row's own comes from it and the row's content.
+        rows: any preference rows. Rows without an image pass through unchanged, and so do rows whose chosen answer only
+            denies something (`truth` with absent names alone): an absent dog is absent from a crop too.
+        seed: seed of the choices; each row's own comes from it and the row's content.
         changes: "crop" (1 to 20 % of the area), "shuffle" (8 x 8 patches), "noise" (step 300, 500 or 700 of 1000),
-            "other" (another of `items`' pictures, which lacks what the answer names: natural, but easy).
-        items: image id -> annotations. With them a crop that keeps more than 30 % of what the answer names is not used.
+            "other" (another image of `items`, without the objects that the answer names: natural, but easy).
+        items: image id -> annotations. With them, crops that keep more than 30 % of the named objects are not used.
 
     Raises:
         SettingsError: an unknown change, or "other" without `items`.
@@ -57,42 +58,34 @@ def conditional_images(
             continue
         rng = random.Random(row_seed(seed, "conditional", row.image_id, row.prompt, row.chosen))
         item = items.get(row.image_id) if items else None
-        named = _named(row)
-        made = tuple(_change(picture, rng, changes, item, named, pool) for picture in row.images)
-        yield replace(row, negative_images=made)
+        named = names_in(row.chosen) | frozenset(row.truth.present if row.truth else ())
+        negatives = tuple(_negative(image, rng, changes, item, named, pool) for image in row.images)
+        yield replace(row, negative_images=negatives)
 
 
-def _named(row: PreferenceRow) -> frozenset[str]:
-    known = row.truth.present if row.truth else ()
-    return names_in(row.chosen) | frozenset(known)
-
-
-def _change(
-    picture: Picture,
+def _negative(
+    image: RowImage,
     rng: random.Random,
     changes: Sequence[Change],
     item: Annotated | None,
     named: frozenset[str],
     pool: Sequence[Annotated],
-) -> Picture:
+) -> RowImage:
     change, own = rng.choice(changes), rng.getrandbits(63)
+    negative: RowImage | None = None
     if change == "other":
-        found = _other(rng, item, named, pool)
-        if found is not None:
-            return found
-    if change == "crop":
-        crop = _crop(picture, own, item, named)
-        if crop is not None:
-            return crop
-    if change == "shuffle":
-        return Shuffled(picture, own)
-    return Noised(picture, own, rng.choice(NOISE_AT))
+        negative = _other(rng, item, named, pool)
+    elif change == "crop":
+        negative = _crop(image, own, item, named)
+    elif change == "shuffle":
+        negative = Shuffled(image, own)
+    return Noised(image, own, rng.choice(NOISE_AT)) if negative is None else negative
 
 
 def _other(
     rng: random.Random, item: Annotated | None, named: frozenset[str], pool: Sequence[Annotated]
-) -> Picture | None:
-    """A picture of the pool without anything named (of 20 tries)."""
+) -> RowImage | None:
+    """One of 20 images drawn from the pool that has none of the named objects, or None."""
     for _ in range(20):
         other = pool[rng.randrange(len(pool))]
         if other is not item and named and all(other.lacks(name) for name in named):
@@ -100,12 +93,12 @@ def _other(
     return None
 
 
-def _crop(picture: Picture, seed: int, item: Annotated | None, named: frozenset[str]) -> Crop | None:
-    """A crop, or None where every window keeps too much of what is named."""
+def _crop(image: RowImage, seed: int, item: Annotated | None, named: frozenset[str]) -> Crop | None:
+    """A crop, or None where every window keeps too much of the named objects."""
     boxes: tuple[XYXY, ...] = ()
     if item is not None:
         boxes = tuple(box for name in sorted(named) for box in item.boxes_of(name))
-    crop = Crop(picture, seed, keep_out=boxes)
+    crop = Crop(image, seed, keep_out=boxes)
     if not boxes or item is None or item.size is None:
         return crop
     window = crop.window(*item.size)

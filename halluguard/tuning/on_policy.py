@@ -1,9 +1,10 @@
-"""Pairs from the model's own answers, judged by a checker: answers it is likely to give are those it learns from most.
+"""Build preference pairs from a model's own answers, judged by a checker.
 
-Two ways, after RLAIF-V (Yu et al. 2024, arXiv 2405.17220) and HA-DPO (Zhao et al. 2023, arXiv 2311.16839):
+A model learns most from answers that it is likely to give. There are two ways, after RLAIF-V (Yu et al. 2024, arXiv
+2405.17220) and HA-DPO (Zhao et al. 2023, arXiv 2311.16839):
 
     scored    of several answers to one prompt, those with fewer contradicted claims are chosen over those with more
-    cleaned   an answer with its contradicted claims corrected is chosen over the answer as it was
+    cleaned   an answer with its contradicted claims corrected is chosen over the draft
 
 The checker is any callable that gives an `Answer` with verdicts, such as `halluguard.correct` or a `Guard`'s check.
 """
@@ -17,18 +18,18 @@ from typing import Literal
 
 from halluguard.errors import SettingsError
 from halluguard.records import Answer
-from halluguard.tuning.rows import Picture, PreferenceRow, Truth, row_seed
+from halluguard.tuning.rows import PreferenceRow, RowImage, Truth, row_seed
 
-Check = Callable[[Picture, str, str], Answer]
-"""(picture, prompt, answer) -> the answer with its claims, verdicts and edits."""
+Check = Callable[[RowImage, str, str], Answer]
+"""(image, prompt, answer) -> the answer with its claims, verdicts and edits."""
 
 
 @dataclass(frozen=True)
 class Sampled:
-    """A model's answers to one prompt about one picture; `source` and `license` go into the rows."""
+    """A model's answers to one prompt about one image; the rows repeat `source` and `license`."""
 
     image_id: int | str
-    image: Picture
+    image: RowImage
     prompt: str
     answers: tuple[str, ...]
     source: str = "own answers"
@@ -48,26 +49,27 @@ def on_policy_pairs(
     """Pairs of kind "on-policy-scored" or "on-policy-cleaned", streamed; balance their lengths with `balance_lengths`.
 
     Args:
-        samples: several answers each for "scored", one or more for "cleaned".
-        check: what judges. Claims it could not judge count neither way; what it raises is not caught.
-        seed: for the rows' own seeds.
-        least_gap: "scored": the chosen answer has at least this many contradicted claims fewer.
-        per_prompt: at most this many pairs for one prompt, those with the widest gap first.
-        rewrite: applied to both sides alike, so that the style of an edit does not tell which side was edited.
+        samples: samples with several answers each for "scored", one or more for "cleaned".
+        check: the checker. Claims it could not judge count neither way; its exceptions are not caught.
+        seed: seed from which the rows' own seeds come.
+        way: "scored" or "cleaned", see above.
+        least_gap: for "scored", how many contradicted claims fewer the chosen answer has at least.
+        per_prompt: maximum of pairs for one prompt; pairs with the widest gap come first.
+        rewrite: function applied to both answers, so that the style of an edit does not reveal the edited one.
 
-    An answer is chosen only when a claim of it was found true: saying nothing that can be checked is no merit.
+    An answer is chosen only if at least one of its claims is supported: an answer without claims is no better.
     """
     if way not in ("scored", "cleaned"):
         raise SettingsError(f'way must be "scored" or "cleaned", got {way!r}')
     if least_gap < 1 or per_prompt < 1:
         raise SettingsError(f"least_gap and per_prompt must be at least 1, got {least_gap} and {per_prompt}")
-    same = rewrite or (lambda text: text)
+    rewritten = rewrite or (lambda text: text)
     for sample in samples:
         checked = [check(sample.image, sample.prompt, text) for text in dict.fromkeys(sample.answers)]
-        found = _scored(checked, least_gap) if way == "scored" else _cleaned(checked)
-        sides = ((same(chosen), same(rejected), truth) for chosen, rejected, truth in found)
-        apart = (side for side in sides if side[0].strip() and side[0].split() != side[1].split())
-        for chosen, rejected, truth in itertools.islice(apart, per_prompt):
+        pairs = _scored(checked, least_gap) if way == "scored" else _cleaned(checked)
+        styled = ((rewritten(chosen), rewritten(rejected), truth) for chosen, rejected, truth in pairs)
+        distinct = (pair for pair in styled if pair[0].strip() and pair[0].split() != pair[1].split())
+        for chosen, rejected, truth in itertools.islice(distinct, per_prompt):
             yield PreferenceRow(
                 (sample.image,),
                 sample.prompt,
@@ -84,20 +86,20 @@ def on_policy_pairs(
 
 
 def names_judged(answer: Answer, decision: str) -> tuple[str, ...]:
-    """Names of the claims on which the checker decided so, each once."""
+    """Names of the claims with that verdict ("supported", "contradicted", "unsure"), each once."""
     names = (answer.claims[v.claim].name for v in answer.verdicts if v.decision == decision)
     return tuple(dict.fromkeys(names))
 
 
 def _scored(checked: Sequence[Answer], least_gap: int) -> list[tuple[str, str, Truth]]:
-    found = []
-    wrong = [sum(v.decision == "contradicted" for v in answer.verdicts) for answer in checked]
-    for (a, one), (b, two) in itertools.permutations(zip(wrong, checked, strict=True), 2):
-        if b - a >= least_gap and names_judged(one, "supported"):
-            truth = Truth(names_judged(one, "supported"), names_judged(two, "contradicted"))
-            found.append((b - a, one.draft, two.draft, truth))
-    found.sort(key=lambda pair: -pair[0])
-    return [pair[1:] for pair in found]
+    pairs = []
+    errors = [sum(v.decision == "contradicted" for v in answer.verdicts) for answer in checked]
+    for (a, better), (b, worse) in itertools.permutations(zip(errors, checked, strict=True), 2):
+        if b - a >= least_gap and names_judged(better, "supported"):
+            truth = Truth(names_judged(better, "supported"), names_judged(worse, "contradicted"))
+            pairs.append((b - a, better.draft, worse.draft, truth))
+    pairs.sort(key=lambda pair: -pair[0])
+    return [pair[1:] for pair in pairs]
 
 
 def _cleaned(checked: Sequence[Answer]) -> list[tuple[str, str, Truth]]:
@@ -109,11 +111,11 @@ def _cleaned(checked: Sequence[Answer]) -> list[tuple[str, str, Truth]]:
 
 
 def balance_lengths(rows: Sequence[PreferenceRow]) -> tuple[list[PreferenceRow], float]:
-    """RLAIF-V's cut: leave out pairs whose one side is shorter by more than a share r, for the r that makes the mean
-    lengths (in words) most alike.
+    """Leave out pairs of very different lengths, so that chosen and rejected have nearly the same mean length in words.
 
-    The side is the one that is shorter on average: usually the chosen one, as fewer claims are fewer words. r is tried
-    from 0 to 0.98 in steps of 0.02; of equal ones the largest, which keeps most, is taken.
+    This is RLAIF-V's cut: of the side that is shorter on average (usually the chosen one), pairs that are shorter by
+    more than a share r are left out. r is tried from 0 to 0.98 in steps of 0.02 for the smallest difference of the
+    means; of equal ones the largest r is taken, which keeps most pairs.
 
     Returns:
         (the rows kept, in order; r). With nothing to balance, all rows and 1.0.
@@ -129,7 +131,7 @@ def balance_lengths(rows: Sequence[PreferenceRow]) -> tuple[list[PreferenceRow],
     for step in range(49, -1, -1):
         kept = [i for i, share in enumerate(short) if share <= 0.02 * step]
         if kept:
-            apart = abs(sum(lengths[i][0] - lengths[i][1] for i in kept)) / len(kept)
-            if apart < smallest:
-                best, best_r, smallest = kept, 0.02 * step, apart
+            difference = abs(sum(lengths[i][0] - lengths[i][1] for i in kept)) / len(kept)
+            if difference < smallest:
+                best, best_r, smallest = kept, 0.02 * step, difference
     return [rows[i] for i in best], best_r

@@ -1,12 +1,12 @@
-"""Look before training: one small batch, and a refusal in words where training would have failed silently.
+"""Check a trainer on one small batch before training, and refuse where training would fail silently.
 
-What is looked at, and the silence it breaks:
+The checks, and the silent failure each one finds:
 
-- truncation: a `max_length` cuts the answers of rows whose pictures take many tokens; loss and gradient become 0
-- the tokens that are learnt: some in every row, no picture among them, an end-of-sequence token at the end
-- the pictures' tokens: there where there are pictures
-- prompts as inference makes them: a tokenizer that adds a start token which the training batch lacks
-- answers as generation makes them: prompt and answer are tokenised apart, which some tokenizers do differently
+- truncation: a `max_length` cuts the answers of rows whose images take many tokens; loss and gradient become 0
+- learnt tokens: some in every row, no image token among them, an end-of-sequence token at the end
+- image tokens: present where the rows have images
+- prompts as inference makes them: a tokenizer may add a start token that the training batch lacks
+- answers as generation makes them: prompt and answer are tokenised separately, which some tokenizers do differently
 - the first step: the loss of a reference method equals its law (every log-ratio is 0), gradients are finite and not 0
 """
 
@@ -17,41 +17,58 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, ProcessorMixin
 
 from halluguard.errors import PreflightError
+from halluguard.tuning.rows import Conversation
+
+if TYPE_CHECKING:  # with its trainer, transformers loads much that a model alone does not need
+    from datasets import Dataset
 
 ROWS = 4
-"""Rows looked at, spread over the data set."""
+"""Rows checked, spread over the data set."""
+
+Trainer: TypeAlias = Any  # TRL's SFTTrainer, DPOTrainer and KTOTrainer share no base class with these members
 
 
 @dataclass(frozen=True)
 class Preflight:
-    """What was found: rows looked at, tokens learnt and tokens of pictures in them, the first loss, the loss that law
-    demands (None where there is none), the norm of the gradient."""
+    """The measurements of a check.
+
+    Args:
+        rows: rows checked.
+        learnt_tokens, image_tokens: tokens learnt, and image tokens, in them.
+        loss: the first loss.
+        law: the loss that the method's law demands; None where there is none.
+        gradient: norm of the first gradient.
+    """
 
     rows: int
     learnt_tokens: int
-    picture_tokens: int
+    image_tokens: int
     loss: float
     law: float | None
     gradient: float
 
 
-def preflight(trainer: Any, rows: int = ROWS) -> Preflight:
+def preflight(trainer: Trainer, rows: int = ROWS) -> Preflight:
     """Check a TRL trainer (SFT, DPO and ours, KTO) before `train()`; nothing in it is changed.
 
     Args:
-        trainer: made, not started.
-        rows: at most so many of its rows are looked at.
+        trainer: a trainer that has not started.
+        rows: maximum of rows to check.
 
     Raises:
-        PreflightError: with what is wrong and what to do.
+        PreflightError: a check failed; the message says which and what to do.
     """
     limit = getattr(trainer.args, "max_length", None)
     if limit is not None:
         raise PreflightError(
-            f"max_length must be None, got {limit}: it cuts pictures' tokens or, silently, whole answers; leave long "
+            f"max_length must be None, got {limit}: it cuts image tokens or, silently, whole answers; leave long "
             "rows out of the data instead"
         )
     examples = _examples(trainer.train_dataset, rows)
@@ -59,12 +76,12 @@ def preflight(trainer: Any, rows: int = ROWS) -> Preflight:
         _check_tokenisation(trainer.processing_class, example, number)
     with _untouched(trainer):
         batch = trainer.data_collator([dict(example) for example in examples])
-        learnt, pictures = _check_tokens(trainer, batch, any(_pictures(example) for example in examples))
+        learnt, images = _check_tokens(trainer, batch, any(_images(example) for example in examples))
         loss, law, gradient = _first_step(trainer, batch)
-    return Preflight(len(examples), learnt, pictures, loss, law, gradient)
+    return Preflight(len(examples), learnt, images, loss, law, gradient)
 
 
-def _examples(data: Any, rows: int) -> list[Mapping[str, Any]]:
+def _examples(data: Dataset, rows: int) -> list[Conversation]:
     """Rows spread evenly over the data set; the first ones of a stream."""
     if not hasattr(data, "__len__"):
         return list(islice(iter(data), rows))
@@ -72,54 +89,53 @@ def _examples(data: Any, rows: int) -> list[Mapping[str, Any]]:
     return [data[i * len(data) // count] for i in range(count)]
 
 
-def _pictures(example: Mapping[str, Any]) -> list[Any]:
+def _images(example: Conversation) -> list[object]:
     return [example["image"]] if "image" in example else list(example.get("images") or [])
 
 
 # --- tokens ------------------------------------------------------------------------------------------------------
 
 
-def _check_tokenisation(processor: Any, example: Mapping[str, Any], number: int) -> None:
-    """Prompts as inference makes them, answers as generation makes them."""
+def _check_tokenisation(processor: ProcessorMixin, example: Conversation, number: int) -> None:
+    """Check that prompts are as inference makes them, and answers as generation makes them."""
     from trl.data_utils import apply_chat_template, is_conversational, prepare_multimodal_messages
 
     answers = [name for name in ("completion", "chosen", "rejected") if name in example]
     if "prompt" not in example or not answers or not is_conversational(dict(example)):
         return
-    images = _pictures(example) or None
-    turns = {name: prepare_multimodal_messages(example[name]) for name in answers}
+    images = _images(example) or None
+    turns: dict[str, Any] = {name: prepare_multimodal_messages(example[name]) for name in answers}
     turns["prompt"] = prepare_multimodal_messages(example["prompt"], images=images)
-    if "completion" in turns or len(answers) == 2:
-        told = apply_chat_template(turns, processor)
-    else:
+    if "completion" not in turns and len(answers) != 2:
         return
+    rendered = apply_chat_template(turns, processor)
 
-    def ids(text: str, pictures: Any, **settings: Any) -> list[int]:
-        given = {} if pictures is None else {"images": [pictures]}
-        return list(processor(text=[text], **given, **settings)["input_ids"][0])
+    def ids(text: str, images: list[object] | None, **settings: bool) -> list[int]:
+        inputs = processor(text=[text], **({} if images is None else {"images": [images]}), **settings)
+        return list(inputs["input_ids"][0])
 
-    prompt = ids(told["prompt"], images, add_special_tokens=False)
-    asked = ids(told["prompt"], images)
-    if asked != prompt:
-        extra = processor.tokenizer.convert_ids_to_tokens([token for token in asked if token not in set(prompt)])
+    prompt = ids(rendered["prompt"], images, add_special_tokens=False)
+    inferred = ids(rendered["prompt"], images)
+    if inferred != prompt:
+        extra = processor.tokenizer.convert_ids_to_tokens([token for token in inferred if token not in set(prompt)])
         raise PreflightError(
             f"row {number}: inference makes another prompt than training: the tokenizer adds {extra or 'tokens'}, the "
             "chat template does not; put them into the template (see halluguard.tuning.chat_template.trainable)"
         )
     for name in answers:
-        apart = prompt + ids(told[name], None, add_special_tokens=False)
-        joint = ids(told["prompt"] + told[name], images, add_special_tokens=False)
-        if apart != joint:
-            at = next((i for i, (a, b) in enumerate(zip(apart, joint, strict=False)) if a != b), len(prompt))
-            shown = [processor.tokenizer.convert_ids_to_tokens(found[at : at + 3]) for found in (apart, joint)]
+        separate = prompt + ids(rendered[name], None, add_special_tokens=False)
+        joint = ids(rendered["prompt"] + rendered[name], images, add_special_tokens=False)
+        if separate != joint:
+            at = next((i for i, (a, b) in enumerate(zip(separate, joint, strict=False)) if a != b), len(prompt))
+            shown = [processor.tokenizer.convert_ids_to_tokens(tokens[at : at + 3]) for tokens in (separate, joint)]
             raise PreflightError(
                 f"row {number}: the {name} answer is learnt as {shown[0]} but generated as {shown[1]}, because prompt "
-                "and answer are tokenised apart; let the chat template end the prompt where a token ends"
+                "and answer are tokenised separately; let the chat template end the prompt where a token ends"
             )
 
 
-def _check_tokens(trainer: Any, batch: Mapping[str, Any], with_pictures: bool) -> tuple[int, int]:
-    """(learnt tokens, tokens of pictures) of the batch."""
+def _check_tokens(trainer: Trainer, batch: Mapping[str, Tensor], with_images: bool) -> tuple[int, int]:
+    """(learnt tokens, image tokens) of the batch."""
     ids = batch["input_ids"]
     learnt = batch["labels"] != -100 if "labels" in batch else batch["completion_mask"].bool()
     counts = learnt.sum(1).tolist()
@@ -128,19 +144,16 @@ def _check_tokens(trainer: Any, batch: Mapping[str, Any], with_pictures: bool) -
             f"no token is learnt in {counts.count(0)} of {len(counts)} sequences; are their answers empty, or do the "
             "rows say `messages` where `prompt` and `completion` are needed?"
         )
-    config = _bare(trainer).config
-    picture = getattr(config, "image_token_id", None) or getattr(config, "image_token_index", None)
-    found = 0
-    if picture is not None:
-        found = int((ids == picture).sum())
-        if with_pictures and not found:
+    config = _base_model(trainer).config
+    image_token = getattr(config, "image_token_id", None) or getattr(config, "image_token_index", None)
+    image_tokens = 0
+    if image_token is not None:
+        image_tokens = int((ids == image_token).sum())
+        if with_images and not image_tokens:
+            raise PreflightError("the rows have images, but no image token is in the batch; check the chat template")
+        if int(((ids == image_token) & learnt).sum()):
             raise PreflightError(
-                "the rows have pictures, but no picture token is in the batch; check the chat template"
-            )
-        if int(((ids == picture) & learnt).sum()):
-            raise PreflightError(
-                "the pictures' tokens are among those that are learnt; give rows of `prompt` and `completion`, not "
-                "`messages`"
+                "image tokens are among the learnt tokens; give rows of `prompt` and `completion`, not `messages`"
             )
     ends = _end_tokens(trainer)
     without = [row for row in range(len(ids)) if not ends & set(ids[row][learnt[row]].tolist())]
@@ -150,19 +163,19 @@ def _check_tokens(trainer: Any, batch: Mapping[str, Any], with_pictures: bool) -
             "stop; put it into the chat template after the assistant's text "
             "(see halluguard.tuning.chat_template.trainable)"
         )
-    return sum(counts), found
+    return sum(counts), image_tokens
 
 
-def _end_tokens(trainer: Any) -> set[int]:
+def _end_tokens(trainer: Trainer) -> set[int]:
     """Every token at which generation stops."""
     ends: set[int] = set()
-    for holder in (_bare(trainer).generation_config, trainer.processing_class.tokenizer):
-        found = getattr(holder, "eos_token_id", None)
-        ends |= set(found) if isinstance(found, Sequence) else set() if found is None else {found}
+    for holder in (_base_model(trainer).generation_config, trainer.processing_class.tokenizer):
+        tokens = getattr(holder, "eos_token_id", None)
+        ends |= set(tokens) if isinstance(tokens, Sequence) else set() if tokens is None else {tokens}
     return ends
 
 
-def _bare(trainer: Any) -> Any:
+def _base_model(trainer: Trainer) -> PreTrainedModel:
     model = trainer.accelerator.unwrap_model(trainer.model)
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
@@ -170,17 +183,15 @@ def _bare(trainer: Any) -> Any:
 # --- the first step ----------------------------------------------------------------------------------------------
 
 
-def _first_step(trainer: Any, batch: Mapping[str, Any]) -> tuple[float, float | None, float]:
-    """(loss, the loss by law, norm of the gradient) at the weights as they are."""
-    import torch
-
+def _first_step(trainer: Trainer, batch: Mapping[str, Tensor]) -> tuple[float, float | None, float]:
+    """(loss, the loss by law, norm of the gradient) at the current weights."""
     trainer.model.train()
     inputs = trainer._prepare_inputs(dict(batch))
     with trainer.compute_loss_context_manager():
         loss = trainer.compute_loss(trainer.model, inputs)
     value, law = float(loss.detach()), _law(trainer, batch)
     if not math.isfinite(value):
-        raise PreflightError(f"the first loss is {value}; check the pictures, and train in bfloat16 or float32")
+        raise PreflightError(f"the first loss is {value}; check the images, and train in bfloat16 or float32")
     if law is not None and abs(value - law) > 1e-3 * max(1.0, law):
         raise PreflightError(
             f"the first loss must be {law:.4f}, since nothing is learnt yet and policy and reference are the same; got "
@@ -201,10 +212,9 @@ def _first_step(trainer: Any, batch: Mapping[str, Any]) -> tuple[float, float | 
     return value, law, norm
 
 
-def _law(trainer: Any, batch: Mapping[str, Any]) -> float | None:
+def _law(trainer: Trainer, batch: Mapping[str, Tensor]) -> float | None:
     """The loss at log-ratio 0: log 2 for each sigmoid, log(1 + exp(delta)) for the anchor, 1/2 for KTO."""
-    kind = type(trainer).__mro__
-    names = {parent.__name__ for parent in kind}
+    names = {parent.__name__ for parent in type(trainer).__mro__}
     losses = getattr(trainer, "loss_types", None)
     if "KTOTrainer" in names:
         balanced = trainer.args.desirable_weight == trainer.args.undesirable_weight == 1
@@ -213,17 +223,15 @@ def _law(trainer: Any, batch: Mapping[str, Any]) -> float | None:
         return None
     law = math.log(2) * (trainer.loss_weights or [1.0])[0]
     if hasattr(trainer, "visual_weight"):
-        seen = float(batch["visual_mask"].mean()) if "visual_mask" in batch else 0.0
-        law += trainer.visual_weight * seen * math.log(2)
+        paired = float(batch["visual_mask"].mean()) if "visual_mask" in batch else 0.0
+        law += trainer.visual_weight * paired * math.log(2)
         law += trainer.anchor_weight * math.log1p(math.exp(trainer.anchor_delta))
     return law
 
 
 @contextmanager
-def _untouched(trainer: Any) -> Iterator[None]:
-    """Random state, mode, gradients and what the trainer has logged are as before, also when the block fails."""
-    import torch
-
+def _untouched(trainer: Trainer) -> Iterator[None]:
+    """Restore random state, mode, gradients and the trainer's log afterwards, also when the block fails."""
     was_training, tokens = trainer.model.training, getattr(trainer, "_total_train_tokens", None)
     devices = [trainer.accelerator.device] if trainer.accelerator.device.type == "cuda" else []
     try:

@@ -1,75 +1,41 @@
-"""How questions and answers are worded: many ways, and the same ways for yes and for no.
+"""Templates of yes/no questions and answers, the same for yes and for no.
 
-A template that went with one answer only would give the answer away. So one template serves both: {a} becomes "a dog"
-or "no dog", {Yes} becomes "Yes" or "No", and yes and no have the same number of words.
+A template used with one answer only would reveal the answer. So each template serves both: {a} becomes "a dog" or
+"no dog", {Yes} becomes "Yes" or "No", and the two answers have the same number of words.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.resources import files
 
 from halluguard.errors import SettingsError
 from halluguard.vocabulary import article
 
-POPE_QUESTION = "Is there {a} in the image?"
 
-QUESTIONS = (
-    POPE_QUESTION,
-    "Is there {a} in the picture?",
-    "Is there {a} in this photo?",
-    "Is there {a} anywhere in the scene?",
-    "Do you see {a} in the image?",
-    "Can you see {a} in this picture?",
-    "Can {a} be seen in the image?",
-    "Is {a} visible in the image?",
-    "Is {a} visible anywhere in this photo?",
-    "Does the image show {a}?",
-    "Does the picture contain {a}?",
-    "Does this photo include {a}?",
-    "Does {a} appear in the image?",
-    "Is {a} present in the scene?",
-    "Does this scene have {a} in it?",
-    "Tell me whether there is {a} in the image.",
-    "Say whether the picture shows {a}.",
-    "Check whether {a} can be seen in this photo.",
-    "I am looking for {a}. Is one in the image?",
-    "Please look for {a} in the picture. Is one there?",
-)
+def _read_templates() -> dict[str, tuple[str, ...]]:
+    sections: dict[str, list[str]] = {}
+    for line in files("halluguard.tuning").joinpath("templates.txt").read_text(encoding="utf-8").splitlines():
+        if line.startswith("["):
+            lines = sections.setdefault(line.strip("[]"), [])
+        elif line and not line.startswith("#"):
+            lines.append(line)
+    return {name: tuple(lines) for name, lines in sections.items()}
 
-SHORT_ANSWERS = ("{Yes}.",)
 
-ANSWERS = (
-    "{Yes}.",
-    "{Yes}, there is {a} in the image.",
-    "{Yes}, there is {a} in the picture.",
-    "{Yes}, there is {a} in this photo.",
-    "{Yes}, there is {a}.",
-    "{Yes}, there is {a} in this scene.",
-    "{Yes}, the image shows {a}.",
-    "{Yes}, the picture shows {a}.",
-    "{Yes}, the photo contains {a}.",
-    "{Yes}, the image contains {a}.",
-    "{Yes}, the scene includes {a}.",
-    "{Yes}, this picture has {a} in it.",
-    "{Yes}, I can see {a}.",
-    "{Yes}, I see {a} in the image.",
-    "{Yes}, I see {a} here.",
-    "{Yes}, one can see {a} in the photo.",
-    "{Yes}, {a} can be seen in the image.",
-    "{Yes}, {a} is visible.",
-    "{Yes}, {a} is visible in the picture.",
-    "{Yes}, {a} appears in the image.",
-    "{Yes}, {a} is present.",
-    "{Yes}, {a} is shown here.",
-    "{Yes}, looking at the image, there is {a}.",
-    "The answer is {yes}: there is {a} in the image.",
-)
+TEMPLATES = _read_templates()
+"""Templates of `templates.txt` by section."""
+
+QUESTIONS = TEMPLATES["existence questions"]
+ANSWERS = TEMPLATES["existence answers"]
+POPE_QUESTION = QUESTIONS[0]
+SHORT_ANSWERS = ANSWERS[:1]
 
 _PAIRS = frozenset(("scissors", "skis", "glasses", "pants", "trousers", "jeans", "shorts", "sunglasses", "binoculars"))
 
 
 def noun(name: str) -> str:
-    """What follows "a", "no" and "the": things that come in pairs are counted as pairs.
+    """The countable noun of a name: objects that come in pairs are counted as pairs.
 
     >>> noun("dog"), noun("scissors")
     ('dog', 'pair of scissors')
@@ -78,7 +44,9 @@ def noun(name: str) -> str:
 
 
 def with_article(name: str) -> str:
-    """>>> with_article("umbrella"), with_article("unicycle"), with_article("skis")
+    """The countable noun of a name with its indefinite article.
+
+    >>> with_article("umbrella"), with_article("unicycle"), with_article("skis")
     ('an umbrella', 'a unicycle', 'a pair of skis')
     """
     text = noun(name)
@@ -91,23 +59,24 @@ def ask(template: str, name: str) -> str:
 
 
 def answer(template: str, name: str, yes: bool) -> str:
-    """
+    """The answer about `name`. Templates also hold {Yes} or {yes}, and {a} becomes "no dog" in a denial.
+
     >>> answer("{Yes}, I see {a} here.", "dog", True), answer("{Yes}, I see {a} here.", "dog", False)
     ('Yes, I see a dog here.', 'No, I see no dog here.')
     >>> answer("{Yes}, {a} is visible.", "cat", False)
     'No, no cat is visible.'
     """
     word = "yes" if yes else "no"
-    thing = with_article(name) if yes else f"no {noun(name)}"
-    return template.format(Yes=word.capitalize(), yes=word, a=thing, name=noun(name))
+    phrase = with_article(name) if yes else f"no {noun(name)}"
+    return template.format(Yes=word.capitalize(), yes=word, a=phrase, name=noun(name))
 
 
 def check_templates(questions: Sequence[str], answers: Sequence[str]) -> None:
     """Refuse templates that lose the object or the polarity.
 
     Raises:
-        SettingsError: none given, one that cannot be filled in, a question without the object, an answer that reads
-        the same for yes and no.
+        SettingsError: no template, one that cannot be filled in, a question without the object, or an answer that
+        reads the same for yes and no.
     """
     for kind, templates in (("questions", questions), ("answers", answers)):
         if isinstance(templates, str) or not templates:

@@ -1,32 +1,41 @@
-"""Entries of JSON, JSON Lines and Parquet files, one at a time, each with its place in the file.
+"""Read the entries of JSON, JSON Lines and Parquet files one at a time, each with its place in the file.
 
-What kind of file it is, is read from its content. A malformed entry costs only itself and says where it stands.
+The kind of file is read from its content. A malformed entry costs only itself, and its place is named.
 """
 
 from __future__ import annotations
 
-import codecs
-import gzip
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
+import pyarrow as pa
+from pyarrow import parquet
+
+from halluguard import io
 from halluguard.errors import InputError
 
 MAX_ENTRY = 64 * 1024 * 1024
-"""Characters of one entry; a longer one is a problem, not a reason to fill the memory."""
+"""Largest size of one entry, in characters; a longer entry is reported as malformed and not kept in memory."""
 
 _CHUNK = 1 << 20
-_LOOK = 20  # lines looked at to tell JSON Lines from one object over many lines
+_FIRST_LINES = 20  # lines read to tell JSON Lines from one object over many lines
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry: `value` as parsed, or what is wrong with it. `place` reads "line 7" or "row 7"; `key` is its name
-    where the file is a mapping."""
+    """One entry of a file.
+
+    Args:
+        place: where it stands, such as "line 7" or "row 7".
+        value: the entry as parsed.
+        problem: why it could not be parsed; then `value` is None.
+        key: its key, where the file is a mapping.
+    """
 
     place: str
     value: Any = None
@@ -35,10 +44,10 @@ class Entry:
 
 
 def read_entries(path: str | Path) -> Iterator[Entry]:
-    """Stream the entries of a file (plain or gzipped), or of a folder's Parquet or JSON files in order of name.
+    """Stream the entries of a file, plain or compressed, or of a folder's Parquet or JSON files in order of name.
 
-    A mapping whose values are records (HA-DPO's descriptions) and an object holding one list (COCO's results) are read
-    whole; everything else entry by entry.
+    A mapping whose values are records (HA-DPO's descriptions) and an object that holds one list (COCO's results) are
+    read whole; all other files entry by entry.
 
     Raises:
         InputError: missing, empty, unreadable, or neither JSON nor Parquet.
@@ -51,105 +60,91 @@ def read_entries(path: str | Path) -> Iterator[Entry]:
         for file in files:
             yield from read_entries(file)
         return
-    with _opened(path) as opened:
-        head = opened.read(4)
-    if head.startswith(b"PAR1"):
+    head, lines = _head(path)
+    if head.startswith("PAR1"):
         yield from _parquet(path)
-        return
-    first = _first_mark(path)
-    if first == "[":
+    elif head.startswith("["):
         yield from _array(path)
-    elif first == "{" and _is_lines(path):
+    elif head.startswith("{") and lines:
         yield from _lines(path)
-    elif first == "{":
+    elif head.startswith("{"):
         yield from _expanded(read_whole(path))
     else:
         raise InputError(
             f"expected JSON, JSON Lines or Parquet in {str(path)!r}, got "
-            f"{'an empty file' if not first else f'text that begins with {first!r}'}; convert it"
+            f"{'an empty file' if not head else f'text that begins with {head[0]!r}'}; convert it"
         )
 
 
 def read_whole(path: str | Path, drop: Sequence[str] = ()) -> Any:
-    """A JSON file (plain or gzipped) as one value. Members named in `drop` are forgotten as they are read.
+    """Read a JSON file, plain or compressed, as one value. Members named in `drop` are discarded while parsing.
 
     Raises:
         InputError: missing, or not JSON; the message says where it breaks.
     """
 
-    def lean(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    def kept(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         return {key: value for key, value in pairs if key not in drop}
 
     try:
-        with _opened(Path(path)) as file:
-            return json.load(file, object_pairs_hook=lean if drop else None)
-    except (ValueError, RecursionError, EOFError, OSError) as error:
+        with io.reading(path, "JSON"), io.open_text(path) as file:
+            return json.load(file, object_pairs_hook=kept if drop else None)
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, InputError):
+            raise
         raise InputError(f"expected JSON in {str(path)!r}, got something else ({error}); check the file") from error
 
 
-def _opened(path: Path) -> IO[bytes]:
-    try:
-        file = path.open("rb")
-        magic = file.read(2)
-        file.seek(0)
-    except OSError as error:
-        raise InputError(f"could not read {str(path)!r} ({error.strerror or error}); check the path") from error
-    return gzip.open(file) if magic == b"\x1f\x8b" else file  # type: ignore[return-value]
-
-
-def _first_mark(path: Path) -> str:
-    with _opened(path) as file:
-        while piece := file.read(4096):
-            text = piece.removeprefix(codecs.BOM_UTF8).decode("utf-8", "replace").lstrip()
-            if text:
-                return text[0]
-    return ""
-
-
-def _is_lines(path: Path) -> bool:
-    """Whether one of the first lines is a whole object, and no mapping written on one line."""
-    with _opened(path) as file:
-        for _, line in zip(range(_LOOK), file, strict=False):
+def _head(path: Path) -> tuple[str, bool]:
+    """(the file's first characters that are not blank, whether it is JSON Lines)."""
+    with io.reading(path), io.open_text(path, errors="replace") as file:
+        head = ""
+        while not head and (piece := file.read(4096)):
+            head = piece.lstrip()
+        if not head.startswith("{"):
+            return head, False
+    with io.reading(path), io.open_binary(path) as file:
+        for line in islice(iter(lambda: file.readline(MAX_ENTRY), b""), _FIRST_LINES):
             try:
-                value = json.loads(line.removeprefix(codecs.BOM_UTF8))
+                value = json.loads(line.decode("utf-8-sig"))
             except (ValueError, RecursionError):
                 continue
-            if isinstance(value, dict):
-                return bool(file.read(1)) or not _is_mapping(value)
-    return False
+            if isinstance(value, dict):  # a mapping may be written on one line
+                return head, bool(file.read(1)) or not _is_mapping(value)
+    return head, False
 
 
-def _is_mapping(value: dict[str, Any]) -> bool:
+def _is_mapping(value: Mapping[str, object]) -> bool:
     return bool(value) and all(isinstance(entry, dict) for entry in value.values())
 
 
 def _lines(path: Path) -> Iterator[Entry]:
-    with _opened(path) as file:
+    with io.reading(path), io.open_binary(path) as file:
         number = 0
         while line := file.readline(MAX_ENTRY):
             number += 1
             if len(line) == MAX_ENTRY and not line.endswith(b"\n"):
                 while line and not line.endswith(b"\n"):
-                    line = file.readline(MAX_ENTRY)
+                    line = file.readline(_CHUNK)
                 yield Entry(f"line {number}", problem=f"expected at most {MAX_ENTRY:,} characters, got more")
             elif line.strip():
-                yield _decoded(line.removeprefix(codecs.BOM_UTF8), f"line {number}")
+                yield _parsed(line.removeprefix(b"\xef\xbb\xbf"), f"line {number}")
 
 
-def _decoded(text: str | bytes, place: str) -> Entry:
+def _parsed(text: str | bytes, place: str) -> Entry:
     try:
         return Entry(place, json.loads(text))
     except (ValueError, RecursionError) as error:
         return Entry(place, problem=f"not JSON ({error})")
 
 
-def _expanded(value: Any) -> Iterator[Entry]:
+def _expanded(value: dict[str, Any]) -> Iterator[Entry]:
     """A mapping's records, the records of an object's one list of records, or the object itself."""
     lists = [v for v in value.values() if isinstance(v, list) and v and all(isinstance(e, dict) for e in v)]
     if _is_mapping(value):
         for number, (key, entry) in enumerate(value.items(), 1):
             yield Entry(f"entry {number} ({key!r})", entry, key=key)
-    elif len(lists) == 1 and not {"conversations", "prompt", "question"} & value.keys():
+    elif len(lists) == 1 and not {"conversations", "messages", "prompt", "question"} & value.keys():
         for number, entry in enumerate(lists[0], 1):
             yield Entry(f"entry {number}", entry)
     else:
@@ -163,27 +158,22 @@ _TOKEN = re.compile(r'"(?:[^"\\\n]|\\.)*"|[{}]|"')
 
 def _array(path: Path) -> Iterator[Entry]:
     """The objects of an array. An object ends where its braces close, so a malformed one costs only itself."""
-    for number, (line, text) in enumerate(_objects(_text(path)), 1):
+    for number, (line, text) in enumerate(_objects(_pieces(path)), 1):
         place = f"entry {number} (line {line})"
         if len(text) > MAX_ENTRY:
             yield Entry(place, problem=f"expected at most {MAX_ENTRY:,} characters, got more")
         else:
-            yield _decoded(text, place)
+            yield _parsed(text, place)
 
 
-def _text(path: Path) -> Iterator[str]:
-    decoder = codecs.getincrementaldecoder("utf-8-sig")()
-    with _opened(path) as file:
-        try:
-            while piece := file.read(_CHUNK):
-                yield decoder.decode(piece)
-            yield decoder.decode(b"", final=True)
-        except (UnicodeError, OSError, EOFError) as error:
-            raise InputError(f"expected UTF-8 in {str(path)!r}, got something else ({error}); convert it") from error
+def _pieces(path: Path) -> Iterator[str]:
+    with io.reading(path, "UTF-8 text"), io.open_text(path, newline="\n") as file:
+        while piece := file.read(_CHUNK):
+            yield piece
 
 
 def _objects(pieces: Iterator[str]) -> Iterator[tuple[int, str]]:
-    """(line number, text) of every object, and of anything else that stands between commas."""
+    """(line number, text) of every object, and of any other text between commas."""
     buffer, start, at, depth, line = "", -1, 0, 0, 1
     for piece in pieces:
         buffer += piece
@@ -222,9 +212,6 @@ def _strays(line: int, text: str) -> list[tuple[int, str]]:
 
 
 def _parquet(path: Path) -> Iterator[Entry]:
-    import pyarrow as pa
-    from pyarrow import parquet
-
     number = 0
     try:
         for batch in parquet.ParquetFile(path).iter_batches(batch_size=64):

@@ -1,12 +1,12 @@
-"""The rows every builder and reader makes and every trainer takes: one for each way of learning.
+"""Rows of training data: what every builder and reader makes and every trainer takes.
 
-    InstructionRow   (images, prompt) -> completion                 learnt as written (SFT)
+    InstructionRow   (images, prompt) -> completion                  learnt as written (SFT)
     PreferenceRow    (images, prompt) -> chosen rather than rejected (DPO and kin), perhaps with negative images
-    RatedRow         (images, prompt) -> completion, liked or not   (KTO)
+    RatedRow         (images, prompt) -> completion, liked or not    (KTO)
 
-Rows are frozen and light: a picture is a path, a PIL image, or a recipe that is drawn when a trainer asks for it, so
-a million rows fit in memory. What is random in a row comes from its own `seed`, never from the order in which rows are
-read: the same row gives the same picture in every worker, epoch and process.
+Rows are frozen and light: an image is a path, a PIL image, or a recipe that is drawn when a trainer asks for it, so a
+million rows fit in memory. All randomness of a row comes from its own `seed`, never from the order in which rows are
+read: the same row gives the same image in every worker, epoch and process.
 """
 
 from __future__ import annotations
@@ -14,49 +14,42 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import KW_ONLY, dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from dataclasses import KW_ONLY, dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
+
+from PIL.Image import Image
 
 from halluguard.errors import InputError, require
-from halluguard.images import load_image
+from halluguard.images import ImageSource, load_image
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
+if TYPE_CHECKING:  # an extra: datasets is not installed with the core
+    from datasets import Dataset
 
 
 @runtime_checkable
 class Recipe(Protocol):
-    """A picture that is made when it is needed; the same recipe always makes the same pixels."""
+    """An image that is made when it is needed; the same recipe always makes the same pixels."""
 
     def make(self) -> Image: ...
 
 
-Picture = Any
-"""A path, a PIL image, or a `Recipe`."""
+RowImage: TypeAlias = "ImageSource | Recipe"
+"""An image of a row: what `load_image` opens, or a `Recipe`."""
+
+Conversation: TypeAlias = dict[str, Any]
+"""One row in TRL's conversational form: opened images, lists of messages, plain values."""
 
 
-def open_picture(picture: Picture) -> Image:
-    """The picture itself, upright RGB.
+def open_image(image: RowImage) -> Image:
+    """Open or draw `image` as upright RGB.
 
     Raises:
         ImageError: a missing or unreadable file.
     """
-    return picture.make() if isinstance(picture, Recipe) else load_image(picture)
+    return image.make() if isinstance(image, Recipe) else load_image(image)
 
 
-def _opened_beside(negatives: Sequence[Picture], images: Sequence[Picture], opened: Sequence[Image]) -> list[Image]:
-    """The negative pictures; one made from a picture of the row is made from it as already opened."""
-    made = []
-    for picture in negatives:
-        source = getattr(picture, "source", None)
-        for image, ready in zip(images, opened, strict=True):
-            if source is image and not isinstance(image, Recipe):
-                picture = replace(picture, source=ready)
-        made.append(open_picture(picture))
-    return made
-
-
-def row_seed(*parts: Any) -> int:
+def row_seed(*parts: object) -> int:
     """A number in [0, 2**63) that depends on `parts` alone: not on the process, the platform or Python's hash seed.
 
     >>> row_seed(0, "000000310196.jpg", "crop") == row_seed(0, "000000310196.jpg", "crop") != row_seed(1, "a")
@@ -68,65 +61,33 @@ def row_seed(*parts: Any) -> int:
 
 @dataclass(frozen=True)
 class Truth:
-    """Object names known to be in the (positive) picture, and known not to be."""
+    """Object names known to be in the (positive) image, and names known not to be."""
 
     present: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
 
 
-def _text(name: str, value: Any) -> None:
-    if not isinstance(value, str) or not value.strip():
-        raise InputError(f"{name} must be a text that is not empty, got {value!r}; leave the row out")
-
-
-def _pictures(row: Any, *names: str) -> None:
-    for name in names:
-        value = getattr(row, name)
-        if isinstance(value, str | os.PathLike) or not isinstance(value, Sequence):
-            raise InputError(f"{name} must be a sequence of pictures, got {type(value).__name__}; write ({name[:-1]},)")
-        object.__setattr__(row, name, tuple(value))
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.casefold().split())
-
-
-def _user(text: str, images: int = 0) -> dict[str, Any]:
-    return {"role": "user", "content": [{"type": "image"}] * images + [{"type": "text", "text": text}]}
-
-
-def _assistant(text: str) -> dict[str, Any]:
-    return {"role": "assistant", "content": [{"type": "text", "text": text}]}
-
-
-def _dialogue(row: Any) -> list[dict[str, Any]]:
-    """Earlier turns and the question; the pictures stand before the first question, as in LLaVA's data."""
-    turns: list[dict[str, Any]] = []
-    for question, answer in row.history:
-        turns += [_user(question, 0 if turns else len(row.images)), _assistant(answer)]
-    return [*turns, _user(row.prompt, 0 if turns else len(row.images))]
-
-
 @dataclass(frozen=True)
-class InstructionRow:
-    """One text to learn.
+class TrainingRow:
+    """What the three kinds of rows have in common.
 
     Args:
-        images: pictures the prompt is about, none for a text-only row.
-        prompt: what the user asks last.
-        completion: what to learn.
-        image_id: of the first picture; rows are split and checked for leakage by it.
-        kind: which builder made it ("negative-popular", "erased", "retention", ...).
-        source: the data it comes from ("COCO", "LRV-Instruction", "sandbox", ...).
-        seed: of everything random in the row.
-        truth: what is known about the picture.
-        license: of the data, as its authors name it; a model card must repeat it.
+        images: images the prompt is about; none for a text-only row.
+        prompt: the user's last message.
+        image_id: id of the first image; rows are split and checked for leakage by it.
+        kind: name of the kind of row its builder made ("negative-popular", "erased", "retention", ...).
+        source: name of the data it comes from ("COCO", "LRV-Instruction", "sandbox", ...).
+        seed: seed of everything random in the row.
+        truth: what is known about the image.
+        license: licence of the data, as its authors name it; a model card must repeat it.
         history: earlier (question, answer) exchanges of the same dialogue.
+
+    Raises:
+        InputError: an empty text, or images that are no sequence.
     """
 
-    images: tuple[Picture, ...]
+    images: tuple[RowImage, ...]
     prompt: str
-    completion: str
     _: KW_ONLY
     image_id: int | str = ""
     kind: str = ""
@@ -137,54 +98,80 @@ class InstructionRow:
     history: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
-        _pictures(self, "images")
-        _text("prompt", self.prompt)
-        _text("completion", self.completion)
+        for name in ("images", "negative_images"):
+            value = getattr(self, name, ())
+            if isinstance(value, str | os.PathLike) or not isinstance(value, Sequence):
+                raise InputError(
+                    f"{name} must be a sequence of images, got {type(value).__name__}; write ({name[:-1]},)"
+                )
+            if hasattr(self, name):
+                object.__setattr__(self, name, tuple(value))
+        for name in ("prompt", *self.answer_fields()):
+            text = getattr(self, name)
+            if not isinstance(text, str) or not text.strip():
+                raise InputError(f"{name} must be a text that is not empty, got {text!r}; leave the row out")
 
-    def to_conversation(self) -> dict[str, Any]:
-        """TRL's prompt-completion form; pictures are opened."""
-        return {
-            "images": [open_picture(image) for image in self.images],
-            "prompt": _dialogue(self),
-            "completion": [_assistant(self.completion)],
-        }
+    @classmethod
+    def answer_fields(cls) -> tuple[str, ...]:
+        """Names of the fields that hold answers."""
+        return tuple(f.name for f in fields(cls) if f.name in ("completion", "chosen", "rejected"))
+
+    def to_conversation(self) -> Conversation:
+        """TRL's conversational form: opened images, the prompt's messages, each answer as a message of its own.
+
+        The images stand before the first question, as in LLaVA's data.
+        """
+        messages: list[dict[str, object]] = []
+        for question, answer in self.history:
+            messages += [_user(question, 0 if messages else len(self.images)), _assistant(answer)]
+        messages.append(_user(self.prompt, 0 if messages else len(self.images)))
+        answers = {name: [_assistant(getattr(self, name))] for name in self.answer_fields()}
+        return {"images": [open_image(image) for image in self.images], "prompt": messages, **answers}
+
+
+def _user(text: str, images: int) -> dict[str, object]:
+    return {"role": "user", "content": [{"type": "image"}] * images + [{"type": "text", "text": text}]}
+
+
+def _assistant(text: str) -> dict[str, object]:
+    return {"role": "assistant", "content": [{"type": "text", "text": text}]}
 
 
 @dataclass(frozen=True)
-class PreferenceRow:
-    """Two answers to one question, of which the first is better. Fields not named here are those of `InstructionRow`.
+class InstructionRow(TrainingRow):
+    """One text to learn. Fields not named here are those of `TrainingRow`.
+
+    Args:
+        completion: the answer to learn.
+    """
+
+    completion: str
+
+
+@dataclass(frozen=True)
+class PreferenceRow(TrainingRow):
+    """Two answers to one question, of which the first is better. Fields not named here are those of `TrainingRow`.
 
     Args:
         chosen, rejected: the better and the worse answer; neither empty, and different in more than case and blanks.
-        negative_images: as many as `images`, or none: pictures for which `chosen` should be less likely. They are
-            the image side of the preference (the conditional term of mDPO); a trainer without it ignores them.
-        minimal_edit: `rejected` is `chosen` with some words changed in place, so weights on the changed tokens (DDPO)
-            make sense.
+        negative_images: as many as `images`, or none: images for which `chosen` should be less likely. They are the
+            image side of the preference (the conditional term of mDPO); a trainer without it ignores them.
+        minimal_edit: whether `rejected` is `chosen` with some words changed in place, so that weights on the changed
+            tokens (DDPO) make sense.
 
     >>> PreferenceRow(("a.jpg",), "Is there a dog in the image?", "No.", "Yes.", kind="negative-random").chosen
     'No.'
     """
 
-    images: tuple[Picture, ...]
-    prompt: str
     chosen: str
     rejected: str
     _: KW_ONLY
-    negative_images: tuple[Picture, ...] = ()
-    image_id: int | str = ""
-    kind: str = ""
-    source: str = ""
-    seed: int = 0
-    truth: Truth | None = None
-    license: str = ""
-    history: tuple[tuple[str, str], ...] = ()
+    negative_images: tuple[RowImage, ...] = ()
     minimal_edit: bool = False
 
     def __post_init__(self) -> None:
-        _pictures(self, "images", "negative_images")
-        for name in ("prompt", "chosen", "rejected"):
-            _text(name, getattr(self, name))
-        if _plain(self.chosen) == _plain(self.rejected):
+        super().__post_init__()
+        if _normalised(self.chosen) == _normalised(self.rejected):
             raise InputError(f"chosen and rejected must differ, got {self.chosen!r} twice; leave the row out")
         if self.negative_images and len(self.negative_images) != len(self.images):
             raise InputError(
@@ -192,108 +179,90 @@ class PreferenceRow:
                 f"{len(self.negative_images)}; give one for each"
             )
 
-    def to_conversation(self) -> dict[str, Any]:
+    def to_conversation(self) -> Conversation:
         """TRL's conversational preference form, with `negative_images` (a list, perhaps empty) beside `images`.
 
-        Pictures are opened, negative ones drawn. The other columns are plain values for a trainer's own use.
+        Images are opened, negative ones drawn. The other columns are plain values for a trainer's own use.
         """
-        opened = [open_picture(image) for image in self.images]
+        row = super().to_conversation()
         return {
-            "images": opened,
-            "negative_images": _opened_beside(self.negative_images, self.images, opened),
-            "prompt": _dialogue(self),
-            "chosen": [_assistant(self.chosen)],
-            "rejected": [_assistant(self.rejected)],
+            **row,
+            "negative_images": self._negatives(row["images"]),
             "seed": self.seed,
             "kind": self.kind,
             "image_id": str(self.image_id),
             "minimal_edit": self.minimal_edit,
         }
 
+    def _negatives(self, opened: Sequence[Image]) -> list[Image]:
+        """The negative images; one made from an image of the row is made from it as already opened."""
+        made = []
+        for negative in self.negative_images:
+            for image, pixels in zip(self.images, opened, strict=True):
+                if getattr(negative, "source", None) is image and not isinstance(image, Recipe):
+                    negative = replace(negative, source=pixels)  # type: ignore[type-var]
+            made.append(open_image(negative))
+        return made
+
     def to_instruction(self) -> InstructionRow:
         """The chosen answer alone, for plain fine-tuning."""
-        return InstructionRow(
-            self.images,
-            self.prompt,
-            self.chosen,
-            image_id=self.image_id,
-            kind=self.kind,
-            source=self.source,
-            seed=self.seed,
-            truth=self.truth,
-            license=self.license,
-            history=self.history,
-        )
+        shared = {f.name: getattr(self, f.name) for f in fields(TrainingRow)}
+        return InstructionRow(completion=self.chosen, **shared)
 
 
 @dataclass(frozen=True)
-class RatedRow:
-    """One answer that was liked (`label` true) or not. The other fields are those of `InstructionRow`."""
+class RatedRow(TrainingRow):
+    """One answer that was liked or not. Fields not named here are those of `TrainingRow`.
 
-    images: tuple[Picture, ...]
-    prompt: str
+    Args:
+        completion: the answer.
+        label: whether it was liked.
+    """
+
     completion: str
     label: bool
-    _: KW_ONLY
-    image_id: int | str = ""
-    kind: str = ""
-    source: str = ""
-    seed: int = 0
-    truth: Truth | None = None
-    license: str = ""
-    history: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
-        _pictures(self, "images")
-        _text("prompt", self.prompt)
-        _text("completion", self.completion)
+        super().__post_init__()
         if not isinstance(self.label, bool):
             raise InputError(f"label must be true or false, got {self.label!r}; correct it or leave the row out")
 
-    def to_conversation(self) -> dict[str, Any]:
-        """The form of TRL's `KTOTrainer`; pictures are opened."""
-        return {
-            "images": [open_picture(image) for image in self.images],
-            "prompt": _dialogue(self),
-            "completion": [_assistant(self.completion)],
-            "label": self.label,
-        }
+    def to_conversation(self) -> Conversation:
+        """The form of TRL's `KTOTrainer`; images are opened."""
+        return {**super().to_conversation(), "label": self.label}
 
 
-Row = InstructionRow | PreferenceRow | RatedRow
+def _normalised(text: str) -> str:
+    return " ".join(text.casefold().split())
 
 
-class _Conversations:
+class _OpenRows:
     """The transform of a data set of row numbers; a class, so that workers of any start method can have it."""
 
-    def __init__(self, rows: Sequence[Row]) -> None:
+    def __init__(self, rows: Sequence[TrainingRow]) -> None:
         self.rows = rows
 
-    def __call__(self, batch: dict[str, list[int]]) -> dict[str, list[Any]]:
-        made = [self.rows[number].to_conversation() for number in batch["row"]]
-        return {key: [row[key] for row in made] for key in made[0]}
+    def __call__(self, batch: dict[str, list[int]]) -> dict[str, list[object]]:
+        conversations = [self.rows[number].to_conversation() for number in batch["row"]]
+        return {key: [row[key] for row in conversations] for key in conversations[0]}
 
 
-def as_dataset(rows: Iterable[Row]) -> Any:
-    """A `datasets.Dataset` of `rows`, all of one class, for TRL's trainers. Pictures are opened on access, not stored.
+def as_dataset(rows: Iterable[TrainingRow]) -> Dataset:
+    """A `datasets.Dataset` of `rows`, all of one class, for TRL's trainers. Images are opened on access, not stored.
 
-    Columns are those of `to_conversation`. Because they are made on access, a trainer must not drop "unused" ones:
+    The columns are those of `to_conversation`. Because they are made on access, a trainer must not drop "unused" ones:
     set `remove_unused_columns=False`.
 
     Raises:
         InputError: no rows, or rows of several classes. MissingExtraError: the extra `train` is not installed.
     """
     datasets = require("datasets", extra="train", feature="a data set of rows")
-    held = tuple(rows)
-    _one_class(held)
-    data = datasets.Dataset.from_dict({"row": list(range(len(held)))})
-    return data.with_transform(_Conversations(held))
-
-
-def _one_class(rows: Sequence[Row]) -> None:
-    classes = sorted({type(row).__name__ for row in rows})
+    kept = tuple(rows)
+    classes = sorted({type(row).__name__ for row in kept})
     if len(classes) != 1:
         raise InputError(
             f"expected rows of one class, got {' and '.join(classes) or 'no rows'}; "
             "train on each class by itself (PreferenceRow.to_instruction gives the chosen side)"
         )
+    data = datasets.Dataset.from_dict({"row": list(range(len(kept)))})
+    return data.with_transform(_OpenRows(kept))

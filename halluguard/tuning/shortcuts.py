@@ -1,11 +1,11 @@
-"""Can the rows be solved without looking? Classifiers that see only words or only lengths should be at chance.
+"""Measure whether rows can be solved without the image: classifiers of words or lengths should be at chance.
 
     question   from the prompt: is the chosen answer affirmative?          only for rows with a polarity
     answer     from two answers: which is the chosen one?                  only for preference rows
 
-A classifier is fitted on rows of some pictures and tested on rows built separately from others. Cross-validation inside
-one balanced set would mislead: where every name has as many yes as no, what is left out of a fold tips the rest to the
-other side, and accuracy falls below chance by construction.
+A classifier is fitted on rows of some images and tested on rows built separately from other images. Cross-validation
+inside one balanced set would mislead: where every name has as many yes as no, the part left out of a fold tips the rest
+to the other side, and accuracy falls below chance by construction.
 """
 
 from __future__ import annotations
@@ -13,7 +13,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+
+import numpy as np
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
 from halluguard.errors import InputError
 from halluguard.metrics.stats import wilson
@@ -26,7 +31,7 @@ Rows = Sequence[InstructionRow | PreferenceRow]
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Share of `n` right, in [0, 1]; ties count half."""
+    """Share of `n` that is right, in [0, 1]; ties count half."""
 
     value: float
     n: int
@@ -43,18 +48,18 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class ShortcutReport:
-    """What can be told without the picture. None where the rows have no such task.
+    """What can be predicted without the image. A value is None where the rows have no such task.
 
     Args:
-        rows: in the training and the test part.
-        question_words, question_length: the polarity from the words, or the length, of the prompt.
-        answer_words, answer_length: the chosen answer from the words, or the lengths, of the two.
-        yes_share: of rows with a polarity.
-        words_chosen, words_rejected: mean lengths.
-        imbalance: the largest difference between rows in which a name is there and rows in which it is not.
-        leaked: rows that show a picture of an evaluation.
-        present_denied: rows that call a name absent although the picture may hold it; None without annotations.
-        split_pictures: pictures that occur in both parts.
+        rows: number of rows in the training and the test part.
+        question_words, question_length: accuracy of the polarity from the words, or the length, of the prompt.
+        answer_words, answer_length: accuracy of the choice from the words, or the lengths, of the two answers.
+        yes_share: share of yes among rows with a polarity.
+        words_chosen, words_rejected: mean lengths in words.
+        imbalance: largest difference, over names, between rows with the name present and rows with it absent.
+        leaked: rows that show an image of an evaluation.
+        present_denied: rows that call a name absent although the image may hold it; None without annotations.
+        split_images: images that occur in both parts.
     """
 
     rows: tuple[int, int]
@@ -68,23 +73,23 @@ class ShortcutReport:
     imbalance: int
     leaked: int
     present_denied: int | None
-    split_pictures: int
+    split_images: int
 
     def failures(self, question: tuple[float, float] = (0.45, 0.55), answer: float = 0.60) -> list[str]:
-        """What is outside the limits, in words; empty when all is well."""
-        found = []
+        """Sentences about values outside the limits; empty when there are none."""
+        sentences = []
         for name in ("question_words", "question_length"):
             accuracy = getattr(self, name)
             if accuracy is not None and not question[0] <= accuracy.value <= question[1]:
-                found.append(f"{name} {accuracy} is not in {question}")
+                sentences.append(f"{name} {accuracy} is not in {question}")
         for name in ("answer_words", "answer_length"):
             accuracy = getattr(self, name)
             if accuracy is not None and accuracy.value > answer:
-                found.append(f"{name} {accuracy} is above {answer}")
-        for name in ("imbalance", "leaked", "present_denied", "split_pictures"):
+                sentences.append(f"{name} {accuracy} is above {answer}")
+        for name in ("imbalance", "leaked", "present_denied", "split_images"):
             if getattr(self, name):
-                found.append(f"{name} is {getattr(self, name)}, not 0")
-        return found
+                sentences.append(f"{name} is {getattr(self, name)}, not 0")
+        return sentences
 
 
 def shortcut_report(
@@ -95,11 +100,13 @@ def shortcut_report(
     items: Mapping[int | str, Annotated] | None = None,
     seed: int = 0,
 ) -> ShortcutReport:
-    """Fit on `train`, test on `test`: rows of one builder, built separately from different pictures.
+    """Fit classifiers on `train` and test them on `test`: rows of one builder, built separately from different images.
 
     Args:
-        guard: pictures of evaluations; by default by file name alone.
-        items: image id -> annotations of all pictures, for `present_denied`.
+        train, test: the rows to fit on and to test on.
+        guard: images of evaluations; by default those known by file name.
+        items: image id -> annotations of all images, for `present_denied`.
+        seed: seed of the classifiers.
 
     Raises:
         InputError: either part is empty.
@@ -108,7 +115,9 @@ def shortcut_report(
         raise InputError(f"expected rows to fit on and rows to test on, got {len(train)} and {len(test)}; build more")
     guard = EvaluationImages() if guard is None else guard
     every = [*train, *test]
-    pairs = all(isinstance(row, PreferenceRow) for row in every)
+    train_pairs = [row for row in train if isinstance(row, PreferenceRow)]
+    test_pairs = [row for row in test if isinstance(row, PreferenceRow)]
+    pairs = len(train_pairs) + len(test_pairs) == len(every)
     polarities = [polarity(row) for row in every]
     balance: Counter[str] = Counter()
     for row in every:
@@ -121,11 +130,11 @@ def shortcut_report(
         (len(train), len(test)),
         _question(train, test, _words, seed) if len(known) == 2 else None,
         _question(train, test, _length, seed) if len(known) == 2 else None,
-        _answer(train, test, _words, seed) if pairs else None,
-        _answer(train, test, _length, seed) if pairs else None,
+        _answer(train_pairs, test_pairs, _words, seed) if pairs else None,
+        _answer(train_pairs, test_pairs, _length, seed) if pairs else None,
         polarities.count(True) / (len(polarities) - polarities.count(None)) if known else None,
         _mean([len(_chosen(row).split()) for row in every]),
-        _mean([len(row.rejected.split()) for row in every if isinstance(row, PreferenceRow)]) if pairs else None,
+        _mean([len(row.rejected.split()) for row in (*train_pairs, *test_pairs)]) if pairs else None,
         max(map(abs, balance.values()), default=0) if one_sided else 0,
         sum(map(guard.leaks, every)),
         None if items is None else [_denies_present(row, items) for row in every].count(True),
@@ -138,7 +147,7 @@ def _mean(values: Sequence[int]) -> float:
 
 
 def polarity(row: InstructionRow | PreferenceRow) -> bool | None:
-    """Whether the chosen answer affirms: it begins with yes or no, or else the truth names one side only."""
+    """Whether the chosen answer affirms: by its first word yes or no, else where the truth names one side only."""
     first = _chosen(row).split(maxsplit=1)[0].strip(".,:;!").lower()
     if first in ("yes", "no") and _chosen(row).strip(".").lower() != "no one":
         return first == "yes"
@@ -152,29 +161,24 @@ def _chosen(row: InstructionRow | PreferenceRow) -> str:
 
 
 def _denies_present(row: InstructionRow | PreferenceRow, items: Mapping[int | str, Annotated]) -> bool:
-    """An object erased from the picture itself is truly gone, though annotated."""
+    """Whether the row calls an object absent that may be there; an erased object is gone, though annotated."""
     if row.truth is None or row.kind.startswith("erased"):
         return False
     return any(not items[row.image_id].lacks(name) for name in row.truth.absent)
 
 
-def _words() -> Any:
-    from sklearn.feature_extraction.text import CountVectorizer
+Features = Callable[[], CountVectorizer | FunctionTransformer]
 
+
+def _words() -> CountVectorizer:
     return CountVectorizer(ngram_range=(1, 2), token_pattern=r"\w+|[^\w\s]", binary=True)
 
 
-def _length() -> Any:
-    import numpy as np
-    from sklearn.preprocessing import FunctionTransformer
-
-    def measured(texts: Sequence[str]) -> Any:
-        return np.array([[len(text.split()) / 10, len(text) / 50] for text in texts])
-
-    return FunctionTransformer(measured)
+def _length() -> FunctionTransformer:
+    return FunctionTransformer(lambda texts: np.array([[len(text.split()) / 10, len(text) / 50] for text in texts]))
 
 
-def _question(train: Rows, test: Rows, features: Callable[[], Any], seed: int) -> Accuracy:
+def _question(train: Rows, test: Rows, features: Features, seed: int) -> Accuracy:
     def examples(rows: Rows) -> tuple[list[str], list[bool]]:
         known = [(row.prompt, answer) for row in rows if (answer := polarity(row)) is not None]
         return [prompt for prompt, _ in known], [answer for _, answer in known]
@@ -185,18 +189,16 @@ def _question(train: Rows, test: Rows, features: Callable[[], Any], seed: int) -
     return Accuracy(sum(right) / len(right), len(right))
 
 
-def _answer(train: Rows, test: Rows, features: Callable[[], Any], seed: int) -> Accuracy:
-    texts = [text for row in train for text in (row.chosen, row.rejected)]  # type: ignore[union-attr]
+def _answer(train: Sequence[PreferenceRow], test: Sequence[PreferenceRow], features: Features, seed: int) -> Accuracy:
+    texts = [text for row in train for text in (row.chosen, row.rejected)]
     score = _fitted(texts, [True, False] * len(train), features, seed)
-    chosen = score([row.chosen for row in test])  # type: ignore[union-attr]
-    rejected = score([row.rejected for row in test])  # type: ignore[union-attr]
+    chosen, rejected = score([row.chosen for row in test]), score([row.rejected for row in test])
     right = [0.5 if abs(a - b) < 1e-9 else float(a > b) for a, b in zip(chosen, rejected, strict=True)]
     return Accuracy(sum(right) / len(right), len(right))
 
 
-def _fitted(texts: list[str], labels: list[bool], features: Callable[[], Any], seed: int) -> Callable[[list[str]], Any]:
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-
+def _fitted(
+    texts: list[str], labels: list[bool], features: Features, seed: int
+) -> Callable[[list[str]], Sequence[float]]:
     model = make_pipeline(features(), LogisticRegression(max_iter=2000, random_state=seed)).fit(texts, labels)
-    return lambda asked: model.decision_function(asked)
+    return model.decision_function

@@ -1,8 +1,8 @@
-"""Which pictures may be trained on: split by picture, guard against the pictures of evaluations, mix in other data.
+"""Split rows by image, guard against images of evaluations, mix in other data.
 
-A row belongs where its picture belongs. The pictures of POPE, CHAIR and AMBER must not be trained on. COCO numbers its
-pictures once for all years: `COCO_val2014_000000310196.jpg` is `000000310196.jpg` in train2017, so a guard by file name
-alone misses it; give the lists of ids.
+A row belongs where its image belongs, and the images of POPE, CHAIR and AMBER must not be trained on. COCO numbers its
+images once for all years: `COCO_val2014_000000310196.jpg` is `000000310196.jpg` in train2017. A guard by file name
+alone misses it, so pass the lists of ids.
 """
 
 from __future__ import annotations
@@ -12,23 +12,33 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
-from typing import Any, TypeVar
+from typing import Protocol, TypeVar
 
+from halluguard import io
 from halluguard.errors import InputError, SettingsError
 from halluguard.tuning.reading import read_entries, read_whole
 from halluguard.tuning.rows import Recipe, row_seed
 
+
+class HasImageId(Protocol):
+    """A training row or an annotated image."""
+
+    @property
+    def image_id(self) -> int | str: ...
+
+
 T = TypeVar("T")
+R = TypeVar("R", bound=HasImageId)
 
 EVALUATION_NAMES = (r"COCO_val2014_\d+", r"AMBER_\d+")
-"""File names that tell an evaluation picture by themselves: all of COCO val2014, and AMBER's."""
+"""Patterns of file names that only evaluation images have: all of COCO val2014, and AMBER's."""
 
 _COCO = re.compile(r"(?:COCO_[A-Za-z]+\d{4}_)?0*(\d+)", re.IGNORECASE)
 _FIELDS = ("image_id", "image", "file_name", "id")
 
 
-def image_key(image_id: Any) -> str:
-    """One spelling of an id: COCO numbers, their strings and file names agree; of other paths the name stays.
+def image_key(image_id: object) -> str:
+    """One spelling of an id: COCO numbers, their strings and file names agree; of other paths the name is kept.
 
     >>> image_key(310196), image_key("val2014/COCO_val2014_000000310196.jpg"), image_key("AMBER_7.jpg")
     ('310196', '310196', 'AMBER_7')
@@ -41,92 +51,97 @@ def image_key(image_id: Any) -> str:
 
 @dataclass(frozen=True)
 class EvaluationImages:
-    """Pictures that must not be trained on.
+    """Images that must not be trained on.
 
     Args:
-        ids: as lists name them: numbers, file names.
-        names: regular expressions; a picture whose file name (without extension) matches in full is refused.
+        ids: numbers or file names, as evaluation lists give them.
+        names: regular expressions; an image whose file name (without extension) matches in full is refused.
         aliases: id in the training data -> id in the lists, such as Visual Genome's `coco_id` by `image_id`.
+
+    Raises:
+        SettingsError: a name is no regular expression.
     """
 
     ids: frozenset[str] = frozenset()
     names: tuple[str, ...] = EVALUATION_NAMES
     aliases: Mapping[str, str] = field(default_factory=dict)
+    _patterns: tuple[re.Pattern[str], ...] = field(init=False, repr=False, compare=False, default=())
 
     def __post_init__(self) -> None:
         try:
-            compiled = [re.compile(name, re.IGNORECASE) for name in self.names]
+            patterns = tuple(re.compile(name, re.IGNORECASE) for name in self.names)
         except re.error as error:
             raise SettingsError(f"names must be regular expressions, got {self.names} ({error})") from error
         object.__setattr__(self, "ids", frozenset(image_key(i) for i in self.ids))
         object.__setattr__(self, "aliases", {image_key(a): image_key(b) for a, b in self.aliases.items()})
-        object.__setattr__(self, "_compiled", compiled)
+        object.__setattr__(self, "_patterns", patterns)
 
     @classmethod
-    def read(cls, *paths: str | Path, **settings: Any) -> EvaluationImages:
-        """The ids in POPE's question files, AMBER's, lists of captions, or plain lists of ids (JSON, JSON Lines, text).
+    def read(
+        cls,
+        *paths: str | Path,
+        names: tuple[str, ...] = EVALUATION_NAMES,
+        aliases: Mapping[str, str] | None = None,
+    ) -> EvaluationImages:
+        """Read the ids in POPE's question files, AMBER's, lists of captions, or plain lists (JSON, JSON Lines, text).
 
         Raises:
-            InputError: a file is missing, or names no picture.
+            InputError: a file is missing, or names no image.
         """
         ids: set[str] = set()
         for path in paths:
-            found = set(_ids(Path(path)))
-            if not found:
+            listed = set(_ids(Path(path)))
+            if not listed:
                 raise InputError(
-                    f"expected ids of pictures in {str(path)!r} ({', '.join(_FIELDS)}, or one a line), got none; "
+                    f"expected ids of images in {str(path)!r} ({', '.join(_FIELDS)}, or one per line), got none; "
                     "check the file"
                 )
-            ids |= found
-        return cls(frozenset(ids), **settings)
+            ids |= listed
+        return cls(frozenset(ids), names, aliases or {})
 
-    def holds(self, image_id: Any, picture: Any = None) -> bool:
-        """Whether a picture with this id, or from this file, is one of them."""
-        for name in (image_id, _file_of(picture)):
+    def holds(self, image_id: object, image: object = None) -> bool:
+        """Whether an image with this id, or from this file, is one of them."""
+        for name in (image_id, _file_of(image)):
             if name is None or name == "":
                 continue
             key = image_key(name)
-            stem = PurePath(str(name)).stem
             if {key, self.aliases.get(key, key)} & self.ids:
                 return True
-            if any(pattern.fullmatch(stem) for pattern in self._compiled):  # type: ignore[attr-defined]
+            if any(pattern.fullmatch(PurePath(str(name)).stem) for pattern in self._patterns):
                 return True
         return False
 
-    def leaks(self, row: Any) -> bool:
-        """Whether a row (or an annotated picture) shows one of them, also as a negative image."""
-        pictures = [*getattr(row, "images", ()), *getattr(row, "negative_images", ()), getattr(row, "image", None)]
-        return self.holds(row.image_id) or any(self.holds(None, picture) for picture in pictures)
+    def leaks(self, row: HasImageId) -> bool:
+        """Whether a row (or an annotated image) shows one of them, also as a negative image."""
+        images = [*getattr(row, "images", ()), *getattr(row, "negative_images", ()), getattr(row, "image", None)]
+        return self.holds(row.image_id) or any(self.holds(None, image) for image in images)
 
 
-def _file_of(picture: Any) -> str | None:
-    while isinstance(picture, Recipe):
-        picture = getattr(picture, "source", None)
-    if isinstance(picture, str | PurePath):
-        return str(picture)
-    return getattr(picture, "filename", None) or None
+def _file_of(image: object) -> str | None:
+    while isinstance(image, Recipe):
+        image = getattr(image, "source", None)
+    if isinstance(image, str | PurePath):
+        return str(image)
+    return getattr(image, "filename", None) or None
 
 
 def _ids(path: Path) -> Iterator[str]:
-    try:
-        with path.open("rb") as file:
-            head = file.read(64).decode("utf-8", "replace").lstrip("\ufeff \t\r\n")
-    except OSError as error:
-        raise InputError(f"could not read {str(path)!r} ({error.strerror}); check the path") from error
+    with io.reading(path), io.open_text(path, errors="replace") as file:
+        head = file.read(64).lstrip()
     if head.startswith("["):
-        yield from _named_by(read_whole(path))
-    elif head.startswith(("{", "PAR1", "\x1f")):
-        yield from _named_by(entry.value for entry in read_entries(path))
+        yield from _listed_ids(read_whole(path))
+    elif head.startswith(("{", "PAR1")):
+        yield from _listed_ids(entry.value for entry in read_entries(path))
     else:
-        yield from (image_key(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+        yield from (image_key(line) for line in io.read_text(path).splitlines() if line.strip())
 
 
-def _named_by(entries: Iterable[Any]) -> Iterator[str]:
+def _listed_ids(entries: Iterable[object]) -> Iterator[str]:
     """The ids of rows, of COCO's `images`, of a mapping from ids, or bare ones."""
     for value in entries:
         if isinstance(value, Mapping):
             if isinstance(value.get("images"), list):
-                yield from _named_by(value["images"])
+                yield from _listed_ids(value["images"])
                 continue
             named = next((value[name] for name in _FIELDS if isinstance(value.get(name), str | int)), None)
             if named is None and all(isinstance(entry, list) for entry in value.values()):
@@ -136,69 +151,71 @@ def _named_by(entries: Iterable[Any]) -> Iterator[str]:
             yield image_key(value)
 
 
-def without_leaks(rows: Iterable[T], guard: EvaluationImages) -> tuple[list[T], list[T]]:
-    """(rows to train on, rows that show an evaluation picture)."""
-    kept: list[T] = []
-    leaked: list[T] = []
+def without_leaks(rows: Iterable[R], guard: EvaluationImages) -> tuple[list[R], list[R]]:
+    """(rows to train on, rows that show an evaluation image)."""
+    kept: list[R] = []
+    leaked: list[R] = []
     for row in rows:
         (leaked if guard.leaks(row) else kept).append(row)
     return kept, leaked
 
 
-def refuse_leaks(rows: Iterable[T], guard: EvaluationImages) -> Iterator[T]:
+def refuse_leaks(rows: Iterable[R], guard: EvaluationImages) -> Iterator[R]:
     """The same rows, streamed.
 
     Raises:
-        InputError: at the first row that shows an evaluation picture.
+        InputError: at the first row that shows an evaluation image.
     """
     for row in rows:
         if guard.leaks(row):
             raise InputError(
-                f"the picture {row.image_id!r} is one of the evaluation's; "  # type: ignore[attr-defined]
-                "take such rows out with without_leaks before training"
+                f"the image {row.image_id!r} is one of the evaluation's; leave such rows out with without_leaks before "
+                "training"
             )
         yield row
 
 
-def held_out(image_id: Any, *, share: float, seed: int) -> bool:
-    """Whether a picture belongs to the held-out part: by a hash of its id, so never by order, file or year."""
+def held_out(image_id: object, *, share: float, seed: int) -> bool:
+    """Whether an image belongs to the held-out part: by a hash of its id, so never by order, file or year."""
     if not 0 <= share <= 1:
         raise SettingsError(f"share must be in [0, 1], got {share}")
     return row_seed(seed, "split", image_key(image_id)) < share * 2**63
 
 
-def split_by_image(rows: Iterable[T], *, share: float, seed: int) -> tuple[list[T], list[T]]:
-    """(training, held out): all rows of a picture, and annotated pictures themselves, fall on one side.
+def split_by_image(rows: Iterable[R], *, share: float, seed: int) -> tuple[list[R], list[R]]:
+    """(training, held out): all rows of an image, and annotated images themselves, fall on one side.
 
-    Split pictures before building where rows draw on several (swaps, "other").
+    Split images before building where rows draw on several of them (swaps, "other").
 
     Args:
-        share: of the pictures to hold out, in [0, 1].
+        rows: training rows or annotated images.
+        share: share of the images to hold out, in [0, 1].
+        seed: seed of the split.
     """
-    train: list[T] = []
-    out: list[T] = []
+    train: list[R] = []
+    out: list[R] = []
     for row in rows:
-        (out if held_out(row.image_id, share=share, seed=seed) else train).append(row)  # type: ignore[attr-defined]
+        (out if held_out(row.image_id, share=share, seed=seed) else train).append(row)
     return train, out
 
 
 def mix(rows: Sequence[T], retention: Sequence[T], *, share: float, seed: int) -> list[T]:
     """All `rows`, and as many of `retention` as make `share` of the whole, in a random order.
 
-    General rows (captions, VQA, text only) keep what the model could do before; 0.1 to 0.2 is usual.
+    General rows (captions, VQA, text only) keep earlier abilities of the model; 0.1 to 0.2 is usual.
 
     Raises:
         SettingsError: share outside [0, 1). InputError: too few retention rows.
     """
     if not 0 <= share < 1:
         raise SettingsError(f"share must be in [0, 1), got {share}")
-    wanted = round(len(rows) * share / (1 - share))
-    if wanted > len(retention):
+    needed = round(len(rows) * share / (1 - share))
+    if needed > len(retention):
         raise InputError(
-            f"a share of {share} beside {len(rows)} rows takes {wanted} retention rows, got {len(retention)}; "
+            f"a share of {share} beside {len(rows)} rows takes {needed} retention rows, got {len(retention)}; "
             "give more, or lower share"
         )
     rng = random.Random(row_seed(seed, "mix"))
-    mixed = [*rows, *rng.sample(list(retention), wanted)]
+    mixed = [*rows, *rng.sample(list(retention), needed)]
     rng.shuffle(mixed)
     return mixed

@@ -1,7 +1,7 @@
-"""Fine-tune on rows with TRL and PEFT: LoRA on the language model, everything else frozen. The rows decide how.
+"""Fine-tune on rows with TRL and PEFT: LoRA on the language model, everything else frozen. The rows decide the trainer.
 
 InstructionRow   TRL's `SFTTrainer`, completions only
-PreferenceRow    `NegativePreferenceTrainer`: TRL's DPO with negative pictures and an anchor
+PreferenceRow    `NegativePreferenceTrainer`: TRL's DPO with negative images and an anchor
 RatedRow         TRL's `KTOTrainer`
 """
 
@@ -11,27 +11,37 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from halluguard.errors import InputError, SettingsError, UnsupportedModelError, require
-from halluguard.tuning.rows import InstructionRow, PreferenceRow, RatedRow, Row, as_dataset
+from halluguard.tuning.rows import InstructionRow, PreferenceRow, RatedRow, TrainingRow, as_dataset
+
+if TYPE_CHECKING:  # the rows need no model library, and peft is an extra
+    from peft import LoraConfig
+    from transformers import PreTrainedModel, ProcessorMixin, Trainer, TrainerCallback
 
 LANGUAGE_MODEL_ONLY = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
-"""Which linear layers get LoRA: a list of bare names would also match the vision tower."""
+"""The linear layers that get LoRA, as one pattern: a list of bare names would also match the vision tower."""
 
-LEARNING_RATES = {InstructionRow: 2e-4, PreferenceRow: 1e-5, RatedRow: 1e-5}
+LEARNING_RATES: dict[type[TrainingRow], float] = {InstructionRow: 2e-4, PreferenceRow: 1e-5, RatedRow: 1e-5}
 """Peaks for LoRA on a model of some billion parameters; mDPO and RLAIF-V use 1e-5 for preferences."""
+
+Facts: TypeAlias = dict[str, int | float | None]
+"""Facts of a training run: rows, steps, seconds, trainable parameters, first and last logged loss."""
 
 
 @dataclass(frozen=True)
-class Preference:
+class PreferenceLoss:
     """The loss on preference rows: sum of weights * TRL's losses + visual_weight * visual + anchor_weight * anchor.
 
     Args:
         beta: strength of the tie to the reference, > 0.
         visual_weight, anchor_weight, anchor_delta, gamma: see `NegativePreferenceTrainer`.
         losses: TRL's loss types, mixed by `loss_weights`; ("sigmoid", "sft") also keeps the chosen answers likely.
-        loss_weights: one for each of `losses`; None weights them 1.
+        loss_weights: one weight for each of `losses`; None weights them 1.
+
+    Raises:
+        SettingsError: beta is not positive, or there are more or fewer weights than losses.
     """
 
     beta: float = 0.1
@@ -50,12 +60,12 @@ class Preference:
 
 
 def fine_tune(
-    model: Any,
-    processor: Any,
-    rows: Sequence[Row],
+    model: PreTrainedModel,
+    processor: ProcessorMixin,
+    rows: Sequence[TrainingRow],
     out: str | Path,
     *,
-    preference: Preference | None = None,
+    preference: PreferenceLoss | None = None,
     rank: int = 16,
     target_modules: str = LANGUAGE_MODEL_ONLY,
     learning_rate: float | None = None,
@@ -68,34 +78,38 @@ def fine_tune(
     checkpointing: bool = False,
     save_every: int | None = None,
     resume: bool = False,
-    callbacks: Sequence[Any] = (),
+    callbacks: Sequence[TrainerCallback] = (),
     check: bool = True,
     progress: bool = False,
-) -> dict[str, Any]:
+) -> Facts:
     """Train a LoRA adapter on `rows` and save it (safetensors) in `out`.
 
     Args:
-        model: an image-text-to-text model; its own weights are not changed, the adapter is left on it. One loaded in
-            4 bits gives QLoRA.
+        model: an image-text-to-text model; its own weights are not changed, the adapter is left on it. A model loaded
+            in 4 bits gives QLoRA.
         processor: its processor, with a chat template.
-        rows: training examples of one class, which decides how they are learnt.
+        rows: training rows of one class, which decides the trainer.
+        out: folder for the adapter.
         preference: the loss on preference rows.
-        rank: of LoRA, with alpha = 2 * rank and dropout 0.05.
+        rank: LoRA rank; alpha is 2 * rank, dropout 0.05.
         target_modules: regular expression over module names, matched in full.
-        learning_rate: peak, cosine schedule, 5 % warm-up; by default that of `LEARNING_RATES`.
-        epochs, batch_size, seed: as usual; `batch_size` is of one process.
+        learning_rate: peak of a cosine schedule with 5 % warm-up; by default that of `LEARNING_RATES`.
+        epochs: passes over the rows; may be a fraction.
+        batch_size: rows per step and process.
         accumulate: batches summed to one step.
+        seed: seed of the order of rows, of dropout and of the adapter's start.
         device: "cpu" keeps the training off a GPU that is there.
-        bf16: bfloat16 arithmetic, for a GPU that has it.
-        checkpointing: recompute activations instead of keeping them: a third more time, a fraction of the memory.
+        bf16: whether to use bfloat16 arithmetic, on a GPU that has it.
+        checkpointing: whether to recompute activations instead of keeping them: a third more time, a fraction of the
+            memory.
         save_every: steps between the checkpoints in `out`/checkpoints; by default none is kept.
-        resume: go on from the last checkpoint, to the weights an uninterrupted run would have.
-        callbacks: of transformers, such as `evaluation.Evaluation`.
-        check: look for silent failure first, see `preflight`.
-        progress: show a bar.
+        resume: whether to continue from the last checkpoint, to the weights an uninterrupted run would have.
+        callbacks: callbacks of transformers, such as `evaluation.Evaluation`.
+        check: whether to look for silent failure first, see `preflight`.
+        progress: whether to show a bar.
 
     Returns:
-        rows, steps, seconds, trainable parameters, first and last logged loss.
+        The facts of the run.
 
     Raises:
         MissingExtraError: TRL or PEFT is missing. InputError: no rows, rows of several classes, nothing to resume.
@@ -108,61 +122,84 @@ def fine_tune(
     if not rows:
         raise InputError("expected training rows, got none; build some with halluguard.tuning")
     positive = {"rank": rank, "epochs": epochs, "batch_size": batch_size, "accumulate": accumulate}
-    learning_rate = LEARNING_RATES[type(rows[0])] if learning_rate is None else learning_rate
-    wrong = {name: value for name, value in {**positive, "learning_rate": learning_rate}.items() if not value > 0}
+    positive["learning_rate"] = LEARNING_RATES[type(rows[0])] if learning_rate is None else learning_rate
+    wrong = [f"{name} {value}" for name, value in positive.items() if not value > 0]
     if wrong:
-        raise SettingsError(f"these must be positive: {', '.join(f'{name} {value}' for name, value in wrong.items())}")
-    if getattr(processor, "chat_template", None) is None:
-        raise UnsupportedModelError(
-            f"expected a processor with a chat template, got {type(processor).__name__} without one; set chat_template"
-        )
+        raise SettingsError(f"these must be positive: {', '.join(wrong)}")
+    require_chat_template(processor)
     folder = Path(out)
     checkpoints = folder / "checkpoints"
     if resume and not any(checkpoints.glob("checkpoint-*")):
         raise InputError(f"expected a checkpoint to resume from in {checkpoints}, found none; start without resume")
-    arguments: dict[str, Any] = {
-        "output_dir": str(checkpoints),
+    arguments = {
+        **training_arguments(checkpoints, positive["learning_rate"], epochs, batch_size, seed, device, bf16),
+        "gradient_accumulation_steps": accumulate,
+        "save_strategy": "steps" if save_every else "no",
+        "save_steps": save_every or 500,
+        "gradient_checkpointing": checkpointing,
+        "disable_tqdm": not progress,
+    }
+    lora = lora_config(rank, target_modules)
+    trainer = _trainer(model, processor, rows, preference or PreferenceLoss(), arguments, lora, list(callbacks))
+    if check:
+        from halluguard.tuning.preflight import preflight
+
+        preflight(trainer)
+    trainer.train(resume_from_checkpoint=resume or None)
+    save_adapter(trainer, folder)
+    restore_forward(trainer)
+    return training_facts(trainer, len(rows))
+
+
+def require_chat_template(processor: ProcessorMixin) -> None:
+    """Raises UnsupportedModelError where the processor has no chat template."""
+    if getattr(processor, "chat_template", None) is None:
+        raise UnsupportedModelError(
+            f"expected a processor with a chat template, got {type(processor).__name__} without one; set chat_template"
+        )
+
+
+def training_arguments(
+    output: Path, learning_rate: float, epochs: float, batch_size: int, seed: int, device: str | None, bf16: bool
+) -> dict[str, Any]:
+    """Arguments of TRL's configurations that every training here shares."""
+    return {
+        "output_dir": str(output),
         "num_train_epochs": epochs,
         "per_device_train_batch_size": batch_size,
-        "gradient_accumulation_steps": accumulate,
         "learning_rate": learning_rate,
         "lr_scheduler_type": "cosine",
         "warmup_steps": 0.05,
         "max_length": None,  # a limit would cut image tokens or, silently, the completion
         "logging_steps": 10,
         "logging_first_step": True,
-        "save_strategy": "steps" if save_every else "no",
-        "save_steps": save_every or 500,
+        "save_strategy": "no",
         "report_to": "none",
         "seed": seed,
         "use_cpu": device == "cpu",
         "bf16": bf16,
-        "gradient_checkpointing": checkpointing,
+        "gradient_checkpointing": False,
         "remove_unused_columns": False,  # the columns are made on access
-        "disable_tqdm": not progress,
+        "disable_tqdm": True,
     }
-    lora = lora_config(rank, target_modules)
-    trainer = _trainer(model, processor, rows, preference or Preference(), arguments, lora, list(callbacks))
-    if check:
-        from halluguard.tuning.preflight import preflight
 
-        preflight(trainer)
-    result = trainer.train(resume_from_checkpoint=resume or None)
-    save_adapter(trainer, folder)
-    restore_forward(trainer)
-    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+
+def training_facts(trainer: Trainer, rows: int) -> Facts:
+    """Facts of a finished run."""
+    log, model = trainer.state.log_history, cast("PreTrainedModel", trainer.model)
+    losses = [entry["loss"] for entry in log if "loss" in entry]
     return {
-        "rows": len(rows),
+        "rows": rows,
         "steps": trainer.state.global_step,
-        "seconds": round(result.metrics["train_runtime"]),
-        "trainable parameters": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
+        "seconds": round(next(entry["train_runtime"] for entry in reversed(log) if "train_runtime" in entry)),
+        "trainable parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
         "first loss": losses[0] if losses else None,
         "last loss": losses[-1] if losses else None,
     }
 
 
-def lora_config(rank: int = 16, target_modules: str = LANGUAGE_MODEL_ONLY) -> Any:
-    """LoRA on the language model: alpha = 2 * rank, dropout 0.05; a `peft.LoraConfig`."""
+def lora_config(rank: int = 16, target_modules: str = LANGUAGE_MODEL_ONLY) -> LoraConfig:
+    """LoRA on the language model: alpha = 2 * rank, dropout 0.05."""
     peft = require("peft", extra="train", feature="fine-tuning")
     return peft.LoraConfig(
         r=rank, lora_alpha=2 * rank, lora_dropout=0.05, target_modules=target_modules, task_type="CAUSAL_LM"
@@ -170,14 +207,14 @@ def lora_config(rank: int = 16, target_modules: str = LANGUAGE_MODEL_ONLY) -> An
 
 
 def _trainer(
-    model: Any,
-    processor: Any,
-    rows: Sequence[Row],
-    preference: Preference,
+    model: PreTrainedModel,
+    processor: ProcessorMixin,
+    rows: Sequence[TrainingRow],
+    preference: PreferenceLoss,
     arguments: dict[str, Any],
-    lora: Any,
-    callbacks: list[Any],
-) -> Any:
+    lora: LoraConfig,
+    callbacks: list[TrainerCallback],
+) -> Trainer:
     """The trainer for rows of this class."""
     trl = require("trl", extra="train", feature="fine-tuning")
     shared = {
@@ -218,7 +255,7 @@ def _trainer(
         ) from error
 
 
-def save_adapter(trainer: Any, folder: Path) -> None:
+def save_adapter(trainer: Trainer, folder: Path) -> None:
     """Write the trained adapter, by the first process only; a frozen copy that served as reference is left out."""
     if trainer.accelerator.is_main_process:
         model = trainer.accelerator.unwrap_model(trainer.model)
@@ -226,8 +263,8 @@ def save_adapter(trainer: Any, folder: Path) -> None:
     trainer.accelerator.wait_for_everyone()
 
 
-def restore_forward(trainer: Any) -> None:
-    """Undo TRL's replacement of the model's forward: a deep copy would go on running the original's weights."""
+def restore_forward(trainer: Trainer) -> None:
+    """Undo TRL's replacement of the model's forward: a deep copy would still run the original's weights."""
     model = trainer.accelerator.unwrap_model(trainer.model)
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     with suppress(KeyError):

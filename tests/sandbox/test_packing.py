@@ -48,7 +48,7 @@ def test_packed_turns_equal_turns_in_rows_of_their_own(mllm):
 
 
 @torch.no_grad()
-def test_a_blind_turn_equals_the_prompt_without_a_picture(mllm):
+def test_a_blind_turn_equals_the_prompt_without_a_image(mllm):
     model, processor = mllm
     packer = Packer(processor.tokenizer, model.config.image_token_id)
     blind = packer([[TURNS[2]]])
@@ -68,8 +68,8 @@ def test_packed_seeing_turns_equal_the_processor_s_own_prompt(mllm):
     prompt = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
     from PIL import Image
 
-    picture = Image.effect_noise((112, 112), 60).convert("RGB")
-    inputs = processor(images=picture, text=prompt, return_tensors="pt")
+    image = Image.effect_noise((112, 112), 60).convert("RGB")
+    inputs = processor(images=image, text=prompt, return_tensors="pt")
     expected = model(**inputs).logits[0, -1]
     packed = packer([[TURNS[0]]])
     got = logits(model, packed, inputs["pixel_values"])[0, int((packed.targets[0] >= 0).nonzero()[0])]

@@ -21,7 +21,7 @@ def test_at_least_forty_categories_each_drawn_placed_and_paired():
     assert set(TYPICAL_COLOR) <= set(CATEGORIES)
 
 
-def test_the_seed_decides_picture_and_truth():
+def test_the_seed_decides_image_and_truth():
     one, again, other = draw(5), draw(5), draw(6)
     assert one.pixels.tobytes() == again.pixels.tobytes() != other.pixels.tobytes()
     assert one.scene == again.scene != other.scene
@@ -49,7 +49,7 @@ def test_relations_agree_with_the_boxes():
 
 
 def test_partners_are_drawn_together_more_often_than_strangers():
-    """Without co-occurrence in the pictures there is no prior for the language to exaggerate."""
+    """Without co-occurrence in the images there is no prior for the language to exaggerate."""
     rng = random.Random(0)
     together = dict.fromkeys(RHO, 0)
     alone = dict.fromkeys(CATEGORIES, 0)

@@ -37,7 +37,7 @@ def moved(model, scale=0.02, seed=7):
 
 
 def tiled():
-    """(model, processor) of LLaVA-NeXT: as many tiles as the picture's shape asks for."""
+    """(model, processor) of LLaVA-NeXT: as many tiles as the image's shape asks for."""
     from transformers import (
         LlavaNextConfig,
         LlavaNextForConditionalGeneration,
@@ -72,7 +72,7 @@ def tiled():
 
 
 def preferences(sizes=((112, 112),) * 3, text_only=True):
-    """Ragged rows with negatives, one without a picture."""
+    """Ragged rows with negatives, one without an image."""
     chosen = ("There is a dog on the left.", "No.", "The image shows a kitchen with a bowl.")
     rejected = ("There is a cat on the left.", "Yes.", "The image shows a kitchen with a bowl and two spoons.")
     prompts = ("Describe the image.", "Is there a dog in the image?", "Describe the image in detail.")

@@ -1,4 +1,4 @@
-"""What is known of a picture: COCO's files, and which names are surely absent."""
+"""What is known of an image: COCO's files, and which names are surely absent."""
 
 import json
 
@@ -36,7 +36,7 @@ def test_absent_means_absent_under_every_name(there, captions, asked, lacks):
 
 
 def test_every_synonym_of_the_metric_puts_its_category_in_doubt():
-    """A word that CHAIR counts as a category must not stand in a caption whose picture is said to lack it."""
+    """A word that CHAIR counts as a category must not stand in a caption whose image is said to lack it."""
     words = {w: c for w, c in load_vocabulary().words.items() if w == w.strip() and w.islower()}
     missed = [w for w, c in words.items() if item(captions=(f"There is a {w} here.",)).lacks(c)]
     assert len(words) > 350
@@ -96,5 +96,5 @@ def test_files_that_are_no_json_say_where_they_break(tmp_path):
     (tmp_path / "x.json").write_text('{"images": [')
     with pytest.raises(InputError, match="line 1"):
         list(coco_items(tmp_path / "x.json", tmp_path))
-    with pytest.raises(InputError, match="check the path"):
+    with pytest.raises(InputError, match="No such file"):
         list(coco_items(tmp_path / "none.json", tmp_path))

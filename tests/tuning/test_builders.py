@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from halluguard import Box, InputError, SettingsError
 from halluguard.records import Answer, Claim, Edit, Verdict
-from halluguard.tuning.annotations import Annotated, names_in
-from halluguard.tuning.builders import (
+from halluguard.tuning import (
     Sampled,
     attribute_swaps,
     balance_lengths,
@@ -29,6 +28,7 @@ from halluguard.tuning.builders import (
     retention_rows,
     swapped_preferences,
 )
+from halluguard.tuning.annotations import Annotated, names_in
 from halluguard.tuning.edge_balance import balanced
 from halluguard.tuning.images import Erased
 from halluguard.tuning.question_templates import ANSWERS, QUESTIONS, answer
@@ -98,7 +98,7 @@ def test_every_name_is_as_often_there_as_not(build):
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.sets(st.sampled_from(NAMES), min_size=1), min_size=1, max_size=40), st.integers(0, 99))
 def test_balance_holds_for_any_annotations(sets, seed):
-    """Per picture and per name at once."""
+    """Per image and per name at once."""
     items = [Annotated(i, "x.jpg", tuple(Box(n, 1.0) for n in sorted(s))) for i, s in enumerate(sets)]
     rows = list(negative_preferences(items, seed=seed))
     assert surplus(rows) == {}
@@ -204,7 +204,7 @@ def test_real_captions_are_edited_at_articles_and_numerals():
     assert found == set() or all(not text.startswith(("My", "A cat and")) for text in found)
 
 
-def test_erased_pictures_and_controls_ask_the_same_question():
+def test_erased_images_and_controls_ask_the_same_question():
     rows = list(erased_preferences(ITEMS, seed=0))
     for erased, control in zip(rows[::2], rows[1::2], strict=True):
         assert (erased.prompt, erased.chosen) == (control.prompt, control.rejected)
@@ -214,7 +214,7 @@ def test_erased_pictures_and_controls_ask_the_same_question():
 
 
 def test_crowds_and_wider_names_are_not_erased():
-    """What is not boxed stays in the picture: the answer would still be yes."""
+    """What is not boxed stays in the image: the answer would still be yes."""
     boxes = (Box("dog", 1.0, (0, 0, 9, 9)), Box("cup", 1.0, (50, 50, 60, 60)), Box("puppy", 1.0, (80, 0, 90, 9)))
     crowd = Annotated(0, "x", boxes[:2], uncounted=frozenset({"dog", "cup"}), size=(100, 100))
     assert list(erased_preferences([crowd], seed=0)) == []
@@ -222,7 +222,7 @@ def test_crowds_and_wider_names_are_not_erased():
     assert "dog" not in {name for row in erased_preferences(puppies, seed=0) for name in row.truth.absent}
 
 
-def test_swapped_pictures_share_company_and_lack_the_object():
+def test_swapped_images_share_company_and_lack_the_object():
     by_id = {item.image_id: item for item in ITEMS}
     rows = list(swapped_preferences(ITEMS, seed=0, shared_names=1))
     for i in range(0, len(rows), 4):
@@ -270,13 +270,13 @@ def test_crops_do_not_show_what_the_answer_names():
     assert crops > 100
 
 
-def test_other_pictures_lack_what_is_named():
+def test_other_images_lack_what_is_named():
     by_id = {item.image_id: item for item in ITEMS}
-    of_picture = {id(item.image): item for item in ITEMS}
+    of_image = {id(item.image): item for item in ITEMS}
     rows = [row for row in negative_preferences(ITEMS, seed=0) if row.truth.present]
     others = 0
     for row in conditional_images(rows, seed=0, changes=("other",), items=by_id):
-        item = of_picture.get(id(row.negative_images[0]))
+        item = of_image.get(id(row.negative_images[0]))
         if item is not None:
             others += 1
             assert item.lacks(row.truth.present[0])

@@ -14,7 +14,7 @@ from halluguard.cli.train_command import rows_from
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Eight scenes as pictures, as preference pairs, and as COCO's instances."""
+    """Eight scenes as images, as preference pairs, and as COCO's instances."""
     folder = tmp_path_factory.mktemp("data")
     (folder / "images").mkdir()
     pairs, coco = [], {"images": [], "annotations": [], "categories": []}
@@ -61,7 +61,7 @@ def test_annotations_become_balanced_questions(folder):
     rows, told = rows_from(folder / "instances.json", folder / "images", coco=True)
     kinds = {row.kind for row in rows}
     assert {"erased", "control", "swap-positive", "swap-negative"} <= kinds
-    assert "8 annotated pictures" in told[0]
+    assert "8 annotated images" in told[0]
 
 
 def test_plain_learns_the_chosen_answers(folder):
@@ -85,8 +85,8 @@ def test_a_config_that_cannot_be_meant_is_refused(tmp_path, settings, words):
         CliRunner().invoke(app, command, catch_exceptions=False)
 
 
-def test_missing_pictures_are_counted_and_named(folder):
-    with pytest.raises(InputError, match="8 of 8 rows are without their picture"):
+def test_missing_images_are_counted_and_named(folder):
+    with pytest.raises(InputError, match="8 of 8 rows are without their image"):
         rows_from(folder / "pairs.jsonl", None)
     with pytest.raises(InputError, match="--images"):
         rows_from(folder / "instances.json", None, coco=True)

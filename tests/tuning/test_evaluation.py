@@ -23,11 +23,11 @@ class Stub:
     def __init__(self, lean=0.0, words=99, model=None):
         self.lean, self.words, self.model = lean, words, model or torch.nn.Linear(1, 1)
 
-    def drafts(self, pictures, prompts, **_):
+    def drafts(self, images, prompts, **_):
         color = "Red." if self.lean == 0 else "Blue."
         texts = [
-            f"The image shows a {' and a '.join(OBJECTS[picture])}." if prompt == "Describe the image." else color
-            for picture, prompt in zip(pictures, prompts, strict=True)
+            f"The image shows a {' and a '.join(OBJECTS[image])}." if prompt == "Describe the image." else color
+            for image, prompt in zip(images, prompts, strict=True)
         ]
         return [" ".join(text.split()[: self.words]) for text in texts]
 
@@ -114,6 +114,6 @@ def test_likelihood_displacement_is_seen_in_the_log():
     assert control.should_training_stop
 
 
-def test_pictures_and_objects_must_fit():
+def test_images_and_objects_must_fit():
     with pytest.raises(InputError, match="objects of each"):
         HeldOut([1, 2], [["dog"]])

@@ -48,7 +48,7 @@ def test_a_crop_keeps_between_1_and_20_percent():
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 500), (500, 2)])
-def test_crops_of_odd_pictures_stay_inside(size):
+def test_crops_of_odd_images_stay_inside(size):
     for seed in range(50):
         x1, y1, x2, y2 = Crop(PICTURE, seed).window(*size)
         assert 0 <= x1 < x2 <= size[0]
@@ -70,7 +70,7 @@ def test_shuffling_moves_every_patch_and_loses_none():
 
 
 def test_noise_follows_the_schedule():
-    """At step t the picture keeps sqrt(a_t) of its contrast and gains sqrt(1 - a_t) of noise."""
+    """At step t the image keeps sqrt(a_t) of its contrast and gains sqrt(1 - a_t) of noise."""
     kept = kept_signal()
     assert kept[0] == pytest.approx(1 - (5e-3 - 1e-5) / (1 + np.exp(6)) - 1e-5)
     assert (np.diff(kept) < 0).all()
@@ -85,8 +85,8 @@ def test_noise_follows_the_schedule():
 
 
 def test_a_filler_of_the_callers_is_used():
-    def fill(picture, boxes, seed):
-        return Image.new("RGB", picture.size, (seed, len(boxes), 0))
+    def fill(image, boxes, seed):
+        return Image.new("RGB", image.size, (seed, len(boxes), 0))
 
     assert Erased(PICTURE, ((0, 0, 5, 5),), 7, fill).make().getpixel((0, 0)) == (7, 1, 0)
 

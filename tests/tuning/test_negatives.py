@@ -7,25 +7,25 @@ import pytest
 from PIL import Image
 
 from halluguard import Box, InputError, SettingsError
-from halluguard.tuning.builders import Annotated, erase, negative_images, negative_instructions
+from halluguard.tuning import Annotated, erase, negative_images, negative_instructions
 from halluguard.tuning.question_templates import POPE_QUESTION, SHORT_ANSWERS
 
 NAMES = ("dog", "cat", "cup", "fork", "apple", "chair")
 
 
 def items(count=120, size=100):
-    """Pictures with two to four coloured squares on a smooth ground, known boxes."""
+    """Images with two to four coloured squares on a smooth ground, known boxes."""
     rng = np.random.default_rng(0)
     made = []
     for i in range(count):
         ground = np.linspace(60, 180, size)[None, :, None] + np.zeros((size, size, 3))
-        picture = Image.fromarray((ground + rng.normal(0, 3, ground.shape)).clip(0, 255).astype(np.uint8))
+        image = Image.fromarray((ground + rng.normal(0, 3, ground.shape)).clip(0, 255).astype(np.uint8))
         boxes = []
         for k, name in enumerate(rng.choice(NAMES, rng.integers(2, 5), replace=False)):
             x, y = 4 + 50 * (k % 2), 4 + 50 * (k // 2)
-            picture.paste((255, 0, 0), (x, y, x + 20, y + 20))
+            image.paste((255, 0, 0), (x, y, x + 20, y + 20))
             boxes.append(Box(str(name), 1.0, (x, y, x + 20, y + 20)))
-        made.append(Annotated(i, picture, tuple(boxes)))
+        made.append(Annotated(i, image, tuple(boxes)))
     return made
 
 
@@ -33,8 +33,8 @@ def rows_of(made, **settings):
     return negative_instructions(made, seed=0, questions=(POPE_QUESTION,), answers=SHORT_ANSWERS, **settings)
 
 
-def test_every_picture_gets_as_many_no_as_yes():
-    """Unbalanced rows teach a polarity, not a picture."""
+def test_every_image_gets_as_many_no_as_yes():
+    """Unbalanced rows teach a polarity, not an image."""
     per_image = Counter((row.image_id, row.completion) for row in rows_of(items()))
     assert all(per_image[i, "Yes."] == per_image[i, "No."] for i in range(120))
     assert per_image.total() > 400, "balance may cost few rows"
@@ -96,7 +96,7 @@ def test_erased_and_control_come_in_pairs_about_the_same_object():
         assert erased.images[0].make().tobytes() != control.images[0].make().tobytes()
 
 
-def test_erased_pictures_are_described_without_the_object():
+def test_erased_images_are_described_without_the_object():
     def describe(item):
         return "Describe the image.", " and ".join(item.names)
 

@@ -124,12 +124,12 @@ def test_the_full_loss_equals_an_independent_computation(model, processor, tmp_p
     assert found == pytest.approx(expected, abs=1e-5)
 
 
-def test_policy_and_reference_see_the_same_pictures(model, processor, tmp_path):
-    """mDPO's code draws the crop inside the forward: the two then compare different pictures."""
+def test_policy_and_reference_see_the_same_images(model, processor, tmp_path):
+    """mDPO's code draws the crop inside the forward: the two then compare different images."""
     rows = preferences(text_only=False)
     drawn = []
 
-    def draw(pictures, seed):
+    def draw(images, seed):
         drawn.append(seed)
         return [noise(1000 + seed)]
 
@@ -145,9 +145,9 @@ def test_policy_and_reference_see_the_same_pictures(model, processor, tmp_path):
     trainer.compute_loss(trainer.model, batch)
     assert len(seen) == 2
     assert torch.equal(seen[0], seen[1])
-    assert not torch.equal(seen[0][0], seen[0][len(rows)]), "the negative is the picture itself"
+    assert not torch.equal(seen[0][0], seen[0][len(rows)]), "the negative is the image itself"
     again = trainer.data_collator([row.to_conversation() for row in rows])
-    assert torch.equal(batch["pixel_values"], again["pixel_values"]), "another draw of the same row is another picture"
+    assert torch.equal(batch["pixel_values"], again["pixel_values"]), "another draw of the same row is another image"
 
 
 def test_the_first_loss_is_log_two_for_each_term(model, processor, tmp_path):

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from halluguard import InputError
-from halluguard.tuning.preferences import FORMATS, Options, Reading, read_preferences
-from halluguard.tuning.preferences.formats import untemplated
+from halluguard.tuning.preferences import FORMATS, FormatOptions, ReadingReport, read_preferences
+from halluguard.tuning.preferences.messages import untemplated
 from halluguard.tuning.rows import InstructionRow, PreferenceRow, RatedRow
 
 Q, GOOD, BAD = "What is on the table?", "A cup is on the table.", "A fork is on the table."
@@ -117,7 +117,7 @@ def written(folder, entries, name="data.jsonl"):
 
 
 def read(path, folder, **settings):
-    report = Reading()
+    report = ReadingReport()
     return list(read_preferences(path, images=folder, report=report, **settings)), report
 
 
@@ -164,12 +164,12 @@ def test_containers_are_told_by_content(container, folder):
     assert [row.chosen for row in rows] == [f"{GOOD} {{{i}}}" for i in range(3)]
 
 
-def test_pictures_inside_a_parquet_file_need_no_folder(folder):
+def test_images_inside_a_parquet_file_need_no_folder(folder):
     import pyarrow as pa
     from pyarrow import parquet
 
-    picture = {"bytes": (folder / "a.png").read_bytes(), "path": "a.png"}
-    parquet.write_table(pa.Table.from_pylist([GOLDEN["RLAIF-V"][0] | {"image": picture}]), folder / "d.parquet")
+    image = {"bytes": (folder / "a.png").read_bytes(), "path": "a.png"}
+    parquet.write_table(pa.Table.from_pylist([GOLDEN["RLAIF-V"][0] | {"image": image}]), folder / "d.parquet")
     (row,) = read_preferences(folder / "d.parquet", open_images=True)
     assert row.to_conversation()["images"][0].size == (8, 8)
     assert row.image_id == "a.png"
@@ -210,7 +210,7 @@ def test_hadpo_questions_can_be_narrowed_to_mistakes(folder):
     entry = GOLDEN["HA-DPO"][0]
     path = written(folder, [entry, entry | {"correct": True, "question": "Else?"}])
     assert len(read(path, folder)[0]) == 2
-    rows, report = read(path, folder, options=Options(only_wrong=True))
+    rows, report = read(path, folder, options=FormatOptions(only_wrong=True))
     assert len(rows) == 1
     assert report.skipped.total() == 1
 
@@ -273,33 +273,33 @@ def test_a_malformed_object_in_an_array_costs_only_itself(folder):
     assert report.problems[0][0] == "entry 2 (line 2)"
 
 
-def test_few_missing_pictures_are_counted_many_are_an_error(folder):
+def test_few_missing_images_are_counted_many_are_an_error(folder):
     entry = GOLDEN["RLAIF-V"][0]
     few = [entry | {"idx": i, "chosen": f"{GOOD} {i}", "image": "a.png" if i else "gone.png"} for i in range(30)]
     rows, report = read(written(folder, few), folder)
     assert (len(rows), len(report.missing), report.missing[0][0]) == (29, 1, "line 1")
-    with pytest.raises(InputError, match="1 of 30 rows are without their picture"):
+    with pytest.raises(InputError, match="1 of 30 rows are without their image"):
         read(written(folder, few), folder, missing_share=0.01)
     with pytest.raises(InputError, match="pass images="):
         list(read_preferences(written(folder, few)))
     many = [entry | {"chosen": f"{GOOD} {i}", "image": "gone.png"} for i in range(100_000)]
-    report = Reading()
+    report = ReadingReport()
     with pytest.raises(InputError, match="raise missing_share"):
         list(read_preferences(written(folder, many[:1000]), images=folder, report=report))
     assert report.entries <= 201, "a hopeless file is given up early"
 
 
-def test_pictures_outside_the_folder_are_not_read(folder):
+def test_images_outside_the_folder_are_not_read(folder):
     entry = GOLDEN["RLAIF-V"][0] | {"image": "../../etc/passwd"}
     with pytest.raises(InputError, match="leads outside"):
         read(written(folder, [entry]), folder)
 
 
-def test_unreadable_pictures_are_found_when_asked(folder):
-    (folder / "a.png").write_bytes(b"no picture")
+def test_unreadable_images_are_found_when_asked(folder):
+    (folder / "a.png").write_bytes(b"no image")
     path = written(folder, [GOLDEN["RLAIF-V"][0]])
     assert len(read(path, folder)[0]) == 1
-    with pytest.raises(InputError, match="without their picture"):
+    with pytest.raises(InputError, match="without their image"):
         read(path, folder, open_images=True)
 
 
@@ -314,7 +314,7 @@ def test_a_licence_is_carried(folder):
     [
         ("", "an empty file"),
         ("hello", "begins with 'h'"),
-        ('{"a": 1}', "got line 1: no known form"),
+        ('{"a": 1}', "got line 1: no known format"),
         ("[]", "no entry"),
     ],
 )
@@ -325,7 +325,7 @@ def test_files_that_are_no_preferences_are_refused(content, words, folder):
 
 
 def test_a_missing_file_is_said_to_be_missing(folder):
-    with pytest.raises(InputError, match="check the path"):
+    with pytest.raises(InputError, match="No such file"):
         read(folder / "none.json", folder)
 
 

@@ -44,10 +44,10 @@ def test_a_sound_training_passes_and_is_described(model, processor, tmp_path):
     found = preflight(preference(model, processor, tmp_path, peft_config=lora_config(4), visual_weight=2.0))
     assert found.rows == 4
     assert found.loss == pytest.approx(found.law, abs=1e-4)
-    # text and anchor of all rows, the visual term of the three that have a picture
+    # text and anchor of all rows, the visual term of the three that have an image
     assert found.law == pytest.approx((2 + 2.0 * 3 / 4) * math.log(2), abs=1e-6)
     assert found.gradient > 0
-    assert found.picture_tokens == 3 * 4 * 49
+    assert found.image_tokens == 3 * 4 * 49
     assert found.learnt_tokens > 20
 
 
@@ -129,12 +129,12 @@ def test_answers_tokenised_apart_otherwise_than_together_are_refused(model, tmp_
 
     processor = build_processor()
     processor.tokenizer.backend_tokenizer.normalizer = normalizers.Prepend("one ")
-    with pytest.raises(PreflightError, match="tokenised apart"):
+    with pytest.raises(PreflightError, match="tokenised separately"):
         preflight(sft(model, processor, tmp_path))
 
 
 def test_prompts_among_the_learnt_tokens_are_refused(model, processor, tmp_path):
-    """Rows of `messages` train on the prompt and on every picture token."""
+    """Rows of `messages` train on the prompt and on every image token."""
     from datasets import Dataset
 
     row = instructions()[0].to_conversation()
@@ -142,7 +142,7 @@ def test_prompts_among_the_learnt_tokens_are_refused(model, processor, tmp_path)
     trainer = SFTTrainer(
         model, SFTConfig(output_dir=str(tmp_path), **COMMON), train_dataset=data, processing_class=processor
     )
-    with pytest.raises(PreflightError, match="pictures' tokens are among"):
+    with pytest.raises(PreflightError, match="image tokens are among"):
         preflight(trainer)
 
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from halluguard import ImageError, InputError
-from halluguard.tuning.rows import InstructionRow, PreferenceRow, RatedRow, as_dataset, open_picture, row_seed
+from halluguard.tuning.rows import InstructionRow, PreferenceRow, RatedRow, as_dataset, open_image, row_seed
 
 DOG = "Is there a dog in the image?"
 
@@ -31,18 +31,18 @@ def test_a_preference_row_becomes_trls_conversation():
     assert (columns["seed"], columns["image_id"]) == (3, "7")
 
 
-def test_pictures_stand_before_the_first_question_of_a_dialogue():
+def test_images_stand_before_the_first_question_of_a_dialogue():
     row = PreferenceRow((Plain("red"),), "And a cat?", "No.", "Yes.", history=((DOG, "Yes."),))
     turns = row.to_conversation()["prompt"]
     assert [turn["role"] for turn in turns] == ["user", "assistant", "user"]
     assert [len(turn["content"]) for turn in turns] == [2, 1, 1]
 
 
-def test_rows_without_pictures_are_allowed():
+def test_rows_without_images_are_allowed():
     assert InstructionRow((), "What is 2 + 2?", "4").to_conversation()["images"] == []
 
 
-def test_pictures_are_opened_on_access_only(tmp_path):
+def test_images_are_opened_on_access_only(tmp_path):
     path = tmp_path / "later.png"
     data = as_dataset([PreferenceRow((path,), DOG, "No.", "Yes.")])
     with pytest.raises(ImageError, match=r"later\.png"):
@@ -83,7 +83,7 @@ def test_seeds_depend_on_the_row_alone():
         (lambda: PreferenceRow((), DOG, "No.", " no. "), "must differ"),
         (lambda: PreferenceRow((), DOG, "", "Yes."), "chosen must be a text"),
         (lambda: PreferenceRow((), DOG, "No.", None), "rejected must be a text"),
-        (lambda: PreferenceRow("a.jpg", DOG, "No.", "Yes."), "sequence of pictures"),
+        (lambda: PreferenceRow("a.jpg", DOG, "No.", "Yes."), "sequence of images"),
         (lambda: PreferenceRow(("a.jpg",), DOG, "No.", "Yes.", negative_images=("b", "c")), "as many as images"),
         (lambda: InstructionRow((), "", "No."), "prompt must be a text"),
         (lambda: RatedRow((), DOG, "No.", 1), "label must be true or false"),
@@ -99,5 +99,5 @@ def test_bad_rows_are_refused_in_one_sentence(make, words):
 
 def test_a_recipe_is_made_and_a_path_is_read(tmp_path):
     Image.new("RGB", (6, 2), "green").save(tmp_path / "a.png")
-    assert open_picture(Plain("red")).size == (4, 4)
-    assert open_picture(tmp_path / "a.png").size == (6, 2)
+    assert open_image(Plain("red")).size == (4, 4)
+    assert open_image(tmp_path / "a.png").size == (6, 2)

@@ -17,7 +17,7 @@ from halluguard.sandbox.models import build_mllm, build_processor
 from halluguard.tuning import InstructionRow, PreferenceRow, RatedRow, fine_tune
 from halluguard.tuning.export import card, export
 from halluguard.tuning.images import Crop
-from halluguard.tuning.trainers import Preference
+from halluguard.tuning.trainers import PreferenceLoss
 
 from .conftest import noise
 
@@ -101,7 +101,7 @@ def test_ratings_are_learnt_by_kto(tmp_path):
 
 
 def test_losses_of_trl_can_be_mixed(tmp_path):
-    preference = Preference(losses=("sigmoid", "sft"), loss_weights=(1.0, 0.25), visual_weight=0.5, gamma=2.0)
+    preference = PreferenceLoss(losses=("sigmoid", "sft"), loss_weights=(1.0, 0.25), visual_weight=0.5, gamma=2.0)
     assert train(tmp_path, preference=preference)["steps"] == 8
 
 
@@ -139,7 +139,7 @@ def test_the_export_loads_without_halluguard_and_trl_and_says_the_same(exported,
     guard = Guard.from_pretrained(exported / "base", adapter=exported / "adapter", device="cpu")
     expected = guard.drafts([noise(3)], ["Describe the image."], max_new_tokens=12)[0]
     assert expected
-    noise(3).save(tmp_path / "picture.png")
+    noise(3).save(tmp_path / "image.png")
     code = """
 import sys
 class Absent:
@@ -160,7 +160,7 @@ print('SAYS:' + processor.batch_decode(ids, skip_special_tokens=True)[0].strip()
 assert not {'halluguard', 'trl'} & set(sys.modules)
 """
     run = subprocess.run(
-        [sys.executable, "-c", code, str(exported / "merged"), str(tmp_path / "picture.png")],
+        [sys.executable, "-c", code, str(exported / "merged"), str(tmp_path / "image.png")],
         capture_output=True, text=True, cwd=tmp_path, check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr[-800:]

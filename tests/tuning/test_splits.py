@@ -1,4 +1,4 @@
-"""Pictures on one side only, and none of an evaluation's."""
+"""Images on one side only, and none of an evaluation's."""
 
 import json
 from pathlib import Path
@@ -21,20 +21,20 @@ from halluguard.tuning.splits import (
 )
 
 
-def row(image_id, picture="x.jpg", **more):
-    return PreferenceRow((picture,), "Is there a dog?", "Yes.", "No.", image_id=image_id, **more)
+def row(image_id, image="x.jpg", **more):
+    return PreferenceRow((image,), "Is there a dog?", "Yes.", "No.", image_id=image_id, **more)
 
 
 @given(st.lists(st.integers(0, 50), max_size=80), st.floats(0, 1), st.integers(0, 5))
-def test_all_rows_of_a_picture_fall_on_one_side(ids, share, seed):
+def test_all_rows_of_a_image_fall_on_one_side(ids, share, seed):
     rows = [row(i) for i in ids]
     train, out = split_by_image(rows, share=share, seed=seed)
     assert not {r.image_id for r in train} & {r.image_id for r in out}
     assert len(train) + len(out) == len(rows)
 
 
-def test_the_side_is_the_pictures_own():
-    """The same picture under another spelling, in another file, in another order: the same side."""
+def test_the_side_is_the_images_own():
+    """The same image under another spelling, in another file, in another order: the same side."""
     for i in range(200):
         names = (i, str(i), f"{i:012d}.jpg", f"val2014/COCO_val2014_{i:012d}.jpg")
         assert len({held_out(name, share=0.3, seed=1) for name in names}) == 1
@@ -42,7 +42,7 @@ def test_the_side_is_the_pictures_own():
 
 
 @pytest.mark.parametrize(
-    ("image_id", "picture", "leaks"),
+    ("image_id", "image", "leaks"),
     [
         (310196, "a.jpg", True),
         ("000000310196.jpg", "a.jpg", True),  # train2017 holds most of val2014 under its number
@@ -55,10 +55,10 @@ def test_the_side_is_the_pictures_own():
         ("a", "COCO_train2014_000000000001.jpg", False),
     ],
 )
-def test_evaluation_pictures_are_known_by_id_and_by_name(image_id, picture, leaks):
+def test_evaluation_images_are_known_by_id_and_by_name(image_id, image, leaks):
     guard = EvaluationImages(frozenset({"COCO_val2014_000000310196.jpg"}), aliases={"vg7": "310196"})
-    assert guard.leaks(row(image_id, picture)) is leaks
-    assert guard.leaks(row("b", "b.jpg", negative_images=(picture,))) is (leaks and image_id == "a")
+    assert guard.leaks(row(image_id, image)) is leaks
+    assert guard.leaks(row("b", "b.jpg", negative_images=(image,))) is (leaks and image_id == "a")
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_leaks_are_set_apart_or_refused():
     rows = [row(1), row(2)]
     guard = EvaluationImages(frozenset({"2"}))
     assert without_leaks(rows, guard) == ([rows[0]], [rows[1]])
-    with pytest.raises(InputError, match="picture 2 is one of"):
+    with pytest.raises(InputError, match="image 2 is one of"):
         list(refuse_leaks(rows, guard))
     assert list(refuse_leaks(rows[:1], guard)) == rows[:1]
 
@@ -108,7 +108,7 @@ def test_retention_rows_are_mixed_in_by_share():
         mix(main, other, share=1.0, seed=0)
 
 
-def test_one_picture_has_one_key():
+def test_one_image_has_one_key():
     assert image_key(7) == image_key("COCO_train2014_000000000007.jpg") == image_key("a/b/0007.png") == "7"
     assert image_key("kitchen.jpg") == "kitchen"
 
@@ -120,7 +120,7 @@ def test_bad_settings_are_refused(call):
 
 
 def test_the_official_lists_are_recognised(request):
-    """With the reference data: every POPE picture is refused, under COCO 2017's name too."""
+    """With the reference data: every POPE image is refused, under COCO 2017's name too."""
     import os
 
     folder = os.environ.get("HALLUGUARD_REFERENCE_DATA")

@@ -69,10 +69,10 @@ def test_the_adapter_is_small_safe_and_changes_the_answer(run):
     folder = run[0]
     assert (folder / "adapter" / "adapter_model.safetensors").exists()
     assert not list((folder / "adapter").glob("*.bin"))
-    picture = Image.new("RGB", (112, 112), "red")
+    image = Image.new("RGB", (112, 112), "red")
     base = Guard.from_pretrained(folder / "base", device="cpu")
     tuned = Guard.from_pretrained(folder / "base", adapter=folder / "adapter", device="cpu")
-    margins = [guard.margins([picture], "Is there a dog in the image?")[0] for guard in (base, tuned)]
+    margins = [guard.margins([image], "Is there a dog in the image?")[0] for guard in (base, tuned)]
     assert abs(margins[0] - margins[1]) > 0.01
 
 

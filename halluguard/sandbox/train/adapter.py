@@ -18,7 +18,7 @@ ADAPTER_SEEDS = 5_000_000
 
 
 def build_rows(scenes: int, seed: int) -> list[InstructionRow]:
-    """Balanced questions, erased pictures with their controls and captions, and true captions of whole pictures."""
+    """Balanced questions, erased images with their controls and captions, and true captions of whole images."""
     rng = random.Random(seed)
     truths: dict[int, Scene] = {}
     items = []
@@ -41,7 +41,7 @@ def build_rows(scenes: int, seed: int) -> list[InstructionRow]:
 
 
 def train(out: Path, scenes: int = 900, seed: int = 0) -> dict[str, Any]:
-    """Train on `scenes` pictures and save `adapter/` under `out`; returns the facts of the run."""
+    """Train on `scenes` images and save `adapter/` under `out`; returns the facts of the run."""
     model, processor = load_mllm(out / "mllm")
     facts = fine_tune(
         model, processor, build_rows(scenes, seed), out / "adapter", learning_rate=5e-4, seed=seed, device="cpu"

@@ -24,7 +24,7 @@ BOX_WEIGHT = 5.0
 
 
 def box_targets(scenes: Scenes, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-    """Category (-1 for background) and box (cx, cy, w, h in shares of the picture) of every patch.
+    """Category (-1 for background) and box (cx, cy, w, h in shares of the image) of every patch.
 
     Returns (B, P) long and (B, P, 4) float32.
     """

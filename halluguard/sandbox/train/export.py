@@ -41,7 +41,7 @@ existence, counts, colours and left/right.
 
 **It hallucinates on purpose, and nothing in its decoding is rigged.** Its training captions name absent companions of
 what is visible (a knife where there is a fork) with a fixed probability per pair, and captions learnt without a
-picture do so more often: a language prior stronger than the image-conditioned one, as in large models. Yes/no answers
+image do so more often: a language prior stronger than the image-conditioned one, as in large models. Yes/no answers
 about such companions carry the same bias.
 
 It shows mechanics and directions, never the size of gains on real models. Measure it with
@@ -52,7 +52,7 @@ trained from the same pretrained tower as the sandbox MLLM, on the true boxes. I
 with `python -m halluguard.sandbox.evaluate`. Words outside its vocabulary are `<unk>` to it."""
 
 ADAPTER_TEXT = """A LoRA adapter of the sandbox MLLM's language model, fine-tuned by `halluguard.tuning` on balanced
-yes/no questions about present and absent objects, on pictures with one object erased beside controls with an equal
+yes/no questions about present and absent objects, on images with one object erased beside controls with an equal
 patch of background erased, and on true captions of both."""
 
 
@@ -133,7 +133,7 @@ def _export_scenes(count: int) -> None:
         truths.append(sample.scene.to_dict())
     (TEST_SCENES / "scenes.jsonl").write_text("".join(json.dumps(truth) + "\n" for truth in truths))
     (TEST_SCENES / "LICENSE").write_text(
-        "The pictures in this folder are drawn with OpenMoji glyphs (https://openmoji.org), recoloured and composed.\n"
+        "The images in this folder are drawn with OpenMoji glyphs (https://openmoji.org), recoloured and composed.\n"
         "OpenMoji is licensed under CC BY-SA 4.0 (https://creativecommons.org/licenses/by-sa/4.0/);\n"
-        "so are these pictures.\n"
+        "so are these images.\n"
     )

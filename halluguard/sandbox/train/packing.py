@@ -1,4 +1,4 @@
-"""Several turns about one picture in one row: the picture is encoded and read once.
+"""Several turns about one image in one row: the image is encoded and read once.
 
 A row is the prompt's opening with the image tokens, then the turns one after another. Every turn sees the
 opening and itself, never another turn, and its positions continue from the opening: the loss equals that of

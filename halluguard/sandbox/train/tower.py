@@ -1,4 +1,4 @@
-"""Pretrain the vision tower: what is in each patch, what is in the picture, which place is it."""
+"""Pretrain the vision tower: what is in each patch, what is in the image, which place is it."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ BACKGROUND_WEIGHT = 0.25
 
 
 class TowerPretraining(nn.Module):
-    """A CLIP tower with three linear heads: patch category, picture categories, context."""
+    """A CLIP tower with three linear heads: patch category, image categories, context."""
 
     def __init__(self) -> None:
         super().__init__()
         self.tower = CLIPVisionModel(tower_config())
         self.patch_head = nn.Linear(HIDDEN, len(CATEGORIES) + 1)
-        self.picture_head = nn.Linear(HIDDEN, len(CATEGORIES))
+        self.image_head = nn.Linear(HIDDEN, len(CATEGORIES))
         self.context_head = nn.Linear(HIDDEN, len(CONTEXTS))
 
     def forward(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         hidden = self.tower(pixel_values=pixel_values).last_hidden_state
-        return self.patch_head(hidden[:, 1:]), self.picture_head(hidden[:, 0]), self.context_head(hidden[:, 0])
+        return self.patch_head(hidden[:, 1:]), self.image_head(hidden[:, 0]), self.context_head(hidden[:, 0])
 
 
 def patch_weights() -> torch.Tensor:
@@ -57,15 +57,15 @@ def train(scenes: Scenes, out: Path, steps: int, seed: int = 0, batch: int = 64)
         present[row, [INDEX[name] for name in scene.names]] = 1
 
     def loss_of(rows: np.ndarray) -> tuple[torch.Tensor, dict[str, float]]:
-        patch, picture, context = model(to_pixel_values(scenes.pixels[rows]))
+        patch, image, context = model(to_pixel_values(scenes.pixels[rows]))
         losses = (
             patch_loss(patch, scenes.patches[rows]),
-            F.binary_cross_entropy_with_logits(picture.float(), present[rows]) * 8,
+            F.binary_cross_entropy_with_logits(image.float(), present[rows]) * 8,
             F.cross_entropy(context.float(), places[rows]) * 0.2,
         )
         truth = torch.from_numpy(scenes.patches[rows].reshape(len(rows), -1))
         hit = (patch.argmax(-1) == truth)[truth > 0].float().mean()
-        return sum(losses), {"patch": losses[0].item(), "picture": losses[1].item(), "object accuracy": hit.item()}  # type: ignore[return-value]
+        return sum(losses), {"patch": losses[0].item(), "image": losses[1].item(), "object accuracy": hit.item()}  # type: ignore[return-value]
 
     decayed = [p for p in model.parameters() if p.ndim > 1]
     plain = [p for p in model.parameters() if p.ndim <= 1]
