@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 
 from halluguard import sandbox
-from halluguard.cli.calibrate_command import calibrate
+from halluguard.cli.calibrate import calibrate_file
 from halluguard.detectors.specs import load_expert
 
 FIRST_SEED = 30_000_000
@@ -29,12 +29,11 @@ def main() -> None:
             sample.image.save(images / name)
             for phrase in sandbox.CATEGORIES:
                 rows.write(json.dumps({"image": name, "phrase": phrase, "present": phrase in sample.names}) + "\n")
-    calibrate(
+    calibrate_file(
         args.out / "rows.jsonl",
         load_expert("sandbox"),
         images=images,
         out=args.out / "thresholds.json",
-        options={},
     )
 
 

@@ -14,9 +14,7 @@ from halluguard.errors import ExpertError, ImageError, InputError, MissingExtraE
 
 
 def halluguard(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "halluguard.cli", *map(str, arguments)], capture_output=True, text=True
-    )
+    return subprocess.run([sys.executable, "-m", "halluguard", *map(str, arguments)], capture_output=True, text=True)
 
 
 def test_version():
@@ -34,6 +32,17 @@ def test_help_is_light():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, "halluguard --help pulls a heavy package"
     assert "audit" in done.stdout
+
+
+@pytest.mark.parametrize("command", ["audit", "audit merge", "caption", "calibrate", "train", "explain", "demo"])
+def test_the_usage_line_is_what_one_types(command):
+    usage = CliRunner().invoke(app, [*command.split(), "--help"], prog_name="halluguard").output.split("Usage: ")[1]
+    assert usage.startswith(f"halluguard {command} [OPTIONS]")
+
+
+def test_the_package_runs_as_a_module():
+    done = subprocess.run([sys.executable, "-m", "halluguard", "--version"], capture_output=True, text=True)
+    assert done.stdout == f"halluguard {__version__}\n"
 
 
 @pytest.mark.parametrize(
@@ -89,9 +98,19 @@ def test_an_audit_of_pictures(tmp_path):
     outs = []
     for name in ("one", "two"):
         out, export = tmp_path / name, tmp_path / f"{name}.jsonl"
-        done = halluguard("audit", captions, "--images", sandbox.TEST_SCENES, "--out", out, "--export", export)
+        done = halluguard(
+            "audit",
+            captions,
+            "--images",
+            sandbox.TEST_SCENES,
+            "--detector",
+            "sandbox",
+            "--out",
+            out,
+            "--export",
+            export,
+        )
         assert done.returncode == 0, done.stderr
-        assert "using --detector sandbox" in done.stderr
         outs.append(((out / "summary.json").read_bytes(), (out / "claims.jsonl").read_bytes(), export.read_bytes()))
     assert outs[0] == outs[1]
     summary = json.loads(outs[0][0])
@@ -104,12 +123,12 @@ def test_an_audit_of_pictures(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ((), "needs one expert"),
+        ((), "needs one detector"),
         (("--detector", "some/detector"), "name their folder"),
-        (("--detector", "sandbox", "--objects", "x.json"), "needs one expert"),
+        (("--detector", "sandbox", "--objects", "x.json"), "needs one detector"),
     ],
 )
-def test_an_audit_without_a_usable_expert_says_what_to_name(tmp_path, arguments, words):
+def test_an_audit_without_a_usable_detector_says_what_to_name(tmp_path, arguments, words):
     captions = tmp_path / "captions.jsonl"
     captions.write_text('{"image": "a.png", "caption": "A dog."}\n')
     done = halluguard("audit", captions, "--out", tmp_path / "out", *arguments)

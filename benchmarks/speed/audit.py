@@ -64,7 +64,8 @@ def repeat(captions: list[Path], rows: int, target: Path) -> None:
 def piece(captions: Path, objects: Path, minutes: float | None) -> None:
     """One process: audit until done or out of time, and append what it took to a log beside the captions."""
     began, seen, first, memory = time.perf_counter(), 0, 0.0, []
-    from halluguard.auditing.run import Job, run
+    from halluguard.auditing import AuditConfig
+    from halluguard.auditing.run import run
     from halluguard.auditing.source import open_source
 
     def progress(counts: Counter[str]) -> None:
@@ -78,7 +79,7 @@ def piece(captions: Path, objects: Path, minutes: float | None) -> None:
 
     out, finished = captions.with_suffix(""), True
     try:
-        run(Job(open_source(captions, {}), f"objects:{objects}"), out, progress=progress)
+        run(AuditConfig(captions, out, detector=f"objects:{objects}"), open_source(captions, {}), progress)
     except TimeoutError:
         finished = False
     used = resource.getrusage(resource.RUSAGE_SELF)
@@ -127,9 +128,7 @@ _MARKS = (1, 2, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 99, 100)
 def sandbox_overhead() -> dict[str, Any]:
     """The sandbox's detector on its own scenes: what share of the run's CPU time is not the detector's."""
     from halluguard import sandbox
-    from halluguard.auditing.image_store import ImageFolder
-    from halluguard.auditing.run import Job, run
-    from halluguard.auditing.source import open_source
+    from halluguard.auditing import AuditConfig, audit
     from halluguard.correction.text.parse import pipeline
     from halluguard.detectors.specs import load_expert
 
@@ -153,9 +152,9 @@ def sandbox_overhead() -> dict[str, Any]:
                 things = " and ".join(f"a {name}" for name in dict.fromkeys([*sample.names, "dog"]))
                 caption = f"The image shows {things}."
                 file.write(json.dumps({"image": f"{sample.image_id}.webp", "caption": caption}) + "\n")
-        job = Job(open_source(captions, {}), expert, pictures=ImageFolder(sandbox.TEST_SCENES))
+        config = AuditConfig(captions, Path(folder) / "out", detector=expert, images=sandbox.TEST_SCENES)
         began = time.process_time()
-        summary = run(job, Path(folder) / "out")
+        summary = audit(config)
         total = time.process_time() - began
     return {
         "rows": summary["rows"],

@@ -1,12 +1,14 @@
-"""Audit a file of captions of any size: check every claim against its image, correct, report, survive a crash.
+"""Audit captions of any number: check every claim against its image, correct, report, and survive a crash.
 
     from halluguard.auditing import audit
     summary = audit(Path("captions.jsonl"), Path("audited"), detector="objects:objects.json")
 
-Rows flow one way: `formats` read entries, `rows` find the caption and the image in them, `checking` turns rows into
-checked rows, `folder` keeps finished parts, `outputs`, `summary`, `export` and `report` are written from the parts.
+Rows flow one way. `inputs` read the entries of a file, `caption_rows` finds caption and image in them, `pipeline`
+checks them, `run_folder` keeps finished parts, and `outputs` are written from the parts.
+`AuditConfig` holds all settings.
 """
 
+from halluguard.auditing.config import AuditConfig
 from halluguard.auditing.run import audit
 
-__all__ = ["audit"]
+__all__ = ["AuditConfig", "audit"]

@@ -1,9 +1,9 @@
-"""What an expert found in pictures, kept in one SQLite file, so that no picture is looked at twice for one phrase.
+"""Keep what a detector found in one SQLite file, so that no image is searched twice for one phrase.
 
-    (expert's fingerprint, picture's content, phrase)  ->  boxes
+    (detector's fingerprint, digest of the image's content, phrase)  ->  boxes
 
-Only what was found is kept, never a failure. A record whose checksum is wrong counts as missing, a file that is no
-such database is begun anew: losing it costs time, never results. Several processes may use one file on a local disk.
+Only results are kept, never a failure. A record with a wrong checksum counts as missing, and a damaged file is begun
+anew: losing it costs time, never results. Several processes may use one file on a local disk.
 """
 
 from __future__ import annotations
@@ -18,37 +18,40 @@ from pathlib import Path
 from halluguard.errors import OutputError
 from halluguard.records import Box
 
-VERSION = 1
+VERSION = 2
 DIGITS = 5
-"""Decimals of scores; of boxes, which are in pixels, two. Below that a batch's own arithmetic shows."""
+"""Decimals of scores that are kept; of boxes, which are in pixels, two. The arithmetic of batches shows below that."""
 _BUSY_SECONDS = 120.0
 _TABLES = """
-CREATE TABLE IF NOT EXISTS looks (
-    expert TEXT NOT NULL, picture TEXT NOT NULL, phrase TEXT NOT NULL, boxes TEXT NOT NULL, checksum INTEGER NOT NULL,
-    PRIMARY KEY (expert, picture, phrase)
+CREATE TABLE IF NOT EXISTS detections (
+    detector TEXT NOT NULL, image TEXT NOT NULL, phrase TEXT NOT NULL, boxes TEXT NOT NULL, checksum INTEGER NOT NULL,
+    PRIMARY KEY (detector, image, phrase)
 ) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS pictures (picture TEXT PRIMARY KEY, width INTEGER, height INTEGER) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS images (image TEXT PRIMARY KEY, width INTEGER, height INTEGER) WITHOUT ROWID;
 """
 
 Boxes = tuple[Box, ...]
 
 
 def rounded(box: Box) -> Box:
-    """A box as it is kept, without its phrase's index: to 5 decimals of the score and 2 of the corners."""
-    corners = None if box.xyxy is None else tuple(round(v, 2) for v in box.xyxy)
-    return Box(box.label, round(box.score, DIGITS), corners)  # type: ignore[arg-type]  # four corners stay four
+    """A box as it is kept: without its phrase's index, 5 decimals of the score, 2 of the corners."""
+    corners = None
+    if box.xyxy is not None:
+        x1, y1, x2, y2 = box.xyxy
+        corners = round(x1, 2), round(y1, 2), round(x2, 2), round(y2, 2)
+    return Box(box.label, round(box.score, DIGITS), corners)
 
 
-class Cache:
-    """The findings of one expert.
+class DetectionStore:
+    """The detections of one detector.
 
     Args:
-        path: the file; None keeps them in memory alone, for tests and for experts that are quicker than a disk.
-        expert: the expert's fingerprint.
+        path: the file; None keeps them in memory.
+        detector: the detector's fingerprint.
     """
 
-    def __init__(self, path: Path | None, expert: str) -> None:
-        self.path, self.expert = path, expert
+    def __init__(self, path: Path | None, detector: str) -> None:
+        self.path, self.detector = path, detector
         self._file = self._open()
 
     def _open(self) -> sqlite3.Connection:
@@ -58,7 +61,7 @@ class Cache:
             if self.path is None or isinstance(error, sqlite3.OperationalError):
                 raise OutputError(f"cannot use the detection cache {str(self.path)!r}: {error}; remove it") from error
             for leftover in (self.path, *(self.path.with_name(self.path.name + end) for end in ("-wal", "-shm"))):
-                leftover.unlink(missing_ok=True)  # it is no database, or not of ours
+                leftover.unlink(missing_ok=True)  # it is damaged, or of another version
             return self._connected()
 
     def _connected(self) -> sqlite3.Connection:
@@ -74,41 +77,41 @@ class Cache:
         file.commit()
         return file
 
-    def get(self, picture: str, phrases: Sequence[str]) -> dict[str, Boxes]:
-        """What was found in a picture for these phrases; a phrase never asked is not in the answer."""
-        found: dict[str, Boxes] = {}
+    def get(self, image: str, phrases: Sequence[str]) -> dict[str, Boxes]:
+        """The boxes of an image by phrase; a phrase that was never asked is not in the answer."""
+        boxes: dict[str, Boxes] = {}
         with self._reading():
             for start in range(0, len(phrases), 500):
                 some = phrases[start : start + 500]
-                rows = self._file.execute(
-                    "SELECT phrase, boxes, checksum FROM looks WHERE expert = ? AND picture = ? "
+                records = self._file.execute(
+                    "SELECT phrase, boxes, checksum FROM detections WHERE detector = ? AND image = ? "
                     f"AND phrase IN ({','.join('?' * len(some))})",
-                    (self.expert, picture, *some),
+                    (self.detector, image, *some),
                 )
-                for phrase, text, checksum in rows:
+                for phrase, text, checksum in records:
                     if zlib.crc32(text.encode()) == checksum:
-                        found[phrase] = tuple(Box(label, score, xyxy) for label, score, xyxy in json.loads(text))
-        return found
+                        boxes[phrase] = tuple(Box(label, score, xyxy) for label, score, xyxy in json.loads(text))
+        return boxes
 
-    def size(self, picture: str) -> tuple[int, int] | None:
-        """Width and height of a picture that was decoded before."""
+    def size(self, image: str) -> tuple[int, int] | None:
+        """Width and height of an image that was decoded before."""
         with self._reading():
-            row = self._file.execute("SELECT width, height FROM pictures WHERE picture = ?", (picture,)).fetchone()
-            return None if row is None else tuple(row)
+            record = self._file.execute("SELECT width, height FROM images WHERE image = ?", (image,)).fetchone()
+            return None if record is None else tuple(record)
         return None
 
-    def put(self, found: Mapping[str, Mapping[str, Sequence[Box]]], sizes: Mapping[str, tuple[int, int]]) -> None:
-        """Keep what was found, by picture and phrase, and the sizes of decoded pictures."""
-        looks = []
-        for picture, by_phrase in found.items():
-            for phrase, boxes in by_phrase.items():
-                text = json.dumps([(box.label, box.score, box.xyxy) for box in boxes])
-                looks.append((self.expert, picture, phrase, text, zlib.crc32(text.encode())))
+    def put(self, boxes: Mapping[str, Mapping[str, Sequence[Box]]], sizes: Mapping[str, tuple[int, int]]) -> None:
+        """Keep boxes by image and phrase, and the sizes of decoded images."""
+        detections = []
+        for image, by_phrase in boxes.items():
+            for phrase, of_phrase in by_phrase.items():
+                text = json.dumps([(box.label, box.score, box.xyxy) for box in of_phrase])
+                detections.append((self.detector, image, phrase, text, zlib.crc32(text.encode())))
         try:
             with self._file:
-                self._file.executemany("INSERT OR REPLACE INTO looks VALUES (?, ?, ?, ?, ?)", looks)
-                kept = [(picture, *size) for picture, size in sizes.items()]
-                self._file.executemany("INSERT OR REPLACE INTO pictures VALUES (?, ?, ?)", kept)
+                self._file.executemany("INSERT OR REPLACE INTO detections VALUES (?, ?, ?, ?, ?)", detections)
+                images = [(image, *size) for image, size in sizes.items()]
+                self._file.executemany("INSERT OR REPLACE INTO images VALUES (?, ?, ?)", images)
         except sqlite3.DatabaseError as error:
             raise OutputError(
                 f"cannot write the detection cache {str(self.path)!r}: {error}; free space, or remove the file if it "
@@ -117,7 +120,7 @@ class Cache:
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[None]:
-        """A damaged page costs what stands on it: it counts as not found, and is written anew."""
+        """What stands on a damaged page counts as missing, and is written anew."""
         with contextlib.suppress(sqlite3.DatabaseError):
             yield
 

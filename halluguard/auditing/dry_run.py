@@ -1,83 +1,85 @@
-"""A dry run: what would be checked and what it would cost, from the first rows, without writing anything."""
+"""Estimate what an audit would check and cost, from its first rows, without writing anything."""
 
 from __future__ import annotations
 
 import itertools
 import time
 from collections import Counter
-from typing import Any
+from collections.abc import Mapping, Sequence
 
-from halluguard.auditing.album import Album, Picture
-from halluguard.auditing.cached_detector import Looker
-from halluguard.auditing.run import Job
+from halluguard.auditing.caption_rows import Row
+from halluguard.auditing.config import AuditConfig
+from halluguard.auditing.pipeline import Checker, detector_of
+from halluguard.auditing.source import Source, rows_expected, selected_rows
 from halluguard.correction.claims.extract import from_parse, parses
 from halluguard.correction.verification.evidence import phrases_for, query_terms_for
-from halluguard.errors import HalluguardError
+from halluguard.errors import HalluguardError, ImageError
 
 SAMPLED = 500
 """Rows read for the estimate."""
 TIMED = 3
-"""Images that the expert really looks at, to time it."""
+"""Images that the detector really looks at, to time it."""
 
 
-def plan(job: Job, total: int | None) -> dict[str, Any]:
-    """What a run of `job` would do, as JSON values.
+def estimate(config: AuditConfig, source: Source) -> dict[str, object]:
+    """What an audit would do, as JSON values.
 
     Args:
-        job: what would be audited.
-        total: rows to check, when known.
+        config: the settings.
+        source: the opened input.
 
     Returns:
-        The first rows' claims, phrases and pictures; and, for an expert that looks, seconds per picture as measured on
-        a few and the hours that all rows would take at this rate. Rows that share pictures cost less.
+        Claims, phrases and images of the first rows. For a detector that looks at images also the seconds per image,
+        measured on a few, and the hours that all rows would take at this rate. Rows that share images cost less.
     """
-    rows = list(itertools.islice(job.selection.rows(job.source), SAMPLED))
-    detector, album = job.detector, Album(job.pictures)
-    looker = Looker(detector, job.memory(), album)
-    terms_of = query_terms_for(looker.covers)
-    good = [row for row in rows if not row.code]
-    aside = Counter(row.code for row in rows if row.code)
-    wanted: dict[str, set[str]] = {}
+    rows = list(itertools.islice(selected_rows(config, source), SAMPLED))
+    total = rows_expected(config, source)
+    checker = Checker(config, detector_of(config))
+    terms_of = query_terms_for(checker.detector.covers)
+    skipped = Counter(row.code for row in rows if row.code)
+    readable = [row for row in rows if not row.code]
+    phrases: dict[str, set[str]] = {}
     kinds: Counter[str] = Counter()
-    unseen: Counter[str] = Counter()
+    uncovered: Counter[str] = Counter()
     began = time.process_time()
-    texts, questions = [row.caption for row in good], [row.question for row in good]
-    for row, (parse, question) in zip(good, parses(texts, questions, errors="yield"), strict=True):
+    captions, questions = [row.caption for row in readable], [row.question for row in readable]
+    for row, (parse, question) in zip(readable, parses(captions, questions, errors="yield"), strict=True):
         if isinstance(parse, HalluguardError):
-            aside["caption"] += 1
+            skipped["caption"] += 1
             continue
         for claim in from_parse(parse, question):
             kinds[claim.kind] += 1
-            phrases = phrases_for(claim, terms_of)
-            wanted.setdefault(row.image, set()).update(phrases)
-            if not phrases:
-                unseen[claim.name] += 1
-    reading = time.process_time() - began
-    found: dict[str, Any] = {
-        "rows": total if total is not None else len(rows),
+            of_claim = phrases_for(claim, terms_of)
+            phrases.setdefault(row.image, set()).update(of_claim)
+            if not of_claim:
+                uncovered[claim.name] += 1
+    parsing = (time.process_time() - began) / max(1, len(rows))
+    expected = total if total is not None else len(rows)
+    result: dict[str, object] = {
+        "rows": expected,
         "sampled": len(rows),
-        "skipped_by_reading": dict(sorted(aside.items())),
+        "skipped_by_reading": dict(sorted(skipped.items())),
         "claims": dict(sorted(kinds.items())),
-        "pictures": len(wanted),
-        "phrases_per_picture": round(sum(map(len, wanted.values())) / max(1, len(wanted)), 2),
-        "most_frequent_that_no_look_can_judge": [name for name, _ in unseen.most_common(10)],
-        "reading_cpu_seconds_per_row": round(reading / max(1, len(rows)), 5),
+        "images": len(phrases),
+        "phrases_per_image": round(sum(map(len, phrases.values())) / max(1, len(phrases)), 2),
+        "most_frequent_that_no_look_can_judge": [name for name, _ in uncovered.most_common(10)],
+        "reading_cpu_seconds_per_row": round(parsing, 5),
     }
-    if detector.needs_image:
-        per_picture = _timed(looker, album, [row for row in good if wanted.get(row.image)][:TIMED], wanted)
-        share = len(wanted) / max(1, len(good))
-        found["seconds_per_picture"] = per_picture
-        if per_picture is not None:
-            found["hours"] = round(found["rows"] * (reading / max(1, len(rows)) + share * per_picture) / 3600, 3)
-    album.close()
-    return found
+    if checker.detector.needs_image:
+        seconds = _seconds_per_image(checker, [row for row in readable if phrases.get(row.image)][:TIMED], phrases)
+        result["seconds_per_image"] = seconds
+        if seconds is not None:
+            share = len(phrases) / max(1, len(readable))
+            result["hours"] = round(expected * (parsing + share * seconds) / 3600, 3)
+    checker.close()
+    return result
 
 
-def _timed(looker: Looker, album: Album, rows: list[Any], wanted: dict[str, set[str]]) -> float | None:
-    """Seconds a picture takes; None where none could be looked at."""
-    pictures = [found for found in album.identify(rows) if isinstance(found, Picture)]
-    if not pictures:
+def _seconds_per_image(checker: Checker, rows: Sequence[Row], phrases: Mapping[str, set[str]]) -> float | None:
+    """Seconds that the detector takes per image; None where no image could be read."""
+    images = [image for image in checker.images.identify(rows) if not isinstance(image, ImageError)]
+    if not images:
         return None
     began = time.perf_counter()
-    looker.detect(pictures, [sorted(wanted[picture.row.image]) for picture in pictures])
-    return round((time.perf_counter() - began) / len(pictures), 4)
+    checker.detector.detect(images, [sorted(phrases[image.row.image]) for image in images])
+    return round((time.perf_counter() - began) / len(images), 4)

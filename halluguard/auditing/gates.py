@@ -1,22 +1,21 @@
-"""Gates: limits on a summary, for a pipeline that must stop when captions get worse.
+"""Check a summary against limits, for a pipeline that must stop when captions get worse.
 
 A regression against an earlier summary counts when the lower end of the 95 % interval of the difference is above 0.
-The interval is put together from those of the two rates p, q (Zou and Donner 2008, "MOVER"):
+The interval is computed from those of the two rates p and q (Zou and Donner 2008, "MOVER"):
 
     lower end of p - q  =  p - q - sqrt((p - low_p)^2 + (high_q - q)^2)
 """
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from halluguard.auditing.outputs.summary import SCHEMA
 from halluguard.errors import InputError, SettingsError
+from halluguard.io import JsonObject, read_json
 
 ENOUGH = 20
 """A label with fewer judged claims fails no gate that was set for all labels."""
@@ -24,31 +23,42 @@ ENOUGH = 20
 
 @dataclass(frozen=True)
 class Gates:
-    """What a summary must keep to; None and empty ask nothing.
+    """Limits on a summary; None and empty set no limit.
 
     Args:
-        max_hallucination_rate: the most of the judged claims that may be contradicted, in [0, 1].
-        max_per_label: the same for labels: "" for every label with `ENOUGH` judged claims, or a label by name.
-        min_verifiable: the least of the claims that must be judged, in [0, 1].
-        baseline: an earlier summary, than which the rate must not be significantly higher.
+        max_hallucination_rate: largest share of judged claims that may be contradicted, in [0, 1].
+        max_per_label: the same by label; "" stands for every label with at least `ENOUGH` judged claims.
+        min_verifiable: smallest share of claims that must be judged, in [0, 1].
+        max_errors: rows that may be skipped: a share if below 1, else a number. None allows all rows but one.
+        baseline: summary of an earlier run; the hallucination rate must not be significantly higher.
     """
 
     max_hallucination_rate: float | None = None
     max_per_label: Mapping[str, float] = field(default_factory=dict)
     min_verifiable: float | None = None
-    baseline: Mapping[str, Any] | None = None
+    max_errors: float | None = None
+    baseline: JsonObject | None = None
 
     def __post_init__(self) -> None:
         limits = {"max-hallucination-rate": self.max_hallucination_rate, "min-verifiable": self.min_verifiable}
         for name, value in {**limits, **{f"max-per-label {k}": v for k, v in self.max_per_label.items()}}.items():
             if value is not None and not 0.0 <= value <= 1.0:
                 raise SettingsError(f"--{name.strip()} is a share, in [0, 1], got {value}")
+        if self.max_errors is not None and self.max_errors < 0:
+            raise SettingsError(f"--max-errors is a number of rows, or a share below 1, got {self.max_errors:g}")
 
-    def failures(self, summary: Mapping[str, Any]) -> list[str]:
-        """What the summary does not keep to, in words; empty when it passes.
+    def too_many_skipped(self, summary: JsonObject) -> bool:
+        """Whether more rows were skipped than `max_errors` allows; without it, whether all rows were."""
+        skipped, rows = sum(summary["skipped"].values()), summary["rows"]
+        if self.max_errors is None:
+            return rows > 0 and skipped == rows
+        return skipped > (self.max_errors * rows if self.max_errors < 1 else self.max_errors)
+
+    def failures(self, summary: JsonObject) -> list[str]:
+        """The limits that the summary exceeds, in words; empty when it passes.
 
         Raises:
-            SettingsError: the baseline was made with another expert or other thresholds.
+            SettingsError: the baseline was made with another detector or other thresholds.
         """
         rates = summary["rates"]
         failed = [
@@ -59,7 +69,7 @@ class Gates:
         ]
         return [words for words in failed if words]
 
-    def _labels(self, by_label: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    def _labels(self, by_label: Mapping[str, JsonObject]) -> list[str]:
         for_all = self.max_per_label.get("")
         failed = []
         for label, row in by_label.items():
@@ -67,7 +77,7 @@ class Gates:
             failed.append(_over(f"hallucination rate of {label!r}", row["rate"], limit))
         return failed
 
-    def _regression(self, summary: Mapping[str, Any]) -> str:
+    def _regression(self, summary: JsonObject) -> str:
         if self.baseline is None:
             return ""
         for name in ("expert", "thresholds"):
@@ -82,12 +92,12 @@ class Gates:
         if lowest is None or lowest <= 0:
             return ""
         return (
-            f"hallucination rate {_said(now)} is significantly above the baseline's {_said(then)}: "
+            f"hallucination rate {_written(now)} is significantly above the baseline's {_written(then)}: "
             f"by at least {lowest:.4f} (95 %)"
         )
 
 
-def least_difference(now: Mapping[str, Any], then: Mapping[str, Any]) -> float | None:
+def least_difference(now: JsonObject, then: JsonObject) -> float | None:
     """The lower end of the 95 % interval of now - then; None where one of the rates is of nothing.
 
     >>> round(least_difference({"value": 0.2, "low": 0.17, "high": 0.23}, {"value": 0.1, "low": 0.08, "high": 0.14}), 3)
@@ -99,51 +109,51 @@ def least_difference(now: Mapping[str, Any], then: Mapping[str, Any]) -> float |
     return now["value"] - then["value"] - spread
 
 
-def _over(what: str, rate: Mapping[str, Any], limit: float | None) -> str:
+def _over(what: str, rate: JsonObject, limit: float | None) -> str:
     if limit is None or rate["value"] is None or rate["value"] <= limit:
         return ""
-    return f"{what} {_said(rate)} is above {limit:g}"
+    return f"{what} {_written(rate)} is above {limit:g}"
 
 
-def _under(what: str, rate: Mapping[str, Any], limit: float | None) -> str:
+def _under(what: str, rate: JsonObject, limit: float | None) -> str:
     if limit is None:
         return ""
     if rate["value"] is None:
         return f"{what}: there are no claims, and at least {limit:g} must be judged"
-    return f"{what} {_said(rate)} is below {limit:g}" if rate["value"] < limit else ""
+    return f"{what} {_written(rate)} is below {limit:g}" if rate["value"] < limit else ""
 
 
-def _said(rate: Mapping[str, Any]) -> str:
+def _written(rate: JsonObject) -> str:
     return f"{rate['value']:.4f} (95 %: {rate['low']:.4f} to {rate['high']:.4f}, n {rate['n']})"
 
 
-def read_summary(path: Path) -> dict[str, Any]:
-    """A `summary.json` as a baseline.
+def read_summary(path: Path) -> JsonObject:
+    """Read the `summary.json` of an earlier run as a baseline.
 
     Raises:
-        InputError: it is none, or of another version.
+        InputError: it is no summary, or one of another version.
     """
+    summary = read_json(path)
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        schema, _, _ = found["schema"], found["settings"], found["rates"]["hallucination_rate"]["value"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        schema, _, _ = summary["schema"], summary["settings"], summary["rates"]["hallucination_rate"]["value"]
+    except (KeyError, TypeError) as error:
         raise InputError(f"expected the summary.json of an audit at {str(path)!r}, got {error!r}") from error
     if schema != SCHEMA:
         raise InputError(f"expected a summary of schema {SCHEMA} at {str(path)!r}, got {schema}; audit anew")
-    return found
+    return summary
 
 
-def per_label(words: list[str]) -> dict[str, float]:
-    """What `--max-per-label` says: "0.1" for all labels, "dog=0.2" for one.
+def per_label(limits: Iterable[str]) -> dict[str, float]:
+    """The limits of `--max-per-label`: "0.1" for all labels, "dog=0.2" for one.
 
     >>> per_label(["0.1", "dog=0.2"])
     {'': 0.1, 'dog': 0.2}
     """
-    found = {}
-    for word in words:
-        label, _, limit = word.rpartition("=")
+    shares = {}
+    for limit in limits:
+        label, _, share = limit.rpartition("=")
         try:
-            found[label.strip()] = float(limit)
+            shares[label.strip()] = float(share)
         except ValueError:
-            raise SettingsError(f"--max-per-label takes a share or LABEL=SHARE, got {word!r}") from None
-    return found
+            raise SettingsError(f"--max-per-label takes a share or LABEL=SHARE, got {limit!r}") from None
+    return shares

@@ -1,29 +1,41 @@
-"""From what a row says of its image to the image: by path, by id and pattern, or by a mapping file; never outside.
+"""Find the images of rows, know them by their content, and decode them ahead of their use.
 
-A picture is known by its content: two names for the same bytes are one picture, and a name whose bytes changed is
-another.
+An image is known by its content: two names for the same bytes are one image, and a name whose bytes changed is another.
+Its bytes are read to know it, and read again to decode it, because keeping those of a thousand rows would take more
+memory than anything else here. Decoding runs in threads, in the order in which the detector will look.
 """
 
 from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 import re
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from halluguard.auditing.caption_rows import Row
 from halluguard.errors import ImageError, InputError, SettingsError
-from halluguard.images import resolve_inside
-from halluguard.io import read_text
+from halluguard.images import load_image, resolve_inside
+from halluguard.io import parse_json, read_text
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 MAX_BYTES = 512 * 1024 * 1024
 """The largest image file that is read."""
+THREADS = 4
+PIXELS_AHEAD = 48_000_000
+"""Decoded pixels (3 bytes each) that wait for the detector at most, besides those of one image."""
+IMAGES_AHEAD = 32
+"""Decoded images that wait for the detector at most."""
 
-# How data sets name the picture of an id. The first pattern with a file is taken.
+# How datasets name the file of an image id. The first pattern with a file is taken.
 PATTERNS = (
     *("{id}", "{id}.jpg", "{id}.png", "{id}.jpeg", "{id}.webp", "{id:012d}.jpg"),
     *("COCO_val2014_{id:012d}.jpg", "COCO_train2014_{id:012d}.jpg", "COCO_test2015_{id:012d}.jpg"),
@@ -33,11 +45,11 @@ _FIELD = re.compile(r"\{id(?::0?(\d*)d?)?\}")
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """Where the pictures are.
+    """A folder of images and how a row's image is found in it. Nothing outside the folder is ever read.
 
     Args:
-        root: the folder; nothing outside it is ever read, links included.
-        pattern: how a file is called, with the row's image in it: "COCO_val2014_{id:012d}.jpg". None tries `PATTERNS`.
+        root: the folder; links that lead out of it are refused.
+        pattern: file name with the row's image in it: "COCO_val2014_{id:012d}.jpg". None tries `PATTERNS`.
         names: the row's image -> path under the root, in place of a pattern.
     """
 
@@ -53,7 +65,7 @@ class ImageFolder:
                 f"an image pattern has the image's id in it, like 'COCO_val2014_{{id:012d}}.jpg', got {self.pattern!r}"
             )
 
-    def manifest(self) -> dict[str, Any]:
+    def manifest(self) -> dict[str, str | None]:
         """How files are found under the root; where the root lies makes no difference."""
         listed = json.dumps(sorted(self.names.items())).encode()
         return {"pattern": self.pattern, "names": content_key(listed) if self.names else None}
@@ -74,10 +86,10 @@ class ImageFolder:
         return _existing(self.root, [name for p in patterns if (name := _filled(p, image))], image)
 
     def read(self, row: Row) -> bytes:
-        """The bytes of a row's picture, from the input itself or from its file.
+        """The bytes of a row's image, from the input itself or from its file.
 
         Raises:
-            ImageError: missing, outside the folder, not a regular file, or larger than `MAX_BYTES`.
+            ImageError: missing, outside the folder, not a regular file, empty, or larger than `MAX_BYTES`.
         """
         if row.image_bytes is not None:
             return row.image_bytes
@@ -100,37 +112,124 @@ class ImageFolder:
         return data
 
 
+@dataclass(frozen=True, eq=False)
+class StoredImage:
+    """One image; all rows whose images have the same bytes share it.
+
+    Args:
+        key: digest of its content.
+        row: a row that has it, from which it is read.
+        pixels: width times height, as its header says; 0 where the header cannot be read.
+    """
+
+    key: str
+    row: Row
+    pixels: int = 0
+
+
+class ImageStore:
+    """Opens the images of a folder in threads.
+
+    Args:
+        folder: where they are.
+    """
+
+    def __init__(self, folder: ImageFolder) -> None:
+        self.folder = folder
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="images")
+        self._expected: deque[StoredImage] = deque()
+        self._decoding: dict[str, tuple[StoredImage, Future[Image]]] = {}
+
+    def identify(self, rows: Sequence[Row]) -> list[StoredImage | ImageError]:
+        """The image of each row, one object per content, or why there is none. Reads the files; decodes nothing."""
+        names: list[Hashable] = [row.image if row.image_bytes is None else id(row.image_bytes) for row in rows]
+        futures: dict[Hashable, Future[StoredImage | ImageError]] = {}
+        for name, row in zip(names, rows, strict=True):
+            if name not in futures:
+                futures[name] = self._threads.submit(self._identify, row)
+        by_key: dict[str, StoredImage] = {}
+        results = [futures[name].result() for name in names]
+        return [image if isinstance(image, ImageError) else by_key.setdefault(image.key, image) for image in results]
+
+    def _identify(self, row: Row) -> StoredImage | ImageError:
+        try:
+            data = self.folder.read(row)
+            return StoredImage(content_key(data), row, _pixels(data))
+        except ImageError as error:
+            return error
+
+    def expect(self, images: Iterable[StoredImage]) -> None:
+        """Announce in which order images will be opened; the first ones are decoded at once."""
+        self._expected = deque(images)
+        self._decode_ahead()
+
+    def open(self, image: StoredImage) -> Image:
+        """The decoded image (PIL, upright RGB).
+
+        Raises:
+            ImageError: it cannot be decoded.
+        """
+        if image.key not in self._decoding:
+            self._decoding[image.key] = image, self._threads.submit(self._decode, image)
+        _, future = self._decoding.pop(image.key)
+        try:
+            return future.result()
+        finally:
+            self._decode_ahead()
+
+    def _decode_ahead(self) -> None:
+        pixels = sum(image.pixels for image, _ in self._decoding.values())
+        while self._expected and len(self._decoding) < IMAGES_AHEAD:
+            image = self._expected[0]
+            if self._decoding and pixels + image.pixels > PIXELS_AHEAD:
+                return
+            self._decoding[image.key] = image, self._threads.submit(self._decode, self._expected.popleft())
+            pixels += image.pixels
+
+    def _decode(self, image: StoredImage) -> Image:
+        return load_image(self.folder.read(image.row))
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
 def content_key(data: bytes) -> str:
-    """What a picture is known by."""
+    """The digest by which a content is known: 32 hexadecimal digits."""
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
+def _pixels(data: bytes) -> int:
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return image.width * image.height
+    except Exception:  # what is wrong with it, `load_image` says better
+        return 0
+
+
 def read_names(path: Path) -> dict[str, str]:
-    """A mapping file: a JSON object id -> path, or a CSV or TSV file with the two columns id and path."""
+    """A mapping file: a JSON object image id -> path, or a CSV or TSV file with the two columns id and path."""
     text = read_text(path)
     if text.lstrip().startswith("{"):
-        return {str(key): name for key, name in _json_object(text, path).items()}
-    lines = csv.reader(text.splitlines(), delimiter="\t" if "\t" in text.partition("\n")[0] else ",")
+        try:
+            names = parse_json(text)
+        except ValueError as error:
+            raise InputError(f"the image mapping {str(path)!r} is not JSON: {error}; mend it") from error
+        if not all(isinstance(name, str) for name in names.values()):
+            raise InputError(f"expected an object of image id -> path in {str(path)!r}; write it so")
+        return names
     try:
+        lines = list(csv.reader(text.splitlines(), delimiter="\t" if "\t" in text.partition("\n")[0] else ","))
         return {cells[0]: cells[1] for cells in lines if cells}
-    except IndexError as error:
+    except (IndexError, csv.Error) as error:
         raise InputError(f"expected two columns, image id and path, in every line of {str(path)!r}") from error
 
 
-def _json_object(text: str, path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(text)
-    except ValueError as error:
-        raise InputError(f"the image mapping {str(path)!r} is not JSON: {error}; mend it") from error
-    if not isinstance(found, dict) or not all(isinstance(name, str) for name in found.values()):
-        raise InputError(f"expected an object of image id -> path in {str(path)!r}; write it so")
-    return found
-
-
 def _filled(pattern: str, image: str) -> str | None:
-    """The pattern with the id in it; None where it wants a number and the id is none."""
-    wanted = _FIELD.search(pattern)
-    if wanted is None or wanted.group(1) is None:
+    """The pattern with the id in it; None where it takes a number and the id is none."""
+    place = _FIELD.search(pattern)
+    if place is None or place.group(1) is None:
         return pattern.replace("{id}", image)
     if not (image.isascii() and image.isdigit()):
         return None
@@ -146,4 +245,4 @@ def _existing(root: Path, names: list[str], image: str) -> Path:
         except OSError:  # a name too long for the file system names no file
             continue
     tried = names[0] if len(names) == 1 else f"{len(names)} usual names"
-    raise ImageError(f"no picture for {image!r} in {str(root)!r} (tried {tried}); check --images or --image-pattern")
+    raise ImageError(f"no image for {image!r} in {str(root)!r} (tried {tried}); check --images or --image-pattern")

@@ -1,4 +1,4 @@
-"""Inputs that are no files: written down once in the run folder, under the name of their content, and read from there.
+"""Write inputs that are no files into the run folder, under a name made of their content, and read them from there.
 
 A run can then be continued: the same content gives the same file, and other content another.
 """
@@ -12,70 +12,83 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
 from halluguard.auditing.caption_rows import Row
 from halluguard.auditing.image_store import ImageFolder
 from halluguard.errors import InputError, SettingsError
-from halluguard.images import load_image
+from halluguard.images import ImageSource, load_image
 from halluguard.io import writing_to
 from halluguard.records import DEFAULT_PROMPT
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 _CHUNK = 1 << 20
 
 
+class Captioner(Protocol):
+    """A `Guard`, or any function (image, question) -> text."""
+
+    def __call__(self, image: Image, question: str, /) -> object: ...
+
+
 def spool_stream(stream: BinaryIO, out: Path) -> Path:
-    """Write a stream (standard input, say) into the run folder; its file comes back."""
+    """Write a stream, such as standard input, into the run folder and return its file."""
     return _spooled(iter(lambda: stream.read(_CHUNK), b""), out, "input")
 
 
-def spool_rows(rows: Iterable[Mapping[str, Any]], out: Path, captioner: Any = None, images: Path | None = None) -> Path:
-    """Write rows as JSON lines into the run folder; the file comes back.
+def spool_rows(
+    rows: Iterable[Mapping[str, object]], out: Path, captioner: Captioner | None = None, images: Path | None = None
+) -> Path:
+    """Write rows as JSON lines into the run folder and return the file.
 
     Args:
-        rows: mappings such as {"image": ..., "caption": ..., "question": ...}. A picture may be a name under `images`,
-            or the picture itself (PIL, array, bytes), which is written down with the row.
+        rows: mappings such as {"image": ..., "caption": ..., "question": ...}. An image may be a name under `images`,
+            or the image itself (PIL, array, bytes), which is written down with the row.
         out: the run folder.
-        captioner: a `Guard` or a function (picture, question) -> text, asked for the rows without a caption.
-        images: the folder of the pictures that are given by name.
+        captioner: answers the rows that have no caption.
+        images: folder of the images that are given by name.
     """
     answer = None if captioner is None else answerer(captioner)
-    pictures = ImageFolder(images)
-    lines = (json.dumps(_written(row, answer, pictures)).encode() + b"\n" for row in rows)
+    folder = ImageFolder(images)
+    lines = (json.dumps(_written(row, answer, folder)).encode() + b"\n" for row in rows)
     return _spooled(lines, out, "rows", ".jsonl")
 
 
-def answerer(captioner: Any) -> Callable[[Any, str], str]:
-    """(picture, question) -> text, from a `Guard` or any function.
+def answerer(captioner: Captioner) -> Callable[[Image, str], object]:
+    """(image, question) -> text, from a `Guard` or any function.
 
-    What is audited of a Guard is what it answers in the end: its own corrections are part of it.
+    What is audited of a Guard is its final answer: its own corrections are part of it.
     """
-    if callable(getattr(captioner, "drafts", None)) and callable(captioner):
-        return lambda picture, question: captioner(picture, question).text
-    if callable(captioner):
-        return lambda picture, question: captioner(picture, question)
-    raise SettingsError(f"a captioner is a Guard or a function (picture, question) -> text, got {captioner!r}")
+    if not callable(captioner):
+        raise SettingsError(f"a captioner is a Guard or a function (image, question) -> text, got {captioner!r}")
+    if callable(getattr(captioner, "drafts", None)):
+        return lambda image, question: getattr(captioner(image, question), "text", None)
+    return captioner
 
 
-def _written(row: Mapping[str, Any], answer: Callable[[Any, str], str] | None, pictures: ImageFolder) -> dict[str, Any]:
+def _written(
+    row: Mapping[str, object], answer: Callable[[Image, str], object] | None, folder: ImageFolder
+) -> dict[str, object]:
     if not isinstance(row, Mapping):
         raise InputError(f"expected rows such as {{'image': ..., 'caption': ...}}, got a {type(row).__name__}")
     fields = dict(row)
-    image: Any = fields.get("image")
+    image = fields.get("image")
     if answer is not None and fields.get("caption") is None:
-        question = fields.setdefault("question", DEFAULT_PROMPT)
-        picture = load_image(pictures.read(Row(0, "", image))) if isinstance(image, str) else load_image(image)
-        fields["caption"] = answer(picture, question)
+        question = str(fields.setdefault("question", DEFAULT_PROMPT))
+        opened = load_image(folder.read(Row(0, "", image)) if isinstance(image, str) else cast(ImageSource, image))
+        fields["caption"] = answer(opened, question)
         if not isinstance(fields["caption"], str):
             raise InputError(f"a captioner must return a text, got a {type(fields['caption']).__name__}")
     if image is not None and not isinstance(image, str | int | Mapping):
-        data = image if isinstance(image, bytes) else _png(image)
+        data = image if isinstance(image, bytes) else _png(cast(ImageSource, image))
         fields["image"] = {"bytes": base64.b64encode(data).decode()}
     return fields
 
 
-def _png(image: Any) -> bytes:
-    """A picture as the bytes of a file that holds the same pixels."""
+def _png(image: ImageSource) -> bytes:
+    """An image as the bytes of a file with the same pixels."""
     buffer = io.BytesIO()
     load_image(image).save(buffer, "PNG")
     return buffer.getvalue()

@@ -1,39 +1,42 @@
-"""The check itself: rows in, checked rows out. A row's result depends on the row, its picture and the expert alone.
-
-caption ─► claims ─► verdicts (the expert looks, or its cache answers) ─► corrected caption
+"""Check rows: caption -> claims -> verdicts -> corrected caption. A row's result depends on nothing but the row, its
+image, the detector and the settings.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from pathlib import Path
+from typing import cast
 
-from halluguard.auditing.album import Album, Picture
-from halluguard.auditing.cached_detector import BATCH, Looker
+from halluguard.auditing.cached_detector import CachedDetector
 from halluguard.auditing.caption_rows import Row
-from halluguard.auditing.detection_store import Cache
-from halluguard.auditing.image_store import ImageFolder
-from halluguard.calibration.record import Calibration
+from halluguard.auditing.config import AuditConfig
+from halluguard.auditing.detection_store import DetectionStore
+from halluguard.auditing.image_store import ImageFolder, ImageStore, StoredImage
 from halluguard.correction.claims.extract import from_parse, parses
 from halluguard.correction.rewriting import rewrite
 from halluguard.correction.text.parse import Parse
-from halluguard.correction.verification import Thresholds, verify_many
+from halluguard.correction.verification import thresholds_of, verify_many
+from halluguard.detectors.specs import fingerprint, load_expert
 from halluguard.errors import HalluguardError, ImageError
+from halluguard.io import JsonObject
 from halluguard.records import Box, Claim, Detector, Edit, Verdict
 
 OK = "ok"
-_TOGETHER = 64  # pictures put to the looker at once, which divides them as the expert can take them
+_TOGETHER = 64
+"""Images put to the cached detector at once; it divides them into batches that the detector can take."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """A row with what was found, or with the reason why it was skipped.
+    """A row with its verdicts, or with the reason why it was skipped.
 
     Args:
-        row: what was read.
-        code: "ok", or why it was skipped ("empty-caption", "image", "expert", ...); `reason` says it in words.
+        row: the row as it was read.
+        code: "ok", or why it was skipped ("empty-caption", "image", "expert", ...).
+        reason: the code in words.
         corrected: the caption after correction; the caption itself when nothing was contradicted.
         claims, verdicts, edits: as in `halluguard.records.Answer`.
     """
@@ -47,105 +50,116 @@ class Checked:
     edits: tuple[Edit, ...] = ()
 
 
+@dataclass(frozen=True)
+class _Read:
+    """A row whose caption was parsed."""
+
+    row: Row
+    parse: Parse
+    claims: list[Claim]
+
+
+def image_folder(config: AuditConfig) -> ImageFolder:
+    """Where the images of an audit are."""
+    return ImageFolder(config.images, config.image_pattern, config.image_names)
+
+
+def detector_of(config: AuditConfig) -> Detector:
+    """The detector of an audit, loaded if the settings name it."""
+    if isinstance(config.detector, str):
+        return load_expert(config.detector, device=config.device)
+    return config.detector
+
+
 class Checker:
-    """Checks rows with one expert.
+    """Checks rows with one detector.
 
     Args:
-        detector: the expert.
-        thresholds: where support ends and contradiction begins; None takes the detector's own.
-        pictures: where the pictures are; unused by an expert that needs none.
-        cache: what the expert found before; None begins with nothing.
-        batch: pictures the expert looks at together.
-        calibration: turns scores into probabilities; None leaves them raw, and says so.
+        config: the settings of the audit.
+        detector: the detector, loaded.
+        cache: file of the detection cache; None keeps detections in memory.
     """
 
-    def __init__(
-        self,
-        detector: Detector,
-        thresholds: Thresholds | None = None,
-        pictures: ImageFolder | None = None,
-        cache: Cache | None = None,
-        batch: int = BATCH,
-        calibration: Calibration | None = None,
-    ) -> None:
-        self.thresholds, self.calibration = thresholds, calibration
-        self.album = Album(pictures or ImageFolder(None))
-        self.looker = Looker(detector, cache or Cache(None, detector.name), self.album, batch)
+    def __init__(self, config: AuditConfig, detector: Detector, cache: Path | None = None) -> None:
+        self.thresholds = config.thresholds or thresholds_of(detector)
+        self.calibration = config.calibration
+        self.images = ImageStore(image_folder(config))
+        store = DetectionStore(cache if detector.needs_image else None, fingerprint(detector))
+        self.detector = CachedDetector(detector, store, self.images, config.batch_size)
 
     def check(self, rows: Sequence[Row]) -> list[Checked]:
         """One result per row, in order.
 
         Raises:
-            ExpertError: the expert failed on many pictures in a row, or cannot work at all.
+            ExpertError: the detector failed on many images in a row, or cannot work at all.
         """
-        found: dict[int, Checked] = {row.index: _aside(row, row.code, row.reason) for row in rows if row.code}
-        read = self._read([row for row in rows if not row.code], found)
-        images, pictures = self._images([row for row, _, _ in read], found)
-        read = [entry for entry in read if entry[0].index not in found]
-        claims = [c for _, _, c in read]
-        self.looker.begin(list(pictures))
+        results = {row.index: _skipped(row, row.code, row.reason) for row in rows if row.code}
+        read = self._parsed([row for row in rows if not row.code], results)
+        images = self._identified([one.row for one in read], results)
+        read = [one for one in read if one.row.index not in results]
+        stored = list(dict.fromkeys(image for image in images if isinstance(image, StoredImage)))
+        self.detector.begin(stored)
+        # Where phrases interact, captions of one image do not share a detector call: each asks for itself.
+        apart = self.detector.interacts and self.detector.needs_image
         verdicts = verify_many(
-            *(claims, images, cast(Detector, self.looker)),
+            [one.claims for one in read],
+            [replace(image) if apart and isinstance(image, StoredImage) else image for image in images],
+            cast(Detector, self.detector),  # its images are stored ones
             thresholds=self.thresholds,
             calibration=self.calibration,
             batch_size=_TOGETHER,
         )
-        if self.looker.broken:
-            raise self.looker.broken
-        self.looker.open_all(list(pictures))
-        for (row, parse, of_row), image, judged in zip(read, images, verdicts, strict=True):
-            unreadable = self.looker.unreadable.get(image.key) if isinstance(image, Picture) else None
-            found[row.index] = (
-                _aside(row, "image", str(unreadable)) if unreadable else _result(row, parse, of_row, judged)
-            )
-        return [found[row.index] for row in rows]
+        if self.detector.broken:
+            raise self.detector.broken
+        self.detector.open_all(stored)
+        for one, image, judged in zip(read, images, verdicts, strict=True):
+            error = self.detector.unreadable.get(image.key) if isinstance(image, StoredImage) else None
+            results[one.row.index] = _skipped(one.row, "image", str(error)) if error else _checked(one, judged)
+        return [results[row.index] for row in rows]
 
-    def _read(self, rows: Sequence[Row], found: dict[int, Checked]) -> list[tuple[Row, Parse, list[Claim]]]:
-        """The rows with parse and claims; one whose caption cannot be read is put into `found`."""
-        read: list[tuple[Row, Parse, list[Claim]]] = []
-        texts, questions = [row.caption for row in rows], [row.question for row in rows]
-        for row, (parse, question) in zip(rows, parses(texts, questions, errors="yield"), strict=True):
+    def _parsed(self, rows: Sequence[Row], results: dict[int, Checked]) -> list[_Read]:
+        """The rows with their claims; a row whose caption cannot be read goes into `results` as skipped."""
+        read: list[_Read] = []
+        captions, questions = [row.caption for row in rows], [row.question for row in rows]
+        for row, (parse, question) in zip(rows, parses(captions, questions, errors="yield"), strict=True):
             if isinstance(parse, HalluguardError):
-                found[row.index] = _aside(row, "caption", str(parse))
+                results[row.index] = _skipped(row, "caption", str(parse))
             else:
-                read.append((row, parse, from_parse(parse, question)))
+                read.append(_Read(row, parse, from_parse(parse, question)))
         return read
 
-    def _images(self, rows: Sequence[Row], found: dict[int, Checked]) -> tuple[list[Any], dict[Picture, None]]:
-        """What the expert is given per row, and the different pictures; a row without one is put into `found`.
+    def _identified(self, rows: Sequence[Row], results: dict[int, Checked]) -> list[StoredImage] | list[str]:
+        """The image of each row; a row without one goes into `results` as skipped.
 
-        An expert that needs no picture gets the row's own name for it.
+        A detector that needs no image gets the row's own name for it.
         """
-        if not self.looker.needs_image:
-            return [row.image for row in rows], {}
-        images: list[Picture] = []
-        for row, picture in zip(rows, self.album.identify(rows), strict=True):
-            if isinstance(picture, ImageError):
-                found[row.index] = _aside(row, "image", str(picture))
+        if not self.detector.needs_image:
+            return [row.image for row in rows]
+        images: list[StoredImage] = []
+        for row, image in zip(rows, self.images.identify(rows), strict=True):
+            if isinstance(image, ImageError):
+                results[row.index] = _skipped(row, "image", str(image))
             else:
-                images.append(picture)
-        different = dict.fromkeys(images)
-        # Where phrases interact, captions do not share a look: each asks for itself.
-        return [replace(picture) for picture in images] if self.looker.interacts else list(images), different
+                images.append(image)
+        return images
 
     def close(self) -> None:
-        self.album.close()
-        self.looker.cache.close()
+        self.detector.close()
 
 
-def _result(row: Row, parse: Parse, claims: list[Claim], verdicts: list[Verdict]) -> Checked:
-    failed = next((v for v in verdicts if v.error), None)
+def _checked(read: _Read, verdicts: Sequence[Verdict]) -> Checked:
+    failed = next((verdict for verdict in verdicts if verdict.error), None)
     if failed is not None:
-        return _aside(row, "expert", failed.reason)
-    corrected, edits = rewrite(row.caption, claims, verdicts, parse=parse)
-    return Checked(row, OK, "", corrected, tuple(claims), tuple(verdicts), tuple(edits))
+        return _skipped(read.row, "expert", failed.reason)
+    corrected, edits = rewrite(read.row.caption, read.claims, verdicts, parse=read.parse)
+    return Checked(read.row, OK, "", corrected, tuple(read.claims), tuple(verdicts), tuple(edits))
 
 
-def _aside(row: Row, code: str, reason: str) -> Checked:
+def _skipped(row: Row, code: str, reason: str) -> Checked:
     return Checked(row, code, reason, row.caption)
 
 
-def to_dict(checked: Checked) -> dict[str, Any]:
+def to_dict(checked: Checked) -> JsonObject:
     """The JSON line of a checked row; fields of claims and verdicts that hold their default are left out."""
     row = checked.row
     return {
@@ -163,7 +177,7 @@ def to_dict(checked: Checked) -> dict[str, Any]:
     }
 
 
-def from_dict(data: Mapping[str, Any]) -> Checked:
+def from_dict(data: JsonObject) -> Checked:
     """The checked row of a JSON line."""
     return Checked(
         row=Row(data["index"], data["id"], data["image"], data["caption"], data["question"]),
@@ -176,18 +190,17 @@ def from_dict(data: Mapping[str, Any]) -> Checked:
     )
 
 
-def sparse(record: Any) -> dict[str, Any]:
+def sparse(record: Claim | Verdict | Edit | Box) -> dict[str, object]:
     """A record's fields that differ from their defaults; `from_dict` of the record reads them back."""
-    found = {}
+    fields: dict[str, object] = {}
     for name, default in _DEFAULTS[type(record)]:
         value = getattr(record, name)
         if value != default or default is dataclasses.MISSING:
-            found[name] = [sparse(v) for v in value] if name == "evidence" else value
-    return found
+            fields[name] = [sparse(box) for box in value] if name == "evidence" else value
+    return fields
 
 
-def _defaults(kind: Any) -> tuple[tuple[str, Any], ...]:
-    return tuple((field.name, field.default) for field in dataclasses.fields(kind))
-
-
-_DEFAULTS = {kind: _defaults(kind) for kind in (Claim, Verdict, Edit, Box)}
+_DEFAULTS = {
+    kind: tuple((field.name, field.default) for field in dataclasses.fields(kind))
+    for kind in (Claim, Verdict, Edit, Box)
+}

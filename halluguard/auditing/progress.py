@@ -1,4 +1,4 @@
-"""What a run shows while it works: a bar for people, JSON lines for programs, or nothing. All of it goes to stderr."""
+"""Show the progress of a run on standard error: a bar for people, JSON lines for programs, or nothing."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import json
 import sys
 import time
 from collections import Counter
-from typing import IO, Any, Literal, Self
+from typing import IO, Literal, Self, TypedDict
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.progress import Progress as RichProgress
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from halluguard.auditing.outputs.summary import DECISIONS
 
@@ -18,14 +17,25 @@ Mode = Literal["bar", "json", "off"]
 EVERY_SECONDS = 1.0
 
 
-class Watch:
-    """Adds up what is told to it and shows it.
+class State(TypedDict):
+    """One JSON line: rows done in this run, rows in all, rows per second, seconds left, verdicts, skipped rows."""
+
+    done: int
+    total: int | None
+    rate: float
+    eta: float | None
+    verdicts: dict[str, int]
+    skipped: int
+
+
+class ProgressDisplay:
+    """Adds up the counts that it is called with and shows them.
 
     Args:
-        mode: "bar", "json" (one object a second) or "off".
-        total: rows that are to be checked, when known.
-        console: of the bar.
-        stream: of the JSON lines.
+        mode: "bar", "json" (one object per second) or "off".
+        total: rows that are to be checked, if known.
+        console: where the bar is drawn.
+        stream: where the JSON lines go. Default: standard error.
     """
 
     def __init__(
@@ -33,36 +43,35 @@ class Watch:
     ) -> None:
         self.mode, self.total = mode, total
         self.counts: Counter[str] = Counter()
-        self.began = self._told = time.monotonic()
+        self.began = self._printed = time.monotonic()
         self.stream = stream or sys.stderr
         self._bar = _bar(console) if mode == "bar" else None
-        self._task: Any = None
 
     def __enter__(self) -> Self:
         if self._bar:
             self._bar.start()
-            self._task = self._bar.add_task("auditing", total=self.total, said="", rate=0.0)
+            self._task = self._bar.add_task("auditing", total=self.total, verdicts="", rate=0.0)
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._bar:
             self._bar.stop()
         elif self.mode == "json":
-            self._tell()
+            self._print()
 
     def __call__(self, counts: Counter[str]) -> None:
-        """Add what a group of rows gave."""
+        """Add the counts of a group of rows."""
         self.counts += counts
         if self._bar:
-            said = self.state()
-            verdicts = ", ".join(f"{said['verdicts'][name]} {name}" for name in DECISIONS[:3])
-            aside = f"; {said['skipped']} skipped" if said["skipped"] else ""
-            self._bar.update(self._task, completed=said["done"], said=verdicts + aside, rate=said["rate"] or 0.0)
-        elif self.mode == "json" and time.monotonic() - self._told >= EVERY_SECONDS:
-            self._tell()
+            state = self.state()
+            verdicts = ", ".join(f"{state['verdicts'][name]} {name}" for name in DECISIONS[:3])
+            skipped = f"; {state['skipped']} skipped" if state["skipped"] else ""
+            self._bar.update(self._task, completed=state["done"], verdicts=verdicts + skipped, rate=state["rate"])
+        elif self.mode == "json" and time.monotonic() - self._printed >= EVERY_SECONDS:
+            self._print()
 
-    def state(self) -> dict[str, Any]:
-        """Rows done in this run and in all, rows a second, seconds left, verdicts, skipped rows."""
+    def state(self) -> State:
+        """The counts so far, with the rate and the time left."""
         seconds = time.monotonic() - self.began
         done = self.counts["rows"]
         rate = done / seconds if seconds > 0 else 0.0
@@ -76,13 +85,13 @@ class Watch:
             "skipped": self.counts["skipped"],
         }
 
-    def _tell(self) -> None:
-        self._told = time.monotonic()
+    def _print(self) -> None:
+        self._printed = time.monotonic()
         print(json.dumps(self.state()), file=self.stream, flush=True)
 
 
-def _bar(console: Console | None) -> RichProgress:
-    return RichProgress(
+def _bar(console: Console | None) -> Progress:
+    return Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
@@ -90,7 +99,7 @@ def _bar(console: Console | None) -> RichProgress:
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[said]}", style="dim"),
+        TextColumn("{task.fields[verdicts]}", style="dim"),
         console=console,
         transient=True,
     )

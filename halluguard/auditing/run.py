@@ -1,149 +1,81 @@
-"""A run from start to end: open the input, check what is not yet checked, write the outputs."""
+"""Run an audit from start to end: open the input, check what is left, write the outputs."""
 
 from __future__ import annotations
 
-import socket
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from halluguard._version import __version__
-from halluguard.auditing.cached_detector import BATCH
-from halluguard.auditing.detection_store import Cache
-from halluguard.auditing.engines import Plan, Progress, engine
-from halluguard.auditing.image_store import ImageFolder
-from halluguard.auditing.in_memory_input import spool_rows
+from halluguard.auditing.config import AuditConfig
+from halluguard.auditing.engines import Progress, engine
+from halluguard.auditing.in_memory_input import Captioner, spool_rows
+from halluguard.auditing.outputs.coco_detections import write_detections
 from halluguard.auditing.outputs.export import write_export
+from halluguard.auditing.outputs.filters import parse_filter
+from halluguard.auditing.outputs.report import write_report
 from halluguard.auditing.outputs.summary import thresholds_dict
 from halluguard.auditing.outputs.tables import write_tables
+from halluguard.auditing.pipeline import detector_of, image_folder
 from halluguard.auditing.run_folder import SUMMARY, RunFolder
-from halluguard.auditing.source import Selection, Source, manifest_of, open_source
-from halluguard.auditing.work_units import failed_rows
-from halluguard.calibration.record import Calibration
+from halluguard.auditing.source import Source, input_manifest, open_source
+from halluguard.auditing.work_units import finished_parts
 from halluguard.correction.text.parse import pipeline
 from halluguard.correction.verification import Thresholds, thresholds_of
-from halluguard.detectors.specs import expert_of, fingerprint, load_expert
-from halluguard.io import write_json
-from halluguard.records import Detector
-
-PART_ROWS = 1000
-"""Rows a part: what is lost at most when a run is killed, apart from the expert's findings, which the cache keeps."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """What is to be audited, with what.
-
-    Args:
-        source: the input.
-        expert: the expert, or its name as `auditing.experts` writes it.
-        thresholds: None takes the expert's own.
-        selection: which rows.
-        part_rows: rows a part.
-        pictures: where the pictures are; unused by an expert that needs none.
-        device: where an expert that is loaded by name runs.
-        batch: pictures the expert looks at together.
-        cache: the detection cache's file; None keeps it in the run folder.
-        engine: "local" or "ray".
-        workers, address: of the engine.
-        calibration: turns scores into probabilities; None leaves confidences raw.
-    """
-
-    source: Source
-    expert: str | Detector
-    thresholds: Thresholds | None = None
-    selection: Selection = field(default_factory=Selection)
-    part_rows: int = PART_ROWS
-    pictures: ImageFolder = field(default_factory=lambda: ImageFolder(None))
-    device: str | None = None
-    batch: int = BATCH
-    cache: Path | None = None
-    engine: str = "local"
-    workers: int = 1
-    address: str | None = None
-    calibration: Calibration | None = None
-
-    @cached_property
-    def detector(self) -> Detector:
-        """The expert, loaded when first asked for."""
-        return load_expert(self.expert, device=self.device) if isinstance(self.expert, str) else self.expert
-
-    def manifest(self) -> dict[str, Any]:
-        """The settings that decide the results, and no others: not the engine, nor where things lie."""
-        language = pipeline().meta
-        return {
-            "halluguard": __version__,
-            "language": f"{language['lang']}_{language['name']}-{language['version']}",
-            **manifest_of(self.source, self.selection),
-            "expert": fingerprint(self.detector),
-            "thresholds": thresholds_dict(self.thresholds or thresholds_of(self.detector)),
-            "calibration": self.calibration.digest if self.calibration else None,
-            "images": self.pictures.manifest() if self.detector.needs_image else None,
-            "part_rows": self.part_rows,
-        }
-
-    def memory(self) -> Cache:
-        """An empty cache for this expert, in memory."""
-        return Cache(None, fingerprint(self.detector))
-
-    def plan(self, folder: RunFolder) -> Plan:
-        return Plan(
-            source=self.source,
-            selection=self.selection,
-            part_rows=self.part_rows,
-            finished=failed_rows(folder),
-            expert=self.expert,
-            thresholds=self.thresholds,
-            pictures=self.pictures,
-            device=self.device,
-            batch=self.batch,
-            cache=(self.cache or folder.path / "cache.sqlite").absolute(),
-            host=socket.gethostname(),
-            workers=self.workers,
-            address=self.address,
-            calibration=self.calibration,
-        )
+from halluguard.detectors.specs import expert_of, fingerprint
+from halluguard.errors import SettingsError
+from halluguard.io import JsonObject, write_json
+from halluguard.records import Box, Detector
 
 
 def audit(
-    captions: Path | str | Iterable[Mapping[str, Any]],
-    out: Path,
+    captions: AuditConfig | Path | str | Iterable[Mapping[str, object]],
+    out: Path | str | None = None,
     *,
-    detector: Any = None,
-    captioner: Any = None,
+    detector: Detector | Callable[..., Iterable[Box]] | Path | str | None = None,
+    captioner: Captioner | None = None,
     images: Path | None = None,
     thresholds: Thresholds | None = None,
     export: Path | None = None,
     force_new: bool = False,
-) -> dict[str, Any]:
-    """Audit captions into the folder `out`; the summary comes back.
+) -> JsonObject:
+    """Audit captions into the folder `out` and return the summary.
 
     Args:
-        captions: a file or folder in any format of `auditing.formats`, or rows such as
-            {"image": picture or path, "caption": "A dog.", "question": None, "id": 7}.
-        out: a new folder, or one of a run with the same settings, which is continued.
-        detector: an expert, the name of one as `auditing.experts` writes them, or any function
-            (picture, phrases) -> boxes.
-        captioner: what answers rows that have no caption: a `Guard`, whose expert is then the default one, or any
-            function (picture, question) -> text.
-        images: the folder of the pictures, for an expert that looks at them.
-        thresholds: where support ends and contradiction begins; None takes the expert's own.
-        export: write the input anew to this file, with corrected captions.
+        captions: an `AuditConfig`, which then says everything; or a file or folder in any format of `auditing.inputs`;
+            or rows such as {"image": image or path, "caption": "A dog.", "question": None, "id": 7}.
+        out: folder for the results; a run with the same settings found there is continued.
+        detector: a detector, its name as `detectors.specs` writes it, or any function (image, phrases) -> boxes.
+        captioner: answers rows that have no caption: a `Guard`, whose detector is then the default one, or any
+            function (image, question) -> text.
+        images: folder of the images, for a detector that looks at them.
+        thresholds: scores where support ends and contradiction begins. Default: the detector's own.
+        export: file to write the input to again, with corrected captions.
         force_new: throw away a run with other settings.
 
     >>> audit(Path("captions.jsonl"), Path("audited"), detector="objects:objects.json")  # doctest: +SKIP
     {'schema': 1, ...}
     """
-    expert = expert_of(detector, captioner)
-    if not isinstance(captions, str | Path):
-        captions = spool_rows(captions, out, captioner, images)
-    source = open_source(Path(captions), {})
-    summary = run(Job(source, expert, thresholds, pictures=ImageFolder(images)), out, force_new=force_new)
-    if export is not None:
-        write_export(out, source, export)
+    if isinstance(captions, AuditConfig):
+        config = captions
+    elif out is None:
+        raise SettingsError("an audit needs a folder for its results, got none; give out=...")
+    else:
+        known = expert_of(detector, captioner)
+        if not isinstance(captions, str | Path):
+            captions = spool_rows(captions, Path(out), captioner, images)
+        config = AuditConfig(
+            Path(captions),
+            Path(out),
+            detector=known,
+            images=images,
+            thresholds=thresholds,
+            export=export,
+            force_new=force_new,
+        )
+    source = open_source(config.captions, config.keys, config.encoding)
+    summary = run(config, source)
+    write_extras(config, source)
     return summary
 
 
@@ -151,30 +83,63 @@ def _silent(counts: Counter[str]) -> None:
     pass
 
 
-def run(job: Job, out: Path, *, force_new: bool = False, progress: Progress = _silent) -> dict[str, Any]:
-    """Audit into the folder `out`, continuing what is there; the summary comes back.
+def run(config: AuditConfig, source: Source, progress: Progress = _silent) -> JsonObject:
+    """Check the rows that are left, write tables and summary, and return the summary.
 
     Args:
-        job: what to audit.
-        out: the folder.
-        force_new: throw away a run with other settings.
-        progress: told, as rows are checked, how many of them, how many skipped, and the verdicts by decision.
+        config: the settings.
+        source: the opened input.
+        progress: called after every group of rows; see `engines.Progress`.
 
     Raises:
         SettingsError: the folder is in use, or holds a run with other settings.
         OutputError: the folder cannot be written.
-        ExpertError: the expert is not available, or failed on many pictures in a row.
+        ExpertError: the detector is not available, or failed on many images in a row.
     """
-    manifest = job.manifest()
-    with RunFolder(out, manifest, force_new=force_new) as folder:
-        plan = job.plan(folder)
-        for done in engine(job.engine).run(plan, job.detector, progress):
-            folder.commit(done.part, done.lines)
-        return finish(out, manifest)
+    detector = detector_of(config)
+    settings = manifest(config, source, detector)
+    with RunFolder(config.out, settings, force_new=config.force_new) as folder:
+        for part in engine(config.engine).run(config, source, finished_parts(folder), detector, progress):
+            folder.commit(part.number, part.lines)
+        return finish(config.out, settings)
 
 
-def finish(out: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Write the outputs of a run whose parts are all there; the summary comes back, and is written last."""
-    summary = write_tables(out, out).summary(manifest)
+def manifest(config: AuditConfig, source: Source, detector: Detector) -> dict[str, object]:
+    """The settings that decide the results, and no others: not the engine, nor where things lie."""
+    language = pipeline().meta
+    return {
+        "halluguard": __version__,
+        "language": f"{language['lang']}_{language['name']}-{language['version']}",
+        **input_manifest(config, source),
+        "expert": fingerprint(detector),
+        "thresholds": thresholds_dict(config.thresholds or thresholds_of(detector)),
+        "calibration": config.calibration.digest if config.calibration else None,
+        "images": image_folder(config).manifest() if detector.needs_image else None,
+        "part_rows": config.part_rows,
+    }
+
+
+def finish(out: Path, settings: Mapping[str, object]) -> JsonObject:
+    """Write the outputs of a run whose parts are all there, the summary last, and return the summary."""
+    summary = write_tables(out, out).summary(settings)
     write_json(out / SUMMARY, summary)
     return summary
+
+
+def write_extras(config: AuditConfig, source: Source, title: str = "Caption audit") -> int | None:
+    """Write the export, the boxes and the report, as far as the settings name them; the number of exported captions.
+
+    Args:
+        config: the settings.
+        source: the opened input.
+        title: heading of the report.
+    """
+    exported = None
+    if config.export is not None:
+        keep = parse_filter(config.filter) if config.filter else None
+        exported = write_export(config.out, source, config.export, keep)
+    if config.coco_detections is not None:
+        write_detections(config.out, config.coco_detections)
+    if config.report:
+        write_report(config.out, image_folder(config), samples=config.report_samples, title=title)
+    return exported

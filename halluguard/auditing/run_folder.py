@@ -1,28 +1,29 @@
-"""The run folder: what makes a run survive a crash, and keeps two runs apart.
+"""The run folder: keeps what is finished when a run is killed, and keeps two runs apart.
 
-    OUT/manifest.json           the settings that decide the results; another run may continue only with the same
-    OUT/parts/part-000017.jsonl finished rows, a fixed number a part, in the order of the input
-    OUT/cache.sqlite            what the expert found, so that no picture is looked at twice
+    OUT/manifest.json           the settings that decide the results; a run is continued only with the same ones
+    OUT/parts/part-000017.jsonl finished rows, a fixed number per part, in the order of the input
+    OUT/cache.sqlite            the detections, so that no image is searched twice
     OUT/.lock                   held while a run is at work
 
-A file appears whole or not at all: it is written under another name, synced to disk and renamed. A part depends on its
-rows, the settings and the expert alone, so a run that was killed and continued gives the bytes of one that was not.
+A file appears whole or not at all (`halluguard.io.replacing`). A part depends on its rows, the settings and the
+detector alone, so a run that was killed and continued gives the bytes of one that was not.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+
+from filelock import FileLock, Timeout
 
 from halluguard.errors import InputError, SettingsError
-from halluguard.io import remove_leftovers, write_json, write_text, writing_to
+from halluguard.io import JsonObject, parse_json, write_json, write_text, writing_to
 
 PART = re.compile(r"part-(\d{6,})\.jsonl")
+_LEFTOVER = re.compile(r"\.(.+)\.[0-9a-f]{8}\.tmp")
 SUMMARY = "summary.json"
 """Written last: where it stands, the run is finished."""
 OUTPUTS = (
@@ -32,19 +33,19 @@ OUTPUTS = (
 
 
 class RunFolder:
-    """One run's folder, locked while it is open.
+    """The folder of one run, locked while it is open.
 
     Args:
-        path: created when missing.
+        path: the folder; created if missing.
         manifest: the settings that decide the results, as JSON values.
-        force_new: throw away the parts of a run with other settings; the detection cache is kept, its keys are exact.
+        force_new: throw away the parts of a run with other settings. The detection cache is kept: its keys are exact.
 
     Raises:
         SettingsError: another run is at work here, or this folder holds a run with other settings.
         OutputError: the folder cannot be written.
     """
 
-    def __init__(self, path: Path, manifest: Mapping[str, Any], *, force_new: bool = False) -> None:
+    def __init__(self, path: Path, manifest: Mapping[str, object], *, force_new: bool = False) -> None:
         self.path = path
         self.parts = path / "parts"
         with writing_to(path):
@@ -56,7 +57,7 @@ class RunFolder:
             self.close()
             raise
 
-    def _claim(self, manifest: dict[str, Any], force_new: bool) -> None:
+    def _claim(self, manifest: JsonObject, force_new: bool) -> None:
         before = read_manifest(self.path)
         if before is not None and before != manifest and not force_new:
             raise SettingsError(
@@ -70,14 +71,17 @@ class RunFolder:
                     (self.path / output).unlink(missing_ok=True)
                 write_json(self.path / "manifest.json", manifest)
             self.parts.mkdir(exist_ok=True)
-            remove_leftovers(self.path)
-            remove_leftovers(self.parts)
+            self._remove_leftovers()
+
+    def _remove_leftovers(self) -> None:
+        """Remove half-written files that a killed run left behind."""
+        for file in [*self.path.glob(".*.tmp"), *self.parts.glob(".*.tmp")]:
+            name = _LEFTOVER.fullmatch(file.name)
+            if name and (name.group(1) in (*OUTPUTS, "manifest.json") or PART.fullmatch(name.group(1))):
+                file.unlink(missing_ok=True)
 
     def part(self, number: int) -> Path:
         return self.parts / f"part-{number:06d}.jsonl"
-
-    def done(self, number: int) -> bool:
-        return self.part(number).exists()
 
     def finished(self) -> list[int]:
         """The numbers of the finished parts, in order."""
@@ -86,7 +90,7 @@ class RunFolder:
     def commit(self, number: int, lines: Iterable[str]) -> None:
         """Write part `number`, whole or not at all; where it stands already, replace the rows that `lines` has."""
         lines = list(lines)
-        if self.done(number):
+        if self.part(number).exists():
             with self.part(number).open(encoding="utf-8") as file:
                 before = list(file)
             anew = {json.loads(line)["index"]: line for line in lines}
@@ -96,7 +100,7 @@ class RunFolder:
         write_text(self.part(number), lines)
 
     def close(self) -> None:
-        self._lock.close()
+        self._lock.release()
 
     def __enter__(self) -> RunFolder:
         return self
@@ -105,16 +109,15 @@ class RunFolder:
         self.close()
 
 
-def read_manifest(path: Path) -> dict[str, Any] | None:
+def read_manifest(path: Path) -> JsonObject | None:
     """The manifest of a run folder, or None where there is none."""
     file = path / "manifest.json"
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        return parse_json(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read {str(file)!r}: {error}; remove the folder or use another") from error
-    return found
 
 
 def parts_of(path: Path) -> list[Path]:
@@ -123,37 +126,36 @@ def parts_of(path: Path) -> list[Path]:
 
 
 def _numbered(path: Path) -> list[tuple[int, Path]]:
-    found = (path / "parts").glob("part-*.jsonl")
-    return sorted((int(match.group(1)), part) for part in found if (match := PART.fullmatch(part.name)))
+    parts = (path / "parts").glob("part-*.jsonl")
+    return sorted((int(match.group(1)), part) for part in parts if (match := PART.fullmatch(part.name)))
 
 
-def read_parts(path: Path, then: Callable[[dict[str, Any]], Any] = dict) -> Iterator[Any]:
+def read_parts(path: Path) -> Iterator[JsonObject]:
     """The finished rows of a run folder, in the order of the input."""
     for part in parts_of(path):
         with part.open(encoding="utf-8") as file:
             for line in file:
-                yield then(json.loads(line))
+                yield json.loads(line)
 
 
-def _locked(path: Path) -> IO[str]:
-    """The open lock file. The kernel lets go of the lock when the process ends, however it ends."""
-    lock = (path / ".lock").open("w")
+def _locked(path: Path) -> FileLock:
+    """The lock, held. The operating system releases it when the process ends, however it ends."""
+    lock = FileLock(path / ".lock")
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        lock.close()
+        lock.acquire(timeout=0)
+    except Timeout as error:
         raise SettingsError(
             f"another run is at work in {str(path)!r}; wait for it, stop it, or choose another folder with --out"
         ) from error
     return lock
 
 
-def _differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+def _differences(before: JsonObject, after: JsonObject) -> str:
     """Which settings differ, and how, in a few words."""
     keys = sorted(key for key in {*before, *after} if before.get(key) != after.get(key))
     return "; ".join(f"{key}: {_short(before.get(key))} then, {_short(after.get(key))} now" for key in keys)
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 60 else text[:57] + "..."

@@ -1,5 +1,7 @@
-"""Ctrl-C and SIGTERM end a run between two groups of rows; a second one ends it at once. Either way nothing finished
-is lost."""
+"""End a run on Ctrl-C or SIGTERM between two groups of rows, and at once on a second signal.
+
+Either way nothing that is finished is lost.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ class Stopped(KeyboardInterrupt):
     """A signal ended the run.
 
     Args:
-        number: of the signal; the exit code is 128 more.
+        number: number of the signal; the exit code is 128 more.
     """
 
     def __init__(self, number: int) -> None:
@@ -32,9 +34,8 @@ class Stop:
         if self.number is not None:
             raise Stopped(self.number)
 
-    def _came(self, number: int, frame: FrameType | None) -> None:
-        if self.number is not None:
-            raise Stopped(number)
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self.check()
         self.number = number
 
 
@@ -42,7 +43,7 @@ class Stop:
 def stoppable() -> Iterator[Stop]:
     """While open, SIGINT and SIGTERM wait for the next `check`. Only in the main thread, where signals arrive."""
     stop = Stop()
-    before = {number: signal.signal(number, stop._came) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, stop._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stop
     finally:

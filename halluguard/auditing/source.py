@@ -1,4 +1,4 @@
-"""An input: where its rows come from, in which format, under which keys, and which of them this run checks."""
+"""Open an input: its format, the keys under which captions and images stand, and the rows that a run checks."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ import random
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-from halluguard.auditing import inputs
-from halluguard.auditing.caption_rows import Keys, Row, guess_keys, row
-from halluguard.auditing.inputs import Item
-from halluguard.errors import InputError, SettingsError
+from halluguard.auditing.caption_rows import Keys, Row, guess_keys, to_row
+from halluguard.auditing.config import AuditConfig
+from halluguard.auditing.inputs import Item, detect_format, get_format
+from halluguard.errors import InputError
+from halluguard.io import is_compressed
 
 SAMPLED = 50
-"""How many entries are read to guess the keys."""
+"""Entries that are read to guess the keys."""
 _WHOLE = 4 * 1024**3
 _END = 64 * 1024**2
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """An input file or folder.
+    """An opened input.
 
     Args:
-        path: the file, or a folder that is one data set.
-        format: name of the module in `auditing.formats`.
+        path: the file, or a folder that is one dataset.
+        format: name of its module in `auditing.inputs`.
         keys: where a row's parts stand.
-        encoding: of text files; None reads the byte order mark, else UTF-8.
+        encoding: encoding of text files; None means what the byte order mark says, else UTF-8.
     """
 
     path: Path
@@ -39,51 +39,49 @@ class Source:
 
     def items(self) -> Iterator[Item]:
         """The entries as they stand in the input."""
-        names = {key.partition(".")[0] for key in asdict(self.keys).values() if key}
-        names |= {key for key in asdict(self.keys).values() if key}
-        return inputs.get_format(self.format).read(self.path, self.encoding, names)
+        named = [key for key in asdict(self.keys).values() if key]
+        columns = {*named, *(key.partition(".")[0] for key in named)}
+        return get_format(self.format).read(self.path, self.encoding, columns)
 
     def rows(self) -> Iterator[Row]:
-        return (row(index, item, self.keys) for index, item in enumerate(self.items()))
+        return (to_row(index, item, self.keys) for index, item in enumerate(self.items()))
 
     def describe(self) -> str:
-        """What was guessed, in one line."""
+        """Format and keys, in one line."""
         parts = [f"{part}s under {key!r}" for part, key in asdict(self.keys).items() if key]
-        return f"{self.path.name}: {inputs.get_format(self.format).NAME}, {', '.join(parts)}"
+        return f"{self.path.name}: {get_format(self.format).NAME}, {', '.join(parts)}"
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """Which rows of an input a run checks.
+def open_source(path: Path, keys: Mapping[str, str | None], encoding: str | None = None) -> Source:
+    """Find out the format and the keys of an input.
 
     Args:
-        shard: (i, n): the rows whose image hashes to i of 0..n-1. All captions of an image are in one shard.
-        limit: at most this many rows: the first ones, or with `seed` ones drawn at random.
-        seed: of the draw.
+        path: the file or folder.
+        keys: the keys that were named, by field of `Keys`; the others are guessed.
+        encoding: encoding of text files; None means what the byte order mark says, else UTF-8.
+
+    Raises:
+        InputError: it cannot be read as captions.
+        SettingsError: a named key stands in no row.
     """
+    if not path.exists():
+        raise InputError(f"no captions at {str(path)!r}; check the path")
+    name = detect_format(path)
+    first = list(itertools.islice(get_format(name).read(path, encoding), SAMPLED))
+    return Source(path, name, guess_keys(first, keys), encoding)
 
-    shard: tuple[int, int] = (0, 1)
-    limit: int | None = None
-    seed: int | None = None
 
-    def __post_init__(self) -> None:
-        i, n = self.shard
-        if not 0 <= i < n:
-            raise SettingsError(f"a shard is i/n with 1 <= i <= n, got {i + 1}/{n}")
-        if self.limit is not None and self.limit < 1:
-            raise SettingsError(f"the limit must be at least 1 row, got {self.limit}; leave it out to check all")
-
-    def rows(self, source: Source) -> Iterator[Row]:
-        """The selected rows, in the order of the input."""
-        chosen = source.rows()
-        if self.limit is not None and self.seed is not None:
-            total = sum(1 for _ in source.items())
-            drawn = set(random.Random(self.seed).sample(range(total), min(self.limit, total)))
-            chosen = (row for row in chosen if row.index in drawn)
-        elif self.limit is not None:
-            chosen = itertools.islice(chosen, self.limit)
-        i, n = self.shard
-        return chosen if n == 1 else (row for row in chosen if shard_of(row, n) == i)
+def selected_rows(config: AuditConfig, source: Source) -> Iterator[Row]:
+    """The rows that a run checks, in the order of the input: its share, and no more than its limit."""
+    rows = source.rows()
+    if config.limit is not None and config.seed is not None:
+        total = sum(1 for _ in source.items())
+        drawn = set(random.Random(config.seed).sample(range(total), min(config.limit, total)))
+        rows = (row for row in rows if row.index in drawn)
+    elif config.limit is not None:
+        rows = itertools.islice(rows, config.limit)
+    share, shares = config.shard
+    return rows if shares == 1 else (row for row in rows if shard_of(row, shares) == share)
 
 
 def shard_of(row: Row, shards: int) -> int:
@@ -93,26 +91,8 @@ def shard_of(row: Row, shards: int) -> int:
     return int.from_bytes(digest, "big") % shards
 
 
-def open_source(path: Path, keys: Mapping[str, str | None], encoding: str | None = None) -> Source:
-    """Find out format and keys of an input.
-
-    Args:
-        path: the file or folder.
-        keys: the keys the user named, by field of `Keys`; the others are guessed.
-
-    Raises:
-        InputError: it cannot be read as captions.
-        SettingsError: a named key stands in no row.
-    """
-    if not path.exists():
-        raise InputError(f"no captions at {str(path)!r}; check the path")
-    name = inputs.detect_format(path)
-    first = list(itertools.islice(inputs.get_format(name).read(path, encoding), SAMPLED))
-    return Source(path, name, guess_keys(first, keys), encoding)
-
-
 def fingerprint(path: Path) -> tuple[str, int]:
-    """What the input's content is known by, and the number of its line ends.
+    """(digest of the input's content, number of its line ends).
 
     Files up to 4 GiB are read whole. Larger ones count by size, time of change, and their first and last 64 MiB, and
     give -1 lines.
@@ -134,12 +114,20 @@ def fingerprint(path: Path) -> tuple[str, int]:
     return digest.hexdigest(), lines
 
 
-def manifest_of(source: Source, selection: Selection) -> dict[str, Any]:
+def rows_expected(config: AuditConfig, source: Source) -> int | None:
+    """How many rows will be checked, where a look at the file tells."""
+    lines = fingerprint(source.path)[1] if source.format == "jsonl" else -1
+    if lines < 0 or config.shard[1] > 1 or is_compressed(source.path):
+        return config.limit
+    return min(lines, config.limit or lines)
+
+
+def input_manifest(config: AuditConfig, source: Source) -> dict[str, object]:
     """The part of a manifest that says what was read."""
     return {
         "input": fingerprint(source.path)[0],
         "format": source.format,
         "encoding": source.encoding,
         "keys": asdict(source.keys),
-        "selection": asdict(selection) | {"shard": list(selection.shard)},
+        "selection": {"shard": list(config.shard), "limit": config.limit, "seed": config.seed},
     }

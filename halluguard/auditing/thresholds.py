@@ -1,8 +1,9 @@
-"""Thresholds from a file, as `halluguard calibrate` writes it.
+"""Read thresholds and calibration curves from a file that `halluguard calibrate` wrote.
 
     {"high": 0.35, "low": 0.2, "labels": {"dog": [0.5, 0.3], "chair": {"high": 0.4, "low": 0.1}}}
 
-The object may also stand under the key "thresholds"; other keys are notes.
+The object may also stand under the key "thresholds"; other keys are ignored. Default numbers live in
+`halluguard.correction.verification.thresholds`.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ def read_thresholds(path: Path) -> Thresholds:
         InputError: it holds none.
         SettingsError: a pair is out of order.
     """
-    found = read_json(path)
-    if isinstance(found, Mapping) and isinstance(found.get("thresholds"), Mapping):
-        found = found["thresholds"]
+    data = read_json(path)
+    if isinstance(data, Mapping) and isinstance(data.get("thresholds"), Mapping):
+        data = data["thresholds"]
     try:
-        labels = {str(name): _pair(pair) for name, pair in found.get("labels", {}).items()}
-        return Thresholds(float(found["high"]), float(found["low"]), labels)
+        labels = {str(name): _pair(pair) for name, pair in data.get("labels", {}).items()}
+        return Thresholds(float(data["high"]), float(data["low"]), labels)
     except (KeyError, TypeError, AttributeError, IndexError) as error:
         raise InputError(
             f"expected thresholds such as {{'high': 0.35, 'low': 0.2, 'labels': {{'dog': [0.5, 0.3]}}}} in "
@@ -38,9 +39,9 @@ def read_thresholds(path: Path) -> Thresholds:
 
 
 def read_calibration(path: Path) -> Calibration | None:
-    """The curves that turn scores into probabilities, where the file was written by `halluguard calibrate`."""
-    found = read_json(path)
-    return Calibration.load(path) if isinstance(found, Mapping) and "curve" in found else None
+    """The curves that turn scores into probabilities; None where the file has thresholds only."""
+    data = read_json(path)
+    return Calibration.load(path) if isinstance(data, Mapping) and "curve" in data else None
 
 
 def _pair(value: Any) -> tuple[float, float]:

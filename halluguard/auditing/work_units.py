@@ -1,81 +1,77 @@
-"""What is left to do in a run folder: parts that are missing, and rows of finished parts that failed.
+"""Find what is left to do in a run folder: parts that are missing, and rows of finished parts that failed.
 
-An engine takes a stream of `Work` and gives a stream of `Done`, in any order; the run folder takes each as it comes.
+An engine takes a stream of `Part` and gives a stream of `CheckedPart`, in any order. The run folder writes each as it
+comes.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from halluguard.auditing.caption_rows import Row
+from halluguard.auditing.config import AuditConfig
 from halluguard.auditing.pipeline import OK, Checked, Checker, to_dict
 from halluguard.auditing.run_folder import RunFolder
-from halluguard.auditing.source import Selection, Source
+from halluguard.auditing.source import Source, selected_rows
 from halluguard.io import json_line
 
 CHUNK = 128
-"""Rows checked together; captions of one picture that follow each other are not parted."""
+"""Rows checked together; captions of one image that follow each other stay together."""
 RETRIED = ("image", "expert")
-"""Codes of rows that another run may find mended: they are tried again when a run is continued."""
+"""Codes of skipped rows that a continued run checks again, because the cause may be gone by then."""
+
+FinishedParts = Mapping[int, frozenset[int]]
+"""Numbers of the finished parts, each with the places of its rows that are to be checked again."""
 
 
 @dataclass(frozen=True)
-class Work:
-    """Rows of one part that are to be checked; `rows` is a stream, to be read once and before the next work."""
+class Part:
+    """Rows of one part that are to be checked; `rows` is a stream, to be read once and before the next part."""
 
-    part: int
+    number: int
     rows: Iterable[Row]
 
 
 @dataclass(frozen=True)
-class Done:
+class CheckedPart:
     """Checked rows of one part, as lines of its file."""
 
-    part: int
+    number: int
     lines: list[str]
 
 
-def failed_rows(folder: RunFolder) -> dict[int, frozenset[int]]:
-    """Each finished part with the places of its rows that are to be tried again."""
-    found = {}
+def finished_parts(folder: RunFolder) -> FinishedParts:
+    """The finished parts of a run folder, with the rows that are to be checked again."""
+    parts = {}
     for number in folder.finished():
         with folder.part(number).open(encoding="utf-8") as file:
             failed = ((i, json.loads(line)["code"]) for i, line in enumerate(file) if '"code": "ok"' not in line)
-            found[number] = frozenset(i for i, code in failed if code in RETRIED)
-    return found
+            parts[number] = frozenset(i for i, code in failed if code in RETRIED)
+    return parts
 
 
-def todo(
-    source: Source, selection: Selection, part_rows: int, finished: Mapping[int, frozenset[int]]
-) -> Iterator[Work]:
-    """The work that is left, in the order of the input.
-
-    Args:
-        source, selection: which rows.
-        part_rows: rows a part.
-        finished: the finished parts, with the places of rows in them that are to be tried again.
-    """
-    stream = selection.rows(source)
+def parts_left(config: AuditConfig, source: Source, finished: FinishedParts) -> Iterator[Part]:
+    """The parts that are still to be checked, in the order of the input."""
+    stream = selected_rows(config, source)
     for number in itertools.count():
         first = next(stream, None)
         if first is None:
             return
-        rows = itertools.chain([first], itertools.islice(stream, part_rows - 1))
+        rows = itertools.chain([first], itertools.islice(stream, config.part_rows - 1))
         places = finished.get(number)
         if places is None:
-            yield Work(number, rows)
+            yield Part(number, rows)
         elif places:
-            yield Work(number, [row for i, row in enumerate(rows) if i in places])
-        for _ in rows:  # what nobody wanted
-            pass
+            yield Part(number, [row for i, row in enumerate(rows) if i in places])
+        deque(rows, maxlen=0)  # rows that nobody took
 
 
 def chunks(rows: Iterable[Row], size: int = CHUNK) -> Iterator[list[Row]]:
-    """Rows in groups of `size` or a few more: rows of one picture that follow each other share a group."""
+    """Rows in groups of `size` or a few more: rows of one image that follow each other share a group."""
     group: list[Row] = []
     for row in rows:
         if len(group) >= size and (row.image != group[-1].image or len(group) >= 2 * size):
@@ -86,15 +82,15 @@ def chunks(rows: Iterable[Row], size: int = CHUNK) -> Iterator[list[Row]]:
         yield group
 
 
-def check_all(work: Work, checker: Checker) -> Iterator[tuple[list[str], Counter[str]]]:
-    """The lines of each group of rows, and how many rows, skipped rows and verdicts of each kind they hold."""
-    for group in chunks(work.rows):
+def check_part(part: Part, checker: Checker) -> Iterator[tuple[list[str], Counter[str]]]:
+    """(lines, counts) of each group of rows; see `counts_of`."""
+    for group in chunks(part.rows):
         checked = checker.check(group)
         yield [json_line(to_dict(one)) for one in checked], counts_of(checked)
 
 
 def counts_of(checked: Iterable[Checked]) -> Counter[str]:
-    """Rows, skipped rows, and verdicts by decision."""
+    """Numbers of rows, of skipped rows, and of verdicts by decision."""
     counts: Counter[str] = Counter()
     for one in checked:
         counts["rows"] += 1

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from halluguard.errors import ImageError, SettingsError
+from halluguard.errors import SettingsError
 from halluguard.images import load_image
-from halluguard.sandbox.world import CATEGORIES, IMAGE_SIZE, Scene, SceneObject
+from halluguard.sandbox.world import CATEGORIES, Scene, SceneObject
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -36,7 +36,6 @@ __all__ = [
     "fresh_scenes",
     "load_detector",
     "load_mllm",
-    "looks_drawn",
     "scenes",
 ]
 
@@ -85,16 +84,6 @@ def fresh_scenes(count: int, start: int = FRESH_SEEDS) -> Iterator[Sample]:
 
     for drawing, _ in zip(drawings(start), range(count), strict=False):
         yield Sample(drawing.scene.seed, drawing.image, drawing.scene)
-
-
-def looks_drawn(folder: str | Path) -> bool:
-    """Whether the images in `folder` have the size of sandbox scenes: only then is the sandbox expert a fit judge."""
-    kinds = (".png", ".jpg", ".jpeg", ".webp")
-    images = [path for path in sorted(Path(folder).glob("*")) if path.suffix.lower() in kinds][:8]
-    try:
-        return bool(images) and all(load_image(path).size == (IMAGE_SIZE, IMAGE_SIZE) for path in images)
-    except ImageError:
-        return False
 
 
 def load_mllm(folder: str | Path = MLLM, **settings: Any) -> tuple[Any, Any]:

@@ -13,7 +13,6 @@ from halluguard.auditing import audit
 from halluguard.auditing.gates import Gates, per_label
 from halluguard.auditing.outputs.filters import parse_filter
 from halluguard.auditing.outputs.summary import share
-from halluguard.cli.audit_command import too_many
 from halluguard.errors import SettingsError
 
 ROW = {"contradicted": 1, "supported": 3, "words": 10, "words_kept": 8, "code": "ok", "caption": "A dog."}
@@ -81,7 +80,7 @@ def test_limits_are_shares():
     ],
 )
 def test_rows_skipped_have_a_limit(skipped, rows, limit, failed):
-    assert too_many(skipped, rows, limit) is failed
+    assert Gates(max_errors=limit).too_many_skipped({"skipped": {"image": skipped}, "rows": rows}) is failed
 
 
 @pytest.mark.parametrize(

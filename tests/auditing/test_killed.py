@@ -10,8 +10,8 @@ import time
 import pytest
 
 from halluguard import sandbox
-from halluguard.auditing.image_store import ImageFolder
-from halluguard.auditing.run import Job, run
+from halluguard.auditing.config import AuditConfig
+from halluguard.auditing.run import run
 from halluguard.auditing.source import open_source
 from halluguard.correction.text.parse import pipeline
 from halluguard.detectors.specs import load_expert
@@ -34,26 +34,31 @@ def in_a_child(work):
     return child
 
 
-def killed_and_continued(make_job, folder, kills, seed):
+def killed_and_continued(settings, folder, kills, seed):
     """Kill runs at random moments, `kills` times; each is continued until it ends, and then the next begins.
 
     Returns the outputs of a run that nobody killed, and of each run that was.
     """
-    run(make_job(), folder / "whole")
+    source = open_source(folder / "captions.jsonl", {})
+
+    def audited(out):
+        run(AuditConfig(source.path, folder / out, **settings), source)
+
+    audited("whole")
     started = time.perf_counter()
-    os.waitpid(in_a_child(lambda: run(make_job(), folder / "timed")), 0)
+    os.waitpid(in_a_child(lambda: audited("timed")), 0)
     lasts = time.perf_counter() - started
     draw, died, ended = random.Random(seed), 0, []
     while died < kills:
-        out = folder / f"killed-{len(ended)}"
-        child = in_a_child(lambda out=out: run(make_job(), out))
+        out = f"killed-{len(ended)}"
+        child = in_a_child(lambda out=out: audited(out))
         time.sleep(draw.uniform(0, lasts))
         os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
         died += os.WIFSIGNALED(status)
         if not os.WIFSIGNALED(status):
-            ended.append(outputs(out))
-    run(make_job(), folder / f"killed-{len(ended)}")
+            ended.append(outputs(folder / out))
+    audited(f"killed-{len(ended)}")
     return outputs(folder / "whole"), [*ended, outputs(folder / f"killed-{len(ended)}")]
 
 
@@ -64,9 +69,7 @@ def test_killed_three_times_with_known_objects(tmp_path):
     objects = tmp_path / "objects.json"
     objects.write_text(json.dumps({str(i): ["dog", "car"][: i % 3] for i in range(7)}))
     pipeline()
-    whole, killed = killed_and_continued(
-        lambda: Job(open_source(captions, {}), f"objects:{objects}", part_rows=20), tmp_path, 3, seed=0
-    )
+    whole, killed = killed_and_continued({"detector": f"objects:{objects}", "part_rows": 20}, tmp_path, 3, seed=0)
     assert all(one == whole for one in killed)
 
 
@@ -80,10 +83,8 @@ def test_killed_twenty_times_with_an_expert_that_looks(tmp_path, capsys):
             file.write(json.dumps({"image": f"{sample.image_id}.webp", "caption": caption}) + "\n")
     pipeline()
     expert = load_expert("sandbox")
-    pictures = ImageFolder(sandbox.TEST_SCENES)
-    whole, killed = killed_and_continued(
-        lambda: Job(open_source(captions, {}), expert, pictures=pictures, part_rows=15), tmp_path, 20, seed=1
-    )
+    settings = {"detector": expert, "images": sandbox.TEST_SCENES, "part_rows": 15}
+    whole, killed = killed_and_continued(settings, tmp_path, 20, seed=1)
     with capsys.disabled():
         print(f"\nkilled 20 times over {len(killed)} runs; {len(whole)} output files each, compared byte for byte")
     assert all(one == whole for one in killed)

@@ -9,11 +9,9 @@ from PIL import Image
 from halluguard import Box
 from halluguard.auditing import audit
 from halluguard.auditing.caption_rows import Row
-from halluguard.auditing.detection_store import Cache
+from halluguard.auditing.config import AuditConfig
+from halluguard.auditing.detection_store import DetectionStore
 from halluguard.auditing.engines.ray import packed, unpacked
-from halluguard.auditing.image_store import ImageFolder
-from halluguard.auditing.run import Job, run
-from halluguard.auditing.source import open_source
 from halluguard.errors import ExpertError
 
 
@@ -65,16 +63,17 @@ def test_the_captions_of_a_picture_share_one_look(folder):
 
 
 def test_a_cache_answers_for_another_run_and_not_for_another_expert(folder):
-    def job(expert):
-        return Job(
-            open_source(folder / "captions.jsonl", {}),
-            expert,
-            pictures=ImageFolder(folder / "images"),
+    def audited_with_cache(expert, out):
+        config = AuditConfig(
+            *(folder / "captions.jsonl", folder / out),
+            detector=expert,
+            images=folder / "images",
             cache=folder / "c.sqlite",
         )
+        return audit(config)
 
     first, second, other = Expert(), Expert(), Expert("another")
-    results = [run(job(expert), folder / f"out{i}") for i, expert in enumerate((first, second, other))]
+    results = [audited_with_cache(expert, f"out{i}") for i, expert in enumerate((first, second, other))]
     assert (len(first.shown()), len(second.shown()), len(other.shown())) == (12, 0, 12)
     assert results[0] == results[1]
 
@@ -101,7 +100,7 @@ def test_out_of_memory_halves_the_batch_and_nothing_is_lost(folder):
 
 
 def test_an_expert_that_fails_on_everything_ends_the_run(folder):
-    with pytest.raises(ExpertError, match="10 pictures in a row"):
+    with pytest.raises(ExpertError, match="10 images in a row"):
         audited(folder, Expert(fails=lambda images: RuntimeError("CUDA error: device lost")))
 
 
@@ -110,8 +109,10 @@ def test_order_and_batch_size_change_no_verdict(folder, batch, read_lines):
     audited(folder, Expert())
     lines = (folder / "captions.jsonl").read_text().splitlines(keepends=True)
     (folder / "turned.jsonl").write_text("".join(reversed(lines)))
-    job = Job(open_source(folder / "turned.jsonl", {}), Expert(), pictures=ImageFolder(folder / "images"), batch=batch)
-    run(job, folder / "turned")
+    turned = AuditConfig(
+        *(folder / "turned.jsonl", folder / "turned"), detector=Expert(), images=folder / "images", batch_size=batch
+    )
+    audit(turned)
 
     def verdicts(out):
         return {(row["image"], row["caption"]): row["verdicts"] for row in read_lines(folder / out / "captions.jsonl")}
@@ -122,11 +123,11 @@ def test_order_and_batch_size_change_no_verdict(folder, batch, read_lines):
 def test_a_damaged_cache_is_begun_anew(tmp_path):
     path = tmp_path / "cache.sqlite"
     path.write_bytes(b"no database" * 1000)
-    cache = Cache(path, "x")
+    cache = DetectionStore(path, "x")
     cache.put({"p": {"dog": (Box("dog", 0.5, (1, 2, 3, 4)),), "cat": ()}}, {"p": (7, 8)})
     assert cache.get("p", ["dog", "cat", "cow"]) == {"dog": (Box("dog", 0.5, (1, 2, 3, 4)),), "cat": ()}
     assert cache.size("p") == (7, 8)
-    cache._file.execute("UPDATE looks SET boxes = '[]' WHERE phrase = 'dog'")
+    cache._file.execute("UPDATE detections SET boxes = '[]' WHERE phrase = 'dog'")
     assert "dog" not in cache.get("p", ["dog"]), "a record whose checksum is wrong is missing"
 
 
@@ -154,8 +155,15 @@ def test_ray_gives_what_one_process_gives(folder):
     pytest.importorskip("ray")
     objects = folder / "objects.json"
     objects.write_text(json.dumps({f"{i}.png": ["dog"] for i in range(12)}))
-    source = open_source(folder / "captions.jsonl", {})
     for engine in ("local", "ray"):
-        run(Job(source, f"objects:{objects}", part_rows=8, engine=engine, workers=2), folder / engine)
+        audit(
+            AuditConfig(
+                *(folder / "captions.jsonl", folder / engine),
+                detector=f"objects:{objects}",
+                part_rows=8,
+                engine=engine,
+                workers=2,
+            )
+        )
     for name in ("captions.jsonl", "claims.jsonl", "claims.parquet", "summary.json"):
         assert (folder / "local" / name).read_bytes() == (folder / "ray" / name).read_bytes()

@@ -9,7 +9,7 @@ pytest.importorskip("trl")
 
 from halluguard import InputError, sandbox
 from halluguard.cli import app
-from halluguard.cli.train_command import rows_from
+from halluguard.cli.train import rows_from
 
 
 @pytest.fixture(scope="module")

@@ -1,84 +1,52 @@
-"""Engines: how the work of a run is spread. Each module of this folder is one, and no list names it.
+"""Engines: how the rows of a run are spread over workers. Each module of this folder is one, and no list names it.
 
-    run(plan, work, progress) -> Iterator[Done]
+    run(config, source, finished, detector, progress) -> Iterator[CheckedPart]
 
-in any order of parts; what the lines say never depends on the engine.
+Parts come in any order; what their lines say never depends on the engine.
 """
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
-import socket
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from types import ModuleType
+from collections.abc import Callable, Iterator
+from typing import Protocol, cast
 
-from halluguard.auditing.cached_detector import BATCH
-from halluguard.auditing.detection_store import Cache
-from halluguard.auditing.image_store import ImageFolder
-from halluguard.auditing.pipeline import Checker
-from halluguard.auditing.source import Selection, Source
-from halluguard.auditing.work_units import Work, todo
-from halluguard.calibration.record import Calibration
-from halluguard.correction.verification import Thresholds
-from halluguard.detectors.specs import fingerprint, load_expert
+from halluguard.auditing.config import AuditConfig
+from halluguard.auditing.source import Source
+from halluguard.auditing.work_units import CheckedPart, FinishedParts
 from halluguard.errors import SettingsError
 from halluguard.records import Detector
 
 Progress = Callable[[Counter[str]], None]
+"""Called with the counts of each group of checked rows; see `work_units.counts_of`."""
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What every worker must know; it travels to other machines.
+class Engine(Protocol):
+    """A module of this folder."""
 
-    Args:
-        source, selection, part_rows, finished: which rows are left; see `work.todo`.
-        expert: the expert, or the name by which a worker loads it.
-        device: where an expert that is loaded by name runs.
-        thresholds, pictures, batch, calibration: of the `Checker`.
-        cache: the detection cache's file, on the machine named `host`; workers elsewhere keep theirs in memory.
-        host: name of the machine that began the run.
-        workers: how many check at the same time.
-        address: of a cluster.
-    """
+    def run(
+        self, config: AuditConfig, source: Source, finished: FinishedParts, detector: Detector, progress: Progress
+    ) -> Iterator[CheckedPart]:
+        """The checked rows of each part that is left.
 
-    source: Source
-    selection: Selection
-    part_rows: int
-    finished: Mapping[int, frozenset[int]]
-    expert: str | Detector
-    thresholds: Thresholds | None
-    pictures: ImageFolder
-    device: str | None = None
-    batch: int = BATCH
-    cache: Path | None = None
-    host: str = ""
-    workers: int = 1
-    address: str | None = None
-    calibration: Calibration | None = None
-
-    def todo(self) -> Iterator[Work]:
-        return todo(self.source, self.selection, self.part_rows, self.finished)
-
-    def checker(self, detector: Detector | None = None) -> Checker:
-        """A checker in this process, around the expert given or one that is loaded."""
-        if detector is None:
-            detector = load_expert(self.expert, device=self.device) if isinstance(self.expert, str) else self.expert
-        here = self.cache if detector.needs_image and socket.gethostname() == self.host else None
-        cache = Cache(here, fingerprint(detector))
-        return Checker(detector, self.thresholds, self.pictures, cache, self.batch, self.calibration)
+        Args:
+            config: the settings.
+            source: the opened input.
+            finished: parts that need no work, and their rows that do.
+            detector: the detector, loaded; workers elsewhere load their own.
+            progress: called after every group of rows.
+        """
+        ...
 
 
-def engine(name: str) -> ModuleType:
+def engine(name: str) -> Engine:
     """The engine of that name."""
     names = sorted(module.name for module in pkgutil.iter_modules(__path__))
     if name not in names:
         raise SettingsError(f"expected one of the engines {', '.join(names)}, got {name!r}")
-    return importlib.import_module(f"{__name__}.{name}")
+    return cast(Engine, importlib.import_module(f"{__name__}.{name}"))
 
 
-__all__ = ["Plan", "Progress", "engine"]
+__all__ = ["Engine", "Progress", "engine"]

@@ -1,29 +1,28 @@
-"""In this process, part after part."""
+"""Check rows in this process, part after part."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from halluguard.auditing.engines import Plan, Progress
-from halluguard.auditing.work_units import Done, check_all
+from halluguard.auditing.config import AuditConfig
+from halluguard.auditing.engines import Progress
+from halluguard.auditing.pipeline import Checker
+from halluguard.auditing.source import Source
+from halluguard.auditing.work_units import CheckedPart, FinishedParts, check_part, parts_left
 from halluguard.records import Detector
 
 
-def run(plan: Plan, detector: Detector | None, progress: Progress) -> Iterator[Done]:
-    """The checked rows of each part.
-
-    Args:
-        plan: what to do.
-        detector: the expert, when it is loaded already.
-        progress: told after every group of rows.
-    """
-    checker = plan.checker(detector)
+def run(
+    config: AuditConfig, source: Source, finished: FinishedParts, detector: Detector, progress: Progress
+) -> Iterator[CheckedPart]:
+    """See `Engine.run`."""
+    checker = Checker(config, detector, config.cache_file)
     try:
-        for work in plan.todo():
+        for part in parts_left(config, source, finished):
             lines: list[str] = []
-            for some, counts in check_all(work, checker):
+            for some, counts in check_part(part, checker):
                 lines += some
                 progress(counts)
-            yield Done(work.part, lines)
+            yield CheckedPart(part.number, lines)
     finally:
         checker.close()

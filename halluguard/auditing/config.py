@@ -1,0 +1,113 @@
+"""The settings of one audit: what to check, with which detector, how fast, what to write and when to fail.
+
+`halluguard audit` builds an `AuditConfig` from its options, Python's `audit` from its arguments, and every worker gets
+it. What follows from it (the opened input, fingerprints) is worked out where it is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass, field
+from pathlib import Path
+
+from halluguard.auditing.gates import Gates
+from halluguard.calibration.record import Calibration
+from halluguard.correction.verification.thresholds import Thresholds
+from halluguard.errors import SettingsError
+from halluguard.records import Detector
+
+
+@dataclass(frozen=True)
+class AuditConfig:
+    """The settings of one audit.
+
+    Args:
+        captions: file or folder with the captions, in any format of `auditing.inputs`.
+        out: folder for the results; a run with the same settings found there is continued.
+        detector: a detector, or its name as `detectors.specs` writes it ("objects:FILE", a hub name, a folder).
+        images: folder of the images, for a detector that looks at them.
+        image_pattern: file name of an image, with its id: "COCO_val2014_{id:012d}.jpg". Default: the usual patterns.
+        image_names: the image's id -> path in the folder, in place of a pattern.
+        thresholds: scores where support ends and contradiction begins. Default: the detector's own.
+        calibration: turns scores into probabilities. Default: confidences are raw scores.
+        caption_key, image_key, id_key, question_key: columns of the input. Default: guessed from the first rows.
+        encoding: encoding of text files. Default: what the byte order mark says, else UTF-8.
+        limit: at most this many rows, at least 1: the first ones, or random ones if `seed` is given.
+        seed: seed of that random choice.
+        shard: (i, n): only the rows whose image falls into share i of n, counted from 0.
+        engine: "local" (this process) or "ray".
+        workers: number of Ray actors that check rows, at least 1.
+        ray_address: address of a running Ray cluster. Default: one is started on this machine.
+        device: where a detector loaded by name runs ("cpu", "cuda", "cuda:1"). Default: "cpu".
+        batch_size: images per detector call, at least 1.
+        part_rows: rows per finished part, at least 1: what is lost at most when a run is killed.
+        cache: SQLite file that keeps detections between runs. Default: `cache.sqlite` in `out`.
+        force_new: throw away a run with other settings that is found in `out`.
+        export: file to write the input to again, with corrected captions.
+        filter: which captions the export keeps, such as "contradicted == 0 and supported >= 2". Default: all.
+        coco_detections: file to write the boxes to, in COCO's format.
+        report: write `report.html` into `out`.
+        report_samples: captions shown in the report, at least 0.
+        gates: limits on the results.
+    """
+
+    captions: Path
+    out: Path
+    _: KW_ONLY
+    detector: str | Detector
+    images: Path | None = None
+    image_pattern: str | None = None
+    image_names: Mapping[str, str] = field(default_factory=dict)
+    thresholds: Thresholds | None = None
+    calibration: Calibration | None = None
+    caption_key: str | None = None
+    image_key: str | None = None
+    id_key: str | None = None
+    question_key: str | None = None
+    encoding: str | None = None
+    limit: int | None = None
+    seed: int | None = None
+    shard: tuple[int, int] = (0, 1)
+    engine: str = "local"
+    workers: int = 1
+    ray_address: str | None = None
+    device: str | None = None
+    batch_size: int = 8
+    part_rows: int = 1000
+    cache: Path | None = None
+    force_new: bool = False
+    export: Path | None = None
+    filter: str | None = None
+    coco_detections: Path | None = None
+    report: bool = False
+    report_samples: int = 200
+    gates: Gates = field(default_factory=Gates)
+
+    def __post_init__(self) -> None:
+        at_least = {
+            **{"workers": (self.workers, 1), "batch-size": (self.batch_size, 1), "part-rows": (self.part_rows, 1)},
+            **{"limit": (1 if self.limit is None else self.limit, 1), "report-samples": (self.report_samples, 0)},
+        }
+        for name, (value, least) in at_least.items():
+            if value < least:
+                raise SettingsError(f"{name} must be at least {least}, got {value}; leave it out for the default")
+        share, shares = self.shard
+        if not 0 <= share < shares:
+            raise SettingsError(f"a shard is written i/n with 1 <= i <= n, got {share + 1}/{shares}")
+        if self.filter is not None and self.export is None:
+            raise SettingsError("a filter says which captions the export keeps; name the export's file too")
+
+    @property
+    def cache_file(self) -> Path:
+        """The absolute path of the detection cache."""
+        return (self.cache or self.out / "cache.sqlite").absolute()
+
+    @property
+    def keys(self) -> dict[str, str | None]:
+        """The columns that were named, by field of `caption_rows.Keys`."""
+        return {
+            "caption": self.caption_key,
+            "image": self.image_key,
+            "id": self.id_key,
+            "question": self.question_key,
+        }

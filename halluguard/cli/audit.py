@@ -1,0 +1,311 @@
+"""`halluguard audit`: check a file of captions; `halluguard audit merge`: put the shards of a run together."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from halluguard.cli.app import app
+from halluguard.errors import SettingsError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from halluguard.auditing.config import AuditConfig
+    from halluguard.auditing.gates import Gates
+    from halluguard.auditing.progress import Mode
+    from halluguard.io import JsonObject
+
+OK, GATE_FAILED, TOO_MANY_SKIPPED = 0, 1, 4
+_FILE = "(captions)"
+"""Hidden name of the command that checks a file; nobody types it."""
+
+
+class _Group(TyperGroup):
+    """`audit CAPTIONS ...` checks a file; `audit merge ...` puts shards together. A file named merge is ./merge."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, args if args and args[0] in self.commands else [_FILE, *args])
+
+
+class _FileCommand(TyperCommand):
+    """Shows itself as `halluguard audit`, without its hidden name."""
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        return super().make_context("audit", args, parent.parent, **extra)
+
+
+_audit = typer.Typer(cls=_Group, help="Check the claims of a file of captions against their images, and correct them.")
+app.add_typer(_audit, name="audit")
+
+
+def _option(panel: str, help: str) -> Any:
+    return typer.Option(help=help, rich_help_panel=panel)
+
+
+_CHECK, _ROWS, _WORK = "What is checked", "Rows, columns and image files", "How the work is done"
+_OUTPUT, _LIMITS = "Outputs", "Limits (exit code 1 or 4)"
+
+
+@_audit.command(_FILE, cls=_FileCommand, epilog="Merge shards with: halluguard audit merge SHARD... --out FOLDER")
+def audit(
+    captions: Annotated[
+        Path, typer.Argument(metavar="CAPTIONS", help="File or folder of captions; - reads standard input.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the results. An unfinished run found there is continued.")],
+    images: Annotated[Path | None, _option(_CHECK, "Folder of the images.")] = None,
+    detector: Annotated[
+        str | None,
+        _option(
+            _CHECK,
+            "Detector: hub name or folder of a model, 'sandbox' for its drawn scenes, 'objects:FILE', "
+            "'precomputed:FILE' or 'groundingdino:CONFIG,CHECKPOINT'.",
+        ),
+    ] = None,
+    objects: Annotated[
+        Path | None, _option(_CHECK, "Known objects, in place of a detector. JSON: image id -> names.")
+    ] = None,
+    thresholds: Annotated[
+        Path | None, _option(_CHECK, "Thresholds from `halluguard calibrate`. Default: the detector's own.")
+    ] = None,
+    caption_key: Annotated[str | None, _option(_ROWS, "Column of the captions. Default: guessed.")] = None,
+    image_key: Annotated[str | None, _option(_ROWS, "Column of the images. Default: guessed.")] = None,
+    id_key: Annotated[str | None, _option(_ROWS, "Column of the ids. Default: guessed.")] = None,
+    question_key: Annotated[str | None, _option(_ROWS, "Column of the questions. Default: guessed.")] = None,
+    encoding: Annotated[
+        str | None, _option(_ROWS, "Encoding of text files. Default: the byte order mark's, else UTF-8.")
+    ] = None,
+    image_pattern: Annotated[
+        str | None, _option(_ROWS, "File name of an image, such as 'COCO_val2014_{id:012d}.jpg'. Default: usual ones.")
+    ] = None,
+    image_names: Annotated[Path | None, _option(_ROWS, "File that maps image ids to paths: JSON, CSV or TSV.")] = None,
+    limit: Annotated[int | None, _option(_ROWS, "Number of rows to check, from the first on. Default: all.")] = None,
+    seed: Annotated[int | None, _option(_ROWS, "Draw the rows of --limit at random, with this seed.")] = None,
+    shard: Annotated[
+        str | None, _option(_ROWS, "Check one of n shares of the images, written i/n with 1 <= i <= n.")
+    ] = None,
+    engine: Annotated[str, _option(_WORK, "Where rows are checked: local (this process) or ray.")] = "local",
+    workers: Annotated[int, _option(_WORK, "Number of Ray actors.")] = 1,
+    ray_address: Annotated[
+        str | None, _option(_WORK, "Address of a Ray cluster. Default: one is started on this machine.")
+    ] = None,
+    device: Annotated[
+        str | None, _option(_WORK, "Where the detector runs: cpu, cuda, cuda:1 ... Default: cpu.")
+    ] = None,
+    batch_size: Annotated[int, _option(_WORK, "Images per detector call.")] = 8,
+    part_rows: Annotated[int, _option(_WORK, "Rows per finished part: what a killed run loses at most.")] = 1000,
+    cache: Annotated[
+        Path | None, _option(_WORK, "File that keeps detections between runs. Default: cache.sqlite in --out.")
+    ] = None,
+    force_new: Annotated[bool, _option(_WORK, "Throw away a run with other settings that is found in --out.")] = False,
+    export: Annotated[Path | None, _option(_OUTPUT, "File for a copy of the input with corrected captions.")] = None,
+    filter: Annotated[
+        str | None, _option(_OUTPUT, "Captions that --export keeps, such as 'contradicted == 0 and supported >= 2'.")
+    ] = None,
+    coco_detections: Annotated[Path | None, _option(_OUTPUT, "File for the detected boxes, in COCO's format.")] = None,
+    report: Annotated[bool, _option(_OUTPUT, "Write report.html into --out.")] = True,
+    report_samples: Annotated[int, _option(_OUTPUT, "Number of captions that the report shows.")] = 200,
+    dry_run: Annotated[bool, _option(_OUTPUT, "Print what would be checked and its cost; write nothing.")] = False,
+    quiet: Annotated[bool, _option(_OUTPUT, "Print errors and exceeded limits only.")] = False,
+    progress: Annotated[
+        str, _option(_OUTPUT, "Progress on standard error: auto, bar, json (a line per second) or off.")
+    ] = "auto",
+    max_hallucination_rate: Annotated[
+        float | None, _option(_LIMITS, "Largest share of judged claims that may be contradicted, in [0, 1].")
+    ] = None,
+    max_per_label: Annotated[
+        list[str] | None,
+        _option(_LIMITS, "The same for every label, or for one label as LABEL=SHARE. May be repeated."),
+    ] = None,
+    min_verifiable: Annotated[
+        float | None, _option(_LIMITS, "Smallest share of claims that must be judged, in [0, 1].")
+    ] = None,
+    baseline: Annotated[
+        Path | None, _option(_LIMITS, "Earlier summary.json, than which the rate must not be significantly higher.")
+    ] = None,
+    max_errors: Annotated[
+        float | None, _option(_LIMITS, "Rows that may be skipped: a share if below 1, else a number.")
+    ] = None,
+) -> None:
+    """Check the claims of a file of captions against their images, and correct them.
+
+    Exit codes: 0 done; 1 a limit was exceeded; 2 wrong use; 3 the input cannot be read; 4 too many rows, or all, were
+    skipped; 5 the detector is not available; 6 the results cannot be written; 130 interrupted (143 by SIGTERM).
+    """
+    from rich.console import Console
+
+    from halluguard.auditing.config import AuditConfig
+    from halluguard.auditing.gates import Gates, per_label, read_summary
+    from halluguard.auditing.image_store import read_names
+    from halluguard.auditing.thresholds import read_calibration, read_thresholds
+
+    console = Console(stderr=True, quiet=quiet)
+    config = AuditConfig(
+        captions,
+        out,
+        detector=_detector(detector, objects, images),
+        images=images,
+        image_pattern=image_pattern,
+        image_names=read_names(image_names) if image_names else {},
+        thresholds=read_thresholds(thresholds) if thresholds else None,
+        calibration=read_calibration(thresholds) if thresholds else None,
+        caption_key=caption_key,
+        image_key=image_key,
+        id_key=id_key,
+        question_key=question_key,
+        encoding=encoding,
+        limit=limit,
+        seed=seed,
+        shard=_shard(shard),
+        engine=engine,
+        workers=workers,
+        ray_address=ray_address,
+        device=device,
+        batch_size=batch_size,
+        part_rows=part_rows,
+        cache=cache,
+        force_new=force_new,
+        export=export,
+        filter=filter,
+        coco_detections=coco_detections,
+        report=report,
+        report_samples=report_samples,
+        gates=Gates(
+            max_hallucination_rate=max_hallucination_rate,
+            max_per_label=per_label(max_per_label or ()),
+            min_verifiable=min_verifiable,
+            max_errors=max_errors,
+            baseline=read_summary(baseline) if baseline else None,
+        ),
+    )
+    raise typer.Exit(_run(config, console, _progress_mode(progress, console), dry_run=dry_run))
+
+
+def _run(config: AuditConfig, console: Console, mode: Mode, *, dry_run: bool) -> int:
+    """Do what the configuration says; the exit code."""
+    from dataclasses import replace
+
+    from halluguard.auditing.dry_run import estimate
+    from halluguard.auditing.in_memory_input import spool_stream
+    from halluguard.auditing.progress import ProgressDisplay
+    from halluguard.auditing.run import run, write_extras
+    from halluguard.auditing.signals import Stopped, stoppable
+    from halluguard.auditing.source import open_source, rows_expected
+
+    title = f"Audit of {config.captions.name}"
+    if str(config.captions) == "-":
+        if dry_run:
+            raise SettingsError("a dry run writes nothing, and standard input would have to be written down first")
+        config = replace(config, captions=spool_stream(sys.stdin.buffer, config.out))
+    source = open_source(config.captions, config.keys, config.encoding)
+    console.print(source.describe(), style="dim", markup=False)
+    if dry_run:
+        print(json.dumps(estimate(config, source), indent=2))
+        return OK
+    try:
+        with stoppable() as stop, ProgressDisplay(mode, rows_expected(config, source), console) as display:
+
+            def progress(counts: Counter[str]) -> None:
+                display(counts)
+                stop.check()
+
+            summary = run(config, source, progress)
+    except Stopped as stopped:
+        print(f"halluguard: {stopped}; the same command continues", file=sys.stderr)
+        return 128 + stopped.number
+    exported = write_extras(config, source, title)
+    if exported is not None:
+        console.print(f"{exported} captions written to {config.export}", style="dim", markup=False)
+    return _print_results(summary, config.out, config.gates, console)
+
+
+@_audit.command("merge")
+def merge(
+    shards: Annotated[list[Path], typer.Argument(help="Result folders of all shards, in any order.")],
+    out: Annotated[Path, typer.Option(help="Folder for the merged run.")],
+    images: Annotated[Path | None, typer.Option(help="Folder of the images, for the report.")] = None,
+    max_errors: Annotated[
+        float | None, typer.Option(help="Rows that may be skipped: a share if below 1, else a number.")
+    ] = None,
+    force_new: Annotated[
+        bool, typer.Option(help="Throw away a run with other settings that is found in --out.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option(help="Print errors only.")] = False,
+) -> None:
+    """Put finished shards together into the run that one machine would have made, byte for byte."""
+    from rich.console import Console
+
+    from halluguard.auditing.gates import Gates
+    from halluguard.auditing.image_store import ImageFolder
+    from halluguard.auditing.outputs.merging import merge_shards
+    from halluguard.auditing.outputs.report import write_report
+
+    gates = Gates(max_errors=max_errors)
+    summary = merge_shards(shards, out, force_new=force_new)
+    write_report(out, ImageFolder(images))
+    raise typer.Exit(_print_results(summary, out, gates, Console(stderr=True, quiet=quiet)))
+
+
+def _detector(detector: str | None, objects: Path | None, images: Path | None) -> str:
+    """The detector's name, as `detectors.specs` writes it."""
+    if (detector is None) == (objects is None):
+        raise SettingsError("an audit needs one detector: --detector with --images, or --objects FILE")
+    if detector is None:
+        return f"objects:{objects}"
+    if images is None and detector.partition(":")[0] not in ("objects", "precomputed"):
+        raise SettingsError("a detector looks at images; name their folder with --images")
+    return detector
+
+
+def _progress_mode(text: str, console: Console) -> Mode:
+    from halluguard.auditing.progress import Mode
+
+    if text == "auto":
+        return "off" if console.quiet or not console.is_terminal else "bar"
+    if text not in get_args(Mode):
+        raise SettingsError(f"--progress is one of auto, {', '.join(get_args(Mode))}, got {text!r}")
+    return cast(Mode, text)
+
+
+def _shard(text: str | None) -> tuple[int, int]:
+    """Share and number of shares, counted from 0: "2/4" is (1, 4)."""
+    if text is None:
+        return 0, 1
+    share, slash, shares = text.partition("/")
+    if not (slash and share.isdecimal() and shares.isdecimal()):
+        raise SettingsError(f"a shard is written i/n, as in 2/4, got {text!r}")
+    return int(share) - 1, int(shares)
+
+
+def _print_results(summary: JsonObject, out: Path, gates: Gates, console: Console) -> int:
+    """Print the main results and the limits that were exceeded; the exit code."""
+    from halluguard.auditing.outputs.summary import DECISIONS
+
+    skipped, rows = sum(summary["skipped"].values()), summary["rows"]
+    rate = summary["rates"]["hallucination_rate"]
+    verdicts = ", ".join(f"{summary['claims'][name]} {name}" for name in DECISIONS)
+    console.print(f"{rows} rows, {summary['audited']} audited; claims: {verdicts}", markup=False)
+    if rate["value"] is not None:
+        console.print(
+            f"of the judged claims {rate['value']:.2%} are contradicted "
+            f"(95 %: {rate['low']:.2%} to {rate['high']:.2%}); {summary['captions_edited']} captions corrected",
+            markup=False,
+        )
+    if skipped:
+        reasons = ", ".join(f"{n} {code}" for code, n in summary["skipped"].items())
+        console.print(f"{skipped} rows skipped ({reasons}): see {out / 'skipped.jsonl'}", markup=False)
+    console.print(f"results in {out}", style="dim", markup=False)
+    failures = gates.failures(summary)
+    for failure in failures:
+        print(f"halluguard: gate failed: {failure}", file=sys.stderr)
+    if gates.too_many_skipped(summary):
+        limit = "every row" if gates.max_errors is None else f"the limit is {gates.max_errors:g}"
+        print(f"halluguard: {skipped} of {rows} rows were skipped ({limit})", file=sys.stderr)
+        return TOO_MANY_SKIPPED
+    return GATE_FAILED if failures else OK

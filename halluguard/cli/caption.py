@@ -1,0 +1,99 @@
+"""`halluguard caption`: caption a folder of images."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from halluguard.cli.app import app
+from halluguard.errors import SettingsError
+
+if TYPE_CHECKING:
+    from halluguard.auditing.captioning import Captioner
+
+_LOCAL, _SERVER = "With a model loaded here", "With --endpoint"
+
+
+@app.command()
+def caption(
+    images: Annotated[Path, typer.Argument(help="Folder of images; folders below it are searched too.")],
+    out: Annotated[
+        Path,
+        typer.Option(help="File for the captions, as JSON Lines that `audit` reads. An existing one is continued."),
+    ],
+    model: Annotated[
+        str,
+        typer.Option(help="The model's name at the endpoint. Without an endpoint: a hub name, a folder, or 'sandbox'."),
+    ],
+    endpoint: Annotated[
+        str | None, typer.Option(help="Base address of an OpenAI-compatible server, such as http://host:8000/v1.")
+    ] = None,
+    prompt: Annotated[
+        str, typer.Option(help="Question put to the model about every image.")
+    ] = "Please describe this image in detail.",
+    max_tokens: Annotated[int, typer.Option(help="Largest length of a caption, in tokens.")] = 512,
+    limit: Annotated[int | None, typer.Option(help="Number of images to caption, in order. Default: all.")] = None,
+    max_errors: Annotated[int, typer.Option(help="Number of images that may fail before the exit code is 4.")] = 0,
+    workers: Annotated[int, typer.Option(help="Requests sent at the same time, or images per batch.")] = 8,
+    imagination: Annotated[
+        float | None,
+        typer.Option(help="Decoding setting in [-1, 1]; below 0 is more grounded.", rich_help_panel=_LOCAL),
+    ] = None,
+    temperature: Annotated[
+        float, typer.Option(help="Sampling temperature, at least 0; 0 is greedy.", rich_help_panel=_SERVER)
+    ] = 0.0,
+    seed: Annotated[
+        int, typer.Option(help="Seed sent with each request; not every server uses it.", rich_help_panel=_SERVER)
+    ] = 0,
+    key_variable: Annotated[
+        str, typer.Option(help="Environment variable that holds the server's key.", rich_help_panel=_SERVER)
+    ] = "OPENAI_API_KEY",
+) -> None:
+    """Caption a folder of images with a model, or with an OpenAI-compatible endpoint."""
+    from rich.progress import MofNCompleteColumn, Progress
+
+    from halluguard.auditing.captioning import caption_folder
+    from halluguard.auditing.endpoint import Endpoint
+
+    ask: Captioner
+    if endpoint is None:
+        ask = _local_captioner(model, prompt, imagination, max_tokens)
+        settings = {"model": model, "prompt": prompt, "max_tokens": max_tokens, "imagination": imagination}
+    else:
+        if imagination is not None:
+            raise SettingsError("--imagination needs a model loaded here, got --endpoint; leave one of them out")
+        ask = server = Endpoint(
+            *(endpoint, model, prompt),
+            max_tokens=max_tokens,
+            temperature=temperature,
+            seed=seed,
+            key=os.environ.get(key_variable) or None,
+            workers=workers,
+        )
+        settings = server.settings
+    with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), transient=True) as bar:
+        task = bar.add_task("captioning", total=None)
+        result = caption_folder(
+            *(images, out, ask),
+            settings=settings,
+            limit=limit,
+            batch_size=4 * workers if endpoint else workers,
+            progress=lambda done, of: bar.update(task, completed=done, total=of),
+        )
+    print(f"{result.captioned} captioned, {result.already} already there, {result.failed} failed", file=sys.stderr)
+    raise typer.Exit(4 if result.failed > max_errors else 0)
+
+
+def _local_captioner(model: str, prompt: str, imagination: float | None, max_tokens: int) -> Captioner:
+    """Answers of a model that is loaded in this process."""
+    from halluguard import sandbox
+    from halluguard.guard import Guard
+
+    guard = Guard.from_pretrained(sandbox.MLLM if model == "sandbox" else model)
+    return lambda images: [
+        answer.text for answer in guard.batch(images, prompt, imagination=imagination, max_new_tokens=max_tokens)
+    ]

@@ -1,0 +1,235 @@
+"""`halluguard train`: fine-tune a model on a file of rows."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from halluguard.cli.app import app
+from halluguard.errors import InputError
+
+if TYPE_CHECKING:
+    from halluguard.tuning.negative_image_pairs import Change
+    from halluguard.tuning.rows import PreferenceRow, TrainingRow
+    from halluguard.tuning.trainers import PreferenceLoss
+
+_ROWS, _LOSS, _COURSE = "The rows", "The loss on preferences", "The course of the training"
+
+
+def _option(panel: str, help: str) -> Any:
+    return typer.Option(help=help, rich_help_panel=panel)
+
+
+def _read_config(context: typer.Context, config: Path | None) -> Path | None:
+    """Take settings of a JSON file for the options that are not given."""
+    if config is None:
+        return None
+    try:
+        settings = json.loads(config.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"expected a JSON file of settings, cannot read {str(config)!r} ({error})") from error
+    known = {parameter.name for parameter in context.command.params}
+    unknown = sorted(set(settings) - known) if isinstance(settings, dict) else ["a list"]
+    if unknown:
+        raise InputError(f"{config} has unknown settings {unknown}; known are {sorted(known - {'config', 'help'})}")
+    context.default_map = {**(context.default_map or {}), **settings}
+    return config
+
+
+@app.command()
+def train(
+    out: Annotated[Path, typer.Option(help="Folder for the adapter and its checkpoints.")],
+    model: Annotated[str, typer.Option(help="Hub name or folder of the model, or 'sandbox'.")],
+    data: Annotated[
+        Path | None,
+        typer.Argument(help="File of preferences in any known form, or COCO's instances; 'sandbox' draws scenes."),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            callback=_read_config,
+            is_eager=True,
+            help="JSON file of options, written with _ for -. Options on the command line win.",
+        ),
+    ] = None,
+    merge: Annotated[
+        Path | None, typer.Option(help="Folder to write the merged model to as well, with its model card.")
+    ] = None,
+    images: Annotated[Path | None, _option(_ROWS, "Folder of the images.")] = None,
+    coco: Annotated[bool, _option(_ROWS, "DATA is COCO's instances; questions are built from them.")] = False,
+    negatives: Annotated[
+        str, _option(_ROWS, "Kinds of negative images to draw, separated by commas: crop,shuffle,noise.")
+    ] = "",
+    plain: Annotated[bool, _option(_ROWS, "Learn the chosen answers as written, without preference.")] = False,
+    beta: Annotated[float, _option(_LOSS, "Strength of the tie to the reference model, above 0.")] = 0.1,
+    visual_weight: Annotated[float, _option(_LOSS, "Weight of the loss on negative images.")] = 1.0,
+    anchor_weight: Annotated[float, _option(_LOSS, "Weight of the anchor on the chosen answers.")] = 1.0,
+    gamma: Annotated[float, _option(_LOSS, "Weight of the words that differ between the two answers.")] = 1.0,
+    losses: Annotated[str, _option(_LOSS, "TRL's loss types, separated by commas.")] = "sigmoid",
+    rank: Annotated[int, _option(_COURSE, "LoRA rank.")] = 16,
+    learning_rate: Annotated[
+        float | None, _option(_COURSE, "Learning rate. Default: 2e-4 for answers, 1e-5 for preferences.")
+    ] = None,
+    epochs: Annotated[float, _option(_COURSE, "Passes over the rows.")] = 1.0,
+    batch_size: Annotated[int, _option(_COURSE, "Rows per batch and process.")] = 8,
+    accumulate: Annotated[int, _option(_COURSE, "Batches per optimizer step.")] = 1,
+    four_bit: Annotated[bool, _option(_COURSE, "Load the model in 4 bits (QLoRA); needs bitsandbytes.")] = False,
+    bf16: Annotated[bool, _option(_COURSE, "Compute in bfloat16.")] = False,
+    checkpointing: Annotated[bool, _option(_COURSE, "Recompute activations: less memory, more time.")] = False,
+    save_every: Annotated[int | None, _option(_COURSE, "Steps between checkpoints. Default: none are kept.")] = None,
+    resume: Annotated[bool, _option(_COURSE, "Continue from the last checkpoint.")] = False,
+    device: Annotated[str | None, _option(_COURSE, "'cpu' keeps the training off a GPU.")] = None,
+    seed: Annotated[int, _option(_COURSE, "Seed of every random choice.")] = 0,
+) -> None:
+    """Fine-tune a model on preferences, instructions or ratings, with negative images; writes a LoRA adapter."""
+    from halluguard import sandbox
+    from halluguard.tuning.trainers import PreferenceLoss
+
+    if data is None:
+        raise InputError("expected a file of rows, got none; name it, or 'sandbox'")
+    rows: Sequence[TrainingRow]
+    if str(data) == "sandbox":
+        from halluguard.sandbox.train.adapter import build_rows
+
+        rows, notes = build_rows(300, seed), ["300 drawn scenes"]
+    else:
+        kinds = [kind for kind in negatives.split(",") if kind]
+        rows, notes = rows_from(data, images, coco=coco, negatives=kinds, plain=plain, seed=seed)
+    print("\n".join(notes), file=sys.stderr)
+    facts = train_adapter(
+        rows,
+        notes,
+        model=sandbox.MLLM if model == "sandbox" else model,
+        out=out,
+        merge=merge,
+        four_bit=four_bit,
+        preference=PreferenceLoss(
+            beta=beta,
+            visual_weight=visual_weight,
+            anchor_weight=anchor_weight,
+            gamma=gamma,
+            losses=tuple(losses.split(",")),
+        ),
+        rank=rank,
+        learning_rate=learning_rate,
+        epochs=epochs,
+        batch_size=batch_size,
+        accumulate=accumulate,
+        bf16=bf16,
+        checkpointing=checkpointing,
+        save_every=save_every,
+        resume=resume,
+        device=device,
+        seed=seed,
+        progress=sys.stderr.isatty(),
+    )
+    print(json.dumps(facts, indent=1))
+
+
+def rows_from(
+    data: Path,
+    images: Path | None,
+    *,
+    coco: bool = False,
+    negatives: Sequence[str] = (),
+    plain: bool = False,
+    seed: int = 0,
+) -> tuple[list[TrainingRow], list[str]]:
+    """Read training rows from a preference file in any known form, or build them from COCO's instances.
+
+    Args:
+        data: the file.
+        images: folder of the images.
+        coco: the file is COCO's instances: questions are built, with erased and swapped images.
+        negatives: kinds of negative images to draw for preference rows.
+        plain: learn the chosen answers of preference rows as written.
+        seed: seed of every random choice.
+
+    Returns:
+        (rows, notes for the user).
+
+    Raises:
+        InputError: nothing could be read, or no row is left.
+    """
+    from halluguard.tuning.annotations import coco_items
+    from halluguard.tuning.counterfactuals import erased_preferences, swapped_preferences
+    from halluguard.tuning.instructions import negative_preferences
+    from halluguard.tuning.negative_image_pairs import conditional_images
+    from halluguard.tuning.preferences import ReadingReport, read_preferences
+    from halluguard.tuning.rows import PreferenceRow
+    from halluguard.tuning.splits import EvaluationImages, without_leaks
+
+    rows: list[TrainingRow]
+    if coco:
+        if images is None:
+            raise InputError("COCO annotations need the folder of the images, got none; name it with --images")
+        items = list(coco_items(data, images))
+        built = [negative_preferences(items, seed=seed), erased_preferences(items, seed=seed)]
+        rows = [row for some in (*built, swapped_preferences(items, seed=seed)) for row in some]
+        notes = [f"{len(items)} annotated images: {len(rows)} rows"]
+    else:
+        report = ReadingReport()
+        rows = list(read_preferences(data, images=images, report=report, seed=seed))
+        notes = [str(report)]
+    rows, leaked = without_leaks(rows, EvaluationImages())
+    if leaked:
+        notes.append(f"{len(leaked)} rows left out: their images belong to evaluations")
+    if not rows:
+        raise InputError(f"no row is left of {str(data)!r}: {'; '.join(notes)}")
+    if isinstance(rows[0], PreferenceRow):
+        pairs = cast("list[PreferenceRow]", rows)
+        if plain:
+            return [row.to_instruction() for row in pairs], notes
+        if negatives:
+            pairs = list(conditional_images(pairs, seed=seed, changes=cast("Sequence[Change]", negatives)))
+        return list(pairs), notes
+    return rows, notes
+
+
+def train_adapter(
+    rows: Sequence[TrainingRow],
+    notes: Sequence[str],
+    *,
+    model: str | Path,
+    out: Path,
+    merge: Path | None = None,
+    four_bit: bool = False,
+    preference: PreferenceLoss | None = None,
+    **settings: Any,
+) -> dict[str, Any]:
+    """Fine-tune a model on rows; write the adapter, `training.json` beside it, and the merged model if wanted.
+
+    Args:
+        rows: the training rows.
+        notes: where they come from, for `training.json`.
+        model: hub name or folder.
+        out: folder for the adapter.
+        merge: folder for the merged model.
+        four_bit: load the model in 4 bits.
+        preference: settings of the loss on preferences.
+        settings: keyword arguments of `tuning.trainers.fine_tune`.
+
+    Returns:
+        The facts of the run.
+    """
+    from contextlib import redirect_stdout
+
+    from halluguard.tuning.export import export
+    from halluguard.tuning.loading import load
+    from halluguard.tuning.trainers import fine_tune
+
+    loaded, processor = load(model, four_bit=four_bit)
+    with redirect_stdout(sys.stderr):  # the trainer's log; standard output is for the facts
+        facts = fine_tune(loaded, processor, rows, out, preference=preference, **settings)
+    processor.save_pretrained(out)
+    licenses = sorted({row.license for row in rows if row.license})
+    record = {**facts, "base": str(model), "data": list(notes), "licenses": licenses}
+    (out / "training.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    if merge is not None:
+        export(model, out, merge, facts=facts, data="\n".join(notes), licenses=tuple(licenses))
+    return record
