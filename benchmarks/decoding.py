@@ -1,4 +1,4 @@
-"""Every decoding method and control on fresh scenes of the sandbox: captions (CHAIR) and yes-or-no questions (POPE).
+"""Measure every decoding method and baseline on fresh scenes of the sandbox: CHAIR (captions) and POPE (yes or no).
 
     python benchmarks/decoding.py --out DIR                     # everything that is not in DIR yet
     python benchmarks/decoding.py --out DIR --only "VCD*"       # some runs, so that the table can be made in pieces
@@ -6,10 +6,10 @@
     python benchmarks/decoding_report.py DIR --plot docs/knob.svg
 
 Methods are found by their files (`halluguard.decoding.METHODS`), each at its defaults, under greedy search and under
-sampling at temperature 1; OPERA, which is made for beams, with five of them too. The knob runs at nine settings, and
-at two that rise along the answer. Beside them the controls: plain, the plausibility mask alone, and for each method
-that contrasts rows, plain sampling as sharp as it. One JSON a run, with every caption and the margin
-logit(Yes) - logit(No) of every question; the report scores them. Needs the extra `sandbox`, to draw.
+sampling at temperature 1; OPERA, which is made for beams, also with five beams. `Imagination` runs at nine settings,
+and at two that rise along the answer. The baselines: plain, the plausibility mask alone, and for each method that
+contrasts branches, plain sampling as sharp as it. One JSON file per run, with every caption and the margin
+logit(Yes) - logit(No) of every question; the report scores them. Needs the extra `sandbox`, to draw scenes.
 """
 
 from __future__ import annotations
@@ -25,34 +25,42 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+from PIL.Image import Image
+
 from halluguard import sandbox
-from halluguard.decoding import METHODS, Imagination, TemperatureMatched, get_method
+from halluguard.controller import Controller
+from halluguard.decoding import METHODS, DecodingMethod, Imagination, TemperatureMatched, get_method
 from halluguard.decoding.distillation import distil
 from halluguard.decoding.imagination import ramp
-from halluguard.decoding.methods.vti import Directions
 from halluguard.errors import HalluguardError
 from halluguard.guard import Guard
 from halluguard.records import DEFAULT_PROMPT
 from halluguard.sandbox import measure
 
-KNOB = (-1.0, -0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0)
+SETTINGS = (-1.0, -0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0)
 MODES: dict[str, dict[str, Any]] = {
     "greedy": {"do_sample": False},
     "sampling": {"do_sample": True},
     "beams": {"do_sample": False, "num_beams": 5},
 }
-CONTROLS = ("Greedy", "PlausibilityOnly", "TemperatureMatched", "YesBias")
 DEMONSTRATIONS = 30_000_000
-"""Scenes from this seed on are for what learns from pictures (VTI, the distilled controller); none is measured on."""
+"""Scenes from this seed on are for methods that learn from images (VTI, the distilled controller); none is measured."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """One row of the tables: `make(guard)` gives the method, None for plain generation."""
+    """One row of the tables.
+
+    Args:
+        name: name in the tables.
+        mode: mode of generation, one of `MODES`.
+        make: makes the method for a guard; None is plain generation.
+        asks: whether the questions are asked too.
+    """
 
     name: str
     mode: str
-    make: Callable[[Guard], Any]
+    make: Callable[[Guard], DecodingMethod | None]
     asks: bool = True
 
     @property
@@ -61,13 +69,13 @@ class Run:
 
 
 def every_run() -> list[Run]:
-    """All runs, plain first. Questions are asked once a method: their margins do not depend on the mode."""
+    """All runs, plain first. Questions are asked once per method: their margins do not depend on the mode."""
     runs = [Run("plain", "greedy", lambda guard: None)]
-    runs += [Run(f"knob {e:+.2f}", "greedy", partial(_knob, e)) for e in KNOB]
+    runs += [Run(f"imagination {e:+.2f}", "greedy", partial(_imagination, e)) for e in SETTINGS]
     runs += [Run(f"rising {e:+.2f}", "greedy", partial(_rising, e)) for e in (-1.0, -0.5)]
-    methods = sorted([*(name for name in METHODS if name not in CONTROLS), "Contrast:crop"])
+    methods = sorted([*(name for name, cls in METHODS.items() if not cls.is_baseline), "Contrast:crop"])
     runs += [Run(name, "greedy", partial(method, name)) for name in methods]
-    runs += [Run(f"distilled {e:+.2f}", "greedy", partial(distilled, e)) for e in KNOB if e]
+    runs += [Run(f"distilled {e:+.2f}", "greedy", partial(distilled, e)) for e in SETTINGS if e]
     runs += [Run("plain", "sampling", lambda guard: None, False)]
     runs += [Run("PlausibilityOnly", "sampling", lambda guard: get_method("PlausibilityOnly"), False)]
     for name in methods:
@@ -79,39 +87,41 @@ def every_run() -> list[Run]:
     return runs
 
 
-def _knob(imagination: float, guard: Guard) -> Any:
+def _imagination(imagination: float, guard: Guard) -> DecodingMethod:
     return Imagination(imagination)
 
 
-def _rising(imagination: float, guard: Guard) -> Any:
-    """The knob from a quarter of its setting to all of it at token 25: chosen on 300 scenes from seed 20,000,000 on."""
+def _rising(imagination: float, guard: Guard) -> DecodingMethod:
+    """From a quarter of the setting to all of it at token 25: chosen on 300 scenes from seed 20,000,000 on."""
     return Imagination(imagination, schedule=ramp(0.25, 1.0, 25))
 
 
-def _as_sharp(name: str, guard: Guard) -> Any:
+def _as_sharp(name: str, guard: Guard) -> DecodingMethod:
     return TemperatureMatched(method(name, guard))
 
 
-def method(name: str, guard: Guard) -> Any:
-    """A method at its defaults; VTI with directions of 50 scenes that are not measured on."""
-    return _directed(guard) if name == "VTI" else get_method(name)
+@cache
+def method(name: str, guard: Guard) -> DecodingMethod:
+    """A method at its defaults, or a preset; what it learns, it learns from 50 scenes that are not measured."""
+    if name not in METHODS:
+        return get_method(name)
+    return METHODS[name].fit(guard.model, guard.processor, _demonstrations())
 
 
 @cache
-def _directed(guard: Guard) -> Any:
-    images = [sample.image for sample in sandbox.fresh_scenes(50, DEMONSTRATIONS)]
-    return METHODS["VTI"](Directions.fit(guard.model, guard.processor, images))
+def _demonstrations() -> list[Image]:
+    return [sample.image for sample in sandbox.fresh_scenes(50, DEMONSTRATIONS)]
 
 
-def distilled(imagination: float, guard: Guard) -> Any:
-    """The knob with a controller distilled on 1,000 scenes that are not measured on."""
+def distilled(imagination: float, guard: Guard) -> DecodingMethod:
+    """`Imagination` with a controller distilled on 1,000 scenes that are not measured."""
     return Imagination(imagination, controller=_controller(guard))
 
 
 @cache
-def _controller(guard: Guard) -> Any:
+def _controller(guard: Guard) -> Controller:
     samples = sandbox.fresh_scenes(1000, DEMONSTRATIONS)
-    prompts = ["Describe the image."] * 100
+    prompts = [DEFAULT_PROMPT] * 100
     return distil(
         guard.model, (guard.inputs([s.image for s in batch], prompts) for batch in measure.batches(list(samples), 100))
     )
@@ -122,17 +132,17 @@ def measured(run: Run, guard: Guard, samples: list[Any], exam: Any, given: argpa
     started = time.process_time()
     decoding = run.make(guard)
     mode = MODES[run.mode] | ({"seed": given.seed} if run.mode == "sampling" else {})
-    told: list[str] = []
+    captions: list[str] = []
     for batch in measure.batches(samples, given.batch_size):
         images = [sample.image for sample in batch]
-        told += guard.drafts(images, [given.prompt] * len(batch), decoding=decoding, **mode)
+        captions += guard.drafts(images, [given.prompt] * len(batch), decoding=decoding, **mode)
     margins = exam.margins(guard, decoding=decoding, batch_size=given.batch_size) if run.asks else {}
     return {
         "run": run.name,
         "mode": run.mode,
         "settings": settings(given),
         "method": "plain" if decoding is None else repr(decoding)[:400],
-        "captions": [[sample.image_id, text] for sample, text in zip(samples, told, strict=True)],
+        "captions": [[sample.image_id, text] for sample, text in zip(samples, captions, strict=True)],
         "margins": [[image, text, margin] for (image, text), margin in margins.items()],
         "cpu_seconds": round(time.process_time() - started, 1),
     }
@@ -151,12 +161,14 @@ def settings(given: argparse.Namespace) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, help="folder of the runs")
-    parser.add_argument("--only", action="append", help="runs by name, mode and name, or pattern")
+    parser.add_argument("--only", action="append", help="runs to make, by name, by mode and name, or by pattern")
     parser.add_argument("--list", action="store_true", help="name the runs and stop")
     parser.add_argument("--scenes", type=int, default=500)
     parser.add_argument("--start", type=int, default=sandbox.FRESH_SEEDS, help="seed of the first scene [10000000]")
-    parser.add_argument("--seed", type=int, default=0, help="of sampling and of the questions")
-    parser.add_argument("--splits", nargs="+", choices=measure.SPLITS, default=list(measure.SPLITS), help="of POPE")
+    parser.add_argument("--seed", type=int, default=0, help="seed of sampling and of the questions [0]")
+    parser.add_argument(
+        "--splits", nargs="+", choices=measure.SPLITS, default=list(measure.SPLITS), help="splits of POPE"
+    )
     parser.add_argument("--prompt", default=DEFAULT_PROMPT)
     parser.add_argument("--batch-size", type=int, default=100)
     given = parser.parse_args()
@@ -178,14 +190,14 @@ def main() -> None:
                 parser.error(f"{path} was made with other settings; remove it, or name another folder")
             continue
         try:
-            found = measured(run, guard, samples, exam, given)
+            record = measured(run, guard, samples, exam, given)
         except (HalluguardError, RuntimeError) as error:
             failed.append(f"{run.mode} {run.name}: {type(error).__name__}: {error}")
             continue
         beside = path.with_suffix(".part")
-        beside.write_text(json.dumps(found) + "\n", encoding="utf-8")
+        beside.write_text(json.dumps(record) + "\n", encoding="utf-8")
         beside.rename(path)
-        print(f"{run.mode} {run.name}: {found['cpu_seconds']} s", flush=True)
+        print(f"{run.mode} {run.name}: {record['cpu_seconds']} s", flush=True)
     if failed:
         sys.exit("failed, and in no table:\n" + "\n".join(failed))
 

@@ -1,15 +1,14 @@
-"""Tables and the knob's curve from the runs of `benchmarks/decoding.py`; no model is loaded.
+"""Print the tables of `benchmarks/decoding.py` and plot the curve of `Imagination`; no model is loaded.
 
     python benchmarks/decoding_report.py DIR [--plot docs/knob.svg] [--json OUT]
 
 Intervals are 95 %, over images. Like is compared with like: greedy with greedy, sampling with sampling.
 
-Matched recall: the control's captions are cut, all to one share of their words, until their recall is the method's;
+Matched recall: the baseline's captions are cut, all to one share of their words, until their recall is the method's;
 the paired difference of CHAIRi is then the method's own. Where the method's recall is the higher one, nothing is cut.
-Under greedy search the control is plain greedy: the plausibility mask alone and any temperature are the same there.
-With five beams it is plain decoding with five beams.
-Under sampling it is plain sampling as sharp as the method, on its support; for methods inside the model, the mask
-alone, or plain sampling where they neither cut nor sharpen.
+Under greedy search the baseline is plain greedy: the plausibility mask alone and any temperature are the same there.
+With five beams it is plain decoding with five beams. Under sampling it is plain sampling as sharp as the method, on its
+mask; for methods inside the model, the mask alone, or plain sampling where they neither cut nor sharpen.
 
 Matched yes-ratio: plain margins with the threshold moved until yes is said as often as by the method. It has plain's
 AUC. A method helps on POPE where its AUC is the higher one.
@@ -21,7 +20,7 @@ import argparse
 import json
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -32,17 +31,24 @@ from halluguard.metrics.score import Score, compare
 from halluguard.sandbox import measure
 
 
+class Difference(NamedTuple):
+    """Change of a metric, with its 95 % interval."""
+
+    value: float
+    interval: tuple[float, float]
+
+
 class Runs:
-    """What was measured, scored when asked for."""
+    """The runs of a folder, scored on demand."""
 
     def __init__(self, folder: Path, resamples: int = 1000) -> None:
-        found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
-        if not found:
+        runs = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
+        if not runs:
             raise SystemExit(f"error: no runs in {folder}; make them with benchmarks/decoding.py")
-        self.settings = found[0]["settings"]
-        if any(run["settings"] != self.settings for run in found):
+        self.settings = runs[0]["settings"]
+        if any(run["settings"] != self.settings for run in runs):
             raise SystemExit(f"error: the runs in {folder} were made with different settings; keep one kind")
-        self.raw = {(run["mode"], run["run"]): run for run in found}
+        self.raw = {(run["mode"], run["run"]): run for run in runs}
         self.seed, self.resamples = self.settings["seed"], resamples
         self.scored: dict[tuple[str, str], Score] = {}
 
@@ -57,8 +63,8 @@ class Runs:
     @cached_property
     def exam(self) -> measure.Exam:
         exam = measure.Exam.of(self.samples, seed=self.seed)
-        asked = self.settings["splits"]
-        return measure.Exam(exam.samples, {split: exam.questions[split] for split in asked})
+        splits = self.settings["splits"]
+        return measure.Exam(exam.samples, {split: exam.questions[split] for split in splits})
 
     def captions(self, key: tuple[str, str]) -> list[tuple[int, str]]:
         return [(image, text) for image, text in self.raw[key]["captions"]]
@@ -74,17 +80,22 @@ class Runs:
     def length(self, key: tuple[str, str]) -> float:
         return sum(len(text.split()) for _, text in self.captions(key)) / len(self.raw[key]["captions"])
 
-    def at_recall(self, control: tuple[str, str], key: tuple[str, str]) -> dict[str, Any]:
-        """CHAIRi of `key` minus that of the control cut to the same recall, with its interval."""
-        recall, captions = self.chair(key)["recall"], self.captions(control)
+    def at_recall(self, baseline: tuple[str, str], key: tuple[str, str]) -> Difference:
+        """CHAIRi of `key` minus that of the baseline cut to the same recall, with its interval."""
+        recall, captions = self.chair(key)["recall"], self.captions(baseline)
         low, high = 0.05, 1.0
-        if recall < self.chair(control)["recall"]:
+        if recall < self.chair(baseline)["recall"]:
             for _ in range(9):
                 share = (low + high) / 2
                 enough = self._score(baselines.shorten(captions, share=share), 0)["recall"] >= recall
                 low, high = (low, share) if enough else (share, high)
         cut = self._score(baselines.shorten(captions, share=high), 0)
-        return compare(cut, self.chair(key), seed=self.seed, resamples=self.resamples)["CHAIRi"]
+        return self.difference(cut, self.chair(key), "CHAIRi")
+
+    def difference(self, first: Score, second: Score, metric: str) -> Difference:
+        """A metric of `second` minus that of `first`, paired over images."""
+        change = compare(first, second, seed=self.seed, resamples=self.resamples)[metric]
+        return Difference(change["difference"], change["interval"])
 
     def margins(self, key: tuple[str, str]) -> dict[tuple[int, str], float]:
         return {(image, text): margin for image, text, margin in self.raw[key]["margins"]}
@@ -101,7 +112,7 @@ class Runs:
         by_pair = {of[question]: answer for question, answer in answers.items()}
         return self.exam.score(split, by_pair, seed=self.seed)
 
-    def auc_change(self, first: tuple[str, str], second: tuple[str, str], split: str) -> dict[str, Any]:
+    def auc_change(self, first: tuple[str, str], second: tuple[str, str], split: str) -> Difference:
         """AUC of `second` minus that of `first`, with its interval over images."""
         questions = self.exam.questions[split]
         truth = [q.label == "yes" for q in questions]
@@ -114,18 +125,17 @@ class Runs:
             drawn.append(b - a)
         a, b = (stats.auc(truth, values) for values in margins)
         low, high = np.percentile(drawn, [2.5, 97.5])
-        return {"difference": b - a, "interval": (float(low), float(high))}
+        return Difference(b - a, (float(low), float(high)))
 
     def names(self, mode: str, prefix: str = "") -> list[str]:
         return sorted(name for m, name in self.raw if m == mode and name.startswith(prefix))
 
     def methods(self, mode: str) -> list[str]:
-        return [
-            n for n in self.names(mode) if not n.startswith(("knob", "distilled", "as sharp as")) and n not in CONTROLS
-        ]
+        other = ("imagination", "distilled", "as sharp as")
+        return [name for name in self.names(mode) if not name.startswith(other) and name not in BASELINES]
 
 
-CONTROLS = ("plain", "PlausibilityOnly")
+BASELINES = ("plain", "PlausibilityOnly")
 UNCUT = ("VTI",)
 """Methods inside the model that neither cut nor sharpen what is sampled from."""
 
@@ -135,13 +145,13 @@ def cell(score: Score, name: str) -> str:
     return f"{100 * score[name]:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
 
 
-def change(found: dict[str, Any]) -> str:
-    low, high = (100 * value for value in found["interval"])
-    return f"{100 * found['difference']:+.1f} [{low:+.1f}, {high:+.1f}]"
+def change(difference: Difference) -> str:
+    low, high = (100 * value for value in difference.interval)
+    return f"{100 * difference.value:+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
-def verdict(found: dict[str, Any], lower_is_better: bool = True) -> str:
-    low, high = found["interval"]
+def verdict(difference: Difference, lower_is_better: bool = True) -> str:
+    low, high = difference.interval
     better, worse = (high < 0, low > 0) if lower_is_better else (low > 0, high < 0)
     return "better" if better else "worse" if worse else "no difference"
 
@@ -154,10 +164,10 @@ def table(columns: list[str], rows: list[list[str]]) -> str:
 def chair_table(runs: Runs, mode: str) -> tuple[str, dict[str, str]]:
     """The table of captions, and the verdict on each method."""
     rows, verdicts = [], {}
-    order = [n for n in CONTROLS if (mode, n) in runs.raw] + runs.methods(mode)
+    order = [n for n in BASELINES if (mode, n) in runs.raw] + runs.methods(mode)
     for name in order:
-        controlled = (mode, f"as sharp as {name}")
-        names = [name, controlled[1]] if controlled in runs.raw else [name]
+        as_sharp = (mode, f"as sharp as {name}")
+        names = [name, as_sharp[1]] if as_sharp in runs.raw else [name]
         for shown in names:
             key = (mode, shown)
             score = runs.chair(key)
@@ -166,16 +176,16 @@ def chair_table(runs: Runs, mode: str) -> tuple[str, dict[str, str]]:
                 *(cell(score, column) for column in ("CHAIRi", "CHAIRs", "recall")),
                 f"{runs.length(key):.1f}",
             ]
-            if shown == name and name not in CONTROLS:
+            if shown == name and name not in BASELINES:
                 masked = mode == "sampling" and name not in UNCUT
-                control = (mode, "PlausibilityOnly" if masked else "plain")
-                found = runs.at_recall(controlled if controlled in runs.raw else control, key)
-                verdicts[name] = verdict(found)
-                row += [change(found), verdicts[name]]
+                baseline = (mode, "PlausibilityOnly" if masked else "plain")
+                difference = runs.at_recall(as_sharp if as_sharp in runs.raw else baseline, key)
+                verdicts[name] = verdict(difference)
+                row += [change(difference), verdicts[name]]
             else:
-                row += ["", "control"]
+                row += ["", "baseline"]
             rows.append(row)
-    columns = ["", "CHAIRi", "CHAIRs", "recall", "words", "CHAIRi - control at equal recall", "captions"]
+    columns = ["", "CHAIRi", "CHAIRs", "recall", "words", "CHAIRi - baseline at equal recall", "captions"]
     return table(columns, rows), verdicts
 
 
@@ -186,43 +196,43 @@ def pope_table(runs: Runs, split: str = "adversarial") -> tuple[str, dict[str, s
         score = runs.pope(key, split)
         row = [name, *(cell(score, column) for column in ("acc", "f1", "yes_ratio", "auc"))]
         if name == "plain":
-            row += ["", "", "control"]
+            row += ["", "", "baseline"]
         else:
-            lean = compare(runs.leaning(key, split), score, seed=runs.seed, resamples=runs.resamples)
+            lean = runs.difference(runs.leaning(key, split), score, "acc")
             ranked = runs.auc_change(("greedy", "plain"), key, split)
             verdicts[name] = verdict(ranked, lower_is_better=False)
-            row += [change(lean["acc"]), change(ranked), verdicts[name]]
+            row += [change(lean), change(ranked), verdicts[name]]
         rows.append(row)
     columns = ["", "accuracy", "F1", "yes-ratio", "AUC", "accuracy - leaning alike", "AUC - plain", "questions"]
     return table(columns, rows), verdicts
 
 
-def knob_table(runs: Runs, kind: str = "knob") -> str:
+def imagination_table(runs: Runs, kind: str = "imagination") -> str:
     rows = []
     for name in sorted(runs.names("greedy", kind), key=lambda n: float(n.split()[1])):
         key = ("greedy", name)
-        score, asked = runs.chair(key), runs.pope(key)
-        found = runs.at_recall(("greedy", "plain"), key)
-        columns = [*(cell(score, c) for c in ("CHAIRi", "CHAIRs", "recall")), f"{runs.length(key):.1f}", change(found)]
-        rows.append([name.split()[1], *columns, *(cell(asked, c) for c in ("yes_ratio", "auc"))])
+        captions, questions = runs.chair(key), runs.pope(key)
+        difference = change(runs.at_recall(("greedy", "plain"), key))
+        columns = [*(cell(captions, c) for c in ("CHAIRi", "CHAIRs", "recall")), f"{runs.length(key):.1f}", difference]
+        rows.append([name.split()[1], *columns, *(cell(questions, c) for c in ("yes_ratio", "auc"))])
     columns = ["imagination", "CHAIRi", "CHAIRs", "recall", "words", "CHAIRi - plain at equal recall"]
     return table([*columns, "POPE yes-ratio", "POPE AUC"], rows)
 
 
-def against_two_rows(runs: Runs) -> str:
-    """The controller against the two rows, setting by setting, the higher recall cut to the other's."""
-    lines = ["| imagination | CHAIRi, controller - two rows at equal recall | recall |", "|---|---|---|"]
+def against_two_branches(runs: Runs) -> str:
+    """The controller against the two branches, setting by setting, the higher recall cut to the other's."""
+    lines = ["| imagination | CHAIRi, controller - two branches at equal recall | recall |", "|---|---|---|"]
     for name in sorted(runs.names("greedy", "distilled"), key=lambda n: float(n.split()[1])):
-        one, two = ("greedy", name), ("greedy", f"knob {name.split()[1]}")
+        one, two = ("greedy", name), ("greedy", f"imagination {name.split()[1]}")
         if two not in runs.raw:
             continue
-        recall = compare(runs.chair(two), runs.chair(one), seed=runs.seed, resamples=runs.resamples)["recall"]
+        recall = runs.difference(runs.chair(two), runs.chair(one), "recall")
         if runs.chair(one)["recall"] <= runs.chair(two)["recall"]:
             text = change(runs.at_recall(two, one))
         else:
-            found = runs.at_recall(one, two)
-            low, high = found["interval"]
-            text = change({"difference": -found["difference"], "interval": (-high, -low)})
+            difference = runs.at_recall(one, two)
+            low, high = difference.interval
+            text = change(Difference(-difference.value, (-high, -low)))
         lines.append(f"| {name.split()[1]} | {text} | {change(recall)} |")
     return "\n".join(lines)
 
@@ -235,7 +245,7 @@ def plot(runs: Runs, path: Path) -> None:
     matplotlib.rcParams["svg.hashsalt"] = "halluguard"
     from matplotlib import pyplot
 
-    names = sorted(runs.names("greedy", "knob"), key=lambda n: float(n.split()[1]))
+    names = sorted(runs.names("greedy", "imagination"), key=lambda n: float(n.split()[1]))
     settings = [float(n.split()[1]) for n in names]
     scores = [runs.chair(("greedy", n)) for n in names]
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
@@ -246,7 +256,7 @@ def plot(runs: Runs, path: Path) -> None:
         left.fill_between(settings, low, high, color=colour, alpha=0.15)
     left.set(xlabel="imagination (0: plain)", ylabel="percent", ylim=(0, 100))
     left.legend(frameon=False)
-    right.plot([100 * s["recall"] for s in scores], [100 * s["CHAIRi"] for s in scores], "o-", label="the knob")
+    right.plot([100 * s["recall"] for s in scores], [100 * s["CHAIRi"] for s in scores], "o-", label="imagination")
     small = sorted(runs.names("greedy", "distilled"), key=lambda n: float(n.split()[1]))
     if small:
         points = [runs.chair(("greedy", n)) for n in small]
@@ -267,27 +277,27 @@ def plot(runs: Runs, path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--plot", type=Path, help="write the knob's curve here (svg or png); needs matplotlib")
+    parser.add_argument("--plot", type=Path, help="file for the curve of `Imagination` (svg or png); needs matplotlib")
     parser.add_argument("--resamples", type=int, default=1000)
     given = parser.parse_args()
     runs = Runs(given.folder, given.resamples)
-    if runs.names("greedy", "knob"):
-        print(f"\n### The knob, greedy\n\n{knob_table(runs)}")
+    if runs.names("greedy", "imagination"):
+        print(f"\n### Imagination, greedy\n\n{imagination_table(runs)}")
     if runs.names("greedy", "distilled"):
-        print(f"\n### The knob with a distilled controller, greedy\n\n{knob_table(runs, 'distilled')}")
-        print(f"\n{against_two_rows(runs)}")
+        print(f"\n### Imagination with a distilled controller, greedy\n\n{imagination_table(runs, 'distilled')}")
+        print(f"\n{against_two_branches(runs)}")
     if given.plot:
         plot(runs, given.plot)
-    said: dict[str, dict[str, str]] = {}
+    verdicts_of: dict[str, dict[str, str]] = {}
     for mode in ("greedy", "sampling", "beams"):
         if (mode, "plain") in runs.raw:
-            text, said[f"captions, {mode}"] = chair_table(runs, mode)
+            text, verdicts_of[f"captions, {mode}"] = chair_table(runs, mode)
             print(f"\n### Captions, {mode}\n\n{text}")
     for split in runs.settings["splits"]:
-        text, said[f"POPE {split}"] = pope_table(runs, split)
+        text, verdicts_of[f"POPE {split}"] = pope_table(runs, split)
         print(f"\n### POPE, {split}\n\n{text}")
-    print("\n### Which methods beat their control\n")
-    for where, verdicts in said.items():
+    print("\n### Which methods beat their baseline\n")
+    for where, verdicts in verdicts_of.items():
         for word in ("better", "no difference", "worse"):
             print(f"- {where}, {word}: {', '.join(n for n, v in verdicts.items() if v == word) or 'none'}")
     seconds = sum(run["cpu_seconds"] for run in runs.raw.values())

@@ -1,15 +1,16 @@
-"""What a decoding method costs a token, beside plain greedy search, in one process.
+"""Measure what a decoding method costs per token, beside plain greedy search, in one process.
 
     python benchmarks/speed/decoding.py --dtype bfloat16
 
-A LLaVA of about 200M parameters with random weights, one prompt, one thread, CPU time. Times do not depend on what the
-weights say. Only decoding is timed: from the first new token to the last, so the prompt is left out; what the first
-token costs (prompt and pictures read, rows made) is a column of its own. Methods take turns round by round; a ratio is
-the median over rounds of the time in that round over plain's in the same round. "knob at 0" is plain generation called
-through a view: how far it is from 1 is the noise of the run.
+A LLaVA of about 200M parameters with random weights, one prompt, one thread, CPU time. Times do not depend on the
+weights. Only decoding is timed, from the first new token to the last, without the prompt; the first token (reading
+prompt and images, making branches) has a column of its own. Every method of `halluguard.decoding.METHODS` runs at its
+`law_settings`, and they take turns round by round; a ratio is the median over rounds of the time in that round over
+plain's in the same round. "Imagination:off" is plain generation called through a view: its distance from 1 is the noise
+of the run.
 
-"two forwards" is what contrastive decoding costs elsewhere: the second row run alone with a cache of its own, here in a
-bare loop that computes VCD. MitigV, a library that does so, is measured beside it when it is installed.
+"two forwards" is what contrastive decoding costs elsewhere: the second branch run alone with a cache of its own, here
+in a bare loop that computes VCD. MitigV, a library that does so, is measured beside it when it is installed.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from halluguard.decoding.base import plausible
 from halluguard.decoding.methods.vcd import contrast
 
 IMAGE, VOCABULARY, PATCH = 31999, 32000, 14
-TARGETS = {"VCD": 1.15, "knob -0.5": 1.15, "knob -0.5, controller": 1.03}
+TARGETS = {"VCD": 1.15, "Imagination": 1.15, "Imagination, controller": 1.03}
 """The largest ratio aimed at, in bfloat16."""
 
 
@@ -130,7 +131,7 @@ def llava(dtype: torch.dtype, seed: int = 0, hidden: int = 1024, layers: int = 1
     )
     config = LlavaConfig(vision_config=vision, text_config=text, image_token_index=IMAGE, vision_feature_layer=-2)
     model = LlavaForConditionalGeneration(config).eval().to(dtype)
-    with torch.no_grad():  # far from uniform, and moved by the picture
+    with torch.no_grad():  # far from uniform, and moved by the image
         model.lm_head.weight.mul_(4)
         model.model.multi_modal_projector.linear_2.weight.mul_(8)
     model.generation_config = GenerationConfig(bos_token_id=1, eos_token_id=None, pad_token_id=0)
@@ -138,7 +139,7 @@ def llava(dtype: torch.dtype, seed: int = 0, hidden: int = 1024, layers: int = 1
 
 
 def prompt(model: Any, words: int = 32, seed: int = 1) -> dict[str, torch.Tensor]:
-    """One picture and so many random tokens."""
+    """One image and so many random tokens."""
     draw = torch.Generator().manual_seed(seed)
     side = model.config.vision_config.image_size
     text = torch.randint(3, IMAGE, (words,), generator=draw)
@@ -151,26 +152,30 @@ def ways(model: Any, inputs: dict[str, torch.Tensor], seed: int = 0) -> dict[str
     """Every way of decoding that is compared, plain first."""
     controller = Controller.of(model)
     torch.nn.init.normal_(controller.up, std=0.02, generator=torch.Generator().manual_seed(seed))
-    methods = {
-        "knob at 0": decoding.get_method("Imagination:off"),
-        "VCD": decoding.get_method("VCD", seed=seed),
-        "knob -0.5": decoding.get_method("Imagination"),
-        "knob -0.5, controller": decoding.get_method("Imagination", controller=controller),
-        **{name: decoding.get_method(name) for name in ("DoLa", "DeCo", "PAI", "ONLY", "VISTA")},
+    methods: dict[str, decoding.DecodingMethod] = {
+        "Imagination:off": decoding.get_method("Imagination:off"),
+        "VCD": decoding.VCD(seed=seed),
+        "Imagination": decoding.Imagination(),
+        "Imagination, controller": decoding.Imagination(controller=controller),
     }
+    for name, cls in decoding.METHODS.items():
+        if name not in methods and not cls.is_baseline:
+            methods[name] = cls(**{**cls.required_settings(model), **cls.law_settings})
 
     def generated(by: Any) -> Way:
         fixed = {"do_sample": False, "num_beams": 1}
         return lambda clock, n: by.generate(**inputs, max_new_tokens=n, min_new_tokens=n, streamer=clock, **fixed)
 
-    found = {"plain": generated(model)}
-    found["two forwards"] = lambda clock, n: two_forwards(model, inputs, methods["VCD"], clock, n)
-    return found | {name: generated(method.on(model)) for name, method in methods.items()} | mitigv(model, inputs)
+    first = {"plain": generated(model)}
+    first["two forwards"] = lambda clock, n: two_forwards(model, inputs, decoding.VCD(seed=seed), clock, n)
+    return first | {name: generated(method.on(model)) for name, method in methods.items()} | mitigv(model, inputs)
 
 
 @torch.inference_mode()
-def two_forwards(model: Any, inputs: dict[str, torch.Tensor], vcd: Any, clock: Clock, tokens: int) -> torch.Tensor:
-    """VCD by greedy search as its rows are run elsewhere: one after the other, each with its own cache."""
+def two_forwards(
+    model: Any, inputs: dict[str, torch.Tensor], vcd: decoding.VCD, clock: Clock, tokens: int
+) -> torch.Tensor:
+    """VCD by greedy search as its branches are run elsewhere: one after the other, each with its own cache."""
     from transformers import DynamicCache
 
     noised = inputs | {"pixel_values": vcd.noised_pixels(inputs["pixel_values"])}
@@ -182,9 +187,9 @@ def two_forwards(model: Any, inputs: dict[str, torch.Tensor], vcd: Any, clock: C
             model(**feed, past_key_values=cache, logits_to_keep=1).logits[:, -1].float()
             for feed, cache in zip(feeds, caches, strict=True)
         ]
-        keep = plausible(both[0], vcd.beta)
-        assert keep is not None  # beta is above 0
-        scores = contrast(both[0], both[1], vcd.alpha).masked_fill(~keep, -torch.inf)
+        allowed = plausible(both[0], vcd.beta)
+        assert allowed is not None  # beta is above 0
+        scores = contrast(both[0], both[1], vcd.alpha).masked_fill(~allowed, -torch.inf)
         chosen = scores.argmax(-1, keepdim=True)
         clock.put(chosen)
         ids, mask = torch.cat([ids, chosen], 1), torch.cat([mask, torch.ones_like(chosen)], 1)
@@ -219,7 +224,7 @@ def mitigv(model: Any, inputs: dict[str, torch.Tensor]) -> dict[str, Way]:
         method = VCD(LlavaModelAdapter(model), Tokens(), config=VCDConfig(**settings))
 
         def run(clock: Clock, tokens: int) -> None:
-            # It has no streamer: the clock is told when a forward of the first row begins.
+            # It has no streamer: the clock is told when a forward of the first branch begins.
             begun: list[float] = []
             watch = model.model.language_model.register_forward_pre_hook(lambda *_: begun.append(clock.now()))
             try:
@@ -240,7 +245,7 @@ def measure(
     tokens: int,
     now: Callable[[], float] = time.process_time,
 ) -> dict[str, Cost]:
-    """Every way once to warm up and count what it uses, then in turns."""
+    """Run every way once to warm up and count what it uses, then in turns."""
     compared = ways(model, inputs)
     costs = {name: Use().of(model, partial(way, Clock(now), tokens)) for name, way in compared.items()}
     for _ in range(rounds):
@@ -278,15 +283,15 @@ def judged(costs: dict[str, Cost]) -> list[str]:
     """A line for every target."""
     lines = []
     for name, most in TARGETS.items():
-        found = statistics.median(ratios(costs, name))
-        lines.append(f"{name}: {found:.3f} of plain, at most {most} aimed at: {'met' if found <= most else 'MISSED'}")
-    more = costs["knob -0.5"].vision_passes - costs["plain"].vision_passes
-    lines.append(f"row without the picture: {more} more vision passes, 0 aimed at: {'MISSED' if more else 'met'}")
+        ratio = statistics.median(ratios(costs, name))
+        lines.append(f"{name}: {ratio:.3f} of plain, at most {most} aimed at: {'met' if ratio <= most else 'MISSED'}")
+    more = costs["Imagination"].vision_passes - costs["plain"].vision_passes
+    lines.append(f"branch without the image: {more} more vision passes, 0 aimed at: {'MISSED' if more else 'met'}")
     return lines
 
 
 def cpu_has() -> dict[str, bool]:
-    """Whether the processor multiplies bfloat16 by itself, as Linux tells; empty elsewhere."""
+    """Instruction sets that bfloat16 and float32 need, as Linux reports them; empty elsewhere."""
     info = Path("/proc/cpuinfo")
     flags = set(info.read_text().split()) if info.exists() else set()
     return {name: name in flags for name in ("avx2", "avx512f", "avx512_bf16", "amx_bf16")} if flags else {}
@@ -295,9 +300,9 @@ def cpu_has() -> dict[str, bool]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--dtype", choices=["bfloat16", "float32"], default="bfloat16")
-    parser.add_argument("--rounds", type=int, default=5, help="of all ways, in turn [5]")
-    parser.add_argument("--tokens", type=int, default=24, help="generated each time, at least 4 [24]")
-    parser.add_argument("--threads", type=int, default=1, help="with more than one, wall time is measured [1]")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds, each of all ways in turn [5]")
+    parser.add_argument("--tokens", type=int, default=24, help="tokens generated each time, at least 4 [24]")
+    parser.add_argument("--threads", type=int, default=1, help="threads; with more than one, wall time is measured [1]")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--small", action="store_true", help="a tiny model, to see the script run")
     parser.add_argument("--json", type=Path)

@@ -16,9 +16,9 @@ same sign.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -38,7 +38,7 @@ KEPT = 512
 
 def distil(
     model: PreTrainedModel,
-    batches: Iterable[ModelInputs],
+    batches: Iterable[Mapping[str, Any]],
     *,
     rank: int | None = 64,
     gain: float = 1.0,
@@ -135,7 +135,7 @@ def divergence(
 
 def observe(
     model: PreTrainedModel,
-    batches: Iterable[ModelInputs],
+    batches: Iterable[Mapping[str, Any]],
     method: Imagination,
     controller: Controller,
     max_new_tokens: int | None = None,

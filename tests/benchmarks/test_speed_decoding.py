@@ -35,8 +35,8 @@ def costs(script, model):
 
 
 def test_every_way_is_measured_in_every_round(costs):
-    assert list(costs)[:3] == ["plain", "two forwards", "knob at 0"]
-    assert {"VCD", "knob -0.5", "knob -0.5, controller", "DoLa", "DeCo", "PAI", "ONLY", "VISTA"} <= set(costs)
+    assert list(costs)[:3] == ["plain", "two forwards", "Imagination:off"]
+    assert {"VCD", "Imagination", "Imagination, controller", "DoLa", "DeCo", "PAI", "ONLY", "VISTA"} <= set(costs)
     assert all(len(cost.first) == len(cost.token) == 2 for cost in costs.values())
 
 
@@ -47,7 +47,7 @@ def test_a_clock_that_ticks_when_asked_reads_one_tick_a_token(costs):
 
 def test_a_row_without_the_picture_needs_no_second_vision_pass(costs):
     passes = {name: cost.vision_passes for name, cost in costs.items()}
-    one = ("plain", "knob at 0", "knob -0.5", "knob -0.5, controller", "DoLa", "DeCo", "PAI", "ONLY")
+    one = ("plain", "Imagination:off", "Imagination", "Imagination, controller", "DoLa", "DeCo", "PAI", "ONLY")
     assert {name: passes[name] for name in one} == dict.fromkeys(one, 1)
     assert passes["VCD"] == passes["two forwards"] == 2
 
@@ -57,8 +57,10 @@ def test_a_second_row_doubles_the_cache_and_one_row_methods_do_not(script, model
     length = script.prompt(model)["input_ids"].shape[1] + TOKENS - 1  # the last token is not read back
     row = 2 * text.num_hidden_layers * text.hidden_size * length * 4
     kept = {name: cost.cache_bytes for name, cost in costs.items()}
-    assert {kept[name] for name in ("plain", "knob at 0", "knob -0.5, controller", "DoLa", "DeCo", "ONLY")} == {row}
-    assert {kept[name] for name in ("VCD", "knob -0.5", "two forwards", "PAI")} == {2 * row}
+    assert {kept[name] for name in ("plain", "Imagination:off", "Imagination, controller", "DoLa", "DeCo", "ONLY")} == {
+        row
+    }
+    assert {kept[name] for name in ("VCD", "Imagination", "two forwards", "PAI")} == {2 * row}
     assert costs["plain"].logits_bytes == script.VOCABULARY * 4
     assert costs["VCD"].logits_bytes == 2 * script.VOCABULARY * 4
 
@@ -74,8 +76,8 @@ def test_two_forwards_and_the_folded_view_say_the_same(script, model):
 def test_the_table_and_the_verdicts(script):
     plain = script.Cost([1.0, 1.0], [1.0, 1.0], 1, 2**20, 2**10)
     dear = script.Cost([2.0, 2.0], [1.2, 1.1], 1, 2**21, 2**11)
-    costs = {"plain": plain, "VCD": plain, "knob -0.5": dear, "knob -0.5, controller": plain}
-    assert "| knob -0.5 | 1150.0 | 1.15 | 1.10 to 1.20 | 2.00 | 1 | 2.0 | 2 |" in script.table(costs)
+    costs = {"plain": plain, "VCD": plain, "Imagination": dear, "Imagination, controller": plain}
+    assert "| Imagination | 1150.0 | 1.15 | 1.10 to 1.20 | 2.00 | 1 | 2.0 | 2 |" in script.table(costs)
     dear.token[1] = 1.2
     assert [line.rsplit(" ", 1)[1] for line in script.judged(costs)] == ["met", "MISSED", "met", "met"]
 

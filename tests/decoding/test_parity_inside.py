@@ -327,7 +327,7 @@ def test_vti_fitted_on_pictures_steers_and_survives_saving(tmp_path):
         (lambda: deco.DeCo(layers=(5, 2)), "first and the last"),
         (lambda: opera.OPERA(candidates=0), ">= 1"),
         (lambda: opera.OPERA(candidates=1, threshold=None), ">= 2"),
-        (lambda: opera.OPERA(threshold=1), "None never goes back"),
+        (lambda: opera.OPERA(threshold=1), "None never returns"),
         (lambda: sid.SID(keep=0.0), "keep must be in"),
         (lambda: vti.VTI(text=math.inf), "finite"),
     ],
