@@ -24,6 +24,7 @@ Kind = Literal["existence", "count", "attribute", "relation", "answer"]
 Polarity = Literal["asserted", "denied"]
 Modality = Literal["asserted", "hedged", "disjunctive", "irrealis", "depicted", "question"]
 Decision = Literal["supported", "contradicted", "unsure", "unverifiable"]
+EditDecision = Literal["edited", "flagged"]
 
 ImageOrKey = Any
 """An RGB PIL image, or whatever key names one to a detector with `needs_image = False`; each detector says which."""
@@ -197,6 +198,8 @@ class Edit(_Record):
         before, after: the words there, and the words that replace them.
         verdicts: indices of the verdicts that caused the edit, in the answer's list of verdicts.
         reason: the cause in words.
+        decision: "edited", or "flagged" for contradicted words that stand as they were (`after == before`), because
+            no edit would have left a sound and true text.
     """
 
     start: int
@@ -205,8 +208,13 @@ class Edit(_Record):
     after: str
     verdicts: tuple[int, ...] = ()
     reason: str = ""
+    decision: EditDecision = "edited"
 
     def __post_init__(self) -> None:
+        if self.decision not in get_args(EditDecision):
+            raise InputError(f"Edit.decision must be one of {get_args(EditDecision)}, got {self.decision!r}")
+        if self.decision == "flagged" and self.before != self.after:
+            raise InputError(f"a flagged edit leaves the words as they are, got {self.before!r} -> {self.after!r}")
         object.__setattr__(self, "verdicts", tuple(self.verdicts))
 
 

@@ -152,13 +152,17 @@ def card(
         question=answer.question,
         pieces=pieces(answer),
         text=answer.text,
-        edits=[edit.reason or _description(edit) for edit in answer.edits],
+        edits=[_description(edit) for edit in answer.edits],
         caption=caption,
         changed=answer.text != answer.draft,
     )
 
 
 def _description(edit: Edit) -> str:
+    if edit.decision == "flagged":
+        return f"flagged, left as it was: “{edit.before.strip()}”" + (f" ({edit.reason})" if edit.reason else "")
+    if edit.reason:
+        return edit.reason
     before, after = edit.before.strip(), edit.after.strip()
     if not after:
         return f"removed “{before}”"
@@ -181,6 +185,8 @@ def pieces(answer: Answer) -> list[Piece]:
             owner[claim.start : claim.end] = [(claim, verdict)] * (claim.end - claim.start)
     removed = [False] * len(answer.draft)
     for edit in answer.edits:
+        if edit.decision == "flagged":
+            continue
         removed[edit.start : edit.end] = [True] * (edit.end - edit.start)
     runs: list[Piece] = []
     start = 0

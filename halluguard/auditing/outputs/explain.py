@@ -69,8 +69,11 @@ def _print(checked: Checked, console: Console) -> None:
         console.print(_claims_table(checked))
     for edit in checked.edits:
         before, after = visible(edit.before), visible(edit.after)
+        if edit.decision == "flagged":
+            console.print(Text(f"{edit.start}:{edit.end} {before!r} flagged  {visible(edit.reason)}", style="yellow"))
+            continue
         console.print(Text(f"{edit.start}:{edit.end} {before!r} -> {after!r}  {visible(edit.reason)}"))
-    if checked.edits:
+    if checked.corrected != checked.row.caption:
         console.print(Text("corrected: ", style="bold") + Text(visible(checked.corrected)))
     console.print()
 

@@ -64,7 +64,7 @@ class Tally:
         self.c, self.j = self.c + c, self.j + j
         self.cc, self.cj, self.jj = self.cc + c * c, self.cj + c * j, self.jj + j * j
         self.with_contradiction += c > 0
-        self.edited += bool(row["edits"])
+        self.edited += row["corrected"] != row["caption"]
         self.words += len(row["caption"].split())
         self.words_kept += len(row["corrected"].split())
 

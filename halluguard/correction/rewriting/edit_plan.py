@@ -6,21 +6,17 @@ elsewhere; otherwise a wider cut is tried, and where none helps the object is st
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from halluguard.correction.claims import coreference, mentions
 from halluguard.correction.claims.mentions import Mention
-from halluguard.correction.rewriting import deletions
+from halluguard.correction.rewriting import deletions, restating
 from halluguard.correction.rewriting.agreement import agree, relist
 from halluguard.correction.rewriting.token_editor import TokenEditor
-from halluguard.correction.text.lexicon import VERB_TAGS, words
+from halluguard.correction.text.lexicon import VERB_TAGS
 from halluguard.correction.text.parse import Parse
-from halluguard.records import Claim, Verdict
-from halluguard.vocabulary import article, category, parents, same
-
-_MASS = words("mass")
-_NOBODY = ("someone", "somebody", "anyone", "anybody", "seating")
-"""Words that name nothing worth stating again."""
+from halluguard.records import Claim, Edit, Verdict
+from halluguard.vocabulary import category, parents, same
 
 
 class EditPlan:
@@ -44,8 +40,16 @@ class EditPlan:
         self.by_head = {m.last for m in self.mentions}
         self.links = coreference.links(parse, self.mentions)
         self.by_claim = {n: by_end[c.end] for n, c in enumerate(claims) if c.kind == "existence" and c.end in by_end}
+        claim_of = {mention: n for n, mention in self.by_claim.items()}
+        self.whole = [
+            restating.is_whole(parse, m, claims[claim_of[n]] if n in claim_of else None)
+            for n, m in enumerate(self.mentions)
+        ]
         self.kept: set[int] = set()  # tokens that no cut may take: the yes or no of an answer
+        self.turned: set[int] = set()  # sentences of a turned yes or no, which check themselves
         self.rewritten: set[int] = set()  # sentences that were written anew: no fragments
+        self.flags: list[Edit] = []  # contradicted words that no sound edit takes away
+        self.phrases: dict[int, str] = {}  # mention -> the words that state it again
         self.restate: dict[int, set[int]] = {}  # sentence -> mentions to state again after it
 
     # -- what must go and what must stay -------------------------------------------------------------------------------
@@ -71,14 +75,19 @@ class EditPlan:
         return value is not None and (value in values or written)
 
     def protected(self, mention: int) -> bool:
+        """Whether the mention was seen, or may be there."""
         return self.decision.get(mention) in ("supported", "unsure")
 
+    def worth_keeping(self, mention: int) -> bool:
+        """Whether the text must not lose the mention: it is protected, or a whole object that was not judged."""
+        return self.protected(mention) or (self.decision.get(mention) == "unverifiable" and self.whole[mention])
+
     def lost(self, cut: set[int]) -> set[int]:
-        """Protected mentions that the cut would take out of the text altogether."""
+        """Mentions worth keeping that the cut would take out of the text altogether."""
         kept = set()
         taken: dict[str, int] = {}
         for n, mention in enumerate(self.mentions):
-            if self.protected(n) and self.editor.alive(mention.last) and mention.name not in _NOBODY:
+            if self.worth_keeping(n) and self.editor.alive(mention.last):
                 if mention.last in cut:
                     taken.setdefault(_key(mention), n)
                 else:
@@ -86,6 +95,12 @@ class EditPlan:
         for named in self.restate.values():
             kept |= {_key(self.mentions[n]) for n in named}
         return {n for key, n in taken.items() if key not in kept}
+
+    def _cost(self, cut: set[int]) -> tuple[int, int]:
+        """Protected and other mentions that a cut would lose."""
+        lost = self.lost(cut)
+        protected = sum(map(self.protected, lost))
+        return protected, len(lost) - protected
 
     def worth_stating(self, lost: set[int], cut: set[int]) -> set[int]:
         """Lost mentions without those that a kept one implies: no need to say "vehicles" where a car is named."""
@@ -95,35 +110,37 @@ class EditPlan:
 
     # -- removing ------------------------------------------------------------------------------------------------------
 
-    def remove_objects(self) -> None:
-        heads = self.doomed()
-        for token in sorted(heads):
-            if self.editor.alive(token):
-                self.remove(token, heads)
+    def cut_sentence(self, sentence: int, heads: Mapping[int, int]) -> None:
+        """Cut the condemned tokens out of one sentence, and repair what the cuts left: fragments, lists, verbs.
 
-    def finish(self) -> None:
-        """Repair what the cuts left: fragments, lists, verbs; and state again what must not be lost."""
-        self._give_up_fragments()
-        for listed in self._broken_lists():
+        Args:
+            heads: token -> verdict that condemns it, of the whole text.
+        """
+        first, end = self.parse.sentences[sentence]
+        for token in range(first, end):
+            if token in heads and self.editor.alive(token):
+                self.remove(token, heads)
+        self._give_up_fragments(sentence)
+        for listed in self._broken_lists(sentence):
             relist(self.editor, listed)
             agree(self.editor, listed)
-        self._state_again()
+        self.state_again(sentence)
 
-    def _broken_lists(self) -> list[list[int]]:
+    def _broken_lists(self, sentence: int) -> list[list[int]]:
         """Lists of nouns that lost members and have some left."""
         parse, lists = self.parse, dict[int, list[int]]()
-        for i, dep in enumerate(parse.deps):
-            if dep == "conj" and parse.tags[i] not in VERB_TAGS:
+        for i in range(*parse.sentences[sentence]):
+            if parse.deps[i] == "conj" and parse.tags[i] not in VERB_TAGS:
                 listed = parse.conjuncts(i)
                 lists[listed[0]] = listed
         return [listed for listed in lists.values() if 0 < sum(map(self.editor.alive, listed)) < len(listed)]
 
-    def remove(self, token: int, heads: dict[int, int]) -> None:
+    def remove(self, token: int, heads: Mapping[int, int]) -> None:
         def out(i: int) -> bool:
             return i in heads or not self.editor.alive(i)
 
         # min takes the first of the cheapest, and cuts come smallest first
-        cut = min(deletions.cuts(self.parse, token, out), key=lambda cut: len(self.lost(cut)))
+        cut = min(deletions.cuts(self.parse, token, out), key=self._cost)
         if token in self.links and token not in self.by_head and not self._opens_clause(token):
             first, end = self.parse.sentences[self.parse.sentence[token]]
             if len(cut) >= end - first - 1 or self.lost(cut):
@@ -145,49 +162,49 @@ class EditPlan:
         lost = self.worth_stating(self.lost(cut), cut)
         if lost:
             self.restate.setdefault(sentence, set()).update(lost)
+            self.phrases |= {n: restating.phrase(self.editor, self.mentions[n], self._out()) for n in lost}
         self.editor.delete(cut, why)
 
-    def _give_up_fragments(self) -> None:
+    def flag(self, sentence: int, heads: Mapping[int, int], reason: str) -> None:
+        """Leave the contradicted words of a sentence as they are, and say so."""
+        first, end = self.parse.sentences[sentence]
+        for mention in self.mentions:
+            if first <= mention.last < end and mention.last in heads and mention.last not in self.links:
+                start, stop = self.parse.starts[mention.first], self.parse.ends[mention.last]
+                words = self.parse.text[start:stop]
+                cause = heads[mention.last]
+                told = f"{self.verdicts[cause].reason}; left as it was: {reason}"
+                self.flags.append(Edit(start, stop, words, words, (cause,), told, "flagged"))
+
+    def _out(self) -> set[int]:
+        """Tokens that nothing stated again may hold."""
+        return set(self.doomed())
+
+    def _give_up_fragments(self, sentence: int) -> None:
         """A clause that lost its subject goes, and a sentence that lost its verb."""
-        for sentence, (first, end) in enumerate(self.parse.sentences):
-            why = set().union(*(self.editor.why[i] for i in range(first, end)))
-            while why and sentence not in self.rewritten:
-                cut = deletions.fragment(self.parse, sentence, self.editor.alive)
-                if not cut:
-                    break
-                self.drop(cut, sentence, why)
+        first, end = self.parse.sentences[sentence]
+        why = set().union(*(self.editor.why[i] for i in range(first, end)))
+        while why and sentence not in self.rewritten:
+            cut = deletions.fragment(self.parse, sentence, self.editor.alive)
+            if not cut:
+                break
+            self.drop(cut, sentence, why)
 
-    def _state_again(self) -> None:
+    def state_again(self, sentence: int) -> None:
         """ "There is a table." for what a cut could not leave in place."""
-        for sentence, named in sorted(self.restate.items()):
-            first, end = self.parse.sentences[sentence]
-            phrases = [self._noun_phrase(self.mentions[n]) for n in sorted(named)]
-            if not phrases:
-                continue
-            plural = self.mentions[min(named)].plural
-            says = f"There {'are' if plural else 'is'} {_listing(phrases)}."
-            alive = [i for i in range(first, end) if self.editor.alive(i)]
-            why = set().union(*(self.editor.why[i] for i in range(first, end)))
-            if alive:
-                last = alive[-1]
-                self.editor.tokens[last] += f" {says}"
-                self.editor.why[last] |= why
-            else:
-                self.editor.tokens[first] = says
-                self.editor.why[first] |= why
-
-    def _noun_phrase(self, mention: Mention) -> str:
-        """The bare thing, with no more said of it than that it is there."""
-        phrase = self.parse.span(mention.first, mention.last)
-        phrase = phrase if phrase.isupper() else phrase[:1].lower() + phrase[1:]
-        if mention.plural or self.parse.words[mention.last] in _MASS:
-            return f"some {phrase}"
-        return f"{article(phrase)} {phrase}"
+        named = self.restate.get(sentence)
+        if not named:
+            return
+        first, end = self.parse.sentences[sentence]
+        spans = {n: self.mentions[n].last for n in named}
+        stated = restating.outermost(self.parse, [(n, self.mentions[n]) for n in named], spans)
+        says = restating.statement([self.phrases[n] for n in stated], many=self.mentions[stated[0]].plural)
+        alive = [i for i in range(first, end) if self.editor.alive(i)]
+        why = set().union(*(self.editor.why[i] for i in range(first, end)))
+        target = alive[-1] if alive else first
+        self.editor.tokens[target] += f" {says}" if alive else says
+        self.editor.why[target] |= why
 
 
 def _key(mention: Mention) -> str:
     return category(mention.name) or same(mention.name)
-
-
-def _listing(phrases: list[str]) -> str:
-    return phrases[0] if len(phrases) == 1 else ", ".join(phrases[:-1]) + " and " + phrases[-1]

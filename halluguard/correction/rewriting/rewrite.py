@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from halluguard.correction.rewriting import hedging_and_annotation, replacements
 from halluguard.correction.rewriting.edit_plan import EditPlan
+from halluguard.correction.rewriting.sentences import correct_sentences
 from halluguard.correction.rewriting.yes_no import YesNoRewriter
 from halluguard.correction.text.parse import Parse, parse_many, readable
 from halluguard.errors import SettingsError
@@ -65,18 +66,28 @@ def rewrite(
     elif style == "hedge":
         hedging_and_annotation.hedge(plan)
     else:
-        _delete(plan)
+        _delete(plan, nlp)
     corrected, edits = plan.editor.edits()
     if not any(ch.isalnum() for ch in corrected) and edits:
         return fallback, [Edit(0, len(text), text, fallback, contradicted, "no sentence was left")]
-    return corrected, [replace(edit, reason=_reason(edit, verdicts)) for edit in edits]
+    edits = [replace(edit, reason=_reason(edit, verdicts)) for edit in edits]
+    return corrected, sorted([*edits, *_apart(plan.flags, edits)], key=lambda edit: (edit.start, edit.end))
+
+
+def _apart(flags: Sequence[Edit], edits: Sequence[Edit]) -> list[Edit]:
+    """The flags that overlap neither an edit nor an earlier flag."""
+    apart: list[Edit] = []
+    for flag in flags:
+        if all(flag.end <= other.start or other.end <= flag.start for other in [*edits, *apart]):
+            apart.append(flag)
+    return apart
 
 
 def _reason(edit: Edit, verdicts: Sequence[Verdict]) -> str:
     return "; ".join(dict.fromkeys(verdicts[i].reason for i in edit.verdicts))
 
 
-def _delete(plan: EditPlan) -> None:
+def _delete(plan: EditPlan, nlp: Language | None) -> None:
     settled = YesNoRewriter(plan).settle()
     cuts: dict[int, int] = {}
     for i in plan.wrong:
@@ -88,11 +99,7 @@ def _delete(plan: EditPlan) -> None:
             cuts |= _restore(plan, index, i)
         elif claim.kind in ("count", "attribute", "relation"):
             cuts |= _repair(plan, claim, plan.verdicts[i], i)
-    plan.remove_objects()
-    for token, why in cuts.items():
-        if plan.editor.alive(token):
-            plan.remove(token, {token: why})
-    plan.finish()
+    correct_sentences(plan, plan.doomed() | cuts, nlp)
 
 
 def _restore(plan: EditPlan, claim: int, why: int) -> dict[int, int]:

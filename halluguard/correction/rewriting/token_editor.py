@@ -6,8 +6,11 @@ spaces, only where something next to them changed. Every other byte stays as it 
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
+from dataclasses import dataclass
 
+from halluguard.correction.text.document import Markup
 from halluguard.correction.text.parse import Parse
 from halluguard.records import Edit
 from halluguard.vocabulary import article
@@ -22,19 +25,104 @@ def _closes(token: str) -> bool:
     return token in _CLOSING or token.split(" ", 1)[0] in _STOPS
 
 
+@dataclass(frozen=True)
+class Snapshot:
+    """The state of a run of tokens; see `TokenEditor.snapshot`."""
+
+    first: int
+    tokens: list[str]
+    gaps: list[str]
+    why: list[set[int]]
+    links: dict[int, tuple[int, str]]
+
+
+def _enclosing_markup(parse: Parse) -> list[tuple[int, int, Markup]]:
+    """First and last token of each piece of inline markup that begins and ends with words, outermost first."""
+    if getattr(parse, "document", None) is None:
+        return []
+    enclosing = []
+    for mark in parse.document.markup:
+        first = bisect_left(parse.starts, mark.inner[0])
+        last = bisect_right(parse.ends, mark.inner[1]) - 1
+        if first <= last and not (
+            parse.text[mark.inner[0] : parse.starts[first]].strip()
+            or parse.text[parse.ends[last] : mark.inner[1]].strip()
+        ):
+            enclosing.append((first, last, mark))
+    return sorted(enclosing, key=lambda found: (found[2].start, -found[2].end))
+
+
 class TokenEditor:
     """The tokens and gaps of a parse while they are edited. `why` are indices of the verdicts that caused an edit."""
 
     def __init__(self, parse: Parse) -> None:
         n = len(parse)
-        self.extents = [parse.extent(i) for i in range(n)]
-        bounds = [*(start for start, _ in self.extents[1:]), len(parse.text)]
         self.parse = parse
+        self.markup = _enclosing_markup(parse)
+        self.extents = [parse.extent(i) for i in range(n)]
+        for first, last, mark in self.markup:
+            self.extents[first] = min(mark.start, self.extents[first][0]), self.extents[first][1]
+            self.extents[last] = self.extents[last][0], max(mark.end, self.extents[last][1])
+        bounds = [*(start for start, _ in self.extents[1:]), len(parse.text)]
         self.tokens = [parse.span(i, i) for i in range(n)]
         self.gaps = [parse.text[self.extents[i][1] : bounds[i]] for i in range(n)]
         self.why: list[set[int]] = [set() for _ in range(n)]
         self._tokens, self._gaps = list(self.tokens), list(self.gaps)
         self._links: dict[int, tuple[int, str]] = {}
+
+    def snapshot(self, first: int, end: int) -> Snapshot:
+        """The state of tokens first..end-1, to go back to."""
+        links = {i: link for i, link in self._links.items() if first <= i < end}
+        return Snapshot(first, self.tokens[first:end], self.gaps[first:end], list(map(set, self.why[first:end])), links)
+
+    def restore(self, state: Snapshot) -> None:
+        """Go back to a snapshot."""
+        first, end = state.first, state.first + len(state.tokens)
+        self.tokens[first:end] = state.tokens
+        self.gaps[first:end] = state.gaps
+        self.why[first:end] = list(map(set, state.why))
+        self._links = {i: link for i, link in self._links.items() if not first <= i < end} | state.links
+
+    def reset(self, first: int, end: int) -> None:
+        """Take all edits of tokens first..end-1 back."""
+        self.tokens[first:end], self.gaps[first:end] = self._tokens[first:end], self._gaps[first:end]
+        self.why[first:end] = [set() for _ in range(first, end)]
+        self._links = {i: link for i, link in self._links.items() if not first <= i < end}
+
+    def original(self, i: int) -> str:
+        """Token i as it was written."""
+        return self._tokens[i]
+
+    def written(self, first: int, last: int) -> str:
+        """The words first..last as they are now, with the markup that encloses some of them."""
+        opening, closing = self._marks(first, last)
+        pieces = []
+        for i in range(first, last + 1):
+            if self.tokens[i]:
+                pieces += [opening.get(i, ""), self.tokens[i], closing.get(i, ""), self.gaps[i] if i < last else ""]
+        return "".join(pieces)
+
+    def preview(self, sentence: int) -> str:
+        """One sentence as `edits` would write it, spaces around it left out."""
+        first, end = self.parse.sentences[sentence]
+        before = next((i for i in range(first - 1, -1, -1) if self.alive(i)), first)
+        state = self.snapshot(before, end)
+        self._tidy(first, end)
+        alive = [i for i in range(first, end) if self.alive(i)]
+        text = self.written(alive[0], alive[-1]) if alive else ""
+        self.restore(state)
+        return text
+
+    def _marks(self, first: int, last: int) -> tuple[dict[int, str], dict[int, str]]:
+        """Token -> opening marks before it and closing marks after it, of markup that has words left in the range."""
+        opening, closing = dict[int, str](), dict[int, str]()
+        text = self.parse.text
+        for begin, end, mark in self.markup:
+            inside = [i for i in range(begin, end + 1) if self.tokens[i]]
+            if inside and first <= inside[0] and inside[-1] <= last:
+                opening[inside[0]] = opening.get(inside[0], "") + text[mark.start : mark.inner[0]]
+                closing[inside[-1]] = text[mark.inner[1] : mark.end] + closing.get(inside[-1], "")
+        return opening, closing
 
     def alive(self, i: int) -> bool:
         return self.tokens[i] != ""
@@ -70,11 +158,10 @@ class TokenEditor:
         self._links[left] = (right, sign)
         self.why[left + 1 if left + 1 < right else left] |= set(why)
 
-    def _wrapped(self, i: int, token: str) -> str:
-        """A token with the markup that belongs to it; nothing when the token is gone."""
-        start, end = self.extents[i]
-        text = self.parse.text
-        return f"{text[start : self.parse.starts[i]]}{token}{text[self.parse.ends[i] : end]}" if token else ""
+    def _belonging(self, i: int) -> tuple[str, str]:
+        """Markup that belongs to one token and goes with it, such as written boxes: before it and after it."""
+        start, end = self.parse.extent(i)
+        return self.parse.text[start : self.parse.starts[i]], self.parse.text[self.parse.ends[i] : end]
 
     def changed(self, i: int) -> bool:
         return self.tokens[i] != self._tokens[i]
@@ -189,14 +276,14 @@ class TokenEditor:
         edits: list[Edit] = []
         start: int | None = None
         after, why = "", set[int]()
-        pieces = [
-            piece
-            for i in range(n)
-            for piece in (
-                (*self.extents[i], self._wrapped(i, self._tokens[i]), self._wrapped(i, self.tokens[i]), self.why[i]),
-                (self.extents[i][1], self.extents[i][1] + len(self._gaps[i]), self._gaps[i], self.gaps[i], set()),
-            )
-        ]
+        opening, closing = self._marks(0, n - 1)
+        pieces = []
+        for i in range(n):
+            begin, finish = self.extents[i]
+            before, behind = self._belonging(i)
+            token = self.tokens[i] and f"{opening.get(i, '')}{before}{self.tokens[i]}{behind}{closing.get(i, '')}"
+            pieces.append((begin, finish, parse.text[begin:finish], token, self.why[i]))
+            pieces.append((finish, finish + len(self._gaps[i]), self._gaps[i], self.gaps[i], set()))
         stop = 0
         for begin, finish, old, new, causes in [*pieces, (len(parse.text), len(parse.text), "", "", set())]:
             if old != new:

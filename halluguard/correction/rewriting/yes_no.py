@@ -45,6 +45,7 @@ class YesNoRewriter:
             return self._about_answer(token)
         why, claim = wrong[0], claims[verdicts[wrong[0]].claim]
         replacements.flip(self.editor, claim, why)
+        self.plan.turned.add(self.parse.sentence[token])
         now_yes = claim.polarity == "denied"
         settled = set[int]()
         if self._rest(token):

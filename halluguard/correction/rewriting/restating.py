@@ -1,0 +1,114 @@
+"""State lost objects again: "There is a red tent and a barn."
+
+Only whole objects that were said to be there are stated, with their attributes. Matter, places, parts and what belongs
+to somebody are not: "There is a finger." is a sentence, and says nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from halluguard.correction.claims.mentions import Mention
+from halluguard.correction.rewriting.token_editor import TokenEditor, article
+from halluguard.correction.text.lexicon import words
+from halluguard.correction.text.parse import Parse
+from halluguard.records import Claim
+from halluguard.vocabulary import plural
+
+_NEVER = words("not restated") | words("mass")
+_PREMODIFIERS = ("det", "amod", "nummod", "compound", "poss", "quantmod", "nmod", "predet", "advmod", "punct")
+_INDEFINITE = frozenset(("a", "an", "some", "several", "many", "multiple", "various", "numerous"))
+_LONGEST_PHRASE = 7
+MOST = 3
+"""More lost objects than this are not strung together in one sentence."""
+
+
+def is_whole(parse: Parse, mention: Mention, claim: Claim | None) -> bool:
+    """Whether a mention names a whole object that the text says is there."""
+    if claim is not None and (claim.modality != "asserted" or claim.polarity != "asserted"):
+        return False
+    name = mention.name.split()[-1]
+    if mention.part or name in _NEVER or parse.words[mention.last] in _NEVER:
+        return False
+    owned = any(parse.deps[j] == "poss" for j in parse.children[mention.last])
+    head = parse.heads[mention.last]
+    measured = parse.deps[mention.last] == "pobj" and parse.words[head] == "of"
+    return not owned and not measured
+
+
+def phrase(editor: TokenEditor, mention: Mention, out: set[int]) -> str:
+    """The noun phrase of a mention with its attributes, as a first mention: "a red tent", "two dogs".
+
+    Args:
+        editor: holds the words as they are now.
+        out: tokens that must not be in the phrase.
+    """
+    parse, last = editor.parse, mention.last
+    start = parse.sentences[parse.sentence[last]][0]
+    first = mention.first
+    premodifiers = {
+        i for j in parse.children[last] if parse.deps[j] in _PREMODIFIERS and j < last for i in parse.subtree(j)
+    }
+    while first > start and first - 1 in premodifiers and first - 1 not in out and editor.alive(first - 1):
+        first -= 1
+    end = _with_phrases(editor, last, out)
+    while first < mention.first and not editor.original(first)[:1].isalnum():
+        first += 1
+    opening = parse.words[first]
+    plain = [
+        i for i in range(first, mention.first) if parse.deps[i] in ("det", "predet") or parse.words[i] == "another"
+    ]
+    if opening in _INDEFINITE or parse.tags[first] == "CD":
+        return _lowered(editor, first, end)
+    noun_first = next((i for i in range(first, mention.last + 1) if i not in plain), mention.first)
+    text = _lowered(editor, noun_first, end)
+    if mention.plural:
+        return text if parse.tags[noun_first] == "CD" else f"some {text}"
+    return f"{article(text.lstrip('*_`'))} {text}"
+
+
+def _with_phrases(editor: TokenEditor, last: int, out: set[int]) -> int:
+    """The last token of the noun phrase with a short "near a tree" that belongs to the noun."""
+    parse = editor.parse
+    for j in parse.children[last]:
+        inside = parse.subtree(j)
+        fits = parse.deps[j] == "prep" and inside[0] == last + 1 and len(inside) <= _LONGEST_PHRASE
+        contiguous = inside == list(range(inside[0], inside[-1] + 1))
+        if (
+            fits
+            and contiguous
+            and not out & set(inside)
+            and all(map(editor.alive, inside))
+            and parse.tags[inside[-1]] in ("NN", "NNS")
+        ):
+            return inside[-1]
+    return last
+
+
+def _lowered(editor: TokenEditor, first: int, last: int) -> str:
+    text = editor.written(first, last)
+    opens = first == editor.parse.sentences[editor.parse.sentence[first]][0]
+    if opens and not text.isupper() and len(text) > 1 and not text[1].isupper():
+        return text[0].lower() + text[1:]
+    return text
+
+
+def statement(phrases: Sequence[str], *, many: bool) -> str:
+    """ "There is a dog and a cat."; in capitals where the phrases are."""
+    listed = phrases[0] if len(phrases) == 1 else ", ".join(phrases[:-1]) + " and " + phrases[-1]
+    text = f"There {'are' if many else 'is'} {listed}."
+    return text.upper() if listed.isupper() and len(listed) > 3 else text
+
+
+def outermost(parse: Parse, mentions: Iterable[tuple[int, Mention]], spans: dict[int, int]) -> list[int]:
+    """Mentions that do not stand inside the phrase of an earlier one."""
+    kept: list[int] = []
+    reach = -1
+    for n, mention in sorted(mentions, key=lambda pair: pair[1].first):
+        if mention.last > reach:
+            kept.append(n)
+            reach = spans[n]
+    return kept
+
+
+__all__ = ["MOST", "is_whole", "outermost", "phrase", "plural", "statement"]

@@ -1,0 +1,98 @@
+"""Correct a text sentence by sentence: the smallest sound edit of each, or none.
+
+    cut           what is false goes, the rest of the sentence stays
+    state again   the sentence goes, and the whole objects that it alone named are stated: "There is a barn."
+    drop          the sentence goes; nothing true is lost with it
+    flag          every edit would break the sentence or lose something true: it stays, and the edit record says so
+
+Each edited sentence is read again (`final_check.py`) before it is let in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from halluguard.correction.rewriting import final_check, restating
+from halluguard.correction.rewriting.edit_plan import EditPlan
+from halluguard.correction.rewriting.token_editor import Snapshot
+from halluguard.correction.text.parse import parse_many
+
+if TYPE_CHECKING:
+    from spacy.language import Language
+
+
+def correct_sentences(plan: EditPlan, heads: Mapping[int, int], nlp: Language | None) -> None:
+    """Edit every sentence that holds something condemned, or that earlier steps have changed.
+
+    Args:
+        heads: token -> index of the verdict that condemns it.
+    """
+    parse = plan.parse
+    condemned = {parse.sentence[token] for token in heads}
+    changed = {parse.sentence[i] for i in range(len(parse)) if plan.editor.why[i]}
+    states: dict[int, Snapshot] = {}
+    reasons: dict[int, str] = {}
+    for sentence in sorted(condemned | changed | set(plan.restate)):
+        states[sentence] = plan.editor.snapshot(*parse.sentences[sentence])
+        plan.cut_sentence(sentence, heads)
+        if sentence not in plan.rewritten | plan.turned:
+            reasons[sentence] = _loses(plan, sentence) or _breaks_form(plan, sentence)
+    reasons |= _unsound(plan, [sentence for sentence, reason in reasons.items() if not reason], nlp)
+    for sentence, reason in sorted(reasons.items()):
+        if reason:
+            _undo(plan, sentence, states[sentence])
+            if sentence in condemned:
+                _state_or_flag(plan, sentence, heads, reason)
+            else:
+                plan.editor.reset(*parse.sentences[sentence])
+
+
+def _undo(plan: EditPlan, sentence: int, state: Snapshot) -> None:
+    plan.editor.restore(state)
+    plan.restate.pop(sentence, None)
+
+
+def _loses(plan: EditPlan, sentence: int) -> str:
+    """The reason why what a cut took along cannot be stated again, or ""."""
+    lost = plan.restate.get(sentence, set())
+    part = next((plan.mentions[n].name for n in sorted(lost) if not plan.whole[n]), None)
+    if part is not None:
+        return f"{part!r} would be lost"
+    return "too much would be lost" if len(lost) > restating.MOST else ""
+
+
+def _breaks_form(plan: EditPlan, sentence: int) -> str:
+    first, end = plan.parse.sentences[sentence]
+    after = plan.editor.preview(sentence)
+    left = [i for i in range(first, end) if plan.editor.alive(i)]
+    restated = plan.restate.get(sentence)
+    if restated and len(left) > 1 and plan.parse.words[left[-1]] not in (".", "!", "?"):
+        return "it would run on"
+    if restated and len(left) == 1:
+        return ""
+    broken = final_check.breaks_clause(plan.parse, sentence, plan.editor.alive)
+    return broken or final_check.breaks_form(plan.parse.span(first, end - 1), after)
+
+
+def _unsound(plan: EditPlan, sentences: list[int], nlp: Language | None) -> dict[int, str]:
+    """Sentence -> reason, for those that read wrongly when they are parsed again."""
+    previews = {sentence: plan.editor.preview(sentence) for sentence in sentences}
+    previews = {sentence: text for sentence, text in previews.items() if any(map(str.isalnum, text))}
+    reasons = {}
+    for sentence, parse in zip(previews, parse_many(list(previews.values()), nlp=nlp), strict=True):
+        reasons[sentence] = final_check.adds_object(plan.parse, sentence, parse)
+    return reasons
+
+
+def _state_or_flag(plan: EditPlan, sentence: int, heads: Mapping[int, int], reason: str) -> None:
+    """Drop the sentence and state what it alone named; flag it where that would lose something."""
+    first, end = plan.parse.sentences[sentence]
+    state = plan.editor.snapshot(first, end)
+    why = {verdict for token, verdict in heads.items() if first <= token < end}
+    plan.drop(set(range(first, end)), sentence, why)
+    plan.state_again(sentence)
+    lost = _loses(plan, sentence)
+    if lost:
+        _undo(plan, sentence, state)
+        plan.flag(sentence, heads, f"{reason}, and {lost}" if reason != lost else reason)
