@@ -3,29 +3,43 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 
 from halluguard.correction.rewriting import deletions
 from halluguard.correction.rewriting.token_editor import TokenEditor
 from halluguard.correction.text.parse import Parse
+from halluguard.vocabulary import FORMS
 
 _TO_SINGULAR = {"are": "is", "were": "was", "have": "has", "'re": "'s", "do": "does"}
 _TO_PLURAL = {one: many for many, one in _TO_SINGULAR.items()}
 _PAIRING = ("both", "either", "neither")
 
 
-def relist(editor: TokenEditor, listed: list[int]) -> None:
-    """Commas and "and" between the list members that are left, in the list's own style."""
+def relist(editor: TokenEditor, listed: list[int], adopted: Mapping[int, int]) -> None:
+    """Commas and "and" where list members went, in the list's own style; joints far from the cut stay.
+
+    Args:
+        listed: heads of all members, in reading order.
+        adopted: member -> first token of the article that it took over from a member that went.
+    """
     parse = editor.parse
     left = [m for m in listed if editor.alive(m)]
-    joint = next((parse.words[j] for m in listed for j in parse.children[m] if parse.deps[j] == "cc"), "and")
     spans = {m: deletions.member_tokens(parse, m) for m in listed}
+    spans |= {m: list(range(adopted[m], spans[m][-1] + 1)) for m in listed if m in adopted}
+    gone = [m for m in listed if not editor.alive(m) and not any(adopted.get(heir, m + 1) <= m < heir for heir in left)]
+    if not gone:
+        return
+    joints = [parse.words[j] for m in listed for j in parse.children[m] if parse.deps[j] == "cc"]
     oxford = len(listed) > 2 and parse.words[max(0, _last_joint(parse, listed) - 1)] == ","
     why = set().union(*(editor.why[i] for m in listed for i in spans[m]))
     for before, after in itertools.pairwise(left):
-        final = after == left[-1]
-        sign = f" {joint} " if final else ", "
+        final = after == left[-1] and bool(joints)
+        beside_cut = any(before < m < after for m in gone)
+        if not beside_cut and not (final and (gone[-1] > after or (len(left) == 2 and oxford))):
+            continue
+        sign = f" {joints[0]} " if final else ", "
         if final and len(left) > 2 and oxford:
-            sign = f", {joint} "
+            sign = f", {joints[0]} "
         editor.link(
             max(i for i in spans[before] if editor.alive(i)),
             min(i for i in spans[after] if editor.alive(i)),
@@ -61,10 +75,16 @@ def agree(editor: TokenEditor, listed: list[int]) -> None:
     there = any(parse.deps[j] == "expl" for j in parse.children[verb])
     if parse.deps[top] not in ("nsubj", "nsubjpass") and not (parse.deps[top] == "attr" and there):
         return
-    plural = len(left) > 1 or parse.tags[left[0]] in ("NNS", "NNPS")
+    plural = len(left) > 1 or is_plural(parse, left[0])
     if there and len(left) > 1:
-        plural = parse.tags[left[0]] in ("NNS", "NNPS") or parse.words[verb] in _TO_SINGULAR
+        plural = is_plural(parse, left[0]) or parse.words[verb] in _TO_SINGULAR
     number(editor, verb, plural=plural, why=set().union(*(editor.why[m] for m in listed)))
+
+
+def is_plural(parse: Parse, noun: int) -> bool:
+    """Whether a noun is plural; the vocabulary knows "oxen" and "people", the tagger the rest."""
+    form = FORMS.get(parse.words[noun])
+    return parse.tags[noun] in ("NNS", "NNPS") or (form is not None and form[1])
 
 
 def number(editor: TokenEditor, verb: int, *, plural: bool, why: set[int]) -> None:

@@ -32,11 +32,12 @@ Out = Callable[[int], bool]
 
 
 def member_tokens(parse: Parse, member: int) -> list[int]:
-    """The tokens of one list member, without the members after it and the signs between."""
-    skip = {j for j in parse.children[member] if parse.deps[j] == "conj"}
+    """The tokens of one list member, without the members after it, the signs between, and what follows them all."""
+    after = [j for j in parse.children[member] if parse.deps[j] == "conj"]
+    end = min(after, default=len(parse))
     own = [member]
     for child in parse.children[member]:
-        if child in skip or (parse.deps[child] in ("cc", "preconj")) or parse.words[child] in (",", ";"):
+        if child in after or child > end or parse.deps[child] in ("cc", "preconj") or parse.words[child] in ",;.":
             continue
         own += parse.subtree(child)
     return list(range(min(own), max(own) + 1))
@@ -131,15 +132,25 @@ def _cut(parse: Parse, node: int, out: Out) -> set[int] | None:
 
 def _member_cut(parse: Parse, node: int, listed: list[int], out: Out) -> set[int]:
     tokens = set(member_tokens(parse, node))
-    later = [m for m in listed if m > node and not out(m)]
-    if node == listed[0] and later and later[0] == next(m for m in listed if m > node):
-        # "a fork and knife": the article serves both
-        heir = later[0]
-        shared = [j for j in parse.children[node] if parse.deps[j] in ("det", "poss") and j < node]
-        bare = not any(parse.deps[j] in ("det", "poss", "nummod", "amod") for j in parse.children[heir])
-        if bare and parse.tags[heir] == "NN" and parse.tags[node] == "NN":
-            tokens -= set(shared)
+    heir = heir_of_article(parse, node, out)
+    if heir is not None:
+        tokens -= set(range(heir[0], node))
+        tokens |= {j for j in range(heir[0], node) if parse.deps[j] in ("amod", "compound", "nmod")}
+        tokens |= set(range(node + 1, min(parse.subtree(heir[1]))))
     return tokens
+
+
+def heir_of_article(parse: Parse, node: int, out: Out) -> tuple[int, int] | None:
+    """ "a fork and knife": the article serves both. First token of what the next member takes over, and that member."""
+    later = [m for m in parse.conjuncts(node) if m > node]
+    if not later or out(later[0]) or parse.tags[node] != "NN" or parse.tags[later[0]] != "NN":
+        return None
+    heir = later[0]
+    shared = [j for j in parse.children[node] if parse.deps[j] in ("det", "poss", "advmod") and j < node]
+    bare = not any(parse.deps[j] in ("det", "poss", "nummod", "amod") for j in parse.children[heir])
+    joined = all(parse.deps[j] == "cc" or parse.words[j] == "," for j in range(node + 1, min(parse.subtree(heir))))
+    has_article = any(parse.deps[j] != "advmod" for j in shared)
+    return (min(shared), heir) if has_article and bare and joined else None
 
 
 def _phrase(parse: Parse, node: int) -> set[int]:

@@ -13,7 +13,7 @@ from halluguard.correction.claims.mentions import Mention
 from halluguard.correction.rewriting import deletions, restating
 from halluguard.correction.rewriting.agreement import agree, relist
 from halluguard.correction.rewriting.token_editor import TokenEditor
-from halluguard.correction.text.lexicon import VERB_TAGS
+from halluguard.correction.text.lexicon import NOUN_TAGS, VERB_TAGS
 from halluguard.correction.text.parse import Parse
 from halluguard.records import Claim, Edit, Verdict
 from halluguard.vocabulary import category, parents, same
@@ -46,6 +46,7 @@ class EditPlan:
             for n, m in enumerate(self.mentions)
         ]
         self.kept: set[int] = set()  # tokens that no cut may take: the yes or no of an answer
+        self.adopted: dict[int, int] = {}  # list member -> first token of an article it took over
         self.turned: set[int] = set()  # sentences of a turned yes or no, which check themselves
         self.rewritten: set[int] = set()  # sentences that were written anew: no fragments
         self.flags: list[Edit] = []  # contradicted words that no sound edit takes away
@@ -79,8 +80,10 @@ class EditPlan:
         return self.decision.get(mention) in ("supported", "unsure")
 
     def worth_keeping(self, mention: int) -> bool:
-        """Whether the text must not lose the mention: it is protected, or a whole object that was not judged."""
-        return self.protected(mention) or (self.decision.get(mention) == "unverifiable" and self.whole[mention])
+        """Whether the text must not lose the mention: a whole object that was seen, or was not judged."""
+        whole = self.whole[mention]
+        seen = self.protected(mention) and (whole or self.mentions[mention].category is not None)
+        return seen or (whole and self.decision.get(mention) == "unverifiable")
 
     def lost(self, cut: set[int]) -> set[int]:
         """Mentions worth keeping that the cut would take out of the text altogether."""
@@ -89,12 +92,23 @@ class EditPlan:
         for n, mention in enumerate(self.mentions):
             if self.worth_keeping(n) and self.editor.alive(mention.last):
                 if mention.last in cut:
+                    if self._is_attribute(mention, cut):
+                        continue
                     taken.setdefault(_key(mention), n)
                 else:
                     kept.add(_key(mention))
         for named in self.restate.values():
             kept |= {_key(self.mentions[n]) for n in named}
         return {n for key, n in taken.items() if key not in kept}
+
+    def _is_attribute(self, mention: Mention, cut: set[int]) -> bool:
+        """Whether it only describes something false: the stars of "a cap with white stars"."""
+        parse = self.parse
+        governor = parse.heads[parse.heads[mention.last]]
+        described = parse.deps[mention.last] == "pobj" and parse.tags[governor] in NOUN_TAGS and governor in cut
+        quantified = any(parse.deps[j] in ("det", "nummod") for j in parse.children[mention.last])
+        false = any(m.last == governor and self.decision.get(n) == "contradicted" for n, m in enumerate(self.mentions))
+        return described and not quantified and false and mention.category is None
 
     def _cost(self, cut: set[int]) -> tuple[int, int]:
         """Protected and other mentions that a cut would lose."""
@@ -122,7 +136,7 @@ class EditPlan:
                 self.remove(token, heads)
         self._give_up_fragments(sentence)
         for listed in self._broken_lists(sentence):
-            relist(self.editor, listed)
+            relist(self.editor, listed, self.adopted)
             agree(self.editor, listed)
         self.state_again(sentence)
 
@@ -145,6 +159,9 @@ class EditPlan:
             first, end = self.parse.sentences[self.parse.sentence[token]]
             if len(cut) >= end - first - 1 or self.lost(cut):
                 return  # "a sign stands near where they drive" is about the sign
+        heir = deletions.heir_of_article(self.parse, token, out)
+        if heir is not None and heir[1] not in cut and heir[0] not in cut:
+            self.adopted[heir[1]] = heir[0]
         why = {verdict for i, verdict in heads.items() if i in cut} or {heads[token]}
         self.drop(cut, self.parse.sentence[token], why)
 
