@@ -1,13 +1,13 @@
-"""The knob, trained and free of training: hallucination and recall over the settings, on the sandbox.
+"""Compare a trained controller with training-free `Imagination` over the settings, on the sandbox.
 
     python benchmarks/controller.py train --out runs/controller      # two minutes of one core
-    python benchmarks/controller.py measure --out runs/controller    # a setting that is there is not repeated
+    python benchmarks/controller.py measure --out runs/controller    # skips settings that are measured
     python benchmarks/controller.py table --out runs/controller
 
-`train` learns from pairs of captions of one scene: what is there (epsilon -1), and what is there with what the language
+`train` learns from pairs of captions of one scene: the objects in it (epsilon -1), and these with what the language
 prior expects besides (epsilon +1). `measure` captions fresh scenes greedily at nine epsilons, and at as many settings
-of the training-free knob (`decoding.Imagination`). `table` also compares the two at equal recall, by straight lines
-between their settings.
+of `Imagination` without a controller. `table` also compares the two at equal recall, by straight lines between their
+settings.
 """
 
 from __future__ import annotations
@@ -36,29 +36,29 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/controller"))
     parser.add_argument("--scenes", type=int, default=1000, help="training scenes [1000]")
     parser.add_argument("--fresh", type=int, default=500, help="evaluation scenes [500]")
-    parser.add_argument("--rank", type=int, default=64, help="of the controller [64]")
+    parser.add_argument("--rank", type=int, default=64, help="rank of the controller [64]")
     parser.add_argument("--epochs", type=float, default=3.0)
     parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
-    given.out.mkdir(parents=True, exist_ok=True)
-    if given.command == "table":
-        print("\n".join(table(given.out)))
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    if options.command == "table":
+        print("\n".join(table(options.out)))
     else:
-        {"train": train, "measure": measure_all}[given.command](given)
+        {"train": train, "measure": measure_all}[options.command](options)
 
 
 def rows(scenes: int, seed: int) -> list[PreferenceRow]:
-    """Grounded and imaginative captions of the same scenes; those that happen to be equal are left out."""
+    """Grounded and imaginative captions of the same scenes; equal pairs are left out."""
     rng = random.Random(seed)
-    found = []
+    pairs = []
     for sample in sandbox.fresh_scenes(scenes, start=TRAINING_SEEDS + 100_000 * seed):
         grounded, free = (caption(sample.scene, rng, bias) for bias in (CLEAN, BLIND))
         if grounded != free:
-            found.append(PreferenceRow((sample.image,), rng.choice(CAPTION_PROMPTS), grounded, free))
-    return found
+            pairs.append(PreferenceRow((sample.image,), rng.choice(CAPTION_PROMPTS), grounded, free))
+    return pairs
 
 
-def train(given: argparse.Namespace) -> None:
+def train(options: argparse.Namespace) -> None:
     from halluguard.controller import Controller
     from halluguard.tuning.control import control_rows, train_controller
 
@@ -66,18 +66,18 @@ def train(given: argparse.Namespace) -> None:
     facts = train_controller(
         model,
         processor,
-        control_rows(rows(given.scenes, given.seed)),
-        given.out / "controller.safetensors",
-        controller=Controller.of(model, rank=given.rank, seed=given.seed),
+        control_rows(rows(options.scenes, options.seed)),
+        options.out / "controller.safetensors",
+        controller=Controller.of(model, rank=options.rank, seed=options.seed),
         learning_rate=2e-3,
-        epochs=given.epochs,
-        seed=given.seed,
+        epochs=options.epochs,
+        seed=options.seed,
         device="cpu",
     )
     print(json.dumps(facts))
 
 
-def measure_all(given: argparse.Namespace) -> None:
+def measure_all(options: argparse.Namespace) -> None:
     import torch
 
     from halluguard import Guard
@@ -86,33 +86,33 @@ def measure_all(given: argparse.Namespace) -> None:
 
     torch.set_num_threads(1)
     guard = Guard.from_pretrained(sandbox.MLLM, device="cpu", local_files_only=True)
-    controller = Controller.load(given.out / "controller.safetensors")
-    samples = list(sandbox.fresh_scenes(given.fresh))
+    controller = Controller.load(options.out / "controller.safetensors")
+    samples = list(sandbox.fresh_scenes(options.fresh))
     for kind in ("trained", "free"):
         for setting in SETTINGS:
-            target = given.out / f"{kind}{setting:+.2f}.json"
+            target = options.out / f"{kind}{setting:+.2f}.json"
             if target.exists():
                 continue
             if kind == "free":
-                told = measure.captions(guard, samples, decoding=Imagination(setting) if setting else None)
+                captions = measure.captions(guard, samples, decoding=Imagination(setting) if setting else None)
             else:
                 with controller.attached(guard.model, setting):
-                    told = measure.captions(guard, samples)
-            score = measure.chair_of(told, samples)
+                    captions = measure.captions(guard, samples)
+            score = measure.chair_of(captions, samples)
             record: dict[str, Any] = {
                 "kind": kind,
                 "setting": setting,
                 "values": dict(score.values),
                 "signature": score.signature,
             }
-            record |= {"intervals": dict(score.intervals), "captions": told}
+            record |= {"intervals": dict(score.intervals), "captions": captions}
             target.write_text(json.dumps(record) + "\n")
             print(kind, setting, {name: round(score[name], 4) for name in SHOWN}, flush=True)
 
 
 def table(out: Path) -> Iterator[str]:
     runs = [json.loads(path.read_text()) for path in sorted(out.glob("*[0-9].json"))]
-    yield f"| knob | setting | {' | '.join(SHOWN)} |"
+    yield f"| kind | setting | {' | '.join(SHOWN)} |"
     yield f"|{'---|' * (len(SHOWN) + 2)}"
     for kind in ("trained", "free"):
         for run in sorted((run for run in runs if run["kind"] == kind), key=lambda run: run["setting"]):
@@ -132,11 +132,11 @@ def table(out: Path) -> Iterator[str]:
 def _at(curve: list[dict[str, float]], recall: float) -> float | None:
     """The least CHAIRi at this recall, on straight lines from each setting to the next."""
     points = [(values["recall"], values["CHAIRi"]) for values in curve]
-    found = []
+    values = []
     for (r0, c0), (r1, c1) in pairwise(points):
         if min(r0, r1) <= recall <= max(r0, r1):
-            found.append(c0 if r0 == r1 else c0 + (c1 - c0) * (recall - r0) / (r1 - r0))
-    return min(found) if found else None
+            values.append(c0 if r0 == r1 else c0 + (c1 - c0) * (recall - r0) / (r1 - r0))
+    return min(values) if values else None
 
 
 def _cell(name: str, run: dict[str, Any]) -> str:

@@ -3,7 +3,7 @@
     python benchmarks/decoding.py --out DIR                     # everything that is not in DIR yet
     python benchmarks/decoding.py --out DIR --only "VCD*"       # some runs, so that the table can be made in pieces
     python benchmarks/decoding.py --list
-    python benchmarks/decoding_report.py DIR --plot docs/knob.svg
+    python benchmarks/decoding_report.py DIR --plot docs/imagination.svg
 
 Methods are found by their files (`halluguard.decoding.METHODS`), each at its defaults, under greedy search and under
 sampling at temperature 1; OPERA, which is made for beams, also with five beams. `Imagination` runs at nine settings,

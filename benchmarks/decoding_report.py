@@ -1,6 +1,6 @@
 """Print the tables of `benchmarks/decoding.py` and plot the curve of `Imagination`; no model is loaded.
 
-    python benchmarks/decoding_report.py DIR [--plot docs/knob.svg] [--json OUT]
+    python benchmarks/decoding_report.py DIR [--plot docs/imagination.svg] [--json OUT]
 
 Intervals are 95 %, over images. Like is compared with like: greedy with greedy, sampling with sampling.
 

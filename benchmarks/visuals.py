@@ -1,4 +1,4 @@
-"""How pictures reach the families of models: the inputs of `images` random pictures of one prompt, by their layout."""
+"""Make the image inputs of each family of models: `images` random images of one prompt, in the family's layout."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def sized(model: Any, images: int, seed: int) -> Visual:
 
 
 def tiles(model: Any, images: int, seed: int) -> Visual:
-    """Three tiles of a 2 x 1 picture: the whole and its halves."""
+    """Three tiles of a 2 x 1 image: the whole and its halves."""
     size = vision_of(model).image_size
     grid = {"image_sizes": torch.tensor([[2 * size, size]] * images)}
     return {"pixel_values": noise(images, 3, 3, size, size, seed=seed), **grid}
@@ -42,7 +42,7 @@ def several(model: Any, images: int, seed: int) -> Visual:
 
 
 def packed(model: Any, images: int, seed: int) -> Visual:
-    """Patches of all pictures in one row, as the Qwen line packs them: 2 x 3 tokens a picture."""
+    """Patches of all images in one sequence, as the Qwen line packs them: 2 x 3 tokens per image."""
     vision = vision_of(model)
     side, frames = vision.patch_size, getattr(vision, "temporal_patch_size", 1) or 1
     merge = getattr(vision, "spatial_merge_size", None) or getattr(vision, "merge_size", None) or 2
@@ -53,7 +53,7 @@ def packed(model: Any, images: int, seed: int) -> Visual:
 
 
 def patches(model: Any, images: int, seed: int) -> Visual:
-    """The same as `packed`, each patch a little picture."""
+    """The same as `packed`, each patch a small image."""
     inputs, side = packed(model, images, seed), vision_of(model).patch_size
     return {**inputs, "pixel_values": inputs["pixel_values"].reshape(-1, 3, side, side)}
 
@@ -76,7 +76,7 @@ def high_resolution(model: Any, images: int, seed: int) -> Visual:
 
 
 def crossed(model: Any, images: int, seed: int) -> Visual:
-    """Mllama: four tiles a picture, of which two are used; the decoder sees them by cross-attention."""
+    """Mllama: four tiles per image, of which two are used; the decoder sees them by cross-attention."""
     size = vision_of(model).image_size
     mask = torch.tensor([[[1, 1, 0, 0]] * images])
     pixels = noise(1, images, 4, 3, size, size, seed=seed) * mask[..., None, None, None]
@@ -84,13 +84,13 @@ def crossed(model: Any, images: int, seed: int) -> Visual:
 
 
 def attended(model: Any, images: int, seed: int) -> Visual:
-    """The pictures of a prompt in one row."""
+    """The images of a prompt in one sequence."""
     size = vision_of(model).image_size
     return {"pixel_values": noise(1, images, 3, size, size, seed=seed)}
 
 
 def flattened(model: Any, images: int, seed: int) -> Visual:
-    """Pix2Struct and Kosmos 2.5: 4 x 4 patches of one picture, each with its row and column in front."""
+    """Pix2Struct and Kosmos 2.5: 4 x 4 patches of one image, each with its row and column in front."""
     places = torch.tensor([[float(i // 4 + 1), float(i % 4 + 1)] for i in range(16)])
     pixels = noise(images, 16, vision_of(model).patch_embed_hidden_size, seed=seed)
     return {"flattened_patches": torch.cat([places.expand(images, -1, -1), pixels], -1)}
@@ -137,35 +137,35 @@ def viewed_in_lists(model: Any, images: int, seed: int) -> Visual:
 
 
 def tiled(model: Any, images: int, seed: int) -> Visual:
-    """Granite Docling: the pictures of a prompt as one row of tiles, two a picture."""
+    """Granite Docling: the images of a prompt as one sequence of tiles, two per image."""
     size = vision_of(model).image_size
     pixels = noise(1, 2 * images, 3, size, size, seed=seed)
     return {"pixel_values": pixels, "pixel_attention_mask": torch.ones(1, 2 * images, dtype=torch.bool)}
 
 
 def strip(model: Any, images: int, seed: int) -> Visual:
-    """MiniCPM-V: the patches of all pictures of the batch side by side in one strip, 8 x 8 patches a picture."""
+    """MiniCPM-V: the patches of all images of the batch side by side in one strip, 8 x 8 patches per image."""
     side = vision_of(model).patch_size
     pixels = noise(1, 3, side, 64 * side * images, seed=seed)
     return {"pixel_values": pixels, "target_sizes": torch.tensor([[8, 8]] * images, dtype=torch.int32)}
 
 
 def squares(model: Any, images: int, seed: int) -> Visual:
-    """Inkling 2: 2 x 3 squares of pixels a picture, colours last."""
+    """Inkling 2: 2 x 3 squares of pixels per image, colours last."""
     side = vision_of(model).patch_size * vision_of(model).spatial_merge_size
     grid = torch.tensor([[1, 2, 3]] * images)
     return {"pixel_values": noise(6 * images, side, side, 3, seed=seed), "image_grid_thw": grid}
 
 
 def cubes(model: Any, images: int, seed: int) -> Visual:
-    """Inkling: four patches a picture, each of all frames, colours last."""
+    """Inkling: four patches per image, each of all frames, colours last."""
     vision = vision_of(model)
     sides = (vision.temporal_patch_size, vision.patch_size, vision.patch_size, 3)
     return {"pixel_values": noise(4 * images, *sides, seed=seed)}
 
 
 def pooled(model: Any, images: int, seed: int) -> Visual:
-    """Molmo 2: one crop of 4 x 4 patches a picture, and which four patches make each of its 2 x 2 tokens."""
+    """Molmo 2: one crop of 4 x 4 patches per image, and which four patches make each of its 2 x 2 tokens."""
     corners = torch.tensor([[0, 1, 4, 5], [2, 3, 6, 7], [8, 9, 12, 13], [10, 11, 14, 15]])
     grid = {"image_grids": torch.tensor([[2, 2, 0, 0]] * images), "image_num_crops": torch.ones(images).long()}
     pixels = noise(images, 16, 3 * vision_of(model).patch_size ** 2, seed=seed)
@@ -186,13 +186,13 @@ def merged_patches(model: Any, images: int, seed: int) -> Visual:
 
 
 def protein(model: Any, images: int, seed: int) -> Visual:
-    """Evolla: its picture is a protein, a sequence of twelve amino acids."""
+    """Evolla: its image is a protein, a sequence of twelve amino acids."""
     acids = torch.randint(5, 400, (1, 12), generator=torch.Generator().manual_seed(seed))
     return {"protein_input_ids": acids, "protein_attention_mask": torch.ones_like(acids)}
 
 
 def one_after_another(prompts: list[Visual]) -> Visual:
-    """The pictures of the prompts of a batch."""
+    """The images of the prompts of a batch."""
     together: Visual = {}
     for name, first in prompts[0].items():
         values = [visual[name] for visual in prompts]

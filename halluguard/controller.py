@@ -3,7 +3,7 @@
     c' = c + epsilon W c,     W = up down (rank r)  or full,     W = 0 at the start
 
 c is the hidden state after the language model's final norm, which the head reads. The head H is linear, so the logits
-are affine in epsilon, H c + epsilon H W c: an exponential tilt of the model, one setting a row. With epsilon 0 a row is
+are affine in epsilon, H c + epsilon H W c: an exponential tilt of the model, one setting per row. At epsilon 0 a row is
 the model's own, bit for bit, and an untrained controller changes nothing at any epsilon.
 
 Zhai et al. 2023, "HallE-Control: controlling object hallucination in large multimodal models", arXiv 2310.01779, eq. 3.
@@ -21,28 +21,31 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from halluguard.errors import InputError, SettingsError, UnsupportedModelError
 
 FORMAT = "halluguard-controller-1"
 SAMPLES = 256
-"""How many weights of the base model a file remembers it by."""
+"""Weights of the base model that a file identifies it by."""
 
 Epsilon = float | Sequence[float] | Tensor | Callable[[Tensor], "float | Tensor"]
 
 
 class Controller(nn.Module):
-    """W and what it was made for. Make one with `Controller.of(model)`, or `Controller.load(path)`.
+    """W, with the model and the range of settings it was made for; see `Controller.of(model)`, `Controller.load(path)`.
 
     Args:
         hidden_size: width of the hidden state.
-        layer: path of the module it acts on; see `head_input`.
-        rank: of W; None for the paper's full matrix.
+        layer: path of the module that it acts on; see `head_input`.
+        rank: rank of W; None for the paper's full matrix.
         base: (SAMPLES,) weights of the base model; see `fingerprint`.
-        epsilon_range: settings it was trained for, lowest < 0 < highest.
-        trained: how it was trained, for the reader of the file: anything that JSON can hold.
-        seed: of `down`, which starts at random (`up` starts at zero). The global random state is not touched.
+        epsilon_range: settings that it was trained for, lowest < 0 < highest.
+        trained: record of the training for the reader of the file: anything that JSON can hold.
+        seed: seed of `down`, which starts at random (`up` starts at zero). The global random state is not touched.
 
     Example:
         >>> controller = Controller.of(model, rank=64)                         # doctest: +SKIP
@@ -59,7 +62,7 @@ class Controller(nn.Module):
         *,
         base: Tensor | None = None,
         epsilon_range: tuple[float, float] = (-1.0, 1.0),
-        trained: Mapping[str, Any] | None = None,
+        trained: Mapping[str, object] | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -80,7 +83,7 @@ class Controller(nn.Module):
 
     @classmethod
     def of(cls, model: nn.Module, rank: int | None = 64, **settings: Any) -> Self:
-        """An untrained controller for `model`; `settings` are those of the class.
+        """An untrained controller for `model`; `settings` are further arguments of the class.
 
         Raises:
             UnsupportedModelError: the model has no linear head.
@@ -101,16 +104,16 @@ class Controller(nn.Module):
 
         Args:
             hidden: (B, S, hidden_size).
-            epsilon: one number, (B,) one a row, or (B, S) one a position.
+            epsilon: one number, (B,) one per row, or (B, S) one per position.
 
         Raises:
-            InputError: another number of settings than of rows.
+            InputError: the number of settings differs from the number of rows.
         """
         setting = torch.as_tensor(epsilon, dtype=torch.float32, device=hidden.device)
         if setting.ndim > 2 or (setting.ndim and setting.shape[0] not in (1, hidden.shape[0])):
             raise InputError(
-                f"epsilon must be one number, one for each of the {hidden.shape[0]} rows, or one a position, got shape "
-                f"{tuple(setting.shape)}; repeat the settings as the rows are repeated"
+                f"epsilon must be one number, one for each of the {hidden.shape[0]} rows or (B, S), got shape "
+                f"{tuple(setting.shape)}; repeat them as the rows are repeated"
             )
         setting = setting.reshape(*setting.shape, *[1] * (3 - setting.ndim))
         moved = hidden + setting.to(hidden.dtype) * self.change(hidden)
@@ -125,7 +128,7 @@ class Controller(nn.Module):
 
         Args:
             model: the base model, or a wrapper of it.
-            epsilon: as in `forward`; or a callable that is asked at every forward, `(hidden) -> epsilon`.
+            epsilon: as in `forward`; or a callable `(hidden) -> epsilon`, called at every forward.
 
         Raises:
             SettingsError: epsilon outside `epsilon_range`. UnsupportedModelError: made for another model.
@@ -133,7 +136,7 @@ class Controller(nn.Module):
         self.check(model)
         if not callable(epsilon):
             self._check_range(epsilon)
-        handle: Any = None
+        handle: RemovableHandle | None = None
         try:
             handle = self.hook(model, epsilon)
             yield self
@@ -141,7 +144,7 @@ class Controller(nn.Module):
             if handle is not None:
                 handle.remove()
 
-    def hook(self, model: nn.Module, epsilon: Epsilon) -> Any:
+    def hook(self, model: nn.Module, epsilon: Epsilon) -> RemovableHandle:
         """Control `model` from now on, unchecked; returns the handle whose `remove()` ends it. Prefer `attached`."""
         module = _module(model, self.layer)
         self.to(next(module.parameters()).device)
@@ -160,12 +163,13 @@ class Controller(nn.Module):
         """Raise UnsupportedModelError unless this controller was made for `model`.
 
         Args:
-            any_base: only ask that it fits, for a base whose weights were changed or quantised since.
+            model: the base model, or a wrapper of it.
+            any_base: only check that it fits, for a base whose weights were changed or quantised since.
         """
-        found = _head(model).in_features
-        if found != self.hidden_size:
+        width = _head(model).in_features
+        if width != self.hidden_size:
             raise UnsupportedModelError(
-                f"the controller was made for hidden size {self.hidden_size}, got {type(model).__name__} with {found}; "
+                f"the controller was made for hidden size {self.hidden_size}, got {type(model).__name__} with {width}; "
                 "use the base model it was trained on"
             )
         if _find(model, self.layer) is None:
@@ -175,14 +179,14 @@ class Controller(nn.Module):
             )
         if self.base is None or any_base:
             return
-        here = fingerprint(model)
-        if here.shape != self.base.shape:
+        weights = fingerprint(model)
+        if weights.shape != self.base.shape:
             raise UnsupportedModelError(
                 f"the controller was made for another architecture than this {type(model).__name__}; use the base "
                 "model it was trained on, or set controller.base = None to use it all the same"
             )
-        known = ~(here.isnan() | self.base.isnan())
-        apart = ~torch.isclose(here, self.base, rtol=8e-3, atol=1e-6) & known
+        known = ~(weights.isnan() | self.base.isnan())
+        apart = ~torch.isclose(weights, self.base, rtol=8e-3, atol=1e-6) & known
         if apart.any():
             raise UnsupportedModelError(
                 f"the controller was made for other weights: {int(apart.sum())} of {int(known.sum())} sampled weights "
@@ -200,8 +204,6 @@ class Controller(nn.Module):
 
     def save(self, path: str | Path) -> None:
         """Write one safetensors file: W, the base's sampled weights, and the rest as metadata."""
-        from safetensors.torch import save_file
-
         tensors = {name: value.detach().cpu().contiguous() for name, value in self.named_parameters()}
         if self.base is not None:
             tensors["base"] = self.base
@@ -218,13 +220,11 @@ class Controller(nn.Module):
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """Read a file that `save` wrote. Whether it fits a model is checked when it is attached.
+        """Read a file that `save` wrote. It is checked against a model when it is attached.
 
         Raises:
             InputError: no such file, or not one of a controller.
         """
-        from safetensors import SafetensorError, safe_open
-
         try:
             with safe_open(str(path), "pt") as file:
                 metadata = file.metadata() or {}
@@ -272,8 +272,8 @@ def head_input(model: nn.Module) -> str:
 def fingerprint(model: nn.Module) -> Tensor:
     """(SAMPLES,) fp32: the middle element of as many parameters, evenly spaced by name.
 
-    It is the same, to rounding, in every floating type. Adapters that are not merged, and controllers, are not
-    looked at; weights that are not in memory (device "meta") are NaN.
+    It is the same, up to rounding, in every floating-point type. Adapters that are not merged, and controllers, are
+    ignored; weights that are not in memory (device "meta") are NaN.
     """
     ours = {id(p) for module in model.modules() if isinstance(module, Controller) for p in module.parameters()}
     named = {
@@ -293,7 +293,7 @@ def _head(model: nn.Module) -> nn.Linear:
     if not isinstance(head, nn.Linear):
         raise UnsupportedModelError(
             f"a model with a linear head is expected, got {type(model).__name__} with {type(head).__name__}: a "
-            "controller has nothing to act on; use the knob without a controller"
+            "controller has nothing to act on; use Imagination without a controller"
         )
     return head
 

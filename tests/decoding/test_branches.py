@@ -63,7 +63,7 @@ class AfterTheTilt(Imagination):
 
 
 @pytest.mark.parametrize("mode", list(MODES))
-def test_noised_picture_equals_two_models_from_scratch(llava, from_scratch, mode):
+def test_noised_image_equals_two_models_from_scratch(llava, from_scratch, mode):
     method, inputs = VCD(alpha=2.0, step=900), llava.prompt(TEXTS)
     rows = rows_without_image(llava, TEXTS)
     for original, negative in rows:
@@ -146,7 +146,7 @@ def test_a_constraint_that_leaves_no_plausible_token_is_obeyed(llava):
     assert sampled.shape[1] >= inputs["input_ids"].shape[1] + 4
 
 
-def test_knob_may_differ_per_prompt(llava):
+def test_imagination_may_differ_per_prompt(llava):
     inputs = llava.prompt(TEXTS)
     grounded, imaginative = (generated(llava, Imagination(e), inputs, num_beams=2) for e in (-1.0, 1.0))
     mixed = generated(llava, Imagination([-1.0, 1.0]), inputs, num_beams=2)
@@ -178,7 +178,7 @@ def test_what_holds_only_the_original_rows_is_refused(llava, arguments, message)
         VCD().on(llava.model).generate(**llava.prompt(TEXTS), **NEW, **arguments)
 
 
-def test_a_call_without_a_picture_is_refused(llava):
+def test_a_call_without_an_image_is_refused(llava):
     inputs = llava.prompt(TEXTS)
     text = {"input_ids": inputs["input_ids"].where(inputs["input_ids"] != 900, 7)}
     with pytest.raises(InputError, match="at least one image placeholder"):

@@ -1,4 +1,4 @@
-"""Calls as people make them: adapters, maps asked for, batches with and without pictures, calls inside calls."""
+"""Calls as people make them: adapters, maps asked for, batches with and without images, calls inside calls."""
 
 import pytest
 import torch
@@ -8,10 +8,10 @@ from halluguard.decoding.negative_inputs import NoImage, TextOnly
 from halluguard.errors import InputError, UnsupportedModelError
 
 TEXTS = [[5, 6, 7, 8, 9, 10, 11], [12, 13, 14]]
-# A placeholder in the answer would stand for a picture nobody gave.
+# A placeholder in the answer would stand for an image nobody gave.
 NEW = {"max_new_tokens": 6, "do_sample": False, "suppress_tokens": list(range(890, 1000))}
 MODES = {"greedy": {}, "beams": {"num_beams": 3}}
-METHODS = {"knob": Imagination(-1.0), "VCD": VCD(alpha=2.0, step=900, beta=0.0)}
+METHODS = {"imagination": Imagination(-1.0), "VCD": VCD(alpha=2.0, step=900, beta=0.0)}
 
 
 @pytest.fixture(scope="module", params=["llava", "qwen2_5_vl"])
@@ -24,7 +24,7 @@ def answer(model, inputs, **settings):
 
 
 def mixed(architectures, tiny):
-    """A prompt with a picture above a shorter one without; each alone beside them."""
+    """A prompt with an image above a shorter one without; each alone beside them."""
     seeing, ids = tiny.prompt(TEXTS[:1]), torch.tensor([[architectures.BOS, *TEXTS[1]]])
     blind = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     length = seeing["input_ids"].shape[1]
@@ -39,7 +39,7 @@ def mixed(architectures, tiny):
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("name", METHODS)
-def test_prompts_without_a_picture_in_a_batch_are_answered_as_by_the_plain_model(architectures, tiny, name, mode):
+def test_prompts_without_an_image_in_a_batch_are_answered_as_by_the_plain_model(architectures, tiny, name, mode):
     both, seeing, blind = mixed(architectures, tiny)
     view = METHODS[name].on(tiny.model)
     together = answer(view, both, **MODES[mode])
@@ -99,7 +99,7 @@ def test_prompt_learning_acts_outside_the_model_and_is_refused(architectures):
 
 
 def test_a_call_in_the_middle_of_another_changes_neither(tiny):
-    """Families with rope_deltas keep them on the module: another picture's used to leak into the next step."""
+    """Families with rope_deltas keep them on the module: another image's used to leak into the next step."""
     first, second = tiny.prompt(TEXTS), tiny.prompt(TEXTS[:1], images=2)
     view, other = Imagination(-1.0).on(tiny.model), Imagination(0.5).on(tiny.model)
     alone, alone_too = answer(view, first), answer(other, second)
@@ -124,7 +124,7 @@ def test_a_draft_model_gives_the_same_answer(architectures, tiny):
 
 
 class Both(DecodingMethod):
-    """Plain decoding that keeps both further rows: one without the picture, one of words alone."""
+    """Plain decoding that keeps both further rows: one without the image, one of words alone."""
 
     is_identity = False
 
@@ -138,7 +138,7 @@ class Both(DecodingMethod):
         return branches[0], None
 
 
-def test_a_prompt_of_words_alone_is_the_row_without_its_picture(architectures, tiny):
+def test_a_prompt_of_words_alone_is_the_row_without_its_image(architectures, tiny):
     from halluguard.decoding.engine.view import folded_view
 
     inputs = tiny.prompt(TEXTS)

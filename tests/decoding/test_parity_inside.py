@@ -87,12 +87,12 @@ def test_pai_guidance():
     assert close(found, [1.1 * (a - b) + b for a, b in zip(c, u, strict=True)])
 
 
-def test_sid_keeps_the_least_attended_picture_tokens():
+def test_sid_keeps_the_least_attended_image_tokens():
     heads = torch.tensor([[[[0.1, 0.2, 0.3, 0.05, 0.35]], [[0.1, 0.4, 0.1, 0.05, 0.35]]]])  # means .1 .3 .2 .05 .35
-    picture = torch.tensor([[False, True, True, True, True]])
-    assert sid.least_attended(heads, picture, 0.5).tolist() == [[[False, False, True, True, False]]]
-    assert sid.least_attended(heads, picture, 0.25).tolist() == [[[False, False, False, True, False]]]
-    assert sid.least_attended(heads, picture, 1.0).tolist() == [[[False, True, True, True, True]]]
+    image = torch.tensor([[False, True, True, True, True]])
+    assert sid.least_attended(heads, image, 0.5).tolist() == [[[False, False, True, True, False]]]
+    assert sid.least_attended(heads, image, 0.25).tolist() == [[[False, False, False, True, False]]]
+    assert sid.least_attended(heads, image, 1.0).tolist() == [[[False, True, True, True, True]]]
 
 
 def test_only_drops_what_is_above_mean_and_std():
@@ -103,10 +103,10 @@ def test_only_drops_what_is_above_mean_and_std():
 
 
 def test_only_drops_heads_below_the_mean_ratio_of_entropies():
-    text, picture = torch.tensor([[[True, True, False, False]]]), torch.tensor([[[False, False, True, True]]])
+    text, image = torch.tensor([[[True, True, False, False]]]), torch.tensor([[[False, False, True, True]]])
     even, peaked = [0.25, 0.25, 0.25, 0.25], [0.45, 0.05, 0.25, 0.25]  # mean + std of a pair drops no half
     weights = torch.tensor([[[even], [peaked]]])
-    found = only.intervened(weights, picture, text)
+    found = only.intervened(weights, image, text)
     kept = only.trimmed(torch.tensor(peaked), torch.tensor([True, True, False, False]))
     assert kept.tolist() == pytest.approx(peaked)  # mean 0.25, std 0.283: nothing lies above
     assert close(found[0, 0, 0], even)
@@ -292,14 +292,14 @@ def test_opera_products_follow_the_beams(llava):
     assert out.sequences_scores[0].item() * 13 == pytest.approx(total, abs=1e-3)
 
 
-def test_vista_directions_are_the_residuals_picture_less_text(llava):
+def test_vista_directions_are_the_residuals_image_less_text(llava):
     inputs = llava.prompt(TEXTS)
     found = steering.last_residuals(llava.model, inputs)
     for i, out in enumerate(whole(llava, inputs["input_ids"], inputs, output_hidden_states=True)):
         assert torch.allclose(found[0, i], out.hidden_states[1][0, -1], atol=1e-4)
 
 
-def test_vti_fitted_on_pictures_steers_and_survives_saving(tmp_path):
+def test_vti_fitted_on_images_steers_and_survives_saving(tmp_path):
     from halluguard import sandbox
 
     model, processor = sandbox.load_mllm()

@@ -8,16 +8,16 @@ from halluguard.decoding import PAI, get_method
 from halluguard.errors import HalluguardError, UnsupportedModelError
 
 REFUSED = [
-    ("pp_formulanet", "ICD", "takes a picture alone"),
+    ("pp_formulanet", "ICD", "takes an image alone"),
     ("pp_formulanet", "DoLa", "a table of embeddings is expected"),
-    ("pp_formulanet", "VISTA", "takes a picture alone"),
+    ("pp_formulanet", "VISTA", "takes an image alone"),
     ("glm5_next", "DeCo", "keep several streams"),
     ("qwen4_exp", "VISTA", "return several streams"),
     ("nemotron_h_omni", "OPERA", "reads the attention of the last layer"),
     ("git", "DeCo", "a text decoder with a list of layers is expected"),
-    ("minicpmv4_6", "VCD", "pixels should come as pictures, tiles or packed patches"),
-    ("unlimited_ocr", "VCD", "of the same picture beside them"),
-    ("deepseek_vl_hybrid", "AGLA", "of the same picture beside them"),
+    ("minicpmv4_6", "VCD", "pixels should come as images, tiles or packed patches"),
+    ("unlimited_ocr", "VCD", "of the same image beside them"),
+    ("deepseek_vl_hybrid", "AGLA", "of the same image beside them"),
     ("gemma3n", "PAI", "sees a window of 8"),
     ("gemma3n", "SID", "see a window"),
 ]

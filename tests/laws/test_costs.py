@@ -15,13 +15,13 @@ def loaded():
 
 @pytest.fixture
 def counted(loaded, monkeypatch):
-    """Rows and readings of the decoder, and pictures encoded."""
-    counts = {"rows": [], "pictures": 0}
+    """Rows and readings of the decoder, and images encoded."""
+    counts = {"rows": [], "images": 0}
     tower, decoder = (type(part) for part in (loaded[0].model.vision_tower, loaded[0].model.language_model))
     encode, read = tower.forward, decoder.forward
 
     def encoding(self, pixel_values, *args, **kwargs):
-        counts["pictures"] += len(pixel_values)
+        counts["images"] += len(pixel_values)
         return encode(self, pixel_values, *args, **kwargs)
 
     def reading(self, input_ids=None, inputs_embeds=None, **kwargs):
@@ -51,7 +51,7 @@ def test_the_stated_cost_is_what_is_counted(loaded, counted, name):
     # the prompt's own reading predicts the first token; a look-ahead is made for that one too
     per_token = (len(looks) + 1) // TOKENS
     cost = METHODS[name].cost
-    assert (max(looks), per_token, counted["pictures"] - 1) == (cost.branches, cost.readings, cost.encodings)
+    assert (max(looks), per_token, counted["images"] - 1) == (cost.branches, cost.readings, cost.encodings)
 
 
 def test_every_preset_has_a_source():

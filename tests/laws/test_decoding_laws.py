@@ -46,7 +46,7 @@ def test_strength_zero_is_plain_bit_for_bit(tiny, method_of_strength_zero, mode)
 
 
 def test_the_method_has_an_effect(tiny, method):
-    """Without this the other laws could hold for a method that does nothing. Some controls change sampling alone."""
+    """Without this the other laws could hold for a method that does nothing. Some baselines change sampling alone."""
     inputs, pair = tiny.prompt(TEXTS), (tiny.model, method.on(tiny.model))
     modes = {"do_sample": False}, {"do_sample": True, "temperature": 2.0}
     answers = [[run(m, inputs, **mode).sequences for m in pair] for mode in modes]
@@ -76,7 +76,7 @@ def test_padding_a_row_changes_nothing(tiny, method, mode):
 
 def test_cached_equals_uncached(tiny, method):
     inputs = tiny.prompt(TEXTS)
-    # A placeholder in the answer would stand, when all is read again, for a picture nobody gave.
+    # A placeholder in the answer would stand, when all is read again, for an image nobody gave.
     plain = {"do_sample": False, "suppress_tokens": [900]}
     cached, uncached = (run(method.on(tiny.model), inputs, **plain, use_cache=use) for use in (True, False))
     assert torch.equal(cached.sequences, uncached.sequences)

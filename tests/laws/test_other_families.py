@@ -19,12 +19,12 @@ FAMILIES = [
 FAMILIES += [pytest.param("qwen3_5", marks=pytest.mark.slow)]
 TEXTS = [[5, 6, 7, 8, 9, 10, 11], [12, 13, 14]]
 NEW = {"max_new_tokens": 4, "do_sample": False, "output_logits": True, "return_dict_in_generate": True}
-# Packed patches and tiles can only be changed on the picture, which these calls do not pass.
+# Packed patches and tiles can only be changed on the image, which these calls do not pass.
 SPATIAL = {"AGLA", "Contrast", "RITUAL", "TemperatureMatched"}
 REFUSED = {
     "qwen2_5_vl": SPATIAL,
     "gemma3": {"ONLY"},  # norms on both sides of its blocks
-    "mllama": {*SPATIAL, "ONLY", "OPERA", "PAI", "SID"},  # no picture in the sequence
+    "mllama": {*SPATIAL, "ONLY", "OPERA", "PAI", "SID"},  # no image in the sequence
     "qwen3_5": {*SPATIAL, "ONLY", "SID"},  # layers without attention
 }
 

@@ -68,7 +68,7 @@ def test_rows_equal_rows_from_scratch(llava, from_scratch, monkeypatch, name, mo
     assert torch.equal(view, from_scratch(llava.model, method, rows, inputs, **NEW, **MODES[mode]))
 
 
-def test_the_instruction_goes_after_the_picture_on_a_real_processor():
+def test_the_instruction_goes_after_the_image_on_a_real_processor():
     from halluguard import sandbox
 
     model, processor = sandbox.load_mllm()
@@ -84,7 +84,7 @@ def test_the_instruction_goes_after_the_picture_on_a_real_processor():
         icd.PrefixedPrompt("words")(Call(model, None, call.inputs))
 
 
-def test_every_transformation_keeps_size_and_is_a_function_of_picture_and_seed():
+def test_every_transformation_keeps_size_and_is_a_function_of_image_and_seed():
     image = Image.effect_noise((64, 48), 80).convert("RGB")
     for name in ritual.TRANSFORMATIONS:
         method = ritual.RITUAL(transform=name)
@@ -104,7 +104,7 @@ def test_a_view_that_changes_the_size_is_refused():
     assert image_transforms.Cropped(1.0)(Image.new("RGB", (20, 10))).size == (20, 10)
 
 
-def test_middle_of_a_picture_and_of_pixels_agree():
+def test_middle_of_an_image_and_of_pixels_agree():
     image = Image.new("RGB", (40, 40))
     image.paste((255, 255, 255), (10, 10, 30, 30))  # the middle half
     assert (
@@ -115,7 +115,7 @@ def test_middle_of_a_picture_and_of_pixels_agree():
     assert image_transforms.Cropped(0.5, seed=None).pixels(pixels).min() > 0.8
 
 
-def test_a_masked_picture_keeps_its_share_and_its_mean_elsewhere():
+def test_a_masked_image_keeps_its_share_and_its_mean_elsewhere():
     image = Image.effect_noise((64, 48), 80).convert("RGB")
     masked = image_transforms.Masked(share=0.75, grid=8)(image)
     pairs = zip(image.get_flattened_data(), masked.get_flattened_data(), strict=True)
@@ -129,7 +129,7 @@ def test_a_masked_picture_keeps_its_share_and_its_mean_elsewhere():
     )
 
 
-def test_a_masked_picture_and_masked_pixels_agree():
+def test_a_masked_image_and_masked_pixels_agree():
     image = Image.effect_noise((64, 48), 80).convert("RGB")
     pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8).reshape(1, 48, 64, 3).permute(0, 3, 1, 2)
     seen = image_transforms.Masked(grid=5)(image)
@@ -138,7 +138,7 @@ def test_a_masked_picture_and_masked_pixels_agree():
     assert (shown - same).abs().max() < 1
 
 
-def test_a_crop_is_drawn_once_for_all_pictures():
+def test_a_crop_is_drawn_once_for_all_images():
     image = Image.effect_noise((64, 48), 80).convert("RGB")
     crops = {image_transforms.Cropped(0.5, seed=seed)(image).tobytes() for seed in (0, 0, 1, 2, None)}
     assert len(crops) == 4
@@ -151,7 +151,7 @@ def test_changes_that_are_none_are_refused(change):
         contrast.Contrast(change)
 
 
-def test_spatial_changes_of_tiles_are_refused_without_the_picture():
+def test_spatial_changes_of_tiles_are_refused_without_the_image():
     with pytest.raises(InputError, match="whole images"):
         ritual.RITUAL(transform="horizontal flip").flipped_pixels(torch.zeros(1, 2, 3, 8, 8))
     with pytest.raises(InputError, match="whole images"):

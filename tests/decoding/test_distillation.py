@@ -1,4 +1,4 @@
-"""The distilled controller: it learns the knob's direction, from the knob alone."""
+"""The distilled controller: it learns the direction of Imagination, from Imagination alone."""
 
 import functools
 
@@ -30,8 +30,8 @@ def controller(guard):
     return made
 
 
-def test_it_explains_most_of_the_knobs_departure_on_pictures_it_has_not_seen(guard, controller):
-    """Answers on other pictures: the two knobs agree more than either does with plain decoding."""
+def test_it_explains_most_of_the_departure_of_imagination_on_images_it_has_not_seen(guard, controller):
+    """Answers on other images: the two settings agree more than either does with plain decoding."""
     assert controller.trained["divergence"] < 0.5 * controller.trained["divergence untrained"]
     samples = sandbox.scenes(160)[120:]
     inputs = guard.inputs([s.image for s in samples], ["Describe the image."] * 40)
@@ -42,8 +42,8 @@ def test_it_explains_most_of_the_knobs_departure_on_pictures_it_has_not_seen(gua
     assert left < 0.65 * start
 
 
-def test_its_sign_is_the_knobs(guard, controller):
-    """On new pictures more objects that are not there with imagination, fewer with grounding."""
+def test_its_sign_is_that_of_imagination(guard, controller):
+    """On new images more objects that are not there with imagination, fewer with grounding."""
     samples = sandbox.scenes(200)[120:]
     images, strays = [s.image for s in samples], {}
     for setting in (-1.0, 0.0, 1.0):

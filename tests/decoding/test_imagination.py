@@ -1,4 +1,4 @@
-"""The knob's laws, on random rows: what the formula promises for any model."""
+"""The laws of Imagination, on random rows: what the formula promises for any model."""
 
 import itertools
 
@@ -15,7 +15,7 @@ SETTINGS = [round(-1 + i / 10, 1) for i in range(21)]
 
 
 def random_rows(seed, vocabulary=500):
-    """Two rows that agree on most tokens, as a model with and without its picture does."""
+    """Two rows that agree on most tokens, as a model with and without its image does."""
     draw = torch.Generator().manual_seed(seed)
     first = 3 * torch.randn(1, 1, vocabulary, generator=draw)
     surprise = 6 * torch.randn(1, 1, vocabulary, generator=draw) * (torch.rand(1, 1, vocabulary, generator=draw) < 0.01)

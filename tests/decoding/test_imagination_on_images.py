@@ -1,4 +1,4 @@
-"""The knob's laws on the rows of a trained model: every step of the captions of 50 pictures, 21 settings each."""
+"""The laws of Imagination on the rows of a trained model: every step of the captions of 50 images, 21 settings each."""
 
 import itertools
 
@@ -17,7 +17,7 @@ SETTINGS = [round(-1 + i / 10, 1) for i in range(21)]
 
 
 class Watching(DecodingMethod):
-    """Plain generation that keeps the rows of every step: the picture's and the one without it."""
+    """Plain generation that keeps the rows of every step: the image's and the one without it."""
 
     is_identity = False
     negative_branches = (NoImage(),)
@@ -34,10 +34,10 @@ class Watching(DecodingMethod):
 def rows():
     model, processor = sandbox.load_mllm()
     guard, method = Guard(model, processor), Watching()
-    pictures = [sample.image for sample in sandbox.scenes(50)]
-    inputs = guard.inputs(pictures, ["Describe the image."] * 50)
+    images = [sample.image for sample in sandbox.scenes(50)]
+    inputs = guard.inputs(images, ["Describe the image."] * 50)
     with torch.inference_mode():
-        folded_view(method, model, processor).generate(**inputs, images=pictures, max_new_tokens=12, do_sample=False)
+        folded_view(method, model, processor).generate(**inputs, images=images, max_new_tokens=12, do_sample=False)
     assert len(method.rows) == 50 * 12
     return method.rows
 
@@ -49,10 +49,10 @@ def spread(rows, setting):
 @pytest.mark.parametrize(
     "truncated", [lambda s, plain: s, lambda s, plain: s.masked_fill(plain < plain.topk(5, -1).values[..., -1:], -1e30)]
 )
-def test_expected_information_falls_strictly_at_every_step_of_50_pictures(rows, truncated):
+def test_expected_information_falls_strictly_at_every_step_of_50_images(rows, truncated):
     """Also under the user's top-k, which is read on the plain row and so is the same at every setting.
 
-    The statistic is the knob's own, clipped where tokens are implausible. Steps at which one token has all the
+    The statistic is the one of Imagination, clipped where tokens are implausible. Steps at which one token has all the
     probability that a double can tell apart cannot fall and must stay level.
     """
     moved = 0
@@ -62,7 +62,7 @@ def test_expected_information_falls_strictly_at_every_step_of_50_pictures(rows, 
         for setting in SETTINGS:
             p = truncated(spread(pair, setting), plain).softmax(-1)
             expected.append(float((p * statistic).sum()))
-        assert all(a >= b - 1e-6 for a, b in itertools.pairwise(expected)), "more imagination, more from the picture"
+        assert all(a >= b - 1e-6 for a, b in itertools.pairwise(expected)), "more imagination, more from the image"
         moved += all(a > b for a, b in itertools.pairwise(expected))
     assert moved > 0.9 * len(rows), f"the law is strict at {moved} of {len(rows)} steps only"
 
