@@ -18,9 +18,12 @@ import stat
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any, BinaryIO, Literal, TextIO, cast, overload
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, Literal, Protocol, TextIO, overload
 
 from halluguard.errors import HalluguardError, InputError, OutputError
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 """First bytes of compressed files."""
@@ -31,6 +34,16 @@ JsonObject = dict[str, Any]
 READ_ERRORS = (OSError, EOFError, zlib.error, UnicodeError, LookupError)
 """What reading a damaged, truncated or wrongly encoded file raises; a LookupError names an unknown encoding."""
 
+MAX_UNPACKED, MAX_RATIO = 256 * 1024**2, 100
+"""A compressed file may unpack to this many bytes, or to this many times its size, whichever is more."""
+MAX_TEXT_RATIO = 10
+"""The same, where a compressed file is read whole."""
+MAX_LINE = 16 * 1024**2
+"""Longest line of a JSON Lines file, in characters."""
+MAX_JSON, MAX_JSON_RATIO = 1024**3, 8
+"""A file that is read whole as JSON may take about so many bytes of memory, or so many times its size."""
+
+_BUFFER = 1 << 17
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 _BYTE_ORDER_MARKS = (
     *((b"\xff\xfe\x00\x00", "utf-32"), (b"\x00\x00\xfe\xff", "utf-32")),
@@ -63,16 +76,20 @@ def reading(path: str | Path, content: str = "") -> Iterator[None]:
 
 
 def open_binary(path: str | Path) -> io.BufferedReader:
-    """Open a file for reading bytes, decompressed if it is gzipped or Zstandard. Only plain files can seek cheaply."""
+    """Open a file for reading bytes, decompressed if it is gzipped or Zstandard; see `MAX_UNPACKED` for the limit.
+
+    Raises:
+        InputError: while reading, if the file unpacks to more than the limit.
+    """
     path = Path(path)
     file = path.open("rb")
     head = file.peek(4)[:4]
     if head.startswith(GZIP):
-        file.close()
-        return io.BufferedReader(cast(io.RawIOBase, gzip.GzipFile(path)))
+        return io.BufferedReader(_Unpacked(path, file, gzip.GzipFile(fileobj=file)), _BUFFER)
     if head == ZSTD:
-        file.close()
-        return io.BufferedReader(_ZstdReader(path))
+        import pyarrow as pa
+
+        return io.BufferedReader(_Unpacked(path, file, pa.CompressedInputStream(pa.PythonFile(file), "zstd")), _BUFFER)
     return file
 
 
@@ -82,25 +99,34 @@ def is_compressed(path: str | Path) -> bool:
         return file.read(4).startswith((GZIP, ZSTD))
 
 
-class _ZstdReader(io.RawIOBase):
-    """The decompressed bytes of a Zstandard file."""
+class _Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
 
-    def __init__(self, path: str | Path) -> None:
-        import pyarrow as pa
 
-        self._stream = pa.CompressedInputStream(pa.OSFile(str(path)), "zstd")
+class _Unpacked(io.RawIOBase):
+    """The decompressed bytes of a file, up to the limit."""
+
+    def __init__(self, path: Path, file: BinaryIO, unpacked: _Readable) -> None:
+        self._path, self._file, self._unpacked = path, file, unpacked
+        self._left = max(MAX_UNPACKED, MAX_RATIO * os.fstat(file.fileno()).st_size)
 
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: Any) -> int:
-        data = self._stream.read(len(buffer))
-        buffer[: len(data)] = data
+    def readinto(self, buffer: Buffer, /) -> int:
+        view = memoryview(buffer)
+        data = self._unpacked.read(len(view))
+        view[: len(data)] = data
+        self._left -= len(data)
+        if self._left < 0:
+            raise InputError(
+                f"expected a file that unpacks to at most {MAX_RATIO} times its size, got more in {str(self._path)!r}; "
+                "if you trust it, unpack it and name the unpacked file"
+            )
         return len(data)
 
     def close(self) -> None:
-        if not self.closed:
-            self._stream.close()
+        self._file.close()
         super().close()
 
 
@@ -135,10 +161,14 @@ def read_text(path: str | Path, encoding: str | None = None) -> str:
     """The text of a file, decompressed if need be.
 
     Raises:
-        InputError: it is missing, damaged, or not text in its encoding.
+        InputError: it is missing, damaged, not text in its encoding, or unpacks to too much.
     """
-    with reading(path), open_text(path, encoding) as file:
-        return file.read()
+    with reading(path), open_binary(path) as file:
+        limit = max(MAX_UNPACKED, MAX_TEXT_RATIO * Path(path).stat().st_size)
+        data = file.read(limit + 1)
+        if len(data) > limit:
+            raise InputError(f"expected a file of at most {limit:,} bytes, got more in {str(path)!r}; check the file")
+        return data.decode(encoding or text_encoding(data))
 
 
 def parse_json(text: str | bytes) -> Any:
@@ -153,27 +183,42 @@ def parse_json(text: str | bytes) -> Any:
         raise ValueError("the JSON is nested too deeply") from None
 
 
-def read_json(path: str | Path) -> Any:
+def read_json(path: str | Path, encoding: str | None = None) -> Any:
     """The JSON value in a file, decompressed if need be.
 
     Raises:
-        InputError: it is missing, damaged, or not JSON; the message says where it breaks.
+        InputError: it is missing, damaged, not JSON, or would take too much memory; the message says where it breaks.
     """
-    text = read_text(path)
+    text = read_text(path, encoding)
+    if _json_memory(text) > max(MAX_JSON, MAX_JSON_RATIO * Path(path).stat().st_size):
+        raise InputError(
+            f"expected JSON that takes at most {MAX_JSON:,} bytes of memory, or {MAX_JSON_RATIO} times the size of its "
+            f"file, got more in {str(path)!r}; split the file"
+        )
     try:
         return parse_json(text)
     except ValueError as error:
         raise InputError(f"cannot read {str(path)!r} as JSON: {error}; check the file") from error
 
 
+def _json_memory(text: str) -> int:
+    """About how many bytes the value of a JSON text takes: containers, numbers and strings, each with its place."""
+    return len(text) + 96 * text.count("{") + 72 * text.count("[") + 40 * text.count(",") + 25 * text.count('"')
+
+
 def iter_json_lines(path: str | Path) -> Iterator[tuple[int, Any]]:
     """(line number from 1, value) of each line of a JSON Lines file that is not blank, one at a time.
 
     Raises:
-        InputError: the file cannot be read, or a line is not JSON; the message names the line.
+        InputError: the file cannot be read, or a line is not JSON or longer than `MAX_LINE`; the message names the
+            line.
     """
     with reading(path, "JSON Lines"), open_text(path, newline="\n") as file:
-        for number, line in enumerate(file, start=1):
+        number = 0
+        while line := file.readline(MAX_LINE + 1):
+            number += 1
+            if len(line) > MAX_LINE:
+                raise InputError(f"{path}, line {number}: expected at most {MAX_LINE:,} characters, got more; split it")
             if not line.strip():
                 continue
             try:

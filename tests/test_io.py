@@ -62,6 +62,44 @@ def test_a_bad_file_gives_one_sentence(content, tmp_path):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("compress", [gzip.compress, zstd], ids=["gzip", "zstd"])
+def test_a_file_that_unpacks_to_much_more_than_its_size_is_refused(compress, tmp_path, monkeypatch):
+    monkeypatch.setattr(io, "MAX_UNPACKED", 1_000_000)
+    path = tmp_path / "bomb"
+    path.write_bytes(compress(b"{}\n" * 1_000_000))
+    for read in (io.read_text, io.read_json, lambda path: list(io.iter_json_lines(path))):
+        with pytest.raises(InputError, match="bomb"):
+            read(path)
+    pieces = []
+    with io.open_binary(path) as file, pytest.raises(InputError, match="unpacks to at most 100 times its size"):
+        pieces.extend(iter(lambda: file.read(10_000), b""))
+    assert sum(map(len, pieces)) <= 1_000_000, "no more is unpacked than the limit"
+
+
+def test_a_device_without_end_is_refused(monkeypatch):
+    monkeypatch.setattr(io, "MAX_UNPACKED", 1_000_000)
+    with pytest.raises(InputError, match="expected a file of at most"):
+        io.read_text("/dev/zero")
+
+
+@pytest.mark.parametrize(
+    "text", ["[" + "{}," * 400_000 + "1]", "[" + "[]," * 400_000 + "1]", "[" + '"a",' * 400_000 + "1]"]
+)
+def test_json_that_takes_much_more_memory_than_its_text_is_refused(text, tmp_path, monkeypatch):
+    monkeypatch.setattr(io, "MAX_JSON", 1_000_000)
+    path = tmp_path / "bomb.json.gz"
+    path.write_bytes(gzip.compress(text.encode()))
+    with pytest.raises(InputError, match=r"takes at most 1,000,000 bytes of memory.*bomb\.json\.gz"):
+        io.read_json(path)
+
+
+def test_a_json_line_over_the_limit_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(io, "MAX_LINE", 100)
+    (tmp_path / "c.jsonl").write_text("{}\n" + '"' + "x" * 200 + '"\n')
+    with pytest.raises(InputError, match=r"c\.jsonl, line 2: expected at most 100 characters"):
+        list(io.iter_json_lines(tmp_path / "c.jsonl"))
+
+
 def test_a_missing_file_and_a_folder_give_one_sentence(tmp_path):
     for path in (tmp_path / "nothing", tmp_path):
         with pytest.raises(InputError, match="cannot read"):
