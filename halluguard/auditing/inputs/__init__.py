@@ -38,12 +38,14 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, Protocol, cast
 
 from halluguard.errors import InputError
-from halluguard.io import READ_ERRORS, open_binary
+from halluguard.io import MAX_LINE, READ_ERRORS, open_binary
 
 HEAD_BYTES = 65_536
 """How much of a file the formats look at to recognise it, in bytes after decompression."""
-MAX_ROW = 16 * 1024 * 1024
-"""Longest row that is read, in bytes or characters; a longer one is skipped."""
+MAX_ROW = MAX_LINE
+"""Longest row that is read, in bytes or characters; a longer one is skipped and left out of the export."""
+MAX_ROW_WITH_IMAGE = 128 * 1024 * 1024
+"""The same for a row that may carry its image, in bytes."""
 
 Fields = Mapping[str, Any]
 """The columns or keys of a row; whoever uses a value checks its type."""
@@ -55,13 +57,14 @@ class Item:
 
     Args:
         fields: its columns or keys; None when it could not be read.
-        raw: its own text, for formats that repeat unchanged rows word for word.
+        raw: its own text, for formats that repeat unchanged rows word for word; None if it is too long to be held, and
+            the export leaves the row out.
         problem: why it could not be read.
         image_bytes: the bytes of its image, when the input carries them.
     """
 
     fields: Fields | None
-    raw: str | bytes = ""
+    raw: str | bytes | None = ""
     problem: str = ""
     image_bytes: bytes | None = None
 
@@ -141,12 +144,17 @@ def text_writer(out: BinaryIO) -> Iterator[io.TextIOWrapper]:
         text.detach()
 
 
+def too_long(place: str, limit: int, unit: str) -> Item:
+    """A row that is too long to be held."""
+    return Item(None, None, f"expected at most {limit:,} {unit} in {place}, got more; the export leaves the row out")
+
+
 def json_item(text: str | bytes) -> Item:
     """The row of one JSON object."""
     try:
         if isinstance(text, bytes):
             text = text.decode("utf-8")
-        value = json.loads(text, object_pairs_hook=_unique_keys)
+        value = load_json(text)
     except UnicodeDecodeError as error:
         return Item(None, text, f"not UTF-8 at byte {error.start}; convert the file, or name its encoding")
     except (ValueError, RecursionError) as error:
@@ -154,6 +162,15 @@ def json_item(text: str | bytes) -> Item:
     if not isinstance(value, dict):
         return Item(None, text, f"expected a JSON object, got {type(value).__name__}")
     return Item(value, text)
+
+
+def load_json(text: str | bytes) -> Any:
+    """A JSON value.
+
+    Raises:
+        ValueError, RecursionError: it is not JSON, or a key stands twice in an object.
+    """
+    return json.loads(text, object_pairs_hook=_unique_keys)
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -198,7 +215,7 @@ def with_caption(fields: Fields, key: str, caption: str) -> dict[str, Any]:
 def json_again(item: Item, key: str, decision: Decision) -> bytes:
     """A row's JSON: its own text when nothing changed, else written anew with the other caption."""
     if decision.caption is None or item.fields is None:
-        return item.raw.encode("utf-8", "surrogateescape") if isinstance(item.raw, str) else item.raw
+        return item.raw.encode("utf-8", "surrogateescape") if isinstance(item.raw, str) else item.raw or b""
     fields = with_caption(item.fields, key, decision.caption)
     try:
         return json.dumps(fields, ensure_ascii=False).encode("utf-8")

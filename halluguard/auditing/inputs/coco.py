@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 from halluguard.auditing.inputs import Decision, Item, text_writer, with_caption
 from halluguard.errors import InputError
-from halluguard.io import parse_json, read_text, text_encoding
+from halluguard.io import read_json, text_encoding
 
 NAME = "COCO captions"
 ORDER = 5
@@ -28,7 +28,11 @@ def read(path: Path, encoding: str | None = None, columns: Collection[str] | Non
     """The annotations, each with the "file_name" of its image."""
     document = _document(path, encoding)
     images = document.get("images") or []
-    names = {image.get("id"): image.get("file_name") for image in images if isinstance(image, dict)}
+    names = {
+        image.get("id"): image.get("file_name")
+        for image in images
+        if isinstance(image, dict) and isinstance(image.get("id"), str | int | float)
+    }
     for annotation in document["annotations"]:
         if not isinstance(annotation, dict):
             yield Item(None, json.dumps(annotation), f"expected an annotation, got a {type(annotation).__name__}")
@@ -51,12 +55,7 @@ def export(path: Path, encoding: str | None, out: BinaryIO, key: str, decisions:
 
 
 def _document(path: Path, encoding: str | None) -> dict[str, Any]:
-    try:
-        document = parse_json(read_text(path, encoding))
-    except ValueError as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"cannot read {str(path)!r} as COCO captions: {error}; check the file") from error
+    document = read_json(path, encoding)
     if not isinstance(document, dict) or not isinstance(document.get("annotations"), list):
         raise InputError(f"expected COCO captions with a list of annotations in {str(path)!r}; check the file")
     return document

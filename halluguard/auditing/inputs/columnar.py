@@ -7,11 +7,13 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from halluguard.auditing.inputs import Decision, Item, with_caption
+from halluguard.auditing.inputs import MAX_ROW_WITH_IMAGE, Decision, Item, with_caption
 from halluguard.errors import InputError
+from halluguard.io import MAX_RATIO, MAX_UNPACKED
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from pyarrow import parquet
 
 NAME = "Parquet or Arrow"
 ORDER = 10
@@ -28,8 +30,20 @@ def recognises(path: Path, head: bytes) -> bool:
 def read(path: Path, encoding: str | None = None, columns: Collection[str] | None = None) -> Iterator[Item]:
     """The rows, with all columns or those named."""
     for batch in _batches(path, columns):
-        for row in batch.to_pylist():
-            yield Item(row)
+        yield from _items(batch)
+
+
+def _items(batch: pa.RecordBatch) -> list[Item]:
+    """The rows of a batch. Where a value cannot be read, only its own row is lost."""
+    try:
+        if batch.nbytes > MAX_ROW_WITH_IMAGE:
+            raise ValueError(f"expected at most {MAX_ROW_WITH_IMAGE:,} bytes in a row, got {batch.nbytes:,}")
+        batch.validate(full=True)  # text that is not UTF-8, and offsets that lead outside the file
+        return [Item(row) for row in batch.to_pylist()]
+    except (ValueError, OverflowError) as error:  # among these pyarrow.ArrowInvalid
+        if len(batch) == 1:
+            return [Item(None, "", f"cannot read the row: {error}"[:300])]
+    return [item for at in range(len(batch)) for item in _items(batch.slice(at, 1))]
 
 
 def export(path: Path, encoding: str | None, out: BinaryIO, key: str, decisions: Iterable[Decision]) -> None:
@@ -50,20 +64,19 @@ def export(path: Path, encoding: str | None, out: BinaryIO, key: str, decisions:
 
 
 def _with_captions(table: pa.Table, key: str, decisions: list[Decision]) -> pa.Table:
+    """The table with other captions; a row without one is not converted, as it may hold what is no text."""
     import pyarrow as pa
 
     if all(decision.caption is None for decision in decisions):
         return table
-    if key in table.column_names:
-        at = table.schema.get_field_index(key)
-        old = table.column(at).to_pylist()
-        new = [was if d.caption is None else d.caption for was, d in zip(old, decisions, strict=True)]
-        return table.set_column(at, table.schema.field(at), pa.array(new, table.schema.field(at).type))
-    rows = [
-        row if d.caption is None else with_caption(row, key, d.caption)
-        for row, d in zip(table.to_pylist(), decisions, strict=True)
-    ]
-    return pa.Table.from_pylist(rows, schema=table.schema)
+    rows = []
+    for at, decision in enumerate(decisions):
+        row = table.slice(at, 1)
+        if decision.caption is not None:
+            fields = with_caption(row.to_pylist()[0], key, decision.caption)
+            row = pa.Table.from_pylist([fields], schema=table.schema)
+        rows.append(row)
+    return pa.concat_tables(rows)
 
 
 def _batches(path: Path, columns: Collection[str] | None = None) -> Iterator[pa.RecordBatch]:
@@ -73,6 +86,8 @@ def _batches(path: Path, columns: Collection[str] | None = None) -> Iterator[pa.
         try:
             yield from _read_file(file, columns)
         except (pa.ArrowException, OSError, ValueError) as error:
+            if isinstance(error, InputError):
+                raise
             raise InputError(f"cannot read {str(file)!r} as Parquet or Arrow: {error}; check the file") from error
 
 
@@ -80,11 +95,14 @@ def _read_file(file: Path, columns: Collection[str] | None) -> Iterator[pa.Recor
     import pyarrow as pa
     from pyarrow import parquet
 
-    magic = file.open("rb").read(6)
+    with file.open("rb") as raw:
+        magic = raw.read(6)
     if magic.startswith(b"PAR1"):
         source = parquet.ParquetFile(file)
         kept = [name for name in source.schema_arrow.names if columns is None or name in columns]
-        yield from source.iter_batches(batch_size=_BATCH, columns=kept)
+        for group in range(source.num_row_groups):
+            rows = _rows_per_batch(file, source.metadata.row_group(group), kept)
+            yield from source.iter_batches(batch_size=rows, row_groups=[group], columns=kept)
         return
     with pa.memory_map(str(file)) as mapped:
         if magic == b"ARROW1":
@@ -96,6 +114,24 @@ def _read_file(file: Path, columns: Collection[str] | None) -> Iterator[pa.Recor
             kept = [name for name in batch.schema.names if columns is None or name in columns]
             for start in range(0, len(batch), _BATCH):
                 yield batch.slice(start, _BATCH).select(kept)
+
+
+def _rows_per_batch(file: Path, group: parquet.RowGroupMetaData, columns: Collection[str]) -> int:
+    """How many rows to read at once so that, on average, they fit into memory.
+
+    Raises:
+        InputError: the row group unpacks to much more than its size.
+    """
+    chunks = [group.column(i) for i in range(group.num_columns)]
+    chunks = [chunk for chunk in chunks if chunk.path_in_schema.partition(".")[0] in columns]
+    packed = sum(chunk.total_compressed_size for chunk in chunks)
+    unpacked = sum(chunk.total_uncompressed_size for chunk in chunks)
+    if unpacked > max(MAX_UNPACKED, MAX_RATIO * packed):
+        raise InputError(
+            f"expected row groups that unpack to at most {MAX_RATIO} times their size, got more in {str(file)!r}; "
+            "if you trust it, write it again with smaller row groups"
+        )
+    return max(1, min(_BATCH, MAX_ROW_WITH_IMAGE * group.num_rows // max(unpacked, 1)))
 
 
 def _files(folder: Path) -> list[Path]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO, TextIO
 
 from halluguard.auditing.caption_rows import CAPTION_KEYS
-from halluguard.auditing.inputs import MAX_ROW, Decision, Item, text_writer
+from halluguard.auditing.inputs import MAX_ROW, Decision, Item, text_writer, too_long
 from halluguard.errors import InputError
 from halluguard.io import open_text, reading, text_encoding
 
@@ -31,7 +31,9 @@ def read(path: Path, encoding: str | None = None, columns: Collection[str] | Non
     with reading(path, NAME), _Records(path, encoding) as records:
         for cells, raw in records:
             if isinstance(cells, csv.Error):
-                yield Item(None, raw, f"not CSV: {cells}")
+                yield (
+                    too_long("a record", MAX_ROW, "characters") if raw is None else Item(None, raw, f"not CSV: {cells}")
+                )
             elif len(cells) != len(records.header):
                 yield Item(None, raw, f"expected {len(records.header)} cells, as in the header, got {len(cells)}")
             elif not _is_text(raw):
@@ -67,15 +69,24 @@ class _Records:
 
     Attributes:
         header: the names of the columns.
-        raw_header: the header line as it stands in the file.
+        raw_header: the header as it stands in the file.
         delimiter: the character between cells.
     """
 
     def __init__(self, path: Path, encoding: str | None) -> None:
         self._file = open_text(path, encoding, newline="", errors="surrogateescape")
-        self.raw_header = self._file.readline()
-        self.delimiter = _delimiter(self.raw_header)
-        self.header = next(csv.reader([self.raw_header], delimiter=self.delimiter), [])
+        csv.field_size_limit(MAX_ROW)
+        self._lines = _Lines(self._file)
+        first = self._file.readline(MAX_ROW + 1)
+        self.delimiter = _delimiter(first)
+        self._lines.pending = first
+        self._reader = csv.reader(self._lines, delimiter=self.delimiter, strict=True)
+        try:
+            self.header = next(self._reader, [])
+        except csv.Error as error:
+            self._file.close()
+            raise InputError(f"cannot read the header of {str(path)!r}: {error}; check the file") from error
+        self.raw_header = "".join(self._lines.copies)
         if len(set(self.header)) != len(self.header):
             self._file.close()
             raise InputError(f"expected a header with different names in {str(path)!r}, got {self.header}; rename some")
@@ -86,27 +97,54 @@ class _Records:
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
-    def __iter__(self) -> Iterator[tuple[list[str] | csv.Error, str]]:
-        csv.field_size_limit(MAX_ROW)
-        raw: list[str] = []
-        reader = csv.reader(_copied(self._file, raw), delimiter=self.delimiter, strict=True)
+    def __iter__(self) -> Iterator[tuple[list[str] | csv.Error, str | None]]:
         while True:
+            self._lines.clear()
             try:
-                cells = next(reader)
+                cells = next(self._reader)
             except StopIteration:
                 return
             except csv.Error as error:
-                yield error, "".join(raw)
+                yield error, None if self._lines.overlong else "".join(self._lines.copies)
             else:
                 if cells:
-                    yield cells, "".join(raw)
-            raw.clear()
+                    yield cells, "".join(self._lines.copies)
 
 
-def _copied(lines: TextIO, copies: list[str]) -> Iterator[str]:
-    for line in lines:
-        copies.append(line)
-        yield line
+class _Lines:
+    """The lines of a file, with copies of those that the record being read has taken.
+
+    Attributes:
+        copies: the lines of the record so far.
+        overlong: whether the record is longer than `MAX_ROW`, which ends it.
+        pending: a line that was read before.
+    """
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+        self.pending = ""
+        self.clear()
+
+    def clear(self) -> None:
+        self.copies: list[str] = []
+        self.overlong = False
+        self._size = 0
+
+    def __iter__(self) -> _Lines:
+        return self
+
+    def __next__(self) -> str:
+        line, self.pending = self.pending or self._file.readline(MAX_ROW + 1), ""
+        self._size += len(line)
+        if self._size > MAX_ROW:
+            self.overlong = True
+            while line and not line.endswith(("\n", "\r")):
+                line = self._file.readline(MAX_ROW + 1)
+            raise csv.Error(f"a record of more than {MAX_ROW:,} characters")
+        if not line:
+            raise StopIteration
+        self.copies.append(line)
+        return line
 
 
 def _delimiter(line: str) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from halluguard.auditing.inputs import MAX_ROW, Decision, Item, json_again, json_item
+from halluguard.auditing.inputs import MAX_ROW, Decision, Item, json_again, json_item, too_long
 from halluguard.io import open_text, reading, text_encoding
 
 NAME = "JSON"
@@ -31,7 +31,7 @@ def read(path: Path, encoding: str | None = None, columns: Collection[str] | Non
     """The objects in order; anything between them that is no separator is a row with a problem."""
     for text in split_objects(_pieces(path, encoding), MAX_ROW):
         if text is None:
-            yield Item(None, "", f"expected an object of at most {MAX_ROW:,} characters, got a longer one")
+            yield too_long("an object", MAX_ROW, "characters")
         elif text.startswith("{"):
             yield json_item(text)
         else:

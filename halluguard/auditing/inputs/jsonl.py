@@ -6,9 +6,9 @@ import io
 import json
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, AnyStr, BinaryIO
 
-from halluguard.auditing.inputs import MAX_ROW, Decision, Item, json_again, json_item
+from halluguard.auditing.inputs import MAX_ROW, Decision, Item, json_again, json_item, too_long
 from halluguard.io import open_binary, reading, text_encoding
 
 NAME = "JSON Lines"
@@ -35,7 +35,7 @@ def read(path: Path, encoding: str | None = None, columns: Collection[str] | Non
     """The objects, one per line; blank lines are no rows."""
     for line in _lines(path, encoding):
         if len(line) > MAX_ROW:
-            yield Item(None, line, f"expected a line of at most {MAX_ROW:,} bytes, got a longer one")
+            yield too_long("a line", MAX_ROW, "bytes")
         elif line.strip():
             yield json_item(line.rstrip(b"\r\n"))
 
@@ -48,22 +48,21 @@ def export(path: Path, encoding: str | None, out: BinaryIO, key: str, decisions:
 
 
 def _lines(path: Path, encoding: str | None) -> Iterator[bytes]:
-    """Lines as UTF-8 bytes. A line over the limit is cut, and still over the limit."""
+    """Lines as UTF-8 bytes; see `_bounded`."""
     with reading(path, NAME), open_binary(path) as file:
         name = encoding or text_encoding(file.peek(4))
         if name.lower().replace("_", "-") in ("utf-8", "utf8", "utf-8-sig"):
             if file.peek(3).startswith(_UTF8_MARK):
                 file.read(3)
-            yield from _bounded(file)
+            yield from _bounded(file, b"\n")
             return
-        for text in io.TextIOWrapper(file, encoding=name, newline="\n"):
-            yield text.encode("utf-8", "surrogatepass")
+        lines = io.TextIOWrapper(file, encoding=name, newline="\n")
+        yield from (line.encode("utf-8", "surrogatepass") for line in _bounded(lines, "\n"))
 
 
-def _bounded(file: BinaryIO) -> Iterator[bytes]:
+def _bounded(file: IO[AnyStr], end: AnyStr) -> Iterator[AnyStr]:
+    """The lines of a file. Of a line over the limit comes the beginning, which is over the limit too."""
     while line := file.readline(MAX_ROW + 1):
         yield line
-        while len(line) > MAX_ROW and not line.endswith(b"\n"):
+        while len(line) > MAX_ROW and not line.endswith(end):
             line = file.readline(MAX_ROW + 1)
-            if not line:
-                return

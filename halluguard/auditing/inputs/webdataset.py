@@ -1,124 +1,184 @@
 """Read and write WebDataset: tar files whose members share a name within a sample and differ in suffix.
 
-"0.jpg", "0.txt" and "0.json" are one sample, which is one row. Members are read in memory, one sample at a time, and
-never unpacked to disk; links and devices are left out.
+"0.jpg", "0.txt" and "0.json" are one sample, which is one row. As in the `webdataset` library, names that begin with a
+dot ("._0.jpg", which macOS adds) or have no suffix belong to no sample. Nothing is unpacked to disk; links, devices and
+sparse files are left out.
 """
 
 from __future__ import annotations
 
 import io
 import json
+import re
 import tarfile
 import zlib
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from halluguard.auditing.inputs import MAX_ROW, Decision, Item, with_caption
+from halluguard.auditing.inputs import MAX_ROW, MAX_ROW_WITH_IMAGE, Decision, Item, load_json, with_caption
 from halluguard.errors import InputError
 from halluguard.io import open_binary
 
 NAME = "WebDataset"
 ORDER = 15
-MAX_MEMBER = 512 * 1024 * 1024
-"""Largest member that is read, in bytes."""
+_MEMBER = re.compile(r"((?:.*/)?[^./][^./]*)\.([^/]*)", re.DOTALL)
 _TEXTS = ("txt", "text", "caption", "cap")
 _IMAGES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm")
+_ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.zst")
 _BROKEN = (tarfile.TarError, EOFError, OSError, zlib.error, ValueError)
+_MAX_HEADER = 1 << 20  # bytes of a long name or of a member's attributes
 
 
 def recognises(path: Path, head: bytes) -> bool:
     if path.is_dir():
         return bool(_files(path))
-    return head[257:262] == b"ustar" or path.name.endswith((".tar", ".tar.gz", ".tgz"))
+    return head[257:262] == b"ustar" or path.name.endswith(_ENDINGS)
 
 
 def read(path: Path, encoding: str | None = None, columns: Collection[str] | None = None) -> Iterator[Item]:
     """The samples: "__key__", "image" (the member's name), texts by suffix, and the object of a .json under "json"."""
     for file in [path] if path.is_file() else _files(path):
+        sample: _Sample | None = None
+        problem = ""
         try:
-            for sample in _samples(file):
-                yield _item(sample)
+            with open_binary(file) as raw, _open_tar(raw) as tar:
+                for member, key, suffix in _members(tar):
+                    if sample is None or sample.key != key:
+                        if sample is not None:
+                            yield sample.item()
+                        sample = _Sample(key)
+                    sample.add(tar, member, suffix)
         except _BROKEN as error:
-            yield Item(
-                None, "", f"the tar {file.name!r} cannot be read to its end: {error}; the samples before are good"
-            )
+            problem = f"the tar {file.name!r} cannot be read to its end: {error}; the samples before are good"
+        if problem:
+            yield Item(None, "", problem)
+        elif sample is not None:
+            yield sample.item()
 
 
 def export(path: Path, encoding: str | None, out: BinaryIO, key: str, decisions: Iterable[Decision]) -> None:
-    """One tar with the same members, in order, and the text or .json member of each sample rewritten."""
-    suffix, _, inner = key.partition(".")
+    """One tar with the same members in order, and the text or .json member of each sample rewritten."""
+    text_suffix, _, inner_key = key.partition(".")
     remaining = iter(decisions)
-    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
+    with tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT) as target:
         for file in [path] if path.is_file() else _files(path):
+            sample, decision = "", None
             try:
-                for sample in _samples(file):
-                    decision = next(remaining)
-                    for member, data in sample if decision.keep else []:
-                        if decision.caption is not None and _suffix(member.name) == suffix:
-                            data = _rewritten(data, inner, decision.caption)
+                with open_binary(file) as raw, _open_tar(raw) as tar:
+                    for member, sample_key, suffix in _members(tar):
+                        if decision is None or sample != sample_key:
+                            sample, decision = sample_key, next(remaining)
+                        if decision.keep and decision.caption is not None and suffix == text_suffix:
+                            data = _with_caption(_contents(tar, member), inner_key, decision.caption)
                             member.size = len(data)
-                        tar.addfile(member, io.BytesIO(data))
-            except _BROKEN:
-                next(remaining)  # the row that says that the tar ends early
+                            target.addfile(member, io.BytesIO(data))
+                        elif decision.keep:
+                            _copy(tar, member, target)
+            except _BROKEN as error:
+                if isinstance(error, InputError):
+                    raise
+                if decision is None:
+                    next(remaining)  # of the row that says that the tar ends early
 
 
-def _rewritten(data: bytes, key: str, caption: str) -> bytes:
+def _with_caption(data: bytes, key: str, caption: str) -> bytes:
     if not key:
         return caption.encode()
     return json.dumps(with_caption(json.loads(data), key, caption), ensure_ascii=False).encode()
 
 
-_Sample = list[tuple[tarfile.TarInfo, bytes]]
+def _copy(tar: tarfile.TarFile, member: tarfile.TarInfo, target: tarfile.TarFile) -> None:
+    """Copy a member, which is held in memory if it is small: half of one would spoil the target."""
+    if member.size <= MAX_ROW_WITH_IMAGE:
+        target.addfile(member, io.BytesIO(_contents(tar, member)))
+        return
+    try:
+        target.addfile(member, tar.extractfile(member))
+    except _BROKEN as error:
+        raise InputError(f"cannot copy {member.name!r} of {member.size:,} bytes: {error}; check the tar") from error
 
 
-def _samples(file: Path) -> Iterator[_Sample]:
-    """Runs of members with the same name before the first dot."""
-    sample: _Sample = []
-    with open_binary(file) as raw, tarfile.open(fileobj=raw, mode="r|") as tar:
-        for member in tar:
-            if not member.isfile():
-                continue
-            if sample and _key(sample[0][0].name) != _key(member.name):
-                yield sample
-                sample = []
-            if member.size <= MAX_MEMBER:
-                handle = tar.extractfile(member)
-                sample.append((member, handle.read() if handle else b""))
-    if sample:
-        yield sample
+@dataclass
+class _Sample:
+    """A sample while its members are read.
 
+    Args:
+        key: the name that its members share.
+        fields: see `read`.
+        image: the bytes of its image.
+        names: the members so far.
+        size: bytes that are held of it.
+        problem: why it cannot be read.
+    """
 
-def _item(sample: _Sample) -> Item:
-    fields: dict[str, Any] = {"__key__": _key(sample[0][0].name)}
-    picture = None
-    for member, data in sample:
-        suffix = _suffix(member.name)
+    key: str
+    fields: dict[str, Any] = field(default_factory=dict)
+    image: bytes | None = None
+    names: set[str] = field(default_factory=set)
+    size: int = 0
+    problem: str = ""
+
+    def add(self, tar: tarfile.TarFile, member: tarfile.TarInfo, suffix: str) -> None:
+        if member.name in self.names:
+            self.problem = f"the member {member.name!r} stands twice in one sample"
+        self.names.add(member.name)
+        is_image, is_text = suffix in _IMAGES, suffix in _TEXTS
+        if self.problem or not (is_image or is_text or suffix == "json"):
+            return
+        limit = MAX_ROW_WITH_IMAGE if is_image else MAX_ROW
+        if member.size > limit or self.size + member.size > MAX_ROW_WITH_IMAGE:
+            self.problem = f"expected a member of at most {limit:,} bytes, got {member.name!r} with {member.size:,}"
+            return
+        data = _contents(tar, member)
+        self.size += len(data)
+        if is_image:
+            self.fields["image"], self.image = member.name, data
+            return
         try:
-            if suffix in _IMAGES:
-                fields["image"], picture = member.name, data
-            elif suffix in (*_TEXTS, "json") and len(data) > MAX_ROW:
-                return Item(None, "", f"expected a member of at most {MAX_ROW:,} bytes, got {member.name!r}")
-            elif suffix in _TEXTS:
-                fields[suffix] = data.decode("utf-8-sig")
-            elif suffix == "json":
-                fields["json"] = json.loads(data)
+            self.fields[suffix] = data.decode("utf-8-sig") if is_text else load_json(data)
         except (ValueError, RecursionError) as error:
-            return Item(None, "", f"cannot read {member.name!r}: {error}")
-    return Item(fields, image_bytes=picture)
+            self.problem = f"cannot read {member.name!r}: {error}"
+
+    def item(self) -> Item:
+        if self.problem:
+            return Item(None, "", self.problem)
+        return Item({"__key__": self.key, **self.fields}, image_bytes=self.image)
 
 
-def _key(name: str) -> str:
-    folder, slash, base = name.rpartition("/")
-    return folder + slash + base.partition(".")[0]
+def _contents(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    handle = tar.extractfile(member)
+    data = handle.read() if handle else b""
+    if len(data) < member.size:
+        raise tarfile.ReadError("unexpected end of data")
+    return data
 
 
-def _suffix(name: str) -> str:
-    return name.rpartition("/")[2].partition(".")[2].lower()
+def _members(tar: tarfile.TarFile) -> Iterator[tuple[tarfile.TarInfo, str, str]]:
+    """(member, key of its sample, suffix) of the plain files that belong to a sample."""
+    for member in tar:
+        tar.members = []  # type: ignore[attr-defined]  # which would hold every header of the file
+        name = _MEMBER.fullmatch(member.name)
+        if name and member.isreg() and not member.issparse():
+            yield member, name[1], name[2].lower()
+
+
+class _Member(tarfile.TarInfo):
+    """A header whose long name and attributes, which are read into memory, are bounded."""
+
+    def _proc_member(self, tar: tarfile.TarFile) -> Any:
+        if self.size > _MAX_HEADER and not (self.isreg() or self.issparse()):
+            raise tarfile.ReadError(f"a header of {self.size:,} bytes")
+        return super()._proc_member(tar)  # type: ignore[misc]
+
+
+def _open_tar(raw: BinaryIO) -> tarfile.TarFile:
+    return tarfile.open(fileobj=raw, mode="r|", tarinfo=_Member)
 
 
 def _files(folder: Path) -> list[Path]:
-    files = sorted(p for p in folder.iterdir() if p.name.endswith((".tar", ".tar.gz", ".tgz")))
+    files = sorted(p for p in folder.iterdir() if p.name.endswith(_ENDINGS))
     if not files and not any(folder.iterdir()):
         raise InputError(f"expected captions in {str(folder)!r}, got an empty folder; check the path")
     return files

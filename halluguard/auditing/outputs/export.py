@@ -1,6 +1,7 @@
 """Write the input again, in its own format and order, with corrected captions and everything else as it was.
 
-Skipped rows keep their text. A filter leaves rows out by what was found in them.
+Skipped rows keep their text; one that is too long to be held is left out, as its reason says. A filter leaves rows out
+by what was found in them.
 """
 
 from __future__ import annotations
@@ -34,11 +35,11 @@ def write_export(run: Path, source: Source, target: Path, keep: Callable[[JsonOb
         nonlocal kept
         rows = read_parts(run)
         row = next(rows, None)
-        for index, _ in enumerate(source.items()):
+        for index, item in enumerate(source.items()):
             if row is None or row["index"] != index:
                 yield Decision(False, None)  # not selected for this run
                 continue
-            is_kept = keep is None or bool(keep(caption_row(row)))
+            is_kept = item.raw is not None and (keep is None or bool(keep(caption_row(row))))
             kept += is_kept
             yield Decision(is_kept, row["corrected"] if row["edits"] else None)
             row = next(rows, None)
