@@ -7,20 +7,34 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
 from halluguard.auditing.inputs import Item, step_into
+from halluguard.correction.text.parse import MAX_CHARS
 from halluguard.errors import InputError, SettingsError
 
-# Names of the columns, the likeliest first. Instruction-tuning data write a dialogue under "conversations" or
-# "messages", of which the first answer is checked; "txt" and "json" are members of a WebDataset sample.
+# Names of the columns, the likeliest first. What a model wrote comes before "answer", which may be the reference. "txt"
+# and "json" are members of a WebDataset sample.
+_DIALOGUES = ("conversations", "messages", "conversation", "dialogue", "turns")
+_WORDS = ("value", "content", "text", "content.@text.text")
+
+
+def _of_role(role: str) -> list[str]:
+    """Where dialogues have the first turn of a role."""
+    return [f"{dialogue}.@{role}.{words}" for dialogue in _DIALOGUES for words in _WORDS]
+
+
 CAPTION_KEYS = (
-    *("caption", "captions", "text", "answer", "response", "prediction", "output", "generated_text", "description"),
-    *("txt", "cap", "json.caption", "json.text", "conversations.1.value", "messages.1.content"),
+    *("caption", "captions", "prediction", "response", "generated_text", "output", "text", "answer", "description"),
+    *("txt", "cap", "json.caption", "json.text", "choices.0.message.content"),
+    *("response.body.choices.0.message.content", *_of_role("assistant")),
 )
 IMAGE_KEYS = (
     *("image", "image_path", "img_path", "image_file", "file_name", "filename", "img", "image_name", "path"),
-    *("images.0", "image_id", "img_id", "imageid", "key", "__key__"),
+    *("images.0", "image_id", "img_id", "imageid", "key", "__key__", "messages.@user.content.@image.image"),
 )
-ID_KEYS = ("id", "caption_id", "question_id", "sample_id", "uid", "uuid", "__key__")
-QUESTION_KEYS = ("question", "query", "prompt", "instruction", "conversations.0.value", "messages.0.content")
+ID_KEYS = ("id", "caption_id", "question_id", "sample_id", "custom_id", "uid", "uuid", "__key__")
+QUESTION_KEYS = ("question", "query", "prompt", "instruction", *_of_role("user"))
+_ANSWER_KEYS = ("prediction", "response", "generated_text", "output", "answer")
+MAX_NAME = 10_000
+"""Longest name of an image or a row, in characters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,21 +95,30 @@ def guess_keys(items: Iterable[Item], named: Mapping[str, str | None]) -> Keys:
         elif all(step_into(row, key) is None for row in sample):
             raise SettingsError(f"no row has {part}s under {key!r}; the keys are {sorted(sample[0])}")
         keys[part] = key
+    if not keys["question"] and _most_common(sample, ("text",), "question"):
+        # A question file joined with its answers: {"text": "Is there a dog?", "answer": "Yes."}
+        if keys["caption"] == "text" and not named.get("caption") and _most_common(sample, ("answer",), "caption"):
+            keys["caption"] = "answer"
+        if keys["caption"] in _ANSWER_KEYS:
+            keys["question"] = "text"
     caption = keys.pop("caption")
     if caption is None:
         raise InputError(
-            f"expected captions under one of the keys {', '.join(CAPTION_KEYS)}; the rows have {sorted(sample[0])}; "
-            "name the right one with --caption-key"
+            f"expected captions under one of the keys {', '.join(CAPTION_KEYS[:14])}, or an assistant's turn in "
+            f"{' or '.join(_DIALOGUES[:2])}; the rows have {sorted(sample[0])}; name the right one with --caption-key"
         )
     return Keys(caption, **keys)
 
 
 def _most_common(sample: Sequence[Mapping[str, object]], known: tuple[str, ...], part: str) -> str | None:
-    """The first known key under which at least half of the rows have a value of the right type."""
-    kinds = (str,) if part in ("caption", "question") else (str, int, Mapping)
+    """The first known key under which at least half of the rows have a value that can be this part."""
     for key in known:
         values = [step_into(row, key) for row in sample]
-        if 2 * sum(isinstance(value, kinds) and not isinstance(value, bool) for value in values) >= len(sample):
+        if part in ("caption", "question"):
+            fitting = sum(isinstance(value, str) for value in values)
+        else:
+            fitting = sum(isinstance(value, Mapping) or _name(value) is not None for value in values)
+        if 2 * fitting >= len(sample):
             return key
     return None
 
@@ -119,7 +142,12 @@ def to_row(index: int, item: Item, keys: Keys) -> Row:
         image_bytes=data,
     )
     code, reason = _problem(row, caption, image, keys)
-    return replace(row, code=code, reason=reason) if code else row
+    if not code:
+        return row
+    # What is too long to be checked is too long to be held with a thousand others; the export has it whole.
+    question = row.question and row.question[:MAX_CHARS]
+    kept = replace(row, id=row.id[:MAX_NAME], image=row.image[:MAX_NAME], caption=row.caption[:MAX_CHARS])
+    return replace(kept, question=question, code=code, reason=reason)
 
 
 def _problem(row: Row, caption: object, image: object, keys: Keys) -> tuple[str, str]:
@@ -129,6 +157,12 @@ def _problem(row: Row, caption: object, image: object, keys: Keys) -> tuple[str,
         return "no-caption", f"expected a text under {keys.caption!r}, got {got}"
     if not caption.strip():
         return "empty-caption", "the caption is empty"
+    for what, text, limit in (("image", row.image, MAX_NAME), ("id", row.id, MAX_NAME)):
+        if len(text) > limit:
+            return "unreadable-row", f"expected an {what} of at most {limit:,} characters, got {len(text):,}"
+    for what, text in (("caption", caption), ("question", row.question or "")):
+        if len(text) > MAX_CHARS:
+            return "caption", f"expected a {what} of at most {MAX_CHARS:,} characters, got {len(text):,}"
     if not row.image and row.image_bytes is None:
         got = "nothing" if image is None else type(image).__name__
         where = f"under {keys.image!r}" if keys.image else "in the row"

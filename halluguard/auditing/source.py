@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import itertools
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from halluguard.auditing.caption_rows import Keys, Row, guess_keys, to_row
 from halluguard.auditing.config import AuditConfig
-from halluguard.auditing.inputs import Item, detect_format, get_format
+from halluguard.auditing.inputs import MAX_ROW, Item, detect_format, get_format
 from halluguard.errors import InputError
 from halluguard.io import is_compressed
 
@@ -67,8 +67,17 @@ def open_source(path: Path, keys: Mapping[str, str | None], encoding: str | None
     if not path.exists():
         raise InputError(f"no captions at {str(path)!r}; check the path")
     name = detect_format(path)
-    first = list(itertools.islice(get_format(name).read(path, encoding), SAMPLED))
-    return Source(path, name, guess_keys(first, keys), encoding)
+    return Source(path, name, guess_keys(_sample(get_format(name).read(path, encoding)), keys), encoding)
+
+
+def _sample(items: Iterable[Item]) -> Iterator[Item]:
+    """The first items, fewer if they are large."""
+    size = 0
+    for item in itertools.islice(items, SAMPLED):
+        yield item
+        size += len(item.raw or b"") + len(item.image_bytes or b"")
+        if size > MAX_ROW:
+            return
 
 
 def selected_rows(config: AuditConfig, source: Source) -> Iterator[Row]:

@@ -21,6 +21,8 @@ from halluguard.io import json_line
 
 CHUNK = 128
 """Rows checked together; captions of one image that follow each other stay together."""
+CHUNK_BYTES = 64 * 1024**2
+"""Characters of captions and bytes of images held for one group, besides those of one row."""
 RETRIED = ("image", "expert")
 """Codes of skipped rows that a continued run checks again, because the cause may be gone by then."""
 
@@ -71,13 +73,19 @@ def parts_left(config: AuditConfig, source: Source, finished: FinishedParts) -> 
 
 
 def chunks(rows: Iterable[Row], size: int = CHUNK) -> Iterator[list[Row]]:
-    """Rows in groups of `size` or a few more: rows of one image that follow each other share a group."""
+    """Rows in groups of `size` or a few more: rows of one image that follow each other share a group.
+
+    A group ends early where its captions and images have more than `CHUNK_BYTES`.
+    """
     group: list[Row] = []
+    held = 0
     for row in rows:
-        if len(group) >= size and (row.image != group[-1].image or len(group) >= 2 * size):
+        full = len(group) >= size and (row.image != group[-1].image or len(group) >= 2 * size)
+        if full or held > CHUNK_BYTES:
             yield group
-            group = []
+            group, held = [], 0
         group.append(row)
+        held += len(row.caption) + len(row.image_bytes or b"")
     if group:
         yield group
 

@@ -183,33 +183,58 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return fields
 
 
+_ROLES = {"assistant": ("assistant", "gpt", "model", "bot", "chatbot"), "user": ("user", "human")}
+
+
 def step_into(fields: object, key: str) -> Any:
-    """The value under `key`, in which dots step into objects and lists ("conversations.1.value"); None if absent."""
+    """The value under `key`; None if there is none.
+
+    Dots step into objects and lists, "@" into the first element of a list with that role or type.
+
+    >>> step_into({"messages": [{"role": "user", "content": "Why?"}]}, "messages.@user.content")
+    'Why?'
+    """
     if isinstance(fields, Mapping) and key in fields:
         return fields[key]
     value: Any = fields
     for part in key.split("."):
         if isinstance(value, Mapping):
             value = value.get(part)
-        elif isinstance(value, list) and part.isdigit() and int(part) < len(value):
-            value = value[int(part)]
+        elif isinstance(value, list) and (at := _place(value, part)) is not None:
+            value = value[at]
         else:
             return None
     return value
 
 
+def _place(elements: list[Any], part: str) -> int | None:
+    """The place in a list that a part of a key names: by number, or by role or type after "@"."""
+    if part.startswith("@"):
+        names = _ROLES.get(part[1:], (part[1:],))
+        return next((at for at, element in enumerate(elements) if _role(element) in names), None)
+    return int(part) if part.isdecimal() and len(part) < 10 and int(part) < len(elements) else None
+
+
+def _role(element: object) -> str:
+    if not isinstance(element, Mapping):
+        return ""
+    return next((element[key].lower() for key in ("role", "from", "type") if isinstance(element.get(key), str)), "")
+
+
 def with_caption(fields: Fields, key: str, caption: str) -> dict[str, Any]:
-    """A copy of `fields` with another caption under `key`, in which dots step into objects and lists."""
+    """A copy of `fields` with another caption under `key`; see `step_into` for keys. The key must exist."""
     if key in fields:
         return {**fields, key: caption}
     first, _, rest = key.partition(".")
     inner = fields[first]
-    if isinstance(inner, list):
-        index, _, below = rest.partition(".")
-        at = int(index)
-        changed = with_caption(inner[at], below, caption) if below else caption
-        return {**fields, first: [*inner[:at], changed, *inner[at + 1 :]]}
-    return {**fields, first: with_caption(inner, rest, caption)}
+    if not isinstance(inner, list):
+        return {**fields, first: with_caption(inner, rest, caption)}
+    part, _, below = rest.partition(".")
+    at = _place(inner, part)
+    if at is None:
+        raise KeyError(key)
+    changed = with_caption(inner[at], below, caption) if below else caption
+    return {**fields, first: [*inner[:at], changed, *inner[at + 1 :]]}
 
 
 def json_again(item: Item, key: str, decision: Decision) -> bytes:

@@ -30,10 +30,10 @@ def read(path: Path, encoding: str | None = None, columns: Collection[str] | Non
     """The records after the header, as text; one with more or fewer cells than the header is skipped."""
     with reading(path, NAME), _Records(path, encoding) as records:
         for cells, raw in records:
-            if isinstance(cells, csv.Error):
-                yield (
-                    too_long("a record", MAX_ROW, "characters") if raw is None else Item(None, raw, f"not CSV: {cells}")
-                )
+            if raw is None:
+                yield too_long("a record", MAX_ROW, "characters")
+            elif isinstance(cells, csv.Error):
+                yield Item(None, raw, f"not CSV: {cells}")
             elif len(cells) != len(records.header):
                 yield Item(None, raw, f"expected {len(records.header)} cells, as in the header, got {len(cells)}")
             elif not _is_text(raw):
