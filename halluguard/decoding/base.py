@@ -16,7 +16,6 @@ In the hooks that `bind` registers, `view.layout` describes the forward under wa
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -126,10 +125,10 @@ class Cost:
     requires: str = "nothing"
 
 
-class DecodingMethod(LogitsCombiner, ABC):
+class DecodingMethod(LogitsCombiner):
     """Base class of the decoding methods: frozen dataclasses whose fields are the settings.
 
-    A method states `is_identity`, and either `combine_logits` or a `bind` that returns an object with one. All other
+    A method states its preset "off", and either `combine_logits` or a `bind` that returns an object with one. All other
     members have defaults.
     """
 
@@ -149,9 +148,10 @@ class DecodingMethod(LogitsCombiner, ABC):
     """A `custom_generate` callable of transformers, for a method with a search of its own."""
 
     @property
-    @abstractmethod
     def is_identity(self) -> bool:
-        """Whether the setting is exactly plain generation. Transformers then generates without the view."""
+        """Whether the setting is exactly plain generation, which then runs without the view. Default: preset "off"."""
+        off = self.PRESETS.get("off")
+        return off is not None and all(vars(self)[name] == value for name, value in off.settings.items())
 
     @property
     def negative_branches(self) -> tuple[NegativeInputs, ...]:

@@ -31,10 +31,6 @@ class Mine(DecodingMethod):
         check_alpha(self.alpha)
 
     @property
-    def is_identity(self):
-        return self.alpha == 0
-
-    @property
     def negative_branches(self):
         return (NoImage(),)
 

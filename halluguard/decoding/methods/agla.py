@@ -70,10 +70,6 @@ class AGLA(DecodingMethod):
             )
 
     @property
-    def is_identity(self) -> bool:
-        return self.alpha == 0
-
-    @property
     def negative_branches(self) -> tuple[NegativeInputs, ...]:
         return (TransformedImage.by(self.view, "AGLA's local view"),)
 

@@ -76,10 +76,6 @@ class PlausibilityOnly(DecodingMethod):
     def __post_init__(self) -> None:
         check_beta(self.beta)
 
-    @property
-    def is_identity(self) -> bool:
-        return self.beta == 0
-
     def combine_logits(self, branches: list[Tensor], step: Step) -> Combined:
         return branches[0], plausible(branches[0], self.beta)
 
@@ -183,10 +179,6 @@ class YesBias(DecodingMethod):
         above = ranked[yes_count - 1] if yes_count else ranked[0] + 2
         below = ranked[yes_count] if yes_count < len(ranked) else ranked[-1] - 2
         return cls(-(above + below) / 2, None if yes is None else tuple(yes))
-
-    @property
-    def is_identity(self) -> bool:
-        return self.bias == 0
 
     def combine_logits(self, branches: list[Tensor], step: Step) -> Combined:
         if self.yes is None:

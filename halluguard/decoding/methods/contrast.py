@@ -82,10 +82,6 @@ class Contrast(DecodingMethod):
         return self.change if isinstance(self.change, tuple) else (self.change,)
 
     @property
-    def is_identity(self) -> bool:
-        return self.alpha == 0
-
-    @property
     def negative_branches(self) -> tuple[NegativeInputs, ...]:
         changes = [CHANGES[change] if isinstance(change, str) else change for change in self._changes]
         return tuple(TransformedImage.by(change, "Contrast's image") for change in changes)

@@ -94,10 +94,6 @@ class DeCo(DecodingMethod):
         check_whole("top_k", self.top_k, 1, advice="the code has 20")
         object.__setattr__(self, "layers", check_layer_range(self.layers))
 
-    @property
-    def is_identity(self) -> bool:
-        return self.alpha == 0
-
     def bind(self, view: FoldedView) -> LogitsCombiner:
         return _BoundDeCo(self, view, layer_range(view, self.layers, 20, 28))
 

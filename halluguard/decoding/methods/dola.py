@@ -122,10 +122,6 @@ class DoLa(DecodingMethod):
         if not isinstance(self.layers, str):
             object.__setattr__(self, "layers", tuple(self.layers))
 
-    @property
-    def is_identity(self) -> bool:
-        return self.alpha == 0
-
     def bind(self, view: FoldedView) -> LogitsCombiner:
         tied = embeddings(view).weight is head(view).weight
         return _BoundDoLa(self, view, candidates(self.layers, depth(view), tied))

@@ -125,10 +125,6 @@ class ICD(DecodingMethod):
             object.__setattr__(self, "instruction", tuple(self.instruction))
 
     @property
-    def is_identity(self) -> bool:
-        return self.alpha == 0
-
-    @property
     def negative_branches(self) -> tuple[NegativeInputs, ...]:
         return (PrefixedPrompt(self.instruction),)
 

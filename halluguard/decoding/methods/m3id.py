@@ -85,10 +85,6 @@ class M3ID(DecodingMethod):
         check_range("first", self.first, 0, advice="the paper counts from 1")
 
     @property
-    def is_identity(self) -> bool:
-        return self.forgetting == 0
-
-    @property
     def negative_branches(self) -> tuple[NegativeInputs, ...]:
         return (NoImage(),)
 

@@ -125,10 +125,6 @@ class ONLY(DecodingMethod):
         check_range("gamma", self.gamma, 0, 2, advice="it is a sum of absolute differences")
         check_beta(self.beta)
 
-    @property
-    def is_identity(self) -> bool:
-        return self.a == 0 and self.b == 0
-
     def bind(self, view: FoldedView) -> LogitsCombiner:
         return _BoundONLY(self, view)
 

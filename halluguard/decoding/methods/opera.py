@@ -136,10 +136,6 @@ class OPERA(DecodingMethod):
         check_whole("candidates", self.candidates, 2 if self.threshold is None else 1, advice=advice)
         check_range("sigma", self.sigma, 0, above=True, advice="the code has 50")
 
-    @property
-    def is_identity(self) -> bool:
-        return self.alpha == 0
-
     def bind(self, view: FoldedView) -> LogitsCombiner:
         return _BoundOPERA(self, view)
 

@@ -92,10 +92,6 @@ class PAI(DecodingMethod):
                 raise SettingsError(f"layers must be first and end, as (2, 32), got {self.layers}; or None")
 
     @property
-    def is_identity(self) -> bool:
-        return self.alpha == 0 and self.gamma == 1
-
-    @property
     def negative_branches(self) -> tuple[NegativeInputs, ...]:
         return () if self.gamma == 1 else (NoImage(),)
 

@@ -102,10 +102,6 @@ class RITUAL(DecodingMethod):
             )
 
     @property
-    def is_identity(self) -> bool:
-        return self.alpha == 0
-
-    @property
     def negative_branches(self) -> tuple[NegativeInputs, ...]:
         pixels = self.flipped_pixels if self.transform.endswith("flip") else None
         return (TransformedImage(self.transformed, pixels, "RITUAL's transformed image"),)

@@ -98,10 +98,6 @@ class SID(DecodingMethod):
         check_whole("layer", self.layer, 1, advice="the code has 2")
 
     @property
-    def is_identity(self) -> bool:
-        return self.alpha == 0
-
-    @property
     def negative_branches(self) -> tuple[NegativeInputs, ...]:
         return (same_inputs,)
 

@@ -90,10 +90,6 @@ class VCD(DecodingMethod):
             raise SettingsError(f"step must be a whole number in 0..999, got {self.step}; the paper uses 500")
 
     @property
-    def is_identity(self) -> bool:
-        return self.alpha == 0
-
-    @property
     def negative_branches(self) -> tuple[NegativeInputs, ...]:
         return (TransformedImage(self.noised_image, self.noised_pixels, "VCD's noised image"),)
 

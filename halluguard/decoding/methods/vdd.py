@@ -101,10 +101,6 @@ class VDD(DecodingMethod):
             )
 
     @property
-    def is_identity(self) -> bool:
-        return self.alpha == 0
-
-    @property
     def negative_branches(self) -> tuple[NegativeInputs, ...]:
         return BRANCHES[self.branches]
 

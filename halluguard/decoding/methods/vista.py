@@ -76,10 +76,6 @@ class VISTA(DecodingMethod):
         object.__setattr__(self, "layers", check_layer_range(self.layers))
 
     @property
-    def is_identity(self) -> bool:
-        return self.lam == 0 and self.gamma == 0
-
-    @property
     def needs(self) -> tuple[str, ...]:
         return ("hidden_states",) if self.gamma else ()
 

@@ -177,10 +177,6 @@ class VTI(DecodingMethod):
                 "Directions.fit(..., vision=True)"
             )
 
-    @property
-    def is_identity(self) -> bool:
-        return self.text == 0 and self.vision == 0
-
     @classmethod
     def required_settings(cls, model: PreTrainedModel) -> dict[str, Any]:
         return {"directions": Directions.random(model)}
