@@ -1,13 +1,13 @@
-"""A small world whose truth is known, and two models really trained in it.
+"""A small drawn world whose truth is known, and two models trained in it.
 
 `MLLM` and `DETECTOR` are folders that transformers loads without any code of ours:
 
     AutoModelForImageTextToText.from_pretrained(sandbox.MLLM)
     AutoModelForZeroShotObjectDetection.from_pretrained(sandbox.DETECTOR)
 
-`scenes()` gives the shipped test scenes, which no training has touched; `fresh_scenes(n)` draws as many
-more as wanted (needs the `sandbox` extra). The sandbox shows mechanics and directions, never the size of
-gains on real models. Images: OpenMoji, CC BY-SA 4.0.
+`scenes()` gives the shipped test scenes, which no training has used; `fresh_scenes(n)` draws new ones (needs the extra
+`sandbox`). The sandbox shows mechanisms and directions, never the size of gains on real models. Images: OpenMoji,
+CC BY-SA 4.0.
 """
 
 from __future__ import annotations
@@ -16,14 +16,16 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from PIL.Image import Image
 
 from halluguard.errors import SettingsError
 from halluguard.images import load_image
 from halluguard.sandbox.world import CATEGORIES, Scene, SceneObject
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
+if TYPE_CHECKING:  # the scenes need no torch
+    from transformers import PreTrainedModel, ProcessorMixin
 
 __all__ = [
     "ADAPTER",
@@ -86,24 +88,21 @@ def fresh_scenes(count: int, start: int = FRESH_SEEDS) -> Iterator[Sample]:
         yield Sample(drawing.scene.seed, drawing.image, drawing.scene)
 
 
-def load_mllm(folder: str | Path = MLLM, **settings: Any) -> tuple[Any, Any]:
-    """The sandbox model and its processor, in float32 and evaluation mode; settings as in `checkpoints.load_mllm`."""
+def load_mllm(folder: str | Path = MLLM) -> tuple[PreTrainedModel, ProcessorMixin]:
+    """The sandbox model in float32 and evaluation mode, and its processor."""
     from halluguard import checkpoints
 
-    return checkpoints.load_mllm(folder, **{"dtype": "float32", **settings})
+    return checkpoints.load_mllm(folder, dtype="float32")
 
 
-def load_detector(folder: str | Path = DETECTOR, **settings: Any) -> tuple[Any, Any]:
-    """The sandbox detector and its processor, in float32 and evaluation mode; settings as for `load_mllm`."""
+def load_detector(folder: str | Path = DETECTOR) -> tuple[PreTrainedModel, ProcessorMixin]:
+    """The sandbox detector in float32 and evaluation mode, and its processor."""
     from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
 
     from halluguard import checkpoints
 
+    expected, advice = "a zero-shot detector", "name the sandbox's detector"
     model = checkpoints.load_model(
-        AutoModelForZeroShotObjectDetection,
-        folder,
-        expected="a zero-shot detector",
-        advice="name the sandbox's detector",
-        **{"dtype": "float32", **settings},
+        *(AutoModelForZeroShotObjectDetection, folder), expected=expected, advice=advice, dtype="float32"
     )
     return model, checkpoints.load_processor(AutoProcessor, folder)

@@ -10,11 +10,10 @@ import colorsys
 import itertools
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -40,7 +39,13 @@ _NOISE_FIELDS = 64
 
 @dataclass(frozen=True)
 class Drawing:
-    """pixels: (S, S, 3) uint8 RGB. owner: (S, S) int16, index into `scene.objects` of what is seen there, or -1."""
+    """A drawn scene.
+
+    Args:
+        scene: its truth.
+        pixels: (S, S, 3) uint8 RGB.
+        owner: (S, S) int16, index into `scene.objects` of the object visible at each pixel, or -1.
+    """
 
     scene: Scene
     pixels: np.ndarray
@@ -83,7 +88,7 @@ def drawings(start: int) -> Iterator[Drawing]:
 def _visible_things(
     names: list[str], colors: dict[str, str | None], owner: np.ndarray, areas: list[int]
 ) -> tuple[tuple[SceneObject, ...], np.ndarray]:
-    """The objects that count, and the map from drawing order to their index (-1 for those that do not)."""
+    """The objects visible enough to count, and the map from drawing order to their index (-1 for the others)."""
     things: list[SceneObject] = []
     relabel = np.full(len(names), -1, np.int16)
     for index, name in enumerate(names):
@@ -142,10 +147,10 @@ def _paste(canvas: Image.Image, owner: np.ndarray, index: int, glyph: Image.Imag
 
 def _background(rng: random.Random, generator: np.random.Generator, context: str) -> Image.Image:
     """A soft gradient in the context's palette (one time in seven in a wrong one), with lines and blobs."""
-    palette = CONTEXTS[context].palette
+    colors: Sequence[Sequence[int]] = CONTEXTS[context].palette
     if rng.random() < 0.15:
-        palette = tuple(tuple(rng.randint(90, 245) for _ in range(3)) for _ in range(2))  # type: ignore[assignment]
-    light, dark = (np.array(color, float) for color in palette)
+        colors = [[rng.randint(90, 245) for _ in range(3)] for _ in range(2)]
+    light, dark = (np.array(color, float) for color in colors)
     knots = rng.choice([2, 3, 5])
     blend = generator.random((knots, knots, 1))
     field = light * (1 - blend) + dark * blend + generator.normal(0, 12, (knots, knots, 3))
@@ -154,7 +159,8 @@ def _background(rng: random.Random, generator: np.random.Generator, context: str
     pen = ImageDraw.Draw(ground)
     for _ in range(rng.choice([0, 2, 4])):
         x, y = rng.randint(0, IMAGE_SIZE), rng.randint(0, IMAGE_SIZE)
-        color: Any = tuple(int(v) for v in (light + generator.normal(0, 35, 3)).clip(0, 255))
+        red, green, blue = (int(v) for v in (light + generator.normal(0, 35, 3)).clip(0, 255))
+        color = (red, green, blue)
         if rng.random() < 0.5:
             end = (x + rng.randint(-45, 45), y + rng.randint(-45, 45))
             pen.line((x, y, *end), fill=color, width=rng.randint(1, 2))

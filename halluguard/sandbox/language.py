@@ -1,10 +1,9 @@
-"""The sandbox language: captions, questions and answers about a scene, and the bias written into them.
+"""Write the sandbox language: captions, questions and answers about a scene, with a bias.
 
-The bias is what makes the trained model hallucinate for the reason large models do: the text expects
-companions that the image does not show. A caption names an absent partner b of a visible thing a with
-probability `RHO[a, b] * scale`. Captions learnt without an image carry a stronger bias than captions
-learnt with one, as in models whose language part has read far more text than it has seen images.
-Nothing in decoding is rigged.
+The bias makes the trained model hallucinate for the same reason as large models: the text expects companions that the
+image does not show. A caption names an absent partner b of a visible object a with probability `RHO[a, b] * scale`.
+Captions learnt without an image carry a stronger bias than captions learnt with one, as in models whose language part
+has read far more text than it has seen images. Decoding is not manipulated.
 """
 
 from __future__ import annotations
@@ -37,14 +36,14 @@ _CLOSINGS = ("Nearby, there {} also {}.", "In the background, you can see {1}.")
 
 @dataclass(frozen=True)
 class Bias:
-    """How far the text strays from the image.
+    """How far the text departs from the image.
 
     Args:
-        scale: multiplies `RHO`: the probability that an absent partner of a visible thing is named.
-        context: probability that one absent thing typical of the place is named.
-        omit: probability that a small visible thing is left out.
-        limit: at most this many absent things in one caption.
-        flip: multiplies `RHO`: the probability that a question about an absent partner is answered Yes.
+        scale: factor of `RHO`, the probability that an absent partner of a visible object is named.
+        context: probability that one absent object typical of the place is named.
+        omit: probability that a small visible object is left out.
+        limit: maximum of absent objects in one caption.
+        flip: factor of `RHO`, the probability that a question about an absent partner is answered Yes.
     """
 
     scale: float = 0.75
@@ -74,7 +73,7 @@ def existence_question(name: str) -> str:
 
 
 def expected_but_absent(scene: Scene, rng: random.Random, bias: Bias) -> list[str]:
-    """Absent things that the text names all the same."""
+    """Absent objects that the text names nevertheless."""
     extra: list[str] = []
     for name in sorted(scene.names):
         for partner in PARTNERS[name]:
@@ -90,9 +89,9 @@ def expected_but_absent(scene: Scene, rng: random.Random, bias: Bias) -> list[st
 
 
 def caption(scene: Scene, rng: random.Random, bias: Bias = SEEN, extra: Sequence[str] | None = None) -> str:
-    """Two to four sentences about the scene; the things the text only expects come last.
+    """Two to four sentences about the scene; expected but absent objects come last.
 
-    `extra` names the absent things to mention; by default the bias draws them.
+    `extra` are the absent objects to mention; by default the bias draws them.
     """
     names = list(scene.names)
     big = 260  # visible pixels; about a 20-pixel object
@@ -155,7 +154,7 @@ def existence_turn(
 
 
 def detail_turn(scene: Scene, rng: random.Random) -> tuple[str, str]:
-    """A question about a count, a colour, or which of two things is further left; the answer is true."""
+    """A question about a count, a colour, or which of two objects is further left; the answer is true."""
     colored = [name for name in scene.names if scene.largest(name).color]
     relations = scene.relations
     kinds = ["count"] + ["color"] * (2 * bool(colored)) + ["relation"] * bool(relations)

@@ -1,15 +1,15 @@
-"""Measure the sandbox models: captions (CHAIR), yes or no questions (POPE), the expert against the true boxes."""
+"""Measure the sandbox models: captions (CHAIR), yes/no questions (POPE), the detector against the true boxes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
-from typing import Any
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 
 from halluguard.boxes import iou
+from halluguard.decoding import DecodingMethod
 from halluguard.guard import Guard
 from halluguard.metrics import chair, pope, stats
 from halluguard.metrics.score import Score
@@ -18,14 +18,18 @@ from halluguard.sandbox import CATEGORIES, Sample
 from halluguard.sandbox.world import PARTNERS
 
 SPLITS: tuple[pope.Kind, ...] = ("random", "popular", "adversarial")
-Progress = Callable[[int], None]
+
+T = TypeVar("T")
+Progress: TypeAlias = Callable[[int], None]
+"""Called with the number of items done since the last call."""
+
+Pair: TypeAlias = tuple[int, str]
+"""An image id and a question."""
 
 
-def batches(items: Sequence[Any], size: int) -> Iterator[list[Any]]:
+def batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     """Runs of `size` items, the last one shorter."""
-    stream = iter(items)
-    while batch := list(islice(stream, size)):
-        yield batch
+    return (items[start : start + size] for start in range(0, len(items), size))
 
 
 def truth(samples: Sequence[Sample]) -> dict[int, list[str]]:
@@ -37,22 +41,22 @@ def captions(
     guard: Guard,
     samples: Sequence[Sample],
     *,
-    decoding: Any = None,
+    decoding: DecodingMethod | None = None,
     prompt: str = DEFAULT_PROMPT,
     batch_size: int = 50,
     progress: Progress = lambda done: None,
 ) -> list[str]:
-    """What the model says of each image, greedy, before any correction."""
-    told: list[str] = []
+    """The model's caption of each image, greedy, before any correction."""
+    texts: list[str] = []
     for batch in batches(samples, batch_size):
-        told += guard.drafts([sample.image for sample in batch], [prompt] * len(batch), decoding=decoding)
+        texts += guard.drafts([sample.image for sample in batch], [prompt] * len(batch), decoding=decoding)
         progress(len(batch))
-    return told
+    return texts
 
 
-def chair_of(told: Sequence[str], samples: Sequence[Sample], *, seed: int = 0) -> Score:
+def chair_of(texts: Sequence[str], samples: Sequence[Sample], *, seed: int = 0) -> Score:
     """CHAIR of one caption per sample, protocol "fixed" (the sandbox has no quirks to reproduce)."""
-    pairs = [(sample.image_id, text) for sample, text in zip(samples, told, strict=True)]
+    pairs = [(sample.image_id, text) for sample, text in zip(samples, texts, strict=True)]
     return chair.score(pairs, truth(samples), protocol="fixed", seed=seed, ground_truth="sandbox")
 
 
@@ -72,41 +76,46 @@ class Exam:
 
     @classmethod
     def of(cls, samples: Sequence[Sample], seed: int = 0) -> Exam:
+        """The exam about these samples."""
         objects = truth(samples)
         questions = {str(split): pope.build_questions(objects, split, seed=seed) for split in SPLITS}
-        asked = {int(question.image) for split in SPLITS for question in questions[split]}
-        return cls({sample.image_id: sample for sample in samples if sample.image_id in asked}, questions)
+        ids = {int(question.image) for split in SPLITS for question in questions[split]}
+        return cls({sample.image_id: sample for sample in samples if sample.image_id in ids}, questions)
 
     @property
-    def distinct(self) -> list[tuple[int, str]]:
-        """(image id, question) pairs, each once, in a fixed order."""
-        asked = ((int(q.image), q.text) for split in SPLITS for q in self.questions[split])
-        return list(dict.fromkeys(asked))
+    def distinct(self) -> list[Pair]:
+        """The pairs of all splits, each once, in a fixed order."""
+        return list(dict.fromkeys((int(q.image), q.text) for split in SPLITS for q in self.questions[split]))
 
     def margins(
-        self, guard: Guard, *, decoding: Any = None, batch_size: int = 100, progress: Progress = lambda done: None
-    ) -> dict[tuple[int, str], float]:
+        self,
+        guard: Guard,
+        *,
+        decoding: DecodingMethod | None = None,
+        batch_size: int = 100,
+        progress: Progress = lambda done: None,
+    ) -> dict[Pair, float]:
         """logit(Yes) - logit(No) of every distinct question."""
-        found: list[float] = []
+        margins: list[float] = []
         for batch in batches(self.distinct, batch_size):
             images = [self.samples[image].image for image, _ in batch]
-            found += guard.margins(images, [text for _, text in batch], decoding=decoding)
+            margins += guard.margins(images, [text for _, text in batch], decoding=decoding)
             progress(len(batch))
-        return dict(zip(self.distinct, found, strict=True))
+        return dict(zip(self.distinct, margins, strict=True))
 
-    def answers(self, margins: dict[tuple[int, str], float]) -> dict[tuple[int, str], str]:
-        """What greedy decoding says: Yes where the margin is positive."""
+    def answers(self, margins: dict[Pair, float]) -> dict[Pair, str]:
+        """The answers of greedy decoding: Yes where the margin is positive."""
         return {pair: "Yes." if margin > 0 else "No." for pair, margin in margins.items()}
 
     def score(
         self,
         split: str,
-        answers: dict[tuple[int, str], str],
-        margins: dict[tuple[int, str], float] | None = None,
+        answers: dict[Pair, str],
+        margins: dict[Pair, float] | None = None,
         *,
         seed: int = 0,
     ) -> Score:
-        """POPE of one split, official parser; with margins, also the AUC."""
+        """POPE of one split by the official parser; with margins, also the AUC."""
         keys = {q.question_id: (int(q.image), q.text) for q in self.questions[split]}
         return pope.score(
             self.questions[split],
@@ -117,18 +126,18 @@ class Exam:
         )
 
 
-def expert_quality(
-    expert: Detector, samples: Sequence[Sample], threshold: float, *, batch_size: int = 50, seed: int = 0
+def detector_quality(
+    detector: Detector, samples: Sequence[Sample], threshold: float, *, batch_size: int = 50, seed: int = 0
 ) -> dict[str, tuple[float, tuple[float, float]]]:
     """Presence recall and precision over all categories, and mean IoU of hits; each with its 95 % interval over images.
 
-    A category is said to be present where its best box scores `threshold` or more. A hit is an object whose category
-    is said to be present; its IoU is that of the best of the category's boxes over the threshold.
+    A category is detected where its best box scores `threshold` or more. A hit is an object whose category is detected;
+    its IoU is that of the best of the category's boxes over the threshold.
     """
-    columns: dict[str, list[float]] = {name: [] for name in ("right", "said", "there", "overlap", "hits")}
+    columns: dict[str, list[float]] = {name: [] for name in ("right", "detected", "present", "overlap", "hits")}
     for batch in batches(samples, batch_size):
-        found = expert.detect([sample.image for sample in batch], [list(CATEGORIES)] * len(batch))
-        for sample, boxes in zip(batch, found, strict=True):
+        detections = detector.detect([sample.image for sample in batch], [list(CATEGORIES)] * len(batch))
+        for sample, boxes in zip(batch, detections, strict=True):
             by_name: dict[str, list[Box]] = {}
             for box in boxes:
                 if box.score >= threshold and box.phrase is not None:
@@ -139,15 +148,15 @@ def expert_quality(
                 if thing.name in by_name
             ]
             columns["right"].append(len(set(by_name) & set(sample.names)))
-            columns["said"].append(len(by_name))
-            columns["there"].append(len(sample.names))
+            columns["detected"].append(len(by_name))
+            columns["present"].append(len(sample.names))
             columns["overlap"].append(sum(overlaps))
             columns["hits"].append(len(overlaps))
 
     def values(totals: stats.Totals) -> dict[str, np.ndarray]:
         return {
-            "presence recall": stats.ratio(totals["right"], totals["there"]),
-            "presence precision": stats.ratio(totals["right"], totals["said"]),
+            "presence recall": stats.ratio(totals["right"], totals["present"]),
+            "presence precision": stats.ratio(totals["right"], totals["detected"]),
             "mean IoU of hits": stats.ratio(totals["overlap"], totals["hits"]),
         }
 

@@ -1,12 +1,28 @@
-"""The sandbox architectures, untrained: transformers' own classes in tiny configurations.
+"""Build the sandbox architectures, untrained: transformers' own classes in tiny configurations.
 
-The MLLM is `LlavaForConditionalGeneration` (CLIP tower, projector, Llama), the expert `OwlViTForObjectDetection`.
+The MLLM is `LlavaForConditionalGeneration` (CLIP tower, projector, Llama), the detector `OwlViTForObjectDetection`.
 Both share the tower's shape, so that one pretrained tower serves both. Tokenizers are word-level.
 """
 
 from __future__ import annotations
 
 from typing import Any
+
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers.processors import TemplateProcessing
+from transformers import (
+    CLIPImageProcessorPil,
+    CLIPVisionConfig,
+    LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaProcessor,
+    OwlViTConfig,
+    OwlViTForObjectDetection,
+    OwlViTImageProcessorPil,
+    OwlViTProcessor,
+    PreTrainedTokenizerFast,
+)
 
 from halluguard.sandbox.language import vocabulary
 from halluguard.sandbox.world import CATEGORIES, IMAGE_SIZE
@@ -32,9 +48,16 @@ CHAT_TEMPLATE = (
 )
 
 
-def tower_config() -> Any:
-    from transformers import CLIPVisionConfig
+IMAGE_SETTINGS: dict[str, Any] = {
+    "size": {"height": IMAGE_SIZE, "width": IMAGE_SIZE},
+    "do_center_crop": False,
+    "image_mean": [MEAN] * 3,
+    "image_std": [STD] * 3,
+}
 
+
+def tower_config() -> CLIPVisionConfig:
+    """The vision tower that both models share."""
     return CLIPVisionConfig(
         hidden_size=HIDDEN,
         intermediate_size=512,
@@ -47,11 +70,12 @@ def tower_config() -> Any:
     )
 
 
-def _word_tokenizer(words: list[str], **settings: Any) -> Any:
-    """Words and marks, one token each; `words[0]` pads."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
+def _special_ids(tokenizer: PreTrainedTokenizerFast) -> dict[str, int]:
+    return {name: getattr(tokenizer, name) for name in ("pad_token_id", "bos_token_id", "eos_token_id")}
 
+
+def _word_tokenizer(words: list[str], **settings: Any) -> PreTrainedTokenizerFast:
+    """A tokenizer of words and marks, one token each; `words[0]` pads."""
     tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token=UNK))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Punctuation()])
     tokenizer.decoder = decoders.WordPiece(prefix="##", cleanup=True)
@@ -60,24 +84,16 @@ def _word_tokenizer(words: list[str], **settings: Any) -> Any:
     )
 
 
-def build_processor() -> Any:
-    """The MLLM's `LlavaProcessor`: PIL image processor, word-level tokenizer, left padding, chat template."""
-    from transformers import CLIPImageProcessorPil, LlavaProcessor
-
+def build_processor() -> LlavaProcessor:
+    """The MLLM's processor: PIL image processor, word-level tokenizer, left padding, chat template."""
     tokenizer = _word_tokenizer(
         [PAD, BOS, EOS, UNK, IMAGE, *vocabulary()],
         additional_special_tokens=[IMAGE],
         padding_side="left",
         model_max_length=512,
     )
-    images = CLIPImageProcessorPil(
-        size={"height": IMAGE_SIZE, "width": IMAGE_SIZE},
-        do_center_crop=False,
-        image_mean=[MEAN] * 3,
-        image_std=[STD] * 3,
-    )
     return LlavaProcessor(
-        image_processor=images,
+        image_processor=CLIPImageProcessorPil(**IMAGE_SETTINGS),
         tokenizer=tokenizer,
         patch_size=PATCH,
         vision_feature_select_strategy="default",
@@ -87,15 +103,10 @@ def build_processor() -> Any:
     )
 
 
-def build_mllm(processor: Any) -> Any:
-    from transformers import LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
-
+def build_mllm(processor: LlavaProcessor) -> LlavaForConditionalGeneration:
+    """The untrained MLLM."""
     tokenizer = processor.tokenizer
-    special = {
-        "pad_token_id": tokenizer.pad_token_id,
-        "bos_token_id": tokenizer.bos_token_id,
-        "eos_token_id": tokenizer.eos_token_id,
-    }
+    special: dict[str, Any] = _special_ids(tokenizer)
     text = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=HIDDEN,
@@ -124,28 +135,18 @@ def build_mllm(processor: Any) -> Any:
     return model
 
 
-def build_detector_processor() -> Any:
-    """The expert's `OwlViTProcessor`. `</s>` has the highest id: OwlViT pools the text at the highest id."""
-    from tokenizers.processors import TemplateProcessing
-    from transformers import OwlViTImageProcessorPil, OwlViTProcessor
-
+def build_detector_processor() -> OwlViTProcessor:
+    """The detector's processor. `</s>` has the highest id: OwlViT pools the text at the highest id."""
     names = sorted({word for name in CATEGORIES for word in name.split()} - {"a"})
     words = [PAD, UNK, BOS, "a", "an", "photo", "of", *names, EOS]
     tokenizer = _word_tokenizer(words, model_max_length=10, padding_side="right")
     ids = [(token, words.index(token)) for token in (BOS, EOS)]
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single=f"{BOS} $A {EOS}", special_tokens=ids)
-    images = OwlViTImageProcessorPil(
-        size={"height": IMAGE_SIZE, "width": IMAGE_SIZE},
-        do_center_crop=False,
-        image_mean=[MEAN] * 3,
-        image_std=[STD] * 3,
-    )
-    return OwlViTProcessor(image_processor=images, tokenizer=tokenizer)
+    return OwlViTProcessor(image_processor=OwlViTImageProcessorPil(**IMAGE_SETTINGS), tokenizer=tokenizer)
 
 
-def build_detector(processor: Any) -> Any:
-    from transformers import OwlViTConfig, OwlViTForObjectDetection
-
+def build_detector(processor: OwlViTProcessor) -> OwlViTForObjectDetection:
+    """The untrained detector."""
     tokenizer = processor.tokenizer
     vision = {k: v for k, v in tower_config().to_dict().items() if k not in ("model_type", "projection_dim")}
     config = OwlViTConfig(
@@ -156,9 +157,7 @@ def build_detector(processor: Any) -> Any:
             "num_hidden_layers": 2,
             "num_attention_heads": 4,
             "max_position_embeddings": 16,
-            "pad_token_id": tokenizer.pad_token_id,
-            "bos_token_id": tokenizer.bos_token_id,
-            "eos_token_id": tokenizer.eos_token_id,
+            **_special_ids(tokenizer),
         },
         vision_config=vision,
         projection_dim=128,

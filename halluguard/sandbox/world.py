@@ -1,8 +1,8 @@
-"""The sandbox world: which things exist, which occur together, and what a scene's truth is.
+"""Define the sandbox world: its objects, their co-occurrence, and the truth of a scene.
 
-Forty-five COCO categories in eight contexts. Things that belong together (`PARTNERS`) are drawn together
-often, so that a language model trained on the captions learns to expect the partner of what it sees.
-That expectation, stronger in the text than in the images, is why the sandbox model hallucinates.
+Forty-five COCO categories in eight contexts. Partners (`PARTNERS`) are often drawn together, so that a language model
+trained on the captions learns to expect the partner of what it sees. That expectation, stronger in the text than in the
+images, is why the sandbox model hallucinates.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Self
 from halluguard.records import Box
 
 IMAGE_SIZE = 112
-"""Scenes are square, this many pixels a side."""
+"""Side of the square scenes, in pixels."""
 
 COLORS = ("red", "blue", "green", "yellow")
 
@@ -92,7 +92,7 @@ _PAIRS = (
 _BOTH_WAYS = [pair for text in _PAIRS.split(", ") for a, b in [text.split("+")] for pair in ((a, b), (b, a))]
 
 PARTNERS: dict[str, tuple[str, ...]] = {name: tuple(b for a, b in _BOTH_WAYS if a == name) for name in CATEGORIES}
-"""What is often seen beside each thing."""
+"""The objects that often occur together with each object."""
 
 _rho = random.Random(7)
 RHO: dict[tuple[str, str], float] = {(a, b): _rho.random() ** 1.5 for a in CATEGORIES for b in PARTNERS[a]}
@@ -101,7 +101,7 @@ RHO: dict[tuple[str, str], float] = {(a, b): _rho.random() ** 1.5 for a in CATEG
 
 @dataclass(frozen=True)
 class SceneObject:
-    """One thing in a scene: `box` is x1, y1, x2, y2 of its visible part, `visible` its visible pixels."""
+    """One object: `box` is x1, y1, x2, y2 of its visible part, `visible` the number of its visible pixels."""
 
     name: str
     box: tuple[int, int, int, int]

@@ -23,7 +23,6 @@ from transformers import TrainingArguments as Arguments
 from halluguard.errors import InputError
 from halluguard.metrics import chair, pope
 from halluguard.records import DEFAULT_PROMPT
-from halluguard.tuning.rows import RowImage, open_image
 
 SPLITS: tuple[pope.Kind, ...] = ("random", "popular", "adversarial")
 
@@ -46,7 +45,7 @@ class HeldOut:
     """Images that no training row shows.
 
     Args:
-        images: PIL images or paths.
+        images: PIL images.
         objects: for each image, the names of all its objects, in CHAIR's vocabulary.
         retention: (image, question, answer) triples that training should not change; a reply is right if it begins with
             the answer.
@@ -57,9 +56,9 @@ class HeldOut:
         InputError: no images, or not one collection of objects for each.
     """
 
-    images: Sequence[RowImage]
+    images: Sequence[Image]
     objects: Sequence[Collection[str]]
-    retention: Sequence[tuple[RowImage, str, str]] = ()
+    retention: Sequence[tuple[Image, str, str]] = ()
     prompt: str = DEFAULT_PROMPT
     seed: int = 0
 
@@ -97,8 +96,7 @@ def measure(guard: Answering, held: HeldOut, *, batch_size: int = 32, max_new_to
     truth = {number: sorted(names) for number, names in enumerate(held.objects)}
     values = _pope(guard, held, truth, batch_size)
     captions: list[str] = []
-    for batch in _batches(held.images, batch_size):
-        images = [open_image(image) for image in batch]
+    for images in _batches(held.images, batch_size):
         captions += guard.drafts(images, [held.prompt] * len(images), max_new_tokens=max_new_tokens)
     score = chair.score(list(enumerate(captions)), truth, protocol="fixed", resamples=0, ground_truth="held-out")
     values |= {"chair_s": score["CHAIRs"], "chair_i": score["CHAIRi"], "chair_recall": score["recall"]}
@@ -119,7 +117,7 @@ def _pope(guard: Answering, held: HeldOut, truth: Mapping[int, list[str]], batch
     pairs = list(dict.fromkeys((int(q.image), q.text) for questions in by_split.values() for q in questions))
     margins: dict[tuple[int, str], float] = {}
     for batch in _batches(pairs, batch_size):
-        asked = guard.margins([open_image(held.images[image]) for image, _ in batch], [text for _, text in batch])
+        asked = guard.margins([held.images[image] for image, _ in batch], [text for _, text in batch])
         margins |= zip(batch, asked, strict=True)
     scores = []
     for split, questions in by_split.items():
@@ -133,7 +131,7 @@ def _pope(guard: Answering, held: HeldOut, truth: Mapping[int, list[str]], batch
 def _retention(guard: Answering, held: HeldOut, batch_size: int) -> float:
     right = 0
     for batch in _batches(held.retention, batch_size):
-        images, questions = [open_image(image) for image, _, _ in batch], [question for _, question, _ in batch]
+        images, questions = [image for image, _, _ in batch], [question for _, question, _ in batch]
         replies = guard.drafts(images, questions, max_new_tokens=16)
         for reply, (_, _, answer) in zip(replies, batch, strict=True):
             right += _words(reply)[: len(_words(answer))] == _words(answer)

@@ -60,7 +60,7 @@ def test_the_model_hallucinates_companions_and_sees_well(few):
 
 def test_the_expert_finds_what_is_there(few):
     expert = ZeroShotDetector.from_pretrained(sandbox.DETECTOR)
-    quality = measure.expert_quality(expert, few, expert.thresholds[0])
+    quality = measure.detector_quality(expert, few, expert.thresholds[0])
     assert quality["presence recall"][0] > 0.85
     assert quality["presence precision"][0] > 0.85
     assert quality["mean IoU of hits"][0] > 0.6

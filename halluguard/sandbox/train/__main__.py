@@ -5,7 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+
+import torch
+
+from halluguard.sandbox.train import adapter, detector, mllm, scenes, tower
+from halluguard.sandbox.train.export import export
+from halluguard.sandbox.train.loop import Facts
 
 STAGES = ("tower", "mllm", "detector", "adapter", "export", "all")
 
@@ -20,29 +25,21 @@ def main() -> None:
     parser.add_argument("--threads", type=int, help="torch threads [all cores]")
     options = parser.parse_args()
 
-    import torch
-
     if options.threads:
         torch.set_num_threads(options.threads)
     if options.stage in ("tower", "mllm", "detector", "all"):
-        from halluguard.sandbox.train import detector, mllm, scenes, tower
-
         drawn = scenes.load(options.out, options.scenes)
         trainers = {"tower": (tower.train, 2200), "mllm": (mllm.train, 2800), "detector": (detector.train, 3600)}
         for name, (train, steps) in trainers.items():
             if options.stage in (name, "all"):
                 report(name, train(drawn, options.out, options.steps or steps, options.seed))
     if options.stage in ("adapter", "all"):
-        from halluguard.sandbox.train import adapter
-
         report("adapter", adapter.train(options.out, seed=options.seed))
     if options.stage in ("export", "all"):
-        from halluguard.sandbox.train.export import export
-
         export(options.out)
 
 
-def report(name: str, facts: dict[str, Any]) -> None:
+def report(name: str, facts: Facts) -> None:
     print(json.dumps({name: facts}), flush=True)
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import random
 from pathlib import Path
-from typing import Any
 
 from halluguard.sandbox import fresh_scenes, load_mllm
 from halluguard.sandbox.language import CAPTION_PROMPTS, CLEAN, caption
+from halluguard.sandbox.train.loop import Facts
 from halluguard.sandbox.world import Scene
 from halluguard.tuning import Annotated, InstructionRow, fine_tune, negative_images, negative_instructions
 from halluguard.tuning.question_templates import POPE_QUESTION, SHORT_ANSWERS
@@ -40,7 +40,7 @@ def build_rows(scenes: int, seed: int) -> list[InstructionRow]:
     return rows
 
 
-def train(out: Path, scenes: int = 900, seed: int = 0) -> dict[str, Any]:
+def train(out: Path, scenes: int = 900, seed: int = 0) -> Facts:
     """Train on `scenes` images and save `adapter/` under `out`; returns the facts of the run."""
     model, processor = load_mllm(out / "mllm")
     facts = fine_tune(

@@ -1,20 +1,19 @@
-"""Train the sandbox expert: OwlViT, every patch says which names fit what it shows and where that ends."""
+"""Train the sandbox detector: OwlViT predicts names and a box for every patch."""
 
 from __future__ import annotations
 
-import json
 import random
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
+from transformers import OwlViTForObjectDetection
 from transformers.loss.loss_for_object_detection import generalized_box_iou
 
 from halluguard.sandbox.models import GRID, build_detector, build_detector_processor
-from halluguard.sandbox.train.loop import fit, shuffled
+from halluguard.sandbox.train.loop import Facts, fit_model, shuffled
 from halluguard.sandbox.train.scenes import INDEX, Scenes, to_pixel_values
 from halluguard.sandbox.train.tower import load
 from halluguard.sandbox.world import CATEGORIES, IMAGE_SIZE
@@ -49,14 +48,14 @@ def corners(boxes: torch.Tensor) -> torch.Tensor:
 def focal_loss(logits: torch.Tensor, categories: torch.Tensor) -> torch.Tensor:
     """Sigmoid focal loss (gamma 2, alpha 0.75) over all names, summed, per object patch."""
     truth = torch.zeros_like(logits)
-    found = categories >= 0
-    truth[found] = F.one_hot(categories[found], logits.shape[-1]).to(logits.dtype)
+    foreground = categories >= 0
+    truth[foreground] = F.one_hot(categories[foreground], logits.shape[-1]).to(logits.dtype)
     entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
     right = torch.exp(-entropy)
-    return (entropy * (1 - right) ** 2 * (0.75 * truth + 0.25 * (1 - truth))).sum() / found.sum().clamp(min=1)
+    return (entropy * (1 - right) ** 2 * (0.75 * truth + 0.25 * (1 - truth))).sum() / foreground.sum().clamp(min=1)
 
 
-def prepare(model: Any, out: Path) -> None:
+def prepare(model: OwlViTForObjectDetection, out: Path) -> None:
     """Give the detector the pretrained tower and a calm start: low scores, boxes at their patches."""
     pretrained = load(out).tower.state_dict()
     renamed = {
@@ -70,7 +69,7 @@ def prepare(model: Any, out: Path) -> None:
         nn.init.zeros_(weights)
 
 
-def train(scenes: Scenes, out: Path, steps: int, seed: int = 0, batch: int = 32) -> dict[str, Any]:
+def train(scenes: Scenes, out: Path, steps: int, seed: int = 0, batch: int = 32) -> Facts:
     """Train from the pretrained tower and save `detector/` (float32) under `out`; returns the facts of the run."""
     torch.manual_seed(seed)
     rng = random.Random(seed)
@@ -86,32 +85,15 @@ def train(scenes: Scenes, out: Path, steps: int, seed: int = 0, batch: int = 32)
         texts = model.owlvit.get_text_features(**words).pooler_output
         logits = model.class_predictor(features, texts[None].expand(len(rows), -1, -1))[0]
         boxes = model.box_predictor(features, grid)
-        categories, wanted = box_targets(scenes, rows)
-        found = categories >= 0
+        categories, targets = box_targets(scenes, rows)
+        foreground = categories >= 0
         focal = focal_loss(logits, categories)
-        distance = (boxes[found] - wanted[found]).abs().sum(1).mean()
-        overlap = generalized_box_iou(corners(boxes[found]), corners(wanted[found])).diagonal()
+        distance = (boxes[foreground] - targets[foreground]).abs().sum(1).mean()
+        overlap = generalized_box_iou(corners(boxes[foreground]), corners(targets[foreground])).diagonal()
         loss = focal + BOX_WEIGHT * distance + (1 - overlap).mean()
         return loss, {"focal": focal.item(), "l1": distance.item(), "giou": overlap.mean().item()}
 
-    def save(_step: int = 0) -> None:
-        model.save_pretrained(out / "detector")
-        processor.save_pretrained(out / "detector")
-
     tower = list(model.owlvit.vision_model.parameters())
-    ids = {id(p) for p in tower}
-    model.train()
-    facts = fit(
-        [{"params": tower, "lr": 3e-4}, {"params": [p for p in model.parameters() if id(p) not in ids], "lr": 1e-3}],
-        loss_of,
-        shuffled(len(scenes), batch, seed + 1),
-        steps=steps,
-        log=out / "detector.log.jsonl",
-        warmup=60,
-        checkpoint=save,
-    )
-    model.eval()
-    save()
-    facts |= {"seed": seed, "batch": batch, "scenes": len(scenes)}
-    (out / "detector.facts.json").write_text(json.dumps(facts))
-    return facts
+    facts = {"seed": seed, "batch": batch, "scenes": len(scenes)}
+    order = shuffled(len(scenes), batch, seed + 1)
+    return fit_model("detector", model, processor, tower, 1e-3, loss_of, order, steps=steps, out=out, **facts)

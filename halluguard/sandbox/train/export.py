@@ -1,17 +1,22 @@
-"""Ship what was trained: float16 safetensors, a model card beside them, and the drawn test scenes."""
+"""Write the package data: float16 safetensors, model cards, and the drawn test scenes."""
 
 from __future__ import annotations
 
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import PreTrainedModel, ProcessorMixin
+
+from halluguard.detectors.zero_shot import ZeroShotDetector
 from halluguard.sandbox import ADAPTER, DETECTOR, MLLM, TEST_SCENES, fresh_scenes, load_detector, load_mllm
+from halluguard.sandbox.measure import detector_quality
 from halluguard.sandbox.train.scenes import SHIPPED_SEEDS
 
 CALIBRATION_SEEDS = 9_000_000
-"""Scenes on which the expert's thresholds are chosen: neither trained on nor evaluated on."""
+"""Scenes on which the detector's thresholds are chosen: neither trained on nor evaluated on."""
 
 CARD = """---
 license: {license}
@@ -66,32 +71,26 @@ def export(out: Path, test_scenes: int = 200) -> None:
             model.half().save_pretrained(target)
             processor.save_pretrained(target)
             text = MLLM_TEXT if name == "mllm" else DETECTOR_TEXT
-            _write_card(out, name, target, f"The sandbox {'MLLM' if name == 'mllm' else 'expert'}", text)
+            _write_card(out, name, target, f"The sandbox {'MLLM' if name == 'mllm' else 'detector'}", text)
     if (out / "adapter").exists():
         _export_adapter(out / "adapter", ADAPTER)
         _write_card(out, "adapter", ADAPTER, "The sandbox adapter", ADAPTER_TEXT)
     _export_scenes(test_scenes)
 
 
-def thresholds(model: Any, processor: Any, scenes: int = 400) -> tuple[float, float]:
+def thresholds(model: PreTrainedModel, processor: ProcessorMixin, scenes: int = 400) -> tuple[float, float]:
     """(high, low) on scenes kept for this: above high, presence precision is at least 0.9; below low lie at most 3 %
     of the things that are there. On a grid of 0.05."""
-    from halluguard.detectors.zero_shot import ZeroShotDetector
-    from halluguard.sandbox.measure import expert_quality
-
-    expert = ZeroShotDetector(model, processor)
+    detector = ZeroShotDetector(model, processor)
     samples = list(fresh_scenes(scenes, start=CALIBRATION_SEEDS))
     grid = [round(0.05 * step, 2) for step in range(1, 20)]
-    found = {at: expert_quality(expert, samples, at) for at in grid}
-    high = min(at for at in grid if found[at]["presence precision"][0] >= 0.9)
-    low = max(at for at in grid if found[at]["presence recall"][0] >= 0.97)
+    quality = {at: detector_quality(detector, samples, at) for at in grid}
+    high = min(at for at in grid if quality[at]["presence precision"][0] >= 0.9)
+    low = max(at for at in grid if quality[at]["presence recall"][0] >= 0.97)
     return high, min(high, low)
 
 
 def _export_adapter(source: Path, target: Path) -> None:
-    import torch
-    from safetensors.torch import load_file, save_file
-
     target.mkdir(parents=True, exist_ok=True)
     tensors = {key: value.to(torch.float16) for key, value in load_file(source / "adapter_model.safetensors").items()}
     save_file(tensors, target / "adapter_model.safetensors", metadata={"format": "pt"})
@@ -127,7 +126,7 @@ def _write_card(out: Path, name: str, target: Path, title: str, text: str) -> No
 def _export_scenes(count: int) -> None:
     shutil.rmtree(TEST_SCENES, ignore_errors=True)
     TEST_SCENES.mkdir(parents=True)
-    truths: list[dict[str, Any]] = []
+    truths = []
     for sample in fresh_scenes(count, start=SHIPPED_SEEDS):
         sample.image.save(TEST_SCENES / f"{sample.image_id}.webp", quality=92, method=6)
         truths.append(sample.scene.to_dict())

@@ -1,16 +1,24 @@
-"""The one optimisation loop of the sandbox: AdamW, warm-up, cosine, float32, a logged loss curve."""
+"""Optimise the sandbox models: AdamW, warm-up, cosine schedule, float32, a logged loss curve."""
 
 from __future__ import annotations
 
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
+from torch import Tensor
+from transformers import PreTrainedModel, ProcessorMixin
+
+Facts: TypeAlias = dict[str, Any]
+"""Facts of a run, for its model card: anything that JSON can hold."""
+
+Loss: TypeAlias = Callable[[np.ndarray], tuple[Tensor, dict[str, float]]]
+"""From the indices of a batch to its loss, and the parts of it to log."""
 
 
 def shuffled(count: int, batch: int, seed: int) -> Iterator[np.ndarray]:
@@ -24,7 +32,7 @@ def shuffled(count: int, batch: int, seed: int) -> Iterator[np.ndarray]:
 
 def fit(
     groups: list[dict[str, Any]],
-    loss_of: Callable[[np.ndarray], tuple[torch.Tensor, dict[str, float]]],
+    loss_of: Loss,
     batches: Iterator[np.ndarray],
     *,
     steps: int,
@@ -33,11 +41,22 @@ def fit(
     weight_decay: float = 0.02,
     every: int = 50,
     checkpoint: Callable[[int], None] | None = None,
-) -> dict[str, Any]:
-    """Minimise `loss_of(batch) -> (loss, parts to log)` for `steps` steps.
+) -> Facts:
+    """Minimise a loss.
 
-    `groups` are AdamW parameter groups, each with its peak `lr`. The mean of every logged part over `every`
-    steps goes to `log` as one JSON line. Returns steps, seconds and the last logged line.
+    Args:
+        groups: AdamW parameter groups, each with its peak `lr`.
+        loss_of: the loss of a batch.
+        batches: batches of indices.
+        steps: number of steps.
+        log: file for the loss curve: the mean of every part over `every` steps, as one JSON line.
+        warmup: steps until the learning rate reaches its peak.
+        weight_decay: weight decay of groups without their own.
+        every: steps per line of `log`.
+        checkpoint: called every 500 steps with the number of the step.
+
+    Returns:
+        Steps, seconds and the last line of the log.
     """
     for group in groups:
         group["peak"] = group["lr"]
@@ -66,3 +85,46 @@ def fit(
             if checkpoint is not None and step % 500 == 0:
                 checkpoint(step)
     return {"steps": steps, "seconds": round(time.time() - started), "last": line}
+
+
+def fit_model(
+    name: str,
+    model: PreTrainedModel,
+    processor: ProcessorMixin,
+    slow: Sequence[torch.nn.Parameter],
+    rate: float,
+    loss_of: Loss,
+    batches: Iterator[np.ndarray],
+    *,
+    steps: int,
+    out: Path,
+    **facts: object,
+) -> Facts:
+    """Train a model with its pretrained part at a lower rate, and save it, its loss curve and its facts under `out`.
+
+    Args:
+        name: name of the stage; the model's folder is `out`/`name`.
+        model, processor: what is trained, and what is saved beside it.
+        slow: parameters that are trained at 3e-4; they may belong to another module.
+        rate: peak learning rate of the model's other parameters.
+        loss_of, batches, steps: see `fit`.
+        out: working folder.
+        facts: further facts of the run.
+    """
+
+    def save(_step: int = 0) -> None:
+        model.save_pretrained(out / name)
+        processor.save_pretrained(out / name)
+
+    ids = {id(p) for p in slow}
+    groups = [
+        {"params": list(slow), "lr": 3e-4},
+        {"params": [p for p in model.parameters() if id(p) not in ids], "lr": rate},
+    ]
+    model.train()
+    log = out / f"{name}.log.jsonl"
+    facts = fit(groups, loss_of, batches, steps=steps, log=log, warmup=60, checkpoint=save) | facts
+    model.eval()
+    save()
+    (out / f"{name}.facts.json").write_text(json.dumps(facts))
+    return facts

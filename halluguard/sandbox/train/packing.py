@@ -1,19 +1,19 @@
-"""Several turns about one image in one row: the image is encoded and read once.
+"""Pack several turns about one image into one row, so that the image is encoded once.
 
-A row is the prompt's opening with the image tokens, then the turns one after another. Every turn sees the
-opening and itself, never another turn, and its positions continue from the opening: the loss equals that of
-the turns in rows of their own. A *blind* turn does not see the image tokens and its positions close the gap,
-as if the prompt had no image.
+A row is the prompt's opening with the image tokens, then the turns one after another. Every turn attends to the opening
+and to itself, never to another turn, and its positions continue from the opening: the loss equals that of the turns in
+rows of their own. A *blind* turn does not attend to the image tokens, and its positions close the gap, as if the prompt
+had no image.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from halluguard.sandbox.models import PATCHES
 
@@ -41,7 +41,9 @@ class Packed:
 
 
 class Packer:
-    def __init__(self, tokenizer: Any, image_token: int) -> None:
+    """Tokenise and pack rows of turns."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, image_token: int) -> None:
         self.tokenizer = tokenizer
         opening = tokenizer("USER:", add_special_tokens=False).input_ids
         self.before_image = len(opening)
@@ -61,13 +63,13 @@ class Packer:
         for b, row in enumerate(encoded):
             at = start
             for number, (question, answer, turn) in enumerate(row, start=1):
-                size, told = len(question) + len(answer), at + len(question) - 1
+                size, first = len(question) + len(answer), at + len(question) - 1
                 here = slice(at, at + size)
                 ids[b, here], block[b, here], blind[b, here] = question + answer, number, turn.blind
                 positions[b, here] = np.arange(size) + (self.before_image if turn.blind else start)
-                targets[b, told : at + size - 1] = answer
-                weights[b, told : at + size - 1] = 1.0 if turn.weight == 1.0 else 0.1
-                weights[b, told] = turn.weight
+                targets[b, first : at + size - 1] = answer
+                weights[b, first : at + size - 1] = 1.0 if turn.weight == 1.0 else 0.1
+                weights[b, first] = turn.weight
                 at += size
         return Packed(
             torch.from_numpy(ids),

@@ -6,9 +6,9 @@ import json
 import multiprocessing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import torch
 
 from halluguard.sandbox.drawing import Drawing, draw
 from halluguard.sandbox.models import GRID, MEAN, PATCH, STD
@@ -51,10 +51,8 @@ def patch_owners(drawing: Drawing) -> np.ndarray:
     return owners
 
 
-def to_pixel_values(pixels: np.ndarray) -> Any:
+def to_pixel_values(pixels: np.ndarray) -> torch.Tensor:
     """(B, S, S, 3) uint8 to (B, 3, S, S) float32, as the processors do it."""
-    import torch
-
     values = torch.from_numpy(np.array(pixels)).float()
     return ((values / 255 - MEAN) / STD).permute(0, 3, 1, 2).contiguous()
 

@@ -1,9 +1,8 @@
-"""Pretrain the vision tower: what is in each patch, what is in the image, which place is it."""
+"""Pretrain the vision tower: the category of each patch, the categories of the image, the context."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +11,7 @@ from torch import nn
 from transformers import CLIPVisionModel
 
 from halluguard.sandbox.models import HIDDEN, tower_config
-from halluguard.sandbox.train.loop import fit, shuffled
+from halluguard.sandbox.train.loop import Facts, fit, shuffled
 from halluguard.sandbox.train.scenes import INDEX, Scenes, to_pixel_values
 from halluguard.sandbox.world import CATEGORIES, CONTEXTS
 
@@ -47,7 +46,7 @@ def patch_loss(logits: torch.Tensor, patches: np.ndarray) -> torch.Tensor:
     return F.cross_entropy(logits.float().flatten(0, 1), target, weight=patch_weights())
 
 
-def train(scenes: Scenes, out: Path, steps: int, seed: int = 0, batch: int = 64) -> dict[str, Any]:
+def train(scenes: Scenes, out: Path, steps: int, seed: int = 0, batch: int = 64) -> Facts:
     """Train and save `tower.pt` under `out`; returns the facts of the run."""
     torch.manual_seed(seed)
     model = TowerPretraining()
@@ -65,7 +64,11 @@ def train(scenes: Scenes, out: Path, steps: int, seed: int = 0, batch: int = 64)
         )
         truth = torch.from_numpy(scenes.patches[rows].reshape(len(rows), -1))
         hit = (patch.argmax(-1) == truth)[truth > 0].float().mean()
-        return sum(losses), {"patch": losses[0].item(), "image": losses[1].item(), "object accuracy": hit.item()}  # type: ignore[return-value]
+        return losses[0] + losses[1] + losses[2], {
+            "patch": losses[0].item(),
+            "image": losses[1].item(),
+            "object accuracy": hit.item(),
+        }
 
     decayed = [p for p in model.parameters() if p.ndim > 1]
     plain = [p for p in model.parameters() if p.ndim <= 1]
