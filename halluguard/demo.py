@@ -1,4 +1,4 @@
-"""`halluguard demo`: a real small model hallucinates, each layer mitigates it alone, then all three together.
+"""Run the demo: a small trained model hallucinates, each layer mitigates it alone, then all three together.
 
 Offline, on the shipped sandbox models and test scenes, on a CPU. Prints the tables, writes the page `demo.html` and
 the numbers `demo.json`.
@@ -8,23 +8,42 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypedDict
 
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from transformers.utils import logging
+
+from halluguard import io, sandbox
 from halluguard._version import __version__
+from halluguard.correction import correct_many
+from halluguard.decoding import Imagination
+from halluguard.detectors.zero_shot import ZeroShotDetector
 from halluguard.errors import SettingsError
-
-if TYPE_CHECKING:
-    from halluguard.guard import Guard
-    from halluguard.metrics.score import Score
-    from halluguard.records import Answer
-    from halluguard.sandbox import Sample
-    from halluguard.sandbox.measure import Exam
+from halluguard.guard import Guard
+from halluguard.metrics.score import Score, compare
+from halluguard.records import DEFAULT_PROMPT, Answer
+from halluguard.rendering import page
+from halluguard.sandbox import Sample, measure
+from halluguard.sandbox.measure import Exam
 
 IMAGINATION = -0.5
-"""The knob's setting in the demo: half-way to the most grounded, chosen beforehand and not tuned on these scenes."""
+"""Imagination in the demo: half-way to the most grounded, chosen beforehand and not tuned on these scenes."""
+
+
+class Tabulated(TypedDict):
+    """A table for the console and the page."""
+
+    title: str
+    head: list[str]
+    rows: list[list[str]]
+    note: str
+
 
 CAPTION_COLUMNS = {"CHAIR_i": "CHAIRi", "CHAIR_s": "CHAIRs", "recall": "recall"}
 POPE_COLUMNS = {"accuracy": "acc", "F1": "f1", "yes-ratio": "yes_ratio", "AUC of drafts": "auc"}
@@ -32,10 +51,10 @@ POPE_COLUMNS = {"accuracy": "acc", "F1": "f1", "yes-ratio": "yes_ratio", "AUC of
 
 @dataclass(frozen=True)
 class Setup:
-    """Which layers are on; `what` says it in words."""
+    """The layers that are on, and a description of them."""
 
     name: str
-    what: str = "the model as it is"
+    description: str = "the model as it is"
     before: bool = False
     during: bool = False
     after: bool = False
@@ -66,14 +85,9 @@ def run(out: Path, scenes: int | None = None, seed: int = 0) -> list[Result]:
     Raises:
         SettingsError: `scenes` is too small for POPE's questions.
     """
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    from halluguard import sandbox
-    from halluguard.sandbox.measure import Exam
-
     console, started = Console(), time.perf_counter()
-    _quiet()
+    logging.set_verbosity_error()  # no loading bars and no advice from transformers between our own lines
+    logging.disable_progress_bar()
     if scenes is not None and scenes < 10:
         raise SettingsError(f"expected at least 10 scenes, got {scenes}; fewer give no usable intervals")
     samples = sandbox.scenes(scenes)
@@ -86,9 +100,7 @@ def run(out: Path, scenes: int | None = None, seed: int = 0) -> list[Result]:
         for setup in SETUPS:
             task = progress.add_task(setup.name, total=len(samples) + len(exam.distinct))
             guard = tuned if setup.before else plain
-            results.append(
-                measure_setup(setup, guard, samples, exam, seed, lambda n, task=task: progress.advance(task, n))
-            )
+            results.append(measure_setup(setup, guard, samples, exam, seed, partial(progress.advance, task)))
     tables = [caption_table(results), *(pope_table(results, split) for split in exam.questions)]
     for table in tables:
         _print(console, table)
@@ -101,43 +113,40 @@ def run(out: Path, scenes: int | None = None, seed: int = 0) -> list[Result]:
 
 
 def _guards() -> tuple[Guard, Guard]:
-    """The plain model and the fine-tuned one, each with the trained expert."""
-    from halluguard import sandbox
-    from halluguard.detectors.zero_shot import ZeroShotDetector
-    from halluguard.guard import Guard
-
-    expert = ZeroShotDetector.from_pretrained(sandbox.DETECTOR)
-    settings: dict[str, Any] = {"detector": expert, "device": "cpu", "local_files_only": True}
+    """The plain model and the fine-tuned one, each with the trained detector."""
+    detector = ZeroShotDetector.from_pretrained(sandbox.DETECTOR)
+    settings: dict[str, Any] = {"detector": detector, "device": "cpu", "local_files_only": True}
     plain = Guard.from_pretrained(sandbox.MLLM, **settings)
     return plain, Guard.from_pretrained(sandbox.MLLM, adapter=sandbox.ADAPTER, **settings)
 
 
 def measure_setup(
-    setup: Setup, guard: Guard, samples: Sequence[Sample], exam: Exam, seed: int, progress: Any = lambda n: None
+    setup: Setup,
+    guard: Guard,
+    samples: Sequence[Sample],
+    exam: Exam,
+    seed: int,
+    progress: measure.Progress = lambda done: None,
 ) -> Result:
     """Captions and yes/no answers of one setup, scored."""
-    from halluguard.correction import correct_many
-    from halluguard.decoding import Imagination
-    from halluguard.records import DEFAULT_PROMPT, Answer
-    from halluguard.sandbox.measure import captions, chair_of
-
     decoding = Imagination(IMAGINATION) if setup.during else None
-    drafts = captions(guard, samples, decoding=decoding, progress=progress)
+    drafts = measure.captions(guard, samples, decoding=decoding, progress=progress)
     margins = exam.margins(guard, decoding=decoding, progress=progress)
     replies = exam.answers(margins)
-    answers = [Answer(draft, draft, DEFAULT_PROMPT, image=s.image) for draft, s in zip(drafts, samples, strict=True)]
+    images = [sample.image for sample in samples]
+    answers = [Answer(draft, draft, DEFAULT_PROMPT, image=image) for draft, image in zip(drafts, images, strict=True)]
     if setup.after:
-        images = [sample.image for sample in samples]
-        answers = list(correct_many(drafts, images, guard.detector, [DEFAULT_PROMPT] * len(drafts)))  # type: ignore[arg-type]
+        assert guard.detector is not None
+        answers = list(correct_many(drafts, images, guard.detector, [DEFAULT_PROMPT] * len(drafts)))
         asked = [exam.samples[image].image for image, _ in replies]
-        checked = correct_many(replies.values(), asked, guard.detector, [text for _, text in replies])  # type: ignore[arg-type]
+        checked = correct_many(replies.values(), asked, guard.detector, [text for _, text in replies])
         replies = {pair: answer.text for pair, answer in zip(replies, checked, strict=True)}
-    score = chair_of([answer.text for answer in answers], samples, seed=seed)
+    score = measure.chair_of([answer.text for answer in answers], samples, seed=seed)
     pope = {split: exam.score(split, replies, margins, seed=seed) for split in exam.questions}
     return Result(setup, score, pope, answers)
 
 
-def caption_table(results: Sequence[Result]) -> dict[str, Any]:
+def caption_table(results: Sequence[Result]) -> Tabulated:
     rows = [
         [
             result.setup.name,
@@ -154,7 +163,7 @@ def caption_table(results: Sequence[Result]) -> dict[str, Any]:
     }
 
 
-def pope_table(results: Sequence[Result], split: str) -> dict[str, Any]:
+def pope_table(results: Sequence[Result], split: str) -> Tabulated:
     rows = [
         [result.setup.name, *(_percent(result.pope[split], name) for name in POPE_COLUMNS.values())]
         for result in results
@@ -168,44 +177,40 @@ def pope_table(results: Sequence[Result], split: str) -> dict[str, Any]:
 
 
 def reading(results: Sequence[Result], samples: Sequence[Sample], exam: Exam) -> list[str]:
-    """What the numbers say, each layer against plain, paired over the same images."""
-    from halluguard.metrics.score import compare
-
+    """Sentences that read the numbers: each layer against plain, paired over the same images."""
     plain = results[0]
-    said = [f"{result.setup.name}: {result.setup.what}." for result in results]
+    notes = [f"{result.setup.name}: {result.setup.description}." for result in results]
     for result in results[1:]:
         change = compare(plain.captions, result.captions)
         chair, recall = change["CHAIRi"], change["recall"]
         low, high = (100 * v for v in chair["interval"])
         verdict = "helps" if high < 0 else "does not measurably help"
-        said.append(
+        notes.append(
             f"{result.setup.name} {verdict} on captions: CHAIR_i {100 * chair['difference']:+.1f} "
             f"[{low:+.1f}, {high:+.1f}] at recall {100 * recall['difference']:+.1f}, "
             f"{_mean_words(result.answers) - _mean_words(plain.answers):+.1f} words."
         )
-    said.append(
+    notes.append(
         "Shorter captions lower CHAIR by themselves: read it with recall and words. A shifted yes-ratio moves POPE's "
         "accuracy: read it with AUC, which is of the model's own margin between yes and no, before any correction. "
         "Correction turns a Yes or No round where the expert is sure, so POPE then tells of the expert."
     )
-    said.append(
+    notes.append(
         f"{len(samples)} scenes, {len(exam.samples)} of them with questions. A small drawn world: it shows that the "
         "layers work and how, not how much they gain on a large model."
     )
-    return said
+    return notes
 
 
 def write(
     out: Path,
     results: Sequence[Result],
-    tables: Sequence[dict[str, Any]],
+    tables: Sequence[Tabulated],
     notes: Sequence[str],
     samples: Sequence[Sample],
     seed: int,
 ) -> None:
     """`demo.html` with the tables and a dozen images, `demo.json` with every number."""
-    from halluguard.rendering import page
-
     out.mkdir(parents=True, exist_ok=True)
     after = next(result for result in results if result.setup.after and not result.setup.before)
     changed = [i for i, answer in enumerate(after.answers) if answer.edits]
@@ -221,7 +226,7 @@ def write(
         notes=[*notes, "Below: the first nine plain captions that the expert corrected, and the first three it kept."],
         captions=[f"Truly there: {', '.join(samples[i].names)}." for i in chosen],
     )
-    (out / "demo.html").write_text(html, encoding="utf-8")
+    io.write_text(out / "demo.html", html)
     numbers = {
         "version": __version__,
         "seed": seed,
@@ -235,7 +240,7 @@ def write(
             for result in results
         ],
     }
-    (out / "demo.json").write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
+    io.write_text(out / "demo.json", json.dumps(numbers, indent=1) + "\n")
 
 
 def _numbers(score: Score) -> dict[str, Any]:
@@ -256,21 +261,10 @@ def _words(answers: Sequence[Answer]) -> str:
     return f"{_mean_words(answers):.1f}"
 
 
-def _print(console: Any, table: dict[str, Any]) -> None:
-    from rich.table import Table
-
+def _print(console: Console, table: Tabulated) -> None:
     shown = Table(title=table["title"], caption=table["note"], title_justify="left", caption_justify="left")
     for i, name in enumerate(table["head"]):
         shown.add_column(name, justify="left" if i == 0 else "right", no_wrap=i == 0)
-    rows: Iterable[list[str]] = table["rows"]
-    for row in rows:
+    for row in table["rows"]:
         shown.add_row(*row)
     console.print(shown)
-
-
-def _quiet() -> None:
-    """No loading bars and no advice from the libraries between our own lines."""
-    from transformers.utils import logging
-
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()

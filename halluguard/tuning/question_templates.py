@@ -11,7 +11,6 @@ from importlib.resources import files
 
 from halluguard.errors import SettingsError
 from halluguard.vocabulary import article
-from halluguard.vocabulary import article
 
 
 def _read_templates() -> dict[str, tuple[str, ...]]:
