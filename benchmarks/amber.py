@@ -29,7 +29,7 @@ from halluguard.errors import InputError
 from halluguard.metrics import amber
 from halluguard.metrics.ground_truth import image_key
 from halluguard.metrics.pope import ask as question_for
-from halluguard.metrics.reading import field, read_rows, text_field
+from halluguard.metrics.reading import answer_field, field, read_json, read_rows
 from halluguard.metrics.score import JsonObject, Score
 
 CAPTIONS = ("CHAIR", "Cover", "Hal", "Cog")
@@ -52,10 +52,10 @@ def run(given: argparse.Namespace) -> None:
     if sandbox:
         annotations, queries, lexicon = sandbox_items()
     elif given.amber:
-        annotations = io.read_json(given.amber / "annotations.json")
-        queries = io.read_json(given.amber / "query" / "query_all.json") if given.model else []
+        annotations = read_json(given.amber / "annotations.json")
+        queries = read_json(given.amber / "query" / "query_all.json") if given.model else []
         safe = io.read_text(given.amber / "safe_words.txt").split()
-        lexicon = amber.Lexicon(io.read_json(given.amber / "relation.json"), safe)
+        lexicon = amber.Lexicon(read_json(given.amber / "relation.json"), safe)
     else:
         raise InputError("AMBER needs its annotations; name its data folder with --amber")
     name = given.similarity or ("none" if sandbox else "en_core_web_lg")
@@ -63,7 +63,7 @@ def run(given: argparse.Namespace) -> None:
     responses = responded(given, queries) if given.model else read_responses(given.responses)
     if given.limit:
         responses = dict(list(responses.items())[: given.limit])
-    kinds = {str(item["id"]): item["type"] == "generative" for item in annotations}
+    kinds = {str(key): item["type"] == "generative" for key, item in amber.items_of(annotations).items()}
     how = {"seed": given.seed, "resamples": given.resamples}
     scores: dict[str, Score] = {}
     if any(kinds.get(key, False) for key in responses):
@@ -118,7 +118,7 @@ def read_responses(path: Path) -> dict[str, str]:
         key = str(field(path, number, row, "id"))
         if key in by_id:
             raise InputError(f"{path}, line {number}: a second response to item {key}; remove one")
-        by_id[key] = text_field(path, number, row, "response")
+        by_id[key] = answer_field(path, number, row)
     return by_id
 
 

@@ -4,8 +4,9 @@
     python benchmarks/chair.py --model sandbox --json OUT
     python benchmarks/chair.py --model NAME --images FOLDER --objects OBJECTS --json OUT
 
-FILE: JSON lines with image_id and caption. OBJECTS: JSON, image id -> category names. Both may be compressed. Scoring
-needs no torch. --coco FOLDER makes OBJECTS if it is missing, from COCO's instance and caption annotations.
+FILE: JSON lines, CSV or TSV with image_id and caption; --image-key and --caption-key name other fields. OBJECTS: JSON,
+image id -> category names. Both may be compressed. Scoring needs no torch. --coco FOLDER makes OBJECTS if it is
+missing, from COCO's instance and caption annotations.
 
 With --plain FILE, the captions of plain decoding on the same images, it also prints the paired difference, the
 difference at equal length, and baselines matched to the captions scored: the plain captions cut to the same length,
@@ -43,6 +44,8 @@ def chair_options() -> argparse.ArgumentParser:
     )
     parser.add_argument("--ground-truth", help="name of the ground truth in the signature [the file's name]")
     parser.add_argument("--split", default="all", help="name of the set of images in the signature [all]")
+    parser.add_argument("--caption-key", help="name of the field with the caption [caption, prediction, ...]")
+    parser.add_argument("--image-key", help="name of the field with the image id [image_id, image]")
     parser.add_argument("--plain", type=Path, help="captions of plain decoding on the same images")
     add_model_options(parser, max_new_tokens=512, batch_size=8)
     parser.add_argument(
@@ -60,7 +63,7 @@ def run(given: argparse.Namespace) -> None:
     path = given.captions or described(given, objects)
 
     def captions() -> Iterator[tuple[ImageId, str]]:
-        return islice(read_captions(path), given.limit)
+        return islice(read_captions(path, given.caption_key, given.image_key), given.limit)
 
     how = {"seed": given.seed, "resamples": given.resamples, "split": given.split, "keep_captions": False}
     result = scorer.score(captions(), **how)
@@ -71,7 +74,7 @@ def run(given: argparse.Namespace) -> None:
 
         def plain() -> Iterator[tuple[ImageId, str]]:
             """The plain captions; with --limit, those of the same images."""
-            pairs = read_captions(given.plain)
+            pairs = read_captions(given.plain, given.caption_key, given.image_key)
             return (pair for pair in pairs if given.limit is None or image_key(pair[0]) in words)
 
         base = scorer.score(plain(), **how)

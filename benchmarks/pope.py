@@ -4,9 +4,10 @@
     python benchmarks/pope.py --model sandbox --json OUT
     python benchmarks/pope.py --model NAME --images FOLDER --questions FILE --json OUT
 
-Questions: JSON lines with question_id, image, text, label, as the official files. Answers: JSON lines with question_id
-and answer (or text), and optionally margin (logit of yes minus logit of no). Both may be compressed. Scoring needs no
-torch. A file of answers without ids is read with --in-order.
+Questions: JSON lines with question_id, image, text, label, as the official files. Answers: JSON lines, CSV or TSV with
+question_id and answer (also prediction, response, output, text or a chat; --answer-key names another field), and
+optionally margin (logit of yes minus logit of no). Both may be compressed. Scoring needs no torch. A file of answers
+without ids is read with --in-order.
 
 With --plain FILE, the answers of plain decoding, it also prints McNemar's test and two baselines that say yes as often
 as the answers scored: the plain answers changed at random, and, if FILE has margins, with a moved threshold. For the
@@ -25,7 +26,6 @@ from running import add_model_options, heading, load, load_images, main, options
 from halluguard.errors import InputError
 from halluguard.metrics import baselines, pope
 from halluguard.metrics.ground_truth import image_key
-from halluguard.metrics.reading import read_rows
 from halluguard.metrics.score import JsonObject, Score
 
 COLUMNS = ("acc", "precision", "recall", "f1", "yes_ratio")
@@ -37,6 +37,7 @@ def pope_options() -> argparse.ArgumentParser:
     parser.add_argument("--questions", type=Path, help="question file; not needed for the sandbox")
     parser.add_argument("--parser", choices=list(pope.PARSERS), default="official", help="how answers are read")
     parser.add_argument("--in-order", action="store_true", help="line n answers question n; for a file without ids")
+    parser.add_argument("--answer-key", help="name of the field with the answer [prediction, response, answer, ...]")
     parser.add_argument("--plain", type=Path, help="answers of plain decoding to the same questions")
     add_model_options(parser, max_new_tokens=16, batch_size=16)
     kind_help = "for the sandbox: the kind of questions whose score OUT holds [adversarial]"
@@ -97,7 +98,7 @@ def one(given: argparse.Namespace, questions: list[pope.Question], split: str | 
 
 def answers(path: Path, questions: list[pope.Question], given: argparse.Namespace) -> dict[str, str]:
     """Answers by question id; with --limit, only those to `questions`."""
-    by_id = pope.read_answers(path, questions if given.in_order else None)
+    by_id = pope.read_answers(path, questions if given.in_order else None, given.answer_key)
     ids = {q.question_id for q in questions}
     return {key: text for key, text in by_id.items() if key in ids} if given.limit else by_id
 
@@ -105,11 +106,8 @@ def answers(path: Path, questions: list[pope.Question], given: argparse.Namespac
 def margins(path: Path, questions: list[pope.Question]) -> dict[str, float] | None:
     """Margins by question id, where the file has one for every question."""
     ids = {q.question_id for q in questions}
-    found = {
-        str(row["question_id"]): row["margin"] for _, row in read_rows(path) if {"question_id", "margin"} <= set(row)
-    }
-    found = {key: float(margin) for key, margin in found.items() if key in ids}
-    return found if len(found) == len(ids) else None
+    by_id = {key: margin for key, margin in pope.read_margins(path).items() if key in ids}
+    return by_id if len(by_id) == len(ids) else None
 
 
 def answered(given: argparse.Namespace, questions: list[pope.Question], split: str | None) -> Path:

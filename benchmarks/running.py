@@ -12,6 +12,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -73,6 +74,8 @@ def add_model_options(parser: argparse.ArgumentParser, max_new_tokens: int, batc
 def main(parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], None]) -> None:
     """Parse the arguments and run. Bad input ends with one sentence and exit status 1."""
     given = parser.parse_args()
+    if isinstance(sys.stdout, TextIOWrapper):  # names of files may hold what no encoding can write
+        sys.stdout.reconfigure(errors="backslashreplace")
     warnings.simplefilter("ignore", UndefinedScoreWarning)  # printed with the score they belong to
     try:
         run(given)

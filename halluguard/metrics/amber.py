@@ -57,6 +57,10 @@ class Lexicon:
     associates: Mapping[str, Sequence[str]]
     safe: Sequence[str] = SAFE_WORDS
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.associates, Mapping) or not all(map(_is_list_of_names, self.associates.values())):
+            raise InputError("relation.json must map objects to lists of words, got another form; use AMBER's own file")
+
     def associates_of(self, word: str) -> Sequence[str]:
         """Words that may stand for an annotated object."""
         if word not in self.associates:
@@ -118,15 +122,31 @@ def judge_nouns(
     return hallucinated, sum(right.reached), sum(wrong.reached)
 
 
-def _items(annotations: Iterable[JsonObject]) -> dict[int, JsonObject]:
+def items_of(annotations: Iterable[JsonObject]) -> dict[int, JsonObject]:
+    """Annotations by id.
+
+    Raises:
+        InputError: an annotation lacks a field or has another form.
+    """
     items = {}
+    if not isinstance(annotations, Iterable):
+        raise InputError(f"annotations must be a list, got {annotations!r}; use AMBER's annotations.json")
     for item in annotations:
-        if not {"id", "type", "truth"} <= set(item):
+        if not isinstance(item, Mapping) or not {"id", "type", "truth"} <= set(item):
+            shown = sorted(item) if isinstance(item, Mapping) else item
+            raise InputError(f"an annotation needs id, type and truth, got {shown}; use AMBER's annotations.json")
+        names = [item["truth"], item.get("hallu", [])] if item["type"] == "generative" else []
+        if not str(item["id"]).isdecimal() or not all(_is_list_of_names(value) for value in names):
             raise InputError(
-                f"an annotation needs id, type and truth, got {sorted(item)}; use AMBER's annotations.json"
+                f"an annotation needs a number as id and lists of names as truth and hallu, got {str(item)[:120]}; use "
+                "AMBER's annotations.json"
             )
         items[int(item["id"])] = item
     return items
+
+
+def _is_list_of_names(value: object) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str) and all(isinstance(v, str) for v in value)
 
 
 def _responses(responses: ById[str], items: Mapping[int, JsonObject], generative: bool) -> dict[int, str]:
@@ -173,7 +193,7 @@ def generative(
         InputError: an unknown id, no caption, or an annotated object that the lexicon lacks.
         MissingExtraError: nltk or its data are missing.
     """
-    items = _items(annotations)
+    items = items_of(annotations)
     chosen = _responses(responses, items, generative=True)
     known = lexicon.known
     cache: dict[tuple[str, str], bool] = {}
@@ -245,7 +265,7 @@ def discriminative(
     """
     if reading not in ("exact", "first-word"):
         raise SettingsError(f"reading must be 'exact' or 'first-word', got {reading!r}")
-    items = _items(annotations)
+    items = items_of(annotations)
     chosen = _responses(responses, items, generative=False)
     dimensions = [*_DIMENSIONS.values(), "relation"]
     names = [*(f"{d}.{count}" for d in dimensions for count in _ANSWERS), "unread"]

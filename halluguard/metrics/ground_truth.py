@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from halluguard import io
 from halluguard.errors import InputError
+from halluguard.metrics.reading import read_json
 from halluguard.metrics.vocabulary import Vocabulary
 
 ImageId = int | str
@@ -18,21 +19,27 @@ T = TypeVar("T")
 ById = Mapping[int, T] | Mapping[str, T]
 """Something for each image (or question), by id."""
 
-_COCO_NAME = re.compile(r"(?:COCO_[A-Za-z]+\d{4}_)?0*(\d+)(?:\.(?:jpg|jpeg|png))?", re.IGNORECASE)
+_COCO_NAME = re.compile(r"(?:COCO_[A-Za-z]+\d{4}_)?0*(\d+)(?:\.(?:jpg|jpeg|png)|\.0)?", re.IGNORECASE)
+_COCO_FILE = re.compile(r".*[/\\](?=COCO_|\d{12}\.)(?:COCO_[A-Za-z]+\d{4}_)?0*(\d+)\.(?:jpg|jpeg|png)", re.IGNORECASE)
 
 
 def image_key(image_id: object) -> str:
     """The one spelling of an image id: COCO numbers, their strings and COCO file names agree; other names stay.
 
+    A COCO file name may have a folder in front, and a number may be a float, as tables write it.
+
     Raises:
         InputError: the id is neither a whole number nor a name.
 
-    >>> image_key(310196), image_key("COCO_val2014_000000310196.jpg"), image_key("kitchen.png")
+    >>> image_key(310196), image_key("val2014/COCO_val2014_000000310196.jpg"), image_key("kitchen.png")
     ('310196', '310196', 'kitchen.png')
     """
     if isinstance(image_id, str) and image_id.strip():
-        match = _COCO_NAME.fullmatch(image_id.strip())
-        return match[1] if match else image_id.strip()
+        name = image_id.strip()
+        match = _COCO_NAME.fullmatch(name) or _COCO_FILE.fullmatch(name)
+        return match[1] if match else name
+    if isinstance(image_id, float) and image_id.is_integer():
+        image_id = int(image_id)
     if isinstance(image_id, int) and not isinstance(image_id, bool):
         return str(image_id)
     raise InputError(f"an image id must be a whole number or a name, got {image_id!r}; correct it in the file")
@@ -90,7 +97,7 @@ class GroundTruth:
         """Name and digest of the content; the order of images does not change it."""
         digest = hashlib.sha256()
         for key in sorted(self._present):
-            digest.update(f"{key}:{','.join(sorted(self._present[key]))}\n".encode())
+            digest.update(f"{key}:{','.join(sorted(self._present[key]))}\n".encode(errors="surrogatepass"))
         return f"{self.name}@{digest.hexdigest()[:8]}"
 
 
@@ -105,7 +112,7 @@ def read_objects(path: str | Path) -> dict[str, list[str]]:
     Raises:
         InputError: the file is missing, is not JSON, or holds something else.
     """
-    data = io.read_json(path)
+    data = read_json(path)
     if not isinstance(data, dict):
         raise InputError(f"{path} must hold a JSON object, image id -> list of names, got {_shown(data)}")
     return data
@@ -146,11 +153,14 @@ def coco_objects(
                 present.setdefault(annotation["image_id"], set()).add(categories[annotation["category_id"]])
             for annotation in captions["annotations"]:
                 present.setdefault(annotation["image_id"], set()).update(categories_of(annotation["caption"]))
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, AttributeError) as error:
             raise InputError(
-                f"{folder} must hold COCO's annotation files of {name}, got one without {error}"
+                f"{folder} must hold COCO's annotation files of {name}, got one that lacks or spoils {error}"
             ) from error
-    return {image_id: sorted(names) for image_id, names in sorted(present.items())}
+    try:
+        return {image_id: sorted(names) for image_id, names in sorted(present.items())}
+    except TypeError as error:
+        raise InputError(f"image ids and category names in {folder} must be of one kind each ({error})") from error
 
 
 def write_objects(objects: ById[Iterable[str]], path: str | Path) -> None:

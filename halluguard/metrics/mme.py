@@ -19,7 +19,7 @@ import numpy as np
 from halluguard import io
 from halluguard.errors import InputError, SettingsError
 from halluguard.metrics.pope_parsers import vlmevalkit
-from halluguard.metrics.reading import read_rows, text_field
+from halluguard.metrics.reading import answer_field, read_lines, read_rows, text_field
 from halluguard.metrics.score import Score, from_counts
 from halluguard.metrics.stats import Totals, ratio
 
@@ -129,8 +129,8 @@ def read_rows_of(path: str | Path, task: str | None = None) -> list[Row]:
     """Read a file of answers.
 
     A name that ends in .txt means the eval tool's form: image, question, label and answer between tabs, with the task
-    as the file's name. Any other file holds JSON lines with task (or category), image, question, label (or gt) and
-    answer (or response).
+    as the file's name. Any other file has rows (`reading.read_rows`) with task (or category), image, question, label
+    (or gt) and answer (or another of `reading.ANSWER_KEYS`). In rows with a prediction, answer is the label.
 
     Args:
         path: the file.
@@ -144,15 +144,19 @@ def read_rows_of(path: str | Path, task: str | None = None) -> list[Row]:
     rows = []
     for number, row in read_rows(path):
         row_task = task or text_field(path, number, row, "task", "category")
-        image, question = (text_field(path, number, row, name) for name in ("image", "question"))
-        label = _label(text_field(path, number, row, "label", "gt"), f"{path}, line {number}")
-        rows.append(Row(row_task, image, question, label, text_field(path, number, row, "answer", "response")))
+        image = text_field(path, number, row, "image", "image_path")
+        question = text_field(path, number, row, "question")
+        truth = ("answer",) if "prediction" in row else ()
+        label = _label(text_field(path, number, row, "label", "gt", *truth), f"{path}, line {number}")
+        rows.append(Row(row_task, image, question, label, answer_field(path, number, row)))
     return rows
 
 
 def _official_rows(path: Path, task: str) -> list[Row]:
     rows = []
-    for number, line in enumerate(io.read_text(path).split("\n"), start=1):
+    with io.reading(path), io.open_text(path, newline="\n") as file:
+        lines = [(number, line.rstrip("\n")) for number, line in read_lines(path, file)]
+    for number, line in lines:
         if line.strip():
             cells = line.split("\t")
             if len(cells) != 4:

@@ -35,8 +35,8 @@ from halluguard.metrics.pope_questions import (
     question_key,
     read_questions,
 )
-from halluguard.metrics.reading import field, read_rows, text_field
-from halluguard.metrics.score import Score, from_counts
+from halluguard.metrics.reading import ANSWER_KEYS, answer_field, field, read_rows
+from halluguard.metrics.score import JsonObject, Score, from_counts
 from halluguard.metrics.stats import Totals, ratio, warn_undefined
 
 __all__ = [
@@ -50,6 +50,7 @@ __all__ = [
     "mcnemar",
     "parse",
     "read_answers",
+    "read_margins",
     "read_questions",
     "score",
     "values",
@@ -234,13 +235,16 @@ def mcnemar(first: Score, second: Score) -> McNemar:
     return {"only_first": only_first, "only_second": only_second, "p": stats.mcnemar(only_first, only_second)}
 
 
-def read_answers(path: str | Path, questions: Sequence[Question] | None = None) -> dict[str, str]:
-    """Read an answer file: JSON lines with question_id and answer (or text, as LLaVA and VCD write it).
+def read_answers(
+    path: str | Path, questions: Sequence[Question] | None = None, answer_key: str | None = None
+) -> dict[str, str]:
+    """Read an answer file: question_id, and the answer under one of `reading.ANSWER_KEYS` or in a chat.
 
     Args:
-        path: the file.
-        questions: pass them only for a file without ids, such as RUCAIBox's example. Line n then answers question n,
-            and where the line repeats its question, the words must agree.
+        path: the file, in a form that `reading.read_rows` reads.
+        questions: pass them only for a file without ids, such as RUCAIBox's example. Row n then answers question n, and
+            where the row repeats its question, it must contain the question's words; more may stand around them.
+        answer_key: name of the field with the answer.
 
     Returns:
         question id -> answer.
@@ -251,19 +255,45 @@ def read_answers(path: str | Path, questions: Sequence[Question] | None = None) 
     """
     by_id: dict[str, str] = {}
     for position, (number, row) in enumerate(read_rows(path)):
-        answer = text_field(path, number, row, "answer", "text")
+        answer = _answer(path, number, row, answer_key)
         if questions is None:
-            key = question_key(field(path, number, row, "question_id"), f"{path}, line {number}")
+            key = question_key(field(path, number, row, "question_id", "index", "id"), f"{path}, line {number}")
         else:
             if position >= len(questions):
                 raise InputError(f"{path}, line {number}: more answers than the {len(questions)} questions")
             question = questions[position]
-            if row.get("question", question.text) != question.text:
-                raise InputError(
-                    f"{path}, line {number}: answers {row['question']!r}, but question is {question.text!r}"
-                )
+            repeated = row.get("question", row.get("prompt", question.text))
+            if " ".join(question.text.split()) not in " ".join(str(repeated).split()):
+                raise InputError(f"{path}, line {number}: answers {repeated!r}, but question is {question.text!r}")
             key = question.question_id
         if key in by_id:
             raise InputError(f"{path}, line {number}: a second answer to question {key}; remove one")
         by_id[key] = answer
     return by_id
+
+
+def _answer(path: str | Path, number: int, row: JsonObject, answer_key: str | None) -> str:
+    if answer_key is None and "label" in row and "text" in row and not {*ANSWER_KEYS} & {*row} - {"text"}:
+        raise InputError(
+            f"{path}, line {number}: expected an answer, got a question with its label; is this the question file? "
+            "Name the field of the answers otherwise"
+        )
+    return answer_field(path, number, row, [answer_key] if answer_key else ANSWER_KEYS)
+
+
+def read_margins(path: str | Path) -> dict[str, float]:
+    """Read the margins in an answer file: question id -> `margin`, for the rows that have both.
+
+    Raises:
+        InputError: see `reading.read_rows`; or a margin is not a number; names the line.
+    """
+    margins: dict[str, float] = {}
+    for number, row in read_rows(path):
+        if row.get("margin") is None or "question_id" not in row:
+            continue
+        key = question_key(row["question_id"], f"{path}, line {number}")
+        try:
+            margins[key] = float(row["margin"])
+        except (TypeError, ValueError, OverflowError):
+            raise InputError(f"{path}, line {number}: margin must be a number, got {row['margin']!r}") from None
+    return margins

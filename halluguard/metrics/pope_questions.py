@@ -179,9 +179,10 @@ def read_questions(path: str | Path) -> list[Question]:
         if key in seen:
             raise InputError(f"{path}, line {number}: question_id {key} was already used on line {seen[key]}")
         seen[key] = number
-        image = str(field(path, number, row, "image"))
+        image = field(path, number, row, "image")
+        image_key(image)  # raises for a value that is no id
         text = text_field(path, number, row, "text", "question")
-        questions.append(Question(key, image, text, cast(Label, label)))
+        questions.append(Question(key, str(image), text, cast(Label, label)))
     return questions
 
 
@@ -205,7 +206,7 @@ def file_version(questions: Iterable[Question]) -> str:
     listed = list(questions)
     digest = hashlib.sha256()
     for q in listed:
-        digest.update(f"{image_key(q.image)},{q.object},{q.label}\n".encode())
+        digest.update(f"{image_key(q.image)},{q.object},{q.label}\n".encode(errors="surrogatepass"))
     misspelt = sum("imange" in q.text for q in listed)
     kind = _CONTENT.get(digest.hexdigest()[:16])
     if kind is None:

@@ -1,60 +1,89 @@
-"""Read files of captions, questions and answers: JSON or JSON lines, compressed or not. Errors name the line.
+"""Read files of captions, questions and answers: JSON, JSON lines, CSV and TSV. Errors name the line.
 
-Memory and time stay bounded, whatever a file holds: one line may have `MAX_LINE` characters, and a file that has to be
-read whole (one JSON array, or objects over several lines) `MAX_WHOLE`.
+Memory and time stay bounded whatever a file holds: a line, and a JSON value that is read whole, may have `LIMIT`
+characters.
 """
 
 from __future__ import annotations
 
+import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
 from halluguard import io
 from halluguard.errors import InputError
-from halluguard.metrics.ground_truth import ImageId
 from halluguard.metrics.score import JsonObject
 
-MAX_LINE = 16 * 2**20
-"""Characters in one line of JSON lines."""
-MAX_WHOLE = 64 * 2**20
-"""Characters in a file that is read whole."""
+LIMIT = 32 * 2**20
+"""Characters in one line, or in a JSON file that is read whole."""
+
+ANSWER_KEYS = ("prediction", "response", "answer", "output", "text")
+"""Names under which tools write a model's answer. In tables that have "prediction", "answer" is the right answer."""
+
+
+def read_json(path: str | Path) -> Any:
+    """The JSON value in a file of at most `LIMIT` characters.
+
+    Raises:
+        InputError: the file cannot be read, is too long, or is not JSON.
+    """
+    with io.reading(path, "JSON"), io.open_text(path) as file:
+        text = file.read(LIMIT + 1)
+    if len(text) > LIMIT:
+        raise InputError(f"{path} must be JSON of at most {LIMIT:,} characters, got more; is it the right file?")
+    try:
+        return io.parse_json(text)
+    except ValueError as error:
+        raise InputError(f"{path} must hold JSON, got something else ({error}); check the file") from error
 
 
 def read_rows(path: str | Path) -> Iterator[tuple[int, JsonObject]]:
-    """Read JSON lines one at a time, as (line number from 1, object).
+    """Read the rows of a file one at a time, as (line number from 1, object).
 
-    A JSON array of objects works too, and so do objects one after another over several lines each, which is the form
-    of POPE's published captions. These two are read whole.
+    JSON lines, or a table with a header if the name ends in .csv or .tsv. A JSON array of objects works too, and so do
+    objects one after another over several lines each, which is the form of POPE's published captions. These two are
+    read whole.
 
     Raises:
         InputError: the file cannot be read, is empty or too long, or a line is not a JSON object; names the line.
     """
+    name = Path(path).name.lower().removesuffix(".gz").removesuffix(".zst")
+    if name.endswith((".xlsx", ".xls")):
+        raise InputError(f"{path} is a workbook, which is not read; save its sheet as CSV or TSV")
+    table = name.endswith((".csv", ".tsv"))
     count = 0
-    with io.reading(path, "JSON lines"), io.open_text(path) as file:
-        for number, row in _values(path, file):
+    with io.reading(path, "a table" if table else "JSON lines"), io.open_text(path, newline="\n") as file:
+        rows = _table(path, file, "\t" if name.endswith(".tsv") else ",") if table else _values(path, file)
+        for number, row in rows:
             if not isinstance(row, dict):
                 raise InputError(f"{path}, line {number}: expected a JSON object, got {json.dumps(row)[:60]}")
             count += 1
             yield number, row
     if not count:
-        raise InputError(f"{path} must hold at least one JSON line, got an empty file")
+        raise InputError(f"{path} must hold at least one {'row' if table else 'JSON line'}, got an empty file")
+
+
+def read_lines(path: str | Path, file: TextIO) -> Iterator[tuple[int, str]]:
+    """(line number from 1, line) of a text file, in bounded memory."""
+    number = 0
+    while line := file.readline(LIMIT + 1):
+        number += 1
+        if len(line) > LIMIT:
+            raise InputError(f"{path}, line {number}: expected at most {LIMIT:,} characters in a line, got more")
+        yield number, line
 
 
 def _values(path: str | Path, file: TextIO) -> Iterator[tuple[int, Any]]:
-    number = 0
     started = False
-    while line := file.readline(MAX_LINE + 1):
-        number += 1
+    for number, line in read_lines(path, file):
         if not line.strip():
             continue
         if not started and line.strip() in ("{", "["):
-            yield from _over_lines(path, line + file.read(MAX_WHOLE), number)
+            yield from _over_lines(path, line + file.read(LIMIT), number)
             return
         started = True
-        if len(line) > MAX_LINE:
-            raise InputError(f"{path}, line {number}: expected at most {MAX_LINE:,} characters in a line, got more")
         try:
             value = io.parse_json(line)
         except ValueError as error:
@@ -65,24 +94,39 @@ def _values(path: str | Path, file: TextIO) -> Iterator[tuple[int, Any]]:
 
 def _over_lines(path: str | Path, text: str, first_line: int) -> Iterator[tuple[int, Any]]:
     """The values of a text that holds several, or one array of them, each over any number of lines."""
-    if len(text) > MAX_WHOLE:
-        raise InputError(f"{path}: JSON over several lines may have {MAX_WHOLE:,} characters, got more; use JSON lines")
+    if len(text) > LIMIT:
+        raise InputError(f"{path}: JSON over several lines may have {LIMIT:,} characters, got more; use JSON lines")
     decoder, at, line = json.JSONDecoder(), 0, first_line
     while at < len(text):
         try:
             value, end = decoder.raw_decode(text, at)
-        except json.JSONDecodeError as error:
-            broken = first_line + error.lineno - 1
-            raise InputError(
-                f"{path}, line {line}: expected a JSON object, which breaks on line {broken} ({error.msg})"
-            ) from error
-        except RecursionError as error:
-            raise InputError(f"{path}, line {line}: expected a JSON object, got one nested too deeply") from error
+        except (ValueError, RecursionError) as error:
+            broken = "is nested too deeply" if isinstance(error, RecursionError) else str(error)
+            if isinstance(error, json.JSONDecodeError):
+                broken = f"breaks on line {first_line + error.lineno - 1} ({error.msg})"
+            raise InputError(f"{path}, line {line}: expected a JSON object, which {broken}") from error
         yield from ((line, item) for item in (value if isinstance(value, list) else [value]))
         while end < len(text) and text[end] in " \t\r\n,":
             end += 1
         line += text.count("\n", at, end)
         at = end
+
+
+def _table(path: str | Path, file: TextIO, delimiter: str) -> Iterator[tuple[int, JsonObject]]:
+    """Rows of a table with a header; a cell may hold line breaks in quotes."""
+    before = csv.field_size_limit(LIMIT)
+    try:
+        reader = csv.reader((line for _, line in read_lines(path, file)), delimiter=delimiter)
+        header = [name.strip() for name in next(reader, [])]
+        if len(set(header)) != len(header):
+            raise InputError(f"{path}: the names of the columns must differ, got {header}")
+        for cells in reader:
+            if cells:
+                yield reader.line_num, dict(zip(header, cells, strict=False))
+    except csv.Error as error:
+        raise InputError(f"{path} must be a table with a header, got something else ({error})") from error
+    finally:
+        csv.field_size_limit(before)
 
 
 def field(path: str | Path, number: int, row: JsonObject, *names: str) -> Any:
@@ -101,15 +145,58 @@ def text_field(path: str | Path, number: int, row: JsonObject, *names: str) -> s
     """As `field`, for a value that must be a string."""
     value = field(path, number, row, *names)
     if not isinstance(value, str):
-        raise InputError(f"{path}, line {number}: {names[0]!r} must be a string, got {json.dumps(value)[:60]}")
+        name = next(name for name in names if name in row)
+        raise InputError(f"{path}, line {number}: {name!r} must be a string, got {json.dumps(value)[:60]}")
     return value
 
 
-def read_captions(path: str | Path) -> Iterator[tuple[ImageId, str]]:
-    """Read the (image id, caption) pairs of a file with `image_id` and `caption`, one at a time.
+def answer_field(path: str | Path, number: int, row: JsonObject, names: Sequence[str] = ANSWER_KEYS) -> str:
+    """The model's answer in a row: under the first of `names`, or the assistant's turn of a chat.
+
+    A chat is a list of turns under "messages" or "conversations", as chat templates and LLaVA's data write it.
+
+    Raises:
+        InputError: the row has no answer, more than one in its chat, or one that is not a string; names the line.
+    """
+    turns = next((row[name] for name in ("messages", "conversations") if isinstance(row.get(name), list)), None)
+    if turns is None or any(name in row for name in names):
+        return text_field(path, number, row, *names)
+    answers = [_turn_text(turn) for turn in turns if isinstance(turn, dict) and _is_answer(turn)]
+    if len(answers) != 1:
+        raise InputError(
+            f"{path}, line {number}: a chat must have one turn of the assistant, got {len(answers)}; keep one"
+        )
+    if answers[0] is None:
+        raise InputError(f"{path}, line {number}: the assistant's turn must be text, got something else")
+    return answers[0]
+
+
+def _is_answer(turn: JsonObject) -> bool:
+    return turn.get("role", turn.get("from")) in ("assistant", "gpt", "model", "bot")
+
+
+def _turn_text(turn: JsonObject) -> str | None:
+    content = turn.get("content", turn.get("value"))
+    if isinstance(content, list):  # parts, as chat templates take them
+        texts = [part.get("text") for part in content if isinstance(part, dict)]
+        content = "".join(text for text in texts if isinstance(text, str))
+    return content if isinstance(content, str) else None
+
+
+def read_captions(
+    path: str | Path, caption_key: str | None = None, image_key: str | None = None
+) -> Iterator[tuple[int | str, str]]:
+    """Read the (image id, caption) pairs of a file, one at a time.
+
+    Args:
+        path: the file.
+        caption_key: name of the field with the caption; by default "caption", or one of `ANSWER_KEYS`, or a chat.
+        image_key: name of the field with the image id; by default "image_id" or "image".
 
     Raises:
         InputError: see `read_rows`; or a field is missing, or a caption is not a string; names the line.
     """
+    names = [caption_key] if caption_key else ["caption", *ANSWER_KEYS]
+    images = [image_key] if image_key else ["image_id", "image"]
     for number, row in read_rows(path):
-        yield field(path, number, row, "image_id"), text_field(path, number, row, "caption")
+        yield field(path, number, row, *images), answer_field(path, number, row, names)

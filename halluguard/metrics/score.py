@@ -72,15 +72,20 @@ class Score:
         """Read what `to_dict` wrote.
 
         Raises:
-            InputError: a field is missing.
+            InputError: a field is missing or has another form.
         """
         missing = [name for name in _FIELDS if not isinstance(data, dict) or name not in data]
         if missing:
             raise InputError(f"a score needs the fields {list(_FIELDS)}, got none of {missing}; write it with to_dict")
         fields = {name: data[name] for name in _FIELDS}
-        fields["intervals"] = {name: (pair[0], pair[1]) for name, pair in data["intervals"].items()}
-        fields["warnings"] = tuple(data["warnings"])
-        fields["details"] = {name: data[name] for name in data["details"]}
+        try:
+            fields["intervals"] = {name: (pair[0], pair[1]) for name, pair in data["intervals"].items()}
+            fields["warnings"] = tuple(data["warnings"])
+            fields["details"] = {name: data[name] for name in data["details"]}
+            for name in ("settings", "values", "counts", "per_image"):
+                fields[name] = dict(data[name])
+        except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
+            raise InputError(f"a score must have the form that to_dict gives it, got another ({error!r})") from error
         return cls(**fields)
 
     def save(self, path: str | Path, **streamed: Iterable[object]) -> None:
@@ -92,7 +97,7 @@ class Score:
         """
         record = self.to_dict()
         record["details"] += streamed
-        with io.replacing(path) as file:
+        with io.replacing(path, errors="backslashreplace") as file:  # half a surrogate pair stays a JSON escape
             file.write(json.dumps(record, ensure_ascii=False, allow_nan=False)[:-1])
             for name, rows in streamed.items():
                 file.write(f",\n{json.dumps(name)}: [")

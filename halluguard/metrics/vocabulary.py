@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
 
-from halluguard import io
 from halluguard.errors import InputError
+from halluguard.metrics.reading import read_json
 from halluguard.metrics.score import JsonObject
 
 
@@ -69,10 +69,10 @@ def load_vocabulary(path: str | Path | None = None) -> Vocabulary:
         InputError: the file is missing, is not JSON, or lacks `synonyms`.
     """
     source = Path(__file__).with_name("chair_synonyms.json") if path is None else path
-    data = io.read_json(source)
+    data = read_json(source)
     try:
         return _vocabulary(data)
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise InputError(f"a vocabulary must be a JSON object with 'synonyms', got {source} ({error!r})") from error
 
 
