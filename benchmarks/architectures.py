@@ -1,8 +1,8 @@
 """Tiny random models of many architectures, built on the spot: no download, fp32, CPU, milliseconds.
 
 `tiny(name)` takes the default configuration of a transformers model type, shrinks every size in it (`shrunk`), and
-scales the weights up so that answers depend on the picture and on every token. How pictures reach a family is said
-by its entry in `families.py`. Tests, `coverage.py` and the speed benchmarks build their models here.
+scales the weights up so that answers depend on the image and on every token. The family's entry in `families.py`
+describes its image inputs. Tests, `coverage.py` and the speed benchmarks build their models here.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ VISION_END = 903
 
 @dataclass(frozen=True)
 class Tiny:
-    """A model and what makes its inputs.
+    """A model, and the function that makes its inputs.
 
-    `prompt(texts, seed)` gives the inputs of one prompt per text, left-padded, each with a random picture; a text is
-    a list of token ids, and the picture's placeholders are put in front of it.
+    `prompt(texts, seed)` returns the inputs of one prompt per text, left-padded, each with a random image. A text is a
+    list of token ids; the placeholders of the image are put in front of it.
     """
 
     name: str
@@ -54,9 +54,9 @@ def sharpened(model: Any, scale: float = 3.0) -> Any:
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if ("gate" in name or "alpha" in name) and not parameter.any():
-                parameter.fill_(0.7)  # a closed gate would hide the picture
+                parameter.fill_(0.7)  # a closed gate would hide the image
             if parameter.ndim >= 2 and "embed" not in name and "norm" not in name:
-                if not parameter.any():  # projections that start at zero would hide the picture
+                if not parameter.any():  # projections that start at zero would hide the image
                     parameter.normal_(std=0.02)
                 parameter.mul_(scale if parameter.ndim == 2 else 3 * scale)
     start = {"decoder_start_token_id": EOS} if model.config.is_encoder_decoder else {}
@@ -124,7 +124,7 @@ IDENTITY = ("transformers_version", "architectures", "_name_or_path")
 
 
 def shrunk(config: dict[str, Any]) -> dict[str, Any]:
-    """The same configuration with small sizes: of the layers, the first of each kind, and two at the least."""
+    """The same configuration with small sizes. It keeps the first layer of each kind, and at least two layers."""
     small: dict[str, Any] = {}
     layers = config.get("num_hidden_layers")
     kinds = config.get("layer_types") or [None] * (layers or 2)
@@ -161,7 +161,7 @@ def _small_rope(rope: dict[str, Any]) -> dict[str, Any]:
 
 
 def tiny(name: str) -> Tiny:
-    """A tiny random model of the model type `name`, of `FAMILIES`."""
+    """A tiny random model of the model type `name`, a key of `FAMILIES`."""
     family = FAMILIES[name]
     torch.manual_seed(0)
     model = sharpened(family.made() if family.made else _default(name, family.changes), family.scale)
@@ -172,15 +172,15 @@ def tiny(name: str) -> Tiny:
         if not family.text:
             return seen
         each = placeholders(model, visual[0]) // images if family.place is True else int(family.place)
-        picture = [VISION_START, *[IMAGE] * each, VISION_END] if family.place else []
-        inputs = left_padded([[BOS, *picture * images, *text] for text in texts])
+        image = [VISION_START, *[IMAGE] * each, VISION_END] if family.place else []
+        inputs = left_padded([[BOS, *image * images, *text] for text in texts])
         return {**inputs, **_per_token(model, inputs, seen), **seen}
 
     return Tiny(name, model, prompt)
 
 
 def _default(name: str, changes: dict[str, Any]) -> Any:
-    """The model of a type's own default configuration, shrunk and changed."""
+    """A model with the default configuration of a model type, shrunk and changed."""
     import transformers
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
     from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
@@ -192,7 +192,7 @@ def _default(name: str, changes: dict[str, Any]) -> Any:
 
 
 def placeholders(model: Any, visual: dict[str, torch.Tensor]) -> int:
-    """Features, hence placeholder tokens, of the pictures of one prompt."""
+    """Number of image features of one prompt, which is its number of placeholders."""
     inner = model if hasattr(model, "get_image_features") else model.model
     with torch.no_grad():
         features = inner.get_image_features(**visual, return_dict=True)
@@ -205,7 +205,7 @@ def placeholders(model: Any, visual: dict[str, torch.Tensor]) -> int:
 
 
 def _per_token(model: Any, inputs: dict[str, torch.Tensor], seen: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """What the family's processor adds for every token: its kind, and which pictures it may look at."""
+    """The inputs per token that the family's processor adds: the token's type, and the images that it may attend to."""
     import inspect
 
     taken = inspect.signature(model.forward).parameters

@@ -1,38 +1,38 @@
-"""The table of `coverage.py` as Markdown: one family a line, the sentences behind its cells below."""
+"""Write the table of `coverage.py` as Markdown: one line per family, and below it the sentences of its cells."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-LEGEND = """# Which families run under a view
+LEGEND = """# Coverage: the families that run under a view
 
     python benchmarks/coverage.py --write docs/coverage.md
 
 Each family is a tiny random model in fp32 on the CPU, made from the default configuration of its model type
 (`benchmarks/architectures.py`; transformers {transformers}, torch {torch}). Every mode of `generate` is compared, token
-for token, with recomputing each row of each prompt from scratch, alone, with the plain model. Real checkpoints of a
-family share its code, not its sizes: the table says that the mechanism is right, nothing about the quality of answers.
-Three families take their vision tower from timm; here a tower of transformers takes its place (gemma3n and fast_vlm: a
-ResNet; perception_lm: CLIP's). mistral4 takes no picture: its rows differ in their words.
+for token, with a reference that recomputes each branch of each prompt from scratch, alone, with the plain model. Real
+checkpoints of a family share its code, not its sizes: the table shows that the mechanism is right, and says nothing
+about the quality of answers. Three families take their vision tower from timm; here a tower of transformers takes its
+place (gemma3n and fast_vlm: a ResNet; perception_lm: CLIP's). mistral4 takes no image: its branches differ in words.
 
 {counts}
 
 | cell | meaning |
 |---|---|
-| exact | the same tokens as recomputation, and other tokens than plain decoding |
-| refused | an error of halluguard before or instead of an answer; its sentence is below |
-| host error | the family's plain `generate` cannot do it either; what it says is below |
-| own generate | refused: the class has a `generate` of its own that goes past any view |
-| vacuous | the same tokens as recomputation, but as plain decoding too: this random model's answer did not change |
+| exact | the same tokens as the reference, and other tokens than plain decoding |
+| refused | halluguard raises an error instead of an answer; its sentence is below |
+| plain error | the family's plain `generate` fails too; its message is below |
+| own generate | refused: the class has a `generate` of its own that bypasses any view |
+| vacuous | the same tokens as the reference, but also as plain decoding: this random answer did not change |
 | FAULT | anything else: a defect |
 
-Columns: greedy search; three beams; three beams with two returns; nucleus sampling; a static cache; prompt lookup;
-two pictures a prompt, with beams; a negative row without the picture, with beams; and the largest relative error of
-that row's logits over 32 tokens against the text-only prompt (below 1e-5). Two left-padded prompts of unlike length a
-call, one in prompt lookup, which takes no batch{alone}.
+Columns: greedy search; three beams; three beams with two returned sequences; nucleus sampling; a static cache; prompt
+lookup; two images per prompt, with beams; a negative branch without the image, with beams; and the largest relative
+error of that branch's logits over 32 tokens against the text-only prompt (below 1e-5). Each call has two left-padded
+prompts of different lengths; prompt lookup has one, because it takes no batch{alone}.
 
-A host error that ends in "equals recomputation" is an answer the view gives where plain decoding cannot; all others
-raise an error of halluguard that names the model and the cause.
+A plain error that ends in "equals recomputation" is an answer that the view gives where plain decoding fails. In all
+other cells with a plain error, halluguard raises an error that names the model and the cause.
 """
 
 
@@ -42,28 +42,24 @@ def rendered(
     versions: Mapping[str, str],
     single: Sequence[str] = (),
 ) -> str:
-    """Markdown of the verdicts `table[family][column]`, the families `not_run` with their reasons below."""
+    """Markdown of the verdicts `table[family][column]`, with the families `not_run` and their reasons at the end."""
     columns = list(next(iter(table.values())))
     lines = ["| family | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
     notes: dict[str, int] = {}
     for family in sorted(table):
         cells = [_cell(table[family][column], notes) for column in columns]
         lines.append(f"| {family} | " + " | ".join(cells) + " |")
-    alone = (
-        f"; and one prompt of {', '.join(single)}, whose plain batch differs from its prompts run alone"
-        if single
-        else ""
-    )
+    alone = f", and so have {', '.join(single)}, whose plain batch differs from its prompts run alone" if single else ""
     parts = [LEGEND.format(**versions, counts=counted(table, not_run), alone=alone), "## The table\n", "\n".join(lines)]
     if notes:
-        parts += ["\n## What the notes say\n", "\n".join(f"{n}. {_escaped(note)}" for note, n in notes.items())]
+        parts += ["\n## Notes\n", "\n".join(f"{n}. {_escaped(note)}" for note, n in notes.items())]
     if not_run:
         parts += ["\n## Not run\n", "\n".join(f"- {name}: {why}" for name, why in sorted(not_run.items()))]
     return "\n".join(parts) + "\n"
 
 
 def counted(table: Mapping[str, Mapping[str, str]], not_run: Mapping[str, str]) -> str:
-    """One sentence that counts families by their worst cells."""
+    """One sentence that counts the families by their worst cells."""
     kinds = [{kind(cell) for cell in row.values()} for row in table.values()]
     whole = sum(k == {"exact"} for k in kinds)
     faults = sum("FAULT" in k for k in kinds)
@@ -77,11 +73,11 @@ def counted(table: Mapping[str, Mapping[str, str]], not_run: Mapping[str, str]) 
 
 
 def kind(cell: str) -> str:
-    """The legend's word for a verdict; an error of the text-only row that is small counts as exact."""
+    """The legend's word for a verdict. A small error of the text-only branch counts as exact."""
     if "has a generate of its own" in cell:
         return "own generate"
     head = cell.split(":")[0]
-    return {"host": "host error", "refused": "refused", "FAULT": "FAULT", "vacuous": "vacuous"}.get(head, "exact")
+    return {"plain": "plain error", "refused": "refused", "FAULT": "FAULT", "vacuous": "vacuous"}.get(head, "exact")
 
 
 def _cell(verdict: str, notes: dict[str, int]) -> str:

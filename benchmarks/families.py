@@ -1,6 +1,6 @@
-"""What the shrunk default configuration of each family needs besides, and how its prompts hold a picture.
+"""Changes to the shrunk default configuration of each family, and the form of its image inputs.
 
-`FAMILIES` has an entry for every model type that `architectures.py` builds. `visuals.py` makes the pictures.
+`FAMILIES` has an entry for every model type that `architectures.py` builds. `visuals.py` makes the images.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ IMAGE, VISION_START = 900, 902
 
 
 def merged(config: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """`config` with `changes` laid over it, at any depth; a value of ... removes the entry."""
+    """`config` with `changes` at any depth; the value `...` removes an entry."""
     out = dict(config)
     for name, value in changes.items():
         if value is ...:
@@ -58,12 +58,16 @@ def merged(config: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Family:
-    """How the inputs of a family are made.
+    """The form of a family's inputs.
 
-    visual: the picture's inputs. changes: laid over the shrunk configuration. place: whether ids hold one
-    placeholder per picture feature, or how many a picture. text: whether there are ids at all. joined: puts the
-    pictures of a batch together. scale: of the weights, see `architectures.sharpened`. made: makes the model, where
-    no default configuration does.
+    Args:
+        visual: makes the image inputs of one prompt.
+        changes: changes to the shrunk configuration.
+        place: True: the ids have one placeholder per image feature; a number: so many per image; False: none.
+        text: whether there are ids at all.
+        joined: joins the image inputs of a batch.
+        scale: scale of the weights, see `architectures.sharpened`.
+        made: makes the model, if the default configuration does not.
     """
 
     visual: Callable[[Any, int, int], Visual] = pictures
@@ -76,7 +80,7 @@ class Family:
 
 
 def rope(*section: int) -> dict[str, Any]:
-    """M-RoPE with so many frequencies for time, height and width; their sum is half of the rotated head."""
+    """M-RoPE with the numbers of frequencies for time, height and width; their sum is half the rotated head size."""
     parameters = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": list(section)}
     return {"text_config": {"rope_parameters": parameters}}
 
@@ -104,7 +108,7 @@ GEMMA4 = {
 }
 SAM = {
     **{"image_size": 256, "patch_size": 16, "global_attn_indexes": [1], "window_size": 7},
-    "initializer_range": 0.02,  # by default so small that the picture is lost in rounding
+    "initializer_range": 0.02,  # by default so small that the image is lost in rounding
 }
 PAGE = {
     **{"hidden_size": 64, "output_channels": 32, "mlp_dim": 64, "downsample_channels": [64, 64]},

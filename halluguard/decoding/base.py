@@ -8,7 +8,7 @@ In the hooks that `bind` registers, `view.layout` describes the forward under wa
 
     layout = view.layout
     hidden[layout.of(0)]                        the original sequences; of(1) is the first negative branch
-    layout.picture(scores.shape[-1])            (R * B, keys) True at image tokens
+    layout.image_tokens(scores.shape[-1])       (R * B, keys) True at image tokens
     layout.prefill                              whether this forward reads the prompt
     layout.answering(scores.shape[2])           (queries,) True at tokens that predict the answer
 """

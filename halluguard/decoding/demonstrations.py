@@ -15,7 +15,7 @@ from PIL.Image import Image
 from torch import Tensor
 from transformers import PreTrainedModel, ProcessorMixin
 
-from halluguard.decoding.engine.shared_copy import twin_of
+from halluguard.decoding.engine.shared_copy import shared_copy_of
 from halluguard.decoding.engine.steering import last_residuals, principal, vision_tower
 from halluguard.decoding.image_transforms import masked_image
 from halluguard.decoding.negative_inputs import ModelInputs, generator
@@ -49,7 +49,7 @@ class Demonstrations:
             shown = masked_image(image, self.masked, self._grid, draw) if blinded else image
             inputs = self._inputs(shown, "")
             with torch.inference_mode():
-                ids = twin_of(self.model).generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
+                ids = shared_copy_of(self.model).generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
             text = self.processor.batch_decode(ids[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)[0]
             answers.append(text.strip())
         return answers
@@ -78,7 +78,7 @@ class Demonstrations:
 
     def _vision_states(self, image: Image) -> Tensor:
         """(layers, tokens, H) fp32: outputs of the image encoder's layers."""
-        tower, layers = vision_tower(twin_of(self.model))
+        tower, layers = vision_tower(shared_copy_of(self.model))
         pixels = self.processor.image_processor(images=[image], return_tensors="pt")["pixel_values"]
         if pixels.ndim != 4 or len(pixels) != 1:
             raise UnsupportedModelError(

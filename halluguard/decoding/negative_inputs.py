@@ -18,11 +18,8 @@ from PIL.Image import Image
 from torch import Tensor
 from transformers import PreTrainedModel, ProcessorMixin
 
-from halluguard.decoding.engine.batch import BOXES, IMAGE_MASKS, PER_TOKEN, PLACES, TOKEN_TYPES
+from halluguard.decoding.engine.batch import BOXES, IMAGE_MASKS, PER_TOKEN, PLACES, TOKEN_TYPES, ModelInputs
 from halluguard.errors import InputError, UnsupportedModelError
-
-ModelInputs = dict[str, Any]
-"""Keyword arguments of `model.generate`: tensors, and whatever else a family takes."""
 
 
 @dataclass(frozen=True)

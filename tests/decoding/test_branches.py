@@ -169,8 +169,8 @@ def test_first_token_logits_are_finite_and_before_the_support(llava):
     [
         ({"past_key_values": object()}, "past_key_values should be left out"),
         ({"prefill_chunk_size": 4}, "prefill_chunk_size should be off"),
-        ({"negative_inputs": {"pixel": 1}}, "should name inputs of the original row"),
-        ({"negative_inputs": [{}, {}]}, "1 negative row"),
+        ({"negative_inputs": {"pixel": 1}}, "should name inputs of the original branch"),
+        ({"negative_inputs": [{}, {}]}, "1 negative branch"),
     ],
 )
 def test_what_holds_only_the_original_rows_is_refused(llava, arguments, message):

@@ -17,29 +17,28 @@ def load(name):
 
 
 coverage = load("coverage")
-# One of each kind: tiles, M-RoPE, deepstack, prefix attention, convolution, mixture of experts, split pictures, packed
+# One of each kind: tiles, M-RoPE, deepstack, prefix attention, convolution, mixture of experts, split images, packed
 # pixels. Exact in every mode.
 EXACT = ["llava_next", "qwen2_5_vl", "qwen3_vl", "gemma3", "lfm2_vl", "ernie4_5_vl_moe", "idefics3", "mistral3"]
 EXACT += ["t5gemma2", "exaone4_5"]  # encoder-decoder; no position ids, but rotated by distance
-# Cross-attention, recurrent, a picture beside the prompt, a picture alone, no picture: each with what it cannot do,
-# said by name.
-NO_PICTURE = {"no picture", "text-only"}
+# Cross-attention, recurrent, an image beside the prompt, an image alone, no image. Each with what it refuses by name.
+NO_IMAGE = {"no image", "text-only"}
 PARTLY = {
-    "mllama": ({"lookup": "host: "}),
+    "mllama": ({"lookup": "plain: "}),
     "qwen3_5": ({"lookup": "assisted generation is not supported with stateful models"}),
     "kosmos-2.5": (
-        {"two pictures": "mixes up the pictures of a prompt that has several"}
-        | dict.fromkeys(NO_PICTURE, "Kosmos2_5ForConditionalGeneration counts positions by itself")
+        {"two images": "mixes up the images of a prompt that has several"}
+        | dict.fromkeys(NO_IMAGE, "Kosmos2_5ForConditionalGeneration counts positions by itself")
     ),
     "pp_formulanet": (
         {
             "static": "PPFormulaNetForConditionalGeneration makes it for",
-            "two pictures": "the picture is all of the prompt",
+            "two images": "the image is the whole prompt",
         }
-        | dict.fromkeys(NO_PICTURE, "PPFormulaNetForConditionalGeneration takes an image alone")
+        | dict.fromkeys(NO_IMAGE, "PPFormulaNetForConditionalGeneration takes an image alone")
     ),
-    "udop": ({"two pictures": "host: "}),
-    "mistral4": (dict.fromkeys(NO_PICTURE, "at least one image placeholder")),
+    "udop": ({"two images": "plain: "}),
+    "mistral4": (dict.fromkeys(NO_IMAGE, "at least one image placeholder")),
 }
 OWN_GENERATE = ["blip", "blip-2", "instructblip", "instructblipvideo", "janus", "kosmos-2"]
 NO_GENERATE = ["diffusion_gemma", "pi0"]
@@ -75,10 +74,10 @@ def test_every_other_family_is_exact_or_refused(name):
 
 @pytest.mark.parametrize("name", ["t5gemma2", "udop", "idefics", "evolla"])
 @pytest.mark.parametrize("mode", ["greedy", "beams", "static"])
-def test_a_row_with_more_words_is_exact(name, mode):
+def test_a_branch_with_more_words_is_exact(name, mode):
     tiny, settings = coverage.architectures.tiny(name), coverage.MODES[mode]
     cell = coverage.verdict(lambda: coverage.other_words(tiny, coverage.TEXTS), settings)
-    assert coverage.kind(cell) == "host error" if (name, mode) == ("evolla", "static") else cell == "exact", cell
+    assert coverage.kind(cell) == "plain error" if (name, mode) == ("evolla", "static") else cell == "exact", cell
 
 
 @pytest.mark.parametrize("name", NO_GENERATE)

@@ -70,7 +70,7 @@ class Boosted:
 
     def edit(self, scores, layer):
         layout = self.twin.layout
-        picture, row = layout.picture(scores.shape[-1]), layout.of(0)
+        picture, row = layout.image_tokens(scores.shape[-1]), layout.of(0)
         last = scores[row, :, -1]
         scores[row, :, -1] = torch.where(picture[row][:, None], last + self.alpha * last.abs(), last)
         return scores
@@ -162,7 +162,7 @@ def test_the_layout_knows_rows_and_pictures(llava):
     class Looking(Plain):
         def combine_logits(self, branches, step):
             layout = step.layout
-            picture = layout.picture()
+            picture = layout.image_tokens()
             assert picture.shape == (len(branches) * len(branches[0]), layout.length)
             assert picture[layout.of(0)].sum(-1).tolist() == [16] * len(branches[0])
             assert not picture[layout.of(1)].any()
@@ -202,6 +202,6 @@ def test_the_hosts_search_is_called_by_the_methods(llava, beams):
 
 
 def test_attention_that_never_passes_is_an_error(llava, monkeypatch):
-    monkeypatch.setattr("halluguard.decoding.engine.attention._run_through", lambda twin, name: None)
+    monkeypatch.setattr("halluguard.decoding.engine.attention.use_attention", lambda twin, name: None)
     with pytest.raises(UnsupportedModelError, match="cannot be read or edited"):
         Edited().on(llava.model).generate(**llava.prompt(TEXTS), **NEW)

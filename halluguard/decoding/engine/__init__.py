@@ -1,1 +1,1 @@
-"""Run several branches of one prompt inside a model's own `generate`."""
+"""Run several branches of one prompt inside a model's own `generate`. Start with `view.py`."""

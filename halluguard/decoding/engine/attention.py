@@ -1,11 +1,11 @@
-"""Attention read or changed inside one call: scores before the softmax, weights after it, per layer and per row.
+"""Read or change the decoder's self-attention in one call: scores before the softmax, weights after it.
 
     w = softmax(edit(q k^T * scale + mask)),   out = w v
 
-A method calls `edit_attention` from its `bind`. The twin of that call then runs its decoder's self-attention
-through the function below, which transformers finds by name in its own registry; the caller's model keeps the
-attention it has. What the function does not know (attention sinks, position biases) is refused, and a decoder
-that never passes here is refused too.
+A method calls `edit_attention` from its `bind`. The shared copy of that call then runs its decoder's self-attention
+through `_attend`, which transformers finds by name in its own registry; the caller's model keeps its attention. A
+family whose attention has parts that `_attend` does not know (attention sinks, position biases) is refused, and so is
+one whose decoder never calls it.
 """
 
 from __future__ import annotations
@@ -13,101 +13,88 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from halluguard.decoding.engine.layers import decoder
+from torch import Tensor, nn
+from transformers import AttentionInterface, PreTrainedModel
+from transformers.masking_utils import AttentionMaskInterface, eager_mask
+
+from halluguard.decoding.engine.layers import READS_LOGITS, decoder
 from halluguard.errors import UnsupportedModelError
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 NAME = "halluguard"  # in transformers' registry of attention functions
 
-Edit = Callable[["Tensor", int], "Tensor"]
-Watch = Callable[["Tensor", int], None]
-WatchValues = Callable[["Tensor", "Tensor", int], None]
+Edit = Callable[[Tensor, int], Tensor]
+Watch = Callable[[Tensor, Tensor, int], None]
 
 
 @dataclass
 class Edits:
-    """What one call does to its attention; `calls` counts the layers that passed."""
+    """What one call does to its attention. `calls` counts the layers that ran through it."""
 
     edit: Edit | None
     watch: Watch | None
-    watch_values: WatchValues | None = None
     calls: int = 0
 
 
-def edit_attention(
-    twin: Any, edit: Edit | None = None, watch: Watch | None = None, watch_values: WatchValues | None = None
-) -> Edits:
-    """Let a method change or see the self-attention of the decoder in this call. For use in `bind`.
+def edit_attention(view: PreTrainedModel, edit: Edit | None = None, watch: Watch | None = None) -> None:
+    """Let a method change or see the decoder's self-attention in this call. For use in `bind`.
 
     Args:
-        twin: what `bind` was given. `twin.layout` tells rows and picture columns apart.
-        edit: `(scores, layer) -> scores`, before the softmax: (rows * batch, heads, S queries, K keys), masked
-            places at the type's minimum. K is the length of the sequence so far (of the cache, when static).
-        watch: `(weights, layer)`, after the softmax, of the same shape.
-        watch_values: `(weights, values, layer)`, with the values (rows * batch, heads, K, D) they weigh.
+        view: the argument of `bind`. `view.layout` tells the branches and the image tokens apart.
+        edit: `(scores, layer) -> scores`, before the softmax: (branches * batch, heads, S queries, K keys), masked
+            places at the type's minimum. K is the length of the sequence so far (of the cache, if it is static).
+        watch: `(weights, values, layer)`: weights after the softmax, of the shape of the scores, and the values
+            (branches * batch, heads, K, D) that they weigh.
 
     Raises:
-        UnsupportedModelError: the family's attention is not one that can be run here.
+        UnsupportedModelError: the family's attention cannot be run here.
     """
-    edits = Edits(edit, watch, watch_values)
-    _register()
-    _run_through(twin, NAME)
-    for module in decoder(twin).modules():
-        module.__dict__["_halluguard_edits"] = [*module.__dict__.get("_halluguard_edits", ()), edits]
-    twin.__dict__.setdefault("_attention_edits", []).append(edits)
-    return edits
-
-
-def eager(twin: Any) -> None:
-    """Run the decoder of this call with the family's own eager attention, so that it returns its weights."""
-    _run_through(twin, "eager")
-
-
-def check_used(twin: Any) -> None:
-    """Raise when a forward ended and a method's attention function was never called."""
-    for edits in twin.__dict__.get("_attention_edits", ()):
-        if not edits.calls:
-            raise UnsupportedModelError(
-                f"{type(twin).__name__} computes its attention in a way of its own, which cannot be read or edited: "
-                "the method would have no effect; use a method that reads logits only, such as VCD"
-            )
-
-
-def _run_through(twin: Any, name: str) -> None:
-    """Give the twin's modules configs of their own, whose decoder attends by the function `name`."""
-    memo: dict[int, Any] = {}
-    config = twin.config
-    copy.deepcopy(config, memo)
-    text = memo.get(id(config.get_text_config(decoder=True)))
-    for module in twin.modules():
-        own = module.__dict__.get("config")
-        if own is not None:  # some modules (UDOP's stacks) have one that is not the model's
-            module.__dict__["config"] = memo.get(id(own)) or copy.deepcopy(own, memo)
-    inner = decoder(twin)
-    for part in {id(c): c for c in (text, inner.__dict__.get("config")) if c is not None}.values():
-        part._attn_implementation_internal = name
-    for module in inner.modules():
-        own = module.__dict__.get("config")
-        if own is not None and getattr(own, "_attn_implementation", name) != name:
-            module.__dict__["config"] = copy.deepcopy(own)
-            module.__dict__["config"]._attn_implementation_internal = name
-
-
-def _register() -> None:
-    from transformers import AttentionInterface
-    from transformers.masking_utils import AttentionMaskInterface, eager_mask
-
+    edits = Edits(edit, watch)
     if NAME not in AttentionInterface().valid_keys():
         AttentionInterface.register(NAME, _attend)
         AttentionMaskInterface.register(NAME, eager_mask)
+    use_attention(view, NAME)
+    for module in decoder(view).modules():
+        module.__dict__["_halluguard_edits"] = [*module.__dict__.get("_halluguard_edits", ()), edits]
+    view.__dict__.setdefault("_attention_edits", []).append(edits)
+
+
+def check_used(view: nn.Module) -> None:
+    """Raise UnsupportedModelError if a forward has ended and a method's attention function was never called."""
+    for edits in view.__dict__.get("_attention_edits", ()):
+        if not edits.calls:
+            raise UnsupportedModelError(
+                f"{type(view).__name__} computes its attention in a way of its own, which cannot be read or edited: "
+                f"the method would have no effect; {READS_LOGITS}"
+            )
+
+
+def use_attention(view: PreTrainedModel, name: str) -> None:
+    """Give the modules of a shared copy configs of their own, whose decoder runs the attention function `name`.
+
+    "eager" is the family's own attention that returns its weights.
+    """
+    copies: dict[int, Any] = {}
+    copy.deepcopy(view.config, copies)
+    text = copies.get(id(view.config.get_text_config(decoder=True)))
+    for module in view.modules():
+        config = module.__dict__.get("config")
+        if config is not None:  # some modules (UDOP's stacks) have one that is not the model's
+            module.__dict__["config"] = copies.get(id(config)) or copy.deepcopy(config, copies)
+    inner = decoder(view)
+    for part in (text, inner.__dict__.get("config")):
+        if part is not None:
+            part._attn_implementation_internal = name
+    for module in inner.modules():
+        config = module.__dict__.get("config")
+        if config is not None and getattr(config, "_attn_implementation", name) != name:
+            module.__dict__["config"] = copy.deepcopy(config)
+            module.__dict__["config"]._attn_implementation_internal = name
 
 
 def _attend(
-    module: Any,
+    module: nn.Module,
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -115,14 +102,12 @@ def _attend(
     scaling: float | None = None,
     dropout: float = 0.0,
     softcap: float | None = None,
-    **kwargs: Any,
+    **kwargs: object,
 ) -> tuple[Tensor, Tensor]:
-
     for name in ("s_aux", "position_bias"):
         if kwargs.get(name) is not None:
             raise UnsupportedModelError(
-                f"plain attention is expected, and {type(module).__name__} adds {name!r} to it, which cannot be edited "
-                "exactly; use a method that reads logits only, such as VCD"
+                f"plain attention is expected, and {type(module).__name__} adds {name!r}; {READS_LOGITS}"
             )
     groups = query.shape[1] // key.shape[1]
     key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
@@ -139,7 +124,5 @@ def _attend(
     weights = scores.float().softmax(-1).to(query.dtype)
     for edits in all_edits:
         if edits.watch is not None:
-            edits.watch(weights, layer)
-        if edits.watch_values is not None:
-            edits.watch_values(weights, value, layer)
+            edits.watch(weights, value, layer)
     return (weights @ value).transpose(1, 2).contiguous(), weights

@@ -1,47 +1,56 @@
-"""Where a model keeps what methods look inside for: its decoder's layers, the norm after them, and the head."""
+"""Locate a model's decoder, its layers, the norm after them, the LM head and the token embeddings."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
 
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from halluguard.errors import SettingsError, UnsupportedModelError
 
-if TYPE_CHECKING:
-    from torch import Tensor, nn
+READS_LOGITS = "use a method that reads logits only, such as VCD"
+"""Advice for a model inside which a method cannot look."""
 
-_NORMS = ("norm", "final_layernorm", "final_layer_norm", "ln_f", "norm_f", "ln_out", "layer_norm", "final_norm")
-_LAST_NORMS = (*_NORMS, "embedding_norm")  # lfm2's, after its layers
+_LAST_NORMS = (
+    *("norm", "final_layernorm", "final_layer_norm", "ln_f", "norm_f", "ln_out", "layer_norm", "final_norm"),
+    "embedding_norm",  # lfm2's, after its layers
+)
 
 
-def decoder(model: Any) -> nn.Module:
+def decoder(model: PreTrainedModel) -> nn.Module:
     """The text decoder: the module that holds the layers (and, in most families, the norm after them)."""
-    found = model.get_decoder() if hasattr(model, "get_decoder") else None
-    for name, module in () if found is None else found.named_modules():
+    root = model.get_decoder() if hasattr(model, "get_decoder") else None
+    for name, module in () if root is None else root.named_modules():
         if _layers_of(module) is not None and not any(part in name for part in ("vision", "visual", "image")):
             return module
     raise UnsupportedModelError(
-        f"a text decoder with a list of layers is expected, and {type(model).__name__} shows none by get_decoder(); "
-        "use a method that reads logits only, such as VCD"
+        f"a text decoder with a list of layers is expected, and {type(model).__name__} has none; {READS_LOGITS}"
     )
 
 
-def decoder_layers(model: Any) -> list[nn.Module]:
-    """The decoder's layers, first to last. A hook on layer i sees (rows * batch, S, H) hidden states."""
+def _layers_of(module: nn.Module) -> nn.ModuleList | None:
+    for name in ("layers", "h", "blocks", "block"):
+        layers = getattr(module, name, None)
+        if isinstance(layers, nn.ModuleList) and len(layers):
+            return layers
+    return None
+
+
+def decoder_layers(model: PreTrainedModel) -> list[nn.Module]:
+    """The decoder's layers, first to last. A hook on a layer sees hidden states (branches * batch, S, H)."""
     layers = _layers_of(decoder(model))
     assert layers is not None
     return list(layers)
 
 
-def depth(model: Any) -> int:
-    """How many layers the decoder has."""
+def depth(model: PreTrainedModel) -> int:
+    """Number of decoder layers."""
     return len(decoder_layers(model))
 
 
 def at_depth(layer: int, layers: int, of: int = 32) -> int:
-    """A layer a paper names in a model of `of` layers (LLaVA-1.5-7B has 32), at the same share of another depth.
+    """Scale the number of a layer, given for a model of `of` layers (LLaVA-1.5-7B has 32), to one of `layers` layers.
 
     >>> [at_depth(layer, 40) for layer in (2, 20, 28)]
     [2, 25, 35]
@@ -49,7 +58,7 @@ def at_depth(layer: int, layers: int, of: int = 32) -> int:
     return round(layer * layers / of)
 
 
-def final_norm(model: Any) -> nn.Module:
+def final_norm(model: PreTrainedModel) -> nn.Module:
     """The norm between the last layer and the head."""
     inner = decoder(model)
     for name in _LAST_NORMS:
@@ -57,60 +66,45 @@ def final_norm(model: Any) -> nn.Module:
         if norm is not None:
             return norm
     raise UnsupportedModelError(
-        f"a norm after the layers is expected, and {type(inner).__name__} has none named {_LAST_NORMS}; use a method "
-        "that does not read earlier layers through the head"
+        f"a norm after the layers is expected, and {type(inner).__name__} has none of {_LAST_NORMS}; {READS_LOGITS}"
     )
 
 
-def head(model: Any) -> nn.Module:
-    """The matrix from hidden states to logits."""
-    from torch import nn
-
-    found = model.get_output_embeddings()
-    if not isinstance(found, nn.Linear) and not (found is not None and hasattr(found, "weight")):
+def head(model: PreTrainedModel) -> nn.Module:
+    """The LM head: the matrix from hidden states to logits."""
+    matrix = model.get_output_embeddings()
+    if matrix is None or not hasattr(matrix, "weight"):
         raise UnsupportedModelError(
-            f"a linear head is expected, and {type(model).__name__} has {type(found).__name__}; use a method that "
-            "reads the model's own logits only"
+            f"a linear head is expected, and {type(model).__name__} has {type(matrix).__name__}; {READS_LOGITS}"
         )
-    return found
+    return matrix
 
 
-def embeddings(model: Any) -> nn.Module:
-    """The table of the tokens' embeddings."""
+def embeddings(model: PreTrainedModel) -> nn.Module:
+    """The table of token embeddings."""
     try:
         return model.get_input_embeddings()
     except NotImplementedError:
         raise UnsupportedModelError(
-            f"a table of embeddings is expected, and {type(model).__name__} shows none; use a method that reads logits "
-            "only, such as VCD"
+            f"a table of embeddings is expected, and {type(model).__name__} has none; {READS_LOGITS}"
         ) from None
 
 
-def early_logits(model: Any, hidden: Tensor, normed: bool = True) -> Tensor:
-    """Logits (..., V), fp32, of an earlier layer's hidden states (..., H): final norm (unless left out), then head.
+def early_logits(model: PreTrainedModel, hidden: Tensor, normed: bool = True) -> Tensor:
+    """Logits (..., V) in fp32 from the hidden states (..., H) of an earlier layer, by the final norm and the head.
 
-    Families that scale or cap their logits after the head do so here too, by their config.
+    `normed` applies the final norm. Logits are scaled and capped as the family's config says.
     """
     logits = head(model)(final_norm(model)(hidden) if normed else hidden).float()
     text = model.config.get_text_config()
-    scale = getattr(text, "logit_scale", None)
+    scale, divisor, cap = (
+        getattr(text, name, None) for name in ("logit_scale", "logits_scaling", "final_logit_softcapping")
+    )
     if isinstance(scale, int | float) and scale != 0:
         logits = logits * scale
-    scaling = getattr(text, "logits_scaling", None)
-    if isinstance(scaling, int | float) and scaling != 0:
-        logits = logits / scaling
-    cap = getattr(text, "final_logit_softcapping", None)
+    if isinstance(divisor, int | float) and divisor != 0:
+        logits = logits / divisor
     return logits if not cap else cap * (logits / cap).tanh()
-
-
-def _layers_of(module: nn.Module) -> Any:
-    from torch import nn
-
-    for name in ("layers", "h", "blocks", "block"):
-        layers = getattr(module, name, None)
-        if isinstance(layers, nn.ModuleList) and len(layers):
-            return layers
-    return None
 
 
 def check_layer_range(layers: Sequence[int] | None) -> tuple[int, int] | None:

@@ -1,19 +1,18 @@
-"""Retrospection: go back to the token that a whole stretch of the answer has leaned on, and go on otherwise.
+"""Retrospection: return to the token that a whole stretch of the answer has leaned on, and continue in another way.
 
-    c_t     column that is trusted most at step t, one for each beam: the mode over its candidates of
-            argmax_j prod_{i >= j} sigma w_ij
-    s       mode of c_t over the beams: the summary token
-    back    when #{u <= t : c_u = s} > threshold in every beam, and s >= 10, to step s + 1, where what follows the
-            summary token is chosen; after n returns there to step s, after n returns to both no more
-    there   any token may follow, by the model's own logit, but the pairs (beam, token) chosen there before
+    c_t      most trusted column at step t, one per beam: mode over its candidates of argmax_j prod_{i >= j} sigma w_ij
+    s        summary token: the mode of c_t over the beams
+    return   if #{u <= t : c_u = s} > threshold in every beam, and s >= 10, to step s + 1, at which the token after the
+             summary token is chosen; after n returns there to step s; after n returns to both no more
+    there    any token may follow, by the model's own logit, except the pairs (beam, token) chosen there before
 
-The second half of OPERA (`opera.py`), where paper and code are named.
+This is the second half of OPERA; `opera.py` names paper and code.
 
-The search is the host's, which knows no way back: it is dropped, and run again from the prompt with what it decided
-up to that step. Steps that are repeated look nothing ahead, so a return to step p costs one reading of the prompt and
-p of one token. The prompts of a batch wait for each other: one that has to go back idles until the others have ended
-or wait too, so a batch runs as often as the prompt in it that goes back most. Under sampling the repeated steps draw
-the same random numbers.
+The search of transformers cannot go back. It is stopped and run again from the prompt, with the decisions made up to
+that step. Repeated steps do not look ahead, so a return to step p costs one forward over the prompt and p forwards over
+one token. The prompts of a batch wait for each other: one that has to return stays idle until the others have ended or
+wait too, so a batch runs as often as its prompt with the most returns. Under sampling, repeated steps draw the same
+random numbers.
 """
 
 from __future__ import annotations
@@ -21,26 +20,27 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import Any
 
-from transformers import LogitsProcessorList, StoppingCriteriaList
-
-if TYPE_CHECKING:
-    from torch import Tensor
+import torch
+from torch import Tensor
+from transformers import GenerationMixin, LogitsProcessorList, StoppingCriteriaList
+from transformers.generation.streamers import BaseStreamer
 
 FIRST = 10
 """The first column that may be a summary token."""
 
-Choice = tuple["Tensor", "Tensor"]
-"""What was chosen at one step: for each of N sequences, the sequence it went on from and the token it took."""
+Choice = tuple[Tensor, Tensor]
+"""The choice at one step: for each of N sequences, the sequence it continues and the token it took."""
 
 
 def summary_token(trusted: Tensor, threshold: int) -> int | None:
-    """The column to go back to, if any.
+    """The column to return to, if any.
 
     Args:
-        trusted: (beams, steps) long, the column that each beam trusted most at each step so far.
-        threshold: times a column may be trusted most.
+        trusted: (beams, steps) long, the most trusted column of each beam at each step so far.
+        threshold: how many times a column may be the most trusted one.
     """
     summary = trusted[:, -1].mode().values
     if summary < FIRST or not bool(((trusted == summary).sum(-1) > threshold).all()):
@@ -50,7 +50,7 @@ def summary_token(trusted: Tensor, threshold: int) -> int | None:
 
 @dataclass(frozen=True)
 class Judged:
-    """What a step made of N sequences: candidates (N, n), their scores (N, n), the column trusted most (N,)."""
+    """Judgement of one step of N sequences: candidates (N, n), their scores (N, n), most trusted columns (N,)."""
 
     tokens: Tensor
     scores: Tensor
@@ -59,11 +59,16 @@ class Judged:
 
 @dataclass
 class Search:
-    """What the search of one answer, by its `rows` of the batch, has decided over all its runs.
+    """Decisions of the search for one answer, over all its runs.
 
-    known: steps that have been judged; what is repeated of them is not judged again.
-    times: how often it went back to a step. banned: the choices that were taken back, by step.
-    waits: in this run it found that it has to go back. done: in this run its answer ended.
+    Args:
+        rows: sequences of the answer along the batch axis.
+        limit: number of returns to one step.
+        known: number of steps that have been judged; they are not judged again when repeated.
+        times: number of returns, by step.
+        banned: choices that were taken back, by step.
+        waits: whether this run found that it has to return.
+        done: whether the answer ended in this run.
     """
 
     rows: slice
@@ -76,14 +81,13 @@ class Search:
 
     @property
     def idle(self) -> bool:
+        """Whether this run has nothing more to decide."""
         return self.waits or self.done
 
     def turns(self, summary: int, chosen: Sequence[Choice]) -> bool:
-        """Go back, in the next run, for a summary token; not when both of its places had `limit` returns."""
-        for step in (summary + 1, summary):
-            if self.times.get(step, 0) < self.limit:
-                break
-        else:
+        """Plan a return to a summary token for the next run. False if both of its steps had `limit` returns."""
+        step = next((s for s in (summary + 1, summary) if self.times.get(s, 0) < self.limit), None)
+        if step is None:
             return False
         self.waits = True
         self.times[step] = self.times.get(step, 0) + 1
@@ -93,83 +97,83 @@ class Search:
         self.banned.setdefault(step, []).append((parents[self.rows], tokens[self.rows]))
         return True
 
-    def free(self, step: int, logits: Tensor, scores: Tensor, keep: Tensor) -> None:
-        """At a step gone back to, let every token follow but those chosen there; scores and keep (N, V) are written."""
+    def free(self, step: int, logits: Tensor, scores: Tensor, allowed: Tensor) -> None:
+        """At a step returned to, allow every token except those chosen there. Writes scores and allowed (N, V)."""
         if step not in self.banned:
             return
-        scores[self.rows], keep[self.rows] = logits[self.rows], True
+        scores[self.rows], allowed[self.rows] = logits[self.rows], True
         for parents, tokens in self.banned[step]:
-            keep[parents, tokens] = False
+            allowed[parents, tokens] = False
 
 
 class Retrospection:
-    """The past of one call of `generate`: what its searches saw and chose, and its runs.
+    """History of one call of `generate`: its searches, their judgements and choices.
 
     Args:
-        twin: the model of the call.
-        threshold: times a column may be trusted most.
-        limit: returns to one place.
+        view: the folded view of the call.
+        threshold: how many times a column may be the most trusted one.
+        limit: number of returns to one step.
     """
 
-    def __init__(self, twin: Any, threshold: int, limit: int) -> None:
-        self.twin, self.threshold, self.limit = twin, threshold, limit
+    def __init__(self, view: GenerationMixin, threshold: int, limit: int) -> None:
+        self.view, self.threshold, self.limit = view, threshold, limit
         self.searches: list[Search] = []
         self.judged: list[Judged] = []  # by step
         self.chosen: list[Choice] = []  # by step
-        self.parents: Tensor | None = None  # (N,), which sequence each goes on from; the beams' own order when None
+        self.parents: Tensor | None = None  # (N,), the sequence that each continues; None: itself
         self.prompt = 0
 
-    # --- for the fold -------------------------------------------------------------------------------------------
-
-    def judge(self, step: int, look: Callable[[], Judged]) -> Judged:
-        """What was decided at a step before; `look` ahead when a search comes here for the first time."""
+    def judge(self, step: int, look_ahead: Callable[[], Judged]) -> Judged:
+        """The earlier judgement of a step, or `look_ahead()` if a search comes there for the first time."""
         if not self.judged[step:] or any(search.known <= step and not search.idle for search in self.searches):
-            self.judged[step : step + 1] = [look()]
+            self.judged[step : step + 1] = [look_ahead()]
         return self.judged[step]
 
-    def free(self, step: int, logits: Tensor, scores: Tensor, keep: Tensor) -> None:
+    def free(self, step: int, logits: Tensor, scores: Tensor, allowed: Tensor) -> None:
         """See `Search.free`."""
         for search in self.searches:
-            search.free(step, logits, scores, keep)
+            search.free(step, logits, scores, allowed)
 
-    # --- the runs -----------------------------------------------------------------------------------------------
-
-    def search(self, own: Any, input_ids: Tensor, **kwargs: Any) -> Any:
-        """Run the host's search `own` until it ends without a return."""
+    def search(self, own: Callable[..., Any], input_ids: Tensor, **kwargs: Any) -> Any:
+        """Run the search `own` of transformers until it ends without a return."""
         config = kwargs["generation_config"]
         self.prompt = input_ids.shape[1]
         self.searches = [
             Search(slice(first, first + config.num_beams), self.limit)
             for first in range(0, len(input_ids), config.num_beams)
         ]
-        kwargs["logits_processor"] = LogitsProcessorList([self._look, *kwargs["logits_processor"]])
+        kwargs["logits_processor"] = LogitsProcessorList([self._observe, *kwargs["logits_processor"]])
         if config.num_beams > 1:
-            self._hear_beams()
+            self._observe_beams()
         else:
-            kwargs["stopping_criteria"] = _Heard(kwargs["stopping_criteria"], self._stopped)
+            kwargs["stopping_criteria"] = _ObservedCriteria(kwargs["stopping_criteria"], self._stopped)
         streamer = kwargs.pop("streamer", None)
-        state = _random_state(input_ids.device) if config.do_sample else None
+        random_state = _random_state(input_ids.device) if config.do_sample else []
         while True:
             for search in self.searches:
                 search.waits = search.done = False
-            self.parents, cache = None, copy.deepcopy(kwargs.get("past_key_values"))
-            run = kwargs if cache is None else {**kwargs, "past_key_values": cache}
-            held = None if streamer is None else _Held()
+            self.parents, run = None, dict(kwargs)
+            if kwargs.get("past_key_values") is not None:
+                run["past_key_values"] = copy.deepcopy(kwargs["past_key_values"])
+            buffer = _Buffer()
+            if streamer is not None:
+                run["streamer"] = buffer
             try:
-                output = own(input_ids, **run, **({} if held is None else {"streamer": held}))
-            except _Back:
+                output = own(input_ids, **run)
+            except _Return:
                 output = None
             if not any(search.waits for search in self.searches):
                 break
-            _restore(state)
-        if held is not None:
-            held.release(streamer)
+            for module, state in random_state:
+                module.set_rng_state(state)
+        if streamer is not None:
+            for value in buffer.values:
+                streamer.put(value)
+            streamer.end()
         return output
 
-    def _look(self, ids: Tensor, scores: Tensor) -> Tensor:
-        """Between two steps, as a processor of the host's, which is shown the sequences."""
-        import torch
-
+    def _observe(self, ids: Tensor, scores: Tensor) -> Tensor:
+        """A logits processor that changes nothing: between two steps, it sees the sequences."""
         step = ids.shape[1] - self.prompt
         if step:
             parents = torch.arange(len(ids), device=ids.device) if self.parents is None else self.parents
@@ -183,69 +187,57 @@ class Retrospection:
             if summary is not None:
                 search.turns(summary, self.chosen)
         if all(search.idle for search in self.searches) and any(search.waits for search in self.searches):
-            raise _Back
+            raise _Return
         return scores
 
     def _stopped(self, stopped: Tensor) -> None:
         for search in self.searches:
             search.done |= bool(stopped[search.rows].all())
 
-    def _hear_beams(self) -> None:
-        """Learn from the host, which asks it for the whole batch after each step, which prompts are done."""
-        goes_on = self.twin._beam_search_has_unfinished_sequences
+    def _observe_beams(self) -> None:
+        """Note which prompts are done: beam search asks this for the whole batch after each step."""
+        unfinished = self.view._beam_search_has_unfinished_sequences
 
-        def heard(improving: Tensor, finished: Tensor, stopped: Tensor, early_stopping: Any) -> Any:
+        def observed(improving: Tensor, finished: Tensor, stopped: Tensor, early_stopping: bool | str) -> Tensor:
             for i, search in enumerate(self.searches):
                 one = slice(i, i + 1)
-                search.done |= not bool(goes_on(improving[one], finished[one], stopped[one], early_stopping))
-            return goes_on(improving, finished, stopped, early_stopping)
+                search.done |= not bool(unfinished(improving[one], finished[one], stopped[one], early_stopping))
+            return unfinished(improving, finished, stopped, early_stopping)
 
-        self.twin.__dict__["_beam_search_has_unfinished_sequences"] = heard
-
-
-class _Back(Exception):  # noqa: N818, nothing went wrong
-    """The run under way is dropped."""
+        self.view.__dict__["_beam_search_has_unfinished_sequences"] = observed
 
 
-class _Heard(StoppingCriteriaList):
-    """The host's criteria, whose verdicts (N,) are told."""
+class _Return(Exception):  # noqa: N818, nothing went wrong
+    """The current run is stopped, to go back."""
 
-    def __init__(self, criteria: Sequence[Any], told: Callable[[Tensor], None]) -> None:
+
+class _ObservedCriteria(StoppingCriteriaList):
+    """Stopping criteria that report their verdicts (N,)."""
+
+    def __init__(self, criteria: StoppingCriteriaList, report: Callable[[Tensor], None]) -> None:
         super().__init__(criteria)
-        self._told = told
+        self._report = report
 
-    def __call__(self, input_ids: Any, scores: Any, **kwargs: Any) -> Any:
+    def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: Any) -> Tensor:
         stopped = super().__call__(input_ids, scores, **kwargs)
-        self._told(stopped)
+        self._report(stopped)
         return stopped
 
 
-class _Held:
-    """A streamer that keeps what it hears."""
+class _Buffer(BaseStreamer):
+    """A streamer that keeps its values."""
 
     def __init__(self) -> None:
-        self.heard: list[Tensor] = []
+        self.values: list[Tensor] = []
 
     def put(self, value: Tensor) -> None:
-        self.heard.append(value)
+        self.values.append(value)
 
     def end(self) -> None:
         pass
 
-    def release(self, streamer: Any) -> None:
-        for value in self.heard:
-            streamer.put(value)
-        streamer.end()
 
-
-def _random_state(device: Any) -> list[tuple[Any, Tensor]]:
-    """The global random states that a search on `device` may draw from, each with what sets it."""
-    import torch
-
+def _random_state(device: torch.device) -> list[tuple[ModuleType, Tensor]]:
+    """The global random states that a search on `device` may draw from, each with the module that sets it."""
     modules = [torch, *([] if device.type == "cpu" else [torch.get_device_module(device)])]
     return [(module, module.get_rng_state()) for module in modules]
-
-
-def _restore(state: list[tuple[Any, Tensor]] | None) -> None:
-    for module, value in state or ():
-        module.set_rng_state(value)

@@ -1,191 +1,285 @@
-"""One call of a view's `generate`: its rows, from the prompts to the fold of a forward.
+"""One call of a view's `generate`, from its prompts to the choice of each token.
 
-prepare     the further rows are made, as the host prepares a prompt, and padded to one length
-stack       the rows of one forward are put together
-fold        R * B rows of logits become B by the method's formula
+`prepare` makes the negative branches once, `stack` puts the branches of one forward together, `fold` combines their
+logits, and `AllowedTokensProcessor` applies the method's mask. `view.py` calls them from transformers' `generate`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedModel, generation
+from transformers.utils import ModelOutput
 
 from halluguard.decoding.base import DecodingMethod, LogitsCombiner, Step, combine
-from halluguard.decoding.engine.batch import Joined, Row, first_rows, stacked
+from halluguard.decoding.engine.batch import Branch, ImageData, ModelInputs, original_only, stacked
 from halluguard.decoding.engine.layout import Layout
-from halluguard.decoding.engine.shared_copy import twin_of
+from halluguard.decoding.engine.shared_copy import shared_copy_of
 from halluguard.decoding.negative_inputs import Call, ExplicitInputs, NegativeInputs, crossed, image_token_ids
 from halluguard.errors import InputError, UnsupportedModelError
 
-if TYPE_CHECKING:
-    from torch import Tensor
+NegativeInputsArgument = Mapping[str, Tensor | None] | Sequence[Mapping[str, Tensor | None]]
+"""Model inputs of the caller's own: one mapping, or one per negative branch."""
+
+Fold = tuple[Tensor, Tensor, Tensor | None]
+"""Logits of the original branch, combined scores and mask of allowed tokens: (B, V), or (B, S, V) for S tokens."""
+
+_TRUNCATING = tuple(
+    getattr(generation, f"{name}LogitsWarper")
+    for name in ("TopK", "TopP", "TopH", "MinP", "Typical", "Epsilon", "Eta")
+    if hasattr(generation, f"{name}LogitsWarper")
+)
 
 
 @dataclass
-class Run:
-    """What one call of `generate` keeps."""
+class Session:
+    """State of one call.
+
+    Args:
+        method: the method of the view.
+        combiner: the method, or the object that its `bind` returned.
+        makers: makers of the negative branches.
+        call: the call as the user made it.
+        apply_mask: whether tokens that the method does not allow are masked.
+    """
 
     method: DecodingMethod
-    folding: LogitsCombiner  # the method, or what its `bind` returned
+    combiner: LogitsCombiner
     makers: tuple[NegativeInputs, ...]
     call: Call
-    negatives: list[Row] = field(default_factory=list)
+    apply_mask: bool = True
+    negatives: list[Branch] = field(default_factory=list)
     prompt: int = 0  # tokens of the original prompt
-    length: int = 0  # of the longest prompt: all rows are padded to it
+    padded_prompt: int = 0  # tokens of the longest prompt, to which all branches are padded
     beams: int = 1
-    seen: int = 0  # tokens of the sequences in the forward under way
+    length: int = 0  # tokens of the original sequences in the current forward
     forwards: int = 0
-    masked: bool = True  # whether the method's support is laid over its scores
-    processors: Any = None  # the host's own
-    layout: Layout | None = None  # of the forward under way
-    blind: Tensor | None = None  # which sequences of the further rows are shown no picture by cross-attention
-    joined: Joined = field(default_factory=dict)  # the rows' pictures, from forward to forward
-    folded: tuple[Step, Tensor, Tensor, Tensor | None] | None = None
+    processors: LogitsProcessorList = field(default_factory=LogitsProcessorList)  # those of transformers and the caller
+    layout: Layout | None = None  # of the current forward
+    without_image: Tensor | None = None  # (R * B,) sequences that cross-attention shows no image
+    images: ImageData = field(default_factory=ImageData)
+    last_fold: tuple[int, Fold] | None = None  # index of its first token, and (B, S, V) tensors
 
     @property
-    def rows(self) -> int:
+    def branches(self) -> int:
+        """R, the number of branches."""
         return 1 + len(self.makers)
 
     @cached_property
     def placeholders(self) -> list[int]:
-        """Ids that pictures fill; none where the decoder is shown its picture by cross-attention."""
+        """Ids of image tokens; none if the decoder is shown its image by cross-attention."""
         return [] if crossed(self.call) else image_token_ids(self.call.model)
 
-    def column(self, ids: Tensor) -> tuple[Tensor, Tensor, Tensor | None] | None:
-        """Plain row, scores and mask of the last fold at the token that follows `ids`, each (B, V)."""
-        if self.folded is None:
+    def fold_after(self, ids: Tensor) -> Fold | None:
+        """The last fold at the token that follows `ids`, each tensor (B, V)."""
+        if self.last_fold is None:
             return None
-        step, plain, scores, keep = self.folded
-        at = ids.shape[1] - self.prompt - int(step.index[0])
-        if not 0 <= at < len(step.index) or len(ids) != len(plain):
+        first, (original, scores, allowed) = self.last_fold
+        at = ids.shape[1] - self.prompt - first
+        if not 0 <= at < original.shape[1] or len(ids) != len(original):
             return None
-        return plain[:, at], scores[:, at], None if keep is None else keep[:, at]
+        return original[:, at], scores[:, at], None if allowed is None else allowed[:, at]
 
-    def prepare(self, kwargs: dict[str, Any]) -> None:
-        """Make the negative rows, prepared and expanded by the host's own rules, and pad all rows to one length."""
-        import torch
+    def prepare(self, inputs: ModelInputs) -> None:
+        """Make the negative branches and pad all branches to one length.
 
-        ids, encodes = kwargs["input_ids"], self.call.model.config.is_encoder_decoder
-        inputs = dict(self.call.inputs)
-        given = inputs if encodes else kwargs  # ids of an encoder-decoder are here the decoder's
-        prompt, mask = given.get("input_ids"), given.get("attention_mask")
+        `inputs` are those of the original branch, before they are repeated for beams.
+        """
+        ids, encodes = inputs["input_ids"], self.call.model.config.is_encoder_decoder
+        user_inputs = dict(self.call.inputs)
+        prompts = user_inputs if encodes else inputs  # ids of an encoder-decoder are the decoder's here
+        prompt, mask = prompts.get("input_ids"), prompts.get("attention_mask")
         if prompt is not None:
-            inputs |= {"input_ids": prompt, "attention_mask": torch.ones_like(prompt) if mask is None else mask}
-        call, start = replace(self.call, inputs=inputs), int(ids[0, 0]) if encodes else None
-        self.negatives = [_prepared(call, maker(call), self.beams, start) for maker in self.makers]
+            mask = torch.ones_like(prompt) if mask is None else mask
+            user_inputs |= {"input_ids": prompt, "attention_mask": mask}
+        call, start = replace(self.call, inputs=user_inputs), int(ids[0, 0]) if encodes else None
+        negatives = [prepared_branch(call, maker(call), self.beams, start) for maker in self.makers]
         self.prompt = ids.shape[1]
-        self.length = max([self.prompt, *(row.ids.shape[1] for row in self.negatives)])
-        self.negatives = [row.padded(self.length, call.pad_id) for row in self.negatives]
-        for row in self.negatives:
-            if row.ids.shape[0] != ids.shape[0] * self.beams:
+        self.padded_prompt = max([self.prompt, *(branch.ids.shape[1] for branch in negatives)])
+        self.negatives = [branch.padded(self.padded_prompt, call.pad_id) for branch in negatives]
+        for branch in self.negatives:
+            if branch.ids.shape[0] != ids.shape[0] * self.beams:
                 raise InputError(
-                    f"a negative row should have one prompt for each of the {ids.shape[0]} originals, got "
-                    f"{row.ids.shape[0] // self.beams}; give one each"
+                    f"a negative branch should have one prompt for each of the {ids.shape[0]} originals, got "
+                    f"{branch.ids.shape[0] // self.beams}; give one each"
                 )
 
-    def stack(self, ids: Tensor, kwargs: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
-        """The rows of one forward, before the host slices and masks them."""
-        control: dict[str, Any] = {
-            name: kwargs.pop(name) for name in ("next_sequence_length", "is_first_iteration") if name in kwargs
+    def stack(self, ids: Tensor, inputs: ModelInputs) -> tuple[Tensor, ModelInputs]:
+        """Stack the branches of one forward, given the whole sequences and other inputs of the original branch.
+
+        Transformers then cuts off the tokens that the cache holds.
+        """
+        settings: ModelInputs = {
+            name: inputs.pop(name) for name in ("next_sequence_length", "is_first_iteration") if name in inputs
         }
-        cache = kwargs.pop("past_key_values", None)
-        self.seen = ids.shape[1]
-        more = self.length - self.prompt
-        original = Row(ids, kwargs).followed_by(ids[:, :0])  # prompt lookup leaves token types behind
-        rows = [original.padded(ids.shape[1] + more, self.call.pad_id)]
-        rows += [row.followed_by(ids[:, self.prompt :]) for row in self.negatives]
-        batch, stackd = stacked(rows, self.joined)
-        fed = control.get("next_sequence_length") or batch.shape[1]
-        seen = stackd.get("cross_attention_mask")
-        if seen is not None:
-            self.blind = ~seen.flatten(1).any(-1)
-            self.blind[: len(ids)] = False  # the original rows are the host's
+        cache = inputs.pop("past_key_values", None)
+        self.length = ids.shape[1]
+        padding = self.padded_prompt - self.prompt
+        original = Branch(ids, inputs).followed_by(ids[:, :0])  # prompt lookup leaves token types behind
+        branches = [original.padded(ids.shape[1] + padding, self.call.pad_id)]
+        branches += [branch.followed_by(ids[:, self.prompt :]) for branch in self.negatives]
+        batch, batch_inputs = stacked(branches, self.images)
+        read = settings.get("next_sequence_length") or batch.shape[1]
+        image_mask = batch_inputs.get("cross_attention_mask")
+        if image_mask is not None:
+            self.without_image = ~image_mask.flatten(1).any(-1)
+            self.without_image[: len(ids)] = False  # the original branch runs as in plain generation
         self.layout = Layout.of_forward(
-            self.layout, batch, self.rows, prompt=self.length, fed=fed, placeholders=self.placeholders
+            self.layout, batch, self.branches, prompt=self.padded_prompt, read=read, placeholders=self.placeholders
         )
-        if control.get("next_sequence_length") == ids.shape[1]:
-            control["next_sequence_length"] = None
-        return batch, {**stackd, **control, "past_key_values": cache}
+        if settings.get("next_sequence_length") == ids.shape[1]:
+            settings["next_sequence_length"] = None
+        return batch, {**batch_inputs, **settings, "past_key_values": cache}
 
-    def fold(self, output: Any) -> Any:
-        """R * B rows of logits into B, in fp32; further outputs keep the original rows."""
-        import torch
-
-        logits = output.logits
-        batch, left = divmod(logits.shape[0], self.rows)
+    def fold(self, output: ModelOutput) -> ModelOutput:
+        """Combine the logits of R branches into one, in fp32. Other outputs keep the original branch."""
+        logits = output["logits"]
+        batch, left = divmod(logits.shape[0], self.branches)
         if left:
             raise UnsupportedModelError(
-                f"{self.rows} rows per prompt were fed, and {logits.shape[0]} rows of logits came back"
+                f"{self.branches} branches per prompt were read, and {logits.shape[0]} rows of logits returned; "
+                "use a model of another family"
             )
-        # Prefill without logits_to_keep returns the prompt's logits too: only those of the answer are folded.
-        logits = logits[:, -(self.seen - self.prompt + 1) :]
-        last = self.seen - self.prompt
-        step = Step(torch.arange(last - logits.shape[1] + 1, last + 1, device=logits.device), self.beams)
-        rows = [part.float() for part in logits.split(batch)]
-        step = replace(step, **self._needed(output, logits.shape[1]))
-        scores, keep = combine(self.folding, rows, step)
-        keep = keep if self.masked else None
-        self.folded = (step, rows[0], scores, keep)
+        # A prefill without logits_to_keep returns the prompt's logits too. Only those of the answer are combined.
+        last = self.length - self.prompt
+        logits = logits[:, -(last + 1) :]
+        first = last - logits.shape[1] + 1
+        step = Step(
+            torch.arange(first, last + 1, device=logits.device),
+            self.beams,
+            layout=self.layout,
+            **self._needed(output, logits.shape[1]),
+        )
+        branches = [part.float() for part in logits.split(batch)]
+        scores, allowed = combine(self.combiner, branches, step)
+        allowed = allowed if self.apply_mask else None
+        self.last_fold = first, (branches[0], scores, allowed)
         self.forwards += 1
         for name in ("attentions", "hidden_states", "cross_attentions", "decoder_attentions", "decoder_hidden_states"):
             if output.get(name) is not None:
-                output[name] = first_rows(output[name], batch, self.rows)
-        output.logits = scores if keep is None else scores.masked_fill(~keep, -torch.inf)
+                output[name] = original_only(output[name], batch, self.branches)
+        output["logits"] = scores if allowed is None else scores.masked_fill(~allowed, -torch.inf)
         return output
 
-    def _needed(self, output: Any, length: int) -> dict[str, Any]:
-        """What the method asked to see, at the positions that are folded."""
-        found: dict[str, Any] = {"layout": self.layout}
+    def _needed(self, output: ModelOutput, length: int) -> dict[str, tuple[Tensor, ...]]:
+        """The outputs that the method needs, at the last `length` positions."""
+        needed = {}
         for name in self.method.needs:
             value = output.get(name)
             if not value:
                 raise UnsupportedModelError(
-                    f"{type(self.method).__name__} reads {name}, and {type(self.call.model).__name__} returns none; "
+                    f"{type(self.method).__name__} reads {name}, {type(self.call.model).__name__} returns none; "
                     "use a method that reads logits only, such as VCD"
                 )
             if name == "hidden_states" and ({h.ndim for h in value} != {3} or len({h.shape for h in value}) > 1):
                 raise UnsupportedModelError(
-                    f"{type(self.method).__name__} reads one state a token from every layer, and those of "
+                    f"{type(self.method).__name__} reads one state per token from every layer, and those of "
                     f"{type(self.call.model).__name__} keep several streams; use a method that reads logits only, such "
                     "as VCD"
                 )
-            found[name] = tuple(h[:, -length:] for h in value) if name == "hidden_states" else tuple(value)
-        return found
+            needed[name] = tuple(h[:, -length:] for h in value) if name == "hidden_states" else tuple(value)
+        return needed
 
 
-def makers_of(negatives: tuple[NegativeInputs, ...], given: Any) -> tuple[NegativeInputs, ...]:
-    """What makes the further rows: the method's own makers, or inputs `given` by the caller, one mapping a row."""
-    if given is None:
-        return negatives
-    given = [given] if isinstance(given, Mapping) else list(given)
-    if len(given) != len(negatives):
+def makers_of(
+    makers: tuple[NegativeInputs, ...], negative_inputs: NegativeInputsArgument | None
+) -> tuple[NegativeInputs, ...]:
+    """Makers of the negative branches: the method's own, or the caller's inputs in their place."""
+    if negative_inputs is None:
+        return makers
+    mappings = [negative_inputs] if isinstance(negative_inputs, Mapping) else list(negative_inputs)
+    if len(mappings) != len(makers):
         raise InputError(
-            f"the method has {len(negatives)} negative row(s), got {len(given)} negative_inputs; pass one each"
+            f"the method has {len(makers)} negative branch(es), got {len(mappings)} negative_inputs; pass one each"
         )
-    return tuple(ExplicitInputs(g) for g in given)
+    return tuple(ExplicitInputs(inputs) for inputs in mappings)
 
 
-def _prepared(call: Call, inputs: dict[str, Any], beams: int, start: int | None) -> Row:
-    """What the host's `generate` makes of `inputs` before it decodes: masks, positions, encoded pictures, beams."""
-    from transformers import GenerationConfig
+def prepared_branch(call: Call, inputs: ModelInputs, beams: int, start: int | None) -> Branch:
+    """Prepare a branch by transformers' `generate`, up to its search: masks, positions, encoded images, beams.
 
-    taken: dict[str, Any] = {}
+    `start` is the first token of the decoder of an encoder-decoder.
+    """
+    prepared: ModelInputs = {}
 
-    def take(model: Any, input_ids: Tensor, **kwargs: Any) -> Tensor:
-        taken.update(kwargs, input_ids=input_ids)
+    def keep_inputs(model: PreTrainedModel, input_ids: Tensor, **kwargs: object) -> Tensor:
+        prepared.update(kwargs, input_ids=input_ids)
         return input_ids
 
-    twin, own = twin_of(call.model), call.model.generation_config
-    twin.generation_config = GenerationConfig(
+    copy, own = shared_copy_of(call.model), call.model.generation_config
+    copy.generation_config = GenerationConfig(
         bos_token_id=own.bos_token_id,
         eos_token_id=own.eos_token_id,
         pad_token_id=call.pad_id,
         decoder_start_token_id=start,
     )
-    given = {name: value for name, value in inputs.items() if value is not None}
-    type(call.model).generate(twin, **given, custom_generate=take, max_new_tokens=1, num_beams=beams, do_sample=False)
+    present = {name: value for name, value in inputs.items() if value is not None}
+    settings = {"max_new_tokens": 1, "num_beams": beams, "do_sample": False}
+    copy.generate(**present, **settings, custom_generate=keep_inputs)
     for name in ("logits_processor", "stopping_criteria", "generation_config", "past_key_values", "synced_gpus"):
-        taken.pop(name, None)
-    return Row(taken.pop("input_ids"), taken)
+        prepared.pop(name, None)
+    return Branch(prepared.pop("input_ids"), prepared)
+
+
+class AllowedTokensProcessor(LogitsProcessor):
+    """The logits processors of one call, with the method's mask of allowed tokens.
+
+    The mask is read on the original branch, before any penalty. Penalties, constraints and the caller's processors come
+    next, then truncation (top-k, top-p, ...), as in plain generation. Two cases need care:
+
+    - Constraints that leave none of the allowed tokens (`min_new_tokens` when only the end is allowed, a grammar): then
+      the original logits decide among the tokens that the constraints leave. Masking first would leave nothing at all.
+    - A method that allows the same tokens at every setting (`keeps_sampling_support`): truncation is read on the
+      original branch and applied to the combined scores.
+
+    Args:
+        processors: all processors of the call, in the order of transformers.
+        fold_after: ids -> the fold that the scores after them come from; None where they are not the method's.
+        own: the caller's own processors. They may keep state, so they are called once per step.
+        truncate_original: whether truncation is read on the original branch.
+        log_probs: whether the scores are log-probabilities, as in beam search.
+    """
+
+    def __init__(
+        self,
+        processors: LogitsProcessorList,
+        fold_after: Callable[[Tensor], Fold | None],
+        own: Collection[LogitsProcessor] = (),
+        truncate_original: bool = False,
+        log_probs: bool = False,
+    ) -> None:
+        first = next((i for i, p in enumerate(processors) if isinstance(p, _TRUNCATING)), len(processors))
+        self.before = LogitsProcessorList(processors[:first])
+        self.after = LogitsProcessorList(processors[first:])
+        self.original_before = LogitsProcessorList([p for p in self.before if not any(p is mine for mine in own)])
+        self.truncating = LogitsProcessorList([p for p in self.after if isinstance(p, _TRUNCATING)])
+        self.rest = LogitsProcessorList([p for p in self.after if not isinstance(p, _TRUNCATING)])
+        self.fold_after, self.truncate_original, self.log_probs = fold_after, truncate_original, log_probs
+
+    def __call__(self, input_ids: Any, scores: Any) -> Any:
+        fold = self.fold_after(input_ids)
+        if fold is None:
+            return self.after(input_ids, self.before(input_ids, scores))
+        original, combined, allowed = fold
+        if self.log_probs:
+            original = original.log_softmax(-1)
+        if allowed is None:
+            scores = self.before(input_ids, scores)
+        else:
+            best = scores.argmax(-1, keepdim=True)
+            shift = scores.gather(-1, best) - combined.gather(-1, best)  # log-probabilities of the allowed tokens
+            constrained = self.before(input_ids, torch.where(allowed, scores, combined + shift))
+            none_left = ~(allowed & (constrained > -torch.inf)).any(-1, keepdim=True)
+            original_left = original.masked_fill(constrained == -torch.inf, -torch.inf)
+            scores = torch.where(none_left, original_left, constrained.masked_fill(~allowed, -torch.inf))
+        if self.truncate_original and len(self.truncating):
+            left = self.truncating(input_ids, self.original_before(input_ids, original.clone())) > -torch.inf
+            left &= scores > -torch.inf
+            left |= ~left.any(-1, keepdim=True)
+            return self.rest(input_ids, scores.masked_fill(~left, -torch.inf))
+        return self.after(input_ids, scores)

@@ -145,7 +145,7 @@ class _BoundONLY(LogitsCombiner):
                 "only, such as VCD"
             )
         self.attention: Tensor | None = None
-        edit_attention(view, watch_values=self._attended)
+        edit_attention(view, watch=self._attended)
         self.last.register_forward_pre_hook(self._entering, with_kwargs=True)
 
     def _attended(self, weights: Tensor, values: Tensor, layer: int) -> None:
@@ -153,7 +153,7 @@ class _BoundONLY(LogitsCombiner):
             return
         layout = self.view.layout
         queries, keys = weights.shape[-2:]
-        image = layout.picture(keys)[:, None].expand(-1, queries, -1)
+        image = layout.image_tokens(keys)[:, None].expand(-1, queries, -1)
         at = torch.arange(keys, device=weights.device)
         visible = at <= torch.arange(layout.length - queries, layout.length, device=weights.device)[:, None]
         real = torch.nn.functional.pad(self.view.call.inputs["attention_mask"].bool(), [0, keys], value=True)[:, :keys]

@@ -152,7 +152,7 @@ class _BoundOPERA(LogitsCombiner):
         self.ahead = False
         last = depth(view) - 1
 
-        def watch(weights: Tensor, layer: int) -> None:
+        def watch(weights: Tensor, values: Tensor, layer: int) -> None:
             if layer == last:
                 attention = weights[:, :, -1].float().amax(1)
                 self.attention = attention / attention.sum(-1, keepdim=True)
@@ -198,7 +198,7 @@ class _BoundOPERA(LogitsCombiner):
         """The most probable tokens (N, V), each read ahead of time."""
         layout = self.view.layout
         best = logits.topk(min(self.method.candidates, logits.shape[-1]), -1)
-        image = layout.picture(layout.length + 1)
+        image = layout.image_tokens(layout.length + 1)
         penalties, trusted = [], []
         for tokens in best.indices.unbind(-1):
             attention = self._attention_of(tokens[:, None])[:, : layout.length + 1]

@@ -106,7 +106,7 @@ class PAI(DecodingMethod):
                 return scores
             layout = view.layout
             answering = layout.answering(scores.shape[2])  # (S,)
-            image = layout.picture(scores.shape[-1])[layout.of(0)]  # (B, K)
+            image = layout.image_tokens(scores.shape[-1])[layout.of(0)]  # (B, K)
             where = answering[None, None, :, None] & image[:, None, None, :]
             edited = scores.clone()
             original = scores[layout.of(0)]

@@ -110,12 +110,12 @@ class SID(DecodingMethod):
         from_layer = min(self.layer, layer_count - 1)
         visible: dict[str, Tensor] = {}
 
-        def watch(weights: Tensor, layer: int) -> None:
+        def watch(weights: Tensor, values: Tensor, layer: int) -> None:
             if layer != from_layer - 1:
                 return
             layout = view.layout
             negative = weights[layout.of(1)]
-            image = layout.picture(negative.shape[-1])[layout.of(1)]
+            image = layout.image_tokens(negative.shape[-1])[layout.of(1)]
             kept = least_attended(negative, image, self.keep)
             # The prompt's tokens are read with the cut of the first token that answers.
             first = int(layout.answering(kept.shape[1]).long().argmax())
