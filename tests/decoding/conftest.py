@@ -1,4 +1,4 @@
-"""Tiny random models for the decoding tests, and what the folded view must equal: every row from scratch."""
+"""Tiny random models for the decoding tests, and the reference of the folded view: every branch from scratch."""
 
 import pytest
 import torch
@@ -12,18 +12,18 @@ torch.set_num_threads(1)
 
 
 class FromScratch:
-    """Laid over a model's class: each row of each sequence is recomputed alone, with no cache, padding or batch.
+    """Part of a model's class: each branch of each sequence is recomputed alone, with no cache, padding or batch.
 
-    rows: for each prompt, the inputs of its original and its negative rows, one sequence each, unpadded.
+    branches: for each prompt, the inputs of its original and its negative branches, one sequence each, unpadded.
     """
 
     def __call__(self, input_ids, **_):
-        beams = len(input_ids) // len(self.rows)
+        beams = len(input_ids) // len(self.branches)
         folded = []
         for i, sequence in enumerate(input_ids[:, self.prompt_length :]):
-            logits = [self.logits(inputs, sequence) for inputs in self.rows[i // beams]]
-            value, keep = self.method.combine_logits(logits, Step(torch.tensor([len(sequence)]), 1))
-            folded.append(value if keep is None else value.masked_fill(~keep, -torch.inf))
+            logits = [self.logits(inputs, sequence) for inputs in self.branches[i // beams]]
+            value, allowed = self.method.combine_logits(logits, Step(torch.tensor([len(sequence)]), 1))
+            folded.append(value if allowed is None else value.masked_fill(~allowed, -torch.inf))
         return CausalLMOutputWithPast(logits=torch.cat(folded))
 
     def logits(self, inputs, tokens):
@@ -35,10 +35,10 @@ class FromScratch:
         return self.plain(**inputs, use_cache=False).logits[:, -1:].float()
 
 
-def recomputed(model, method, rows, inputs, **settings):
-    """Plain `generate` of the host over a model that recomputes every row from scratch."""
+def recomputed(model, method, branches, inputs, **settings):
+    """Plain `generate` of a model that recomputes every branch from scratch."""
     reference = object.__new__(type("FromScratch", (FromScratch, type(model)), {}))
-    state = {"plain": model, "method": method, "rows": rows, "prompt_length": inputs["input_ids"].shape[1]}
+    state = {"plain": model, "method": method, "branches": branches, "prompt_length": inputs["input_ids"].shape[1]}
     reference.__dict__.update(model.__dict__, **state)
     settings.pop("cache_implementation", None)
     return type(model).generate(reference, **inputs, **{**settings, "use_cache": False})

@@ -10,7 +10,7 @@ import pytest
 def load(name):
     full = f"benchmarks_{name}"
     if full not in sys.modules:
-        spec = importlib.util.spec_from_file_location(full, Path(__file__).parents[2] / "benchmarks" / f"{name}.py")
+        spec = importlib.util.spec_from_file_location(full, Path(__file__).parents[3] / "benchmarks" / f"{name}.py")
         sys.modules[full] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(sys.modules[full])
     return sys.modules[full]

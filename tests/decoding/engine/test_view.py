@@ -1,4 +1,4 @@
-"""The folded view equals recomputing every row from scratch, in every mode of the host's generate."""
+"""The folded view equals recomputing every branch from scratch, in every mode of transformers' generate."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ MODES = {
     "three beams, two returned": {"num_beams": 3, "num_return_sequences": 2},
     "static cache": {"cache_implementation": "static"},
     "no cache": {"use_cache": False},
-    "prefix function": {"prefix_allowed_tokens_fn": lambda row, ids: list(range(100, 300))},
+    "prefix function": {"prefix_allowed_tokens_fn": lambda prompt, ids: list(range(100, 300))},
     "stop criteria": {"eos_token_id": list(range(3, 400))},
 }
 SAMPLING = {
@@ -23,16 +23,16 @@ SAMPLING = {
 }
 
 
-def rows_without_image(tiny, texts):
-    """Original and text-only rows, each prompt alone."""
+def branches_without_image(tiny, texts):
+    """Original and text-only branches, each prompt alone."""
     whole = tiny.prompt(texts)
     per = len(whole["pixel_values"]) // len(texts)
-    rows = []
+    branches = []
     for i in range(len(texts)):
         ids = whole["input_ids"][i][whole["attention_mask"][i].bool()][None]
         image = whole["pixel_values"][i * per : (i + 1) * per]
-        rows.append([{"input_ids": ids, "pixel_values": image}, {"input_ids": ids[ids != 900][None]}])
-    return rows
+        branches.append([{"input_ids": ids, "pixel_values": image}, {"input_ids": ids[ids != 900][None]}])
+    return branches
 
 
 def generated(tiny, method, inputs, seed=0, **settings):
@@ -40,48 +40,50 @@ def generated(tiny, method, inputs, seed=0, **settings):
     return method.on(tiny.model).generate(**inputs, **{**NEW, **settings})
 
 
-def reference(tiny, method, rows, inputs, from_scratch, seed=0, **settings):
+def reference(tiny, method, branches, inputs, from_scratch, seed=0, **settings):
     torch.manual_seed(seed)
-    return from_scratch(tiny.model, method, rows, inputs, **{**NEW, **settings})
+    return from_scratch(tiny.model, method, branches, inputs, **{**NEW, **settings})
 
 
 @pytest.mark.parametrize("mode", [*MODES, *SAMPLING])
 @pytest.mark.parametrize("imagination", [-1.0, 0.5])
 def test_without_image_equals_the_text_only_prompt(llava, from_scratch, mode, imagination):
-    """Left-padded, unequal prompts; the negative row has another length than the original."""
+    """Left-padded, unequal prompts; the negative branch has another length than the original."""
     method = (AfterTheTilt if mode in SAMPLING else Imagination)(imagination)
     inputs, settings = llava.prompt(TEXTS), {**MODES, **SAMPLING}[mode]
-    expected = reference(llava, method, rows_without_image(llava, TEXTS), inputs, from_scratch, **settings)
+    expected = reference(llava, method, branches_without_image(llava, TEXTS), inputs, from_scratch, **settings)
     assert torch.equal(generated(llava, method, inputs, **settings), expected)
     assert not torch.equal(llava.model.generate(**inputs, **NEW), expected), "the method must have an effect here"
 
 
 class AfterTheTilt(Imagination):
-    """Truncated by the host after the tilt, as the reference is."""
+    """Truncated after the scores are combined, as in the reference."""
 
     keeps_sampling_support = False
 
 
 @pytest.mark.parametrize("mode", list(MODES))
-def test_noised_image_equals_two_models_from_scratch(llava, from_scratch, mode):
+def test_a_noised_image_equals_two_models_from_scratch(llava, from_scratch, mode):
     method, inputs = VCD(alpha=2.0, step=900), llava.prompt(TEXTS)
-    rows = rows_without_image(llava, TEXTS)
-    for original, negative in rows:
+    branches = branches_without_image(llava, TEXTS)
+    for original, negative in branches:
         negative.update(original, pixel_values=method.noised_pixels(original["pixel_values"]))
-    expected = reference(llava, method, rows, inputs, from_scratch, **MODES[mode])
+    expected = reference(llava, method, branches, inputs, from_scratch, **MODES[mode])
     assert torch.equal(generated(llava, method, inputs, **MODES[mode]), expected)
 
 
 def test_two_images_in_one_row(llava, from_scratch):
     inputs = llava.prompt(TEXTS, images=2)
-    rows = []
+    branches = []
     for i, text in enumerate(TEXTS):
         alone = llava.prompt([text], seed=1 + i, images=2)
         ids = alone["input_ids"]
-        rows.append([{"input_ids": ids, "pixel_values": alone["pixel_values"]}, {"input_ids": ids[ids != 900][None]}])
+        branches.append(
+            [{"input_ids": ids, "pixel_values": alone["pixel_values"]}, {"input_ids": ids[ids != 900][None]}]
+        )
     method = Imagination(-1.0)
     for settings in ({}, {"num_beams": 3}):
-        expected = reference(llava, method, rows, inputs, from_scratch, **settings)
+        expected = reference(llava, method, branches, inputs, from_scratch, **settings)
         assert torch.equal(generated(llava, method, inputs, **settings), expected)
 
 
@@ -118,21 +120,21 @@ def test_output_dict_holds_the_original_rows_and_no_cache(llava):
     )
     assert [s.shape for s in output.scores] == [(2, 1000)] * 8
     assert output.hidden_states[0][0].shape[0] == 2
-    assert output.past_key_values is None, "the cache holds the negative rows too"
+    assert output.past_key_values is None, "the cache holds the negative branches too"
 
 
 def test_a_negative_row_may_be_longer_than_the_original(llava, from_scratch):
     """The originals are padded inside the view; the answer keeps the caller's prompt."""
     inputs = llava.prompt(TEXTS)
     longer = llava.prompt([[20, 21, 22, 23, 24, *text] for text in TEXTS])
-    rows = []
-    for i, (original, _) in enumerate(rows_without_image(llava, TEXTS)):
+    branches = []
+    for i, (original, _) in enumerate(branches_without_image(llava, TEXTS)):
         ids = longer["input_ids"][i][longer["attention_mask"][i].bool()][None]
-        rows.append([original, {"input_ids": ids, "pixel_values": original["pixel_values"]}])
+        branches.append([original, {"input_ids": ids, "pixel_values": original["pixel_values"]}])
     negative = {"input_ids": longer["input_ids"], "attention_mask": longer["attention_mask"]}
     for settings in ({}, {"num_beams": 3}, {"cache_implementation": "static"}):
         method = Imagination(-1.0)
-        expected = reference(llava, method, rows, inputs, from_scratch, **settings)
+        expected = reference(llava, method, branches, inputs, from_scratch, **settings)
         assert torch.equal(generated(llava, method, inputs, negative_inputs=negative, **settings), expected)
 
 
@@ -173,7 +175,7 @@ def test_first_token_logits_are_finite_and_before_the_support(llava):
         ({"negative_inputs": [{}, {}]}, "1 negative branch"),
     ],
 )
-def test_what_holds_only_the_original_rows_is_refused(llava, arguments, message):
+def test_what_holds_only_the_original_branch_is_refused(llava, arguments, message):
     with pytest.raises((InputError, SettingsError), match=message):
         VCD().on(llava.model).generate(**llava.prompt(TEXTS), **NEW, **arguments)
 

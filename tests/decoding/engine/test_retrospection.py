@@ -1,7 +1,7 @@
 """OPERA's way back: the rule on attention maps worked out by hand, and whole searches against a slow one written here.
 
-The slow one keeps a snapshot of every step and returns to it, as the authors' code does; the method runs the host's
-search again instead.
+The slow one keeps a snapshot of every step and returns to it, as the authors' code does; the method runs the search of
+transformers again instead.
 """
 
 import math
@@ -176,7 +176,7 @@ def slow(leaning):
 
 @pytest.fixture
 def returns(monkeypatch):
-    """Every return of the method, as it happens: the rows of its search, and the step it goes back to."""
+    """Every return of the method, as it happens: the sequences of its search, and the step it goes back to."""
     heard, turns = [], retrospection.Search.turns
 
     def turning(self, summary, chosen):
@@ -320,7 +320,7 @@ def test_going_back_leaves_model_and_random_state_alone(leaning, returns):
 
 
 @pytest.mark.parametrize("beams", [1, 2])
-def test_a_family_that_encodes_its_pictures_first_goes_back_too(architectures, returns, monkeypatch, beams):
+def test_a_family_that_encodes_its_images_first_goes_back_too(architectures, returns, monkeypatch, beams):
     monkeypatch.setattr(retrospection, "FIRST", 0)
     tiny, method = architectures.tiny("qwen2_5_vl"), OPERA(**{**SETTINGS, "sigma": 40.0})
     both = answers_of(tiny, method, tiny.prompt(TEXTS), num_beams=beams)

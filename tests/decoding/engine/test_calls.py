@@ -8,7 +8,7 @@ from halluguard.decoding.negative_inputs import NoImage, TextOnly
 from halluguard.errors import InputError, UnsupportedModelError
 
 TEXTS = [[5, 6, 7, 8, 9, 10, 11], [12, 13, 14]]
-# A placeholder in the answer would stand for an image nobody gave.
+# A placeholder in the answer would stand for an image that does not exist.
 NEW = {"max_new_tokens": 6, "do_sample": False, "suppress_tokens": list(range(890, 1000))}
 MODES = {"greedy": {}, "beams": {"num_beams": 3}}
 METHODS = {"imagination": Imagination(-1.0), "VCD": VCD(alpha=2.0, step=900, beta=0.0)}
@@ -124,7 +124,7 @@ def test_a_draft_model_gives_the_same_answer(architectures, tiny):
 
 
 class Both(DecodingMethod):
-    """Plain decoding that keeps both further rows: one without the image, one of words alone."""
+    """Plain decoding that keeps both negative branches: one without the image, one of words alone."""
 
     is_identity = False
 
@@ -138,7 +138,7 @@ class Both(DecodingMethod):
         return branches[0], None
 
 
-def test_a_prompt_of_words_alone_is_the_row_without_its_image(architectures, tiny):
+def test_a_prompt_of_words_alone_is_the_branch_without_its_image(architectures, tiny):
     from halluguard.decoding.engine.view import folded_view
 
     inputs = tiny.prompt(TEXTS)

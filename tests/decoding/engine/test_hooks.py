@@ -1,4 +1,4 @@
-"""Methods that look inside: hidden states, attention maps, edits in one row only, a state per call, an own loop."""
+"""Methods that look inside: hidden states, attention maps, edits in one branch only, a state per call, an own loop."""
 
 import copy
 from dataclasses import dataclass, field
@@ -24,14 +24,14 @@ MODES = {
 
 @dataclass(frozen=True)
 class Plain(DecodingMethod):
-    """One row, no change: the base of the methods below."""
+    """One branch, no change: the base of the methods below."""
 
-    rows: tuple = ()
+    makers: tuple = ()
     is_identity = False
 
     @property
     def negative_branches(self):
-        return self.rows
+        return self.makers
 
     def combine_logits(self, branches, step):
         return branches[0], None
@@ -50,8 +50,8 @@ class EarlyLayer(Plain):
 def test_hidden_states_reach_the_formula(llava, mode):
     method = EarlyLayer()
     object.__setattr__(method, "model", llava.model)
-    for rows in ((), (NoImage(),)):
-        object.__setattr__(method, "rows", rows)
+    for makers in ((), (NoImage(),)):
+        object.__setattr__(method, "makers", makers)
         output = method.on(llava.model).generate(**llava.prompt(TEXTS), **NEW, **MODES[mode])
         ids = output[:1, :-1]
         inputs = llava.prompt(TEXTS[:1])
@@ -63,16 +63,16 @@ def test_hidden_states_reach_the_formula(llava, mode):
 
 @dataclass
 class Boosted:
-    """PAI's edit: the last query looks more at the picture, in the original row only."""
+    """PAI's edit: the last query looks more at the image, in the original branch only."""
 
-    twin: object = None
+    view: object = None
     alpha: float = 0.5
 
     def edit(self, scores, layer):
-        layout = self.twin.layout
-        picture, row = layout.image_tokens(scores.shape[-1]), layout.of(0)
-        last = scores[row, :, -1]
-        scores[row, :, -1] = torch.where(picture[row][:, None], last + self.alpha * last.abs(), last)
+        layout = self.view.layout
+        image, branch = layout.image_tokens(scores.shape[-1]), layout.of(0)
+        last = scores[branch, :, -1]
+        scores[branch, :, -1] = torch.where(image[branch][:, None], last + self.alpha * last.abs(), last)
         return scores
 
 
@@ -82,11 +82,11 @@ class Edited(Plain):
     seen: list = field(default_factory=list)
 
     def combine_logits(self, branches, step):
-        self.seen.append([row.clone() for row in branches])
+        self.seen.append([branch.clone() for branch in branches])
         return branches[0], None
 
-    def bind(self, twin):
-        edit_attention(twin, Boosted(twin, self.alpha).edit)
+    def bind(self, view):
+        edit_attention(view, Boosted(view, self.alpha).edit)
         return self
 
 
@@ -94,8 +94,8 @@ class Edited(Plain):
 def test_an_edit_that_changes_nothing_is_plain(llava, mode):
     inputs = llava.prompt(TEXTS)
     plain = llava.model.generate(**inputs, **NEW, **MODES[mode])
-    for rows in ((), (NoImage(),)):
-        assert torch.equal(Edited(rows, alpha=0.0).on(llava.model).generate(**inputs, **NEW, **MODES[mode]), plain)
+    for makers in ((), (NoImage(),)):
+        assert torch.equal(Edited(makers, alpha=0.0).on(llava.model).generate(**inputs, **NEW, **MODES[mode]), plain)
     assert not torch.equal(Edited(alpha=2.0).on(llava.model).generate(**inputs, **NEW, **MODES[mode]), plain)
 
 
@@ -135,8 +135,8 @@ def test_attention_maps_reach_the_formula(llava):
 
 def test_what_attach_returns_folds_and_keeps_the_state_of_one_call(llava):
     class Counting(Plain):
-        def bind(self, twin):
-            decoder_layers(twin)[0].register_forward_hook(lambda *_: print(twin.layout))
+        def bind(self, view):
+            decoder_layers(view)[0].register_forward_hook(lambda *_: print(view.layout))
             outer = self
 
             class State(LogitsCombiner):
@@ -158,14 +158,14 @@ def test_what_attach_returns_folds_and_keeps_the_state_of_one_call(llava):
     assert list(decoder_layers(llava.model)[0]._forward_hooks) == before
 
 
-def test_the_layout_knows_rows_and_pictures(llava):
+def test_the_layout_knows_branches_and_images(llava):
     class Looking(Plain):
         def combine_logits(self, branches, step):
             layout = step.layout
-            picture = layout.image_tokens()
-            assert picture.shape == (len(branches) * len(branches[0]), layout.length)
-            assert picture[layout.of(0)].sum(-1).tolist() == [16] * len(branches[0])
-            assert not picture[layout.of(1)].any()
+            image = layout.image_tokens()
+            assert image.shape == (len(branches) * len(branches[0]), layout.length)
+            assert image[layout.of(0)].sum(-1).tolist() == [16] * len(branches[0])
+            assert not image[layout.of(1)].any()
             assert layout.prefill == (int(step.index[0]) == 0)
             return branches[0], None
 
@@ -184,7 +184,7 @@ def test_an_own_loop_runs_through_the_view(llava):
 
 
 @pytest.mark.parametrize("beams", [1, 2])
-def test_the_hosts_search_is_called_by_the_methods(llava, beams):
+def test_the_search_of_transformers_is_called_by_the_methods(llava, beams):
     searched = []
 
     class Searching(Plain):
@@ -202,6 +202,6 @@ def test_the_hosts_search_is_called_by_the_methods(llava, beams):
 
 
 def test_attention_that_never_passes_is_an_error(llava, monkeypatch):
-    monkeypatch.setattr("halluguard.decoding.engine.attention.use_attention", lambda twin, name: None)
+    monkeypatch.setattr("halluguard.decoding.engine.attention.use_attention", lambda view, name: None)
     with pytest.raises(UnsupportedModelError, match="cannot be read or edited"):
         Edited().on(llava.model).generate(**llava.prompt(TEXTS), **NEW)
