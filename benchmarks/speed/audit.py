@@ -129,7 +129,7 @@ def sandbox_overhead() -> dict[str, Any]:
     """The sandbox's detector on its own scenes: what share of the run's CPU time is not the detector's."""
     from halluguard import sandbox
     from halluguard.auditing import AuditConfig, audit
-    from halluguard.correction.text.parse import pipeline
+    from halluguard.correction.text import pipeline
     from halluguard.detectors.specs import load_expert
 
     expert: Any = load_expert("sandbox")

@@ -18,7 +18,7 @@ from typing import Any
 
 from halluguard.correction.claims.extract import extract_many, from_parse
 from halluguard.correction.rewriting import rewrite
-from halluguard.correction.text.parse import parse_many
+from halluguard.correction.text import parse_many
 from halluguard.correction.verification import verify_many
 from halluguard.detectors.precomputed import KnownObjects
 from halluguard.metrics.ground_truth import read_objects

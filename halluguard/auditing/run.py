@@ -20,7 +20,7 @@ from halluguard.auditing.pipeline import detector_of, image_folder
 from halluguard.auditing.run_folder import SUMMARY, RunFolder
 from halluguard.auditing.source import Source, input_manifest, open_source
 from halluguard.auditing.work_units import finished_parts
-from halluguard.correction.text.parse import pipeline
+from halluguard.correction.text import pipeline
 from halluguard.correction.verification import Thresholds, thresholds_of
 from halluguard.detectors.specs import expert_of, fingerprint
 from halluguard.errors import SettingsError

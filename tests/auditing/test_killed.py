@@ -13,7 +13,7 @@ from halluguard import sandbox
 from halluguard.auditing.config import AuditConfig
 from halluguard.auditing.run import run
 from halluguard.auditing.source import open_source
-from halluguard.correction.text.parse import pipeline
+from halluguard.correction.text import pipeline
 from halluguard.detectors.specs import load_expert
 
 

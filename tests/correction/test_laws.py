@@ -120,7 +120,7 @@ def test_the_order_of_images_changes_no_verdict():
 
 def test_the_spacy_component_gives_the_same_records():
     from halluguard.correction.claims import spacy_component
-    from halluguard.correction.text.parse import pipeline
+    from halluguard.correction.text import pipeline
 
     assert spacy_component.ClaimsComponent
     text = "Two dogs and possibly a red car are next to a bench."

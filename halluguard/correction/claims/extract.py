@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Literal
 
 from halluguard.correction import kinds
 from halluguard.correction.claims.predicates import ParsedAnswer, ParsedQuestion
-from halluguard.correction.text.parse import Parse, parse_many, readable
+from halluguard.correction.text.parse import Parse
+from halluguard.correction.text.reading import parse_many, readable
 from halluguard.errors import HalluguardError
 from halluguard.records import Claim
 

@@ -1,24 +1,27 @@
-"""Mentions: the words that name things which could be in the image, by vocabulary first, then by the parser's nouns.
+"""Mentions: the words that name things which could be in the image, by positive evidence.
 
-A word that is only a modifier names nothing ("clock tower", "train station", "horse-drawn"), nor do the words of the
-image and of place ("the left side of the image").
+A word names a thing when the vocabulary or the inventory of concrete nouns says so. The tagger is asked only about
+words that have a second life ("watch", "plant"), the parser only whether a noun merely modifies another ("clock tower",
+"horse-drawn"). Written words, proper names, colours, figures of speech and talk about the image name nothing.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from halluguard.correction.text.lexicon import BEFORE_NOUN_TAGS, NOUN_TAGS, words
+from halluguard.correction.claims import readings
+from halluguard.correction.text.lexicon import BEFORE_NOUN_TAGS, NOUN_TAGS, concrete, joined_things, words
 from halluguard.correction.text.parse import Parse
 from halluguard.vocabulary import FORMS, category, singular
 
-_ABSTRACT_ENDINGS = ("ness", "tion", "sion", "ity", "ance", "ence", "ism", "hood", "dom", "ment")
 _AMBIGUOUS = words("ambiguous")
 _GENERIC = words("generic")
 _STUFF = words("stuff")
 _PARTS = words("parts")
-_CONCRETE = words("concrete")
 _ING_THINGS = words("things in ing")
+_NO_PART_OF_NAME = words("colours") | words("shades") | words("materials") | words("patterns") | words("states")
+_SHOWN_BY = words("shown by")
+_NAMES = ("term", "label", "cell")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,25 +52,39 @@ _LONGEST = max(form.count(" ") + 1 for form in FORMS)
 def find(parse: Parse) -> list[Mention]:
     """All mentions of a parse, in reading order."""
     mentions, i, n = [], 0, len(parse)
+    silent = parse.quoted | readings.idioms(parse) | readings.on_screen(parse)
     while i < n:
-        mention = _from_vocabulary(parse, i) or _from_parser(parse, i)
-        if mention is None:
-            i += 1
-        else:
-            mentions.append(mention)
-            i = mention.last + 1
+        mention = None if i in silent else _from_vocabulary(parse, i) or _from_inventory(parse, i)
+        if mention is None or readings.names_nothing(parse, mention.first, mention.last):
+            i += 1 if mention is None else mention.last + 1 - i
+            continue
+        mentions.append(mention)
+        i = mention.last + 1
     return mentions
 
 
 def _from_vocabulary(parse: Parse, i: int) -> Mention | None:
-    words = parse.words
-    if words[i] in _STARTS:
-        for length in range(min(_LONGEST, len(words) - i), 1, -1):
-            form = FORMS.get(" ".join(words[i : i + length]))
-            if form and parse.sentence[i] == parse.sentence[i + length - 1]:
-                return _gated(parse, i, i + length - 1, form)
-    form = FORMS.get(words[i])
-    return _gated(parse, i, i, form) if form else None
+    joined = _joined(parse, i)
+    if joined:
+        last, form = joined
+        return _gated(parse, i, last, form)
+    single = FORMS.get(parse.words[i])
+    return _gated(parse, i, i, single) if single else None
+
+
+def _joined(parse: Parse, i: int) -> tuple[int, tuple[str, bool]] | None:
+    """The longest name of several words that begins at a token; hyphens may join them ("teddy-bear")."""
+    if parse.words[i] not in _STARTS:
+        return None
+    ends, name, j = list[tuple[int, str]](), parse.words[i], i + 1
+    while len(ends) < _LONGEST - 1 and j < len(parse) and parse.sentence[j] == parse.sentence[i]:
+        if parse.words[j] == "-" and parse.ends[j - 1] == parse.starts[j]:
+            j += 1
+            continue
+        name = f"{name} {parse.words[j]}"
+        ends.append((j, name))
+        j += 1
+    return next(((j, FORMS[name]) for j, name in reversed(ends) if name in FORMS), None)
 
 
 def _gated(parse: Parse, first: int, last: int, form: tuple[str, bool]) -> Mention | None:
@@ -78,12 +95,14 @@ def _gated(parse: Parse, first: int, last: int, form: tuple[str, bool]) -> Menti
     if _hyphenated(parse, first, last):
         return None
     head = modified(parse, last)
-    if head is not None and (parse.words[head] not in _PARTS or word == "ski"):
+    part = head is not None and parse.words[head] not in _SHOWN_BY
+    if part and (parse.words[head or 0] not in _PARTS or word == "ski"):
         return None
     if _other_thing(parse, first, word):
         return None
     name, many = form
-    return Mention(first, last, name, category(name), many, "vocabulary", head is not None)
+    name = readings.renamed(parse, last, name)
+    return Mention(first, last, name, category(name), many, "vocabulary", part)
 
 
 def _other_thing(parse: Parse, first: int, word: str) -> bool:
@@ -97,7 +116,7 @@ def _is_noun(parse: Parse, i: int) -> bool:
     if parse.words[i] in ("orange", "remote", "adult", "female", "male", "light"):
         return parse.tags[i] in NOUN_TAGS and not _colour_like(parse, i)
     if parse.tags[i] in NOUN_TAGS:
-        return True
+        return not readings.verb_after_noun(parse, i)
     before = i > 0 and parse.tags[i - 1] in BEFORE_NOUN_TAGS and parse.sentence[i - 1] == parse.sentence[i]
     after = i + 1 < len(parse) and parse.tags[i + 1] in (*NOUN_TAGS, "JJ", "DT", "PRP$")
     return before and not after
@@ -127,31 +146,70 @@ def modified(parse: Parse, i: int) -> int | None:
     between = parse.tags[i + 1 : head]
     if any(tag not in (*NOUN_TAGS, "HYPH", "JJ", "VBG", "VBN") for tag in between):
         return None
+    if readings.verb_after_noun(parse, head):
+        return None
     # "a zebra standing in the grass" is now and then read as a compound headed by "standing".
     return None if parse.words[head].endswith("ing") and parse.words[head] not in _ING_THINGS else head
 
 
-def _from_parser(parse: Parse, i: int) -> Mention | None:
-    """A concrete noun that the vocabulary does not know, with the nouns compounded before it."""
-    word = parse.words[i]
-    if parse.tags[i] not in ("NN", "NNS") or not word.isalpha() or len(word) < 2 or parse.deps[i] == "compound":
+def _from_inventory(parse: Parse, i: int) -> Mention | None:
+    """A concrete noun of the inventory, with the nouns compounded before it."""
+    joined = _joined_thing(parse, i)
+    last = i if joined is None else joined
+    word, one = parse.words[last], singular(parse.words[last])
+    whole = " ".join([*parse.words[i:last], one])
+    evidence = concrete(whole) or (concrete(word) if last == i else None)
+    if evidence is None or len(word) < 2 or (last == i and word in _GENERIC):
         return None
-    if modified(parse, i) is not None or _hyphenated(parse, i, i):
+    if not _named_alone(parse, i, last) and (
+        _verb(parse, last) or (evidence == "tagged" and not _is_noun(parse, last))
+    ):
         return None
-    one = singular(word)
-    if one in _GENERIC or word in _GENERIC or _abstract(one):
+    head = modified(parse, last)
+    if _hyphenated(parse, i, last) or (head is not None and parse.words[head] not in _SHOWN_BY):
         return None
-    first = i
-    while first > 0 and parse.deps[first - 1] == "compound" and parse.heads[first - 1] == i:
-        if not parse.words[first - 1].isalpha():
+    first = _first_of_name(parse, i, last)
+    head_word = one if concrete(whole) else word
+    name = " ".join([*parse.words[first:last], head_word])
+    rule = "stuff" if first == last and (one in _STUFF or word in _STUFF) else "noun"
+    return Mention(first, last, name, category(name), one != word or parse.tags[last] == "NNS", rule)
+
+
+def _named_alone(parse: Parse, first: int, last: int) -> bool:
+    """Whether the words are all of a term or label, where the tagger has nothing to go by; "modern" is still none."""
+    leaf = parse.leaf(last)
+    if leaf is None or leaf.kind not in _NAMES or parse.sentences[parse.sentence[last]] != (first, last + 1):
+        return False
+    return parse.tags[last] not in ("JJ", "RB")
+
+
+def _joined_thing(parse: Parse, i: int) -> int | None:
+    """The last word of the longest concrete noun of several words that begins at a token ("fire escape")."""
+    most = joined_things().get(parse.words[i], 0)
+    for last in range(min(i + most, len(parse)) - 1, i, -1):
+        name = " ".join([*parse.words[i:last], singular(parse.words[last])])
+        if concrete(name) and parse.sentence[last] == parse.sentence[i]:
+            return last
+    return None
+
+
+def _verb(parse: Parse, i: int) -> bool:
+    """Whether the token is a verb here, whatever it could name."""
+    if parse.tags[i] not in ("VB", "VBP", "VBZ", "VBD", "VBG", "VBN", "MD"):
+        return readings.verb_after_noun(parse, i)
+    before = i - 1 if i > parse.sentences[parse.sentence[i]][0] else None
+    if before is None or parse.child(i, "nsubj", "nsubjpass") is not None:
+        return True
+    return parse.tags[before] not in BEFORE_NOUN_TAGS and parse.words[before] not in ("is", "are", "of", "with")
+
+
+def _first_of_name(parse: Parse, first: int, last: int) -> int:
+    """The first of the nouns compounded before a noun that belong to its name; colours and proper names do not."""
+    while first > 0 and parse.deps[first - 1] == "compound" and parse.heads[first - 1] == last:
+        word = parse.words[first - 1]
+        if not word.isalpha() or word in _NO_PART_OF_NAME or readings.capital(parse, first - 1):
+            break
+        if first - 1 in parse.quoted:
             break
         first -= 1
-    name = " ".join([*parse.words[first:i], one])
-    rule = "stuff" if one in _STUFF or word in _STUFF else "noun"
-    return Mention(first, i, name, category(name), parse.tags[i] == "NNS" and one != word, rule)
-
-
-def _abstract(word: str) -> bool:
-    if word.endswith("ing"):
-        return word not in _ING_THINGS
-    return word.endswith(_ABSTRACT_ENDINGS) and word not in _CONCRETE
+    return first

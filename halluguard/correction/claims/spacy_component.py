@@ -17,7 +17,7 @@ from spacy.language import Language
 from spacy.tokens import Doc
 
 from halluguard.correction.claims.extract import from_parse
-from halluguard.correction.text.parse import of_doc
+from halluguard.correction.text.reading import of_doc
 from halluguard.errors import SettingsError
 
 

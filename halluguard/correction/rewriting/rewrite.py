@@ -16,7 +16,8 @@ from halluguard.correction.rewriting import hedging_and_annotation, replacements
 from halluguard.correction.rewriting.edit_plan import EditPlan
 from halluguard.correction.rewriting.sentences import correct_sentences
 from halluguard.correction.rewriting.yes_no import YesNoRewriter
-from halluguard.correction.text.parse import Parse, parse_many, readable
+from halluguard.correction.text.parse import Parse
+from halluguard.correction.text.reading import parse_many, readable
 from halluguard.errors import SettingsError
 from halluguard.records import Claim, Edit, Verdict
 

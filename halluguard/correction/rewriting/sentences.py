@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from halluguard.correction.rewriting import final_check, restating
 from halluguard.correction.rewriting.edit_plan import EditPlan
 from halluguard.correction.rewriting.token_editor import Snapshot
-from halluguard.correction.text.parse import parse_many
+from halluguard.correction.text.reading import parse_many
 
 if TYPE_CHECKING:
     from spacy.language import Language

@@ -1,6 +1,19 @@
-"""Read an answer: its language, its parse, the boxes written into it."""
+"""Read an answer: its blocks, its language, its parse, the boxes written into it."""
 
-from halluguard.correction.text.language import check_english
-from halluguard.correction.text.parse import MAX_CHARS, PIPELINES, Parse, parse_many, pipeline, readable
+from halluguard.correction.text.document import Block, Document, Markup
+from halluguard.correction.text.parse import Parse
+from halluguard.correction.text.pipeline import PIPELINES, pipeline
+from halluguard.correction.text.reading import MAX_CHARS, parse_many, read_document, readable
 
-__all__ = ["MAX_CHARS", "PIPELINES", "Parse", "check_english", "parse_many", "pipeline", "readable"]
+__all__ = [
+    "MAX_CHARS",
+    "PIPELINES",
+    "Block",
+    "Document",
+    "Markup",
+    "Parse",
+    "parse_many",
+    "pipeline",
+    "read_document",
+    "readable",
+]

@@ -1,48 +1,45 @@
 """An answer as a tree of blocks, each with its exact place in the original string.
 
-    # Toys                          heading
+    # Toys                          heading > prose
                                     list
-    1. **Kite:** It is red.           item > pair (label "Kite", value "It is red.")
+    1. **Kite:** It is red.           item > pair > label "Kite", prose "It is red."
     2. A dog and a [cat](u).          item > prose
-    Keywords: lamp, Red Kite        pair > keywords > term, term
+    Keywords: lamp, Red Kite        paragraph > pair > label, keywords > term, term
 
-What reads and edits an answer needs to know of it:
+Reading and editing share this tree:
 
     block.start, block.end          the words themselves, markers left out: `text[start:end]`
-    block.outer                     what goes when the block goes whole: the line with marker and children for items,
-                                    rows and headings; ", dog" for one term of a list or one JSON element
-    block.children                  blocks inside, in reading order
-    block.removable                 whether it may go whole and leave a sound text: items, rows, terms, JSON elements
-                                    and members, pairs, headings, paragraphs
+    block.outer                     the block with its marker ("2. "), brackets, key and children, without separators
+    block.children                  the blocks inside, in reading order
+    block.removable                 whether it may go whole: items, rows, terms, JSON elements and members, pairs, ...
     block.number                    the characters of an ordered item's number, for numbering again
-    document.leaves()               the blocks that hold words: prose, terms, labels
+    document.leaves()               the blocks that hold words and are read
     document.path(at)               the blocks around a character, outermost first
+    document.cut(blocks)            the characters that go when these blocks go, separators included
     document.markup                 emphasis, code ticks, links, quotation marks: `inner` is what they enclose; when all
                                     of `inner` goes, `start:end` goes too
 
-A parse carries its document: `parse.document`, and `parse.block[token]`, the leaf that a token stands in. Sentences
-never cross leaves.
-
-A leaf of kind "prose" is parsed as sentences, one of kind "term" or "label" as the name of one thing. Blocks with
-`reads` False (thinking, code, front matter of a tool, other languages) are never read and never edited.
+A parse carries its document: `parse.document`, and `parse.block[token]`, the index in `parse.leaves` of the leaf that a
+token stands in. Sentences never cross leaves. A leaf of kind "prose" holds sentences, "term", "label" and "cell" the
+name of one thing, "written" words that can be read in the image. Blocks with `reads` False (thinking, code, broken
+JSON, other languages) are neither read nor edited.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
 BlockKind = Literal[
     "document", "thinking", "front_matter", "heading", "paragraph", "quote", "list", "item", "pair", "label",
-    "keywords", "term", "table", "row", "cell", "code", "json", "object", "array", "member", "value", "prose",
+    "keywords", "term", "table", "row", "cell", "code", "object", "array", "member", "value", "prose", "written",
 ]  # fmt: skip
-MarkupKind = Literal["emphasis", "code", "link", "image", "footnote", "quotation", "tag", "emoji"]
+MarkupKind = Literal["emphasis", "code", "link", "image", "footnote", "quotation", "tag", "emoji", "escape"]
 
-REMOVABLE = frozenset(
-    ("heading", "paragraph", "list", "item", "pair", "keywords", "term", "table", "row", "member", "value")
-)
-OPAQUE = frozenset(("thinking", "code"))
+REMOVABLE = frozenset((
+    "heading", "paragraph", "list", "item", "pair", "keywords", "term", "table", "row", "member", "value", "quote",
+))  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +49,12 @@ class Block:
     Args:
         kind: what it is; see `BlockKind`.
         start, end: characters of its words in the original string.
-        outer: characters that go when it goes whole, its separator or line break included.
+        outer: the same with its marker, brackets, key and children; without separators and line breaks around it.
         children: the blocks inside, in reading order.
-        label: the label of a pair ("Kite"), the key of a JSON member, the language of code.
+        label: the label of a pair or of what a label announces, the key of a JSON member, the language of code.
         number: characters of the number of an ordered item ("2" in "2. A dog"), None elsewhere.
         reads: False for what is neither read nor edited.
-        language: the language of words that are not read because they are not English, else "".
+        language: ISO 639-1 code of words that are not read because they are not English, else "".
     """
 
     kind: BlockKind
@@ -72,11 +69,11 @@ class Block:
 
     @property
     def removable(self) -> bool:
-        """Whether it may go whole, with its `outer` characters, and leave a sound text."""
+        """Whether it may go whole and leave a sound text."""
         return self.kind in REMOVABLE and self.reads
 
     def leaves(self) -> Iterator[Block]:
-        """The blocks under it that hold words, itself when it has no children."""
+        """The blocks under it without children, itself when it has none."""
         queue = [self]
         while queue:
             block = queue.pop()
@@ -102,7 +99,7 @@ class Document:
     Args:
         text: the original string, untouched.
         root: the block of kind "document"; its children are the blocks of the answer.
-        markup: inline markup of all prose, in reading order.
+        markup: inline markup of what is read, in reading order.
     """
 
     text: str
@@ -111,7 +108,7 @@ class Document:
 
     def leaves(self) -> Iterator[Block]:
         """The blocks that hold words and are read, in reading order."""
-        return (block for block in self.root.leaves() if block.reads)
+        return (block for block in self.root.leaves() if block.reads and block.start < block.end)
 
     def path(self, at: int) -> list[Block]:
         """The blocks whose `outer` characters hold character `at`, outermost first."""
@@ -119,3 +116,38 @@ class Document:
         while inside := next((b for b in path[-1].children if b.outer[0] <= at < b.outer[1]), None):
             path.append(inside)
         return path
+
+    def cut(self, blocks: Collection[Block]) -> list[tuple[int, int]]:
+        """The characters that go when these blocks go, sorted and apart.
+
+        Siblings keep exactly one separator (a comma, a line break, a blank line) between those that stay. Where all
+        children of a block go, only their own characters are given: let the parent go instead.
+        """
+        spans: list[tuple[int, int]] = []
+        queue = [self.root]
+        while queue:
+            parent = queue.pop()
+            gone = [any(child is block for block in blocks) for child in parent.children]
+            spans += _runs(parent.children, gone)
+            queue += [child for child, goes in zip(parent.children, gone, strict=True) if not goes]
+        return sorted(spans)
+
+
+def _runs(siblings: tuple[Block, ...], gone: list[bool]) -> Iterator[tuple[int, int]]:
+    """One span per run of siblings that go: up to the next that stays, or from the end of the last that stays."""
+    n = len(siblings)
+    first = 0
+    while first < n:
+        if not gone[first]:
+            first += 1
+            continue
+        last = first
+        while last + 1 < n and gone[last + 1]:
+            last += 1
+        start, end = siblings[first].outer[0], siblings[last].outer[1]
+        if last + 1 < n:
+            end = siblings[last + 1].outer[0]
+        elif first > 0:
+            start = siblings[first - 1].outer[1]
+        yield start, end
+        first = last + 1

@@ -1,4 +1,4 @@
-"""Words that decide whether a noun claims something, as this layer reads them: `lexicon.txt` as sets.
+"""Word lists that decide how a noun is read: `lexicon.txt` by section, and the inventory of concrete nouns.
 
 Object words come first from `halluguard.vocabulary`: the small parser mistakes rare nouns ("hydrant", "geese") for
 verbs and adjectives far more often than the table is wrong. Only words that have a second life are left to it.
@@ -6,26 +6,70 @@ verbs and adjectives far more often than the table is wrong. Only words that hav
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
+from typing import Literal
+
+Evidence = Literal["thing", "tagged"]
 
 
-def _read(text: str) -> dict[str, frozenset[str]]:
-    """Sections in brackets, free-flowing words below, `#` for remarks."""
+def _read(name: str) -> dict[str, list[str]]:
+    """Lines of each section; `[title]` opens a section, `#` a remark."""
     sections: dict[str, list[str]] = {}
-    for line in text.splitlines():
+    for line in Path(__file__).with_name(name).read_text(encoding="utf-8").splitlines():
         if line.startswith("["):
-            words = sections.setdefault(line.strip("[]"), [])
+            rows = sections.setdefault(line.strip("[]"), [])
         elif line and not line.startswith("#"):
-            words += line.split()
-    return {name: frozenset(words) for name, words in sections.items()}
+            rows.append(line.strip())
+    return sections
 
 
-_WORDS = _read(Path(__file__).with_name("lexicon.txt").read_text(encoding="utf-8"))
+_SECTIONS = _read("lexicon.txt")
 
 
 def words(section: str) -> frozenset[str]:
     """The words of one section of `lexicon.txt`."""
-    return _WORDS[section]
+    return frozenset(word for line in _SECTIONS[section] for word in line.split())
+
+
+def phrases(section: str) -> tuple[tuple[str, ...], ...]:
+    """The lines of one section of `lexicon.txt`, each as its words."""
+    return tuple(tuple(line.split()) for line in _SECTIONS[section])
+
+
+@lru_cache(maxsize=1)
+def _inventory() -> dict[str, Evidence]:
+    """Concrete noun -> whether it is read whatever the tagger says, or needs a noun tag."""
+    sections = _read("concrete_nouns.txt")
+    known: dict[str, Evidence] = dict.fromkeys(sections["tagged"], "tagged")
+    known |= dict.fromkeys(sections["things"], "thing")
+    known |= dict.fromkeys([*words("stuff"), *words("concrete")], "thing")
+    known |= dict.fromkeys(words("tagged things"), "tagged")
+    for word in words("generic"):
+        known.pop(word, None)
+        known.pop(f"{word}s", None)
+    known |= dict.fromkeys(words("concrete"), "thing")
+    return known | {" ".join(name): "thing" for name in phrases("joined things")}
+
+
+@lru_cache(maxsize=1)
+def joined_things() -> dict[str, int]:
+    """First word -> most words of the concrete nouns of several words that begin with it ("fire escape")."""
+    longest: dict[str, int] = {}
+    for name in _inventory():
+        parts = name.split()
+        if len(parts) > 1:
+            longest[parts[0]] = max(longest.get(parts[0], 0), len(parts))
+    return longest
+
+
+def concrete(name: str) -> Evidence | None:
+    """Whether a singular noun names something that can be seen, and on what evidence; None when it does not.
+
+    >>> concrete("croissant"), concrete("watch"), concrete("atmosphere")
+    ('thing', 'tagged', None)
+    """
+    return _inventory().get(name)
 
 
 # Penn Treebank tags.

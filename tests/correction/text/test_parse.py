@@ -3,7 +3,7 @@
 import pytest
 
 from halluguard.correction.claims import extract
-from halluguard.correction.text.parse import blocks
+from halluguard.correction.text.reading import cut
 from halluguard.errors import InputError
 
 
@@ -11,9 +11,9 @@ from halluguard.errors import InputError
 def test_a_run_without_spaces_is_read_in_pieces(run):
     """Ten thousand brackets took ten seconds: the tokenizer's time grows with the square of a run."""
     long = run * 4000
-    assert max(end - start for start, end in blocks(f"A dog is on {long} a couch.")) < 400
-    assert blocks("A dog is on a couch.") == [(0, 20)]
-    pieces = blocks(f"{long} {long}")
+    assert max(end - start for start, end in cut(f"A dog is on {long} a couch.")) < 400
+    assert cut("A dog is on a couch.") == [(0, 20)]
+    pieces = cut(f"{long} {long}")
     assert "".join(f"{long} {long}"[start:end] for start, end in pieces) == f"{long} {long}"
     text = f"A cat sits here. {'(' * 1000} A dog is on a couch."
     assert {claim.phrase for claim in extract(text)} >= {"cat", "dog", "couch"}

@@ -1,0 +1,168 @@
+"""Other readings of a concrete noun: a proper name, a colour, a figure of speech, a verb, talk about the image."""
+
+from __future__ import annotations
+
+from halluguard.correction.text.lexicon import NOUN_TAGS, phrases, words
+from halluguard.correction.text.parse import Parse
+from halluguard.vocabulary import FORMS, category, parents, singular
+
+_COLOURS = words("colours") | words("colour things")
+_COLOUR_THINGS = words("colour things")
+_COLOUR_TALK = words("colour talk")
+_FIGURES = words("figures")
+_IMAGE_TALK = words("image talk")
+_ON_SCREENS = words("on screens")
+_SCREEN_TALK = words("screen talk")
+_LABELS = ("camera", "lens", "aperture", "film", "flash")
+_NAMED_PLACES = words("named places")
+_DEMONYMS = words("demonyms")
+_IDIOMS: dict[str, list[tuple[str, ...]]] = {}
+for _phrase in phrases("idioms"):
+    _IDIOMS.setdefault(_phrase[0], []).append(_phrase)
+_DETERMINERS = ("a", "an", "the", "this", "that", "these", "those", "one", "two", "three", "some", "another", "each")
+_ARTICLES = ("a", "an", "one", "this", "that", "another", "each", "every")
+
+
+def idioms(parse: Parse) -> set[int]:
+    """Tokens inside a figure of speech of several words ("a fork in the road")."""
+    silent: set[int] = set()
+    for i, word in enumerate(parse.words):
+        for phrase in _IDIOMS.get(word, ()):
+            if tuple(parse.words[i : i + len(phrase)]) == phrase:
+                silent.update(range(i, i + len(phrase)))
+    return silent
+
+
+def on_screen(parse: Parse) -> set[int]:
+    """Tokens that name parts of a screen or chart, in a text that speaks of one."""
+    if _SCREEN_TALK.isdisjoint(parse.words):
+        return set()
+    return {i for i, word in enumerate(parse.words) if singular(word) in _ON_SCREENS}
+
+
+def names_nothing(parse: Parse, first: int, last: int) -> bool:
+    """Whether the words, though they could name a thing, are read otherwise here."""
+    return (
+        _proper_name(parse, first, last)
+        or (first == last and (_colour(parse, last) or _figure(parse, last) or _image_talk(parse, last)))
+        or _abstract_use(parse, last)
+    )
+
+
+def capital(parse: Parse, i: int) -> bool:
+    """Whether the token begins with a capital that says something: not the first of its sentence, not in a title."""
+    if not parse.text[parse.starts[i]].isupper() or (parse.block and parse.block[i] in parse.folded):
+        return False
+    return i != parse.sentences[parse.sentence[i]][0]
+
+
+def _proper_name(parse: Parse, first: int, last: int) -> bool:
+    """ "a Ford Mustang", "a bottle of Grey Goose", "Donald Duck": capitals name something else.
+
+    A capitalised name that ends in the sort of place it is ("Arundel Cathedral") names a thing, and so do breeds.
+    """
+    if not capital(parse, last):
+        return False
+    word = parse.words[last]
+    if first < last:
+        return capital(parse, first) and " ".join(parse.words[first : last + 1]) not in FORMS
+    if word in _NAMED_PLACES:
+        return False
+    before = last - 1 if last > 0 and parse.sentence[last - 1] == parse.sentence[last] else None
+    after = last + 1 if last + 1 < len(parse) and parse.sentence[last + 1] == parse.sentence[last] else None
+    named_before = before is not None and parse.text[parse.starts[before]].isupper() and _names(parse, before)
+    named_after = after is not None and capital(parse, after) and parse.tags[after] in ("NNP", "NNPS")
+    if named_before and before is not None and parse.words[before] in _DEMONYMS and "animal" in parents(singular(word)):
+        start = before - 1
+        return start < 0 or parse.words[start] not in _DETERMINERS
+    if named_before or named_after:
+        return True
+    if parse.words[last - 1] == "the" and capital(parse, last - 1):
+        return True  # "The Cock", a pub
+    determined = any(parse.words[j] in _DETERMINERS or parse.tags[j] == "PRP$" for j in parse.children[last])
+    return not determined and singular(word) == word and parse.tags[last] in ("NNP", "NNPS")
+
+
+def _names(parse: Parse, i: int) -> bool:
+    """Whether a capitalised token belongs to a name: it does not merely open the sentence."""
+    opens = i == parse.sentences[parse.sentence[i]][0]
+    return parse.tags[i] in ("NNP", "NNPS") or (not opens and parse.tags[i] in ("JJ", *NOUN_TAGS))
+
+
+def _colour(parse: Parse, i: int) -> bool:
+    """ "in shades of teal and gold", "painted in orange", "it is gold"."""
+    if parse.words[i] not in _COLOUR_THINGS or parse.tags[i] == "NNS":
+        return False
+    if parse.leaves and parse.leaf(i).kind in ("term", "cell") and _alone(parse, i):  # type: ignore[union-attr]
+        return True
+    if any(parse.words[j] in _DETERMINERS or parse.deps[j] in ("nummod", "poss") for j in parse.children[i]):
+        return False
+    if any(j != i and parse.words[j] in _COLOURS for j in parse.conjuncts(i)):
+        return True
+    top = parse.first_conjunct(i)
+    head = parse.heads[top]
+    if parse.deps[top] == "pobj":
+        return parse.words[head] == "in" or parse.words[parse.heads[head]] in _COLOUR_TALK
+    return parse.deps[top] in ("acomp", "attr", "oprd", "amod")
+
+
+def _alone(parse: Parse, i: int) -> bool:
+    first, end = parse.sentences[parse.sentence[i]]
+    return end - first == 1
+
+
+def _figure(parse: Parse, i: int) -> bool:
+    """ "a sea of umbrellas", "a blanket of snow", "a train of camels"."""
+    if parse.words[i] not in _FIGURES or i + 2 >= len(parse) or parse.words[i + 1] != "of":
+        return False
+    return parse.words[i + 2] not in ("the", "a", "an", "his", "her", "its", "their", "this")
+
+
+def _image_talk(parse: Parse, i: int) -> bool:
+    """ "facing the camera": the camera that took the image; "Camera: ..." above its data."""
+    leaf = parse.leaf(i)
+    if leaf is not None and leaf.kind == "label" and parse.words[i] in _LABELS:
+        return True
+    if parse.words[i] not in ("camera", "lens") or i < 2 or parse.words[i - 1] != "the":
+        return False
+    return parse.words[i - 2] in _IMAGE_TALK
+
+
+def _abstract_use(parse: Parse, i: int) -> bool:
+    """ "a sign of spring", "on display", "a display of", "in the distance stands"."""
+    word = parse.words[i]
+    after = parse.words[i + 1] if i + 1 < len(parse) else ""
+    if word in ("sign", "signs", "display", "displays") and after in ("of", "that"):
+        return True
+    return (
+        word in ("display", "board", "hand", "foot", "head")
+        and i > 0
+        and parse.words[i - 1] in ("on", "by", "in", "at")
+    )
+
+
+def verb_after_noun(parse: Parse, i: int) -> bool:
+    """Whether an "-s" form right after "a kite" is its verb, as in "a kite flies", where the parser sees a compound."""
+    word = parse.words[i]
+    if parse.tags[i] != "NNS" or not word.endswith("s") or i == 0 or singular(word) == word:
+        return False
+    subject = i - 1
+    if parse.tags[subject] not in ("NN", "NNP") or parse.sentence[subject] != parse.sentence[i]:
+        return False
+    start = parse.sentences[parse.sentence[i]][0]
+    j = subject
+    while j > start and parse.tags[j] in ("NN", "NNP", "JJ", "VBN", "VBG", "HYPH"):
+        j -= 1
+    return parse.words[j] in _ARTICLES
+
+
+def renamed(parse: Parse, i: int, name: str) -> str:
+    """The name of what a homograph stands for here: among birds a kite is a bird, among animals a male is an animal."""
+    if name == "kite" and any(category(singular(parse.words[j])) == "bird" for j in parse.conjuncts(i) if j != i):
+        return "bird"
+    if name in ("male", "female"):
+        first, end = parse.sentences[parse.sentence[i]]
+        others = {singular(parse.words[j]) for j in range(first, end) if j != i}
+        if any("animal" in parents(other) for other in others) and not any(category(o) == "person" for o in others):
+            return "animal"
+    return name

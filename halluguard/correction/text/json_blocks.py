@@ -1,0 +1,113 @@
+"""JSON as blocks: each value and member with its exact place, so that an element can go and the rest stays valid."""
+
+from __future__ import annotations
+
+import json
+import re
+from bisect import bisect
+
+from halluguard.correction.text.document import Block, BlockKind
+
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:,]|[^\s{}\[\]:,"]+', re.DOTALL)
+_FENCE = re.compile(r"^[ \t]*(?:```|~~~)", re.MULTILINE)
+_DECODER = json.JSONDecoder()
+_MOST_TRIES = 50
+# Values of such keys are data about something, not what is seen.
+_DATA_KEY = re.compile(
+    r"(?i)(?:^|[_\s-])(?:id|name|address|phone|email|url|date|time|number|no|sku|currency)(?:$|[_\s-])"
+)
+_WRITTEN_KEYS = frozenset(("text", "texts", "ocr", "ocr_text", "visible_text", "transcription", "written", "quote"))
+
+
+def json_end(text: str, start: int) -> int | None:
+    """One past the last character of the JSON object or array that starts at `start`, None where there is none."""
+    try:
+        value, end = _DECODER.raw_decode(text, start)
+    except (ValueError, RecursionError):
+        return None
+    return end if isinstance(value, dict | list) and value else None
+
+
+def find_json(text: str, start: int, end: int) -> list[tuple[int, int]]:
+    """Ranges of JSON objects and arrays that start a line and end one, outermost only, outside of code fences."""
+    ranges: list[tuple[int, int]] = []
+    fences = [m.start() + start for m in _FENCE.finditer(text[start:end])]
+    at = start
+    for tries, line in enumerate(re.finditer(r"^[ \t]*(?=[\[{])", text[start:end], re.MULTILINE)):
+        first = start + line.end()
+        if first < at or bisect(fences, first) % 2:
+            continue
+        if tries >= _MOST_TRIES:
+            break
+        last = json_end(text, first)
+        if last is not None and last <= end and not text[last:end].split("\n", 1)[0].strip(" \t\r.,;"):
+            ranges.append((first, last))
+            at = last
+    return ranges
+
+
+def looks_like_json(text: str) -> bool:
+    """Whether a text that is no JSON was meant to be: it opens like an object or an array of strings or objects."""
+    return re.match(r"\s*(?:\{\s*\"|\[\s*[{\"])", text) is not None
+
+
+def json_blocks(text: str, start: int, end: int) -> Block:
+    """The tree of the valid JSON in `text[start:end]`."""
+    tokens = [(m.start(), m.end()) for m in _TOKEN.finditer(text, start, end)]
+    stack: list[_Open] = []
+    for a, b in tokens:
+        sign = text[a]
+        if sign in "{[":
+            stack.append(_Open(a, sign, stack[-1].key_label(text) if stack else ""))
+        elif sign == ":":
+            stack[-1].key = stack[-1].children.pop()
+        elif sign in "}]":
+            opened = stack.pop()
+            kind: BlockKind = "object" if opened.sign == "{" else "array"
+            block = Block(kind, opened.start, b, (opened.start, b), tuple(opened.children))
+            if not stack:
+                return block
+            stack[-1].add(text, block)
+        elif sign != ",":
+            stack[-1].add(text, Block("value", a, b, (a, b)))
+    raise AssertionError("json_blocks needs valid JSON")
+
+
+class _Open:
+    """An object or array that is being read."""
+
+    def __init__(self, start: int, sign: str, label: str) -> None:
+        self.start, self.sign, self.label = start, sign, label
+        self.children: list[Block] = []
+        self.key: Block | None = None
+
+    def key_label(self, text: str) -> str:
+        """The key of the value that comes next; elements of an array have the key of the array."""
+        return self.label if self.key is None else text[self.key.start + 1 : self.key.end - 1]
+
+    def add(self, text: str, value: Block) -> None:
+        """Add an element, or the value of the key read before it; keys come here first, as elements."""
+        if self.sign == "[":
+            inside = value.children if value.kind != "value" else ()
+            leaf = _leaf(text, value, self.label) if value.kind == "value" else value
+            self.children.append(Block("value", leaf.start, leaf.end, value.outer, inside or (leaf,)))
+        elif self.key is None:
+            self.children.append(value)
+        else:
+            label = self.key_label(text)
+            leaf = _leaf(text, value, label) if value.kind == "value" else value
+            outer = (self.key.start, value.end)
+            self.children.append(Block("member", value.start, value.end, outer, (leaf,), label))
+            self.key = None
+
+
+def _leaf(text: str, value: Block, label: str) -> Block:
+    """The words of a string; numbers, booleans and null hold none."""
+    if text[value.start] != '"':
+        return Block("code", value.start, value.end, value.outer, reads=False)
+    start, end = value.start + 1, value.end - 1
+    words = text[start:end]
+    kind: BlockKind = "prose" if len(words.split()) > 4 or words.rstrip().endswith(".") else "term"
+    if label.lower().replace(" ", "_") in _WRITTEN_KEYS:
+        kind = "written"
+    return Block(kind, start, end, value.outer, label=label, reads=_DATA_KEY.search(label) is None)

@@ -1,0 +1,118 @@
+"""Repairs of frequent misreadings of the small parser."""
+
+from __future__ import annotations
+
+from halluguard.correction.text.lexicon import words
+from halluguard.correction.text.parse import Parse
+from halluguard.vocabulary import category, parents, singular
+
+_NOUNS = ("NN", "NNS")
+_ACTIONS = words("actions") | {"riding", "holding", "wearing", "looking", "playing", "posing", "talking"}
+
+
+def mend(parse: Parse) -> None:
+    """Put right six frequent misreadings.
+
+    "a dog, a cat, and a bird" is read as a dog named a cat: an apposition that goes on as a list is a list. And the
+    last member of a list is hung on the verb: it belongs to the member before it. And in "a man with a bag walking" it
+    is the man who walks. "A lamp or stand" offers a stand, not the act of standing; in "a cap with stars, a coat, and
+    gloves" the coat stands beside the cap, not beside the stars; and in "a hawk, a cat and an eagle sit" all three sit.
+    """
+    for i in range(len(parse)):
+        _noun_after_or(parse, i)
+        _out_of_phrase(parse, i)
+        _listed_subject(parse, i)
+    for i, head in enumerate(parse.heads):
+        if parse.deps[i] == "conj" and parse.tags[i] in _NOUNS and parse.tags[head].startswith("VB") and head < i:
+            _rehang(parse, i)
+    for i in range(len(parse)):
+        owner = _doer(parse, i)
+        if owner is not None:
+            parse.children[parse.heads[i]].remove(i)
+            parse.heads[i] = owner
+            parse.children[owner].append(i)
+    for i, head in enumerate(parse.heads):
+        apposed = parse.deps[i] == "appos" and head < i and parse.tags[i] in _NOUNS and parse.tags[head] in _NOUNS
+        if apposed and any(parse.deps[j] in ("conj", "cc") for j in parse.children[i]):
+            parse.deps[i] = "conj"
+
+
+def _noun_after_or(parse: Parse, i: int) -> None:
+    """ "a lamp or stand": the bare word after "or" is a noun like the one before it."""
+    head = parse.heads[i]
+    alone = not parse.children[i] and i > 0 and parse.words[i - 1] == "or"
+    if parse.tags[i] == "VB" and parse.deps[i] == "conj" and parse.tags[head] == "NN" and i - 2 == head and alone:
+        parse.tags[i] = "NN"
+
+
+def _out_of_phrase(parse: Parse, i: int) -> None:
+    """ "a cap with stars, a coat, and gloves": what has an article of its own after a comma goes on with the cap."""
+    inner = parse.heads[i]
+    if parse.deps[i] != "conj" or parse.tags[i] not in _NOUNS or parse.deps[inner] != "pobj":
+        return
+    owner = parse.heads[parse.heads[inner]]
+    first = min(parse.subtree(i))
+    articled = any(parse.deps[j] == "det" for j in parse.children[i])
+    plain = not any(parse.deps[j] in ("det", "cc") for j in parse.children[inner])
+    goes_on = any(parse.deps[j] == "conj" and j > i for j in parse.children[owner])
+    if articled and plain and goes_on and parse.words[first - 1] == "," and parse.tags[owner] in _NOUNS:
+        _hang(parse, i, owner)
+
+
+def _listed_subject(parse: Parse, verb: int) -> None:
+    """ "A hawk, a cat and an eagle sit": a list is the subject, not a hawk that is explained by a sentence."""
+    head = parse.heads[verb]
+    if parse.deps[verb] != "appos" or not parse.tags[verb].startswith("VB") or parse.deps[head] != "ROOT":
+        return
+    subject = parse.child(verb, "nsubj")
+    if (
+        parse.tags[head] not in _NOUNS
+        or subject is None
+        or not any(parse.deps[j] == "conj" for j in parse.children[subject])
+    ):
+        return
+    if parse.words[min(parse.subtree(subject)) - 1] != ",":
+        return
+    parse.children[head].remove(verb)
+    parse.heads[verb], parse.deps[verb] = verb, "ROOT"
+    parse.heads[head], parse.deps[head] = verb, "nsubj"
+    parse.children[verb] = sorted([head, *(j for j in parse.children[verb] if j != subject)])
+    _hang(parse, subject, head)
+    parse.deps[subject] = "conj"
+
+
+def _hang(parse: Parse, token: int, head: int) -> None:
+    """Give a token another head."""
+    if token in parse.children[parse.heads[token]]:
+        parse.children[parse.heads[token]].remove(token)
+    parse.heads[token] = head
+    parse.children[head] = sorted([*parse.children[head], token])
+
+
+def _doer(parse: Parse, i: int) -> int | None:
+    """Who does it in "a man with a backpack walking": not the backpack, on which the parser hangs the walking."""
+    carried = parse.heads[i]
+    if parse.deps[i] != "acl" or parse.tags[i] != "VBG" or parse.deps[carried] != "pobj" or i < carried:
+        return None
+    preposition = parse.heads[carried]
+    owner = parse.heads[preposition]
+    if parse.words[preposition] != "with" or parse.tags[owner] not in _NOUNS or parse.words[i] not in _ACTIONS:
+        return None
+    return owner if _animate(parse.words[owner]) and not _animate(parse.words[carried]) else None
+
+
+def _animate(word: str) -> bool:
+    name = singular(word)
+    return category(name) == "person" or "animal" in parents(name)
+
+
+def _rehang(parse: Parse, i: int) -> None:
+    joint = min(parse.subtree(i)) - 1
+    before = joint - 1 if joint > 0 and parse.words[joint - 1] != "," else joint - 2
+    if before < 0 or parse.words[joint] not in ("and", "or") or parse.deps[before] not in ("appos", "conj"):
+        return
+    if parse.tags[before] in _NOUNS and parse.sentence[before] == parse.sentence[i]:
+        for token in (joint, i):
+            parse.children[parse.heads[token]].remove(token)
+            parse.heads[token] = before
+            parse.children[before].append(token)

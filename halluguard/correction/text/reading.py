@@ -1,0 +1,216 @@
+"""From a text to its parse: the tree of blocks, words cleaned of markup, spaCy, and places in the original string."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import islice, pairwise
+from typing import TYPE_CHECKING, Any
+
+from halluguard.correction.text import written_boxes
+from halluguard.correction.text.blocks import read_blocks
+from halluguard.correction.text.document import Block, Document, Markup
+from halluguard.correction.text.language import check_english, mark_languages
+from halluguard.correction.text.markup import Cleaned, clean
+from halluguard.correction.text.parse import Parse
+from halluguard.correction.text.parse_repairs import mend
+from halluguard.correction.text.pipeline import pipeline
+from halluguard.correction.text.written_boxes import Written
+from halluguard.errors import InputError
+
+if TYPE_CHECKING:
+    from spacy.language import Language
+    from spacy.tokens import Doc
+
+MAX_CHARS = 200_000
+_RUN = 250
+"""Characters without a space that are read together: on brackets and quotes spaCy's tokenizer is quadratic."""
+_PIECE = 20_000
+"""Characters that are parsed together; the parser's memory grows with them."""
+_LONG_RUN = re.compile(rf"\S{{{_RUN + 1},}}")
+_ONE_AT_A_TIME = threading.Lock()  # spaCy's memory zones may not overlap
+_NAMES = ("label", "term", "cell")
+_WORD = re.compile(r"[^\W\d_]+")
+
+
+def readable(text: Any) -> str:
+    """`text` itself when it can be read.
+
+    Raises:
+        InputError: not a string, too long, with lone surrogates, or not English.
+    """
+    if not isinstance(text, str):
+        raise InputError(f"an answer must be a string, got {type(text).__name__}; convert it or leave the row out")
+    if len(text) > MAX_CHARS:
+        raise InputError(f"an answer may have {MAX_CHARS:,} characters, got {len(text):,}; cut it into parts")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"an answer must be valid Unicode, got a lone surrogate at character {error.start}; "
+            "read the file with the right encoding, or with errors='replace'"
+        ) from None
+    check_english(read_document(text))
+    return text
+
+
+@lru_cache(maxsize=256)
+def read_document(text: str) -> Document:
+    """The tree of an answer, with what is not English marked unread."""
+    return mark_languages(read_blocks(text))
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """Words that are parsed together: characters start..end of the cleaned words of a leaf."""
+
+    leaf: int
+    words: Cleaned
+    start: int
+    end: int
+    folded: bool
+
+    @property
+    def text(self) -> str:
+        """What the parser sees."""
+        text = self.words.text[self.start : self.end]
+        lower = text.lower()
+        return lower if self.folded and len(lower) == len(text) else text
+
+
+def _pieces(leaves: Sequence[Block], text: str, boxes: Sequence[Written]) -> Iterator[_Piece]:
+    taken = [(box.start, box.end) for box in boxes]
+    for n, leaf in enumerate(leaves):
+        if leaf.kind == "written":
+            continue
+        escaped = leaf.outer[0] == leaf.start - 1 and text[leaf.outer[0]] == '"'
+        words = clean(text, leaf.start, leaf.end, taken=taken, escaped=escaped)
+        folded = leaf.kind in _NAMES or _capitals_say_nothing(words.text)
+        for start, end in cut(words.text):
+            yield _Piece(n, words, start, end, folded)
+
+
+def _capitals_say_nothing(text: str) -> bool:
+    """Whether the words are in capitals, or begin with capitals as in a title."""
+    if text.isupper():
+        return True
+    words = [word for word in _WORD.findall(text) if len(word) > 3]
+    sentence = text.rstrip().endswith((".", "!", "?"))
+    return len(words) > 2 and not sentence and sum(word[0].isupper() for word in words) >= 0.8 * len(words)
+
+
+def cut(text: str) -> list[tuple[int, int]]:
+    """Character ranges that are parsed apart: what has no space for too long is cut, and what is too long altogether.
+
+    >>> cut("A dog is on a couch.")
+    [(0, 20)]
+    """
+    cuts = [at for run in _LONG_RUN.finditer(text) for at in range(run.start() + _RUN, run.end(), _RUN)]
+    for start in range(_PIECE, len(text), _PIECE):
+        space = text.rfind(" ", start - _PIECE // 2, start)
+        cuts.append(space if space > 0 else start)
+    edges = [0, *sorted(set(cuts)), len(text)]
+    return [(a, b) for a, b in pairwise(edges) if a < b]
+
+
+def parse_many(texts: Iterable[str], *, batch_size: int = 64, nlp: Language | None = None) -> Iterator[Parse]:
+    """Parse a stream of texts in flat memory; one `Parse` per text, in order.
+
+    Args:
+        texts: English texts that passed `readable`.
+        batch_size: texts per spaCy batch; 16 to 128 are equally fast.
+        nlp: a loaded pipeline with tagger and parser; default `pipeline()`.
+    """
+    nlp = nlp or pipeline()
+    stream = iter(texts)
+    while shard := list(islice(stream, batch_size)):
+        documents = [read_document(text) for text in shard]
+        boxes = [written_boxes.find(text) for text in shard]
+        leaves = [list(document.leaves()) for document in documents]
+        pieces = [list(_pieces(*of_text)) for of_text in zip(leaves, shard, boxes, strict=True)]
+        with _ONE_AT_A_TIME, nlp.memory_zone():
+            docs = nlp.pipe((piece.text for of_text in pieces for piece in of_text), batch_size=batch_size)
+            parses = [
+                _join(document, of_leaves, [(piece, next(docs)) for piece in of_text])
+                for document, of_leaves, of_text in zip(documents, leaves, pieces, strict=True)
+            ]
+        for parse, of_text in zip(parses, boxes, strict=True):
+            _attach_boxes(parse, of_text)
+            yield parse
+
+
+def of_doc(doc: Doc) -> Parse:
+    """The parse of one spaCy document as a whole."""
+    end = len(doc.text)
+    leaf = Block("prose", 0, end, (0, end))
+    document = Document(doc.text, Block("document", 0, end, (0, end), (leaf,)))
+    words = Cleaned(doc.text, list(range(end)), list(range(1, end + 1)))
+    return _join(document, [leaf], [(_Piece(0, words, 0, end, False), doc)])
+
+
+def _join(document: Document, leaves: list[Block], parts: Sequence[tuple[_Piece, Any]]) -> Parse:
+    """The parses of a text's pieces as one; blank tokens are left to the gaps between tokens."""
+    markup: list[Markup] = []
+    parse = Parse(document.text, [], [], [], [], [], [], [], [], [], leaves=leaves)
+    for piece, doc in parts:
+        starts, ends = piece.words.starts, piece.words.ends
+        first = len(parse.words)
+        tokens = [token for token in doc if not token.is_space]
+        place = {token.i: first + n for n, token in enumerate(tokens)}
+        for token in tokens:
+            at = piece.start + token.idx
+            parse.words.append(token.lower_)
+            parse.tags.append(token.tag_)
+            parse.deps.append(token.dep_)
+            parse.heads.append(place.get(token.head.i, place[token.i]))
+            parse.starts.append(starts[at])
+            parse.ends.append(ends[at + len(token) - 1])
+        parse.block.extend([piece.leaf] * len(tokens))
+        for sent in doc.sents:
+            inside = [place[token.i] for token in sent if token.i in place]
+            if inside:
+                parse.sentence.extend([len(parse.sentences)] * len(inside))
+                parse.sentences.append((inside[0], inside[-1] + 1))
+        if piece.folded:
+            parse.folded.add(piece.leaf)
+        if piece.start == 0:
+            markup += piece.words.markup
+        _attach_markup(parse, piece.words, first)
+    parse.children.extend([] for _ in parse.words)
+    for i, head in enumerate(parse.heads):
+        if head != i:
+            parse.children[head].append(i)
+    mend(parse)
+    return replace(parse, document=replace(document, markup=tuple(markup)))
+
+
+def _attach_markup(parse: Parse, words: Cleaned, first: int) -> None:
+    """Give a token the markup that encloses it alone and the emoji or footnote after it; note which are quoted."""
+    for i in range(first, len(parse.words)) if words.markup else ():
+        start, end = parse.starts[i], parse.ends[i]
+        if any(a <= start and end <= b for a, b in words.quoted):
+            parse.quoted.add(i)
+        for mark in words.markup:
+            alone = mark.inner == (start, end) and mark.kind != "quotation"
+            follows = mark.kind in ("emoji", "footnote") and not parse.text[end : mark.start].strip(" ")
+            if alone or (follows and end <= mark.start):
+                before = parse.outer.get(i, (start, end))
+                parse.outer[i] = min(before[0], mark.start), max(before[1], mark.end)
+
+
+def _attach_boxes(parse: Parse, boxes: Sequence[Written]) -> None:
+    """Give each box and its markup to the word it is written beside."""
+    for written in boxes:
+        if written.opening:
+            token = next((i for i, start in enumerate(parse.starts) if start >= written.end), None)
+        else:
+            token = next((i for i in reversed(range(len(parse))) if parse.ends[i] <= written.start), None)
+        if token is None:
+            continue
+        start, end = parse.extent(token)
+        parse.outer[token] = min(start, written.start), max(end, written.end)
+        if written.boxes:
+            parse.boxes[token] = parse.boxes.get(token, ()) + written.boxes
