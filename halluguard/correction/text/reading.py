@@ -188,15 +188,13 @@ def _join(document: Document, leaves: list[Block], parts: Sequence[tuple[_Piece,
 
 
 def _attach_markup(parse: Parse, words: Cleaned, first: int) -> None:
-    """Give a token the markup that encloses it alone and the emoji or footnote after it; note which are quoted."""
+    """Give a token the emoji or footnote after it, and note which tokens stand in quotation marks."""
     for i in range(first, len(parse.words)) if words.markup else ():
         start, end = parse.starts[i], parse.ends[i]
         if any(a <= start and end <= b for a, b in words.quoted):
             parse.quoted.add(i)
         for mark in words.markup:
-            alone = mark.inner == (start, end) and mark.kind != "quotation"
-            follows = mark.kind in ("emoji", "footnote") and not parse.text[end : mark.start].strip(" ")
-            if alone or (follows and end <= mark.start):
+            if mark.kind in ("emoji", "footnote") and end <= mark.start and not parse.text[end : mark.start].strip(" "):
                 before = parse.outer.get(i, (start, end))
                 parse.outer[i] = min(before[0], mark.start), max(before[1], mark.end)
 
