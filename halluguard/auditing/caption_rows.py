@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
 from halluguard.auditing.inputs import Item, step_into
-from halluguard.correction.text.parse import MAX_CHARS
+from halluguard.correction.text.reading import MAX_CHARS
 from halluguard.errors import InputError, SettingsError
 
 # Names of the columns, the likeliest first. What a model wrote comes before "answer", which may be the reference. "txt"
