@@ -7,8 +7,9 @@ branch does not depend on the rest of the batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Self
 
 import torch
@@ -16,11 +17,14 @@ from PIL import Image, ImageStat
 from torch import Tensor
 
 from halluguard.decoding.base import check_range, check_whole
-from halluguard.decoding.negative_inputs import Call, ModelInputs, generator
+from halluguard.decoding.negative_inputs import Call, ModelInputs, generator, is_image_input
 from halluguard.errors import InputError, UnsupportedModelError
 
 ImageChange = Callable[[Image.Image], Image.Image]
 PixelChange = Callable[[Tensor], Tensor]
+
+TOLERANCE = 0.01
+"""Largest difference of pixels that are made again: devices round differently, other images differ by far more."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class TransformedImage:
 
     def __call__(self, call: Call) -> ModelInputs:
         if call.images is not None:
-            changed = processed([self.image(image) for image in call.images], call)
+            changed = processed([self.image(image) for image in flat(call.images)], call)
         else:
             changed = {"pixel_values": self._changed_pixels(call)}
         return {**call.inputs, **changed}
@@ -69,25 +73,83 @@ class TransformedImage:
 
 
 def processed(images: list[Image.Image], call: Call) -> ModelInputs:
-    """Model inputs of `images`, by the call's own image processor, on the device and in the type of the original's."""
-    image_processor = getattr(call.processor, "image_processor", None)
-    if image_processor is None:
+    """Model inputs of changed images, by the image processor as it made the call's own.
+
+    Families want images as one list or as a list per prompt, and some keep options of the image processor in the
+    processor's class. The original images are processed too: the way that makes the call's own inputs again is taken.
+
+    Raises:
+        InputError: no way makes the call's own inputs again.
+    """
+    if getattr(call.processor, "image_processor", None) is None:
         raise InputError(
             f"a processor with an image_processor is needed to change images, got {type(call.processor).__name__}; "
             "give it to .on(model, processor), or pass negative_inputs={'pixel_values': ...}"
         )
-    inputs = {}
-    for name, value in dict(image_processor(images=images, return_tensors="pt")).items():
-        original = call.inputs.get(name)
-        if original is None:
-            continue  # the processor adds what the model does not take
-        if not torch.is_tensor(value) or value.shape != original.shape:
-            raise InputError(
-                f"the changed images must give {name!r} of shape {tuple(original.shape)} like the originals, got "
-                f"{tuple(getattr(value, 'shape', ()))}; pass the same images, in the same order, at the same size"
-            )
-        inputs[name] = value.to(device=original.device, dtype=original.dtype)
-    return inputs
+    originals = flat(call.images or ())
+    for counts in _layouts(call, len(originals)):
+        again, changed = _image_inputs(originals, counts, call), _image_inputs(images, counts, call)
+        if not _same(again, call):
+            continue
+        for name, value in changed.items():
+            if value.shape != again[name].shape:
+                raise InputError(
+                    f"the changed images must give {name!r} of shape {tuple(again[name].shape)} like the originals, "
+                    f"got {tuple(value.shape)}; keep the size of every image"
+                )
+        return {name: value.reshape(call.inputs[name].shape).to(call.inputs[name]) for name, value in changed.items()}
+    raise InputError(
+        "images=[...] should be the images that the inputs were made of, in the same order, and the processor does not "
+        "make those inputs from them again; set options of the images on processor.image_processor before making the "
+        "inputs (not in the call of the processor), or pass negative_inputs={...} made from changed images"
+    )
+
+
+def flat(images: Sequence[Image.Image | Sequence[Image.Image]]) -> list[Image.Image]:
+    """Images in the order of their placeholders, given as one list or as a list per prompt."""
+    return [image for entry in images for image in ([entry] if isinstance(entry, Image.Image) else entry)]
+
+
+def _layouts(call: Call, count: int) -> Iterator[list[int] | None]:
+    """Ways to hand images over: in one list (None), or so many per prompt."""
+    yield None
+    entries = call.images or ()
+    if entries and not any(isinstance(entry, Image.Image) for entry in entries):
+        yield [len(flat([entry])) for entry in entries]
+        return
+    prompts = len(call.inputs["input_ids"]) if "input_ids" in call.inputs else count
+    if prompts and count % prompts == 0:
+        yield [count // prompts] * prompts
+
+
+def _image_inputs(images: list[Image.Image], counts: list[int] | None, call: Call) -> dict[str, Tensor]:
+    """Image tensors that the image processor makes and the call has too; empty where it refuses the layout."""
+    rest = iter(images)
+    layout = images if counts is None else [list(islice(rest, n)) for n in counts]
+    options = getattr(getattr(call.processor, "valid_processor_kwargs", None), "_defaults", {}).get("images_kwargs", {})
+    assert call.processor is not None
+    try:
+        made = call.processor.image_processor(images=layout, **{**options, "return_tensors": "pt"})
+    except (ValueError, TypeError, IndexError):
+        return {}
+    made = {"pixel_values": made} if torch.is_tensor(made) else dict(made)
+    return {
+        name: value
+        for name, value in made.items()
+        if torch.is_tensor(value) and name in call.inputs and is_image_input(name, value)
+    }
+
+
+def _same(inputs: dict[str, Tensor], call: Call) -> bool:
+    """Whether inputs made again equal those of the call, up to an axis and the rounding of their type."""
+    for name, value in inputs.items():
+        original = call.inputs[name]
+        if not torch.is_tensor(original) or value.numel() != original.numel():
+            return False
+        again = value.reshape(original.shape).to(original)
+        if not torch.allclose(again.double(), original.double(), rtol=TOLERANCE, atol=TOLERANCE):
+            return False
+    return bool(inputs)
 
 
 def in_pixel_layout(change: PixelChange, pixels: Tensor, call: Call) -> Tensor:

@@ -30,14 +30,14 @@ class Call:
         model: the caller's model.
         processor: its processor, or None when the view was made without one.
         inputs: the model inputs as given, with `attention_mask` filled in; `input_ids` is (B, L).
-        images: the images (RGB), when given, in the order of their placeholders.
+        images: the images (RGB), when given, in the order of their placeholders: one list, or a list per prompt.
         pad_id: token for masked positions.
     """
 
     model: PreTrainedModel
     processor: ProcessorMixin | None
     inputs: Mapping[str, Any]
-    images: Sequence[Image] | None = None
+    images: Sequence[Image | Sequence[Image]] | None = None
     pad_id: int = 0
 
 
