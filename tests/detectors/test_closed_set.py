@@ -41,7 +41,8 @@ def test_a_label_covers_what_it_means_and_no_more():
     assert [labels.covers(w) for w in ("person", "people", "human", "man", "vehicle", "n/a", "dog")] == [
         True, True, True, False, False, False, False,
     ]  # fmt: skip
-    assert labels.answers("bus", "vehicle")
+    assert labels.speaks("bus", "vehicle")
+    assert labels.widest("man") == "person"
 
 
 def tiny(kind):

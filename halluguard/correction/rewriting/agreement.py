@@ -35,7 +35,8 @@ def relist(editor: TokenEditor, listed: list[int], adopted: Mapping[int, int]) -
     for before, after in itertools.pairwise(left):
         final = after == left[-1] and bool(joints)
         beside_cut = any(before < m < after for m in gone)
-        if not beside_cut and not (final and (gone[-1] > after or (len(left) == 2 and oxford))):
+        explained = any(parse.words[i] in (":", "(", "—", "–") for i in range(spans[before][-1] + 1, spans[after][0]))
+        if explained or (not beside_cut and not (final and (gone[-1] > after or (len(left) == 2 and oxford)))):
             continue
         sign = f" {joints[0]} " if final else ", "
         if final and len(left) > 2 and oxford:

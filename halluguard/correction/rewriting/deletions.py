@@ -25,6 +25,9 @@ _ADJUNCTS = frozenset(
 _COMPLEMENTS = frozenset(
     ("dobj", "obj", "attr", "acomp", "xcomp", "ccomp", "prep", "agent", "oprd", "advcl", "dative", "advmod", "npadvmod")
 )
+_HEDGES = words("hedges")
+_FOR_ANY_NUMBER = frozenset(("the", "its", "his", "her", "their", "some", "any"))
+_NEEDS_CLAUSE = frozenset("way fact moment time place manner reason extent point sense impression feeling".split())
 _BE = frozenset(("is", "are", "was", "were", "be", "been", "being", "'s", "'re"))
 _FINITE = ("VBD", "VBP", "VBZ", "MD")
 
@@ -85,6 +88,12 @@ def _finite_clause(parse: Parse, verb: int) -> bool:
     return parse.tags[verb] in VERB_TAGS and has_subject and parse.deps[verb] not in ("relcl", "acl", "pcomp")
 
 
+def is_clause(parse: Parse, sentence: int) -> bool:
+    """Whether a sentence has a finite verb, or closes like a sentence; a caption's fragment does neither."""
+    first, end = parse.sentences[sentence]
+    return parse.words[end - 1] in (".", "!", "?") or any(parse.tags[i] in _FINITE for i in range(first, end))
+
+
 def fragment(parse: Parse, sentence: int, alive: Out) -> set[int]:
     """What cannot stand in the rest of a sentence: a clause whose subject is gone, or the sentence without a verb."""
     first, end = parse.sentences[sentence]
@@ -117,14 +126,14 @@ def _cut(parse: Parse, node: int, out: Out) -> set[int] | None:
     if dep in ("prep", "agent", "advmod", "npadvmod"):
         return None if _needed(parse, node, out) else _phrase(parse, node)
     if dep in ("acl", "relcl", "appos", "advcl", "parataxis"):
-        return _phrase(parse, node)
+        return None if dep in ("acl", "relcl") and parse.words[head] in _NEEDS_CLAUSE else _phrase(parse, node)
     if dep == "poss":
         owner = parse.subtree(node)
         return {i for i in owner if parse.deps[i] != "det"} | {
             i for i in parse.children[node] if parse.words[i] == "'s"
         }
     if dep in ("compound", "nmod") and parse.tags[head] in NOUN_TAGS:
-        return {node, *(j for j in parse.children[node] if parse.deps[j] == "compound")}
+        return set(parse.subtree(node))
     if parse.tags[node] in VERB_TAGS:
         return _verb_cut(parse, node, out)
     return None
@@ -135,7 +144,11 @@ def _member_cut(parse: Parse, node: int, listed: list[int], out: Out) -> set[int
     heir = heir_of_article(parse, node, out)
     if heir is not None:
         tokens -= set(range(heir[0], node))
-        tokens |= {j for j in range(heir[0], node) if parse.deps[j] in ("amod", "compound", "nmod")}
+        tokens |= {
+            j
+            for j in range(heir[0], node)
+            if parse.deps[j] in ("amod", "compound", "nmod") and parse.words[j] not in _HEDGES
+        }
         tokens |= set(range(node + 1, min(parse.subtree(heir[1]))))
     return tokens
 
@@ -143,19 +156,25 @@ def _member_cut(parse: Parse, node: int, listed: list[int], out: Out) -> set[int
 def heir_of_article(parse: Parse, node: int, out: Out) -> tuple[int, int] | None:
     """ "a fork and knife": the article serves both. First token of what the next member takes over, and that member."""
     later = [m for m in parse.conjuncts(node) if m > node]
-    if not later or out(later[0]) or parse.tags[node] != "NN" or parse.tags[later[0]] != "NN":
+    if not later or out(later[0]):
         return None
     heir = later[0]
-    shared = [j for j in parse.children[node] if parse.deps[j] in ("det", "poss", "advmod") and j < node]
+    definite = any(parse.words[j] in _FOR_ANY_NUMBER for j in parse.children[node] if j < node)
+    if not definite and parse.tags[node] != parse.tags[heir]:
+        return None
+    hedges = [j for j in parse.children[node] if parse.words[j] in _HEDGES and j < node]
+    if parse.tags[node] != "NN" and not hedges and not definite:
+        return None
+    shared = [j for j in parse.children[node] if parse.deps[j] in ("det", "poss", "advmod") and j < node] + hedges
     bare = not any(parse.deps[j] in ("det", "poss", "nummod", "amod") for j in parse.children[heir])
     joined = all(parse.deps[j] == "cc" or parse.words[j] == "," for j in range(node + 1, min(parse.subtree(heir))))
-    has_article = any(parse.deps[j] != "advmod" for j in shared)
+    has_article = bool(hedges) or any(parse.deps[j] != "advmod" for j in shared)
     return (min(shared), heir) if has_article and bare and joined else None
 
 
 def _phrase(parse: Parse, node: int) -> set[int]:
     """The constituent with the commas that set it off."""
-    tokens = set(parse.subtree(node))
+    tokens = set(_before_aside(parse, node))
     first, last = min(tokens), max(tokens)
     start, end = parse.sentences[parse.sentence[node]]
     if first > start and last + 1 < end and parse.words[first - 1] == "," and parse.words[last + 1] == ",":
@@ -164,6 +183,16 @@ def _phrase(parse: Parse, node: int) -> set[int]:
         tokens.add(first - 1)
     elif first == start and last + 1 < end and parse.words[last + 1] == ",":
         tokens.add(last + 1)
+    return tokens
+
+
+def _before_aside(parse: Parse, node: int) -> list[int]:
+    """The constituent without a participle that follows a comma: in "a bottle of juice, held by a hand" it is held."""
+    tokens = parse.subtree(node)
+    for i in tokens:
+        aside = i > node and parse.words[i] == "," and i + 1 in tokens and parse.tags[i + 1] in ("VBN", "VBG")
+        if aside and parse.deps[i + 1] in ("acl", "advcl"):
+            return [j for j in tokens if j < i]
     return tokens
 
 

@@ -59,9 +59,15 @@ class EditPlan:
         """Token -> verdict that condemns it: contradicted mentions, and pronouns that stand for them."""
         heads = {self.mentions[n].last: self.cause[n] for n, d in self.decision.items() if d == "contradicted"}
         for pronoun, n in self.links.items():
-            if self.decision.get(n) == "contradicted" and not self._also_kept(n):
+            if self.parse.text[self.parse.ends[pronoun] : self.parse.ends[pronoun] + 1] == "-":
+                continue  # "three-dimensional"
+            # A pronoun seldom stands for a part: after "The fur is orange. It has ..." it is the animal that has.
+            if self.decision.get(n) == "contradicted" and self._stands_alone(n) and not self._also_kept(n):
                 heads.setdefault(pronoun, self.cause[n])
         return heads
+
+    def _stands_alone(self, mention: int) -> bool:
+        return self.whole[mention] or self.mentions[mention].category is not None
 
     def _also_kept(self, mention: int) -> bool:
         """A plural pronoun after "a dog and a cat" still has the dog."""
@@ -90,13 +96,13 @@ class EditPlan:
         kept = set()
         taken: dict[str, int] = {}
         for n, mention in enumerate(self.mentions):
-            if self.worth_keeping(n) and self.editor.alive(mention.last):
-                if mention.last in cut:
-                    if self._is_attribute(mention, cut):
-                        continue
-                    taken.setdefault(_key(mention), n)
-                else:
+            if not self.editor.alive(mention.last):
+                continue
+            if mention.last not in cut:
+                if self.decision.get(n, "contradicted") != "contradicted":
                     kept.add(_key(mention))
+            elif self.worth_keeping(n) and not self._is_attribute(mention, cut):
+                taken.setdefault(_key(mention), n)
         for named in self.restate.values():
             kept |= {_key(self.mentions[n]) for n in named}
         return {n for key, n in taken.items() if key not in kept}
@@ -119,8 +125,12 @@ class EditPlan:
     def worth_stating(self, lost: set[int], cut: set[int]) -> set[int]:
         """Lost mentions without those that a kept one implies: no need to say "vehicles" where a car is named."""
         alive = [m for n, m in enumerate(self.mentions) if self.protected(n) and self.editor.alive(m.last)]
-        implied = {wide for m in alive if m.last not in cut for wide in parents(m.name)}
-        return {n for n in lost if _key(self.mentions[n]) not in implied}
+        left = [m for m in alive if m.last not in cut]
+        implied = {wide for m in left for wide in parents(m.name)}
+        heads = {m.name.split()[-1] for m in left}
+        return {
+            n for n in lost if _key(self.mentions[n]) not in implied and self.mentions[n].name.split()[-1] not in heads
+        }
 
     # -- removing ------------------------------------------------------------------------------------------------------
 
@@ -215,12 +225,19 @@ class EditPlan:
         first, end = self.parse.sentences[sentence]
         spans = {n: self.mentions[n].last for n in named}
         stated = restating.outermost(self.parse, [(n, self.mentions[n]) for n in named], spans)
-        says = restating.statement([self.phrases[n] for n in stated], many=self.mentions[stated[0]].plural)
         alive = [i for i in range(first, end) if self.editor.alive(i)]
+        phrases = [self.phrases[n] for n in stated]
+        if alive or deletions.is_clause(self.parse, sentence):
+            says = restating.statement(phrases)
+        else:
+            says = restating.listing(phrases)
+            says = says[0].upper() + says[1:] if self.editor.original(first)[:1].isupper() else says
         why = set().union(*(self.editor.why[i] for i in range(first, end)))
-        target = alive[-1] if alive else first
-        self.editor.tokens[target] += f" {says}" if alive else says
-        self.editor.why[target] |= why
+        if alive:
+            self.editor.tokens[alive[-1]] += f" {says}"
+            self.editor.why[alive[-1]] |= why
+        else:
+            self.editor.state(first, says, why)
 
 
 def _key(mention: Mention) -> str:

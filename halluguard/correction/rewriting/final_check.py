@@ -25,7 +25,8 @@ _DOUBLED = re.compile(
     r"\b(and|or|with|of|a|an|the|in|on|is|are)\s+\1\b|,\s*,|,\s*[.;!?]|\(\s*\)|\[\s*\]|“\s*”|\"\"|\*{4,}|``", re.I
 )
 _JOINED = re.compile(
-    r"\b(?:and|or|with|of|a|an|the|in|on)\s+(?:and|or|of)\b|\b(?:a|an|the)\s+(?:is|are|with|in|on)\b", re.I
+    r"[:;(]\s*(?:and|or)\b|(?<=\s)-\w|\b(?:and|or|with|of|a|an|the|in|on)\s+(?:and|or|of)\b|\b(?:a|an|the)\s+(?:is|are|with|in|on)\b",
+    re.I,
 )
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 

@@ -13,11 +13,12 @@ from halluguard.correction.rewriting.token_editor import TokenEditor, article
 from halluguard.correction.text.lexicon import words
 from halluguard.correction.text.parse import Parse
 from halluguard.records import Claim
-from halluguard.vocabulary import plural
 
 _NEVER = words("not restated") | words("mass")
 _PREMODIFIERS = ("det", "amod", "nummod", "compound", "poss", "quantmod", "nmod", "predet", "advmod", "punct")
 _INDEFINITE = frozenset(("a", "an", "some", "several", "many", "multiple", "various", "numerous"))
+_NOT_THERE = frozenset(("of", "for", "like", "as", "than", "about", "from", "without", "including"))
+"""Prepositions of what is compared with or meant for, more than there."""
 _LONGEST_PHRASE = 7
 MOST = 3
 """More lost objects than this are not strung together in one sentence."""
@@ -31,9 +32,9 @@ def is_whole(parse: Parse, mention: Mention, claim: Claim | None) -> bool:
     if mention.part or name in _NEVER or parse.words[mention.last] in _NEVER:
         return False
     owned = any(parse.deps[j] == "poss" for j in parse.children[mention.last])
-    head = parse.heads[mention.last]
-    measured = parse.deps[mention.last] == "pobj" and parse.words[head] == "of"
-    return not owned and not measured
+    head = parse.heads[parse.first_conjunct(mention.last)]
+    aside = parse.deps[parse.first_conjunct(mention.last)] == "pobj" and parse.words[head] in _NOT_THERE
+    return not owned and not aside
 
 
 def phrase(editor: TokenEditor, mention: Mention, out: set[int]) -> str:
@@ -74,6 +75,8 @@ def _with_phrases(editor: TokenEditor, last: int, out: set[int]) -> int:
         inside = parse.subtree(j)
         fits = parse.deps[j] == "prep" and inside[0] == last + 1 and len(inside) <= _LONGEST_PHRASE
         contiguous = inside == list(range(inside[0], inside[-1] + 1))
+        closed = inside[-1] + 1 >= len(parse) or parse.tags[inside[-1] + 1] not in ("VBN", "VBG", "VB", "RP")
+        fits = fits and closed and not any(parse.words[i] in ("the", "its", "his", "her", "their") for i in inside)
         if (
             fits
             and contiguous
@@ -93,11 +96,16 @@ def _lowered(editor: TokenEditor, first: int, last: int) -> str:
     return text
 
 
-def statement(phrases: Sequence[str], *, many: bool) -> str:
+def listing(phrases: Sequence[str]) -> str:
+    """ "a dog, a cat and a bird"."""
+    return phrases[0] if len(phrases) == 1 else ", ".join(phrases[:-1]) + " and " + phrases[-1]
+
+
+def statement(phrases: Sequence[str]) -> str:
     """ "There is a dog and a cat."; in capitals where the phrases are."""
-    listed = phrases[0] if len(phrases) == 1 else ", ".join(phrases[:-1]) + " and " + phrases[-1]
-    text = f"There {'are' if many else 'is'} {listed}."
-    return text.upper() if listed.isupper() and len(listed) > 3 else text
+    one = phrases[0].lower().split()[0] in ("a", "an", "one")
+    text = f"There {'is' if one else 'are'} {listing(phrases)}."
+    return text.upper() if listing(phrases).isupper() and len(listing(phrases)) > 3 else text
 
 
 def outermost(parse: Parse, mentions: Iterable[tuple[int, Mention]], spans: dict[int, int]) -> list[int]:
@@ -109,6 +117,3 @@ def outermost(parse: Parse, mentions: Iterable[tuple[int, Mention]], spans: dict
             kept.append(n)
             reach = spans[n]
     return kept
-
-
-__all__ = ["MOST", "is_whole", "outermost", "phrase", "plural", "statement"]

@@ -13,8 +13,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, get_args
 
 from halluguard.correction.rewriting import hedging_and_annotation, replacements
+from halluguard.correction.rewriting.block_edits import BlockEditor
 from halluguard.correction.rewriting.edit_plan import EditPlan
 from halluguard.correction.rewriting.sentences import correct_sentences
+from halluguard.correction.rewriting.token_editor import Span
 from halluguard.correction.rewriting.yes_no import YesNoRewriter
 from halluguard.correction.text.parse import Parse
 from halluguard.correction.text.reading import parse_many, readable
@@ -62,14 +64,21 @@ def rewrite(
         return text, []
     parse = parse or next(parse_many([readable(text)], nlp=nlp))
     plan = EditPlan(parse, claims, verdicts)
+    blocks: BlockEditor | None = None
     if style == "annotate":
         hedging_and_annotation.annotate(plan)
     elif style == "hedge":
         hedging_and_annotation.hedge(plan)
     else:
-        _delete(plan, nlp)
-    corrected, edits = plan.editor.edits()
-    if not any(ch.isalnum() for ch in corrected) and edits:
+        blocks = _delete(plan, nlp)
+    spans: list[Span] = []
+    if blocks is not None:
+        blocks.remove_empty()
+        if blocks.nothing_left():
+            blocks.put_fallback(fallback, contradicted)
+        spans = blocks.spans()
+    corrected, edits = plan.editor.edits(spans)
+    if blocks is None and not any(ch.isalnum() for ch in corrected) and edits:
         return fallback, [Edit(0, len(text), text, fallback, contradicted, "no sentence was left")]
     edits = [replace(edit, reason=_reason(edit, verdicts)) for edit in edits]
     return corrected, sorted([*edits, *_apart(plan.flags, edits)], key=lambda edit: (edit.start, edit.end))
@@ -88,7 +97,8 @@ def _reason(edit: Edit, verdicts: Sequence[Verdict]) -> str:
     return "; ".join(dict.fromkeys(verdicts[i].reason for i in edit.verdicts))
 
 
-def _delete(plan: EditPlan, nlp: Language | None) -> None:
+def _delete(plan: EditPlan, nlp: Language | None) -> BlockEditor | None:
+    """Make all edits of style "delete" but those of blocks that are left empty."""
     settled = YesNoRewriter(plan).settle()
     cuts: dict[int, int] = {}
     for i in plan.wrong:
@@ -100,7 +110,11 @@ def _delete(plan: EditPlan, nlp: Language | None) -> None:
             cuts |= _restore(plan, index, i)
         elif claim.kind in ("count", "attribute", "relation"):
             cuts |= _repair(plan, claim, plan.verdicts[i], i)
-    correct_sentences(plan, plan.doomed() | cuts, nlp)
+    heads = plan.doomed() | cuts
+    blocks = BlockEditor(plan, plan.parse.document, heads) if plan.parse.document is not None else None
+    settled = blocks.remove_named() if blocks is not None else set()
+    correct_sentences(plan, heads, nlp, settled)
+    return blocks
 
 
 def _restore(plan: EditPlan, claim: int, why: int) -> dict[int, int]:

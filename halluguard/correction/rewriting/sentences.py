@@ -10,7 +10,7 @@ Each edited sentence is read again (`final_check.py`) before it is let in.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from halluguard.correction.rewriting import final_check, restating
@@ -22,18 +22,21 @@ if TYPE_CHECKING:
     from spacy.language import Language
 
 
-def correct_sentences(plan: EditPlan, heads: Mapping[int, int], nlp: Language | None) -> None:
+def correct_sentences(
+    plan: EditPlan, heads: Mapping[int, int], nlp: Language | None, settled: Collection[int] = ()
+) -> None:
     """Edit every sentence that holds something condemned, or that earlier steps have changed.
 
     Args:
         heads: token -> index of the verdict that condemns it.
+        settled: sentences that went with their block.
     """
     parse = plan.parse
     condemned = {parse.sentence[token] for token in heads}
     changed = {parse.sentence[i] for i in range(len(parse)) if plan.editor.why[i]}
     states: dict[int, Snapshot] = {}
     reasons: dict[int, str] = {}
-    for sentence in sorted(condemned | changed | set(plan.restate)):
+    for sentence in sorted((condemned | changed | set(plan.restate)) - set(settled)):
         states[sentence] = plan.editor.snapshot(*parse.sentences[sentence])
         plan.cut_sentence(sentence, heads)
         if sentence not in plan.rewritten | plan.turned:
@@ -67,6 +70,8 @@ def _breaks_form(plan: EditPlan, sentence: int) -> str:
     after = plan.editor.preview(sentence)
     left = [i for i in range(first, end) if plan.editor.alive(i)]
     restated = plan.restate.get(sentence)
+    if len(left) <= 1 and plan.parse.words[end - 1] == ":":
+        return "it announces what follows"
     if restated and len(left) > 1 and plan.parse.words[left[-1]] not in (".", "!", "?"):
         return "it would run on"
     if restated and len(left) == 1:
@@ -93,6 +98,11 @@ def _state_or_flag(plan: EditPlan, sentence: int, heads: Mapping[int, int], reas
     plan.drop(set(range(first, end)), sentence, why)
     plan.state_again(sentence)
     lost = _loses(plan, sentence)
+    if plan.parse.words[end - 1] == ":":
+        lost = "what follows would hang in the air"
+    leaf = plan.parse.leaf(first)
+    if not lost and plan.restate.get(sentence) and leaf is not None and leaf.kind in ("term", "label", "cell"):
+        lost = "a name holds no sentence"
     if lost:
         _undo(plan, sentence, state)
         plan.flag(sentence, heads, f"{reason}, and {lost}" if reason != lost else reason)

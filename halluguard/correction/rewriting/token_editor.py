@@ -7,22 +7,37 @@ spaces, only where something next to them changed. Every other byte stays as it 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from halluguard.correction.text.document import Markup
 from halluguard.correction.text.parse import Parse
-from halluguard.records import Edit
+from halluguard.records import Edit, apply_edits
 from halluguard.vocabulary import article
 
 _CLOSING = frozenset(".,;:!?)]}'’”") | {"'s", "’s", "n't", "..."}
 _OPENING = frozenset("([{“‘$#")
+_PAIRS = {"(": ")", "[": "]", '"': '"', "“": "”", "‘": "’", "``": "''", "'": "'"}
 _STOPS = frozenset(".!?") | {"..."}
 
 
 def _closes(token: str) -> bool:
     """Whether a token stands without a blank before it; a stop may carry a sentence that was added after it."""
     return token in _CLOSING or token.split(" ", 1)[0] in _STOPS
+
+
+Piece = tuple[int, int, str, set[int]]
+"""Start, end, new words, indices of the verdicts that caused a change."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """Characters start..end of the draft that become `after`, because of the verdicts `why`."""
+
+    start: int
+    end: int
+    after: str
+    why: frozenset[int]
 
 
 @dataclass(frozen=True)
@@ -34,19 +49,25 @@ class Snapshot:
     gaps: list[str]
     why: list[set[int]]
     links: dict[int, tuple[int, str]]
+    statements: set[int]
 
 
 def _enclosing_markup(parse: Parse) -> list[tuple[int, int, Markup]]:
     """First and last token of each piece of inline markup that begins and ends with words, outermost first."""
-    if getattr(parse, "document", None) is None:
+    if parse.document is None:
         return []
     enclosing = []
     for mark in parse.document.markup:
         first = bisect_left(parse.starts, mark.inner[0])
         last = bisect_right(parse.ends, mark.inner[1]) - 1
-        if first <= last and not (
-            parse.text[mark.inner[0] : parse.starts[first]].strip()
-            or parse.text[parse.ends[last] : mark.inner[1]].strip()
+        alone = first == last and parse.extent(first)[0] <= mark.start and mark.end <= parse.extent(first)[1]
+        if (
+            first <= last
+            and not alone
+            and not (
+                parse.text[mark.inner[0] : parse.starts[first]].strip()
+                or parse.text[parse.ends[last] : mark.inner[1]].strip()
+            )
         ):
             enclosing.append((first, last, mark))
     return sorted(enclosing, key=lambda found: (found[2].start, -found[2].end))
@@ -68,12 +89,19 @@ class TokenEditor:
         self.gaps = [parse.text[self.extents[i][1] : bounds[i]] for i in range(n)]
         self.why: list[set[int]] = [set() for _ in range(n)]
         self._tokens, self._gaps = list(self.tokens), list(self.gaps)
+        self.statements: set[int] = set()  # tokens in whose place a sentence of its own stands
         self._links: dict[int, tuple[int, str]] = {}
 
     def snapshot(self, first: int, end: int) -> Snapshot:
         """The state of tokens first..end-1, to go back to."""
-        links = {i: link for i, link in self._links.items() if first <= i < end}
-        return Snapshot(first, self.tokens[first:end], self.gaps[first:end], list(map(set, self.why[first:end])), links)
+        return Snapshot(
+            first,
+            self.tokens[first:end],
+            self.gaps[first:end],
+            list(map(set, self.why[first:end])),
+            {i: link for i, link in self._links.items() if first <= i < end},
+            {i for i in self.statements if first <= i < end},
+        )
 
     def restore(self, state: Snapshot) -> None:
         """Go back to a snapshot."""
@@ -81,6 +109,7 @@ class TokenEditor:
         self.tokens[first:end] = state.tokens
         self.gaps[first:end] = state.gaps
         self.why[first:end] = list(map(set, state.why))
+        self.statements = (self.statements - set(range(first, end))) | state.statements
         self._links = {i: link for i, link in self._links.items() if not first <= i < end} | state.links
 
     def reset(self, first: int, end: int) -> None:
@@ -99,7 +128,9 @@ class TokenEditor:
         pieces = []
         for i in range(first, last + 1):
             if self.tokens[i]:
-                pieces += [opening.get(i, ""), self.tokens[i], closing.get(i, ""), self.gaps[i] if i < last else ""]
+                before, behind = self._belonging(i)
+                pieces += [opening.get(i, ""), before, self.tokens[i], behind, closing.get(i, "")]
+                pieces.append(self.gaps[i] if i < last else "")
         return "".join(pieces)
 
     def preview(self, sentence: int) -> str:
@@ -118,7 +149,7 @@ class TokenEditor:
         opening, closing = dict[int, str](), dict[int, str]()
         text = self.parse.text
         for begin, end, mark in self.markup:
-            inside = [i for i in range(begin, end + 1) if self.tokens[i]]
+            inside = [i for i in range(begin, end + 1) if self.tokens[i] and i not in self.statements]
             if inside and first <= inside[0] and inside[-1] <= last:
                 opening[inside[0]] = opening.get(inside[0], "") + text[mark.start : mark.inner[0]]
                 closing[inside[-1]] = text[mark.inner[1] : mark.end] + closing.get(inside[-1], "")
@@ -145,6 +176,11 @@ class TokenEditor:
         """Write exactly `text` for token i."""
         self.tokens[i] = text
         self.why[i] |= set(why)
+
+    def state(self, i: int, text: str, why: Iterable[int]) -> None:
+        """Let a sentence of its own stand in the place of token i, outside of the markup around it."""
+        self.statements.add(i)
+        self.put(i, text, why)
 
     def link(self, left: int, right: int, sign: str, why: Iterable[int]) -> None:
         """Let exactly `sign` stand between two tokens that are alive; what is between them goes."""
@@ -176,12 +212,20 @@ class TokenEditor:
         end = self.parse.sentences[self.parse.sentence[i]][1]
         return next((j for j in range(i + 1, end) if self.alive(j)), None)
 
-    def edits(self) -> tuple[str, list[Edit]]:
-        """The new text, and the edits that make it from the old one."""
+    def edits(self, spans: Sequence[Span] = ()) -> tuple[str, list[Edit]]:
+        """The new text, and the edits that make it from the old one.
+
+        Args:
+            spans: characters that are edited whole, sorted and apart; what happened to tokens inside does not count.
+        """
+        inside = {i for span in spans for i in self._tokens_in(span.start, span.end)}
         for first, end in self.parse.sentences:
-            if any(self.changed(i) for i in range(first, end)):
+            if any(self.changed(i) for i in range(first, end)) and not all(i in inside for i in range(first, end)):
                 self._tidy(first, end)
-        return self._collect()
+        return self._collect(spans)
+
+    def _tokens_in(self, start: int, end: int) -> range:
+        return range(bisect_left(self.parse.starts, start), bisect_left(self.parse.starts, end))
 
     def _tidy(self, first: int, end: int) -> None:
         if not any(self.tokens[i].strip() not in (*_CLOSING, "") for i in range(first, end)):
@@ -210,11 +254,8 @@ class TokenEditor:
             if lonely or self.tokens[left or 0] in (",", "(", ";"):
                 self._drop(i, first, end)
         for i in range(first, end):
-            if (
-                self.tokens[i] in ("(", "[")
-                and (right := self.after(i)) is not None
-                and self.tokens[right] in (")", "]")
-            ):
+            right = self.after(i) if self.tokens[i] in _PAIRS else None
+            if right is not None and self.tokens[right] in _PAIRS[self.tokens[i]] and right > i + 1:
                 self._drop(i, first, end)
                 self._drop(right, first, end)
 
@@ -270,31 +311,60 @@ class TokenEditor:
             self.tokens[start] = word[0].upper() + word[1:]
             self.why[start] |= set().union(*self.why[first:start])
 
-    def _collect(self) -> tuple[str, list[Edit]]:
+    def _collect(self, spans: Sequence[Span]) -> tuple[str, list[Edit]]:
         """Contiguous changes become one edit each."""
-        parse, n = self.parse, len(self.tokens)
+        text = self.parse.text
         edits: list[Edit] = []
         start: int | None = None
-        after, why = "", set[int]()
-        opening, closing = self._marks(0, n - 1)
-        pieces = []
-        for i in range(n):
-            begin, finish = self.extents[i]
-            before, behind = self._belonging(i)
-            token = self.tokens[i] and f"{opening.get(i, '')}{before}{self.tokens[i]}{behind}{closing.get(i, '')}"
-            pieces.append((begin, finish, parse.text[begin:finish], token, self.why[i]))
-            pieces.append((finish, finish + len(self._gaps[i]), self._gaps[i], self.gaps[i], set()))
-        stop = 0
-        for begin, finish, old, new, causes in [*pieces, (len(parse.text), len(parse.text), "", "", set())]:
+        after, stop, why = "", 0, set[int]()
+        for begin, finish, new, causes in [*_merged(self._pieces(), spans, text), (len(text), len(text), "", set())]:
+            old = text[begin:finish]
             if old != new:
                 if start is None:
                     start, after, why = begin, "", set()
                 after, stop, why = after + new, finish, why | causes
-            elif start is not None and (old or begin == len(parse.text)):
-                edits.append(Edit(start, stop, parse.text[start:stop], after, tuple(sorted(why))))
+            elif start is not None and (old or begin == len(text)):
+                edits.append(Edit(start, stop, text[start:stop], after, tuple(sorted(why))))
                 start = None
-        text, at = [], 0
-        for edit in edits:
-            text += [parse.text[at : edit.start], edit.after]
-            at = edit.end
-        return "".join([*text, parse.text[at:]]), edits
+        return apply_edits(text, edits), edits
+
+    def _pieces(self) -> list[Piece]:
+        """Every token and every gap: start, end, new words, causes."""
+        n = len(self.tokens)
+        opening, closing = self._marks(0, n - 1)
+        pieces: list[Piece] = []
+        for i in range(n):
+            begin, finish = self.extents[i]
+            before, behind = self._belonging(i)
+            if i in self.statements:
+                before = behind = ""
+            token = self.tokens[i] and f"{opening.get(i, '')}{before}{self.tokens[i]}{behind}{closing.get(i, '')}"
+            pieces.append((begin, finish, token, self.why[i]))
+            pieces.append((finish, finish + len(self._gaps[i]), self.gaps[i], set()))
+        return pieces
+
+
+def _merged(pieces: Sequence[Piece], spans: Sequence[Span], text: str) -> Iterator[Piece]:
+    """The pieces, with those inside a span replaced by it; a gap that crosses its border keeps what is outside."""
+    at, queue = 0, list(spans)
+    for begin, finish, new, causes in pieces:
+        while queue and queue[0].start <= begin and at <= queue[0].start:
+            span = queue.pop(0)
+            yield span.start, span.end, span.after, set(span.why)
+            at = span.end
+        if finish <= at and begin < at:
+            continue
+        crossing = next((span for span in queue if span.start < finish), None)
+        if begin < at or crossing is not None:
+            begin = max(begin, at)
+            while queue and queue[0].start < finish:
+                span = queue.pop(0)
+                yield begin, span.start, text[begin : span.start], set()
+                yield span.start, span.end, span.after, set(span.why)
+                begin = at = span.end
+            if begin < finish:
+                yield begin, finish, text[begin:finish], set()
+            continue
+        yield begin, finish, new, causes
+    for span in queue:
+        yield span.start, span.end, span.after, set(span.why)

@@ -1,0 +1,253 @@
+"""Edits of an answer's structure: items, rows, pairs, terms and JSON elements go whole, and numbers follow on.
+
+What names a false object as a name (a keyword, a label, a heading, the first cell of a row) takes its block along: the
+bullet under "**Umbrella:**" speaks of nothing else. What is left without words goes too: a list without items, the
+heading of an empty section. Siblings are never touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from halluguard.correction.rewriting import restating
+from halluguard.correction.rewriting.edit_plan import EditPlan
+from halluguard.correction.rewriting.token_editor import Span
+from halluguard.correction.text.document import Block, Document
+
+_NAMES = ("term", "label", "cell")
+_NAMING_KEYS = frozenset("label name object class category type item entity tag thing title subject element".split())
+_STAYS = ("document", "object", "array", "code", "member", "cell")
+"""Blocks that stay when they are empty: what was valid JSON or a table stays so."""
+
+
+class BlockEditor:
+    """Decides which blocks go whole.
+
+    Args:
+        heads: condemned token -> index of the verdict.
+    """
+
+    def __init__(self, plan: EditPlan, document: Document, heads: Mapping[int, int]) -> None:
+        self.plan, self.document, self.heads = plan, document, heads
+        self.parent: dict[int, Block] = {}
+        self._tokens: dict[int, list[int]] = {}
+        self._adopt(document.root)
+        for i in range(len(plan.parse)):
+            leaf = plan.parse.leaf(i)
+            if leaf is not None:
+                self._tokens.setdefault(id(leaf), []).append(i)
+        self.gone: list[Block] = []
+        self.restated: list[Span] = []
+
+    def _adopt(self, block: Block) -> None:
+        queue = [block]
+        while queue:
+            parent = queue.pop()
+            for child in parent.children:
+                self.parent[id(child)] = parent
+                queue.append(child)
+
+    def tokens(self, block: Block) -> list[int]:
+        """The tokens of all words of a block."""
+        return sorted(i for leaf in block.leaves() for i in self._tokens.get(id(leaf), ()))
+
+    # -- names ---------------------------------------------------------------------------------------------------------
+
+    def remove_named(self) -> set[int]:
+        """Remove the blocks that a condemned name stands for; returns the sentences that need no other edit."""
+        parse = self.plan.parse
+        settled = set[int]()
+        for token in sorted(self.heads):
+            leaf = parse.leaf(token)
+            if leaf is None or leaf.kind not in _NAMES or not self.plan.editor.alive(token):
+                continue
+            unit = self._unit(leaf)
+            if unit is None or self._names_others(leaf):
+                continue
+            sentence = parse.sentence[token]
+            if self._remove(unit, sentence):
+                settled.update(parse.sentence[i] for i in self.tokens(unit))
+        return settled
+
+    def _names_others(self, leaf: Block) -> bool:
+        """Whether the name also names something that must stay: "dog and kite"."""
+        inside = set(self._tokens.get(id(leaf), ()))
+        return any(m.last in inside and self.plan.worth_keeping(n) for n, m in enumerate(self.plan.mentions))
+
+    def _unit(self, leaf: Block) -> Block | None:
+        """The block that goes with a name; None where the words alone must do."""
+        above = self.parent[id(leaf)]
+        if leaf.kind == "cell":
+            named = above.kind == "row" and self.plan.parse.text[leaf.start : leaf.end].strip() == above.label
+            return above if named else None
+        member = next((block for block in self._above(leaf) if block.kind == "member"), None)
+        if leaf.kind == "term" and member is not None and above is member:
+            holder = self.parent[id(member)]
+            named = member.label.lower() in _NAMING_KEYS and holder.kind == "value"
+            return holder if named else None
+        unit = leaf
+        while above.removable:
+            opens = above.kind in ("pair", "item") and next(self._leaves(above), leaf) is leaf
+            if not opens and len(above.children) > 1:
+                break
+            unit = above
+            if unit.kind in ("item", "row", "heading", "value"):
+                break
+            above = self.parent[id(above)]
+        return unit if unit.removable else None
+
+    def _above(self, block: Block) -> Iterator[Block]:
+        while id(block) in self.parent:
+            block = self.parent[id(block)]
+            yield block
+
+    def _leaves(self, block: Block) -> Iterator[Block]:
+        return (leaf for leaf in block.leaves() if leaf.reads)
+
+    def _remove(self, unit: Block, sentence: int) -> bool:
+        """Remove a block; what it alone named is stated in its place. False where neither can be done."""
+        plan = self.plan
+        cut = {i for i in self.tokens(unit) if plan.editor.alive(i)}
+        why = {self.heads[i] for i in cut if i in self.heads}
+        lost = plan.worth_stating(plan.lost(cut), cut)
+        if lost and unit.kind == "heading":
+            return False
+        if lost:
+            wholes = len(lost) <= restating.MOST and all(plan.whole[n] for n in lost)
+            if not wholes or unit.kind not in ("item", "pair", "paragraph"):
+                return False
+            phrases = [restating.phrase(plan.editor, plan.mentions[n], set(self.heads)) for n in sorted(lost)]
+            text = restating.statement(phrases)
+            self.restated.append(Span(unit.start, unit.end, text, frozenset(why)))
+            plan.restate.setdefault(sentence, set()).update(lost)
+        else:
+            self.gone.append(unit)
+        plan.editor.delete(cut, why)
+        return True
+
+    # -- what is left empty --------------------------------------------------------------------------------------------
+
+    def remove_empty(self) -> None:
+        """Remove blocks of which the edits left no words, and the labels and headings that announced them."""
+        self._sweep(self.document.root)
+
+    def _sweep(self, block: Block) -> bool:
+        """Whether nothing is left of a block that had words; it then stands in `gone`."""
+        if any(block is other for other in self.gone):
+            return True
+        if any(span.start == block.start and span.end == block.end for span in self.restated):
+            return False
+        if not block.children:
+            return block.reads and self._emptied(block)
+        empty = [self._sweep(child) for child in block.children]
+        self._headings(block, empty)
+        content = [not _announces(child) for child in block.children]
+        lost_all = any(empty) and all(e or not c for e, c in zip(empty, content, strict=True))
+        lost_all = (lost_all and any(e and c for e, c in zip(empty, content, strict=True))) or all(empty)
+        if lost_all and block.kind not in _STAYS:
+            if block.removable:
+                self._forget(block)
+                self.gone.append(block)
+            return True
+        for child, is_empty in zip(block.children, empty, strict=True):
+            in_member = child.kind == "term" and block.kind == "member"
+            if is_empty and child.removable and not in_member and not any(child is other for other in self.gone):
+                self.gone.append(child)
+        return all(empty)
+
+    def _forget(self, block: Block) -> None:
+        """Blocks inside one that goes whole need not go one by one."""
+        inside = {id(block)}
+        queue = [block]
+        while queue:
+            queue += (children := list(queue.pop().children))
+            inside.update(map(id, children))
+        self.gone = [other for other in self.gone if id(other) not in inside]
+
+    def _emptied(self, leaf: Block) -> bool:
+        tokens = self._tokens.get(id(leaf), [])
+        had = [i for i in tokens if self.plan.editor.original(i)[:1].isalnum()]
+        return (
+            bool(had)
+            and not any(self.plan.editor.alive(i) for i in had)
+            and not any(any(map(str.isalnum, self.plan.editor.tokens[i])) for i in tokens)
+        )
+
+    def _headings(self, block: Block, empty: list[bool]) -> None:
+        """A heading, or the line that announces a list, goes with the last block of its section."""
+        children = block.children
+        for n, child in enumerate(children):
+            if empty[n] or not child.removable:
+                continue
+            if child.kind == "heading" and block.kind != "table":
+                level = _level(self.plan.parse.text, child)
+                section = []
+                for m in range(n + 1, len(children)):
+                    if children[m].kind == "heading" and _level(self.plan.parse.text, children[m]) <= level:
+                        break
+                    section.append(m)
+                goes = bool(section) and all(empty[m] for m in section)
+            else:
+                follows = n + 1 < len(children) and children[n + 1].kind in ("list", "table", "keywords")
+                goes = follows and empty[n + 1] and _announces(child)
+            if goes:
+                empty[n] = True
+                self.gone.append(child)
+
+    def nothing_left(self) -> bool:
+        """Whether an answer in words has lost them all, though something unread may stand beside."""
+        in_words = ("paragraph", "heading", "list", "quote", "thinking")
+        alive = any(self.plan.editor.alive(i) for i in range(len(self.plan.parse)))
+        return (
+            bool(self.gone)
+            and not alive
+            and not self.restated
+            and all(child.kind in in_words for child in self.document.root.children)
+        )
+
+    def put_fallback(self, text: str, why: Iterable[int]) -> None:
+        """Put a sentence in the place of the last paragraph."""
+        last = next(child for child in reversed(self.document.root.children) if child.reads)
+        self.gone = [block for block in self.gone if block is not last]
+        self.restated.append(Span(last.start, last.end, text, frozenset(why)))
+
+    # -- characters ----------------------------------------------------------------------------------------------------
+
+    def spans(self) -> list[Span]:
+        """The characters that go or change: whole blocks, statements in their place, and numbers that follow on."""
+        text = self.plan.parse.text
+        cuts = [
+            Span(start, end, "", frozenset(self._causes(start, end))) for start, end in self.document.cut(self.gone)
+        ]
+        spans = [*cuts, *self.restated, *self._numbers(self.document.root)]
+        return sorted((s for s in spans if text[s.start : s.end] != s.after), key=lambda span: span.start)
+
+    def _causes(self, start: int, end: int) -> set[int]:
+        plan = self.plan
+        inside = [i for i in range(len(plan.parse)) if start <= plan.parse.starts[i] < end]
+        return set().union(*(plan.editor.why[i] for i in inside))
+
+    def _numbers(self, block: Block) -> Iterator[Span]:
+        queue = [block]
+        while queue:
+            parent = queue.pop()
+            numbered = [child for child in parent.children if child.number is not None]
+            left = [child for child in numbered if not any(child is other for other in self.gone)]
+            if len(left) < len(numbered):
+                first_gone = next(child for child in numbered if child not in left)
+                why = frozenset(self._causes(*first_gone.outer))
+                for item, place in zip(left, numbered, strict=False):
+                    if item.number is not None and place.number is not None:
+                        yield Span(*item.number, self.plan.parse.text[slice(*place.number)], why)
+            queue += [child for child in parent.children if not any(child is other for other in self.gone)]
+
+
+def _announces(block: Block) -> bool:
+    """Whether a block only names what follows: a label, or a line with nothing but one."""
+    return all(leaf.kind == "label" for leaf in block.leaves())
+
+
+def _level(text: str, heading: Block) -> int:
+    """The level of a heading, by its number signs; a heading written otherwise counts as the lowest."""
+    mark = text[heading.outer[0] : heading.start]
+    return mark.count("#") or 7
