@@ -11,7 +11,7 @@ from pathlib import Path
 
 from halluguard import sandbox
 from halluguard.cli.calibrate import calibrate_file
-from halluguard.detectors.specs import load_expert
+from halluguard.detectors.specs import from_spec
 
 FIRST_SEED = 30_000_000
 
@@ -31,7 +31,7 @@ def main() -> None:
                 rows.write(json.dumps({"image": name, "phrase": phrase, "present": phrase in sample.names}) + "\n")
     calibrate_file(
         args.out / "rows.jsonl",
-        load_expert("sandbox"),
+        from_spec("sandbox"),
         images=images,
         out=args.out / "thresholds.json",
     )

@@ -7,6 +7,7 @@ the end of its name (".gz", ".zst") when it is written. A file that is written a
 from __future__ import annotations
 
 import contextlib
+import csv
 import gzip
 import hashlib
 import io
@@ -228,6 +229,25 @@ def iter_json_lines(path: str | Path) -> Iterator[tuple[int, Any]]:
                     f"{path}, line {number}: expected a JSON value, got {line.strip()[:60]!r} ({error})"
                 ) from error
             yield number, value
+
+
+def iter_rows(path: str | Path) -> Iterator[tuple[str, Any]]:
+    """(place, row) of each row of a CSV or TSV file with a header, or of a JSON Lines file; the place is for messages.
+
+    Raises:
+        InputError: the file cannot be read, or a line is not JSON; the message names the line.
+    """
+    text = read_text(path)
+    if text.lstrip().startswith("{"):
+        for number, value in iter_json_lines(path):
+            yield f"line {number} of {str(path)!r}", value
+        return
+    delimiter = "\t" if "\t" in text.partition("\n")[0] else ","
+    try:
+        for number, row in enumerate(csv.DictReader(text.splitlines(), delimiter=delimiter), start=1):
+            yield f"row {number} of {str(path)!r}", row
+    except csv.Error as error:
+        raise InputError(f"cannot read {str(path)!r} as a table: {error}; check the file") from error
 
 
 def file_hash(path: str | Path) -> str:

@@ -33,10 +33,7 @@ MAY_IMPORT = {
         *("records", "errors", "io", "images", "vocabulary", "boxes", "checkpoints", "controller", "metrics"),
     },
     "decoding": {"records", "errors", "images", "controller"},
-    "detectors": {
-        *("records", "errors", "io", "images", "vocabulary", "boxes", "checkpoints"),
-        *("auditing", "sandbox"),  # specs.py
-    },
+    "detectors": {"records", "errors", "io", "images", "vocabulary", "boxes", "checkpoints"},
     "correction": {"records", "errors", "vocabulary", "boxes", "checkpoints"},
     "calibration": {"records", "errors", "io", "images", "metrics", "vocabulary"},
     "guard": {"records", "errors", "images", "decoding", "correction", "detectors", "checkpoints", "_version"},

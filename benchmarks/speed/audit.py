@@ -130,9 +130,9 @@ def sandbox_overhead() -> dict[str, Any]:
     from halluguard import sandbox
     from halluguard.auditing import AuditConfig, audit
     from halluguard.correction.text import pipeline
-    from halluguard.detectors.specs import load_expert
+    from halluguard.detectors.specs import from_spec
 
-    expert: Any = load_expert("sandbox")
+    expert: Any = from_spec("sandbox")
     pipeline()
     spent, detect = 0.0, expert.detect
 

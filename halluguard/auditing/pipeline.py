@@ -19,7 +19,7 @@ from halluguard.correction.claims.extract import from_parse, parses
 from halluguard.correction.rewriting import rewrite
 from halluguard.correction.text.parse import Parse
 from halluguard.correction.verification import thresholds_of, verify_many
-from halluguard.detectors.specs import fingerprint, load_expert
+from halluguard.detectors.specs import fingerprint, from_spec
 from halluguard.errors import HalluguardError, ImageError
 from halluguard.io import JsonObject
 from halluguard.records import Box, Claim, Detector, Edit, Verdict
@@ -67,7 +67,7 @@ def image_folder(config: AuditConfig) -> ImageFolder:
 def detector_of(config: AuditConfig) -> Detector:
     """The detector of an audit, loaded if the settings name it."""
     if isinstance(config.detector, str):
-        return load_expert(config.detector, device=config.device)
+        return from_spec(config.detector, device=config.device)
     return config.detector
 
 

@@ -22,7 +22,7 @@ from halluguard.auditing.source import Source, input_manifest, open_source
 from halluguard.auditing.work_units import finished_parts
 from halluguard.correction.text import pipeline
 from halluguard.correction.verification import Thresholds, thresholds_of
-from halluguard.detectors.specs import expert_of, fingerprint
+from halluguard.detectors.specs import as_detector, fingerprint
 from halluguard.errors import SettingsError
 from halluguard.io import JsonObject, write_json
 from halluguard.records import Box, Detector
@@ -61,7 +61,7 @@ def audit(
     elif out is None:
         raise SettingsError("an audit needs a folder for its results, got none; give out=...")
     else:
-        known = expert_of(detector, captioner)
+        known = as_detector(detector, captioner)
         if not isinstance(captions, str | Path):
             captions = spool_rows(captions, Path(out), captioner, images)
         config = AuditConfig(

@@ -57,7 +57,7 @@ def calibrate(
     ] = 0.5,
 ) -> None:
     """Fit a detector's thresholds and confidences on labelled rows, and print how good they are."""
-    from halluguard.detectors.specs import load_expert
+    from halluguard.detectors.specs import from_spec
 
     options: dict[str, float | int | str] = {
         "alpha": alpha,
@@ -66,7 +66,7 @@ def calibrate(
         "method": method,
         "holdout": holdout,
     }
-    calibrate_file(rows, load_expert(detector, device=device), images=images, out=out, **options)
+    calibrate_file(rows, from_spec(detector, device=device), images=images, out=out, **options)
 
 
 def calibrate_file(

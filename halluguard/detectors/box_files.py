@@ -1,26 +1,24 @@
-"""Boxes that another tool found, from its file: no picture is opened, no torch is needed.
+"""Read boxes that another tool found, or ground truth; no image is opened, no torch is needed.
 
     KnownBoxes.from_coco("results.json", "instances_val2014.json")    COCO results, xywh, by id or file name
-    KnownBoxes.from_rows("boxes.csv")                                 one box a line: CSV, TSV or JSON lines
+    KnownBoxes.from_rows("boxes.csv")                                 one box per line: CSV, TSV or JSON Lines
 
-An image that the file does not list is not an image without objects: asking for it is an error, and what is claimed of
-it unverifiable. Images are listed by the COCO file's `images`, by a row of their own without a box, or by having boxes.
+An image that the file does not list is not an image without objects: a query for it is an error, and claims about it
+are unverifiable. An image is listed by the COCO file's `images`, by a row without a box, or by having boxes.
 """
 
 from __future__ import annotations
 
-import csv
-import gzip
-import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any, Self
 
 from halluguard.boxes import clip, from_xywh
 from halluguard.detectors.labels import NO_LABELS, Labels
 from halluguard.errors import ExpertError, InputError
-from halluguard.records import Box
+from halluguard.io import JsonObject, iter_rows, read_json
+from halluguard.records import XYXY, Box, ImageOrKey
 from halluguard.vocabulary import COCO
 
 # COCO's 80 categories have ids up to 90; these ten are not used.
@@ -40,25 +38,24 @@ COLUMNS = {
     "h": ("h", "height"),
     "box": ("xyxy", "box", "bbox"),
 }
-"""Column names that are understood (those of supervision, torchvision, pandas exports and our own)."""
+"""Field -> column names: those of supervision, torchvision, pandas exports and our own."""
 
 ROUNDING = 2.0
-"""Pixels by which a box may leave its picture, and is then clipped: tools round."""
+"""Pixels by which a box may leave its image, because tools round; it is clipped."""
 
 
 class KnownBoxes:
-    """Boxes per image, from ground truth or another tool.
+    """A detector that knows the boxes of each image, from ground truth or another tool.
 
     Args:
-        boxes: image -> its boxes; an image without objects has an empty list. Images are compared as strings, and a
-            name finds its file name without folder and ending too, where that means one image.
-        labels: every label that the tool could have used; default those in the boxes. What is not among them is not
-            covered.
-        name: how the expert signs its verdicts.
-        thresholds: (high, low); fits scores of 1 by default, pass the tool's own for scored boxes.
+        boxes: image -> its boxes, an empty list for an image without objects. Images are compared as strings; a file
+            name is found without its folder and suffix too, where that is unambiguous.
+        labels: all labels that the tool could have used; default those of the boxes. Other phrases are not covered.
+        name: name in verdicts.
+        thresholds: (high, low). The default fits scores of 1; give the tool's own for scored boxes.
 
-    >>> expert = KnownBoxes({"a.jpg": [Box("bus", 0.9, (0, 0, 50, 40))]}, labels=["bus", "dog"])
-    >>> expert.covers("dog"), expert.covers("unicorn"), expert.detect(["a.jpg"], [["buses", "dog"]])[0][0].phrase
+    >>> detector = KnownBoxes({"a.jpg": [Box("bus", 0.9, (0, 0, 50, 40))]}, labels=["bus", "dog"])
+    >>> detector.covers("dog"), detector.covers("unicorn"), detector.detect(["a.jpg"], [["buses", "dog"]])[0][0].phrase
     (True, False, 0)
     """
 
@@ -66,15 +63,15 @@ class KnownBoxes:
 
     def __init__(
         self,
-        boxes: Mapping[Any, Sequence[Box]],
+        boxes: Mapping[ImageOrKey, Sequence[Box]],
         *,
         labels: Iterable[str] | None = None,
         name: str = "precomputed",
         thresholds: tuple[float, float] = (0.35, 0.2),
     ) -> None:
         self.name, self.thresholds = name, thresholds
-        self._boxes = {str(image): tuple(found) for image, found in boxes.items()}
-        used = {box.label for found in self._boxes.values() for box in found}
+        self._boxes = {str(image): tuple(row) for image, row in boxes.items()}
+        used = {box.label for row in self._boxes.values() for box in row}
         self.labels = Labels(used if labels is None else {*labels, *used})
         self._short: dict[str, str | None] = {}
         for image in self._boxes:
@@ -88,29 +85,29 @@ class KnownBoxes:
         """A COCO results file, [{"image_id", "category_id", "bbox": [x, y, w, h], "score"}].
 
         Args:
-            results: the file, plain or gzipped; may be an annotations file itself (its boxes score 1).
-            annotations: a COCO file with `images` and `categories`: it lists the images (those without results have no
-                objects), gives file names and sizes (boxes are checked against them) and the names of the categories.
-                Without it, categories are COCO's 80, and only images with a result are listed.
-            name: default "coco:FILE".
-            options: the arguments of the class.
+            results: the results file; or an annotations file, whose boxes get score 1.
+            annotations: a COCO file with `images` and `categories`. It lists the images (those without results have no
+                objects), their file names and sizes (boxes are checked against them) and the names of the categories.
+                Without it, the categories are COCO's 80 and only images with a result are listed.
+            name: name in verdicts; default "coco:FILE".
+            options: arguments of the class.
 
         Raises:
-            InputError: the file is not such a file, or a row is wrong; the message names it.
+            InputError: the file has another form, or a row is wrong; the message names the row.
         """
-        found, notes = _json(Path(results)), _json(Path(annotations)) if annotations else {}
-        if isinstance(found, Mapping) and "annotations" in found:
-            notes = notes or found
-            found = [{"score": 1.0, **row} for row in found["annotations"]]
-        if not isinstance(found, list) or not isinstance(notes, Mapping):
+        rows, notes = read_json(results), read_json(annotations) if annotations else {}
+        if isinstance(rows, Mapping) and "annotations" in rows:
+            notes = notes or rows
+            rows = [{"score": 1.0, **row} for row in rows["annotations"]]
+        if not isinstance(rows, list) or not isinstance(notes, Mapping):
             raise InputError(
                 f"expected a COCO results file, a list of image_id, category_id, bbox, score, in {str(results)!r}, "
-                f"got {type(found).__name__}; the annotations file goes second"
+                f"got {type(rows).__name__}; the annotations file goes second"
             )
         names = {row["id"]: str(row["name"]) for row in notes.get("categories", ())} or COCO_IDS
         listed = {str(row["id"]): row for row in notes.get("images", ())}
         boxes: dict[str, list[Box]] = {image: [] for image in listed}
-        for i, row in enumerate(found):
+        for i, row in enumerate(rows):
             where = f"result {i} of {str(results)!r}"
             image, label = _field(row, "image_id", where), _field(row, "category_id", where)
             if label not in names:
@@ -123,59 +120,55 @@ class KnownBoxes:
                 )
             x, y, w, h = _numbers(_field(row, "bbox", where), 4, where)
             size = _size_of(listed.get(str(image), {}))
-            box = _checked(names[label], row.get("score"), from_xywh(x, y, w, h), size, where, written=(x, y, w, h))
+            box = _checked(names[label], row.get("score"), from_xywh(x, y, w, h), size, where, xywh=(x, y, w, h))
             boxes.setdefault(str(image), []).append(box)
-        for image, row in listed.items():  # a picture may be asked for by id or by file name
+        for image, row in listed.items():  # an image may be asked for by id or by file name
             if row.get("file_name"):
                 boxes.setdefault(str(row["file_name"]), boxes[image])
-        options.setdefault("labels", names.values())
-        return cls(boxes, name=name or f"coco:{Path(results).name}", **options)
+        return cls(boxes, name=name or f"coco:{Path(results).name}", **{"labels": names.values(), **options})
 
     @classmethod
     def from_rows(
         cls, path: str | Path, *, normalised: bool = False, sizes: Mapping[str, tuple[int, int]] | None = None,
         name: str | None = None, **options: Any,
     ) -> Self:  # fmt: skip
-        """One box a line: CSV or TSV with a header, or JSON lines; columns as in `COLUMNS`.
+        """One box per line: CSV or TSV with a header, or JSON Lines; columns as in `COLUMNS`.
 
-        A box is x1, y1, x2, y2, or x1, y1, w, h, or a list x1 y1 x2 y2 in one column. A line with an image and nothing
-        else lists an image without objects. A missing score is 1.
+        A box is x1, y1, x2, y2, or x1, y1, w, h, or a list x1 y1 x2 y2 in one column. A line with nothing but an image
+        lists an image without objects. A missing score is 1.
 
         Args:
-            normalised: coordinates are fractions of the picture, and `sizes` gives image -> (width, height).
-            sizes: boxes are checked against them.
-            options: the arguments of the class.
+            path: the file.
+            normalised: True for coordinates as fractions of the image; `sizes` is then needed.
+            sizes: image -> (width, height) in pixels; boxes are checked against it.
+            name: name in verdicts; default "boxes:FILE".
+            options: arguments of the class.
 
         Raises:
             InputError: a column is missing or a row is wrong; the message names the row.
         """
         boxes: dict[str, list[Box]] = {}
-        for i, raw in enumerate(_rows(Path(path))):
-            where = f"row {i + 1} of {str(path)!r}"
-            row = _understood(raw)
+        for where, raw in iter_rows(path):
+            row = _by_field(raw, where)
             image = str(_field(row, "image", where))
-            found = boxes.setdefault(image, [])
+            of_image = boxes.setdefault(image, [])
             if not any(row.get(key) not in (None, "") for key in ("label", "box", "x1")):
                 continue
             size = (sizes or {}).get(image)
             if normalised and size is None:
-                raise InputError(f"{where} is in fractions of a picture whose size is not known; give sizes[{image!r}]")
+                raise InputError(f"{where} has fractions of an image whose size is not known; give sizes[{image!r}]")
             xyxy = _corners(row, where)
             if normalised and size is not None:
                 xyxy = (xyxy[0] * size[0], xyxy[1] * size[1], xyxy[2] * size[0], xyxy[3] * size[1])
-            found.append(_checked(str(_field(row, "label", where)), row.get("score"), xyxy, size, where))
+            of_image.append(_checked(str(_field(row, "label", where)), row.get("score"), xyxy, size, where))
         return cls(boxes, name=name or f"boxes:{Path(path).name}", **options)
 
     def covers(self, phrase: str) -> bool:
         """Whether one of the labels means the phrase."""
         return self.labels.covers(phrase)
 
-    def detect(self, images: Sequence[Any], phrases: Sequence[Sequence[str]]) -> list[list[Box]]:
-        """The boxes whose label is what a phrase names, or a kind of it.
-
-        Args:
-            images: B ids or file names.
-            phrases: B lists of phrases.
+    def detect(self, images: Sequence[ImageOrKey], phrases: Sequence[Sequence[str]]) -> list[list[Box]]:
+        """The boxes whose label is what a phrase names, or a kind of it; images are ids or file names.
 
         Raises:
             ExpertError: an image is not listed.
@@ -185,17 +178,17 @@ class KnownBoxes:
                 Box(label=box.label, score=box.score, xyxy=box.xyxy, phrase=i)
                 for i, phrase in enumerate(row)
                 for box in self._of(image)
-                if self.labels.speaks(box.label, phrase)
+                if self.labels.answers(box.label, phrase)
             ]
             for image, row in zip(images, phrases, strict=True)
         ]
 
-    def _of(self, image: Any) -> tuple[Box, ...]:
+    def _of(self, image: ImageOrKey) -> tuple[Box, ...]:
         key = str(image)
         for name in (key, PurePath(key).name, PurePath(key).stem):
-            found = name if name in self._boxes else self._short.get(name)
-            if found is not None:
-                return self._boxes[found]
+            listed = name if name in self._boxes else self._short.get(name)
+            if listed is not None:
+                return self._boxes[listed]
         raise ExpertError(
             f"{self.name} lists {len(self._boxes)} images, {image!r} is not among them; "
             "list it (without boxes, if it has none) or leave it out"
@@ -204,36 +197,40 @@ class KnownBoxes:
 
 def _checked(
     label: str,
-    score: Any,
-    xyxy: tuple[float, ...],
+    score: object,
+    xyxy: XYXY,
     size: tuple[int, int] | None,
     where: str,
-    written: tuple[float, ...] | None = None,
+    xywh: XYXY | None = None,
 ) -> Box:
-    """A box that can be true, clipped to its picture; the message says what is wrong with another."""
+    """A plausible box, clipped to its image.
+
+    Raises:
+        InputError: the box cannot be true; the message says why.
+    """
     if label.lower().strip() in NO_LABELS:
-        raise InputError(f"{where} has no label, got {label!r}; name what was found, or leave the row out")
+        raise InputError(f"{where} has no label, got {label!r}; name the object, or leave the row out")
     try:
-        confidence = 1.0 if score in (None, "") else float(score)
+        confidence = 1.0 if score in (None, "") else float(str(score))
     except (TypeError, ValueError):
         confidence = math.nan
     if not 0.0 <= confidence <= 1.0:
         raise InputError(f"{where} must have a score in [0, 1], got {score!r}; rescale it first")
-    shown = list(written or xyxy)
+    shown = list(xywh or xyxy)
     if not all(map(math.isfinite, xyxy)):
         raise InputError(f"{where} must have finite coordinates, got {shown}; leave the row out")
     x1, y1, x2, y2 = xyxy
     if x2 <= x1 or y2 <= y1:
-        expected = "a positive width and height" if written else "x1 < x2 and y1 < y2"
+        expected = "a positive width and height" if xywh else "x1 < x2 and y1 < y2"
         raise InputError(f"{where} must have {expected}, got {shown}; is it x, y, w, h or x1, y1, x2, y2?")
-    most = (math.inf, math.inf) if size is None else size
-    if x1 < -ROUNDING or y1 < -ROUNDING or x2 > most[0] + ROUNDING or y2 > most[1] + ROUNDING:
+    limit = (math.inf, math.inf) if size is None else size
+    if x1 < -ROUNDING or y1 < -ROUNDING or x2 > limit[0] + ROUNDING or y2 > limit[1] + ROUNDING:
         of = "" if size is None else f" of {size[0]} x {size[1]}"
-        raise InputError(f"{where} must lie in its picture{of}, got {shown}; is it x, y, w, h or x1, y1, x2, y2?")
-    return Box(label, confidence, clip((x1, y1, x2, y2), most))
+        raise InputError(f"{where} must lie in its image{of}, got {shown}; is it x, y, w, h or x1, y1, x2, y2?")
+    return Box(label, confidence, clip(xyxy, limit))
 
 
-def _corners(row: Mapping[str, Any], where: str) -> tuple[float, float, float, float]:
+def _corners(row: JsonObject, where: str) -> XYXY:
     if row.get("box") not in (None, ""):
         box = row["box"]
         if isinstance(box, str):
@@ -248,17 +245,17 @@ def _corners(row: Mapping[str, Any], where: str) -> tuple[float, float, float, f
     return from_xywh(a, b, w, h)
 
 
-def _numbers(values: Any, count: int, where: str) -> list[float]:
+def _numbers(values: object, count: int, where: str) -> list[float]:
     try:
-        found = [float(value) for value in values]
+        numbers = [float(value) for value in values]  # type: ignore[attr-defined]  # a TypeError says it is no list
     except (TypeError, ValueError):
-        found = []
-    if len(found) != count:
+        numbers = []
+    if len(numbers) != count:
         raise InputError(f"{where} must have {count} numbers for its box, got {values!r}")
-    return found
+    return numbers
 
 
-def _field(row: Any, key: str, where: str) -> Any:
+def _field(row: object, key: str, where: str) -> Any:
     value = row.get(key) if isinstance(row, Mapping) else None
     if value in (None, ""):
         known = f"; columns understood: {', '.join(COLUMNS[key])}" if key in COLUMNS else ""
@@ -266,45 +263,16 @@ def _field(row: Any, key: str, where: str) -> Any:
     return value
 
 
-def _size_of(row: Mapping[str, Any]) -> tuple[int, int] | None:
+def _size_of(row: JsonObject) -> tuple[int, int] | None:
     return (int(row["width"]), int(row["height"])) if "width" in row and "height" in row else None
 
 
-def _understood(raw: Mapping[str, Any]) -> dict[str, Any]:
-    lower = {str(key).strip().lower(): value for key, value in raw.items() if key is not None}
+def _by_field(row: object, where: str) -> JsonObject:
+    """The values of a row by the fields of `COLUMNS`."""
+    if not isinstance(row, Mapping):
+        raise InputError(f"{where} must be an object with an image and a box, got {row!r}")
+    lower = {str(key).strip().lower(): value for key, value in row.items() if key is not None}
     return {
-        key: next((lower[name] for name in names if lower.get(name) not in (None, "")), None)
-        for key, names in COLUMNS.items()
+        field: next((lower[name] for name in names if lower.get(name) not in (None, "")), None)
+        for field, names in COLUMNS.items()
     }
-
-
-def _text(path: Path) -> str:
-    try:
-        data = path.read_bytes()
-        return (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode("utf-8-sig")
-    except (OSError, EOFError, ValueError) as error:
-        raise InputError(f"cannot read {str(path)!r}: {error}; check the file") from error
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(_text(path))
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{str(path)!r} is not JSON: {error}; check the file") from error
-
-
-def _rows(path: Path) -> Iterator[Mapping[str, Any]]:
-    text = _text(path)
-    if text.lstrip().startswith("{"):
-        for i, line in enumerate(text.splitlines()):
-            if line.strip():
-                try:
-                    row = json.loads(line)
-                except ValueError as error:
-                    raise InputError(f"line {i + 1} of {str(path)!r} is not JSON: {error}; mend it") from error
-                yield row
-    else:
-        header = text.partition("\n")[0]
-        yield from csv.DictReader(text.splitlines(), delimiter="\t" if "\t" in header else ",")

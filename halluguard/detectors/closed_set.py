@@ -1,7 +1,7 @@
-"""Experts with a fixed list of labels: transformers' object detection mapping (DETR, RT-DETR, YOLOS ...).
+"""Detectors with a fixed list of labels: transformers' object detection models (DETR, RT-DETR, YOLOS ...).
 
-What is in no label is not covered, so a claim about it is unverifiable, never contradicted. Labels are names through
-one table (`labels.label_name`): RT-DETR's "motorbike" and DETR's "motorcycle" are one thing.
+A phrase that no label means is not covered, so a claim about it is unverifiable, never contradicted. Labels become
+names by one table (`labels.label_name`): RT-DETR's "motorbike" and DETR's "motorcycle" are the same object.
 """
 
 from __future__ import annotations
@@ -10,27 +10,36 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
+import torch
+from PIL.Image import Image
+from torch import Tensor
+from transformers import AutoImageProcessor, AutoModelForObjectDetection
+from transformers.image_processing_utils import BaseImageProcessor
+from transformers.modeling_utils import PreTrainedModel
+from transformers.processing_utils import ProcessorMixin
+
 from halluguard.detectors import geometry
-from halluguard.detectors.checkpoints import load_checkpoint
-from halluguard.detectors.labels import NO_LABELS, Labels, label_name
-from halluguard.errors import ExpertError, HalluguardError, SettingsError, UnsupportedModelError, first_line
-from halluguard.images import limit_aspect, load_image
+from halluguard.detectors.checkpoints import Device, load_checkpoint, model_kind, model_signature
+from halluguard.detectors.failures import expert_errors
+from halluguard.detectors.labels import NO_LABELS, Labels
+from halluguard.errors import ExpertError, UnsupportedModelError
+from halluguard.images import ImageSource, limit_aspect, load_image
 from halluguard.records import Box
 
 THRESHOLDS = {"detr": (0.7, 0.3), "yolos": (0.7, 0.3), "conditional_detr": (0.5, 0.25), "table-transformer": (0.7, 0.3)}
-"""(high, low) to start from by `model_type`; 0.45 and 0.2 for the rest, whose scores come from sigmoids."""
+"""(high, low) per `model_type`; (0.45, 0.2) for all others, whose scores come from sigmoids."""
 
 
 class ClosedSetDetector:
-    """An object detection model with a fixed list of labels as an expert.
+    """An object detection model with a fixed list of labels.
 
     Args:
         model, processor: from `AutoModelForObjectDetection` and `AutoImageProcessor`.
-        name: how the expert signs its verdicts.
-        thresholds: (high, low), default by family.
-        floor: boxes that score less are not returned, in [0, 1].
-        nms: of two boxes of one phrase that overlap by more than this, the weaker is dropped; in [0, 1].
-        rows_per_pass: most pictures in one pass.
+        name: name in verdicts.
+        thresholds: (high, low); default those of the family.
+        floor: boxes with a lower score are not returned, in [0, 1].
+        nms: of two boxes of one phrase that overlap by more than this (IoU), the weaker is dropped; in [0, 1].
+        rows_per_pass: images per forward pass.
 
     Raises:
         UnsupportedModelError: the model has no real names for its labels.
@@ -40,8 +49,8 @@ class ClosedSetDetector:
 
     def __init__(
         self,
-        model: Any,
-        processor: Any,
+        model: PreTrainedModel,
+        processor: ProcessorMixin | BaseImageProcessor,
         *,
         name: str | None = None,
         thresholds: tuple[float, float] | None = None,
@@ -61,103 +70,82 @@ class ClosedSetDetector:
                 f"expected names for the labels of {type(model).__name__}, got {list(self._of_index.values())[:3]}; "
                 "set model.config.id2label to the names it was trained with"
             )
-        for what, value in (("floor", floor), ("nms", nms)):
-            if not 0.0 <= value <= 1.0:
-                raise SettingsError(f"{what} must be in [0, 1], got {value}; the default suits most models")
+        geometry.check_fractions(floor=floor, nms=nms)
         self.model, self.processor = model.eval(), processor
         self.labels = Labels(self._of_index.values())
-        kind = model.config.model_type
-        self.name = name or f"{kind}:{getattr(model, 'name_or_path', '') or 'unnamed'}"
-        self.thresholds = tuple(thresholds or THRESHOLDS.get(kind, (0.45, 0.2)))
+        self.name = name or model_signature(model)
+        self.thresholds = tuple(thresholds or THRESHOLDS.get(model_kind(model), (0.45, 0.2)))
         self.floor, self.nms, self.rows_per_pass = floor, nms, max(1, rows_per_pass)
 
     @classmethod
     def from_pretrained(
-        cls, name: str | Path, *, device: Any = None, dtype: Any = None, revision: str | None = None, **options: Any
+        cls,
+        name: str | Path,
+        *,
+        device: Device = None,
+        dtype: torch.dtype | str | None = None,
+        revision: str | None = None,
+        **options: Any,
     ) -> Self:
-        """Load a model of the hub or a folder: safetensors weights only, no remote code.
+        """Load a model of the hub or a folder; arguments as in `load_checkpoint`, options as of the class.
 
         Raises:
             UnsupportedModelError: it is no object detection model, or its labels have no names.
             MissingExtraError: its architecture needs a package that is not installed (timm, torchvision).
         """
-        from transformers import AutoImageProcessor, AutoModelForObjectDetection
-
-        model, processor, signed = load_checkpoint(
-            name,
-            *(AutoModelForObjectDetection, AutoImageProcessor),
+        model, processor, signature = load_checkpoint(
+            *(name, AutoModelForObjectDetection, AutoImageProcessor),
             device=device,
             dtype=dtype,
             revision=revision,
             expected="an object detection model",
             advice="use ZeroShotDetector for models that take phrases",
         )
-        options.setdefault("name", signed)
-        return cls(model, processor, **options)
+        return cls(model, processor, **{"name": signature, **options})
 
     def covers(self, phrase: str) -> bool:
         """Whether one of the model's labels means the phrase."""
         return self.labels.covers(phrase)
 
-    def detect(self, images: Sequence[Any], phrases: Sequence[Sequence[str]]) -> list[list[Box]]:
-        """Boxes of each image's phrases, one pass per picture size; pictures of one size share it.
-
-        Args:
-            images: B pictures: PIL of any mode, arrays, bytes or paths.
-            phrases: B lists of phrases.
+    def detect(self, images: Sequence[ImageSource], phrases: Sequence[Sequence[str]]) -> list[list[Box]]:
+        """Boxes of each image's phrases; images of one size share forward passes.
 
         Raises:
-            ImageError: a picture cannot be opened.
-            ExpertError: the model failed, its answer is not finite, or a phrase is not one that it covers.
+            ImageError: an image cannot be opened.
+            ExpertError: the model failed, its output is not finite, or a phrase is not covered.
         """
         for phrase in {phrase for row in phrases for phrase in row}:
             if not self.covers(phrase):
                 raise ExpertError(f"{self.name} has no label for {phrase!r}; ask covers() first")
-        opened = [load_image(image) for image in images]
-        padded = [limit_aspect(picture) for picture in opened]
-        sizes: dict[tuple[int, int], list[int]] = {}
-        for i, picture in enumerate(padded):
-            if phrases[i]:
-                sizes.setdefault(picture.size, []).append(i)
-        found: list[list[Box]] = [[] for _ in images]
-        for group in sizes.values():
+        loaded = [load_image(image) for image in images]
+        padded = [limit_aspect(image) for image in loaded]
+        boxes: list[list[Box]] = [[] for _ in images]
+        for group in geometry.by_size(padded, (i for i, row in enumerate(phrases) if row)):
             for start in range(0, len(group), self.rows_per_pass):
                 rows = group[start : start + self.rows_per_pass]
-                for i, things in zip(rows, self._pass([padded[i] for i in rows]), strict=True):
-                    found[i] = self._answers(things, phrases[i], opened[i].size)
-        return found
+                for i, candidates in zip(rows, self._forward([padded[i] for i in rows]), strict=True):
+                    boxes[i] = self._boxes(candidates, phrases[i], loaded[i].size)
+        return boxes
 
-    def _pass(self, pictures: list[Any]) -> list[dict[str, Any]]:
-        """Per picture: scores (N,), labels (N,), boxes (N, 4) in its pixels."""
-        import torch
+    def _forward(self, images: list[Image]) -> list[dict[str, Tensor]]:
+        """Per image: scores (N,), labels (N,), boxes (N, 4) in its pixels."""
+        processor: Any = self.processor  # its methods are the family's own
+        with expert_errors(self.name), torch.inference_mode():
+            inputs = processor(images=images, return_tensors="pt").to(self.model.device)
+            inputs["pixel_values"] = inputs["pixel_values"].to(self.model.dtype)
+            output = self.model(**inputs)
+            geometry.check_finite(self.name, output.logits, output.pred_boxes)
+            results = processor.post_process_object_detection(
+                output, threshold=self.floor, target_sizes=[(image.height, image.width) for image in images]
+            )
+            return [{key: one[key].detach().float().cpu() for key in ("scores", "labels", "boxes")} for one in results]
 
-        try:
-            with torch.inference_mode():
-                inputs = self.processor(images=pictures, return_tensors="pt").to(self.model.device)
-                inputs["pixel_values"] = inputs["pixel_values"].to(self.model.dtype)
-                output = self.model(**inputs)
-                geometry.check_finite(self.name, output.logits, output.pred_boxes)
-                found = self.processor.post_process_object_detection(
-                    output, threshold=self.floor, target_sizes=[(p.height, p.width) for p in pictures]
-                )
-        except (HalluguardError, torch.OutOfMemoryError):
-            raise
-        except Exception as error:  # the model is foreign code: whatever it raises is the expert's failure
-            reason = f"{type(error).__name__}: {first_line(error)}"
-            raise ExpertError(f"{self.name} failed: {reason}") from error
-        return [{key: one[key].detach().float().cpu() for key in ("scores", "labels", "boxes")} for one in found]
-
-    def _answers(self, things: dict[str, Any], phrases: Sequence[str], size: tuple[int, int]) -> list[Box]:
-        import torch
-
-        names = [self._of_index.get(int(label), "") for label in things["labels"]]
-        found = []
+    def _boxes(self, candidates: dict[str, Tensor], phrases: Sequence[str], size: tuple[int, int]) -> list[Box]:
+        labels = [self._of_index.get(int(label), "") for label in candidates["labels"]]
+        boxes = []
         for i, phrase in enumerate(phrases):
-            rows = [row for row, name in enumerate(names) if name and self.labels.speaks(name, phrase)]
+            rows = [row for row, label in enumerate(labels) if label and self.labels.answers(label, phrase)]
             if rows:
-                scores, boxes = things["scores"][rows][:, None], things["boxes"][torch.tensor(rows)]
-                found += geometry.records(scores, boxes, [(i, phrase)], size, floor=self.floor, nms=self.nms)
-        return found
-
-
-__all__ = ["ClosedSetDetector", "label_name"]
+                scores, corners = candidates["scores"][rows][:, None], candidates["boxes"][rows]
+                boxes += geometry.records(scores, corners, [(i, phrase)], size, floor=self.floor, nms=self.nms)
+        return boxes

@@ -1,22 +1,29 @@
-"""Colours of things, without a model: how much of the box has the claimed colour, in CIELAB.
+"""Judge colours of objects without a model, by the share of the box that has the claimed colour in CIELAB.
 
-    p(colour) = (1 + q) / 2    where s >= 0.2         s = share of the box that bears the colour
+    p(colour) = (1 + q) / 2    where s >= 0.2         s = share of the box with the colour
                 q              where s < 0.05         r = the largest share of another colour
                 None           between                q = s / (s + r)
 
 Pixels are named by the nearest of the eleven basic colour terms (Berlin and Kay 1969) among the anchors below, in
-CIELAB (CIE 1976), where distance follows perception. A box holds background too, so a colour that fills a good part of
-it is enough to support a claim, and the answer is "could not tell" (None) where no colour leads clearly.
+CIELAB (CIE 1976), where distance follows perception. A box contains background too, so a colour that fills a fair part
+of it is enough to support a claim, and the answer is "could not tell" (None) where no colour leads clearly.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from halluguard.errors import ExpertError
-from halluguard.images import load_image
+from halluguard.images import ImageSource, load_image
 from halluguard.records import Question
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+    from PIL.Image import Image
 
 # Several sRGB anchors per term: light, full and dark.
 ANCHORS: dict[str, tuple[tuple[int, int, int], ...]] = {
@@ -41,19 +48,17 @@ SAME = {
 }  # fmt: skip
 """Other words for the eleven terms."""
 
-# Pairs that a picture's light turns into each other: neither speaks against the other.
+# Pairs that the light of a scene turns into each other: neither contradicts the other.
 CLOSE = ({"black", "gray"}, {"white", "gray"}, {"red", "orange"}, {"orange", "yellow"}, {"orange", "brown"},
          {"pink", "purple"}, {"blue", "purple"}, {"pink", "red"}, {"red", "brown"})  # fmt: skip
 ENOUGH, LITTLE = 0.2, 0.05
-"""Shares of the box: at least so much supports a colour, less than so little speaks against it."""
+"""Shares of the box: at least ENOUGH supports a colour, less than LITTLE contradicts it."""
 SIDE = 64
-"""Pixels of the longer side that are looked at."""
+"""Longer side, in pixels, to which a box is shrunk first."""
 
 
-def lab(rgb: Any) -> Any:
+def lab(rgb: ArrayLike) -> NDArray[np.float64]:
     """sRGB (..., 3) in 0..255 -> CIELAB under D65 (L in 0..100)."""
-    import numpy as np
-
     linear = np.asarray(rgb, dtype=np.float64) / 255
     linear = np.where(linear <= 0.04045, linear / 12.92, ((linear + 0.055) / 1.055) ** 2.4)
     to_xyz = [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
@@ -62,11 +67,9 @@ def lab(rgb: Any) -> Any:
     return np.stack([116 * f[..., 1] - 16, 500 * (f[..., 0] - f[..., 1]), 200 * (f[..., 1] - f[..., 2])], axis=-1)
 
 
-def shares(picture: Any) -> dict[str, float]:
-    """How much of an RGB picture bears each colour; the middle weighs more than the rim, where the background is."""
-    import numpy as np
-
-    small = picture.copy()
+def shares(image: Image) -> dict[str, float]:
+    """Share of each colour in an RGB image; the middle weighs more than the rim, where the background is."""
+    small = image.copy()
     small.thumbnail((SIDE, SIDE))
     pixels = np.asarray(small, dtype=np.float64)
     points = lab(pixels)
@@ -85,7 +88,7 @@ class Colours:
     """Judges "a red car" by the pixels of the car's box.
 
     Args:
-        name: how the expert signs its verdicts.
+        name: name in verdicts.
     """
 
     needs_image = True
@@ -94,28 +97,24 @@ class Colours:
         self.name = name
 
     def covers(self, question: Question) -> bool:
-        """Whether a colour of a thing with a known box is asked."""
-        placed = question.box is not None and question.box.xyxy is not None
-        return question.kind == "attribute" and placed and _term(question.value) is not None
+        """Whether the question is the colour of an object with a known box."""
+        has_box = question.box is not None and question.box.xyxy is not None
+        return question.kind == "attribute" and has_box and _term(question.value) is not None
 
-    def judge(self, images: Sequence[Any], questions: Sequence[Sequence[Question]]) -> list[list[float | None]]:
-        """The probability of each colour; None when the box has some of it, or too many colours to say.
+    def judge(self, images: Sequence[ImageSource], questions: Sequence[Sequence[Question]]) -> list[list[float | None]]:
+        """The probability of each colour; None where the box has a little of it, or too many colours to say.
 
         Raises:
-            ImageError: a picture cannot be opened.
-            ExpertError: a question that is not covered, or a box outside the picture.
+            ImageError: an image cannot be opened.
+            ExpertError: a question is not covered, or a box lies outside the image.
         """
-        found = []
-        for image, row in zip(images, questions, strict=True):
-            picture = load_image(image) if row else None
-            found.append([self._judge(picture, question) for question in row])
-        return found
+        return [judge_image(self._judge, image, row) for image, row in zip(images, questions, strict=True)]
 
-    def _judge(self, picture: Any, question: Question) -> float | None:
+    def _judge(self, image: Image, question: Question) -> float | None:
         term = _term(question.value)
         if term is None or not self.covers(question):
             raise ExpertError(f"{self.name} cannot judge {question.value!r} of {question.name!r}; ask covers() first")
-        of_box = shares(crop(picture, question, self.name))
+        of_box = shares(crop(image, question, self.name))
         share = of_box[term] + sum(0.5 * of_box[other] for other in ANCHORS if {term, other} in CLOSE)
         rest = max(of_box[other] for other in ANCHORS if other != term and {term, other} not in CLOSE)
         if of_box[term] >= ENOUGH:
@@ -125,28 +124,42 @@ class Colours:
         return None
 
 
-def crop(picture: Any, question: Question, expert: str, margin: float = 0.0) -> Any:
-    """The part of a picture in the question's box, widened by `margin` of its size on each side.
+def judge_image(
+    judge: Callable[[Image, Question], float | None], source: ImageSource, questions: Sequence[Question]
+) -> list[float | None]:
+    """The judgements of one image's questions; the image is opened only where there is a question."""
+    if not questions:
+        return []
+    image = load_image(source)
+    return [judge(image, question) for question in questions]
+
+
+def crop(image: Image, question: Question, expert: str, margin: float = 0.0) -> Image:
+    """The part of an image in the question's box, or the whole image where the question has no box.
+
+    Args:
+        image: RGB image.
+        question: question whose box counts.
+        expert: name of the expert, for errors.
+        margin: fraction of the box's size that is added on each side.
 
     Raises:
-        ExpertError: nothing of the box lies in the picture.
+        ExpertError: nothing of the box lies in the image.
     """
     if question.box is None or question.box.xyxy is None:
-        return picture
-    import math
-
+        return image
     x1, y1, x2, y2 = question.box.xyxy
     if not all(map(math.isfinite, question.box.xyxy)):
         raise ExpertError(f"{expert} needs finite boxes, got {question.box.xyxy}; check the detector")
     dx, dy = margin * (x2 - x1), margin * (y2 - y1)
     left, top = max(0, math.floor(x1 - dx)), max(0, math.floor(y1 - dy))
-    right, low = min(picture.width, math.ceil(x2 + dx)), min(picture.height, math.ceil(y2 + dy))
-    if right <= left or low <= top:
+    right, bottom = min(image.width, math.ceil(x2 + dx)), min(image.height, math.ceil(y2 + dy))
+    if right <= left or bottom <= top:
         raise ExpertError(
-            f"{expert} needs a box in the picture ({picture.width} x {picture.height}), got {question.box.xyxy}; "
+            f"{expert} needs a box in the image ({image.width} x {image.height}), got {question.box.xyxy}; "
             "check that boxes are x1, y1, x2, y2 in pixels"
         )
-    return picture.crop((left, top, right, low))
+    return image.crop((left, top, right, bottom))
 
 
 def _term(word: str) -> str | None:

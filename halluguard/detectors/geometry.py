@@ -1,70 +1,85 @@
-"""Boxes as a model gives them (tensors, relative) into boxes as records hold them (pixels, clipped, distinct)."""
+"""Turn the candidates of a detection model (tensors) into `Box` records: pixels, clipped, without duplicates."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+
+import torch
+from PIL.Image import Image
+from torch import Tensor
 
 from halluguard.boxes import suppress
-from halluguard.errors import ExpertError
+from halluguard.errors import ExpertError, SettingsError
 from halluguard.records import Box
 
 MOST = 300
-"""Candidates of one phrase that are looked at, best first; enough for any picture, and a bound on the work."""
+"""Candidates per phrase that are examined, best first: enough for any image, and a bound on the work."""
 
 
-def corners(boxes: Any) -> Any:
-    """(..., 4) centre x, centre y, width, height -> x1 y1 x2 y2."""
-    import torch
-
+def corners(boxes: Tensor) -> Tensor:
+    """(..., 4) centre x, centre y, width, height -> x1, y1, x2, y2."""
     centre, half = boxes[..., :2], boxes[..., 2:] / 2
     return torch.cat([centre - half, centre + half], dim=-1)
 
 
-def in_pixels(boxes: Any, size: tuple[int, int]) -> Any:
+def in_pixels(boxes: Tensor, size: tuple[int, int]) -> Tensor:
     """(..., 4) relative to a frame of (width, height) pixels -> pixels of that frame."""
-    import torch
-
     return boxes * torch.tensor([*size, *size], dtype=boxes.dtype)
 
 
-def check_finite(expert: str, *tensors: Any) -> None:
-    """Refuse NaN and infinity: they pass thresholds as if nothing had been found."""
-    import torch
-
+def check_finite(expert: str, *tensors: Tensor) -> None:
+    """Refuse NaN and infinity: compared with a threshold, they would look like nothing found."""
     if not all(torch.isfinite(tensor).all() for tensor in tensors):
-        raise ExpertError(f"{expert} must give finite scores and boxes, got NaN or infinity; check dtype and picture")
+        raise ExpertError(f"{expert} must give finite scores and boxes, got NaN or infinity; check dtype and image")
+
+
+def check_fractions(**settings: float) -> None:
+    """Refuse settings outside [0, 1]."""
+    for name, value in settings.items():
+        if not 0.0 <= value <= 1.0:
+            raise SettingsError(f"{name} must be in [0, 1], got {value}; the default suits most models")
+
+
+def by_size(images: Sequence[Image], indices: Iterable[int]) -> list[list[int]]:
+    """The indices of images grouped by size, so that no image is padded for its neighbours' sake."""
+    groups: dict[tuple[int, int], list[int]] = {}
+    for i in indices:
+        groups.setdefault(images[i].size, []).append(i)
+    return list(groups.values())
 
 
 def records(
-    scores: Any, boxes: Any, phrases: Sequence[tuple[int, str]], size: tuple[int, int], *, floor: float, nms: float
+    scores: Tensor,
+    boxes: Tensor,
+    phrases: Sequence[tuple[int, str]],
+    size: tuple[int, int],
+    *,
+    floor: float,
+    nms: float,
 ) -> list[Box]:
-    """What is left of a model's candidates, as records.
+    """The boxes of each phrase, best first.
 
     Args:
         scores: (Q, P) in [0, 1], one column per phrase.
-        boxes: (Q, 4) x1 y1 x2 y2 in pixels of the picture; clipped to it, and dropped where nothing is left.
-        phrases: per column, the index of the phrase in the query and the label to give.
-        size: (width, height) of the picture in pixels.
-        floor: weaker candidates are dropped.
-        nms: of two boxes of one phrase that overlap by more than this (intersection over union), the weaker is dropped.
+        boxes: (Q, 4) x1, y1, x2, y2 in pixels of the image; clipped to it, and dropped where no area is left.
+        phrases: per column, the index of the phrase in the query, and the label of its boxes.
+        size: (width, height) of the image in pixels.
+        floor: boxes with a lower score are dropped.
+        nms: of two boxes of one phrase that overlap by more than this (IoU), the weaker is dropped.
     """
-    import torch
-
-    limit = torch.tensor([*size, *size], dtype=boxes.dtype)
-    boxes = boxes.clamp(min=0).minimum(limit)
+    boxes = boxes.clamp(min=0).minimum(torch.tensor([*size, *size], dtype=boxes.dtype))
     area = (boxes[:, 2] - boxes[:, 0]).clamp(min=0) * (boxes[:, 3] - boxes[:, 1]).clamp(min=0)
-    found = []
+    kept = []
     for column, (phrase, label) in enumerate(phrases):
         of_phrase = scores[:, column] * (area > 0)
         for row in suppressed(boxes, of_phrase, floor, nms):
-            xyxy = tuple(boxes[row].tolist())
-            found.append(Box(label=label, score=min(1.0, of_phrase[row].item()), xyxy=xyxy, phrase=phrase))
-    return found
+            x1, y1, x2, y2 = boxes[row].tolist()
+            kept.append(Box(label=label, score=min(1.0, of_phrase[row].item()), xyxy=(x1, y1, x2, y2), phrase=phrase))
+    return kept
 
 
-def suppressed(boxes: Any, scores: Any, floor: float, max_iou: float) -> list[int]:
-    """Rows with score >= floor that no better row overlaps by more than `max_iou`, best first."""
+def suppressed(boxes: Tensor, scores: Tensor, floor: float, max_iou: float) -> list[int]:
+    """Indices of boxes with score >= floor that overlap no better box by more than `max_iou`, best first."""
     order = scores.argsort(descending=True, stable=True)[:MOST]
     rows = [i for i, score in zip(order.tolist(), scores[order].tolist(), strict=True) if score >= floor and score > 0]
     return [rows[i] for i in suppress(boxes[rows].tolist(), scores[rows].tolist(), max_iou)]

@@ -1,25 +1,32 @@
-"""Attributes and relations put as questions to a model that looks: any image-text-to-text or visual-question model.
+"""Put attributes and relations as yes-no questions to a vision-language model.
 
-    p(yes) = sum of P(first token) over ways to write yes / (the same + the sum over ways to write no)
+    p(yes) = sum of P(first token) over the spellings of yes / (the same + the sum over the spellings of no)
 
-One question is one short pass on the crop of the thing's box; nothing is generated. A model that puts little on either
-word did not understand the question, and the answer is "could not tell" (None).
+Each question is one forward pass on a crop of the image; nothing is generated. A model that puts little probability on
+either word did not understand the question: the answer is None, "could not tell".
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
+import torch
+from PIL.Image import Image
+from torch import Tensor
 from transformers import AutoModelForImageTextToText, AutoModelForVisualQuestionAnswering, AutoProcessor
+from transformers.modeling_utils import PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+from transformers.processing_utils import ProcessorMixin
 
 from halluguard.checkpoints import load_config
-from halluguard.detectors.checkpoints import load_checkpoint, signed
-from halluguard.detectors.colour import crop
-from halluguard.errors import ExpertError, HalluguardError, SettingsError, UnsupportedModelError, first_line
-from halluguard.images import limit_aspect, load_image
+from halluguard.detectors.checkpoints import Device, load_checkpoint, model_signature, signature
+from halluguard.detectors.colour import crop, judge_image
+from halluguard.detectors.failures import expert_errors
+from halluguard.errors import ExpertError, SettingsError, UnsupportedModelError
+from halluguard.images import ImageSource, limit_aspect
 from halluguard.records import Box, Question
 
 YES, NO = ("yes", "Yes", "YES"), ("no", "No", "NO")
@@ -30,24 +37,24 @@ RELATION = "Is the {name} {value} the {other}? Answer yes or no."
 class VisualQuestions:
     """A vision-language model as an expert on attributes and relations.
 
+    Prefer `Colours` and `SpatialRelations` where they cover the question: they need no model.
+
     Args:
         model, processor: from `AutoModelForImageTextToText` and `AutoProcessor`, or a visual question answering model
             with a fixed list of answers (ViLT) and its processor.
-        name: how the expert signs its verdicts.
-        attribute, relation: the questions, with {name}, {value} and {other}.
-        margin: in [0, 1], the crop is wider than the box by this share on each side.
-        heard: in [0, 1], least probability on yes and no together; below it the answer is None.
-        unsure: in [0, 0.5], None where p(yes) is within this of 0.5.
-
-    Prefer `Colours` and `SpatialRelations` where they cover the question: they need no model.
+        name: name in verdicts.
+        attribute, relation: templates of the questions, with {name}, {value} and {other}.
+        margin: margin of the crop around the box, as a fraction of the box's size on each side; in [0, 1].
+        heard: least probability of yes and no together, below which the answer is None; in [0, 1].
+        unsure: the answer is None where p(yes) is within this distance of 0.5; in [0, 0.5].
     """
 
     needs_image = True
 
     def __init__(
         self,
-        model: Any,
-        processor: Any,
+        model: PreTrainedModel,
+        processor: ProcessorMixin,
         *,
         name: str | None = None,
         attribute: str = ATTRIBUTE,
@@ -56,12 +63,12 @@ class VisualQuestions:
         heard: float = 0.1,
         unsure: float = 0.1,
     ) -> None:
-        for what, value, most in (("margin", margin, 1.0), ("heard", heard, 1.0), ("unsure", unsure, 0.5)):
+        for setting, value, most in (("margin", margin, 1.0), ("heard", heard, 1.0), ("unsure", unsure, 0.5)):
             if not 0.0 <= value <= most:
-                raise SettingsError(f"{what} must be in [0, {most:g}], got {value}")
-        self.model, self.processor = model.eval(), processor
-        kind = getattr(getattr(model, "config", None), "model_type", type(model).__name__)
-        self.name = name or f"{kind}:{getattr(model, 'name_or_path', '') or 'unnamed'}"
+                raise SettingsError(f"{setting} must be in [0, {most:g}], got {value}; the default suits most models")
+        self.model: Any = model.eval()  # its outputs are the family's own
+        self.processor: Any = processor
+        self.name = name or model_signature(model)
         self.attribute, self.relation = attribute, relation
         self.margin, self.heard, self.unsure = margin, heard, unsure
         self._yes, self._no = self._answers(YES), self._answers(NO)
@@ -72,9 +79,19 @@ class VisualQuestions:
 
     @classmethod
     def from_pretrained(
-        cls, name: str | Path, *, device: Any = None, dtype: Any = None, revision: str | None = None, **options: Any
+        cls,
+        name: str | Path,
+        *,
+        device: Device = None,
+        dtype: torch.dtype | str | None = None,
+        revision: str | None = None,
+        **options: Any,
     ) -> Self:
-        """Load a model of the hub or a folder: safetensors weights only, no remote code."""
+        """Load a model of the hub or a folder; arguments as in `load_checkpoint`, options as of the class.
+
+        Raises:
+            UnsupportedModelError: it is no model that answers questions about images.
+        """
         kind = load_config(name, revision=revision).model_type
         model, processor, _ = load_checkpoint(
             name,
@@ -88,56 +105,39 @@ class VisualQuestions:
             expected="a model that answers questions about images",
             advice="name an image-text-to-text or visual question answering model",
         )
-        options.setdefault("name", signed(name))
-        return cls(model, processor, **options)
+        return cls(model, processor, **{"name": signature(name), **options})
 
     def covers(self, question: Question) -> bool:
-        """Whether there is a word to ask about."""
+        """Whether the question has a name and a value."""
         return bool(question.value.strip() and question.name.strip())
 
-    def judge(self, images: Sequence[Any], questions: Sequence[Sequence[Question]]) -> list[list[float | None]]:
-        """p(yes) of each question, one pass each, so that no answer depends on what else is asked.
+    def judge(self, images: Sequence[ImageSource], questions: Sequence[Sequence[Question]]) -> list[list[float | None]]:
+        """p(yes) of each question, one forward pass each, so that no answer depends on the other questions.
 
         Raises:
-            ImageError: a picture cannot be opened.
-            ExpertError: the model failed or its answer is not finite.
+            ImageError: an image cannot be opened.
+            ExpertError: the model failed or its output is not finite.
         """
-        found = []
-        for image, row in zip(images, questions, strict=True):
-            picture = load_image(image) if row else None
-            found.append([self._judge(picture, question) for question in row])
-        return found
+        return [judge_image(self._judge, image, row) for image, row in zip(images, questions, strict=True)]
 
-    def _judge(self, picture: Any, question: Question) -> float | None:
-        import torch
-
-        other = question.other_name or ""
-        text = (self.relation if question.kind == "relation" else self.attribute).format(
-            name=question.name, value=question.value, other=other
-        )
-        seen = limit_aspect(crop(picture, _around(question), self.name, self.margin))
-        try:
-            with torch.inference_mode():
-                logits = self._first(seen, text).float()
-        except (HalluguardError, torch.OutOfMemoryError):
-            raise
-        except Exception as error:  # the model is foreign code: whatever it raises is the expert's failure
-            reason = f"{type(error).__name__}: {first_line(error)}"
-            raise ExpertError(f"{self.name} failed on {text!r}: {reason}") from error
+    def _judge(self, image: Image, question: Question) -> float | None:
+        template = self.relation if question.kind == "relation" else self.attribute
+        text = template.format(name=question.name, value=question.value, other=question.other_name or "")
+        part = limit_aspect(crop(image, _around(question), self.name, self.margin))
+        with expert_errors(self.name, f" on {text!r}"), torch.inference_mode():
+            logits = self._first_logits(part, text).float()
         if torch.isnan(logits).any() or torch.isposinf(logits).any():
-            raise ExpertError(f"{self.name} must give finite logits, got NaN or infinity; check dtype and picture")
+            raise ExpertError(f"{self.name} must give finite logits, got NaN or infinity; check dtype and image")
         probabilities = logits.softmax(-1)
         yes, no = (float(probabilities[sorted(ids)].sum()) for ids in (self._yes, self._no))
         if yes + no < self.heard or yes + no == 0 or abs(yes / (yes + no) - 0.5) < self.unsure:
             return None
         return min(1.0, yes / (yes + no))
 
-    def _first(self, picture: Any, text: str) -> Any:
-        """Logits (V,) of the first token of the answer, or (A,) of the answers of a model with a fixed list."""
-        import torch
-
-        asked = text if self._fixed else self._prompt(text)
-        inputs = self.processor(images=picture, text=asked, return_tensors="pt").to(self.model.device)
+    def _first_logits(self, image: Image, text: str) -> Tensor:
+        """Logits (V,) of the answer's first token, or (A,) of the answers of a model with a fixed list."""
+        prompt = text if self._fixed else self._prompt(text)
+        inputs = self.processor(images=image, text=prompt, return_tensors="pt").to(self.model.device)
         if "pixel_values" in inputs:
             inputs["pixel_values"] = inputs["pixel_values"].to(self.model.dtype)
         if self.model.config.is_encoder_decoder:
@@ -150,8 +150,8 @@ class VisualQuestions:
     def _prompt(self, text: str) -> str:
         if getattr(self.processor, "chat_template", None):
             content = [{"type": "image"}, {"type": "text", "text": text}]
-            turns = [{"role": "user", "content": content}]
-            return str(self.processor.apply_chat_template(turns, add_generation_prompt=True))
+            messages = [{"role": "user", "content": content}]
+            return str(self.processor.apply_chat_template(messages, add_generation_prompt=True))
         return f"Question: {text} Answer:"
 
     @property
@@ -164,19 +164,17 @@ class VisualQuestions:
         if self._fixed:
             return {int(i) for i, label in self.model.config.id2label.items() if str(label) in words}
         tokenizer = self.processor.tokenizer
-        found = set()
-        for written in [word for plain in words for word in (plain, f" {plain}")]:
-            ids = tokenizer(written, add_special_tokens=False)["input_ids"]
+        answers = set()
+        for spelling in [word for plain in words for word in (plain, f" {plain}")]:
+            ids = tokenizer(spelling, add_special_tokens=False)["input_ids"]
             first = [i for i in ids if tokenizer.decode([i]).strip()]  # some tokenizers write the space by itself
             if first and tokenizer.decode(first[:1]).strip().lower() == words[0] and first[0] != tokenizer.unk_token_id:
-                found.add(first[0])
-        return found
+                answers.add(first[0])
+        return answers
 
 
 def _around(question: Question) -> Question:
-    """A relation is asked on the part of the picture that holds both things."""
-    from dataclasses import replace
-
+    """The question with the box to crop: that of a relation holds both objects."""
     a, b = question.box, question.other
     if question.kind != "relation" or a is None:
         return question

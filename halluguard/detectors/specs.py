@@ -1,10 +1,12 @@
-"""Experts by name, as the command line writes them, and what tells two of them apart.
+"""Detectors by the names of the command line, and what distinguishes two of them in a cache.
 
 HUB-NAME-OR-FOLDER              an object detector of transformers, zero-shot or with labels of its own
-sandbox                         the sandbox's own detector, for its drawn scenes
-objects:FILE                    known objects per image: {"image id": ["dog", "car"]}, plain or gzipped
-precomputed:FILE[,ANNOTATIONS]  boxes found by another tool: COCO results, CSV, TSV or JSON lines
-groundingdino:CONFIG,CHECKPOINT[,TOKENIZER]   the original Grounding DINO package
+sandbox                         the detector of the sandbox, for its drawn scenes
+objects:FILE                    known objects per image: {"image id": ["dog", "car"]}
+precomputed:FILE[,ANNOTATIONS]  boxes of another tool: COCO results, CSV, TSV or JSON Lines
+groundingdino:CONFIG,CHECKPOINT[,TOKENIZER]   a checkpoint of the original Grounding DINO package
+
+Files may be gzipped.
 """
 
 from __future__ import annotations
@@ -13,21 +15,32 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from halluguard.detectors.precomputed import KnownBoxes, KnownObjects
-from halluguard.errors import ExpertError, InputError, SettingsError, UnsupportedModelError
-from halluguard.images import load_image
+from halluguard.detectors.box_files import KnownBoxes
+from halluguard.detectors.precomputed import KnownObjects
+from halluguard.errors import ExpertError, InputError, SettingsError, UnsupportedModelError, first_line
+from halluguard.images import ImageSource, load_image
 from halluguard.io import file_hash, read_json
 from halluguard.records import Box, Detector
 
+if TYPE_CHECKING:  # known objects need neither
+    from PIL.Image import Image
+    from transformers.modeling_utils import PreTrainedModel
 
-def load_expert(spec: str, *, device: str | None = None) -> Detector:
-    """The expert of that name.
+SANDBOX = Path(__file__).parents[1] / "sandbox" / "weights" / "detector"
+
+
+def from_spec(spec: str, *, device: str | None = None) -> Detector:
+    """Load the detector of a command-line name.
+
+    Args:
+        spec: one of the forms above.
+        device: device of a model; default "cpu".
 
     Raises:
         InputError: its file cannot be read.
-        SettingsError: the name is of no known form.
+        SettingsError: the name has none of the forms.
         ExpertError, MissingExtraError, UnsupportedModelError: it cannot be loaded.
     """
     kind, colon, rest = spec.partition(":")
@@ -36,17 +49,11 @@ def load_expert(spec: str, *, device: str | None = None) -> Detector:
             raise SettingsError(f"expected a file after {kind!r}:, as in '{kind}:FILE', got {spec!r}")
         return _LOADERS[kind](rest, device)
     if not spec.strip():
-        raise SettingsError("expected an expert: the hub name or folder of a detector, or 'objects:FILE'; got nothing")
-    return _of_transformers(_sandbox() if spec == "sandbox" else spec, device)
+        raise SettingsError("expected the hub name or folder of a detector, or 'objects:FILE'; got nothing")
+    return _from_transformers(str(SANDBOX) if spec == "sandbox" else spec, device)
 
 
-def _sandbox() -> str:
-    from halluguard import sandbox
-
-    return str(sandbox.DETECTOR)
-
-
-def _of_transformers(name: str, device: str | None) -> Detector:
+def _from_transformers(name: str, device: str | None) -> Detector:
     from halluguard.detectors.checkpoints import load_detector
 
     try:
@@ -54,14 +61,14 @@ def _of_transformers(name: str, device: str | None) -> Detector:
     except UnsupportedModelError:
         raise
     except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
         raise ExpertError(
-            f"the detector {name!r} cannot be loaded ({reason}); check the name, the network, or name a local folder"
+            f"the detector {name!r} cannot be loaded ({first_line(error)}); check the name, the network, or name a "
+            "local folder"
         ) from error
 
 
 def known_objects(path: Path) -> KnownObjects:
-    """The expert that knows which objects are in each image, from a file {"image id": ["dog", "car"]}."""
+    """Known objects from a file {"image id": ["dog", "car"]}."""
     objects = read_json(path)
     if not isinstance(objects, dict):
         raise InputError(
@@ -71,7 +78,7 @@ def known_objects(path: Path) -> KnownObjects:
 
 
 def known_boxes(files: str) -> KnownBoxes:
-    """The expert that knows boxes, from "FILE" or "RESULTS,ANNOTATIONS"; tables and JSON lines by their ending."""
+    """Known boxes from "FILE" or "RESULTS,ANNOTATIONS"; tables and JSON Lines by their suffix."""
     results, _, annotations = files.partition(",")
     path = Path(results)
     hashes = [file_hash(Path(file))[:12] for file in (results, annotations) if Path(file).is_file()]
@@ -100,54 +107,65 @@ _LOADERS: dict[str, Callable[[str, str | None], Detector]] = {
 }
 
 
-class FunctionExpert:
-    """Any function (picture, phrases) -> boxes as an expert; its boxes point to phrases by index, or by their label.
+class FunctionDetector:
+    """A detector from a function (image, phrases) -> boxes, which point to phrases by index or by their label.
 
     Args:
-        function: given a PIL picture and a list of phrases.
-        name: how it signs; default the function's own.
+        function: called with an RGB PIL image and a list of phrases.
+        name: name in verdicts; default the function's own.
     """
 
     name: str
     needs_image: bool = True
 
-    def __init__(self, function: Callable[[Any, list[str]], Sequence[Box]], name: str | None = None) -> None:
+    def __init__(self, function: Callable[[Image, list[str]], Sequence[Box]], name: str | None = None) -> None:
         self.function = function
         self.name = str(name or getattr(function, "__qualname__", type(function).__name__))
 
     def covers(self, phrase: str) -> bool:
+        """True: a function is asked about every phrase."""
         return True
 
-    def detect(self, images: Sequence[Any], phrases: Sequence[Sequence[str]]) -> list[list[Box]]:
-        """One call per picture."""
+    def detect(self, images: Sequence[ImageSource], phrases: Sequence[Sequence[str]]) -> list[list[Box]]:
+        """Boxes of each image's phrases, by one call per image."""
         return [
-            [_pointing(box, asked) for box in self.function(load_image(image), list(asked))]
-            for image, asked in zip(images, phrases, strict=True)
+            [_with_phrase(box, row) for box in self.function(load_image(image), list(row))]
+            for image, row in zip(images, phrases, strict=True)
         ]
 
 
-def _pointing(box: Box, asked: Sequence[str]) -> Box:
+def _with_phrase(box: Box, phrases: Sequence[str]) -> Box:
     if box.phrase is not None:
         return box
-    if box.label not in asked:
-        raise ExpertError(f"a box must point to one of the phrases {list(asked)}, by index or label, got {box}")
-    return Box(box.label, box.score, box.xyxy, list(asked).index(box.label))
+    if box.label not in phrases:
+        raise ExpertError(f"a box must point to one of the phrases {list(phrases)}, by index or label, got {box}")
+    return Box(box.label, box.score, box.xyxy, list(phrases).index(box.label))
 
 
-def expert_of(detector: Any, captioner: Any = None) -> str | Detector:
-    """What was given as `detector`, as an expert or the name of one; the captioner's own where none was given."""
+def as_detector(detector: object, captioner: object = None) -> str | Detector:
+    """The detector, or the name of one, that a caller gave in any form; default the captioner's own.
+
+    Args:
+        detector: a name or path, a detector, a function (image, phrases) -> boxes, or None.
+        captioner: a Guard, whose detector is used where `detector` is None.
+
+    Raises:
+        SettingsError: it is none of these.
+    """
     if detector is None:
         detector = getattr(captioner, "detector", None)
     if detector is None:
         raise SettingsError("an audit needs an expert; give detector=..., for example 'objects:objects.json'")
     if isinstance(detector, Path):
         return str(detector)
-    if isinstance(detector, str) or callable(getattr(detector, "detect", None)):
+    if isinstance(detector, str):
         return detector
+    if callable(getattr(detector, "detect", None)):
+        return detector  # type: ignore[return-value]  # a detector by its method
     if callable(detector):
-        return FunctionExpert(detector)
+        return FunctionDetector(detector)
     raise SettingsError(
-        f"expected an expert, the name of one, or a function (picture, phrases) -> boxes, got a "
+        f"expected a detector, the name of one, or a function (image, phrases) -> boxes, got a "
         f"{type(detector).__name__}"
     )
 
@@ -156,24 +174,24 @@ _SETTINGS = ("prompt", "floor", "nms", "isolate", "phrases_per_pass")
 
 
 def fingerprint(detector: Detector) -> str:
-    """What tells an expert's findings from another's: its name, its settings and its weights.
+    """The cache key of a detector: its name, its settings and its weights, or its own attribute `fingerprint`.
 
-    An expert may bring its own as an attribute `fingerprint`. Weights of a hub model are known by its commit, those of
-    a folder or of a model made in this process are read. Thresholds are no part of it: they judge what was found.
+    The weights of a hub model are known by its commit; those of a folder or of a model made in this process are read.
+    Thresholds are no part of it: they judge what was detected.
     """
     own = getattr(detector, "fingerprint", None)
     if isinstance(own, str):
         return own
-    said = {name: getattr(detector, name) for name in _SETTINGS if hasattr(detector, name)}
-    model: Any = getattr(detector, "model", None)
-    if callable(getattr(model, "state_dict", None)):
-        said["weights"] = getattr(model.config, "_commit_hash", None) or _weights(model)
-    if not said:
+    parts = {name: getattr(detector, name) for name in _SETTINGS if hasattr(detector, name)}
+    model = getattr(detector, "model", None)
+    if model is not None and callable(getattr(model, "state_dict", None)):
+        parts["weights"] = getattr(model.config, "_commit_hash", None) or _weights(model)
+    if not parts:
         return detector.name
-    return f"{detector.name}#{hashlib.blake2b(json.dumps(said).encode(), digest_size=8).hexdigest()}"
+    return f"{detector.name}#{hashlib.blake2b(json.dumps(parts).encode(), digest_size=8).hexdigest()}"
 
 
-def _weights(model: Any) -> str:
+def _weights(model: PreTrainedModel) -> str:
     import torch
 
     digest = hashlib.blake2b(digest_size=16)

@@ -1,9 +1,9 @@
-"""Open-vocabulary experts: every family of transformers' zero-shot object detection mapping.
+"""Open-vocabulary detectors: every family of transformers' zero-shot object detection models.
 
     score(phrase, box) = sigmoid(logit of the phrase at the box's query)
 
-is read from the model's own logits, per phrase; the label strings that processors decode are not used, they merge and
-cut phrases. Boxes come back in pixels of the original picture. How each architecture is asked: `zero_shot_families.py`.
+is read from the model's own logits, per phrase; the label strings that processors decode are not used, because they
+merge and cut phrases. Boxes are in pixels of the original image. `zero_shot_families.py` has the architectures.
 """
 
 from __future__ import annotations
@@ -12,34 +12,42 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+import torch
+from PIL.Image import Image
+from torch import Tensor
+from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
+from transformers.modeling_utils import PreTrainedModel
+from transformers.processing_utils import ProcessorMixin
+
 from halluguard.detectors import geometry
-from halluguard.detectors.checkpoints import load_checkpoint
+from halluguard.detectors.checkpoints import Device, load_checkpoint, model_kind, model_signature
+from halluguard.detectors.failures import expert_errors
 from halluguard.detectors.grounding_prompt import Pool
-from halluguard.detectors.zero_shot_families import FAMILIES, Ask, Family
-from halluguard.errors import ExpertError, HalluguardError, SettingsError, UnsupportedModelError, first_line
-from halluguard.images import limit_aspect, load_image
+from halluguard.detectors.zero_shot_families import FAMILIES, Family, Query
+from halluguard.errors import ExpertError, SettingsError, UnsupportedModelError
+from halluguard.images import ImageSource, limit_aspect, load_image
 from halluguard.records import Box
 
 
 class ZeroShotDetector:
-    """A zero-shot object detection model as an expert.
+    """A zero-shot object detection model.
 
-    A phrase's result depends on the picture and the phrase alone. OWL-ViT and OWLv2 work like that. In Grounding DINO,
-    MM Grounding DINO and OmDet-Turbo the phrases of one prompt change each other's scores, so there each phrase gets a
-    row of its own in the batch: one row per phrase, the price of verdicts that do not depend on what else was claimed.
-    With `isolate=False` a prompt holds as many phrases as fit, in alphabetical order; faster, and approximate.
+    The boxes of a phrase depend on the image and the phrase alone. OWL-ViT and OWLv2 work like that. In Grounding DINO,
+    MM Grounding DINO and OmDet-Turbo the phrases of one prompt change each other's scores, so each phrase gets a row of
+    its own in the batch: the price of verdicts that do not depend on the other claims. With `isolate=False` a prompt
+    holds as many phrases as fit, in alphabetical order; faster, and approximate.
 
     Args:
         model, processor: from `AutoModelForZeroShotObjectDetection` and `AutoProcessor`.
-        name: how the expert signs its verdicts.
-        thresholds: (high, low), default the `halluguard_thresholds` of the model's config, or the family's.
-        prompt: the text put to the model for a phrase, with `{}` for the phrase; default the family's.
-        floor: boxes that score less are not returned, in [0, 1].
-        nms: of two boxes of one phrase that overlap by more than this, the weaker is dropped; in [0, 1].
+        name: name in verdicts.
+        thresholds: (high, low); default the `halluguard_thresholds` of the model's config, or those of the family.
+        prompt: text that stands for a phrase, with `{}` for the phrase; default the family's.
+        floor: boxes with a lower score are not returned, in [0, 1].
+        nms: of two boxes of one phrase that overlap by more than this (IoU), the weaker is dropped; in [0, 1].
         phrases_per_pass: most phrases in one row.
-        rows_per_pass: most rows in one pass; 1 gives results equal to the last bit whatever else is asked.
-        isolate: see above.
-        pool: how a phrase's score comes from its tokens' (Grounding DINO families): "mean" or "max".
+        rows_per_pass: rows per forward pass; 1 gives results equal to the last bit whatever else is asked.
+        isolate: False to let phrases share a prompt, as above.
+        pool: "mean" or "max" of a phrase's token scores (Grounding DINO families).
 
     Raises:
         UnsupportedModelError: the model is of no known family, or was loaded in a way that mixes phrases.
@@ -50,8 +58,8 @@ class ZeroShotDetector:
 
     def __init__(
         self,
-        model: Any,
-        processor: Any,
+        model: PreTrainedModel,
+        processor: ProcessorMixin,
         *,
         name: str | None = None,
         thresholds: tuple[float, float] | None = None,
@@ -63,23 +71,23 @@ class ZeroShotDetector:
         isolate: bool = True,
         pool: Pool = "mean",
     ) -> None:
-        kind = getattr(getattr(model, "config", None), "model_type", type(model).__name__)
+        kind = model_kind(model)
         if kind not in self.families:
             raise UnsupportedModelError(
                 f"expected a zero-shot detector of one of the families {', '.join(self.families)}, got {kind!r}; "
                 "use ClosedSetDetector for models with a fixed list of labels"
             )
-        for what, value in (("floor", floor), ("nms", nms)):
-            if not 0.0 <= value <= 1.0:
-                raise SettingsError(f"{what} must be in [0, 1], got {value}; the default suits most models")
-        for what, count in (("phrases_per_pass", phrases_per_pass), ("rows_per_pass", rows_per_pass)):
+        geometry.check_fractions(floor=floor, nms=nms)
+        for setting, count in (("phrases_per_pass", phrases_per_pass), ("rows_per_pass", rows_per_pass)):
             if count < 1:
-                raise SettingsError(f"{what} must be at least 1, got {count}; 1 is the slowest and the most exact")
+                raise SettingsError(f"{setting} must be at least 1, got {count}; 1 is the slowest and the most exact")
         if pool not in ("mean", "max"):
             raise SettingsError(f"pool must be 'mean' or 'max', got {pool!r}; 'mean' is the official evaluation's")
-        self.model, self.processor, self.family = model.eval(), processor, self.families[kind]
-        self.name = name or f"{kind}:{getattr(model, 'name_or_path', '') or 'unnamed'}"
-        self.family.check(model, processor, self.name)
+        self.model: Any = model.eval()  # its outputs are the family's own
+        self.processor: Any = processor
+        self.family = self.families[kind]
+        self.name = name or model_signature(model)
+        self.family.check(self.model, processor, self.name)
         own = getattr(model.config, "halluguard_thresholds", None)
         self.thresholds = tuple(thresholds or own or self.family.thresholds)
         self.prompt = prompt or self.family.prompt
@@ -89,71 +97,65 @@ class ZeroShotDetector:
 
     @classmethod
     def from_pretrained(
-        cls, name: str | Path, *, device: Any = None, dtype: Any = None, revision: str | None = None, **options: Any
+        cls,
+        name: str | Path,
+        *,
+        device: Device = None,
+        dtype: torch.dtype | str | None = None,
+        revision: str | None = None,
+        **options: Any,
     ) -> Self:
-        """Load a model of the hub or a folder.
-
-        Args:
-            name: hub name or folder. Only safetensors weights are read and no remote code is run.
-            device: where it runs; default the first GPU, else the CPU.
-            dtype: e.g. `torch.float16`; default float32.
-            revision: of the hub repository.
-            options: the arguments of the class.
+        """Load a model of the hub or a folder; arguments as in `load_checkpoint`, options as of the class.
 
         Raises:
             UnsupportedModelError: it is no zero-shot detector.
             MissingExtraError: its architecture needs a package that is not installed.
         """
-        from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
-
         # No attn_implementation: "eager" on Grounding DINO mixes phrases, and "sdpa" at the top is refused.
-        model, processor, signed = load_checkpoint(
-            name,
-            *(AutoModelForZeroShotObjectDetection, AutoProcessor),
+        model, processor, signature = load_checkpoint(
+            *(name, AutoModelForZeroShotObjectDetection, AutoProcessor),
             device=device,
             dtype=dtype,
             revision=revision,
             expected="a zero-shot detector",
             advice="use ClosedSetDetector for models with a fixed list of labels",
         )
-        options.setdefault("name", signed)
-        return cls(model, processor, **options)
+        return cls(model, processor, **{"name": signature, **options})
 
     def covers(self, phrase: str) -> bool:
-        """Whether the model's text side knows all the words of the phrase and has room for them."""
+        """Whether the model's tokenizer knows all words of the phrase and has room for them."""
         name = self.family.clean(phrase)
         return bool(name) and self.family.fits(self, name)
 
-    def detect(self, images: Sequence[Any], phrases: Sequence[Sequence[str]]) -> list[list[Box]]:
+    def detect(self, images: Sequence[ImageSource], phrases: Sequence[Sequence[str]]) -> list[list[Box]]:
         """Boxes of each image's phrases.
 
-        Pictures of one size share a pass, so that no picture is padded for its neighbours' sake and a verdict never
-        depends on them. Equal phrases ("dog", "a dog", "dogs") are looked for once.
-
-        Args:
-            images: B pictures: PIL of any mode, arrays, bytes or paths.
-            phrases: B lists of phrases.
+        Only images of one size share a forward pass, so that padding for a neighbour never changes a verdict. Equal
+        phrases ("dog", "a dog", "dogs") are searched once.
 
         Raises:
-            ImageError: a picture cannot be opened.
-            ExpertError: the model failed, its answer is not finite, or a phrase is not one that it covers.
+            ImageError: an image cannot be opened.
+            ExpertError: the model failed, its output is not finite, or a phrase is not covered.
         """
-        opened = [load_image(image) for image in images]
-        found: list[list[Box]] = [[] for _ in images]
-        names = [self._names(asked) for asked in phrases]
-        for pictures, asks in self._passes(opened, names):
-            for ask, (scores, boxes) in zip(asks, self._pass(pictures, asks), strict=True):
-                i = ask.image
-                geometry.check_finite(self.name, scores, boxes)
-                columns = [c for c, name in enumerate(ask.phrases) for _ in names[i][name]]
-                asked = [(j, phrases[i][j]) for name in ask.phrases for j in names[i][name]]
-                found[i] += geometry.records(
-                    scores[:, columns], boxes, asked, opened[i].size, floor=self.floor, nms=self.nms
+        loaded = [load_image(image) for image in images]
+        boxes: list[list[Box]] = [[] for _ in images]
+        names = [self._names(row) for row in phrases]
+        padded = [limit_aspect(image) for image in loaded]
+        for queries in self._batches(padded, names):
+            with expert_errors(self.name), torch.inference_mode():
+                results = self.family.forward(self, padded, queries)
+            for query, (scores, corners) in zip(queries, results, strict=True):
+                i = query.image
+                geometry.check_finite(self.name, scores, corners)
+                columns = [c for c, name in enumerate(query.phrases) for _ in names[i][name]]
+                labels = [(j, phrases[i][j]) for name in query.phrases for j in names[i][name]]
+                boxes[i] += geometry.records(
+                    scores[:, columns], corners, labels, loaded[i].size, floor=self.floor, nms=self.nms
                 )
-        return [sorted(boxes, key=lambda box: box.phrase or 0) for boxes in found]
+        return [sorted(row, key=lambda box: box.phrase or 0) for row in boxes]
 
     def _names(self, phrases: Sequence[str]) -> dict[str, list[int]]:
-        """The names to ask for, in alphabetical order, and the phrases that each stands for."""
+        """Name to search -> indices of the phrases that it stands for; in alphabetical order."""
         names: dict[str, list[int]] = {}
         for i, phrase in enumerate(phrases):
             if not self.covers(phrase):
@@ -161,35 +163,20 @@ class ZeroShotDetector:
             names.setdefault(self.family.clean(phrase), []).append(i)
         return dict(sorted(names.items()))
 
-    def _passes(self, opened: list[Any], names: list[dict[str, list[int]]]) -> Iterator[tuple[list[Any], list[Ask]]]:
-        """Pictures of one size and the rows to ask of them, at most `rows_per_pass` at a time."""
-        sizes: dict[tuple[int, int], list[int]] = {}
-        padded = [limit_aspect(picture) for picture in opened]
-        for i, picture in enumerate(padded):
-            sizes.setdefault(picture.size, []).append(i)
-        for group in sizes.values():
-            asks = [Ask(i, chunk) for i in group if names[i] for chunk in self.family.chunks(self, list(names[i]))]
-            for start in range(0, len(asks), self.rows_per_pass):
-                yield padded, asks[start : start + self.rows_per_pass]
+    def _batches(self, images: list[Image], names: list[dict[str, list[int]]]) -> Iterator[list[Query]]:
+        """Queries on images of one size, at most `rows_per_pass` at a time."""
+        for group in geometry.by_size(images, range(len(images))):
+            queries = [Query(i, chunk) for i in group if names[i] for chunk in self.family.chunks(self, list(names[i]))]
+            for start in range(0, len(queries), self.rows_per_pass):
+                yield queries[start : start + self.rows_per_pass]
 
-    def _pass(self, pictures: list[Any], asks: list[Ask]) -> list[tuple[Any, Any]]:
-        import torch
-
-        try:
-            with torch.inference_mode():
-                return self.family.look(self, pictures, asks)
-        except (HalluguardError, torch.OutOfMemoryError):
-            raise
-        except Exception as error:  # the model is foreign code: whatever it raises is the expert's failure
-            raise ExpertError(f"{self.name} failed: {type(error).__name__}: {first_line(error)}") from error
-
-    def pixels(self, pictures: list[Any], asks: list[Ask]) -> dict[str, Any]:
-        """The image inputs of the rows, on the model's device and in its dtype; each picture is prepared once."""
-        order = list(dict.fromkeys(ask.image for ask in asks))
-        inputs = self.processor.image_processor(images=[pictures[i] for i in order], return_tensors="pt")
-        rows = [order.index(ask.image) for ask in asks]
-        found = {
-            key: inputs[key][rows].to(self.model.device) for key in ("pixel_values", "pixel_mask") if key in inputs
+    def pixels(self, images: list[Image], queries: list[Query]) -> dict[str, Tensor]:
+        """Image inputs of the queries, on the model's device and in its dtype; each image is prepared once."""
+        order = list(dict.fromkeys(query.image for query in queries))
+        prepared = self.processor.image_processor(images=[images[i] for i in order], return_tensors="pt")
+        rows = [order.index(query.image) for query in queries]
+        inputs: dict[str, Tensor] = {
+            key: prepared[key][rows].to(self.model.device) for key in ("pixel_values", "pixel_mask") if key in prepared
         }
-        found["pixel_values"] = found["pixel_values"].to(self.model.dtype)
-        return found
+        inputs["pixel_values"] = inputs["pixel_values"].to(self.model.dtype)
+        return inputs

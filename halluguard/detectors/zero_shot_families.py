@@ -1,55 +1,66 @@
-"""How each zero-shot architecture is asked and read: one `Family` per `model_type`.
+"""Inputs and outputs of each zero-shot architecture: one `Family` per `model_type`.
 
-A family turns rows (a picture, a few phrases) into model inputs and the model's output into per row scores (Q, P) in
-[0, 1] and boxes (Q, 4), x1 y1 x2 y2 in pixels of the picture that was given.
+A family turns queries (an image, a few phrases) into model inputs, and the model's output into scores (Q, P) in [0, 1]
+and boxes (Q, 4), x1, y1, x2, y2 in pixels of the given image, per query.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import torch
+from PIL.Image import Image
+from torch import Tensor
+from transformers.modeling_utils import PreTrainedModel
+from transformers.processing_utils import ProcessorMixin
 
 from halluguard.detectors import grounding_prompt
 from halluguard.detectors.geometry import corners, in_pixels
 from halluguard.errors import UnsupportedModelError
 from halluguard.vocabulary import normal
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # the detector is built on this module
     from halluguard.detectors.zero_shot import ZeroShotDetector
 
 
 @dataclass(frozen=True)
-class Ask:
-    """One row of a pass: the index of its picture, and the phrases to find there."""
+class Query:
+    """One row of a batch: the index of its image, and the phrases to find there."""
 
     image: int
     phrases: list[str]
 
 
+ScoresAndBoxes = tuple[Tensor, Tensor]
+"""Scores (Q, P) and boxes (Q, 4) of one query."""
+Forward = Callable[["ZeroShotDetector", list[Image], list[Query]], list[ScoresAndBoxes]]
+
+
 @dataclass(frozen=True)
 class Family:
-    """How one architecture is asked and read.
+    """One architecture.
 
     Args:
-        look: (detector, pictures, rows) -> per row scores (Q, P) and boxes (Q, 4).
-        thresholds: (high, low) to start from; scores of different families are not comparable.
-        fits: whether the text side knows a cleaned phrase and has room for it.
-        chunks: cleaned phrases -> the phrases of each row.
-        clean: what is asked for the sake of a phrase.
-        prompt: how a phrase is put to the model.
-        independent: whether the phrases of a row leave each other's scores alone.
+        forward: (detector, images, queries) -> scores and boxes per query.
+        thresholds: default (high, low); scores of different families are not comparable.
+        fits: whether the text encoder knows a cleaned phrase and has room for it.
+        chunks: cleaned phrases -> the phrases of each query.
+        clean: phrase -> the name that is searched.
+        prompt: text that stands for a phrase, with `{}` for the phrase.
+        independent: whether the phrases of a query leave each other's scores alone.
         check: refuses a model that was loaded in a way that gives wrong results.
     """
 
-    look: Callable[[ZeroShotDetector, list[Any], list[Ask]], list[tuple[Any, Any]]]
+    forward: Forward
     thresholds: tuple[float, float]
     fits: Callable[[ZeroShotDetector, str], bool]
     chunks: Callable[[ZeroShotDetector, list[str]], list[list[str]]]
     clean: Callable[[str], str] = normal
     prompt: str = "{}"
     independent: bool = True
-    check: Callable[[Any, Any, str], None] = lambda model, processor, name: None
+    check: Callable[[PreTrainedModel, ProcessorMixin, str], None] = lambda model, processor, name: None
 
 
 def _equal_parts(detector: ZeroShotDetector, phrases: list[str]) -> list[list[str]]:
@@ -72,10 +83,10 @@ def _owl_length(detector: ZeroShotDetector) -> int:
     return int(min(detector.processor.tokenizer.model_max_length, positions))
 
 
-def _owl(detector: ZeroShotDetector, pictures: list[Any], asks: list[Ask]) -> list[tuple[Any, Any]]:
-    """Rows are padded with their first phrase. OWLv2 sees the picture padded to a square, to the right and below."""
-    most = max(len(ask.phrases) for ask in asks)
-    texts = [p for ask in asks for p in [*ask.phrases, *ask.phrases[:1] * (most - len(ask.phrases))]]
+def _owl(detector: ZeroShotDetector, images: list[Image], queries: list[Query]) -> list[ScoresAndBoxes]:
+    """Queries are padded with their first phrase. OWLv2 pads the image to a square, to the right and below."""
+    most = max(len(query.phrases) for query in queries)
+    texts = [p for query in queries for p in [*query.phrases, *query.phrases[:1] * (most - len(query.phrases))]]
     text = detector.processor.tokenizer(
         [detector.prompt.format(phrase) for phrase in texts],
         padding="max_length",
@@ -83,22 +94,22 @@ def _owl(detector: ZeroShotDetector, pictures: list[Any], asks: list[Ask]) -> li
         return_tensors="pt",
     ).to(detector.model.device)
     output = detector.model(
-        input_ids=text["input_ids"], attention_mask=text["attention_mask"], **detector.pixels(pictures, asks)
+        input_ids=text["input_ids"], attention_mask=text["attention_mask"], **detector.pixels(images, queries)
     )
     scores, boxes = output.logits.float().sigmoid().cpu(), corners(output.pred_boxes.float().cpu())
     square = detector.model.config.model_type == "owlv2"
-    found = []
-    for row, ask in enumerate(asks):
-        size = pictures[ask.image].size
+    results = []
+    for row, query in enumerate(queries):
+        size = images[query.image].size
         frame = (max(size), max(size)) if square else size
-        found.append((scores[row, :, : len(ask.phrases)], in_pixels(boxes[row], frame)))
-    return found
+        results.append((scores[row, :, : len(query.phrases)], in_pixels(boxes[row], frame)))
+    return results
 
 
 # Grounding DINO, MM Grounding DINO: all phrases of a row in one caption
 
 
-def _grounding_check(model: Any, processor: Any, name: str) -> None:
+def _grounding_check(model: PreTrainedModel, processor: ProcessorMixin, name: str) -> None:
     grounding_prompt.check_separators(processor.tokenizer, name)
     attention = model.model.text_backbone.config._attn_implementation
     if attention != "sdpa":
@@ -129,13 +140,13 @@ def _grounding_chunks(detector: ZeroShotDetector, phrases: list[str]) -> list[li
     return [part for chunk in whole for part in _equal_parts(detector, chunk)]
 
 
-def texts_of(detector: ZeroShotDetector, asks: list[Ask]) -> list[list[str]]:
-    """Per row, its phrases as they stand in the caption."""
-    return [[grounding_prompt.clean(detector.prompt.format(phrase)) for phrase in ask.phrases] for ask in asks]
+def texts_of(detector: ZeroShotDetector, queries: list[Query]) -> list[list[str]]:
+    """The phrases of each query as they stand in its caption."""
+    return [[grounding_prompt.clean(detector.prompt.format(phrase)) for phrase in query.phrases] for query in queries]
 
 
-def _grounding(detector: ZeroShotDetector, pictures: list[Any], asks: list[Ask]) -> list[tuple[Any, Any]]:
-    prompts = texts_of(detector, asks)
+def _grounding(detector: ZeroShotDetector, images: list[Image], queries: list[Query]) -> list[ScoresAndBoxes]:
+    prompts = texts_of(detector, queries)
     text = detector.processor.tokenizer(
         [grounding_prompt.caption(row) for row in prompts],
         padding=True,
@@ -143,37 +154,35 @@ def _grounding(detector: ZeroShotDetector, pictures: list[Any], asks: list[Ask])
         return_tensors="pt",
     )
     ids = text["input_ids"].tolist()
-    output = detector.model(**text.to(detector.model.device), **detector.pixels(pictures, asks))
+    output = detector.model(**text.to(detector.model.device), **detector.pixels(images, queries))
     boxes = corners(output.pred_boxes.float().cpu())
     return [
         (
             grounding_prompt.phrase_scores(output.logits[row], ids[row], prompts[row], detector.pool),
-            in_pixels(boxes[row], pictures[ask.image].size),
+            in_pixels(boxes[row], images[query.image].size),
         )
-        for row, ask in enumerate(asks)
+        for row, query in enumerate(queries)
     ]
 
 
-# OmDet-Turbo: phrases as classes, and a task that names them all
+# OmDet-Turbo: phrases as classes, and a task text that names them all
 
 
 def _omdet_fits(detector: ZeroShotDetector, phrase: str) -> bool:
     tokenizer = detector.processor.tokenizer
     ids = tokenizer(detector.prompt.format(phrase))["input_ids"]
-    # CLIP's tokenizer falls back to bytes, so that no word is unknown; only the room is limited.
+    # CLIP's tokenizer falls back to bytes: no word is unknown, only the room is limited.
     return len(ids) <= min(tokenizer.model_max_length, detector.model.config.text_config.max_position_embeddings) - 3
 
 
-def _omdet(detector: ZeroShotDetector, pictures: list[Any], asks: list[Ask]) -> list[tuple[Any, Any]]:
-    import torch
-
+def _omdet(detector: ZeroShotDetector, images: list[Image], queries: list[Query]) -> list[ScoresAndBoxes]:
     tokenizer = detector.processor.tokenizer
     room = min(tokenizer.model_max_length, detector.model.config.text_config.max_position_embeddings)
     settings = {"padding": "max_length", "truncation": True, "max_length": int(room), "return_tensors": "pt"}
-    prompts = [[detector.prompt.format(p) for p in ask.phrases] for ask in asks]
+    prompts = [[detector.prompt.format(p) for p in query.phrases] for query in queries]
     classes = tokenizer([p for row in prompts for p in row], **settings).to(detector.model.device)
     tasks = tokenizer([f"Detect {', '.join(row)}." for row in prompts], **settings).to(detector.model.device)
-    pixels = detector.pixels(pictures, asks)["pixel_values"]
+    pixels = detector.pixels(images, queries)["pixel_values"]
     output = detector.model(
         pixel_values=pixels,
         classes_input_ids=classes["input_ids"],
@@ -185,23 +194,25 @@ def _omdet(detector: ZeroShotDetector, pictures: list[Any], asks: list[Ask]) -> 
     scores = output.decoder_class_logits.float().sigmoid().cpu()
     boxes = corners(output.decoder_coord_logits.float().cpu())
     return [
-        (scores[row, :, : len(ask.phrases)], in_pixels(boxes[row], pictures[ask.image].size))
-        for row, ask in enumerate(asks)
+        (scores[row, :, : len(query.phrases)], in_pixels(boxes[row], images[query.image].size))
+        for row, query in enumerate(queries)
     ]
 
 
-PHRASES_IN_A_CAPTION: dict[str, Any] = {
-    "fits": _grounding_fits,
-    "chunks": _grounding_chunks,
-    "clean": grounding_prompt.clean,
-    "independent": False,
-}
-"""What the Grounding DINO families share."""
+def grounding_family(forward: Forward, check: Callable[..., None] = lambda *_: None) -> Family:
+    """A family that puts phrases into one caption, as Grounding DINO does."""
+    return Family(
+        *(forward, (0.35, 0.2), _grounding_fits, _grounding_chunks),
+        clean=grounding_prompt.clean,
+        independent=False,
+        check=check,
+    )
+
 
 FAMILIES = {
     "owlvit": Family(_owl, (0.2, 0.1), _owl_fits, _equal_parts, prompt="a photo of a {}"),
     "owlv2": Family(_owl, (0.25, 0.12), _owl_fits, _equal_parts, prompt="a photo of a {}"),
-    "grounding-dino": Family(_grounding, (0.35, 0.2), **PHRASES_IN_A_CAPTION, check=_grounding_check),
-    "mm-grounding-dino": Family(_grounding, (0.35, 0.2), **PHRASES_IN_A_CAPTION, check=_grounding_check),
+    "grounding-dino": grounding_family(_grounding, _grounding_check),
+    "mm-grounding-dino": grounding_family(_grounding, _grounding_check),
     "omdet-turbo": Family(_omdet, (0.3, 0.15), _omdet_fits, _equal_parts, independent=False),
 }

@@ -13,23 +13,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from halluguard.boxes import overlap_of_smaller
 from halluguard.errors import SettingsError
-from halluguard.images import load_image
+from halluguard.images import ImageSource, load_image
 from halluguard.records import XYXY, Answer, Claim, Edit, Verdict
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    import numpy as np
     from jinja2 import Environment, Template
     from markupsafe import Markup
     from PIL.Image import Image
-
-ImageSource: TypeAlias = "Image | np.ndarray | bytes | str | Path"
-"""Anything that `load_image` opens."""
 
 COLORS = {"supported": "#1a7f4b", "contradicted": "#c62f2f", "unsure": "#b06a00", "unverifiable": "#6b7280"}
 MARKS = {"supported": "✓", "contradicted": "✗", "unsure": "?", "unverifiable": "–"}

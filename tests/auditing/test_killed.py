@@ -14,7 +14,7 @@ from halluguard.auditing.config import AuditConfig
 from halluguard.auditing.run import run
 from halluguard.auditing.source import open_source
 from halluguard.correction.text import pipeline
-from halluguard.detectors.specs import load_expert
+from halluguard.detectors.specs import from_spec
 
 
 def outputs(folder):
@@ -82,7 +82,7 @@ def test_killed_twenty_times_with_an_expert_that_looks(tmp_path, capsys):
             caption = f"There is a {sample.names[0]} and a dog. A cat sits {'near' if i % 2 else 'on'} a table."
             file.write(json.dumps({"image": f"{sample.image_id}.webp", "caption": caption}) + "\n")
     pipeline()
-    expert = load_expert("sandbox")
+    expert = from_spec("sandbox")
     settings = {"detector": expert, "images": sandbox.TEST_SCENES, "part_rows": 15}
     whole, killed = killed_and_continued(settings, tmp_path, 20, seed=1)
     with capsys.disabled():

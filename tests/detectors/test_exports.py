@@ -65,8 +65,8 @@ def test_annotations_alone_are_ground_truth(write):
     ("wrong", "message"),
     [
         ({"bbox": [10, 20, -30, 40]}, "result 1 .*positive width"),
-        ({"bbox": [-10, 20, 30, 40]}, "result 1 .*in its picture"),
-        ({"bbox": [10, 20, 95, 40]}, "result 1 .*in its picture of 100 x 80"),
+        ({"bbox": [-10, 20, 30, 40]}, "result 1 .*in its image"),
+        ({"bbox": [10, 20, 95, 40]}, "result 1 .*in its image of 100 x 80"),
         ({"bbox": [10, 20, float("nan"), 40]}, "result 1 .*finite"),
         ({"bbox": [10, 20, 30]}, "result 1 .*4 numbers"),
         ({"bbox": None}, "result 1 .*no bbox"),
@@ -148,13 +148,13 @@ def test_no_torch_is_needed():
 
 @pytest.mark.parametrize("spec", ["precomputed:{r},{a}", "precomputed:{c}"])
 def test_the_command_line_names_them(write, spec):
-    from halluguard.detectors.specs import load_expert
+    from halluguard.detectors.specs import from_spec
 
     files = {
         "r": write("r.json", [RESULT]),
         "a": write("a.json", ANNOTATIONS),
         "c": write("b.csv", "image,label,score,x1,y1,x2,y2\na.jpg,bus,0.75,10,20,40,60\n"),
     }
-    expert = load_expert(spec.format(**files))
+    expert = from_spec(spec.format(**files))
     assert expert.detect(["a.jpg"], [["bus"]]) == [[Box("bus", 0.75, (10, 20, 40, 60), 0)]]
     assert expert.name.startswith("precomputed:")

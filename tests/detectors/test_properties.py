@@ -137,7 +137,7 @@ def test_only_colours_of_placed_things_are_covered(value, covered):
 
 
 def test_a_box_outside_the_picture_is_an_error():
-    with pytest.raises(ExpertError, match="in the picture"):
+    with pytest.raises(ExpertError, match="in the image"):
         colour(coloured((1, 2, 3)), "red", (300, 300, 310, 310))
 
 
