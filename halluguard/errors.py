@@ -8,6 +8,7 @@
     ├── ExpertError (RuntimeError)          a detector or judge failed; never evidence of absence
     ├── OutputError (OSError)               results cannot be written: no permission, or no space
     ├── PreflightError (RuntimeError)       a training that would have failed silently was not begun
+    ├── TrainingError (RuntimeError)        a training stopped at values that are not finite; no adapter was written
     └── MissingExtraError (ImportError)     an optional package is not installed
 
 A message has three parts: what was expected, what came, what to do next.
@@ -51,6 +52,10 @@ class OutputError(HalluguardError, OSError):
 
 class PreflightError(HalluguardError, RuntimeError):
     """A training that would have failed silently was not begun."""
+
+
+class TrainingError(HalluguardError, RuntimeError):
+    """A training stopped, because its loss or weights are no longer finite. No adapter was written."""
 
 
 class MissingExtraError(HalluguardError, ImportError):

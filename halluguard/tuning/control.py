@@ -19,17 +19,18 @@ from transformers import PreTrainedModel, ProcessorMixin
 
 from halluguard.controller import Controller
 from halluguard.errors import InputError, SettingsError, require
+from halluguard.tuning.checked import CheckedSFTTrainer, require_finite
 from halluguard.tuning.preflight import preflight
 from halluguard.tuning.rows import Conversation, InstructionRow, PreferenceRow, as_dataset
 from halluguard.tuning.trainers import Facts, require_chat_template, training_arguments, training_facts
 
 require("trl", extra="train", feature="training a controller")
-from trl import SFTConfig, SFTTrainer  # noqa: E402
+from trl import SFTConfig  # noqa: E402
 
 Batch: TypeAlias = dict[str, torch.Tensor]
 
 
-class ControlSFT(SFTTrainer):
+class ControlSFT(CheckedSFTTrainer):
     """TRL's `SFTTrainer` that trains a controller alone, each row at its own epsilon.
 
     Args:
@@ -130,6 +131,7 @@ def train_controller(
         if check:
             preflight(trainer)
         trainer.train()
+        require_finite(controller)
         facts = training_facts(trainer, len(rows))
         if trainer.accelerator.is_main_process:
             settings = {"seed": seed, "learning_rate": learning_rate, "epsilons": sorted(set(epsilons))}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
@@ -12,6 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, ProcessorMixin
 
 from halluguard.errors import SettingsError, require
+from halluguard.tuning.checked import Checked
 from halluguard.tuning.collating import Draw, NegativeImageCollator
 from halluguard.tuning.losses import anchor_term, visual_term
 
@@ -26,7 +28,7 @@ OWN_COLUMNS = ("negative_images", "seed")
 Outputs = TypeVar("Outputs", bound=Any)  # a model's outputs; a subclass of ModelOutput with log_probs
 
 
-class NegativePreferenceTrainer(DPOTrainer):
+class NegativePreferenceTrainer(Checked, DPOTrainer):
     """Preference training that also prefers the right image:  TRL's loss + w_v visual + w_a anchor.
 
     TRL's part is TRL's code: every `loss_type` and mix of them, `ld_alpha`, `f_divergence_type`, `use_weighting`.
@@ -74,11 +76,12 @@ class NegativePreferenceTrainer(DPOTrainer):
         data_collator: Callable[..., dict[str, Tensor]] | None = None,
         **settings: Any,
     ) -> None:
-        if visual_weight < 0 or anchor_weight < 0:
+        if not (0 <= visual_weight < math.inf and 0 <= anchor_weight < math.inf and math.isfinite(anchor_delta)):
             raise SettingsError(
-                f"visual_weight and anchor_weight must be >= 0, got {visual_weight} and {anchor_weight}; 0 is off"
+                f"visual_weight and anchor_weight must be >= 0, got {visual_weight} and {anchor_weight}; 0 is off "
+                f"(anchor_delta must be finite, got {anchor_delta})"
             )
-        if not gamma > 0:
+        if not 0 < gamma < math.inf:
             raise SettingsError(f"gamma must be > 0, got {gamma}; 1 weights all tokens alike")
         if args is not None and args.max_length is not None:
             raise SettingsError(

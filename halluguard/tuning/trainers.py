@@ -7,13 +7,22 @@ RatedRow         TRL's `KTOTrainer`
 
 from __future__ import annotations
 
+import math
+import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
-from halluguard.errors import InputError, SettingsError, UnsupportedModelError, require
+from halluguard.errors import (
+    HalluguardError,
+    InputError,
+    SettingsError,
+    UnsupportedModelError,
+    first_line,
+    require,
+)
 from halluguard.tuning.rows import InstructionRow, PreferenceRow, RatedRow, TrainingRow, as_dataset
 
 if TYPE_CHECKING:  # the rows need no model library, and peft is an extra
@@ -25,6 +34,12 @@ LANGUAGE_MODEL_ONLY = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_pr
 
 LEARNING_RATES: dict[type[TrainingRow], float] = {InstructionRow: 2e-4, PreferenceRow: 1e-5, RatedRow: 1e-5}
 """Peaks for LoRA on a model of some billion parameters; mDPO and RLAIF-V use 1e-5 for preferences."""
+
+LOSSES = (
+    *("sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard", "aot", "aot_unpaired"),
+    *("apo_zero", "apo_down", "discopop", "sft", "sigmoid_norm"),
+)
+"""TRL's loss types."""
 
 Facts: TypeAlias = dict[str, int | float | None]
 """Facts of a training run: rows, steps, seconds, trainable parameters, first and last logged loss."""
@@ -53,8 +68,11 @@ class PreferenceLoss:
     loss_weights: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        if not self.beta > 0:
+        if not 0 < self.beta < math.inf:
             raise SettingsError(f"beta must be > 0, got {self.beta}; TRL's default is 0.1")
+        unknown = [name for name in self.losses if name not in LOSSES]
+        if unknown or not self.losses:
+            raise SettingsError(f"losses must be some of {', '.join(LOSSES)}, got {unknown or 'none'}; correct them")
         if self.loss_weights is not None and len(self.loss_weights) != len(self.losses):
             raise SettingsError(f"expected one weight for each loss, got {self.loss_weights} for {self.losses}")
 
@@ -103,7 +121,8 @@ def fine_tune(
         checkpointing: whether to recompute activations instead of keeping them: a third more time, a fraction of the
             memory.
         save_every: steps between the checkpoints in `out`/checkpoints; by default none is kept.
-        resume: whether to continue from the last checkpoint, to the weights an uninterrupted run would have.
+        resume: whether to continue from the newest whole checkpoint, to the weights an uninterrupted run would have.
+            Rows, model and settings must be those of the checkpoint.
         callbacks: callbacks of transformers, such as `evaluation.Evaluation`.
         check: whether to look for silent failure first, see `preflight`.
         progress: whether to show a bar.
@@ -112,25 +131,34 @@ def fine_tune(
         The facts of the run.
 
     Raises:
-        MissingExtraError: TRL or PEFT is missing. InputError: no rows, rows of several classes, nothing to resume.
-        UnsupportedModelError: no layer matches, or the processor has no chat template. PreflightError: the training
-        would have failed silently.
+        MissingExtraError: TRL or PEFT is missing. InputError: no rows, rows of several classes, a text that holds an
+        image token, no whole checkpoint of this training to resume. UnsupportedModelError: no layer matches, or the
+        processor has no chat template. PreflightError: the training would have failed silently. TrainingError: the
+        loss or the weights are no longer finite; no adapter is written. OutputError: the disk is full.
 
     Under `accelerate launch` every process calls this with the same rows; the first one saves.
     """
     require("peft", extra="train", feature="fine-tuning")
+    from halluguard.tuning.checked import require_finite
+    from halluguard.tuning.preflight import preflight
+    from halluguard.tuning.resuming import WholeCheckpoints, disk_errors, identity_of, newest_whole
+
     if not rows:
         raise InputError("expected training rows, got none; build some with halluguard.tuning")
     positive = {"rank": rank, "epochs": epochs, "batch_size": batch_size, "accumulate": accumulate}
     positive["learning_rate"] = LEARNING_RATES[type(rows[0])] if learning_rate is None else learning_rate
-    wrong = [f"{name} {value}" for name, value in positive.items() if not value > 0]
+    positive["save_every"] = 1 if save_every is None else save_every
+    wrong = [f"{name} {value}" for name, value in positive.items() if not 0 < value < math.inf]
     if wrong:
-        raise SettingsError(f"these must be positive: {', '.join(wrong)}")
+        raise SettingsError(f"these must be positive and finite: {', '.join(wrong)}; correct them")
     require_chat_template(processor)
+    refuse_image_tokens(processor, rows)
     folder = Path(out)
     checkpoints = folder / "checkpoints"
-    if resume and not any(checkpoints.glob("checkpoint-*")):
-        raise InputError(f"expected a checkpoint to resume from in {checkpoints}, found none; start without resume")
+    preference = preference or PreferenceLoss()
+    settings = {**positive, "seed": seed, "target_modules": target_modules, "preference": preference}
+    identity = identity_of(model, rows, {name: value for name, value in settings.items() if name != "save_every"})
+    start = newest_whole(checkpoints, identity) if resume else None
     arguments = {
         **training_arguments(checkpoints, positive["learning_rate"], epochs, batch_size, seed, device, bf16),
         "gradient_accumulation_steps": accumulate,
@@ -140,15 +168,30 @@ def fine_tune(
         "disable_tqdm": not progress,
     }
     lora = lora_config(rank, target_modules)
-    trainer = _trainer(model, processor, rows, preference or PreferenceLoss(), arguments, lora, list(callbacks))
-    if check:
-        from halluguard.tuning.preflight import preflight
-
-        preflight(trainer)
-    trainer.train(resume_from_checkpoint=resume or None)
-    save_adapter(trainer, folder)
+    with disk_errors(folder):
+        watchers = [*callbacks, WholeCheckpoints(identity)]
+        trainer = _trainer(model, processor, rows, preference, arguments, lora, watchers)
+        if check:
+            preflight(trainer)
+        trainer.train(resume_from_checkpoint=None if start is None else str(start))
+        require_finite(cast("PreTrainedModel", trainer.model))
+        save_adapter(trainer, folder)
     restore_forward(trainer)
     return training_facts(trainer, len(rows))
+
+
+def refuse_image_tokens(processor: ProcessorMixin, rows: Sequence[TrainingRow]) -> None:
+    """Raises InputError where a text of a row holds the token that stands for an image."""
+    token = getattr(processor, "image_token", None) or "<image>"
+    for number, row in enumerate(rows):
+        texts = {name: getattr(row, name) for name in ("prompt", *row.answer_fields())}
+        texts["history"] = "\n".join(text for exchange in row.history for text in exchange)
+        holding = [name for name, text in texts.items() if token in text]
+        if holding:
+            raise InputError(
+                f"row {number}: the {holding[0]} holds {token!r}, which stands for an image; remove it from the text, "
+                "and give images in the row"
+            )
 
 
 def require_chat_template(processor: ProcessorMixin) -> None:
@@ -173,6 +216,7 @@ def training_arguments(
         "max_length": None,  # a limit would cut image tokens or, silently, the completion
         "logging_steps": 10,
         "logging_first_step": True,
+        "logging_nan_inf_filter": False,
         "save_strategy": "no",
         "report_to": "none",
         "seed": seed,
@@ -217,6 +261,8 @@ def _trainer(
 ) -> Trainer:
     """The trainer for rows of this class."""
     trl = require("trl", extra="train", feature="fine-tuning")
+    from halluguard.tuning.checked import CheckedKTOTrainer, CheckedSFTTrainer
+
     shared = {
         "model": model,
         "train_dataset": as_dataset(rows),
@@ -226,9 +272,9 @@ def _trainer(
     }
     try:
         if isinstance(rows[0], InstructionRow):
-            return trl.SFTTrainer(args=trl.SFTConfig(**arguments), **shared)
+            return CheckedSFTTrainer(args=trl.SFTConfig(**arguments), **shared)
         if isinstance(rows[0], RatedRow):
-            return trl.KTOTrainer(args=trl.KTOConfig(beta=preference.beta, **arguments), **shared)
+            return CheckedKTOTrainer(args=trl.KTOConfig(beta=preference.beta, **arguments), **shared)
         from halluguard.tuning.preference_trainer import NegativePreferenceTrainer
 
         weights = preference.loss_weights
@@ -247,8 +293,10 @@ def _trainer(
             **shared,
         )
     except ValueError as error:
-        if "target modules" not in str(error).lower():
+        if isinstance(error, HalluguardError):
             raise
+        if "target modules" not in str(error).lower():
+            raise SettingsError(f"TRL refuses these settings: {first_line(error)}") from error
         raise UnsupportedModelError(
             f"no layer of {type(model).__name__} could take LoRA at {lora.target_modules!r} ({error}); "
             "pass target_modules that match its linear layers"
@@ -256,10 +304,17 @@ def _trainer(
 
 
 def save_adapter(trainer: Trainer, folder: Path) -> None:
-    """Write the trained adapter, by the first process only; a frozen copy that served as reference is left out."""
+    """Write the trained adapter, by the first process only; a frozen copy that served as reference is left out.
+
+    Each file appears whole or not at all, the weights before the configuration that names them.
+    """
     if trainer.accelerator.is_main_process:
         model = trainer.accelerator.unwrap_model(trainer.model)
-        model.save_pretrained(str(folder), safe_serialization=True, selected_adapters=["default"])
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".adapter-", dir=folder) as name:
+            model.save_pretrained(name, safe_serialization=True, selected_adapters=["default"])
+            for file in sorted(Path(name).iterdir(), key=lambda file: file.suffix == ".json"):
+                file.replace(folder / file.name)
     trainer.accelerator.wait_for_everyone()
 
 
