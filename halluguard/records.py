@@ -32,6 +32,9 @@ ImageOrKey = Any
 XYXY = tuple[float, float, float, float]
 """x1, y1, x2, y2."""
 
+NEVER = 1.0001
+"""A threshold that no score in [0, 1] reaches."""
+
 DEFAULT_PROMPT = "Describe the image."
 """The prompt of everything that asks a model about an image without being given one."""
 

@@ -11,9 +11,11 @@ from halluguard import sandbox
 from halluguard.auditing.thresholds import read_thresholds
 from halluguard.calibration import Calibration, Curve, Labelled, Scored, fit, read_rows, score_rows
 from halluguard.calibration.fitting import curve, measure, thresholds
+from halluguard.correction import correct
+from halluguard.correction.verification import Thresholds
 from halluguard.detectors.precomputed import KnownObjects
 from halluguard.errors import ExpertError, InputError, SettingsError
-from halluguard.records import Box
+from halluguard.records import NEVER, Box
 
 
 def draw(n, seed, labels=("dog", "cat")):
@@ -49,15 +51,41 @@ def test_the_promise_is_kept_on_rows_that_were_not_seen(alpha):
 def test_thresholds_are_in_order_and_keep_the_promise_on_their_own_rows(rows, alpha, beta):
     scored = [Scored("i", "x", present, score) for present, score in rows]
     high, low = thresholds(scored, alpha, beta)
-    assert 0 <= low <= high <= 1
+    assert 0 <= low <= high <= NEVER
+    assert low <= 1
     there = [r.score for r in scored if r.present]
     absent = [r.score for r in scored if not r.present]
     assert sum(s < low for s in there) <= alpha * (len(there) + 1)
-    assert high == 1.0 or sum(s >= high for s in absent) <= beta * (len(absent) + 1)
+    assert sum(s >= high for s in absent) <= beta * (len(absent) + 1)
 
 
 def test_too_few_rows_promise_nothing_and_decide_nothing():
-    assert thresholds([Scored("1", "x", True, 0.9), Scored("2", "x", False, 0.1)], 0.05, 0.05) == (1.0, 0.0)
+    assert thresholds([Scored("1", "x", True, 0.9), Scored("2", "x", False, 0.1)], 0.05, 0.05) == (NEVER, 0.0)
+
+
+def test_a_detector_that_always_scores_1_supports_no_false_claim():
+    """Its scores say nothing: with a threshold of at most 1 every false claim would be supported."""
+    for rows in (3, 30, 300):
+        scored = [Scored(str(i), "x", i % 2 == 0, 1.0) for i in range(rows)]
+        high, low = thresholds(scored, 0.05, 0.05)
+        assert high > 1.0 >= low
+        assert measure(scored, Calibration("x", high, low))["false_supported"] == 0.0
+        limits = Thresholds(high, low)
+        answer = correct("There is a dog.", "1", Always(1.0), thresholds=limits, second_look=False)
+        assert [v.decision for v in answer.verdicts] == ["unsure"]
+
+
+class Always:
+    name, needs_image = "always", False
+
+    def __init__(self, score):
+        self.score = score
+
+    def covers(self, phrase):
+        return True
+
+    def detect(self, images, phrases):
+        return [[Box(phrase, self.score, phrase=i) for i, phrase in enumerate(row)] for row in phrases]
 
 
 def test_a_gap_gives_one_threshold_in_its_middle():

@@ -1,8 +1,8 @@
-"""Thresholds and confidences of an expert, from rows that say what is there.
+"""Fit a detector's thresholds and confidences to rows that say which objects are present.
 
-rows.py      labelled rows, and the expert's score for each
-fitting.py   the rule, the curve, and what they do on images that were held out
-record.py    what was found, as the file that `halluguard audit --thresholds` reads
+labelled_rows.py   labelled rows, and the detector's score for each
+fitting.py         thresholds, curves, and their measures on held-out images
+record.py          the result, as the file that `halluguard audit --thresholds` reads
 """
 
 from halluguard.calibration.fitting import fit

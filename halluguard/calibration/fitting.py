@@ -1,15 +1,17 @@
-"""From scores to thresholds and probabilities.
+"""Fit thresholds and probabilities to the scores of a detector.
 
-    s                best score of a phrase in an image; 0 when nothing was found
-    low              the k-th smallest s of things that are there, k = floor(alpha (n + 1))
-    high             just above the k-th smallest s of things that are not, k = ceil((1 - beta) (n + 1))
+    s                best score of a phrase in an image; 0 if nothing was detected
+    low              the k-th smallest s of present objects, k = floor(alpha (n + 1))
+    high             just above the k-th smallest s of absent objects, k = ceil((1 - beta) (n + 1))
 
-A claim is contradicted where s < low and supported where s >= high, so that on data like the rows at most alpha of the
-true claims are contradicted and at most beta of the false ones supported (split conformal prediction: Vovk et al. 2005;
-Papadopoulos et al. 2002). Where the two overlap the verdict is "unsure" between them; where they leave a gap, one
-threshold in its middle keeps both. Too few rows for a promise give a threshold that never contradicts or supports.
+A claim is contradicted where s < low and supported where s >= high. So on data like the rows at most alpha of the true
+claims are contradicted and at most beta of the false ones supported (split conformal prediction: Vovk et al. 2005;
+Papadopoulos et al. 2002). Between low and high the verdict is "unsure"; where low lies above high, one threshold in the
+middle of the gap keeps both promises. With too few rows for a promise, low is 0 and high is `NEVER`, above 1: no
+score contradicts or supports. The same holds for a detector that scores absent objects 1.
 
-Confidence is the probability that the thing is there, by isotonic regression or Platt's logistic curve (scikit-learn).
+A confidence is the probability that the object is present, by isotonic regression or Platt's logistic curve
+(scikit-learn).
 """
 
 from __future__ import annotations
@@ -19,13 +21,36 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import blake2b
-from typing import Any, Literal, get_args
+from typing import Literal, TypedDict, get_args
+
+import numpy as np
 
 from halluguard.calibration.labelled_rows import Scored
 from halluguard.calibration.record import Calibration, Curve
 from halluguard.errors import InputError, SettingsError
 
 Method = Literal["isotonic", "platt"]
+
+
+class Ratios(TypedDict):
+    """Precision and recall of a verdict; None where nothing is counted."""
+
+    precision: float | None
+    recall: float | None
+
+
+class Measures(TypedDict):
+    """Results of thresholds and confidences on rows; see `measure`."""
+
+    rows: int
+    present: int
+    supported: Ratios
+    contradicted: Ratios
+    true_contradicted: float | None
+    false_supported: float | None
+    unsure: float | None
+    ece: float
+    ece_raw: float
 
 
 def fit(
@@ -38,32 +63,32 @@ def fit(
     method: Method = "isotonic",
     holdout: float = 0.5,
 ) -> Calibration:
-    """Thresholds and curves from scored rows, and what they do on images that were held out.
+    """Fit thresholds and curves, and measure them on held-out images.
 
     Args:
-        scored: from `score_rows`.
-        detector: name of the expert.
-        alpha: most of the true claims that may be contradicted, in (0, 1).
-        beta: most of the false claims that may be supported, in (0, 1).
-        min_rows: rows that a label needs of either kind, present and absent, for thresholds and a curve of its own.
+        scored: rows from `score_rows`.
+        detector: name of the detector.
+        alpha: largest fraction of true claims that may be contradicted, in (0, 1).
+        beta: largest fraction of false claims that may be supported, in (0, 1).
+        min_rows: number of present and of absent rows that a label needs for thresholds and a curve of its own.
         method: "isotonic" for many rows, "platt" for few.
-        holdout: share of the images kept for the report, in [0, 1); chosen by a hash of their names. With 0 the report
-            is on the rows of the fit, and says so.
+        holdout: fraction of the images held out for the report, in [0, 1), chosen by a hash of their names. With 0
+            the report is on the rows of the fit, and says so.
 
     Raises:
-        SettingsError: a share is out of range.
-        InputError: no rows of one kind are left to fit on.
+        SettingsError: a fraction is out of range.
+        InputError: the rows to fit on are all present or all absent.
     """
-    for what, value, least in (("alpha", alpha, 1e-9), ("beta", beta, 1e-9), ("holdout", holdout, 0.0)):
+    for setting, value, least in (("alpha", alpha, 1e-9), ("beta", beta, 1e-9), ("holdout", holdout, 0.0)):
         if not least <= value < 1:
-            raise SettingsError(f"{what} must be a share below 1, got {value}; 0.05 is usual")
+            raise SettingsError(f"{setting} must be a fraction below 1, got {value}; 0.05 is usual")
     if method not in get_args(Method):
         raise SettingsError(f"method must be one of {get_args(Method)}, got {method!r}")
     used = [row for row in scored if _part(row.image) >= holdout]
     kept = [row for row in scored if _part(row.image) < holdout] or list(scored)
     if len({row.present for row in used}) < 2:
         raise InputError(
-            f"expected rows of things that are there and that are not, got {len(used)} rows of one kind to fit on; "
+            f"expected rows of present and of absent objects, got {len(used)} rows of one kind to fit on; "
             "label more images"
         )
     by_label: dict[str, list[Scored]] = {}
@@ -75,7 +100,7 @@ def fit(
         if min(sum(r.present for r in rows), sum(not r.present for r in rows)) >= min_rows
     }
     high, low = thresholds(used, alpha, beta)
-    found = Calibration(
+    calibration = Calibration(
         detector=detector,
         high=high,
         low=low,
@@ -90,33 +115,34 @@ def fit(
     )
     labels = {row.label for row in kept}
     parts = {"": kept} | {label: [row for row in kept if row.label == label] for label in sorted(labels)}
-    return replace(found, report={label: measure(rows, found) for label, rows in parts.items() if rows})
+    report = {label: dict(measure(rows, calibration)) for label, rows in parts.items() if rows}
+    return replace(calibration, report=report)
 
 
 def _part(image: str) -> float:
-    """Where an image falls in [0, 1): the same on every machine and in every run."""
+    """Number in [0, 1) of an image, the same on every machine and in every run."""
     return int.from_bytes(blake2b(image.encode("utf-8", "replace"), digest_size=4).digest(), "big") / 2**32
 
 
 def thresholds(rows: Sequence[Scored], alpha: float, beta: float) -> tuple[float, float]:
-    """(high, low) by the rule at the top of this file."""
-    there = sorted(row.score for row in rows if row.present)
+    """(high, low) by the rule at the top of this file; high may be `NEVER`."""
+    present = sorted(row.score for row in rows if row.present)
     absent = sorted(row.score for row in rows if not row.present)
-    k = math.floor(alpha * (len(there) + 1) + 1e-9)
-    low = there[k - 1] if k >= 1 else 0.0
+    k = math.floor(alpha * (len(present) + 1) + 1e-9)
+    low = present[k - 1] if k >= 1 else 0.0
     k = math.ceil((1 - beta) * (len(absent) + 1) - 1e-9)
-    high = min(1.0, math.nextafter(absent[k - 1], 2.0)) if k <= len(absent) else 1.0
-    if low > high:
+    below_high = absent[k - 1] if k <= len(absent) else 1.0
+    if low > below_high:
+        high = math.nextafter(below_high, 2.0)
         middle = round((high + low) / 2, 4)
         return (middle, middle) if high <= middle <= low else (high, high)
-    # Four digits, to the safe side.
-    return min(1.0, math.ceil(high * 1e4) / 1e4), math.floor(low * 1e4) / 1e4
+    # Four digits, to the safe side: high strictly above the score.
+    high = math.ceil(below_high * 1e4) / 1e4
+    return (high if high > below_high else round(high + 1e-4, 4)), math.floor(low * 1e4) / 1e4
 
 
 def curve(rows: Sequence[Scored], method: Method) -> Curve:
-    """Score -> probability, by scikit-learn."""
-    import numpy as np
-
+    """Fit a curve from score to probability, by scikit-learn."""
     score = np.array([row.score for row in rows])
     present = np.array([row.present for row in rows], dtype=float)
     if method == "isotonic":
@@ -139,40 +165,40 @@ def curve(rows: Sequence[Scored], method: Method) -> Curve:
     return Curve(tuple(round(float(v), 9) for v in x), tuple(round(float(v), 6) for v in y))
 
 
-def measure(rows: Sequence[Scored], calibration: Calibration) -> dict[str, Any]:
-    """What the thresholds do on rows: counts, precision and recall of each verdict, error of the confidences.
+def measure(rows: Sequence[Scored], calibration: Calibration) -> Measures:
+    """Counts, precision and recall of each verdict, and calibration error of the confidences, on rows.
 
     Returns:
-        "supported" is right where the thing is there, "contradicted" where it is not. Ratios of nothing are None.
-        "ece" and "ece_raw": expected calibration error in [0, 1] of the curve and of the raw score; 10 bins.
+        "supported" is right for present objects, "contradicted" for absent ones. "ece" and "ece_raw" are the expected
+        calibration error of the curve and of the raw score, in [0, 1], over 10 bins.
     """
     verdicts = []
     for row in rows:
         high, low = calibration.of(row.label)
         verdicts.append("supported" if row.score >= high else "contradicted" if row.score < low else "unsure")
     pairs = list(zip(rows, verdicts, strict=True))
-    there = sum(row.present for row in rows)
+    present = sum(row.present for row in rows)
     count = Counter((verdict, row.present) for row, verdict in pairs)
 
-    def share(top: int, bottom: int) -> float | None:
-        return round(top / bottom, 4) if bottom else None
+    def ratio(part: int, whole: int) -> float | None:
+        return round(part / whole, 4) if whole else None
 
     supported, contradicted = verdicts.count("supported"), verdicts.count("contradicted")
     fitted = [calibration.probability(row.label, row.score) or 0.0 for row in rows]
     return {
         "rows": len(rows),
-        "present": there,
+        "present": present,
         "supported": {
-            "precision": share(count["supported", True], supported),
-            "recall": share(count["supported", True], there),
+            "precision": ratio(count["supported", True], supported),
+            "recall": ratio(count["supported", True], present),
         },
         "contradicted": {
-            "precision": share(count["contradicted", False], contradicted),
-            "recall": share(count["contradicted", False], len(rows) - there),
+            "precision": ratio(count["contradicted", False], contradicted),
+            "recall": ratio(count["contradicted", False], len(rows) - present),
         },
-        "true_contradicted": share(count["contradicted", True], there),
-        "false_supported": share(count["supported", False], len(rows) - there),
-        "unsure": share(verdicts.count("unsure"), len(rows)),
+        "true_contradicted": ratio(count["contradicted", True], present),
+        "false_supported": ratio(count["supported", False], len(rows) - present),
+        "unsure": ratio(verdicts.count("unsure"), len(rows)),
         "ece": _ece(fitted, rows),
         "ece_raw": _ece([row.score for row in rows], rows),
     }

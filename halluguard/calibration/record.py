@@ -1,4 +1,4 @@
-"""What a calibration found: thresholds per label and curves from score to probability. JSON in and out."""
+"""The result of a calibration: thresholds per label and curves from score to probability, JSON in and out."""
 
 from __future__ import annotations
 
@@ -11,16 +11,19 @@ from pathlib import Path
 from typing import Any, Self
 
 from halluguard.errors import InputError
+from halluguard.io import read_json, write_text
 
 VERSION = 1
+JsonMapping = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Curve:
-    """Score -> probability: through the points (x, y), straight between them, level outside.
+    """Probability as a function of the score: linear between the points (x, y), constant outside.
 
     Args:
-        x: scores, rising. y: probabilities in [0, 1], not falling.
+        x: scores in ascending order.
+        y: probabilities in [0, 1], nowhere descending.
     """
 
     x: tuple[float, ...]
@@ -36,15 +39,16 @@ class Curve:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What `fit` found; `correction.verify` takes it as `calibration`, and its thresholds as `Thresholds`.
+    """Thresholds and curves that `fit` found; `correction.verification` takes it as `calibration`.
 
     Args:
-        detector: name of the expert it is for.
-        high, low: for labels without their own.
+        detector: name of the detector that it was fitted to.
+        high, low: thresholds of labels without their own; high above 1 supports nothing.
         labels: label -> (high, low).
-        curve, curves: score -> probability, for all labels and for those with enough rows.
-        settings: how it was fitted.
-        report: per label what the thresholds do on images that were held out; "" is all labels.
+        curve: score -> probability for labels without their own.
+        curves: label -> its own curve.
+        settings: settings and size of the fit.
+        report: label -> measures on held-out images (`fitting.measure`); "" is all labels.
     """
 
     detector: str
@@ -53,50 +57,51 @@ class Calibration:
     labels: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     curve: Curve | None = None
     curves: Mapping[str, Curve] = field(default_factory=dict)
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    report: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    settings: JsonMapping = field(default_factory=dict)
+    report: Mapping[str, JsonMapping] = field(default_factory=dict)
 
     def of(self, label: str) -> tuple[float, float]:
         """(high, low) of a label."""
         return self.labels.get(label, (self.high, self.low))
 
     def probability(self, label: str, score: float) -> float | None:
-        """The probability in [0, 1] that a thing scored `score` is there; None where no curve was fitted."""
+        """The probability in [0, 1] that an object scored `score` is present; None where no curve was fitted."""
         curve = self.curves.get(label, self.curve)
         return None if curve is None else curve(score)
 
     @property
     def digest(self) -> str:
-        """What the record is known by: 16 hexadecimal digits of its content."""
+        """Hash of the content, 16 hexadecimal digits."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
 
     def to_json(self) -> str:
+        """The record as JSON."""
         return json.dumps({"version": VERSION, **asdict(self)}, indent=1, allow_nan=False)
 
     def save(self, path: str | Path) -> None:
         """Write the file that `halluguard audit --thresholds` reads."""
-        Path(path).write_text(self.to_json() + "\n", encoding="utf-8")
+        write_text(path, self.to_json() + "\n")
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """Read what `save` wrote.
 
         Raises:
-            InputError: it is another kind of file, or of another version.
+            InputError: the file is of another kind or version.
         """
         try:
-            data = dict(json.loads(Path(path).read_text(encoding="utf-8")))
+            data = dict(read_json(path))
             if data.pop("version") != VERSION:
                 raise ValueError(f"another version than {VERSION}")
             data["labels"] = {label: (float(high), float(low)) for label, (high, low) in data["labels"].items()}
             data["curve"] = _curve(data["curve"])
             data["curves"] = {label: _curve(curve) for label, curve in data["curves"].items()}
             return cls(**data)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(
                 f"cannot read a calibration from {str(path)!r} ({error}); write it with halluguard calibrate"
             ) from error
 
 
-def _curve(data: Mapping[str, Any] | None) -> Any:
+def _curve(data: JsonMapping | None) -> Curve | None:
     return None if data is None else Curve(tuple(data["x"]), tuple(data["y"]))

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from halluguard.errors import SettingsError
+from halluguard.records import NEVER
 from halluguard.vocabulary import category, same
 
 HIGH, LOW = 0.35, 0.2
@@ -29,8 +30,8 @@ class Thresholds:
     """Detector scores at which support ends and contradiction begins, per label.
 
     Args:
-        high: scores of at least `high` support a claim, in [0, 1].
-        low: scores below `low` contradict it, in [0, high]. In between the verdict is "unsure".
+        high: scores of at least `high` support a claim, in [0, 1]; `records.NEVER` supports none.
+        low: scores below `low` contradict it, in [0, 1] and at most `high`. In between the verdict is "unsure".
         labels: name -> (high, low) for labels with thresholds of their own, for example from `halluguard calibrate`.
     """
 
@@ -40,7 +41,7 @@ class Thresholds:
 
     def __post_init__(self) -> None:
         for name, (high, low) in {"": (self.high, self.low), **self.labels}.items():
-            if not 0.0 <= low <= high <= 1.0:
+            if not (0.0 <= low <= high <= NEVER and low <= 1.0):
                 of = f" of {name!r}" if name else ""
                 raise SettingsError(
                     f"thresholds{of} must satisfy 0 <= low <= high <= 1, got {low=} and {high=}; swap them?"
