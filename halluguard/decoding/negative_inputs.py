@@ -55,6 +55,11 @@ def image_token_ids(model: PreTrainedModel) -> list[int]:
     return sorted(i for i in ids if isinstance(i, int))
 
 
+def visual_token_ids(model: PreTrainedModel) -> list[int]:
+    """`image_token_ids`, and the tokens beside the placeholders that are embedded with the image (Ovis2)."""
+    return image_token_ids(model) + list(getattr(model.config, "visual_indicator_token_ids", None) or ())
+
+
 def is_image_input(name: str, value: object) -> bool:
     """Whether a model input carries image data (and not one value per token, nor the start of the answer)."""
     if name == "input_ids" or name in PER_TOKEN or name.startswith("decoder_"):
@@ -126,7 +131,7 @@ class NoImage:
                 "image is not a text-only prompt; contrast with another image (VCD)"
             )
         ids = call.inputs["input_ids"]
-        placeholders = torch.tensor([*image_token_ids(call.model), *self.also], device=ids.device)
+        placeholders = torch.tensor([*visual_token_ids(call.model), *self.also], device=ids.device)
         deleted = torch.isin(ids, placeholders)
         for name in PLACES:
             deleted |= call.inputs.get(name, torch.zeros_like(ids)).bool()

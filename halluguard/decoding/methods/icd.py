@@ -25,7 +25,7 @@ from torch import Tensor
 
 from halluguard.decoding.base import Combined, Cost, DecodingMethod, Preset, Step, check_alpha, check_beta, plausible
 from halluguard.decoding.engine.batch import BOXES, IMAGE_MASKS, PER_TOKEN
-from halluguard.decoding.negative_inputs import Call, ModelInputs, NegativeInputs, image_token_ids, token_ids
+from halluguard.decoding.negative_inputs import Call, ModelInputs, NegativeInputs, token_ids, visual_token_ids
 from halluguard.errors import SettingsError, UnsupportedModelError
 
 CONFUSED = "You are a confused objects detector to provide a fuzzy overview or impression of the image."
@@ -78,7 +78,7 @@ class PrefixedPrompt:
 
     def _prefixed(self, ids: Tensor, prefix: Tensor, call: Call) -> tuple[Tensor, int]:
         """A prompt with the text in it, and its place: after the last image, or at the start of the text."""
-        placeholders = torch.isin(ids, torch.tensor(image_token_ids(call.model), device=ids.device)).nonzero()
+        placeholders = torch.isin(ids, torch.tensor(visual_token_ids(call.model), device=ids.device)).nonzero()
         at = int(placeholders[-1]) + 1 if len(placeholders) else 1
         # Tokens that close the image belong to it.
         special = set(getattr(getattr(call.processor, "tokenizer", None), "all_special_ids", ()))

@@ -20,7 +20,15 @@ import torch
 from torch import Tensor
 
 from halluguard.decoding.base import Combined, Cost, DecodingMethod, Preset, Step, check_alpha, check_beta, plausible
-from halluguard.decoding.negative_inputs import Call, ModelInputs, NegativeInputs, NoImage, crossed, image_token_ids
+from halluguard.decoding.negative_inputs import (
+    Call,
+    ModelInputs,
+    NegativeInputs,
+    NoImage,
+    crossed,
+    image_token_ids,
+    visual_token_ids,
+)
 from halluguard.errors import SettingsError
 
 
@@ -45,7 +53,8 @@ class UnknownImage:
         placeholders = torch.isin(ids, torch.tensor(image_token_ids(call.model), device=ids.device))
         first = placeholders & ~torch.nn.functional.pad(placeholders, [1, 0])[:, :-1]
         inputs = {**call.inputs, "input_ids": ids.masked_fill(first, self._unknown(call))}
-        if crossed(call) or bool((placeholders & ~first).any()) or not bool(first.any()):
+        deleted = torch.isin(inputs["input_ids"], torch.tensor(visual_token_ids(call.model), device=ids.device))
+        if crossed(call) or bool(deleted.any()) or not bool(first.any()):
             return NoImage()(replace(call, inputs=inputs))
         return {name: value for name, value in inputs.items() if name in _TEXT}  # an image was one placeholder
 
