@@ -155,7 +155,7 @@ def resolve_inside(root: Path, name: str) -> Path:
     base = root.resolve()
     try:
         path = (base / name).resolve()
-    except (OSError, RuntimeError) as error:  # a loop of links, or a name too long
+    except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a name too long, half a surrogate pair
         raise ImageError(f"the image path {name[:80]!r} leads nowhere ({error}); use a path to a file") from error
     if not path.is_relative_to(base):
         raise ImageError(f"the image path {name!r} leads outside {str(root)!r}; use a path inside the folder")

@@ -38,7 +38,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, Protocol, cast
 
 from halluguard.errors import InputError
-from halluguard.io import MAX_LINE, READ_ERRORS, open_binary
+from halluguard.io import MAX_LINE, READ_ERRORS, json_memory, open_binary
 
 HEAD_BYTES = 65_536
 """How much of a file the formats look at to recognise it, in bytes after decompression."""
@@ -46,6 +46,9 @@ MAX_ROW = MAX_LINE
 """Longest row that is read, in bytes or characters; a longer one is skipped and left out of the export."""
 MAX_ROW_WITH_IMAGE = 128 * 1024 * 1024
 """The same for a row that may carry its image, in bytes."""
+
+MAX_ROW_MEMORY = 8 * MAX_ROW
+"""Most memory that a row of JSON may take, in bytes, by an estimate."""
 
 Fields = Mapping[str, Any]
 """The columns or keys of a row; whoever uses a value checks its type."""
@@ -164,12 +167,14 @@ def json_item(text: str | bytes) -> Item:
     return Item(value, text)
 
 
-def load_json(text: str | bytes) -> Any:
+def load_json(text: str) -> Any:
     """A JSON value.
 
     Raises:
-        ValueError, RecursionError: it is not JSON, or a key stands twice in an object.
+        ValueError, RecursionError: it is not JSON, a key stands twice in an object, or it takes too much memory.
     """
+    if len(text) > MAX_ROW_MEMORY // 128 and json_memory(text) > MAX_ROW_MEMORY:
+        raise ValueError(f"the row would take more than {MAX_ROW_MEMORY:,} bytes of memory")
     return json.loads(text, object_pairs_hook=_unique_keys)
 
 

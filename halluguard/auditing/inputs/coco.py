@@ -27,10 +27,10 @@ def recognises(path: Path, head: bytes) -> bool:
 def read(path: Path, encoding: str | None = None, columns: Collection[str] | None = None) -> Iterator[Item]:
     """The annotations, each with the "file_name" of its image."""
     document = _document(path, encoding)
-    images = document.get("images") or []
+    images = document.get("images")
     names = {
         image.get("id"): image.get("file_name")
-        for image in images
+        for image in (images if isinstance(images, list) else ())
         if isinstance(image, dict) and isinstance(image.get("id"), str | int | float)
     }
     for annotation in document["annotations"]:

@@ -38,7 +38,6 @@ def _items(batch: pa.RecordBatch) -> list[Item]:
     try:
         if batch.nbytes > MAX_ROW_WITH_IMAGE:
             raise ValueError(f"expected at most {MAX_ROW_WITH_IMAGE:,} bytes in a row, got {batch.nbytes:,}")
-        batch.validate(full=True)  # text that is not UTF-8, and offsets that lead outside the file
         return [Item(row) for row in batch.to_pylist()]
     except (ValueError, OverflowError) as error:  # among these pyarrow.ArrowInvalid
         if len(batch) == 1:
@@ -111,9 +110,37 @@ def _read_file(file: Path, columns: Collection[str] | None) -> Iterator[pa.Recor
         else:
             batches = iter(pa.ipc.open_stream(mapped))
         for batch in batches:
+            _check_offsets(batch)
             kept = [name for name in batch.schema.names if columns is None or name in columns]
             for start in range(0, len(batch), _BATCH):
                 yield batch.slice(start, _BATCH).select(kept)
+
+
+def _check_offsets(batch: pa.RecordBatch) -> None:
+    """Refuse values that lead outside their buffers. Text need not be UTF-8: that is the matter of its row.
+
+    Raises:
+        ValueError: a value does.
+    """
+    for column in batch.columns:
+        column.view(_as_bytes(column.type)).validate(full=True)
+
+
+def _as_bytes(kind: pa.DataType) -> pa.DataType:
+    """The type with bytes in place of text."""
+    import pyarrow as pa
+
+    if pa.types.is_string(kind):
+        return pa.binary()
+    if pa.types.is_large_string(kind):
+        return pa.large_binary()
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_as_bytes(field.type)) for field in kind])
+    if pa.types.is_list(kind):
+        return pa.list_(kind.value_field.with_type(_as_bytes(kind.value_type)))
+    if pa.types.is_large_list(kind):
+        return pa.large_list(kind.value_field.with_type(_as_bytes(kind.value_type)))
+    return kind
 
 
 def _rows_per_batch(file: Path, group: parquet.RowGroupMetaData, columns: Collection[str]) -> int:

@@ -137,7 +137,7 @@ class _Sample:
             self.fields["image"], self.image = member.name, data
             return
         try:
-            self.fields[suffix] = data.decode("utf-8-sig") if is_text else load_json(data)
+            self.fields[suffix] = data.decode("utf-8-sig") if is_text else load_json(data.decode("utf-8"))
         except (ValueError, RecursionError) as error:
             self.problem = f"cannot read {member.name!r}: {error}"
 
