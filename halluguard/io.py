@@ -73,6 +73,31 @@ def reading(path: str | Path, content: str = "") -> Iterator[None]:
         raise InputError(f"cannot read {str(path)!r}{wanted}: {reason}; check the file") from error
 
 
+_MALFORMED = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError, csv.Error)
+
+
+@contextlib.contextmanager
+def parsing(path: str | Path, content: str) -> Iterator[None]:
+    """Turn what code raises that meets unexpected values of a file into one sentence.
+
+    Args:
+        path: the file whose values are used inside the block.
+        content: what it should hold, for the message ("thresholds", "the summary of an audit").
+
+    Raises:
+        InputError: the block raised because a value was missing, or of another type or range.
+    """
+    try:
+        yield
+    except HalluguardError:
+        raise
+    except _MALFORMED as error:
+        reason = f"{type(error).__name__}: {error}"[:200]
+        raise InputError(
+            f"expected {content} in {str(path)!r}, got something else ({reason}); check the file"
+        ) from error
+
+
 # --- reading ---------------------------------------------------------------------------------------------------
 
 

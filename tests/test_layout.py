@@ -15,6 +15,7 @@ PACKAGE = Path(halluguard.__file__).parent
 MAY_IMPORT = {
     "_version": set(),
     "errors": set(),
+    "printing": set(),
     "io": {"errors"},
     "records": {
         "errors",

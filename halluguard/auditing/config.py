@@ -43,6 +43,8 @@ class AuditConfig:
         part_rows: rows per finished part, at least 1: what is lost at most when a run is killed.
         cache: SQLite file that keeps detections between runs. Default: `cache.sqlite` in `out`.
         force_new: throw away a run with other settings that is found in `out`.
+        overwrite: let `export` and `coco_detections` replace existing files that this run did not write.
+        settings_files: files that settings were read from; no output may replace them.
         export: file to write the input to again, with corrected captions.
         filter: which captions the export keeps, such as "contradicted == 0 and supported >= 2". Default: all.
         coco_detections: file to write the boxes to, in COCO's format.
@@ -76,6 +78,8 @@ class AuditConfig:
     part_rows: int = 1000
     cache: Path | None = None
     force_new: bool = False
+    overwrite: bool = False
+    settings_files: tuple[Path, ...] = ()
     export: Path | None = None
     filter: str | None = None
     coco_detections: Path | None = None

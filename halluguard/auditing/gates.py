@@ -8,14 +8,17 @@ The interval is computed from those of the two rates p and q (Zou and Donner 200
 
 from __future__ import annotations
 
+import difflib
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from halluguard.auditing.outputs.summary import SCHEMA
 from halluguard.errors import InputError, SettingsError
-from halluguard.io import JsonObject, read_json
+from halluguard.io import JsonObject, parsing, read_json
+from halluguard.vocabulary import NAMES, category, normal, plural
 
 ENOUGH = 20
 """A label with fewer judged claims fails no gate that was set for all labels."""
@@ -44,8 +47,30 @@ class Gates:
         for name, value in {**limits, **{f"max-per-label {k}": v for k, v in self.max_per_label.items()}}.items():
             if value is not None and not 0.0 <= value <= 1.0:
                 raise SettingsError(f"--{name.strip()} is a share, in [0, 1], got {value}")
-        if self.max_errors is not None and self.max_errors < 0:
+        if self.max_errors is not None and not 0 <= self.max_errors < math.inf:
             raise SettingsError(f"--max-errors is a number of rows, or a share below 1, got {self.max_errors:g}")
+
+    def check_labels(self, captions: Iterable[str]) -> None:
+        """Refuse a label that no claim can be counted under: a limit on it would never be exceeded.
+
+        Labels of the vocabulary are known. Any other must be a word of the captions, which are then read once.
+        """
+        unknown = set[str]()
+        for label in self.max_per_label:
+            name = category(normal(label)) or normal(label)
+            if label and name != label:
+                raise SettingsError(f"--max-per-label: claims about {label!r} are counted under {name!r}; name that")
+            if label and name not in NAMES:
+                unknown.add(label)
+        words = {label: re.compile(rf"\b({re.escape(label)}|{re.escape(plural(label))})\b", re.I) for label in unknown}
+        for caption in captions if unknown else ():
+            unknown -= {label for label in unknown if words[label].search(caption)}
+            if not unknown:
+                return
+        for label in sorted(unknown):
+            near = difflib.get_close_matches(label, sorted(NAMES), 1)
+            advice = f"did you mean {near[0]!r}?" if near else "check its spelling"
+            raise SettingsError(f"--max-per-label: no caption mentions {label!r}; {advice}")
 
     def too_many_skipped(self, summary: JsonObject) -> bool:
         """Whether more rows were skipped than `max_errors` allows; without it, whether all rows were."""
@@ -77,16 +102,22 @@ class Gates:
             failed.append(_over(f"hallucination rate of {label!r}", row["rate"], limit))
         return failed
 
-    def _regression(self, summary: JsonObject) -> str:
+    def check_baseline(self, settings: Mapping[str, object]) -> None:
+        """Refuse a baseline that was made with another detector or other thresholds than these settings."""
         if self.baseline is None:
-            return ""
+            return
         for name in ("expert", "thresholds"):
-            then, now = self.baseline["settings"].get(name), summary["settings"].get(name)
+            then, now = self.baseline["settings"].get(name), settings.get(name)
             if then != now:
                 raise SettingsError(
                     f"the baseline was made with another setting of {name} ({then} then, {now} now), so the rates "
                     "cannot be compared; audit the baseline's captions anew, or use the same setting"
                 )
+
+    def _regression(self, summary: JsonObject) -> str:
+        if self.baseline is None:
+            return ""
+        self.check_baseline(summary["settings"])
         now, then = summary["rates"]["hallucination_rate"], self.baseline["rates"]["hallucination_rate"]
         lowest = least_difference(now, then)
         if lowest is None or lowest <= 0:
@@ -134,10 +165,12 @@ def read_summary(path: Path) -> JsonObject:
         InputError: it is no summary, or one of another version.
     """
     summary = read_json(path)
-    try:
-        schema, _, _ = summary["schema"], summary["settings"], summary["rates"]["hallucination_rate"]["value"]
-    except (KeyError, TypeError) as error:
-        raise InputError(f"expected the summary.json of an audit at {str(path)!r}, got {error!r}") from error
+    with parsing(path, "the summary.json of an audit"):
+        schema, settings, rate = summary["schema"], summary["settings"], summary["rates"]["hallucination_rate"]
+        if not isinstance(settings, Mapping):
+            raise TypeError(f"settings are a {type(settings).__name__}")
+        if rate["value"] is not None and not 0 <= rate["low"] <= rate["value"] <= rate["high"] <= 1 <= rate["n"]:
+            raise ValueError(f"no rate: {rate}")
     if schema != SCHEMA:
         raise InputError(f"expected a summary of schema {SCHEMA} at {str(path)!r}, got {schema}; audit anew")
     return summary

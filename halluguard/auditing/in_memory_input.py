@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import os
+import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
@@ -97,10 +98,10 @@ def _png(image: ImageSource) -> bytes:
 def _spooled(pieces: Iterator[bytes], out: Path, name: str, suffix: str = "") -> Path:
     with writing_to(out):
         out.mkdir(parents=True, exist_ok=True)
-        temporary = out / f".{name}-{os.getpid()}"
+        temporary = out / f".{name}.{secrets.token_hex(4)}.tmp"
         digest = hashlib.blake2b(digest_size=8)
         try:
-            with temporary.open("wb") as file:
+            with temporary.open("xb") as file:
                 for piece in pieces:
                     digest.update(piece)
                     file.write(piece)

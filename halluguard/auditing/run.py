@@ -10,6 +10,7 @@ from halluguard._version import __version__
 from halluguard.auditing.config import AuditConfig
 from halluguard.auditing.engines import Progress, engine
 from halluguard.auditing.in_memory_input import Captioner, spool_rows
+from halluguard.auditing.output_checks import check_outputs, remember_written
 from halluguard.auditing.outputs.coco_detections import write_detections
 from halluguard.auditing.outputs.export import write_export
 from halluguard.auditing.outputs.filters import parse_filter
@@ -18,7 +19,7 @@ from halluguard.auditing.outputs.summary import thresholds_dict
 from halluguard.auditing.outputs.tables import write_tables
 from halluguard.auditing.pipeline import detector_of, image_folder
 from halluguard.auditing.run_folder import SUMMARY, RunFolder
-from halluguard.auditing.source import Source, input_manifest, open_source
+from halluguard.auditing.source import Source, Unchanged, input_manifest, open_source
 from halluguard.auditing.work_units import finished_parts
 from halluguard.correction.text import pipeline
 from halluguard.correction.verification import Thresholds, thresholds_of
@@ -38,6 +39,7 @@ def audit(
     thresholds: Thresholds | None = None,
     export: Path | None = None,
     force_new: bool = False,
+    overwrite: bool = False,
 ) -> JsonObject:
     """Audit captions into the folder `out` and return the summary.
 
@@ -52,6 +54,7 @@ def audit(
         thresholds: scores where support ends and contradiction begins. Default: the detector's own.
         export: file to write the input to again, with corrected captions.
         force_new: throw away a run with other settings.
+        overwrite: let the export replace an existing file that this run did not write.
 
     >>> audit(Path("captions.jsonl"), Path("audited"), detector="objects:objects.json")  # doctest: +SKIP
     {'schema': 1, ...}
@@ -72,7 +75,9 @@ def audit(
             thresholds=thresholds,
             export=export,
             force_new=force_new,
+            overwrite=overwrite,
         )
+    check_outputs(config)
     source = open_source(config.captions, config.keys, config.encoding)
     summary = run(config, source)
     write_extras(config, source)
@@ -96,11 +101,19 @@ def run(config: AuditConfig, source: Source, progress: Progress = _silent) -> Js
         OutputError: the folder cannot be written.
         ExpertError: the detector is not available, or failed on many images in a row.
     """
+    worker = engine(config.engine)
+    if config.filter:
+        parse_filter(config.filter)  # a wrong one is refused before the work
+    config.gates.check_labels(row.caption for row in source.rows())
+    unchanged = Unchanged(source.path)
     detector = detector_of(config)
     settings = manifest(config, source, detector)
+    config.gates.check_baseline(settings)
     with RunFolder(config.out, settings, force_new=config.force_new) as folder:
-        for part in engine(config.engine).run(config, source, finished_parts(folder), detector, progress):
+        for part in worker.run(config, source, finished_parts(folder), detector, progress):
+            unchanged.check()
             folder.commit(part.number, part.lines)
+        unchanged.check()
         return finish(config.out, settings)
 
 
@@ -137,9 +150,13 @@ def write_extras(config: AuditConfig, source: Source, title: str = "Caption audi
     exported = None
     if config.export is not None:
         keep = parse_filter(config.filter) if config.filter else None
+        unchanged = Unchanged(source.path)
         exported = write_export(config.out, source, config.export, keep)
+        unchanged.check()
+        remember_written(config.out, config.export)
     if config.coco_detections is not None:
         write_detections(config.out, config.coco_detections)
+        remember_written(config.out, config.coco_detections)
     if config.report:
         write_report(config.out, image_folder(config), samples=config.report_samples, title=title)
     return exported

@@ -2,11 +2,13 @@
 
     OUT/manifest.json           the settings that decide the results; a run is continued only with the same ones
     OUT/parts/part-000017.jsonl finished rows, a fixed number per part, in the order of the input
+    OUT/parts/part-000017.check what the part must hold: its number, rows, first and last index, digest
     OUT/cache.sqlite            the detections, so that no image is searched twice
     OUT/.lock                   held while a run is at work
 
 A file appears whole or not at all (`halluguard.io.replacing`). A part depends on its rows, the settings and the
-detector alone, so a run that was killed and continued gives the bytes of one that was not.
+detector alone, so a run that was killed and continued gives the bytes of one that was not. A part that does not pass
+its check (cut, emptied, exchanged, edited) is made again. No link inside the folder is followed.
 """
 
 from __future__ import annotations
@@ -19,11 +21,20 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from halluguard.errors import InputError, SettingsError
-from halluguard.io import JsonObject, parse_json, write_json, write_text, writing_to
+from halluguard.errors import InputError, OutputError, SettingsError
+from halluguard.io import (
+    JsonObject,
+    file_hash,
+    parse_json,
+    read_json,
+    remove_leftovers,
+    write_json,
+    write_text,
+    writing_to,
+)
 
 PART = re.compile(r"part-(\d{6,})\.jsonl")
-_LEFTOVER = re.compile(r"\.(.+)\.[0-9a-f]{8}\.tmp")
+MANIFEST = "manifest.json"
 SUMMARY = "summary.json"
 """Written last: where it stands, the run is finished."""
 OUTPUTS = (
@@ -50,6 +61,7 @@ class RunFolder:
         self.parts = path / "parts"
         with writing_to(path):
             path.mkdir(parents=True, exist_ok=True)
+            _refuse_links(path)
             self._lock = _locked(path)
         try:
             self._claim(json.loads(json.dumps(manifest)), force_new)
@@ -64,28 +76,36 @@ class RunFolder:
                 f"{str(self.path)!r} holds a run with other settings ({_differences(before, manifest)}); use the same "
                 "settings to continue it, another folder, or --force-new to throw its results away"
             )
+        if before is None:
+            foreign = [name for name in (*OUTPUTS, "parts") if (self.path / name).exists()]
+            if foreign:
+                raise SettingsError(
+                    f"{str(self.path)!r} holds {', '.join(foreign)}, which no run of halluguard wrote there; choose "
+                    "another folder with --out"
+                )
         with writing_to(self.path):
             if before != manifest:
                 shutil.rmtree(self.parts, ignore_errors=True)
                 for output in OUTPUTS:
                     (self.path / output).unlink(missing_ok=True)
-                write_json(self.path / "manifest.json", manifest)
+                write_json(self.path / MANIFEST, manifest)
             self.parts.mkdir(exist_ok=True)
-            self._remove_leftovers()
-
-    def _remove_leftovers(self) -> None:
-        """Remove half-written files that a killed run left behind."""
-        for file in [*self.path.glob(".*.tmp"), *self.parts.glob(".*.tmp")]:
-            name = _LEFTOVER.fullmatch(file.name)
-            if name and (name.group(1) in (*OUTPUTS, "manifest.json") or PART.fullmatch(name.group(1))):
-                file.unlink(missing_ok=True)
+            remove_leftovers(self.path)
+            remove_leftovers(self.parts)
 
     def part(self, number: int) -> Path:
         return self.parts / f"part-{number:06d}.jsonl"
 
     def finished(self) -> list[int]:
-        """The numbers of the finished parts, in order."""
-        return [number for number, _ in _numbered(self.path)]
+        """The numbers of the finished parts, in order; a part that does not pass its check is removed."""
+        good = []
+        for number, part in _numbered(self.path):
+            if _passes(part, number):
+                good.append(number)
+            else:
+                with writing_to(self.path):
+                    part.unlink()
+        return good
 
     def commit(self, number: int, lines: Iterable[str]) -> None:
         """Write part `number`, whole or not at all; where it stands already, replace the rows that `lines` has."""
@@ -98,6 +118,7 @@ class RunFolder:
             if lines == before:
                 return
         write_text(self.part(number), lines)
+        write_json(_check_file(self.part(number)), _check(self.part(number), number))
 
     def close(self) -> None:
         self._lock.release()
@@ -111,13 +132,16 @@ class RunFolder:
 
 def read_manifest(path: Path) -> JsonObject | None:
     """The manifest of a run folder, or None where there is none."""
-    file = path / "manifest.json"
+    file = path / MANIFEST
     try:
-        return parse_json(file.read_text(encoding="utf-8"))
+        manifest = parse_json(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read {str(file)!r}: {error}; remove the folder or use another") from error
+    if not isinstance(manifest, dict):
+        raise InputError(f"expected the settings of a run in {str(file)!r}, got a {type(manifest).__name__}; remove it")
+    return manifest
 
 
 def parts_of(path: Path) -> list[Path]:
@@ -136,6 +160,61 @@ def read_parts(path: Path) -> Iterator[JsonObject]:
         with part.open(encoding="utf-8") as file:
             for line in file:
                 yield json.loads(line)
+
+
+def check_finished(path: Path, rows: int) -> None:
+    """Check that the parts of a finished run are whole.
+
+    Args:
+        path: the run folder.
+        rows: how many rows its summary counts.
+
+    Raises:
+        InputError: a part is missing, or is not as the run wrote it.
+    """
+    parts = _numbered(path)
+    damaged = next((number for i, (number, part) in enumerate(parts) if number != i or not _passes(part, number)), None)
+    last = -1
+    kept = 0
+    for number, part in parts if damaged is None else ():
+        check = read_json(_check_file(part))
+        kept += check["rows"]
+        if check["first"] <= last:
+            damaged = number
+        last = check["last"]
+    if damaged is not None or kept != rows:
+        where = f"part {damaged} is damaged or missing" if damaged is not None else f"it holds {kept} of {rows} rows"
+        raise InputError(f"the audit in {str(path)!r} is not whole: {where}; run its command again")
+
+
+def _check_file(part: Path) -> Path:
+    return part.with_suffix(".check")
+
+
+def _check(part: Path, number: int) -> JsonObject:
+    """What a part holds."""
+    first, last, rows = -1, -1, 0
+    with part.open(encoding="utf-8") as file:
+        for rows, line in enumerate(file, start=1):
+            last = json.loads(line)["index"]
+            first = last if rows == 1 else first
+    return {"part": number, "rows": rows, "first": first, "last": last, "digest": file_hash(part)}
+
+
+def _passes(part: Path, number: int) -> bool:
+    """Whether a part is as it was written."""
+    try:
+        return not part.is_symlink() and read_json(_check_file(part)) == _check(part, number)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _refuse_links(path: Path) -> None:
+    """A link in a run folder could lead what is written to a file of somebody else."""
+    names = (".lock", MANIFEST, "parts", "cache.sqlite", "cache.sqlite-wal", "cache.sqlite-shm")
+    links = [name for name in names if (path / name).is_symlink()]
+    if links:
+        raise OutputError(f"expected files of a run in {str(path)!r}, got links ({', '.join(links)}); remove them")
 
 
 def _locked(path: Path) -> FileLock:

@@ -80,6 +80,37 @@ def _sample(items: Iterable[Item]) -> Iterator[Item]:
             return
 
 
+class Unchanged:
+    """Notices that an input changed while it was read.
+
+    Args:
+        path: the file or folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._state = self._now()
+
+    def check(self) -> None:
+        """Raise InputError if size or time of change of a file differ from those at the start."""
+        if self._now() != self._state:
+            raise InputError(
+                f"the input {str(self.path)!r} changed while it was read; leave it alone, then run the same command "
+                "again with --force-new"
+            )
+
+    def _now(self) -> list[tuple[str, int, int]]:
+        files = _files(self.path)
+        return [(str(file), stat.st_size, stat.st_mtime_ns) for file in files if (stat := file.stat())]
+
+
+def _files(path: Path) -> list[Path]:
+    try:
+        return sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    except OSError as error:
+        raise InputError(f"cannot read the input {str(path)!r}: {error}; check the path") from error
+
+
 def selected_rows(config: AuditConfig, source: Source) -> Iterator[Row]:
     """The rows that a run checks, in the order of the input: its share, and no more than its limit."""
     rows = source.rows()
@@ -107,7 +138,7 @@ def fingerprint(path: Path) -> tuple[str, int]:
     give -1 lines.
     """
     digest, lines = hashlib.blake2b(digest_size=16), 0
-    for file in [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file()):
+    for file in _files(path):
         stat = file.stat()
         digest.update(f"{file.relative_to(path)}\0{stat.st_size}\0".encode("utf-8", "surrogateescape"))
         with file.open("rb") as handle:

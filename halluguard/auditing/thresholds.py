@@ -14,8 +14,7 @@ from typing import Any
 
 from halluguard.calibration.record import Calibration
 from halluguard.correction.verification import Thresholds
-from halluguard.errors import InputError
-from halluguard.io import read_json
+from halluguard.io import parsing, read_json
 
 
 def read_thresholds(path: Path) -> Thresholds:
@@ -28,20 +27,18 @@ def read_thresholds(path: Path) -> Thresholds:
     data = read_json(path)
     if isinstance(data, Mapping) and isinstance(data.get("thresholds"), Mapping):
         data = data["thresholds"]
-    try:
+    with parsing(path, "thresholds such as {'high': 0.35, 'low': 0.2, 'labels': {'dog': [0.5, 0.3]}}"):
         labels = {str(name): _pair(pair) for name, pair in data.get("labels", {}).items()}
         return Thresholds(float(data["high"]), float(data["low"]), labels)
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
-        raise InputError(
-            f"expected thresholds such as {{'high': 0.35, 'low': 0.2, 'labels': {{'dog': [0.5, 0.3]}}}} in "
-            f"{str(path)!r}, got something else ({error!r}); write it with halluguard calibrate"
-        ) from error
 
 
 def read_calibration(path: Path) -> Calibration | None:
     """The curves that turn scores into probabilities; None where the file has thresholds only."""
     data = read_json(path)
-    return Calibration.load(path) if isinstance(data, Mapping) and "curve" in data else None
+    if not isinstance(data, Mapping) or "curve" not in data:
+        return None
+    with parsing(path, "a calibration"):
+        return Calibration.load(path)
 
 
 def _pair(value: Any) -> tuple[float, float]:

@@ -1,18 +1,20 @@
 """The command line's application, its exit codes, and how errors end it.
 
 Exit codes: 0 done; 1 a limit was exceeded; 2 wrong use; 3 the input cannot be read; 4 too many rows were skipped;
-5 the detector or model is not available; 6 the results cannot be written; 130 interrupted, 143 ended by SIGTERM.
+5 the detector or model is not available; 6 the results cannot be written; 70 a bug; 130 interrupted, 141 the reader of
+a pipe is gone, 143 ended by SIGTERM.
 """
 
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from halluguard import __version__
 from halluguard.errors import ExpertError, HalluguardError, InputError, MissingExtraError, UnsupportedModelError
+from halluguard.printing import printable
 
 app = typer.Typer(
     help="Mitigate hallucination in multimodal large language models: before, during and after generation.",
@@ -20,6 +22,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+_UsageError = typer.BadParameter.__base__ or typer.BadParameter
+"""What wrong arguments raise."""
 
 
 def _print_version(wanted: bool) -> None:
@@ -37,16 +42,34 @@ def _root(
     pass
 
 
-def main() -> None:
-    """Run the command line. An error that halluguard raises on purpose ends it with one sentence and its exit code."""
+def main() -> NoReturn:
+    """Run the command line and exit.
+
+    An error that halluguard raises on purpose ends it with one sentence and its exit code. Any other exception is a
+    bug: it ends with one sentence too, and its traceback goes to a file.
+    """
     try:
-        app()
+        code = app(standalone_mode=False)
     except HalluguardError as error:
-        print(f"halluguard: {error}", file=sys.stderr)
-        sys.exit(exit_code(error))
+        _end(printable(error), exit_code(error))
     except KeyboardInterrupt:
-        print("halluguard: interrupted; the same command continues", file=sys.stderr)
-        sys.exit(130)
+        _end("interrupted; the same command continues", 130)
+    except SystemExit as ending:  # typer turns a broken pipe into exit code 1, which means a failed gate here
+        sys.exit(141 if ending.code == 1 and isinstance(ending.__context__, BrokenPipeError) else ending.code)
+    except Exception as error:
+        if isinstance(error, _UsageError):
+            _print_usage_error(error)
+            sys.exit(2)
+        cause = error.__cause__ if isinstance(error, typer.Abort) and error.__cause__ else error
+        _end(_bug(cause), 70)
+    if code == 130:
+        _end("interrupted; the same command continues", 130)
+    sys.exit(code or 0)
+
+
+def _end(message: str, code: int) -> NoReturn:
+    print(f"halluguard: {message}", file=sys.stderr)
+    sys.exit(code)
 
 
 def exit_code(error: HalluguardError) -> int:
@@ -56,3 +79,28 @@ def exit_code(error: HalluguardError) -> int:
     if isinstance(error, ExpertError | MissingExtraError | UnsupportedModelError):
         return 5
     return 6 if isinstance(error, OSError) else 2
+
+
+def _print_usage_error(error: Exception) -> None:
+    from typer.rich_utils import rich_format_error
+
+    for name, value in vars(error).items():
+        if isinstance(value, str):
+            setattr(error, name, printable(value))
+    rich_format_error(error)  # type: ignore[arg-type]  # a usage error, as was checked
+
+
+def _bug(error: BaseException) -> str:
+    """Write what a bug report needs to a file, and the sentence that names it."""
+    import platform
+    import tempfile
+    import traceback
+
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="halluguard-error-", suffix=".txt", delete=False, encoding="utf-8", errors="backslashreplace"
+    ) as file:
+        file.write(f"halluguard {__version__}, Python {platform.python_version()}, {platform.platform()}\n")
+        file.write(f"arguments: {[printable(word) for word in sys.argv[1:]]}\n\n")
+        file.write("".join(traceback.format_exception(error)))
+    summary = printable(f"{type(error).__name__}: {error}")[:200]
+    return f"this is a bug ({summary}); please report it with the file {file.name}"

@@ -13,6 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from halluguard.cli.app import app
 from halluguard.errors import SettingsError
+from halluguard.printing import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -39,6 +40,9 @@ class _FileCommand(TyperCommand):
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         return super().make_context("audit", args, parent.parent, **extra)
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        return ["CAPTIONS", "[OPTIONS]"]
 
 
 _audit = typer.Typer(cls=_Group, help="Check the claims of a file of captions against their images, and correct them.")
@@ -104,6 +108,9 @@ def audit(
         Path | None, _option(_WORK, "File that keeps detections between runs. Default: cache.sqlite in --out.")
     ] = None,
     force_new: Annotated[bool, _option(_WORK, "Throw away a run with other settings that is found in --out.")] = False,
+    overwrite: Annotated[
+        bool, _option(_OUTPUT, "Let --export and --coco-detections replace files that this run did not write.")
+    ] = False,
     export: Annotated[Path | None, _option(_OUTPUT, "File for a copy of the input with corrected captions.")] = None,
     filter: Annotated[
         str | None, _option(_OUTPUT, "Captions that --export keeps, such as 'contradicted == 0 and supported >= 2'.")
@@ -171,6 +178,8 @@ def audit(
         part_rows=part_rows,
         cache=cache,
         force_new=force_new,
+        overwrite=overwrite,
+        settings_files=tuple(file for file in (thresholds, image_names, baseline) if file),
         export=export,
         filter=filter,
         coco_detections=coco_detections,
@@ -193,18 +202,20 @@ def _run(config: AuditConfig, console: Console, mode: Mode, *, dry_run: bool) ->
 
     from halluguard.auditing.dry_run import estimate
     from halluguard.auditing.in_memory_input import spool_stream
+    from halluguard.auditing.output_checks import check_outputs
     from halluguard.auditing.progress import ProgressDisplay
     from halluguard.auditing.run import run, write_extras
     from halluguard.auditing.signals import Stopped, stoppable
     from halluguard.auditing.source import open_source, rows_expected
 
+    check_outputs(config)
     title = f"Audit of {config.captions.name}"
     if str(config.captions) == "-":
         if dry_run:
             raise SettingsError("a dry run writes nothing, and standard input would have to be written down first")
         config = replace(config, captions=spool_stream(sys.stdin.buffer, config.out))
     source = open_source(config.captions, config.keys, config.encoding)
-    console.print(source.describe(), style="dim", markup=False)
+    console.print(printable(source.describe()), style="dim", markup=False)
     if dry_run:
         print(json.dumps(estimate(config, source), indent=2))
         return OK
@@ -221,7 +232,7 @@ def _run(config: AuditConfig, console: Console, mode: Mode, *, dry_run: bool) ->
         return 128 + stopped.number
     exported = write_extras(config, source, title)
     if exported is not None:
-        console.print(f"{exported} captions written to {config.export}", style="dim", markup=False)
+        console.print(printable(f"{exported} captions written to {config.export}"), style="dim", markup=False)
     return _print_results(summary, config.out, config.gates, console)
 
 
@@ -299,11 +310,11 @@ def _print_results(summary: JsonObject, out: Path, gates: Gates, console: Consol
         )
     if skipped:
         reasons = ", ".join(f"{n} {code}" for code, n in summary["skipped"].items())
-        console.print(f"{skipped} rows skipped ({reasons}): see {out / 'skipped.jsonl'}", markup=False)
-    console.print(f"results in {out}", style="dim", markup=False)
+        console.print(printable(f"{skipped} rows skipped ({reasons}): see {out / 'skipped.jsonl'}"), markup=False)
+    console.print(printable(f"results in {out}"), style="dim", markup=False)
     failures = gates.failures(summary)
     for failure in failures:
-        print(f"halluguard: gate failed: {failure}", file=sys.stderr)
+        print(printable(f"halluguard: gate failed: {failure}"), file=sys.stderr)
     if gates.too_many_skipped(summary):
         limit = "every row" if gates.max_errors is None else f"the limit is {gates.max_errors:g}"
         print(f"halluguard: {skipped} of {rows} rows were skipped ({limit})", file=sys.stderr)

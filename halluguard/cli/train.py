@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from halluguard.cli.app import app
-from halluguard.errors import InputError
+from halluguard.errors import InputError, SettingsError
+from halluguard.io import read_json
+from halluguard.printing import printable
 
 if TYPE_CHECKING:
     from halluguard.tuning.negative_image_pairs import Change
@@ -29,12 +31,11 @@ def _read_config(context: typer.Context, config: Path | None) -> Path | None:
     """Take settings of a JSON file for the options that are not given."""
     if config is None:
         return None
-    try:
-        settings = json.loads(config.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"expected a JSON file of settings, cannot read {str(config)!r} ({error})") from error
+    settings = read_json(config)
     known = {parameter.name for parameter in context.command.params}
-    unknown = sorted(set(settings) - known) if isinstance(settings, dict) else ["a list"]
+    if not isinstance(settings, dict) or None in settings.values():
+        raise InputError(f"expected an object of settings, none of them null, in {str(config)!r}; write it so")
+    unknown = sorted(set(settings) - known)
     if unknown:
         raise InputError(f"{config} has unknown settings {unknown}; known are {sorted(known - {'config', 'help'})}")
     context.default_map = {**(context.default_map or {}), **settings}
@@ -92,6 +93,7 @@ def train(
 
     if data is None:
         raise InputError("expected a file of rows, got none; name it, or 'sandbox'")
+    _check_folders(out, merge, model)
     rows: Sequence[TrainingRow]
     if str(data) == "sandbox":
         from halluguard.sandbox.train.adapter import build_rows
@@ -100,7 +102,7 @@ def train(
     else:
         kinds = [kind for kind in negatives.split(",") if kind]
         rows, notes = rows_from(data, images, coco=coco, negatives=kinds, plain=plain, seed=seed)
-    print("\n".join(notes), file=sys.stderr)
+    print("\n".join(printable(line) for note in notes for line in note.split("\n")), file=sys.stderr)
     facts = train_adapter(
         rows,
         notes,
@@ -129,6 +131,16 @@ def train(
         progress=sys.stderr.isatty(),
     )
     print(json.dumps(facts, indent=1))
+
+
+def _check_folders(out: Path, merge: Path | None, model: str) -> None:
+    """Refuse to write into the folder of the model, or both results into one folder."""
+    base = Path(model).resolve() if Path(model).is_dir() else None
+    for option, folder in (("--out", out), ("--merge", merge)):
+        if folder is not None and folder.resolve() == base:
+            raise SettingsError(f"{option} {str(folder)!r} is the folder of the model; name another folder")
+    if merge is not None and merge.resolve() == out.resolve():
+        raise SettingsError(f"--out and --merge name the same folder {str(out)!r}; name two folders")
 
 
 def rows_from(

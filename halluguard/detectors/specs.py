@@ -21,7 +21,7 @@ from halluguard.detectors.box_files import KnownBoxes
 from halluguard.detectors.precomputed import KnownObjects
 from halluguard.errors import ExpertError, InputError, SettingsError, UnsupportedModelError, first_line
 from halluguard.images import ImageSource, load_image
-from halluguard.io import file_hash, read_json
+from halluguard.io import file_hash, parsing, read_json
 from halluguard.records import Box, Detector
 
 if TYPE_CHECKING:  # known objects need neither
@@ -74,7 +74,8 @@ def known_objects(path: Path) -> KnownObjects:
         raise InputError(
             f"expected an object of image id -> list of names in {str(path)!r}, got {type(objects).__name__}"
         )
-    return KnownObjects(objects, name=f"known-objects:{file_hash(path)[:12]}")
+    with parsing(path, "known objects, {image id: list of names}"):
+        return KnownObjects(objects, name=f"known-objects:{file_hash(path)[:12]}")
 
 
 def known_boxes(files: str) -> KnownBoxes:
@@ -84,9 +85,10 @@ def known_boxes(files: str) -> KnownBoxes:
     hashes = [file_hash(Path(file))[:12] for file in (results, annotations) if Path(file).is_file()]
     name = f"precomputed:{','.join(hashes)}"
     plain = path.with_suffix("") if path.suffix == ".gz" else path
-    if plain.suffix in (".csv", ".tsv", ".jsonl"):
-        return KnownBoxes.from_rows(path, name=name)
-    return KnownBoxes.from_coco(path, annotations or None, name=name)
+    with parsing(path, "boxes"):
+        if plain.suffix in (".csv", ".tsv", ".jsonl"):
+            return KnownBoxes.from_rows(path, name=name)
+        return KnownBoxes.from_coco(path, annotations or None, name=name)
 
 
 def _grounding_dino(files: str, device: str | None) -> Detector:

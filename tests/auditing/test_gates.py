@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from halluguard.auditing import audit
+from halluguard.auditing import AuditConfig, audit
 from halluguard.auditing.gates import Gates, per_label
 from halluguard.auditing.outputs.filters import parse_filter
 from halluguard.auditing.outputs.summary import share
@@ -180,3 +180,57 @@ def test_a_signal_ends_the_run_and_the_same_command_continues(number, code, tmp_
     assert process.returncode == code
     assert "the same command continues" in said
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("limit", [float("nan"), float("inf"), -1.0])
+def test_a_limit_that_is_no_number_of_rows_is_refused(limit):
+    with pytest.raises(SettingsError, match="max-errors"):
+        Gates(max_errors=limit)
+
+
+@pytest.mark.parametrize(("label", "words"), [("dgo", "did you mean 'dog'"), ("man", "'person'"), ("Dogs", "'dog'")])
+def test_a_limit_on_a_label_that_no_claim_falls_under_is_refused(label, words):
+    with pytest.raises(SettingsError, match=words):
+        Gates(max_per_label={label: 0.1}).check_labels(["A dog and a lamp."])
+
+
+@pytest.mark.parametrize("label", ["dog", "cat", "lamp", ""])
+def test_a_limit_on_a_known_label_or_a_word_of_the_captions_is_taken(label):
+    Gates(max_per_label={label: 0.1}).check_labels(["A dog.", "Two lamps."])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--max-errors", "nan"),
+        ("--max-per-label", "nonsense=0.1"),
+        ("--max-per-label", "dog=nan"),
+        ("--report-samples", "-1"),
+        ("--max-hallucination-rate", "nan"),
+        ("--min-verifiable", "2"),
+        ("--batch-size", "0"),
+        ("--engine", "nothing"),
+        ("--filter", "contradicted == 0"),
+        ("--filter", "nothing == 0", "--export", "clean.jsonl"),
+    ],
+)
+def test_wrong_options_are_refused_before_the_run(arguments, captions_file, objects_file, tmp_path):
+    from typer.testing import CliRunner
+
+    from halluguard.cli import app
+
+    done = CliRunner().invoke(
+        app, ["audit", str(captions_file), "--objects", str(objects_file), "--out", str(tmp_path / "out"), *arguments]
+    )
+    assert isinstance(done.exception, SettingsError)
+    assert not (tmp_path / "out").exists()
+
+
+def test_another_detectors_baseline_is_refused_before_the_run(captions_file, objects_file, tmp_path):
+    baseline = summary(1, 10)
+    config = AuditConfig(
+        *(captions_file, tmp_path / "out"), detector=f"objects:{objects_file}", gates=Gates(baseline=baseline)
+    )
+    with pytest.raises(SettingsError, match="baseline"):
+        audit(config)
+    assert not (tmp_path / "out").exists()

@@ -12,9 +12,10 @@ import base64
 import json
 import logging
 import socket
+import threading
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
@@ -24,11 +25,14 @@ from halluguard.auditing.engines import Progress
 from halluguard.auditing.pipeline import Checker, detector_of
 from halluguard.auditing.source import Source
 from halluguard.auditing.work_units import CheckedPart, FinishedParts, Part, check_part, parts_left
-from halluguard.errors import ExpertError, HalluguardError, require
+from halluguard.errors import ExpertError, HalluguardError, SettingsError, require
 from halluguard.records import Detector
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+REACH_SECONDS, CONNECT_SECONDS = 8.0, 15.0
+"""How long an address may take to accept a connection, and a cluster to answer."""
 
 
 def run(
@@ -75,19 +79,58 @@ def _connect(ray: Any, config: AuditConfig) -> bool:
     """Join the cluster, or start one on this machine; whether this call did."""
     if ray.is_initialized():
         return False
-    cpus = None if config.ray_address else config.workers + 1  # one more reads
-    try:
-        ray.init(
-            address=config.ray_address,
-            num_cpus=cpus,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            configure_logging=False,
-        )
-    except ConnectionError as error:
-        raise ExpertError(f"no Ray cluster at {config.ray_address!r}: {error}; check --ray-address") from error
+    if config.ray_address:
+        _check_reachable(config.ray_address)
+    settings = {
+        "address": config.ray_address,
+        "num_cpus": None if config.ray_address else config.workers + 1,  # one more reads
+        "include_dashboard": False,
+        "log_to_driver": False,
+        "logging_level": logging.ERROR,
+        "configure_logging": False,
+    }
+    error = _within(CONNECT_SECONDS if config.ray_address else None, lambda: ray.init(**settings))
+    if error is not None:
+        where = f"no Ray cluster answers at {config.ray_address!r}" if config.ray_address else "Ray does not start"
+        raise ExpertError(f"{where}: {error}; check --ray-address") from error
     return True
+
+
+def _check_reachable(address: str) -> None:
+    """Refuse an address where nothing listens; Ray itself would try for minutes.
+
+    Raises:
+        SettingsError: it is no address.
+        ExpertError: nothing listens there.
+    """
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon:
+        if address in ("auto", "local"):
+            return
+        raise SettingsError(f"expected a Ray address such as head:6379 or ray://head:10001, got {address!r}")
+    if not port.isdecimal() or not 0 < int(port) < 65536:
+        raise SettingsError(f"expected a port from 1 to 65535 in the Ray address, got {address!r}")
+    error = _within(REACH_SECONDS, lambda: socket.create_connection((host.strip("[]"), int(port)), 5).close())
+    if error is not None:
+        raise ExpertError(f"no Ray cluster answers at {address!r}: {error}; check --ray-address") from error
+
+
+def _within(seconds: float | None, call: Callable[[], object]) -> BaseException | None:
+    """Call a function in a thread that does not keep the process alive; its exception, or a TimeoutError."""
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            call()
+        except BaseException as error:  # it goes to the caller
+            errors.append(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive():
+        return TimeoutError(f"no answer in {seconds:g} seconds")
+    return errors[0] if errors else None
 
 
 def _parts(config: AuditConfig, source: Source, finished: FinishedParts) -> Any:

@@ -15,7 +15,7 @@ from rich.text import Text
 from halluguard.auditing.pipeline import Checked, from_dict
 from halluguard.correction.kinds import KINDS
 from halluguard.errors import InputError
-from halluguard.io import iter_json_lines
+from halluguard.io import iter_json_lines, parsing
 from halluguard.records import Answer, Box, Claim
 from halluguard.rendering import MARKS, pieces, visible
 
@@ -41,9 +41,10 @@ def _matching(run: Path, name: str) -> Iterator[Checked]:
     file = run / "captions.jsonl"
     if not file.is_file():
         raise InputError(f"expected a finished run in {str(run)!r}, found no captions.jsonl; run the audit first")
-    for _, row in iter_json_lines(file):
-        if name in (row["id"], row["image"], f"#{row['index']}"):
-            yield from_dict(row)
+    with parsing(file, "the rows of a finished run"):
+        for _, row in iter_json_lines(file):
+            if name in (row["id"], row["image"], f"#{row['index']}"):
+                yield from_dict(row)
 
 
 def explain_rows(run: Path, name: str, console: Console | None = None) -> list[Checked]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import heapq
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from halluguard.auditing.run import finish
-from halluguard.auditing.run_folder import SUMMARY, RunFolder, parts_of, read_manifest
+from halluguard.auditing.run_folder import SUMMARY, RunFolder, check_finished, parts_of, read_manifest
 from halluguard.errors import InputError, SettingsError
-from halluguard.io import JsonObject
+from halluguard.io import JsonObject, parsing, read_json
 
 
 def merge_shards(shards: Sequence[Path], out: Path, *, force_new: bool = False) -> JsonObject:
@@ -35,7 +35,7 @@ def merge_shards(shards: Sequence[Path], out: Path, *, force_new: bool = False) 
     if out.resolve() in {shard.resolve() for shard in shards}:
         raise SettingsError(f"the merged run needs a folder of its own, got one of the shards: {str(out)!r}")
     with RunFolder(out, manifest, force_new=force_new) as folder:
-        lines = (line for _, line in heapq.merge(*map(_indexed_lines, shards), key=lambda pair: pair[0]))
+        lines = _in_order(heapq.merge(*map(_indexed_lines, shards), key=lambda pair: pair[0]))
         for number in itertools.count():
             part = list(itertools.islice(lines, manifest["part_rows"]))
             if not part:
@@ -55,8 +55,10 @@ def _common_manifest(shards: Sequence[Path]) -> JsonObject:
             raise InputError(f"no audit in {str(shard)!r}; name the folders given to --out of each shard")
         if not (shard / SUMMARY).exists():
             raise InputError(f"the audit in {str(shard)!r} is not finished; run its command again, then merge")
-        i, n = manifest["selection"]["shard"]
-        manifest["selection"]["shard"] = [0, 1]
+        with parsing(shard, "a finished audit"):
+            i, n = manifest["selection"]["shard"]
+            manifest["selection"]["shard"] = [0, 1]
+            check_finished(shard, read_json(shard / SUMMARY)["rows"])
         if whole and (manifest != whole or n != count):
             different = sorted(key for key in manifest if manifest[key] != whole.get(key)) or ["number of shards"]
             raise SettingsError(f"the shards are not of one run: {str(shard)!r} differs in {', '.join(different)}")
@@ -67,6 +69,15 @@ def _common_manifest(shards: Sequence[Path]) -> JsonObject:
     if missing or not folders:
         raise SettingsError(f"expected all shards of a run, missing {', '.join(missing) or 'all'}; name them too")
     return whole
+
+
+def _in_order(lines: Iterable[tuple[int, str]]) -> Iterator[str]:
+    last = -1
+    for index, line in lines:
+        if index <= last:
+            raise InputError(f"row {index} stands in more than one shard; run the shards' commands again")
+        last = index
+        yield line
 
 
 def _indexed_lines(shard: Path) -> Iterator[tuple[int, str]]:

@@ -1,6 +1,9 @@
 """The expert is asked once, its failures stay with the picture they happened on, and neighbours change nothing."""
 
 import json
+import subprocess
+import sys
+import threading
 
 import numpy as np
 import pytest
@@ -11,8 +14,8 @@ from halluguard.auditing import audit
 from halluguard.auditing.caption_rows import Row
 from halluguard.auditing.config import AuditConfig
 from halluguard.auditing.detection_store import DetectionStore
-from halluguard.auditing.engines.ray import packed, unpacked
-from halluguard.errors import ExpertError
+from halluguard.auditing.engines.ray import _check_reachable, _within, packed, unpacked
+from halluguard.errors import ExpertError, SettingsError
 
 
 class Expert:
@@ -167,3 +170,42 @@ def test_ray_gives_what_one_process_gives(folder):
         )
     for name in ("captions.jsonl", "claims.jsonl", "claims.parquet", "summary.json"):
         assert (folder / "local" / name).read_bytes() == (folder / "ray" / name).read_bytes()
+
+
+_CONNECT = """
+import socket, sys
+from pathlib import Path
+import ray
+from halluguard.auditing import AuditConfig
+from halluguard.auditing.engines.ray import _connect
+server = socket.create_server(("127.0.0.1", 0))
+address = f"127.0.0.1:{server.getsockname()[1]}"
+if sys.argv[1] == "closed":
+    server.close()
+_connect(ray, AuditConfig(Path("c"), Path("o"), detector="objects:o", engine="ray", ray_address=address))
+"""
+
+
+@pytest.mark.parametrize("kind", ["closed", "silent"])
+def test_a_ray_cluster_that_is_not_there_is_told_within_half_a_minute(kind):
+    """A port where nobody listens, and one that accepts and never answers; in a process that Ray cannot hold up."""
+    pytest.importorskip("ray")
+    done = subprocess.run([sys.executable, "-c", _CONNECT, kind], capture_output=True, text=True, timeout=60)
+    assert "no Ray cluster answers at" in done.stderr
+
+
+def test_a_call_that_does_not_end_is_given_up():
+    error = _within(0.05, threading.Event().wait)
+    assert isinstance(error, TimeoutError)
+    assert _within(5, lambda: None) is None
+
+
+@pytest.mark.parametrize("address", ["nonsense", "host:", "host:0", "host:99999", "host:x"])
+def test_a_ray_address_that_is_none_is_refused(address):
+    with pytest.raises(SettingsError, match=r"Ray address|port"):
+        _check_reachable(address)
+
+
+def test_a_dead_host_is_told_without_ray():
+    with pytest.raises(ExpertError, match="no Ray cluster answers"):
+        _check_reachable("127.0.0.1:1")

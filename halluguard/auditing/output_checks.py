@@ -1,0 +1,93 @@
+"""Refuse outputs that would destroy an input, a file of the run itself, or a file that somebody else wrote."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+from halluguard.auditing.config import AuditConfig
+from halluguard.auditing.run_folder import MANIFEST, OUTPUTS
+from halluguard.errors import SettingsError
+from halluguard.io import file_hash, read_json, write_json
+
+WRITTEN = ".written.json"
+"""In the run folder: digests of the files that the run wrote elsewhere, which it may replace."""
+
+
+def check_outputs(config: AuditConfig) -> None:
+    """Check all outputs before anything is written.
+
+    Raises:
+        SettingsError: an output is an input, lies inside one, is a file of the run itself, or exists already and was
+            not written by this run (unless `config.overwrite`).
+    """
+    inputs = _inputs(config)
+    own = [config.out / name for name in (*OUTPUTS, MANIFEST, "cache.sqlite")]
+    for file, path in itertools.product(own, inputs):
+        if _same(file, path):
+            raise SettingsError(f"results would replace the input {str(path)!r}; choose another folder with --out")
+    for path in inputs:
+        if _inside(config.out, path) or _inside(path, config.out / "parts"):
+            raise SettingsError(
+                f"--out {str(config.out)!r} and the input {str(path)!r} lie inside each other; part them"
+            )
+    named = {"--export": config.export, "--coco-detections": config.coco_detections, "--cache": config.cache}
+    targets = {option: target for option, target in named.items() if target is not None}
+    for option, target in targets.items():
+        for path in inputs:
+            if _same(target, path) or _inside(target, path):
+                raise SettingsError(f"{option} {str(target)!r} would change an input; name another file")
+        if any(_same(target, file) for file in own if not (option == "--cache" and file.name == "cache.sqlite")):
+            raise SettingsError(f"{option} {str(target)!r} is a file of the run itself; name another file")
+    for (option, one), (other, two) in itertools.combinations(targets.items(), 2):
+        if _same(one, two):
+            raise SettingsError(f"{option} and {other} name the same file {str(one)!r}; name two files")
+    for option in ("--export", "--coco-detections"):
+        if option in targets:
+            _check_existing(option, targets[option], config)
+
+
+def _check_existing(option: str, target: Path, config: AuditConfig) -> None:
+    if not target.is_file() or file_hash(target) in _written(config.out):
+        return
+    if config.images is not None and _inside(target, config.images):
+        raise SettingsError(f"{option} {str(target)!r} is a file in the folder of images; name another file")
+    if not config.overwrite:
+        raise SettingsError(
+            f"{option} {str(target)!r} exists, and not from this run; name another file, or replace it with --overwrite"
+        )
+
+
+def remember_written(out: Path, target: Path) -> None:
+    """Note that the run wrote this file, so that the same command may replace it."""
+    if target.is_file():
+        write_json(out / WRITTEN, sorted({*_written(out), file_hash(target)}))
+
+
+def _written(out: Path) -> set[str]:
+    try:
+        digests = read_json(out / WRITTEN)
+        return set(digests) if isinstance(digests, list) and all(isinstance(d, str) for d in digests) else set()
+    except ValueError:  # there is none, or it is damaged
+        return set()
+
+
+def _inputs(config: AuditConfig) -> list[Path]:
+    """All files and folders that the audit reads, apart from the folder of images."""
+    paths = [config.captions, *config.settings_files]
+    if isinstance(config.detector, str):
+        _, colon, files = config.detector.partition(":")
+        paths += [Path(name) for name in files.split(",") if name] if colon else [Path(config.detector)]
+    return [path for path in paths if path.exists()]
+
+
+def _same(one: Path, two: Path) -> bool:
+    try:
+        return one.samefile(two)
+    except OSError:  # one of them does not exist yet
+        return one.resolve() == two.resolve()
+
+
+def _inside(path: Path, folder: Path) -> bool:
+    """Whether a path lies in a folder, links followed, or is the folder."""
+    return folder.is_dir() and path.resolve().is_relative_to(folder.resolve())

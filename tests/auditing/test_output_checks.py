@@ -1,0 +1,94 @@
+"""No output destroys an input, a file of the run itself, or a file that somebody else wrote."""
+
+import json
+
+import pytest
+
+from halluguard.auditing import AuditConfig, audit
+from halluguard.errors import SettingsError
+
+
+@pytest.fixture
+def config(captions_file, objects_file, tmp_path):
+    def build(**settings):
+        captions = settings.pop("captions", captions_file)
+        out = settings.pop("out", tmp_path / "out")
+        return AuditConfig(captions, out, detector=settings.pop("detector", f"objects:{objects_file}"), **settings)
+
+    return build
+
+
+@pytest.mark.parametrize("option", ["export", "coco_detections", "cache"])
+@pytest.mark.parametrize("victim", ["captions.jsonl", "objects.json.gz", "thresholds.json"])
+@pytest.mark.parametrize("way", ["path", "link", "hard link", "dots"])
+def test_an_output_is_never_an_input(option, victim, way, config, tmp_path):
+    settings_file = tmp_path / "thresholds.json"
+    settings_file.write_text("{}")
+    target = tmp_path / victim
+    before = target.read_bytes()
+    if way == "link":
+        target = tmp_path / "link"
+        target.symlink_to(victim)
+    elif way == "hard link":
+        target = tmp_path / "hard"
+        target.hardlink_to(tmp_path / victim)
+    elif way == "dots":
+        (tmp_path / "sub").mkdir()
+        target = tmp_path / "sub" / ".." / victim
+    with pytest.raises(SettingsError, match="input"):
+        audit(config(settings_files=(settings_file,), overwrite=True, **{option: target}))
+    assert (tmp_path / victim).read_bytes() == before
+    assert not (tmp_path / "out").exists()
+
+
+def test_results_never_replace_the_input_in_their_own_folder(config, captions_file, tmp_path):
+    before = captions_file.read_bytes()
+    with pytest.raises(SettingsError, match="--out"):
+        audit(config(out=tmp_path))
+    assert captions_file.read_bytes() == before
+
+
+def test_a_folder_with_files_of_others_is_not_taken_for_a_run(config, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "summary.json").write_text("precious")
+    for force in (False, True):
+        with pytest.raises(SettingsError, match="no run of halluguard"):
+            audit(config(out=tmp_path / "mine", force_new=force))
+    assert (tmp_path / "mine" / "summary.json").read_text() == "precious"
+
+
+def test_an_existing_file_is_replaced_only_with_overwrite_or_by_the_run_that_wrote_it(config, tmp_path):
+    target = tmp_path / "clean.jsonl"
+    target.write_text("precious")
+    with pytest.raises(SettingsError, match="--overwrite"):
+        audit(config(export=target))
+    assert target.read_text() == "precious"
+    audit(config(export=target, overwrite=True))
+    exported = target.read_text()
+    assert "precious" not in exported
+    audit(config(export=target))
+    assert target.read_text() == exported, "the same command runs again"
+    target.write_text("precious again")
+    with pytest.raises(SettingsError, match="--overwrite"):
+        audit(config(export=target))
+
+
+def test_an_export_is_no_file_of_the_run_and_no_second_output(config, tmp_path):
+    audit(config())
+    for settings in (
+        {"export": tmp_path / "out" / "summary.json"},
+        {"coco_detections": tmp_path / "out" / "claims.jsonl"},
+        {"export": tmp_path / "new", "coco_detections": tmp_path / "new"},
+    ):
+        with pytest.raises(SettingsError):
+            audit(config(overwrite=True, **settings))
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["rows"] == 3
+
+
+def test_an_image_is_not_replaced_even_with_overwrite(config, tmp_path):
+    (tmp_path / "images").mkdir()
+    image = tmp_path / "images" / "a.png"
+    image.write_bytes(b"pixels")
+    with pytest.raises(SettingsError, match="folder of images"):
+        audit(config(export=image, images=tmp_path / "images", overwrite=True))
+    assert image.read_bytes() == b"pixels"

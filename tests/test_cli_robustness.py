@@ -1,0 +1,257 @@
+"""Whatever is in the files that a user names: one sentence, the right exit code, no traceback, no escape sequence."""
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from halluguard.cli import app, main
+from halluguard.errors import HalluguardError
+
+NOT_JSON = {
+    "empty": b"",
+    "nothing": b"\n\n",
+    "half": b'{"a": ',
+    "depth": b"[" * 200_000,
+    "deep object": b'{"a":' * 100_000,
+    "not utf-8": b'{"a": "\xff\xfe"}',
+    "nul": b"\x00" * 100,
+    "truncated gzip": gzip.compress(b'{"1": ["dog"]}' * 1000)[:40],
+    "no gzip": b"\x1f\x8b garbage",
+    "half a pair": b'{"\\ud800": "\\udfff"}',
+    "huge number": b'{"high": 1' + b"0" * 5000 + b', "low": 0.2}',
+    "a megabyte cell": b'"' + b"x" * 1_000_000 + b'",1\n',
+}
+VALUES = {
+    **{"list": [], "null": None, "number": 3, "text": "x", "true": True, "object": {}, "list of lists": [[1], [2]]},
+    **{"null list": {"1": None}, "number list": {"1": [1, None]}, "text list": {"1": "dog"}, "nested": {"1": {"a": 1}}},
+    **{"thresholds": {"high": None, "low": []}, "labels": {"high": 0.4, "low": 0.1, "labels": {"dog": "ab"}}},
+    **{
+        "label list": {"high": 0.4, "low": 0.1, "labels": [1]},
+        "label of three": {"high": 1, "low": 0, "labels": {"a": [1]}},
+    },
+    "not a number": {"high": float("nan"), "low": float("nan")},
+    **{"inner": {"thresholds": []}, "curve": {"version": 1, "curve": [], "labels": [], "high": 0.4, "low": 0.1}},
+    "curve of text": {"version": 1, "curve": {"x": "ab", "y": 3}, "curves": {}, "labels": {}, "high": 0.4, "low": 0.1},
+    "summary": {"schema": 1, "settings": {}, "rates": {"hallucination_rate": {"value": "x"}}},
+    "summary of null": {"schema": 1, "settings": None, "rates": {"hallucination_rate": {"value": 0.5}}},
+    "summary of a list": {"schema": 1, "settings": [], "rates": {"hallucination_rate": {"value": None}}},
+    "coco": {"images": [None], "annotations": [1], "categories": ["x"]},
+    "coco of nulls": {"images": None, "annotations": None, "categories": None},
+    "rows": [{"image_id": None, "category_id": {}, "bbox": [1], "score": "x"}],
+}
+FILES = NOT_JSON | {name: json.dumps(value).encode() for name, value in VALUES.items()}
+
+
+def invoke(*arguments):
+    """The exception that ends a command, or the exit code."""
+    result = CliRunner().invoke(app, [*map(str, arguments)])
+    error = result.exception
+    assert error is None or isinstance(error, HalluguardError | SystemExit), (arguments, repr(error))
+    return error
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "captions.jsonl").write_text('{"image_id": "1", "caption": "A dog and a cat."}\n')
+    (tmp_path / "objects.json").write_text('{"1": ["dog"]}')
+    return tmp_path
+
+
+def audit(folder, *arguments, objects="objects.json", captions="captions.jsonl"):
+    out = folder / "out"
+    return invoke("audit", folder / captions, "--objects", folder / objects, "--out", out, "--no-report", *arguments)
+
+
+@pytest.mark.parametrize("option", ["--thresholds", "--baseline", "--image-names"])
+@pytest.mark.parametrize("name", FILES)
+def test_settings_files(option, name, folder):
+    (folder / "bad").write_bytes(FILES[name])
+    audit(folder, option, folder / "bad")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_files_of_known_objects_and_boxes(name, folder):
+    (folder / "bad").write_bytes(FILES[name])
+    audit(folder, objects="bad")
+    for suffix in ("json", "jsonl", "csv"):
+        (folder / f"bad.{suffix}").write_bytes(FILES[name])
+        invoke(
+            *("audit", folder / "captions.jsonl", "--detector", f"precomputed:{folder / 'bad'}.{suffix}"),
+            *("--out", folder / f"out-{suffix}", "--no-report"),
+        )
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_captions_and_encodings(name, folder):
+    for suffix in ("jsonl", "json", "csv", "tsv", "parquet", "tar", "arrow"):
+        (folder / f"bad.{suffix}").write_bytes(FILES[name])
+        audit(folder, captions=f"bad.{suffix}")
+    audit(folder, "--encoding", name, captions="bad.csv")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_labelled_rows_of_calibrate(name, folder):
+    (folder / "rows").write_bytes(FILES[name])
+    invoke(
+        *("calibrate", folder / "rows", "--detector", f"objects:{folder / 'objects.json'}"),
+        *("--out", folder / "thresholds.json"),
+    )
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_settings_of_train(name, folder):
+    (folder / "config.json").write_bytes(FILES[name])
+    (folder / "rows.jsonl").write_bytes(FILES[name])
+    invoke(
+        "train", folder / "none", "--out", folder / "a", "--model", folder / "no", "--config", folder / "config.json"
+    )
+
+
+@pytest.mark.parametrize(
+    "setting", [{"epochs": None}, {"epochs": [1]}, {"rank": "x"}, {"out": 3}, {"images": {}}, {"plain": "maybe"}]
+)
+def test_values_of_a_training_config(setting, folder):
+    (folder / "config.json").write_text(json.dumps(setting))
+    error = invoke("train", folder / "none", "--out", folder / "a", "--model", "no", "--config", folder / "config.json")
+    assert error is not None
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_files_of_a_run_folder(name, folder):
+    run = folder / "run"
+    run.mkdir()
+    for file in ("manifest.json", "summary.json", "captions.jsonl"):
+        (run / file).write_bytes(FILES[name])
+    invoke("explain", run, "1")
+    invoke("audit", "merge", run, "--out", folder / "merged")
+    invoke("audit", folder / "captions.jsonl", "--objects", folder / "objects.json", "--out", run)
+
+
+def halluguard(*arguments, **options):
+    return subprocess.run(
+        [sys.executable, "-m", "halluguard", *map(str, arguments)], capture_output=True, text=True, **options
+    )
+
+
+def test_an_unexpected_exception_ends_with_one_line_a_file_and_exit_code_70(monkeypatch, capsys, tmp_path):
+    import halluguard.auditing.outputs.explain as module
+
+    def broken(*_):
+        raise ZeroDivisionError("nothing \x1b[31m left")
+
+    monkeypatch.setattr(module, "explain_rows", broken)
+    monkeypatch.setattr(sys, "argv", ["halluguard", "explain", str(tmp_path), "7"])
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with pytest.raises(SystemExit) as ending:
+        main()
+    assert ending.value.code == 70
+    printed = capsys.readouterr().err
+    assert printed.startswith("halluguard: this is a bug (ZeroDivisionError: nothing \\x1b[31m left)")
+    assert len(printed.splitlines()) == 1
+    (report,) = tmp_path.glob("halluguard-error-*.txt")
+    assert str(report) in printed
+    assert "Traceback" in report.read_text()
+
+
+@pytest.mark.parametrize("error", [EOFError("a file ended"), MemoryError(), RecursionError("deep"), AssertionError()])
+def test_no_exception_is_taken_for_a_failed_gate(error, monkeypatch, capsys, tmp_path):
+    import halluguard.auditing.outputs.explain as module
+
+    def broken(*_):
+        raise error
+
+    monkeypatch.setattr(module, "explain_rows", broken)
+    monkeypatch.setattr(sys, "argv", ["halluguard", "explain", str(tmp_path), "7"])
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with pytest.raises(SystemExit) as ending:
+        main()
+    assert ending.value.code == 70
+
+
+def test_an_interrupt_ends_with_130(monkeypatch, capsys, tmp_path):
+    import halluguard.auditing.outputs.explain as module
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "explain_rows", interrupted)
+    monkeypatch.setattr(sys, "argv", ["halluguard", "explain", str(tmp_path), "7"])
+    with pytest.raises(SystemExit) as ending:
+        main()
+    assert ending.value.code == 130
+    assert "the same command continues" in capsys.readouterr().err
+
+
+def test_a_reader_that_leaves_is_no_failed_gate():
+    process = subprocess.Popen(
+        [sys.executable, "-m", "halluguard", "audit", "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    process.stdout.close()
+    process.communicate(timeout=120)
+    assert process.returncode in (0, 141)
+
+
+ESCAPE = "\x1b]0;owned\x07\x1b[2J\x9b31m"
+
+
+def test_escape_sequences_never_reach_the_terminal(tmp_path):
+    """From file names, arguments, manifests, ids and labels: written out, never obeyed."""
+    folder = tmp_path / f"a{ESCAPE}b"
+    folder.mkdir()
+    captions = folder / f"c{ESCAPE}.jsonl"
+    rows = [
+        {"image_id": "1", "id": f"r{ESCAPE}", "caption": f"A dog.{ESCAPE} A cat."},
+        {"image_id": "x", "caption": ""},
+    ]
+    captions.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    objects = folder / "o.json"
+    objects.write_text('{"1": ["dog"]}')
+    out = folder / f"out{ESCAPE}"
+    commands = [
+        ["audit", captions, "--objects", objects, "--out", out, "--export", folder / "e.jsonl"],
+        ["audit", captions, "--objects", objects, "--out", out, "--limit", 1],
+        ["audit", folder / "nothing", "--objects", objects, "--out", out],
+        ["audit", captions, f"--nothing{ESCAPE}"],
+        ["audit", captions, "--objects", objects, "--out", out, "--limit", f"x{ESCAPE}"],
+        ["explain", out, f"r{ESCAPE}"],
+        ["explain", out, f"nobody{ESCAPE}"],
+        [f"command{ESCAPE}"],
+        ["calibrate", captions, "--detector", f"objects:{objects}"],
+        ["caption", folder, "--out", folder / "x.jsonl", "--model", f"m{ESCAPE}"],
+    ]
+    for command in commands:
+        done = subprocess.run(
+            [sys.executable, "-m", "halluguard", *map(str, command)],
+            capture_output=True,
+            env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+        )
+        printed = (done.stdout + done.stderr).decode("utf-8", "replace")
+        assert not {"\x1b", "\x07", "\x9b"} & set(printed), (command[0], printed)
+        assert "Traceback" not in printed
+
+
+def test_a_manifest_with_escapes_is_printed_written_out(folder):
+    audit(folder)
+    manifest = folder / "out" / "manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"expert": ESCAPE}))
+    done = halluguard("audit", folder / "captions.jsonl", "--objects", folder / "objects.json", "--out", folder / "out")
+    assert done.returncode == 2
+    assert "\x1b" not in done.stderr
+
+
+def test_no_file_of_inputs_is_replaced_by_calibrate_or_train(folder):
+    rows = folder / "rows.csv"
+    rows.write_text("image,phrase,present\n1,dog,1\n1,cat,0\n")
+    before = rows.read_bytes()
+    detector = f"objects:{folder / 'objects.json'}"
+    assert isinstance(invoke("calibrate", rows, "--detector", detector, "--out", rows), HalluguardError)
+    assert rows.read_bytes() == before
+    other = folder / "precious.json"
+    other.write_text("precious")
+    assert isinstance(invoke("calibrate", rows, "--detector", detector, "--out", other), HalluguardError)
+    assert other.read_text() == "precious"
