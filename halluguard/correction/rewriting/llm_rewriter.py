@@ -21,7 +21,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
-from halluguard.correction.claims.extract import extract
 from halluguard.errors import HalluguardError
 from halluguard.records import Claim, Edit, Verdict
 from halluguard.vocabulary import category, related, same
@@ -105,6 +104,8 @@ def violations(
     draft: str, claims: Sequence[Claim], verdicts: Sequence[Verdict], text: str, *, nlp: Language | None = None
 ) -> list[str]:
     """The reasons why a proposed text may not stand, in words; empty when it may."""
+    from halluguard.correction.claims.extract import extract  # it walks the table of kinds, which names this package
+
     if not text:
         return ["it is empty"]
     complaints = []

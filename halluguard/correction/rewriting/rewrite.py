@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, get_args
 
-from halluguard.correction.rewriting import hedging_and_annotation, replacements
+from halluguard.correction import kinds
+from halluguard.correction.rewriting import hedging_and_annotation
 from halluguard.correction.rewriting.block_edits import BlockEditor
 from halluguard.correction.rewriting.edit_plan import EditPlan
 from halluguard.correction.rewriting.sentences import correct_sentences
@@ -106,39 +107,11 @@ def _delete(plan: EditPlan, nlp: Language | None) -> BlockEditor | None:
         claim = plan.claims[index]
         if index in settled or claim.modality == "question":
             continue
-        if claim.kind == "existence" and claim.polarity == "denied":
-            cuts |= _restore(plan, index, i)
-        elif claim.kind in ("count", "attribute", "relation"):
-            cuts |= _repair(plan, claim, plan.verdicts[i], i)
+        repair = kinds.KINDS[claim.kind].repair
+        if repair is not None:
+            cuts |= repair(plan, i)
     heads = plan.doomed() | cuts
     blocks = BlockEditor(plan, plan.parse.document, heads) if plan.parse.document is not None else None
     settled = blocks.remove_named() if blocks is not None else set()
     correct_sentences(plan, heads, nlp, settled)
     return blocks
-
-
-def _restore(plan: EditPlan, claim: int, why: int) -> dict[int, int]:
-    """ "There is no dog" where one is; "without a dog" is cut; other denials stay, for want of a safe edit."""
-    mention = plan.by_claim.get(claim)
-    if mention is None:
-        return {}
-    noun = plan.mentions[mention].last
-    if replacements.affirm(plan.editor, noun, why):
-        return {}
-    return {noun: why} if plan.parse.words[plan.parse.heads[noun]] == "without" else {}
-
-
-def _repair(plan: EditPlan, claim: Claim, verdict: Verdict, why: int) -> dict[int, int]:
-    """Repair a number, attribute or relation of a thing that is there; token -> cause where only a cut helps."""
-    mention = plan.by_claim.get(claim.subject) if claim.subject is not None else None
-    if mention is None or plan.decision.get(mention) == "contradicted" or claim.polarity == "denied":
-        return {}
-    if claim.kind == "count":
-        replacements.number(plan.editor, plan.mentions[mention], claim, verdict, why)
-    elif claim.kind == "relation" and verdict.replacement is not None:
-        replacements.relation(plan.editor, claim, verdict.replacement, why)
-    elif claim.kind == "attribute":
-        new_value = None if plan.has(claim, verdict.replacement) else verdict.replacement
-        if not replacements.attribute(plan.editor, claim, new_value, why) and claim.trigger is not None:
-            return {replacements.tokens_of(plan.editor, *claim.trigger)[-1]: why}
-    return {}

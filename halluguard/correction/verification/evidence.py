@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Protocol
+from typing import Any, Protocol
 
 from halluguard.boxes import suppress
+from halluguard.correction.verification.batches import error_text
 from halluguard.correction.verification.thresholds import Thresholds
-from halluguard.records import Box, Claim, Detector
+from halluguard.errors import ExpertError
+from halluguard.records import Box, Claim, Detector, PropertyExpert, Question
 from halluguard.vocabulary import category, children, parents, same
 
 Covers = Callable[[str], bool]
@@ -74,6 +76,47 @@ def phrases_for(claim: Claim, terms_of: TermsOf) -> list[str]:
     return [phrase for name in (claim.name, *claim.alternatives) for phrase in terms_of(name)]
 
 
+@dataclass
+class PropertyAnswers:
+    """What property experts answer about one image; each question is asked once.
+
+    Args:
+        image: the image, as the experts take it.
+        experts: the first that covers a question is asked.
+        known: question -> probability, None for "could not tell".
+        failed: name of an expert -> its error.
+    """
+
+    image: Any
+    experts: Sequence[PropertyExpert]
+    known: dict[Question, float | None] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+
+    def expert(self, question: Question) -> PropertyExpert | None:
+        """The first expert that covers the question."""
+        return next((expert for expert in self.experts if expert.covers(question)), None)
+
+    def ask(self, questions: Sequence[Question]) -> None:
+        """Ask all questions without an answer, one call per expert. A failing expert is remembered as such."""
+        for expert in self.experts:
+            new = [q for q in dict.fromkeys(questions) if q not in self.known and self.expert(q) is expert]
+            if not new or expert.name in self.failed:
+                continue
+            try:
+                (answers,) = expert.judge([self.image], [new])
+                if len(answers) != len(new):
+                    raise ExpertError(f"{expert.name} must answer {len(new)} questions, got {len(answers)} answers")
+                self.known |= {q: _probability(expert.name, p) for q, p in zip(new, answers, strict=True)}
+            except Exception as error:  # foreign code: whatever it raises is its failure, and is reported
+                self.failed[expert.name] = error_text(error)
+
+
+def _probability(expert: str, p: float | None) -> float | None:
+    if p is None or 0.0 <= p <= 1.0:
+        return p
+    raise ExpertError(f"{expert} must answer with probabilities in [0, 1] or None, got {p}")
+
+
 @dataclass(frozen=True)
 class Evidence:
     """All that is known of one image when its claims are judged.
@@ -81,6 +124,7 @@ class Evidence:
     Args:
         detected: phrase -> boxes, for each phrase that was put to the detector; no boxes means not found.
         terms_of: the query terms of a name.
+        answers: answers of the property experts.
         size: width and height of the image in pixels, where they are known.
         second_look: phrase -> best score in the second look; empty when there was none.
         second_look_failed: the error of the second look, or "".
@@ -90,6 +134,7 @@ class Evidence:
     detector: Detector
     terms_of: TermsOf
     thresholds: Thresholds
+    answers: PropertyAnswers
     calibration: Calibration | None = None
     size: tuple[int, int] | None = None
     second_look: Mapping[str, float] = field(default_factory=dict)

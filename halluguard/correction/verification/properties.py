@@ -12,16 +12,14 @@ value goes into `Verdict.replacement` only where its score is high and well ahea
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import replace
 
 from halluguard.correction.claims import attributes, relations
-from halluguard.correction.verification.batches import error_text
-from halluguard.correction.verification.evidence import Evidence
+from halluguard.correction.verification.counts import verify_written_box
+from halluguard.correction.verification.evidence import Evidence, PropertyAnswers
 from halluguard.correction.verification.existence import denied, existence, presence
 from halluguard.correction.verification.thresholds import REPLACEMENT_MARGIN, property_thresholds
-from halluguard.errors import ExpertError
-from halluguard.records import Box, Claim, Decision, PropertyExpert, Question, Verdict
+from halluguard.records import Box, Claim, Decision, Question, Verdict
 
 _MOST_OBJECTS = 4  # of each name, best first, about which a property is asked
 
@@ -30,47 +28,6 @@ _OPPOSITE_STATES = [
     ("tall", "short"), ("large", "small"), ("big", "small"), ("young", "old"), ("ripe", "unripe"),
 ]  # fmt: skip
 _POSTURES = ("sitting", "standing", "lying", "walking", "running", "jumping")
-
-
-@dataclass
-class PropertyAnswers:
-    """What property experts answer about one image; each question is asked once.
-
-    Args:
-        image: the image, as the experts take it.
-        experts: the first that covers a question is asked.
-        known: question -> probability, None for "could not tell".
-        failed: name of an expert -> its error.
-    """
-
-    image: Any
-    experts: Sequence[PropertyExpert]
-    known: dict[Question, float | None] = field(default_factory=dict)
-    failed: dict[str, str] = field(default_factory=dict)
-
-    def expert(self, question: Question) -> PropertyExpert | None:
-        """The first expert that covers the question."""
-        return next((expert for expert in self.experts if expert.covers(question)), None)
-
-    def ask(self, questions: Sequence[Question]) -> None:
-        """Ask all questions without an answer, one call per expert. A failing expert is remembered as such."""
-        for expert in self.experts:
-            new = [q for q in dict.fromkeys(questions) if q not in self.known and self.expert(q) is expert]
-            if not new or expert.name in self.failed:
-                continue
-            try:
-                (answers,) = expert.judge([self.image], [new])
-                if len(answers) != len(new):
-                    raise ExpertError(f"{expert.name} must answer {len(new)} questions, got {len(answers)} answers")
-                self.known |= {q: _probability(expert.name, p) for q, p in zip(new, answers, strict=True)}
-            except Exception as error:  # foreign code: whatever it raises is its failure, and is reported
-                self.failed[expert.name] = error_text(error)
-
-
-def _probability(expert: str, p: float | None) -> float | None:
-    if p is None or 0.0 <= p <= 1.0:
-        return p
-    raise ExpertError(f"{expert} must answer with probabilities in [0, 1] or None, got {p}")
 
 
 def questions_of(claim: Claim, evidence: Evidence, value: str | None = None) -> list[Question]:
@@ -99,7 +56,7 @@ def _with_geometry(box: Box | None) -> Box | None:
     return box if box is not None and box.xyxy is not None else None
 
 
-def verify_property(claim: Claim, evidence: Evidence, answers: PropertyAnswers) -> Verdict:
+def verify_property(claim: Claim, evidence: Evidence) -> Verdict:
     """The verdict on an attribute or relation claim. Its objects must be there first."""
     verdict = existence(replace(claim, polarity="asserted"), evidence)
     if verdict.decision in ("supported", "unsure") and claim.other_name is not None:
@@ -107,11 +64,16 @@ def verify_property(claim: Claim, evidence: Evidence, answers: PropertyAnswers) 
         verdict = other if other.decision in ("contradicted", "unverifiable") else verdict
     if verdict.decision not in ("contradicted", "unverifiable"):
         questions = questions_of(claim, evidence)
-        answers.ask(questions)
-        verdict = _decide(claim, questions, answers)
+        evidence.answers.ask(questions)
+        verdict = _decide(claim, questions, evidence.answers)
         if verdict.decision == "contradicted":
-            verdict = _with_replacement(verdict, claim, evidence, answers)
+            verdict = _with_replacement(verdict, claim, evidence)
     return denied(verdict) if claim.polarity == "denied" else verdict
+
+
+def verify_relation(claim: Claim, evidence: Evidence) -> Verdict:
+    """The verdict on a relation claim: a place that the answer wrote as a box, or a relation of two objects."""
+    return verify_property(claim, evidence) if claim.written_box is None else verify_written_box(claim, evidence)
 
 
 def _decide(claim: Claim, questions: Sequence[Question], answers: PropertyAnswers) -> Verdict:
@@ -138,9 +100,9 @@ def _decide(claim: Claim, questions: Sequence[Question], answers: PropertyAnswer
     return Verdict(0, decision, confidence, evidence=boxes, expert=expert.name, reason=reason)
 
 
-def _with_replacement(verdict: Verdict, claim: Claim, evidence: Evidence, answers: PropertyAnswers) -> Verdict:
+def _with_replacement(verdict: Verdict, claim: Claim, evidence: Evidence) -> Verdict:
     """The verdict with the value that holds in place of the claimed one, if one clearly does for every object."""
-    asked = {value: questions_of(claim, evidence, value) for value in other_values(claim)}
+    asked, answers = {value: questions_of(claim, evidence, value) for value in other_values(claim)}, evidence.answers
     answers.ask([q for questions in asked.values() for q in questions])
     scores = []
     for value, questions in asked.items():

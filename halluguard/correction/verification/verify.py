@@ -11,22 +11,28 @@ Each label has two thresholds, because one would turn every doubtful score into 
 The score is the best among the boxes of the claimed name. A denied claim ("there is no cat") reads the same scale from
 the other end. One detector pass serves all claims of all answers about an image; a large image gets a second look
 before any of its claims is contradicted (`second_look.py`). Attributes and relations are put to property experts
-(`properties.py`). Yes and no are judged as what they say yes or no to.
+(`properties.py`). Which function verifies which kind of claim is in the table `correction/kinds.py`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
+from halluguard.correction import kinds
 from halluguard.correction.verification.batches import error_text, in_halves
-from halluguard.correction.verification.counts import verify_count, verify_written_box
-from halluguard.correction.verification.evidence import Calibration, Evidence, TermsOf, phrases_for, query_terms_for
+from halluguard.correction.verification.evidence import (
+    Calibration,
+    Evidence,
+    PropertyAnswers,
+    TermsOf,
+    phrases_for,
+    query_terms_for,
+)
 from halluguard.correction.verification.existence import existence
-from halluguard.correction.verification.properties import PropertyAnswers, questions_of, verify_property
+from halluguard.correction.verification.properties import questions_of
 from halluguard.correction.verification.second_look import has_more_detail, second_look_scores, size_of
 from halluguard.correction.verification.thresholds import Thresholds, thresholds_of
 from halluguard.errors import ExpertError, SettingsError
@@ -106,12 +112,12 @@ def verify_many(
         if isinstance(boxes, Exception):
             verdicts.append(_failed(of_answer, boxes, detector))
             continue
-        evidence = Evidence(boxes, detector, terms_of, limits, calibration, size_of(image))
-        judged = _judge(of_answer, evidence, answers[key])
+        evidence = Evidence(boxes, detector, terms_of, limits, answers[key], calibration, size_of(image))
+        judged = _judge(of_answer, evidence)
         if second_look and has_more_detail(image, detector):
             doubted = _phrases_called_absent(of_answer, judged, terms_of)
             if doubted:
-                judged = _judge(of_answer, _looked_again(evidence, image, doubted), answers[key])
+                judged = _judge(of_answer, _looked_again(evidence, image, doubted))
         verdicts.append(judged)
     return verdicts
 
@@ -160,25 +166,14 @@ def _failed(claims: Sequence[Claim], error: Exception, detector: Detector) -> li
     return [Verdict(i, "unverifiable", expert=detector.name, reason=reason, error=True) for i in range(len(claims))]
 
 
-def _judge(claims: Sequence[Claim], evidence: Evidence, answers: PropertyAnswers) -> list[Verdict]:
+def _judge(claims: Sequence[Claim], evidence: Evidence) -> list[Verdict]:
     """One verdict per claim. All first questions about an image go to its property experts together."""
-    if answers.experts:
+    if evidence.answers.experts:
         about_properties = [claim for claim in claims if claim.attribute is not None or claim.other_name is not None]
         there = [c for c in about_properties if existence(c, evidence).decision in ("supported", "unsure")]
-        answers.ask([question for claim in there for question in questions_of(claim, evidence)])
-    verdicts = [_verifier(claim, answers)(claim, evidence) for claim in claims]
+        evidence.answers.ask([question for claim in there for question in questions_of(claim, evidence)])
+    verdicts = [kinds.KINDS[claim.kind].verify(claim, evidence) for claim in claims]
     return [replace(v, claim=i, expert=v.expert or evidence.detector.name) for i, v in enumerate(verdicts)]
-
-
-def _verifier(claim: Claim, answers: PropertyAnswers) -> Callable[[Claim, Evidence], Verdict]:
-    """The function that verifies such a claim. A yes or no is verified as what it says yes or no to."""
-    if claim.kind == "existence":
-        return existence
-    if claim.kind == "relation" and claim.written_box is not None:
-        return verify_written_box
-    if claim.relation is not None or claim.attribute is not None:
-        return partial(verify_property, answers=answers)
-    return verify_count if claim.count is not None else existence
 
 
 def _phrases_called_absent(claims: Sequence[Claim], verdicts: Sequence[Verdict], terms_of: TermsOf) -> list[str]:

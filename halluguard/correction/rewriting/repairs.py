@@ -1,0 +1,64 @@
+"""Repair contradicted claims in place, one function per kind of claim; the table `correction/kinds.py` names them.
+
+A function takes the plan and the index of the contradicted verdict. It edits the text where it can, and returns the
+tokens that have to be cut instead: token -> index of the verdict that causes the cut.
+"""
+
+from __future__ import annotations
+
+from halluguard.correction.claims.mentions import Mention
+from halluguard.correction.rewriting import replacements
+from halluguard.correction.rewriting.edit_plan import EditPlan
+from halluguard.records import Claim
+
+Cuts = dict[int, int]
+
+
+def repair_denial(plan: EditPlan, verdict: int) -> Cuts:
+    """ "There is no dog" where one is; "without a dog" is cut; other denials stay, for want of a safe edit."""
+    claim = plan.verdicts[verdict].claim
+    mention = plan.by_claim.get(claim)
+    if plan.claims[claim].polarity != "denied" or mention is None:
+        return {}
+    noun = plan.mentions[mention].last
+    if replacements.affirm(plan.editor, noun, verdict):
+        return {}
+    return {noun: verdict} if plan.parse.words[plan.parse.heads[noun]] == "without" else {}
+
+
+def repair_count(plan: EditPlan, verdict: int) -> Cuts:
+    """Write the number that was found."""
+    claim, mention = _of_a_present_object(plan, verdict)
+    if mention is not None:
+        replacements.number(plan.editor, mention, claim, plan.verdicts[verdict], verdict)
+    return {}
+
+
+def repair_relation(plan: EditPlan, verdict: int) -> Cuts:
+    """Write the opposite relation, where it was found to hold."""
+    claim, mention = _of_a_present_object(plan, verdict)
+    opposite = plan.verdicts[verdict].replacement
+    if mention is not None and opposite is not None:
+        replacements.relation(plan.editor, claim, opposite, verdict)
+    return {}
+
+
+def repair_attribute(plan: EditPlan, verdict: int) -> Cuts:
+    """Write the attribute that was found, or cut the wrong one."""
+    claim, mention = _of_a_present_object(plan, verdict)
+    if mention is None:
+        return {}
+    replacement = plan.verdicts[verdict].replacement
+    new_value = None if plan.has(claim, replacement) else replacement
+    if not replacements.attribute(plan.editor, claim, new_value, verdict) and claim.trigger is not None:
+        return {replacements.tokens_of(plan.editor, *claim.trigger)[-1]: verdict}
+    return {}
+
+
+def _of_a_present_object(plan: EditPlan, verdict: int) -> tuple[Claim, Mention | None]:
+    """The claim, and the mention it is about; None where the object is absent or the claim is a denial."""
+    claim = plan.claims[plan.verdicts[verdict].claim]
+    mention = plan.by_claim.get(claim.subject) if claim.subject is not None else None
+    if mention is None or plan.decision.get(mention) == "contradicted" or claim.polarity == "denied":
+        return claim, None
+    return claim, plan.mentions[mention]

@@ -1,0 +1,21 @@
+"""Verdicts on the answers yes and no, and on kinds of claims that nothing verifies."""
+
+from __future__ import annotations
+
+from halluguard.correction.verification.counts import verify_count
+from halluguard.correction.verification.evidence import Evidence
+from halluguard.correction.verification.existence import existence
+from halluguard.correction.verification.properties import verify_property
+from halluguard.records import Claim, Verdict
+
+
+def verify_answer(claim: Claim, evidence: Evidence) -> Verdict:
+    """The verdict on a yes or no: that on what it says yes or no to."""
+    if claim.relation is not None or claim.attribute is not None:
+        return verify_property(claim, evidence)
+    return existence(claim, evidence) if claim.count is None else verify_count(claim, evidence)
+
+
+def unverifiable(claim: Claim, evidence: Evidence) -> Verdict:
+    """The verdict on a kind of claim that no expert judges."""
+    return Verdict(0, "unverifiable", reason=f"no expert judges claims of the kind {claim.kind!r}")
