@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from halluguard import io
 from halluguard.cli.app import app
 from halluguard.errors import InputError, SettingsError
 from halluguard.io import read_json
@@ -63,6 +64,9 @@ def train(
     ] = None,
     images: Annotated[Path | None, _option(_ROWS, "Folder of the images.")] = None,
     coco: Annotated[bool, _option(_ROWS, "DATA is COCO's instances; questions are built from them.")] = False,
+    keys: Annotated[
+        str, _option(_ROWS, "Keys of DATA where they are not known ones: prompt=question_text,chosen=good,image=pic.")
+    ] = "",
     negatives: Annotated[
         str, _option(_ROWS, "Kinds of negative images to draw, separated by commas: crop,shuffle,noise.")
     ] = "",
@@ -101,7 +105,7 @@ def train(
         rows, notes = build_rows(300, seed), ["300 drawn scenes"]
     else:
         kinds = [kind for kind in negatives.split(",") if kind]
-        rows, notes = rows_from(data, images, coco=coco, negatives=kinds, plain=plain, seed=seed)
+        rows, notes = rows_from(data, images, coco=coco, negatives=kinds, plain=plain, keys=_keys(keys), seed=seed)
     print("\n".join(printable(line) for note in notes for line in note.split("\n")), file=sys.stderr)
     facts = train_adapter(
         rows,
@@ -143,6 +147,15 @@ def _check_folders(out: Path, merge: Path | None, model: str) -> None:
         raise SettingsError(f"--out and --merge name the same folder {str(out)!r}; name two folders")
 
 
+def _keys(text: str) -> dict[str, str]:
+    """The pairs of `name=key,name=key`."""
+    pairs = [pair.partition("=") for pair in text.split(",") if pair]
+    wrong = [name for name, equals, key in pairs if not (name and equals and key)]
+    if wrong:
+        raise SettingsError(f"--keys must be name=key pairs separated by commas, got {text!r}; correct it")
+    return {name.strip(): key.strip() for name, _, key in pairs}
+
+
 def rows_from(
     data: Path,
     images: Path | None,
@@ -150,6 +163,7 @@ def rows_from(
     coco: bool = False,
     negatives: Sequence[str] = (),
     plain: bool = False,
+    keys: Mapping[str, str] | None = None,
     seed: int = 0,
 ) -> tuple[list[TrainingRow], list[str]]:
     """Read training rows from a preference file in any known form, or build them from COCO's instances.
@@ -160,6 +174,7 @@ def rows_from(
         coco: the file is COCO's instances: questions are built, with erased and swapped images.
         negatives: kinds of negative images to draw for preference rows.
         plain: learn the chosen answers of preference rows as written.
+        keys: our names of fields -> the file's keys, see `read_preferences`.
         seed: seed of every random choice.
 
     Returns:
@@ -186,7 +201,7 @@ def rows_from(
         notes = [f"{len(items)} annotated images: {len(rows)} rows"]
     else:
         report = ReadingReport()
-        rows = list(read_preferences(data, images=images, report=report, seed=seed))
+        rows = list(read_preferences(data, images=images, report=report, keys=keys, seed=seed))
         notes = [str(report)]
     rows, leaked = without_leaks(rows, EvaluationImages())
     if leaked:
@@ -238,10 +253,11 @@ def train_adapter(
     loaded, processor = load(model, four_bit=four_bit)
     with redirect_stdout(sys.stderr):  # the trainer's log; standard output is for the facts
         facts = fine_tune(loaded, processor, rows, out, preference=preference, **settings)
-    processor.save_pretrained(out)
+    with io.writing_to(out):
+        processor.save_pretrained(out)
     licenses = sorted({row.license for row in rows if row.license})
     record = {**facts, "base": str(model), "data": list(notes), "licenses": licenses}
-    (out / "training.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    io.write_text(out / "training.json", json.dumps(record, indent=1) + "\n")
     if merge is not None:
         export(model, out, merge, facts=facts, data="\n".join(notes), licenses=tuple(licenses))
     return record

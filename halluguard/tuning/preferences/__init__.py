@@ -5,8 +5,9 @@
     print(report)
 
 Known formats: RLHF-V, RLAIF-V, LLaVA-RLHF, VLFeedback, HA-DPO (both files), POVID, mDPO, MM-RLHF, LRV-Instruction,
-HACL, LURE and thumbs logs, as JSON, JSON Lines or Parquet. Each is one small function in `formats.py`; the first that
-recognises the keys of an entry reads the file. Every entry ends as rows or, with place and reason, in the report.
+HACL, LURE, thumbs logs, and the rows of TRL, LLaMA-Factory and ms-swift, as JSON, JSON Lines or Parquet. Each is one
+small function in `formats.py`; the first that recognises the keys of an entry reads the file. Every entry ends as rows
+or, with place and reason, in the report.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from typing import Any, TypeAlias
 
 from halluguard.errors import HalluguardError, ImageError, InputError, SettingsError
 from halluguard.images import resolve_inside
-from halluguard.tuning.preferences.formats import FORMATS, DraftRow, Format, FormatOptions, Skip, Source
+from halluguard.tuning.preferences.drafts import UNREAD_IMAGE, DraftRow, Format, FormatOptions, Skip, Source
+from halluguard.tuning.preferences.formats import FORMATS
+from halluguard.tuning.preferences.messages import PLACEHOLDER
 from halluguard.tuning.reading import Entry, read_entries
 from halluguard.tuning.rows import InstructionRow, PreferenceRow, RatedRow, RowImage, TrainingRow, open_image, row_seed
 
@@ -75,6 +78,7 @@ def read_preferences(
     missing_share: float = 0.05,
     open_images: bool = False,
     options: FormatOptions | None = None,
+    keys: Mapping[str, str] | None = None,
     seed: int = 0,
 ) -> Iterator[TrainingRow]:
     """Stream the rows of a preference file.
@@ -89,11 +93,13 @@ def read_preferences(
         missing_share: largest allowed share of rows without their image, in [0, 1].
         open_images: whether to open every image now, and not only look for its file.
         options: choices that some formats leave open.
+        keys: where a file of no known format holds its fields: our name (see `OWN_KEYS`) -> the file's key, in which
+            dots lead into records.
         seed: seed of the rows' own seeds, and of prompts where the data have none.
 
     Yields:
-        `PreferenceRow`; `InstructionRow` for LRV-Instruction; `RatedRow` for thumbs logs. RLHF-V's rows have
-        `minimal_edit` set.
+        `PreferenceRow`; `InstructionRow` for LRV-Instruction and conversations, one for each answer; `RatedRow` for
+        thumbs logs. RLHF-V's rows have `minimal_edit` set.
 
     Raises:
         InputError: the file cannot be read, holds no entry of a known format, or too many images are missing.
@@ -101,20 +107,14 @@ def read_preferences(
     if not 0 <= missing_share <= 1:
         raise SettingsError(f"missing_share must be in [0, 1], got {missing_share}")
     report = ReadingReport() if report is None else report
-    options = FormatOptions() if options is None else options
-    form: Format | None = None
+    reader = _Reader(images, open_images, license, options or FormatOptions(), _checked_keys(keys), seed, report)
     digests: set[int] = set()
     lookups = 0
     for entry in read_entries(path):
         report.entries += 1
-        if form is None and isinstance(entry.value, dict):
-            form = next((form for form in FORMATS if form.recognises(entry.value)), None)
-            if form is not None:
-                report.format, report.license = form.name, license or form.license
-        for draft in _drafts(entry, form, options, seed, report):
+        for draft in reader.drafts(entry):
             lookups += bool(draft.images)
-            assert form is not None  # without a format there are no drafts
-            row = _row(draft, entry, form, images, open_images, license, seed, report)
+            row = reader.row(draft, entry)
             if len(report.missing) > missing_share * lookups and lookups >= _ENOUGH:
                 raise _too_many(report, lookups, images)
             if row is None:
@@ -126,99 +126,160 @@ def read_preferences(
             digests.add(digest)
             report.rows += 1
             yield row
-    if form is None:
+    if reader.format is None:
         raise InputError(_unknown(path, report))
     if lookups and len(report.missing) > missing_share * lookups:
         raise _too_many(report, lookups, images)
 
 
-def _drafts(
-    entry: Entry, form: Format | None, options: FormatOptions, seed: int, report: ReadingReport
-) -> Iterator[DraftRow]:
-    """The drafts of an entry; a malformed entry is put into the report instead."""
-    value = entry.value
-    if entry.problem or not isinstance(value, dict):
-        report.problems.append((entry.place, entry.problem or f"expected an object, got {type(value).__name__}"))
-        return
-    if form is None:
-        report.problems.append((entry.place, f"no known format has the keys {_keys(value)}"))
-        return
-    if not form.recognises(value):
-        report.problems.append((entry.place, f"expected {form.name} ({form.keys}), got the keys {_keys(value)}"))
-        return
-    try:
-        drafts = list(form.read(Source(value, entry.key, options, row_seed(seed, "preference", entry.place))))
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-        reason = str(error) if isinstance(error, HalluguardError) else f"{type(error).__name__}: {error}"
-        report.problems.append((entry.place, reason))
-        return
-    if value.get("video"):
-        drafts = [Skip("a video")]
-    for draft in drafts:
-        if isinstance(draft, Skip):
-            report.skipped[draft.reason] += 1
+@dataclass
+class _Reader:
+    """Reads entries of one file into rows; problems go into the report."""
+
+    images: ImageLookup
+    open_images: bool
+    license: str | None
+    options: FormatOptions
+    keys: Mapping[str, str]
+    seed: int
+    report: ReadingReport
+    format: Format | None = None
+
+    def drafts(self, entry: Entry) -> Iterator[DraftRow]:
+        """The drafts of an entry; none of a malformed one."""
+        try:
+            for draft in self._drafts(entry):
+                if isinstance(draft, Skip):
+                    self.report.skipped[draft.reason] += 1
+                else:
+                    yield draft
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+            reason = str(error) if isinstance(error, HalluguardError) else f"{type(error).__name__}: {error}"
+            self.report.problems.append((entry.place, reason))
+
+    def _drafts(self, entry: Entry) -> list[DraftRow | Skip]:
+        value = entry.value
+        if entry.problem or not isinstance(value, dict):
+            raise InputError(entry.problem or f"expected an object, got {type(value).__name__}")
+        if self.keys:
+            value = {**value, **{own: _under(value, key) for own, key in self.keys.items()}}
+        if self.format is None:
+            self.format = next((format for format in FORMATS if format.recognises(value)), None)
+            if self.format is None:
+                raise InputError(f"no known format has the keys {_keys(value)}")
+            self.report.format, self.report.license = self.format.name, self.license or self.format.license
+        elif not self.format.recognises(value):
+            raise InputError(f"expected {self.format.name} ({self.format.keys}), got the keys {_keys(value)}")
+        for medium in ("video", "audio"):
+            if value.get(medium) or value.get(f"{medium}s"):
+                return [Skip(f"a{'n' * (medium == 'audio')} {medium}")]
+        source = Source(value, entry.key, self.options, row_seed(self.seed, "preference", entry.place))
+        drafts = list(self.format.read(source))
+        for draft in drafts:
+            if isinstance(draft, DraftRow):
+                _check_images(draft, value)
+        return drafts
+
+    def row(self, draft: DraftRow, entry: Entry) -> TrainingRow | None:
+        """The row of a draft; None if its image is missing or its texts are no row."""
+        assert self.format is not None  # a draft comes from a format
+        try:
+            found = tuple(self._found(image) for image in draft.images)
+            negatives = tuple(self._found(image) for image in draft.negative_images)
+        except ImageError as error:
+            self.report.missing.append((entry.place, str(error)))
+            return None
+        stated = entry.value.get("license")
+        about: dict[str, Any] = {
+            "image_id": draft.image_id,
+            "kind": draft.kind,
+            "source": self.format.name,
+            "seed": row_seed(self.seed, self.format.name, draft.image_id, draft.prompt, draft.chosen),
+            "license": self.license or (stated if isinstance(stated, str) else self.format.license),
+            "history": draft.history,
+        }
+        try:
+            if draft.label is not None:
+                return RatedRow(found, draft.prompt, draft.chosen, draft.label, **about)
+            if not draft.pair:
+                return InstructionRow(found, draft.prompt, draft.chosen, **about)
+            about |= {"minimal_edit": self.format.minimal_edit, "negative_images": negatives}
+            return PreferenceRow(found, draft.prompt, draft.chosen, draft.rejected, **about)
+        except InputError as error:
+            self.report.problems.append((entry.place, str(error)))
+            return None
+
+    def _found(self, image: object) -> RowImage:
+        """The image for what the file holds: bytes, or a name or id to look up."""
+        if isinstance(image, Mapping):
+            image = image.get("bytes") or image.get("path")
+        found: RowImage | None
+        if isinstance(image, bytes):
+            found = image
+        elif self.images is None:
+            raise ImageError(f"the file holds only the name {str(image)!r}; say where the images are with images=")
+        elif callable(self.images):
+            found = self.images(image)
+        elif isinstance(self.images, Mapping):
+            found = self.images.get(image, self.images.get(str(image)))  # type: ignore[call-overload]
         else:
-            yield draft
+            found = resolve_inside(Path(self.images), str(image))
+        if found is None:
+            raise ImageError(f"no image for {str(image)!r}")
+        if isinstance(found, str | Path) and not is_file(found):
+            raise ImageError(f"no image at {str(found)!r}")
+        if self.open_images:
+            open_image(found)
+        return found
 
 
-def _row(
-    draft: DraftRow,
-    entry: Entry,
-    form: Format,
-    images: ImageLookup,
-    open_images: bool,
-    license: str | None,
-    seed: int,
-    report: ReadingReport,
-) -> TrainingRow | None:
+def is_file(path: str | Path) -> bool:
+    """Whether there is a file; a name that no file can have is none."""
     try:
-        found = tuple(_resolved(image, images, open_images) for image in draft.images)
-    except ImageError as error:
-        report.missing.append((entry.place, str(error)))
-        return None
-    stated = entry.value.get("license")
-    about: dict[str, Any] = {
-        "image_id": draft.image_id,
-        "kind": draft.kind,
-        "source": form.name,
-        "seed": row_seed(seed, form.name, draft.image_id, draft.prompt, draft.chosen),
-        "license": license or (stated if isinstance(stated, str) else form.license),
-        "history": draft.history,
-    }
-    try:
-        if draft.label is not None:
-            return RatedRow(found, draft.prompt, draft.chosen, draft.label, **about)
-        if not draft.pair:
-            return InstructionRow(found, draft.prompt, draft.chosen, **about)
-        edit = form.minimal_edit
-        return PreferenceRow(found, draft.prompt, draft.chosen, draft.rejected, minimal_edit=edit, **about)
-    except InputError as error:
-        report.problems.append((entry.place, str(error)))
-        return None
+        return Path(path).is_file()
+    except (OSError, ValueError):
+        return False
 
 
-def _resolved(image: object, images: ImageLookup, open_images: bool) -> RowImage:
-    """The image for what the file holds: bytes, or a name or id to look up."""
-    if isinstance(image, Mapping):
-        image = image.get("bytes") or image.get("path")
-    found: RowImage | None
-    if isinstance(image, bytes):
-        found = image
-    elif images is None:
-        raise ImageError(f"the file holds only the name {str(image)!r}; say where the images are with images=")
-    elif callable(images):
-        found = images(image)
-    elif isinstance(images, Mapping):
-        found = images.get(image, images.get(str(image)))  # type: ignore[call-overload]
-    else:
-        found = resolve_inside(Path(images), str(image))
-    if found is None:
-        raise ImageError(f"no image for {str(image)!r}")
-    if isinstance(found, str | Path) and not Path(found).is_file():
-        raise ImageError(f"no image at {str(found)!r}")
-    if open_images:
-        open_image(found)
-    return found
+def _check_images(draft: DraftRow, entry: Mapping[str, object]) -> None:
+    """Raises InputError where an entry speaks of images that its row would not have."""
+    texts = [str(text) for text in (draft.chosen, draft.rejected, *(answer for _, answer in draft.history))]
+    if any(PLACEHOLDER.search(text) for text in texts):
+        raise InputError("an answer holds a placeholder of an image; remove it from the text")
+    if draft.images:
+        return
+    unread = [key for key, value in entry.items() if UNREAD_IMAGE.search(str(key)) and value not in (None, "", [])]
+    if unread:
+        raise InputError(f"{unread[0]!r} seems to hold an image, which is not read; name its key (image={unread[0]})")
+    if any(PLACEHOLDER.search(text) for text in _texts(entry)):
+        raise InputError("a text holds a placeholder of an image, but the entry has none; give it under 'images'")
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list):
+        for inner in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(inner)
+
+
+OWN_KEYS = ("image", "images", "prompt", "chosen", "rejected", "completion", "label", "messages", "license")
+"""Names of what an entry holds, for `keys`."""
+
+
+def _checked_keys(keys: Mapping[str, str] | None) -> Mapping[str, str]:
+    unknown = sorted(set(keys or ()) - set(OWN_KEYS))
+    if unknown:
+        raise SettingsError(f"keys must name some of {', '.join(OWN_KEYS)}, got {unknown[0]!r}; correct it")
+    return keys or {}
+
+
+def _under(entry: Mapping[str, Any], key: str) -> object:
+    """The value under a key; dots lead into records ("data.question")."""
+    value: Any = entry
+    for part in [key] if key in entry else key.split("."):
+        value = value[part]
+    return value
 
 
 def _keys(value: Mapping[str, object]) -> str:

@@ -8,17 +8,24 @@ from __future__ import annotations
 
 import itertools
 import json
-import random
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import PurePath
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from halluguard.errors import InputError
-from halluguard.tuning.captions import PROMPTS
+from halluguard.tuning.preferences.chats import ANSWERS, chat, is_chat, is_llama_factory, is_ms_swift, is_trl_pair
+from halluguard.tuning.preferences.drafts import (
+    DraftRow,
+    Drafts,
+    Fields,
+    Format,
+    Skip,
+    Source,
+    images_under,
+    name_of,
+    stem,
+)
 from halluguard.tuning.preferences.messages import (
-    Exchange,
     answer_of,
     exchanges,
     last_question,
@@ -26,127 +33,6 @@ from halluguard.tuning.preferences.messages import (
     untemplated,
     without_end,
 )
-
-Fields: TypeAlias = Mapping[str, Any]
-"""An entry as parsed."""
-
-IMAGE_KEYS = ("images", "image", "image_path", "img_path", "image_paths")
-"""Where formats keep their images; a value is a name, the bytes of a file, a struct of both, or a list of them."""
-
-
-@dataclass(frozen=True)
-class FormatOptions:
-    """Choices that some formats leave to their reader.
-
-    Args:
-        aspect, margin: for VLFeedback: pairs differ by at least `margin` in this rating; the better answer is no less
-            helpful.
-        only_wrong: for HA-DPO's questions: keep only those that the model got wrong, as its own loader does. This skews
-            the polarity of the chosen answers; report the yes-ratio.
-        keep_leaking: for LRV-Instruction: keep answers that speak of the text their writer saw ("no mention of").
-    """
-
-    aspect: str = "Visual Faithfulness"
-    margin: float = 1.0
-    only_wrong: bool = False
-    keep_leaking: bool = False
-
-
-@dataclass(frozen=True)
-class DraftRow:
-    """A row before its images are found.
-
-    Args:
-        images: as the entry names them.
-        image_id: id of the first image.
-        prompt, chosen: question and (better) answer.
-        rejected: the worse answer of a pair.
-        pair: whether it is a pair; else an instruction, or a rating.
-        label: whether the answer was liked, for a rating.
-        kind: kind of the row.
-        history: earlier exchanges.
-        negative_images: images for which the answer is wrong.
-    """
-
-    images: tuple[object, ...]
-    image_id: str
-    prompt: str
-    chosen: str
-    rejected: str = ""
-    pair: bool = False
-    label: bool | None = None
-    kind: str = ""
-    history: tuple[Exchange, ...] = ()
-    negative_images: tuple[object, ...] = ()
-
-
-@dataclass(frozen=True)
-class Skip:
-    """A pair left out on purpose."""
-
-    reason: str
-
-
-@dataclass(frozen=True)
-class Source:
-    """An entry and what reading it depends on: its key in a mapping, the options, and a seed for drawn prompts."""
-
-    fields: Fields
-    key: str | None
-    options: FormatOptions
-    seed: int
-
-    @property
-    def images(self) -> tuple[object, ...]:
-        return images_under(self.fields, *IMAGE_KEYS)
-
-    @property
-    def image_id(self) -> str:
-        """The file name of the first image."""
-        path = self.fields.get("image_path")
-        return stem(path if isinstance(path, str) and path else name_of(next(iter(self.images), None)))
-
-    @property
-    def drawn_prompt(self) -> str:
-        return random.Random(self.seed).choice(PROMPTS)
-
-    def pair(self, prompt: str, chosen: str, rejected: str, **more: Any) -> DraftRow:
-        """A pair about the entry's images."""
-        about = {"images": self.images, "image_id": self.image_id, **more}
-        return DraftRow(prompt=prompt, chosen=chosen, rejected=rejected, pair=True, **about)
-
-
-def images_under(fields: Fields, *keys: str) -> tuple[object, ...]:
-    """The images under the first of these keys that holds any."""
-    for key in keys:
-        value = fields.get(key)
-        if value is not None and value != "" and value != []:
-            return tuple(value) if isinstance(value, list) else (value,)
-    return ()
-
-
-Drafts: TypeAlias = Iterable[DraftRow | Skip]
-
-
-@dataclass(frozen=True)
-class Format:
-    """A format of training data.
-
-    Args:
-        name: name of the data or tool.
-        keys: its keys in words, for messages.
-        recognises: whether an entry has this format, by its keys.
-        read: function from an entry to drafts.
-        license: licence of the data as its authors state it.
-        minimal_edit: whether the rejected answers are the chosen ones with some words changed.
-    """
-
-    name: str
-    keys: str
-    recognises: Callable[[Fields], bool]
-    read: Callable[[Source], Drafts]
-    license: str = "unknown"
-    minimal_edit: bool = False
 
 
 def rlhf_v(source: Source) -> Drafts:
@@ -288,13 +174,10 @@ def thumbs(source: Source) -> Drafts:
     entry = source.fields
     images = source.images or images_under(entry, "image_id")
     question = question_of(entry.get("prompt", entry.get("question")))
-    answer = next(entry[name] for name in _ANSWERS if name in entry)
+    answer = next(entry[name] for name in ANSWERS if name in entry)
     yield DraftRow(
         images, stem(name_of(next(iter(images), None))), question, answer, label=entry["label"], kind="thumbs"
     )
-
-
-_ANSWERS = ("completion", "answer", "response")
 
 
 def _json(text: Any) -> dict[str, Any]:
@@ -319,23 +202,13 @@ def _is_lure(entry: Fields) -> bool:
 
 def _is_rated(entry: Fields) -> bool:
     asked = "prompt" in entry or "question" in entry
-    return isinstance(entry.get("label"), bool) and asked and any(name in entry for name in _ANSWERS)
+    plain = not isinstance(entry.get("prompt"), list)
+    return isinstance(entry.get("label"), bool) and asked and plain and any(name in entry for name in ANSWERS)
 
 
-def _are_lists(entry: Fields) -> bool:
-    return isinstance(entry.get("chosen"), list) and isinstance(entry.get("rejected"), list)
-
-
-def name_of(image: object) -> str:
-    """The name of an image that an entry gives; empty where it gives only bytes."""
-    if isinstance(image, Mapping):
-        return str(image.get("path") or "")
-    return "" if image is None or isinstance(image, bytes) else str(image)
-
-
-def stem(name: object) -> str:
-    """The last part of a path."""
-    return PurePath(str(name)).name
+def _are_lists_of_texts(entry: Fields) -> bool:
+    texts = [entry.get("chosen"), entry.get("rejected")]
+    return all(isinstance(value, list) and all(isinstance(text, str) for text in value) for value in texts)
 
 
 _NC = "CC BY-NC 4.0"
@@ -346,15 +219,17 @@ FORMATS: tuple[Format, ...] = (
     Format("LLaVA-RLHF", "output_1, output_2, preference", _has("output_1", "output_2", "preference"), llava_rlhf),
     Format("VLFeedback", "prompt, completions", _has("prompt", "completions"), vl_feedback),
     Format("POVID", "conversations, rejected_conversations", _has("conversations", "rejected_conversations"), povid),
+    Format("ms-swift", "messages, rejected_response", is_ms_swift, chat),
+    Format("LLaMA-Factory", "conversations or instruction, chosen, rejected", is_llama_factory, chat),
+    Format("TRL", "images, prompt, chosen, rejected", is_trl_pair, chat),
     Format("HACL", "text, Hallucination caption", _has("Hallucination caption", "text"), hacl),
     Format("LURE", "caption, h_caption", _is_lure, lure),
-    Format("HA-DPO", "lists chosen, rejected", _are_lists, ha_dpo_descriptions),
+    Format("HA-DPO", "lists chosen, rejected", _are_lists_of_texts, ha_dpo_descriptions),
     Format("HA-DPO", "question, chosen, reject", _has("question", "chosen", "reject"), ha_dpo_questions),
     Format("RLAIF-V", "question, chosen, rejected", _has("question", "chosen", "rejected"), rlaif_v, _NC),
-    Format(
-        "mDPO", "img_path, prompt, chosen, rejected", _has("img_path", "prompt", "chosen", "rejected"), rendered_pairs
-    ),
+    Format("mDPO", "img_path, prompt, chosen, rejected", _has("img_path", *_PAIR), rendered_pairs),
     Format("MM-RLHF", "prompt, chosen, rejected", _has(*_PAIR), rendered_pairs),
     Format("LRV-Instruction", "image_id, question, answer, task", _has("image_id", "question", "answer", "task"), lrv),
     Format("thumbs", "prompt, completion, label (true or false)", _is_rated, thumbs),
+    Format("conversations", "messages, or prompt and completion, or instruction and output", is_chat, chat),
 )

@@ -11,12 +11,12 @@ from halluguard.errors import InputError
 Exchange: TypeAlias = tuple[str, str]
 """A question and its answer."""
 
-_IMAGE = re.compile(r"\s*<image(?:_?\d+)?>\s*|\s*<ImageHere>\s*")
+PLACEHOLDER = re.compile(r"\s*<image(?:_?\d+)?>\s*|\s*<ImageHere>\s*")
 
 
 def question_of(text: Any) -> str:
     """The question without image placeholders: the processor sets its own."""
-    return _IMAGE.sub(" ", text).strip()
+    return PLACEHOLDER.sub(" ", text).strip()
 
 
 _TEMPLATES = (
@@ -56,17 +56,54 @@ def without_end(text: str) -> str:
     return _ENDS.sub("", text).strip()
 
 
-def answer_of(turn: Any) -> str:
-    """The text of an answer, given as a string or as a turn."""
-    return (turn["value"] if isinstance(turn, Mapping) else turn).strip()
+def answer_of(value: Any) -> str:
+    """The text of an answer: a string, a turn, or the last turn of a conversation."""
+    if isinstance(value, list):
+        value = value[-1]
+    return (text_of(value) if isinstance(value, Mapping) else value).strip()
 
 
-def _turns(conversation: Any) -> list[tuple[str, str]]:
-    """(speaker, text) of each turn; the speaker is "human" or "gpt"."""
-    turns = []
+def text_of(turn: Mapping[str, Any]) -> str:
+    """The text of a turn, whose content is a string or a list of parts."""
+    content = turn["value"] if "value" in turn else turn["content"]
+    if isinstance(content, str):
+        return content
+    return "\n".join(part["text"] for part in content if part.get("type", "text") == "text")
+
+
+def images_in(conversation: Any) -> list[object]:
+    """The images that the parts of a conversation name; placeholders name none."""
+    images: list[object] = []
+    for turn in conversation if isinstance(conversation, list) else ():
+        content = turn.get("content") if isinstance(turn, Mapping) else None
+        for part in content if isinstance(content, list) else ():
+            named = [part[key] for key in ("image", "image_url", "url", "path") if part.get(key)]
+            images += [n["url"] if isinstance(n, Mapping) and "url" in n else n for n in named]
+    return images
+
+
+_USER, _ASSISTANT = ("human", "user"), ("gpt", "assistant", "model", "chatgpt", "bot")
+
+
+def turns_of(conversation: Any) -> list[tuple[str, str]]:
+    """(speaker, text) of each turn; the speaker is "human" or "gpt". A system text begins the first question.
+
+    Raises:
+        InputError: another speaker, such as a tool.
+    """
+    turns: list[tuple[str, str]] = []
+    system = ""
     for turn in conversation:
-        speaker = "human" if turn.get("from", turn.get("role")) in ("human", "user") else "gpt"
-        turns.append((speaker, question_of(turn.get("value", turn.get("content")))))
+        speaker = str(turn.get("from", turn.get("role"))).lower()
+        if speaker == "system":
+            system += question_of(text_of(turn)) + "\n"
+        elif speaker in _USER:
+            text = question_of(text_of(turn))
+            turns.append(("human", text if turns else (system + text).strip()))
+        elif speaker in _ASSISTANT:
+            turns.append(("gpt", text_of(turn).strip()))
+        else:
+            raise InputError(f"expected turns of user and assistant, got one of {speaker!r}; leave the entry out")
     return turns
 
 
@@ -81,7 +118,7 @@ def _paired(turns: list[tuple[str, str]]) -> tuple[Exchange, ...]:
 
 def last_question(conversation: Any) -> tuple[tuple[Exchange, ...], str]:
     """(earlier exchanges, last question); a last answer is dropped."""
-    turns = _turns(conversation)
+    turns = turns_of(conversation)
     if turns and turns[-1][0] == "gpt":
         turns = turns[:-1]
     if not turns or turns[-1][0] != "human":
@@ -91,7 +128,7 @@ def last_question(conversation: Any) -> tuple[tuple[Exchange, ...], str]:
 
 def exchanges(conversation: Any) -> tuple[Exchange, ...]:
     """The exchanges of a conversation that ends with an answer; at least one."""
-    paired = _paired(_turns(conversation))
+    paired = _paired(turns_of(conversation))
     if not paired:
         raise InputError("expected a question and an answer, got no turns; correct the entry")
     return paired
