@@ -35,9 +35,9 @@ def audit(
     *,
     detector: Detector | Callable[..., Iterable[Box]] | Path | str | None = None,
     captioner: Captioner | None = None,
-    images: Path | None = None,
+    images: Path | str | None = None,
     thresholds: Thresholds | None = None,
-    export: Path | None = None,
+    export: Path | str | None = None,
     force_new: bool = False,
     overwrite: bool = False,
 ) -> JsonObject:
@@ -65,6 +65,7 @@ def audit(
         raise SettingsError("an audit needs a folder for its results, got none; give out=...")
     else:
         known = as_detector(detector, captioner)
+        images, export = (None if path is None else Path(path) for path in (images, export))
         if not isinstance(captions, str | Path):
             captions = spool_rows(captions, Path(out), captioner, images)
         config = AuditConfig(
