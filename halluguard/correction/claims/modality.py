@@ -176,6 +176,8 @@ def _irrealis(parse: Parse, i: int) -> bool:
     head, dep = parse.heads[i], parse.deps[i]
     if dep == "pobj":
         word, above = parse.words[head], parse.heads[head]
+        if word == "for" and parse.tags[above] in ("JJ", "VBN"):
+            return True  # "suitable for children", "designed for players"
         if word in ("for", "of") and parse.words[above] in _IRREALIS | _INSTEAD:
             return True
         return word in ("except", "unlike", "than") or (word == "of" and parse.words[above] in _INSTEAD)

@@ -59,8 +59,8 @@ def cuts(parse: Parse, token: int, out: Out) -> Iterator[set[int]]:
         cut = _cut(parse, node, out)
         if cut and token in cut:
             cut = {i for i in cut if first <= i < end}
-            rest = [i for i in range(first, end) if i not in cut and parse.words[i] not in ".!?"]
-            yield cut - {end - 1} if rest and parse.words[end - 1] in ".!?" else cut
+            rest = [i for i in range(first, end) if i not in cut and parse.words[i] not in ".!?:"]
+            yield cut - {end - 1} if rest and parse.words[end - 1] in ".!?:" else cut
         node = parse.heads[node]
     segment = _segment(parse, token, first, end)
     if segment:
@@ -189,7 +189,7 @@ def _phrase(parse: Parse, node: int) -> set[int]:
 def _before_aside(parse: Parse, node: int) -> list[int]:
     """The constituent without a participle that follows a comma: in "a bottle of juice, held by a hand" it is held."""
     tokens = parse.subtree(node)
-    for i in tokens:
+    for i in tokens if parse.words[node] == "of" else ():
         aside = i > node and parse.words[i] == "," and i + 1 in tokens and parse.tags[i + 1] in ("VBN", "VBG")
         if aside and parse.deps[i + 1] in ("acl", "advcl"):
             return [j for j in tokens if j < i]

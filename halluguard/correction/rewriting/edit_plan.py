@@ -13,10 +13,12 @@ from halluguard.correction.claims.mentions import Mention
 from halluguard.correction.rewriting import deletions, restating
 from halluguard.correction.rewriting.agreement import agree, relist
 from halluguard.correction.rewriting.token_editor import TokenEditor
-from halluguard.correction.text.lexicon import NOUN_TAGS, VERB_TAGS
+from halluguard.correction.text.lexicon import NOUN_TAGS, VERB_TAGS, words
 from halluguard.correction.text.parse import Parse
 from halluguard.records import Claim, Edit, Verdict
 from halluguard.vocabulary import category, parents, same
+
+_PARTS = words("parts") & words("not restated") | words("mass")
 
 
 class EditPlan:
@@ -39,6 +41,7 @@ class EditPlan:
                 self.cause[mention] = index
         self.by_head = {m.last for m in self.mentions}
         self.links = coreference.links(parse, self.mentions)
+        self.links |= self._orphans()
         self.by_claim = {n: by_end[c.end] for n, c in enumerate(claims) if c.kind == "existence" and c.end in by_end}
         claim_of = {mention: n for n, mention in self.by_claim.items()}
         self.whole = [
@@ -67,7 +70,23 @@ class EditPlan:
         return heads
 
     def _stands_alone(self, mention: int) -> bool:
-        return self.whole[mention] or self.mentions[mention].category is not None
+        """Whether it can be what a pronoun stands for; parts and matter seldom are."""
+        return self.mentions[mention].name.split()[-1] not in _PARTS
+
+    def _orphans(self) -> dict[int, int]:
+        """Pronouns without an antecedent that open a sentence after one whose subject is condemned: "She is ..."."""
+        parse, orphans = self.parse, dict[int, int]()
+        for sentence in range(1, len(parse.sentences)):
+            pronoun = parse.sentences[sentence][0]
+            number = {"he": False, "she": False, "they": True}.get(parse.words[pronoun])
+            if number is None or pronoun in self.links:
+                continue
+            first, end = parse.sentences[sentence - 1]
+            before = [(n, m) for n, m in enumerate(self.mentions) if first <= m.last < end and m.plural == number]
+            chief = next((n for n, m in before if parse.deps[m.last] in ("nsubj", "dobj", "attr", "ROOT")), None)
+            if chief is not None and self.decision.get(chief) == "contradicted" and self._stands_alone(chief):
+                orphans[pronoun] = chief
+        return orphans
 
     def _also_kept(self, mention: int) -> bool:
         """A plural pronoun after "a dog and a cat" still has the dog."""
@@ -226,6 +245,9 @@ class EditPlan:
         spans = {n: self.mentions[n].last for n in named}
         stated = restating.outermost(self.parse, [(n, self.mentions[n]) for n in named], spans)
         alive = [i for i in range(first, end) if self.editor.alive(i)]
+        if not any(self.parse.words[i][:1].isalnum() for i in alive):
+            self.editor.delete(alive, set().union(*(self.editor.why[i] for i in range(first, end))))
+            alive = []
         phrases = [self.phrases[n] for n in stated]
         if alive or deletions.is_clause(self.parse, sentence):
             says = restating.statement(phrases)

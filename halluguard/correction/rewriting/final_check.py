@@ -28,6 +28,10 @@ _JOINED = re.compile(
     r"[:;(]\s*(?:and|or)\b|(?<=\s)-\w|\b(?:and|or|with|of|a|an|the|in|on)\s+(?:and|or|of)\b|\b(?:a|an|the)\s+(?:is|are|with|in|on)\b",
     re.I,
 )
+_SUBORDINATE = frozenset("what which that who whose where when while because whether although though".split())
+_NEEDS_TWO = re.compile(
+    r"\b(?:(?:mix|mixture|combination|blend|fusion|contrast) of|between)\b(?![^.;]*(?:\band\b|,|\w+s\b))", re.I
+)
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 
 
@@ -45,6 +49,14 @@ def breaks_form(before: str, after: str) -> str:
         last = piece[-1] if piece else ""
         if last in _UNFINISHED and not _ends_so(last, end, before):
             return f"it would end in the air, after {last!r}"
+    if words[0] in _SUBORDINATE and words[0] != old_words[0]:
+        return f"it would begin with {words[0]!r}"
+    if any(after.count(mark) % 2 != before.count(mark) % 2 for mark in ('"', "*", "`")) or any(
+        after.count(a) - after.count(b) != before.count(a) - before.count(b) for a, b in ("()", "[]", "“”")
+    ):
+        return "a quotation or bracket would be torn"
+    if _NEEDS_TWO.search(after) and not _NEEDS_TWO.search(before):
+        return "a mix or a contrast needs two"
     if len(words) == 1 and len(old_words) > 3:
         return "one word would be left"
     return ""
@@ -72,7 +84,28 @@ def breaks_clause(parse: Parse, sentence: int, alive: Callable[[int], bool]) -> 
         return "it would have no verb"
     if subjects and not any(alive(i) or any(map(alive, parse.conjuncts(i))) for i in subjects):
         return "it would have no subject"
-    return ""
+    return "it would join unlike things" if _joins_unlike(parse, tokens, alive) else ""
+
+
+def _joins_unlike(parse: Parse, tokens: range, alive: Callable[[int], bool]) -> bool:
+    """Whether a cut lets an "and" join what it did not join: "is urban and paved roads"."""
+    for c in tokens:
+        head = parse.heads[c]
+        if parse.deps[c] != "conj" or not alive(c):
+            continue
+        first = min(parse.subtree(c))
+        top = parse.conjuncts(c)[0]
+        held = alive(parse.heads[top]) or parse.heads[top] == top
+        if parse.tags[c][:2] == parse.tags[head][:2]:
+            if not alive(head) and not held and any(alive(i) for i in range(tokens.start, first)):
+                return True
+            continue
+        joint = next((j for j in parse.children[head] if parse.deps[j] == "cc" and j < first), None)
+        orphan = not alive(head) and any(alive(i) for i in range(tokens.start, first) if parse.words[i].isalnum())
+        bared = joint is not None and alive(joint) and not alive(joint - 1)
+        if orphan or bared:
+            return True
+    return False
 
 
 def adds_object(before: Parse, sentence: int, after: Parse) -> str:

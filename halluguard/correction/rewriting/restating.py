@@ -29,12 +29,24 @@ def is_whole(parse: Parse, mention: Mention, claim: Claim | None) -> bool:
     if claim is not None and (claim.modality != "asserted" or claim.polarity != "asserted"):
         return False
     name = mention.name.split()[-1]
+    named = any(parse.span(i, i)[:1].isupper() for i in range(mention.first, mention.last + 1) if not _opens(parse, i))
+    if named and not parse.span(mention.first, mention.last).isupper() and not _folded(parse, mention.last):
+        return False  # "San Francisco Bay"
     if mention.part or name in _NEVER or parse.words[mention.last] in _NEVER:
         return False
     owned = any(parse.deps[j] == "poss" for j in parse.children[mention.last])
     head = parse.heads[parse.first_conjunct(mention.last)]
     aside = parse.deps[parse.first_conjunct(mention.last)] == "pobj" and parse.words[head] in _NOT_THERE
     return not owned and not aside
+
+
+def _opens(parse: Parse, i: int) -> bool:
+    return i == parse.sentences[parse.sentence[i]][0]
+
+
+def _folded(parse: Parse, token: int) -> bool:
+    """Whether capitals say nothing where the token stands, as in a title."""
+    return bool(parse.leaves) and parse.block[token] in parse.folded
 
 
 def phrase(editor: TokenEditor, mention: Mention, out: set[int]) -> str:

@@ -61,14 +61,12 @@ def _enclosing_markup(parse: Parse) -> list[tuple[int, int, Markup]]:
         first = bisect_left(parse.starts, mark.inner[0])
         last = bisect_right(parse.ends, mark.inner[1]) - 1
         alone = first == last and parse.extent(first)[0] <= mark.start and mark.end <= parse.extent(first)[1]
-        if (
-            first <= last
-            and not alone
-            and not (
-                parse.text[mark.inner[0] : parse.starts[first]].strip()
-                or parse.text[parse.ends[last] : mark.inner[1]].strip()
-            )
-        ):
+        token = bisect_right(parse.starts, mark.start) - 1
+        written_out = token >= 0 and mark.start < parse.ends[token]  # its marks are tokens, as quotation marks are
+        if first > last or alone or written_out:
+            continue
+        outside = parse.text[mark.inner[0] : parse.starts[first]] + parse.text[parse.ends[last] : mark.inner[1]]
+        if not outside.strip():
             enclosing.append((first, last, mark))
     return sorted(enclosing, key=lambda found: (found[2].start, -found[2].end))
 

@@ -29,6 +29,10 @@ _JSON_LANGUAGES = ("json", "jsonc", "json5", "jsonl", "")
 _TEXT_LANGUAGES = ("", "text", "txt", "markdown", "md", "plaintext")
 
 
+_SPECIAL = re.compile(r"<\|[^<>|\n]{1,40}\|>")
+"""Special tokens that a decoder has left in: "<|im_end|>", "<|begin_of_box|>"."""
+
+
 def read_blocks(text: str) -> Document:
     """The tree of an answer; language and inline markup are added where its leaves are cleaned.
 
@@ -48,6 +52,18 @@ def read_blocks(text: str) -> Document:
 def _answer(text: str, start: int, end: int) -> list[Block]:
     """The blocks of an answer without its thoughts."""
     start, end = _stripped(text, start, end)
+    opening, closing = list[Block](), list[Block]()
+    while mark := _SPECIAL.match(text, start, end):
+        opening.append(Block("code", *mark.span(), mark.span(), reads=False))
+        start, end = _stripped(text, mark.end(), end)
+    while text.endswith("|>", start, end) and (mark := _SPECIAL.fullmatch(text, text.rfind("<|", start, end), end)):
+        closing.insert(0, Block("code", *mark.span(), mark.span(), reads=False))
+        start, end = _stripped(text, start, mark.start())
+    return [*opening, *_words(text, start, end), *closing]
+
+
+def _words(text: str, start: int, end: int) -> list[Block]:
+    """The blocks of an answer without the special tokens of its model around it."""
     if start == end:
         return []
     if _PLAIN.match(text[start:end]) and not looks_like_json(text[start:end]):

@@ -8,12 +8,14 @@ from functools import cache
 from typing import Any, Protocol
 
 from halluguard.boxes import suppress
+from halluguard.correction.text.lexicon import words
 from halluguard.correction.verification.batches import error_text
 from halluguard.correction.verification.thresholds import Thresholds
 from halluguard.errors import ExpertError
 from halluguard.records import Box, Claim, Detector, PropertyExpert, Question
 from halluguard.vocabulary import category, children, parents, same
 
+_NEVER_ASKED = words("never asked")
 Covers = Callable[[str], bool]
 
 
@@ -69,9 +71,18 @@ def query_terms_for(covers: Covers) -> TermsOf:
     return cache(lambda name: query_terms(name, covers))
 
 
+def why_not_asked(claim: Claim) -> str:
+    """The reason why no detector is asked about a claim, or ""."""
+    if claim.modality == "question":
+        return "a question claims nothing"
+    if claim.modality == "depicted":
+        return "it is said to be depicted, not to be there"
+    return "no detector has a box for it" if claim.name.split()[-1] in _NEVER_ASKED else ""
+
+
 def phrases_for(claim: Claim, terms_of: TermsOf) -> list[str]:
     """The phrases that one claim puts to the detector; none where it claims no presence."""
-    if claim.modality in ("question", "depicted") or claim.source_rule == "stuff":
+    if why_not_asked(claim):
         return []
     return [phrase for name in (claim.name, *claim.alternatives) for phrase in terms_of(name)]
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from halluguard.correction.verification.evidence import Evidence, best_score
+from halluguard.correction.verification.evidence import Evidence, best_score, why_not_asked
 from halluguard.records import Claim, Verdict
 from halluguard.vocabulary import category, parents, same
 
 
 def existence(claim: Claim, evidence: Evidence) -> Verdict:
     """The verdict on an existence claim, or on the existence of the object that another claim is about."""
-    if reason := _claims_no_presence(claim):
+    if reason := why_not_asked(claim):
         return Verdict(0, "unverifiable", reason=reason)
     verdict = presence(claim.name, evidence)
     if claim.alternatives:
@@ -24,15 +24,6 @@ def existence(claim: Claim, evidence: Evidence) -> Verdict:
     if claim.modality == "irrealis" and verdict.decision == "contradicted":
         return replace(verdict, decision="unverifiable", reason="the text does not say that it is there")
     return verdict
-
-
-def _claims_no_presence(claim: Claim) -> str:
-    """The reason not to judge the claim, or ""."""
-    if claim.modality == "question":
-        return "a question claims nothing"
-    if claim.modality == "depicted":
-        return "it is said to be depicted, not to be there"
-    return "matter and places are not things a detector can judge" if claim.source_rule == "stuff" else ""
 
 
 def presence(name: str, evidence: Evidence) -> Verdict:

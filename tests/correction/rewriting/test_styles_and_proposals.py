@@ -14,7 +14,7 @@ from halluguard.records import apply_edits
 @pytest.fixture
 def told(scripted):
     def tell(text, *, question=None, **options):
-        expert = scripted({"dog": [0.9], "person": [0.9], "man": [0.9]})
+        expert = scripted({name: [0.9] for name in ("dog", "person", "man", "street")})
         answer = correct(text, "x", expert, question, **options)
         assert apply_edits(text, answer.edits) == answer.text
         return answer
@@ -62,7 +62,7 @@ DRAFT = "A man walks a dog and a cat down the long street."
 )
 def test_a_proposal_may_add_nothing_and_lose_nothing(scripted, proposal, complaint):
     claims = extract(DRAFT)
-    verdicts = verify(claims, "x", scripted({"dog": [0.9], "man": [0.9]}))
+    verdicts = verify(claims, "x", scripted({"dog": [0.9], "man": [0.9], "street": [0.9]}))
     found = violations(DRAFT, claims, verdicts, proposal)
     assert found == [] if complaint is None else any(complaint in why for why in found), found
 

@@ -2,8 +2,10 @@
 
 import pytest
 
+from halluguard.correction import correct
 from halluguard.correction.claims.extract import extract
 from halluguard.correction.verification import Thresholds, verify, verify_many
+from halluguard.detectors.precomputed import KnownObjects
 from halluguard.errors import SettingsError
 from halluguard.records import Box
 
@@ -131,3 +133,22 @@ def test_thresholds_out_of_order_are_refused():
         Thresholds(0.2, 0.5)
     with pytest.raises(SettingsError, match="'dog'"):
         Thresholds(0.5, 0.2, {"dog": (0.1, 0.9)})
+
+
+@pytest.mark.parametrize("name", ["bridge", "tree", "building", "barn", "flower"])
+def test_whether_scenery_can_be_judged_is_the_experts_own_word(scripted, name):
+    """A zero-shot detector is asked for a bridge; a list of COCO names leaves it unverifiable, and it stays."""
+    text = f"A dog sits near a {name}."
+    assert decisions(text, scripted({"dog": [0.9], name: [0.9]}))["existence", name] == "supported"
+    assert decisions(text, scripted({"dog": [0.9]}))["existence", name] == "contradicted"
+    assert decisions(text, KnownObjects({"image": ["dog"]}))["existence", name] == "unverifiable"
+    assert (
+        correct(f"A kite flies over a {name}.", "image", KnownObjects({"image": ["dog"]})).text == f"There is a {name}."
+    )
+
+
+@pytest.mark.parametrize("text", ["It is night.", "The city sleeps."])
+def test_times_and_regions_are_never_asked(scripted, text):
+    expert = scripted({})
+    verify(extract(text), "image", expert)
+    assert not expert.calls
