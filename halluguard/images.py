@@ -10,6 +10,7 @@ import io
 import math
 import os
 import stat
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -43,7 +44,7 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image:
     Raises:
         ImageError: missing, not a regular file, not an image, truncated, or larger than `max_pixels`.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, UnidentifiedImageError
 
     name = _describe(source)
     try:
@@ -58,7 +59,7 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image:
             raise ImageError(f"expected an image, got an empty one ({width} x {height}) in {name}; leave it out")
         image.seek(0) if getattr(image, "is_animated", False) else None
         image.load()
-        return _to_rgb(ImageOps.exif_transpose(image))
+        return _upright_rgb(image)
     except ImageError:
         raise
     except Image.DecompressionBombError as error:
@@ -104,25 +105,69 @@ def _regular_file(path: Path) -> Path:
     return path
 
 
-def _to_rgb(image: Image) -> Image:
-    import numpy as np
+_STRIP = 1 << 20  # pixels that are converted at once: whole copies of a large image would take gigabytes
+_ORIENTATION = 0x0112  # the EXIF tag
+
+
+def _upright_rgb(image: Image) -> Image:
+    """The image in RGB, over white where it is transparent, turned as its EXIF orientation says."""
+    from PIL import Image, ImageOps
+
+    convert = _scaling_to_8_bits(image) if image.mode in ("I", "F") or image.mode.startswith("I;16") else _over_white
+    rgb = Image.new("RGB", image.size)
+    for top, strip in _strips(image):
+        rgb.paste(convert(strip), (0, top))
+    orientation = image.getexif().get(_ORIENTATION)
+    if orientation not in (None, 1):
+        rgb.getexif()[_ORIENTATION] = orientation
+        ImageOps.exif_transpose(rgb, in_place=True)
+    return rgb
+
+
+def _strips(image: Image) -> Iterator[tuple[int, Image]]:
+    """(top, strip) from top to bottom."""
+    height = max(1, _STRIP // image.width)
+    for top in range(0, image.height, height):
+        yield top, image.crop((0, top, image.width, min(image.height, top + height)))
+
+
+def _over_white(image: Image) -> Image:
     from PIL import Image
 
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        values = np.asarray(image).astype(np.float64)
-        finite = values[np.isfinite(values)]
-        low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
-        if low >= 0 and high > 255 and image.mode != "F":
-            low, high = 0.0, 65535.0 if high <= 65535 else high
-        elif low >= 0 and high <= 255 and image.mode != "F":
-            low, high = 0.0, 255.0
-        scaled = np.nan_to_num((values - low) / (high - low) if high > low else values * 0) * 255
-        return Image.fromarray(scaled.clip(0, 255).astype(np.uint8)).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, "white")
         return Image.alpha_composite(white, rgba).convert("RGB")
     return image.convert("RGB")
+
+
+def _scaling_to_8_bits(image: Image) -> Callable[[Image], Image]:
+    """A function that scales the values of an image, of 16 bits or floats, into 0..255."""
+    import numpy as np
+    from PIL import Image
+
+    def values_of(strip: Image.Image) -> NDArray[np.float64]:
+        return np.asarray(strip).astype(np.float64)
+
+    lows, highs = [], []
+    for _, strip in _strips(image):
+        values = values_of(strip)
+        finite = values[np.isfinite(values)]
+        if finite.size:
+            lows.append(float(finite.min()))
+            highs.append(float(finite.max()))
+    low, high = min(lows, default=0.0), max(highs, default=0.0)
+    if low >= 0 and high > 255 and image.mode != "F":
+        low, high = 0.0, 65535.0 if high <= 65535 else high
+    elif low >= 0 and high <= 255 and image.mode != "F":
+        low, high = 0.0, 255.0
+
+    def scale(strip: Image.Image) -> Image.Image:
+        values = values_of(strip)
+        scaled = np.nan_to_num((values - low) / (high - low) if high > low else values * 0) * 255
+        return Image.fromarray(scaled.clip(0, 255).astype(np.uint8)).convert("RGB")
+
+    return scale
 
 
 def limit_aspect(image: Image, ratio: float = 8.0) -> Image:

@@ -2,6 +2,8 @@
 
 import io
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -43,6 +45,37 @@ def test_sixteen_bits_keep_their_shades():
 def test_transparency_lies_on_white():
     clear = Image.new("RGBA", (2, 2), (0, 0, 0, 0))
     assert load_image(encoded(clear)).getpixel((0, 0)) == (255, 255, 255)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "RGB", "I;16", "F"])
+def test_converting_strip_by_strip_changes_no_pixel(mode, monkeypatch):
+    from halluguard import images
+
+    rng = np.random.default_rng(0)
+    image = {
+        "I;16": lambda: Image.fromarray(rng.integers(0, 65535, (31, 17)).astype(np.uint16)),
+        "F": lambda: Image.fromarray(rng.normal(size=(31, 17)).astype(np.float32)),
+    }.get(mode, lambda: Image.fromarray(rng.integers(0, 255, (31, 17, 4), dtype=np.uint8)).convert(mode))()
+    whole = np.asarray(load_image(image))
+    monkeypatch.setattr(images, "_STRIP", 40)
+    assert (np.asarray(load_image(image)) == whole).all()
+
+
+def test_a_large_image_takes_little_more_memory_than_its_pixels():
+    """One of 99.8 megapixels took 2.1 GiB: five copies of it were held at once."""
+    code = """
+import resource, sys
+import numpy
+from PIL import Image
+from halluguard.images import load_image
+image = Image.new("RGBA", (6000, 6000))
+image.load()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+load_image(image)
+taken = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before  # KiB; the result has 4 bytes per pixel
+sys.exit(taken > 36_000_000 * 6 / 1024)
+"""
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 def test_exif_orientation_is_applied():

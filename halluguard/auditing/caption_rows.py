@@ -83,9 +83,11 @@ def guess_keys(items: Iterable[Item], named: Mapping[str, str | None]) -> Keys:
         InputError: no entry is readable, or none has a caption under a known name.
         SettingsError: a named key stands in no entry.
     """
+    items = list(items)
     sample = [item.fields for item in items if item.fields is not None]
     if not sample:
-        raise InputError("expected rows with a caption, and not one of the first could be read; check the input")
+        reason = items[0].problem if items else "there are no rows"
+        raise InputError(f"expected rows with a caption, and not one of the first could be read ({reason}); check them")
     known = {"caption": CAPTION_KEYS, "image": IMAGE_KEYS, "id": ID_KEYS, "question": QUESTION_KEYS}
     keys: dict[str, str | None] = {}
     for part in (field.name for field in fields(Keys)):

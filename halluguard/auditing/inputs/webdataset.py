@@ -76,9 +76,9 @@ def export(path: Path, encoding: str | None, out: BinaryIO, key: str, decisions:
                             target.addfile(member, io.BytesIO(data))
                         elif decision.keep:
                             _copy(tar, member, target)
-            except _BROKEN as error:
-                if isinstance(error, InputError):
-                    raise
+            except _HalfCopiedError:
+                raise
+            except _BROKEN:
                 if decision is None:
                     next(remaining)  # of the row that says that the tar ends early
 
@@ -97,7 +97,13 @@ def _copy(tar: tarfile.TarFile, member: tarfile.TarInfo, target: tarfile.TarFile
     try:
         target.addfile(member, tar.extractfile(member))
     except _BROKEN as error:
-        raise InputError(f"cannot copy {member.name!r} of {member.size:,} bytes: {error}; check the tar") from error
+        raise _HalfCopiedError(
+            f"cannot copy {member.name!r} of {member.size:,} bytes: {error}; check the tar"
+        ) from error
+
+
+class _HalfCopiedError(InputError):
+    """A large member breaks off, and with it the target."""
 
 
 @dataclass
