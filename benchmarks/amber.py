@@ -124,6 +124,9 @@ def read_responses(path: Path) -> dict[str, str]:
 
 def responded(given: argparse.Namespace, queries: list[JsonObject]) -> dict[str, str]:
     """The model's responses to the queries (id, image, query), by id."""
+    for query in queries:
+        if not isinstance(query, dict) or not {"id", "image", "query"} <= set(query):
+            raise InputError(f"a query needs id, image and query, got {str(query)[:120]}; use AMBER's query_all.json")
     by_id = {str(query["id"]): query for query in queries[: given.limit]}
     images = load_images(given, [query["image"] for query in by_id.values()])
     path = given.json.with_suffix(".responses.jsonl")

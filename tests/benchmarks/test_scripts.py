@@ -1,5 +1,6 @@
 """The benchmark scripts as a person runs them: published outputs without torch, the sandbox model, resuming."""
 
+import contextlib
 import gzip
 import importlib
 import json
@@ -212,3 +213,68 @@ def test_an_interruption_at_any_moment_loses_no_row(running, tmp_path, monkeypat
     with pytest.raises(KeyboardInterrupt):
         running.resume(path, "id", "abc", answers, 2, {})
     assert path.read_bytes() == whole
+
+
+# --- broken files ------------------------------------------------------------------------------------------------
+
+BROKEN = {
+    "cut in a letter": b'{"question_id": 1, "answer": "caf\xc3',
+    "utf-16": '{"id": 1}'.encode("utf-16"),
+    "half a gzip": gzip.compress(b'{"id": 1}\n' * 100)[:40],
+    "deep": b"[" * 100_000,
+    "null": b"null",
+    "nulls": b"[null, null]",
+    "null fields": b'{"question_id": null, "id": null, "image_id": null, "image": null, "text": null, "caption": null}',
+    "fields of fields": b'{"question_id": {}, "id": [], "image_id": {}, "image": [], "text": {}, "answer": [], "truth": {}}',
+    "empty": b"",
+    "a big number": b"9" * 5000,
+    "half a pair": b'{"question_id": "\\ud83d", "id": 1, "image_id": "\\ud83d", "caption": "\\ud83d", "answer": "\\ud83d"}',
+    "lists of nulls": b'{"1": [null], "dog": [null], "categories": [null], "images": [null], "annotations": [null]}',
+}
+
+
+@pytest.fixture
+def whole(tmp_path):
+    """Files that the scripts can score, by option and script."""
+    (tmp_path / "query").mkdir()
+    question = {"question_id": 1, "image": "1", "text": "Is there a dog?", "label": "yes"}
+    files = {
+        "captions.jsonl": {"image_id": 1, "caption": "A dog."},
+        "objects.json": {"1": ["dog"]},
+        "questions.jsonl": question,
+        "answers.jsonl": {"question_id": 1, "answer": "Yes", "margin": 1.0},
+        "responses.jsonl": {"id": 1, "response": "No"},
+        "annotations.json": [{"id": 1, "type": "relation", "truth": "no"}],
+        "relation.json": {"dog": []},
+        "safe_words.txt": "orange",
+        "mme.jsonl": {"task": "count", "image": "1", "question": "?", "label": "yes", "answer": "Yes"},
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_text(json.dumps(content) + "\n", encoding="utf-8")
+    return tmp_path
+
+
+COMMANDS = {
+    "chair": "--captions captions.jsonl --objects objects.json --plain captions.jsonl",
+    "pope": "--questions questions.jsonl --answers answers.jsonl --plain answers.jsonl",
+    "amber": "--responses responses.jsonl --amber . --similarity none",
+    "mme": "--answers mme.jsonl --tasks count",
+}
+FILES = {
+    "chair": ["captions.jsonl", "objects.json"],
+    "pope": ["questions.jsonl", "answers.jsonl"],
+    "amber": ["responses.jsonl", "annotations.json", "relation.json", "safe_words.txt"],
+    "mme": ["mme.jsonl"],
+}
+
+
+@pytest.mark.parametrize("content", BROKEN.values(), ids=BROKEN)
+@pytest.mark.parametrize(("script", "broken"), [(script, name) for script, names in FILES.items() for name in names])
+def test_no_file_ends_in_a_traceback(running, whole, monkeypatch, script, broken, content):
+    (whole / broken).write_bytes(content)
+    monkeypatch.chdir(whole)
+    module = importlib.import_module(script)
+    arguments = [script, *COMMANDS[script].split(), "--json", "out.json", "--resamples", "20"]
+    monkeypatch.setattr(sys, "argv", arguments)
+    with contextlib.suppress(SystemExit):  # one sentence; anything else is a traceback
+        running.main(getattr(module, f"{script}_options")(), module.run)

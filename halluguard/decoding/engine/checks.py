@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import traceback
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers import GenerationConfig, GenerationMixin, PreTrainedModel
 from transformers.utils import ModelOutput
 
+from halluguard.decoding.engine.compatibility import cache_name
 from halluguard.errors import HalluguardError, InputError, SettingsError, UnsupportedModelError
 
 
@@ -44,7 +45,7 @@ def check_model(model: nn.Module, overrides: Collection[str]) -> None:
             f"a transformers model that writes its answer token by token is expected, got {name}, which has no "
             "`generate` of transformers; load another with AutoModelForImageTextToText"
         )
-    if type(model).generate is not GenerationMixin.generate:
+    if not _reaches_transformers(type(model).generate):
         raise UnsupportedModelError(
             f"{name} has a generate of its own that calls its language model past any view, so the method would have "
             "no effect; use a model that generates with the standard method, or correct its answers afterwards"
@@ -57,12 +58,23 @@ def check_model(model: nn.Module, overrides: Collection[str]) -> None:
         )
 
 
+def _reaches_transformers(generate: Callable[..., object]) -> bool:
+    """Whether a `generate` is that of transformers, or ends in it (Janus). A call that bypasses it folds no forward."""
+    if generate is GenerationMixin.generate:
+        return True
+    try:
+        return "super().generate(" in inspect.getsource(generate)
+    except OSError:  # a class without a source file
+        return False
+
+
 def check_call(model: PreTrainedModel, kwargs: Mapping[str, object]) -> None:
     """Raise for arguments of `generate` that cover only the original branch."""
-    if kwargs.get("past_key_values") is not None:
+    cache = cache_name(kwargs)
+    if cache is not None:
         raise InputError(
-            "past_key_values should be left out, got a cache, which covers only the original branch; pass the whole "
-            "prompt, and the view makes its own cache"
+            f"{cache} should be left out, got a cache, which covers only the original branch; pass the whole prompt, "
+            "and the view makes its own cache"
         )
     if kwargs.get("inputs_embeds") is not None:
         raise InputError(

@@ -28,6 +28,8 @@ from torch import Tensor
 from transformers import GenerationMixin, LogitsProcessorList, StoppingCriteriaList
 from transformers.generation.streamers import BaseStreamer
 
+from halluguard.decoding.engine.compatibility import cache_name
+
 FIRST = 10
 """The first column that may be a summary token."""
 
@@ -147,14 +149,14 @@ class Retrospection:
             self._observe_beams()
         else:
             kwargs["stopping_criteria"] = _ObservedCriteria(kwargs["stopping_criteria"], self._stopped)
-        streamer = kwargs.pop("streamer", None)
+        streamer, cache = kwargs.pop("streamer", None), cache_name(kwargs)
         random_state = _random_state(input_ids.device) if config.do_sample else []
         while True:
             for search in self.searches:
                 search.waits = search.done = False
             self.parents, run = None, dict(kwargs)
-            if kwargs.get("past_key_values") is not None:
-                run["past_key_values"] = copy.deepcopy(kwargs["past_key_values"])
+            if cache is not None:
+                run[cache] = copy.deepcopy(kwargs[cache])
             buffer = _Buffer()
             if streamer is not None:
                 run["streamer"] = buffer

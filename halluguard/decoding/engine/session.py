@@ -18,6 +18,7 @@ from transformers.utils import ModelOutput
 
 from halluguard.decoding.base import DecodingMethod, LogitsCombiner, Step, combine
 from halluguard.decoding.engine.batch import Branch, ImageData, ModelInputs, original_only, stacked
+from halluguard.decoding.engine.compatibility import CACHES, without_cache
 from halluguard.decoding.engine.layout import Layout
 from halluguard.decoding.engine.shared_copy import shared_copy_of
 from halluguard.decoding.negative_inputs import Call, ExplicitInputs, NegativeInputs, crossed, image_token_ids
@@ -115,9 +116,8 @@ class Session:
         Transformers then cuts off the tokens that the cache holds.
         """
         settings: ModelInputs = {
-            name: inputs.pop(name) for name in ("next_sequence_length", "is_first_iteration") if name in inputs
+            name: inputs.pop(name) for name in ("next_sequence_length", "is_first_iteration", *CACHES) if name in inputs
         }
-        cache = inputs.pop("past_key_values", None)
         self.length = ids.shape[1]
         padding = self.padded_prompt - self.prompt
         original = Branch(ids, inputs).followed_by(ids[:, :0])  # prompt lookup leaves token types behind
@@ -134,7 +134,7 @@ class Session:
         )
         if settings.get("next_sequence_length") == ids.shape[1]:
             settings["next_sequence_length"] = None
-        return batch, {**batch_inputs, **settings, "past_key_values": cache}
+        return batch, {**batch_inputs, **settings}
 
     def fold(self, output: ModelOutput) -> ModelOutput:
         """Combine the logits of R branches into one, in fp32. Other outputs keep the original branch."""
@@ -221,9 +221,9 @@ def prepared_branch(call: Call, inputs: ModelInputs, beams: int, start: int | No
     present = {name: value for name, value in inputs.items() if value is not None}
     settings = {"max_new_tokens": 1, "num_beams": beams, "do_sample": False}
     copy.generate(**present, **settings, custom_generate=keep_inputs)
-    for name in ("logits_processor", "stopping_criteria", "generation_config", "past_key_values", "synced_gpus"):
+    for name in ("logits_processor", "stopping_criteria", "generation_config", "synced_gpus"):
         prepared.pop(name, None)
-    return Branch(prepared.pop("input_ids"), prepared)
+    return Branch(prepared.pop("input_ids"), without_cache(prepared))
 
 
 class AllowedTokensProcessor(LogitsProcessor):

@@ -44,6 +44,7 @@ from halluguard.decoding.base import DecodingMethod, Step
 from halluguard.decoding.engine import checks
 from halluguard.decoding.engine.attention import check_used, use_attention
 from halluguard.decoding.engine.batch import PLACES, Branch, ModelInputs, image_features, with_features_of
+from halluguard.decoding.engine.compatibility import without_cache
 from halluguard.decoding.engine.layout import Layout
 from halluguard.decoding.engine.session import AllowedTokensProcessor, NegativeInputsArgument, Session, makers_of
 from halluguard.decoding.engine.shared_copy import shared_copy_of
@@ -100,8 +101,8 @@ class FoldedView(_TheModelsClass):
             **kwargs: model inputs and everything that `model.generate` takes.
 
         Returns:
-            What `model.generate` returns, for the original branch. `past_key_values` is removed from it, because the
-            cache holds the negative branches too.
+            What `model.generate` returns, for the original branch. The cache is removed from it, because it holds the
+            negative branches too.
 
         Raises:
             InputError, SettingsError, UnsupportedModelError: with the cause and what to do.
@@ -153,9 +154,7 @@ class FoldedView(_TheModelsClass):
                 f"{type(model).__name__}.generate should have called the model through the view, and never did: "
                 f"{type(method).__name__} had no effect; use the model without a view"
             )
-        if isinstance(output, Mapping) and "past_key_values" in output:
-            return type(output)(**{name: value for name, value in output.items() if name != "past_key_values"})
-        return output
+        return type(output)(**without_cache(output)) if isinstance(output, Mapping) else output
 
     # --- for methods and their hooks -------------------------------------------------------------------------------
 
@@ -248,17 +247,16 @@ class FoldedView(_TheModelsClass):
         for i, branch in enumerate(session.negatives, start=1):
             output = with_features_of(outputs, slice(i * batch, (i + 1) * batch), whole)
             inputs = update(output, dict(branch.inputs), *args, **kwargs)
-            inputs.pop("past_key_values", None)
-            session.negatives[i - 1] = Branch(branch.ids, inputs)
+            session.negatives[i - 1] = Branch(branch.ids, without_cache(inputs))
         return update(with_features_of(outputs, slice(batch), whole), model_kwargs, *args, **kwargs)
 
-    def _reorder_cache(self, past_key_values: Any, beam_idx: Tensor) -> Any:
+    def _reorder_cache(self, cache: Any, beam_idx: Tensor) -> Any:
         index = torch.cat([beam_idx + branch * len(beam_idx) for branch in range(self.session.branches)])
         own = getattr(super(), "_reorder_cache", None)
         if own is not None:
-            return own(past_key_values, index)
-        past_key_values.reorder_cache(index)
-        return past_key_values
+            return own(cache, index)
+        cache.reorder_cache(index)
+        return cache
 
     # --- the methods of transformers that see the combined scores --------------------------------------------------
 

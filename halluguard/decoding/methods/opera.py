@@ -54,6 +54,7 @@ from halluguard.decoding.base import (
     check_whole,
 )
 from halluguard.decoding.engine.attention import edit_attention
+from halluguard.decoding.engine.compatibility import cache_name
 from halluguard.decoding.engine.layers import decoder, depth
 from halluguard.decoding.engine.retrospection import Judged, Retrospection
 from halluguard.decoding.engine.view import FoldedView
@@ -161,12 +162,12 @@ class _BoundOPERA(LogitsCombiner):
         decoder(view).register_forward_pre_hook(self._entering, with_kwargs=True)
         reorder = view._reorder_cache
 
-        def follow(past_key_values: Cache, beam_idx: Tensor) -> Cache:
+        def follow(cache: Cache, beam_idx: Tensor) -> Cache:
             if self.products is not None:
                 self.products = self.products[beam_idx]
             if self.past is not None:
                 self.past.parents = beam_idx
-            return reorder(past_key_values, beam_idx)
+            return reorder(cache, beam_idx)
 
         view.__dict__["_reorder_cache"] = follow
 
@@ -226,14 +227,15 @@ class _BoundOPERA(LogitsCombiner):
     def _attention_of(self, tokens: Tensor) -> Tensor:
         """(N, K + 1): the last layer's attention of one more token, which leaves no trace in the cache."""
         kwargs = {name: value for name, value in self.decoder_inputs.items() if name not in _PROMPT_ONLY}
-        cache, at, layout = kwargs.get("past_key_values"), kwargs.get("position_ids"), self.view.layout
-        if cache is None or isinstance(cache, StaticCache):
+        name, at, layout = cache_name(kwargs), kwargs.get("position_ids"), self.view.layout
+        cache = None if name is None else kwargs[name]
+        if name is None or isinstance(cache, StaticCache):
             raise SettingsError(
                 f"OPERA looks ahead in a cache that grows, got {type(cache).__name__}; leave out use_cache=False and "
                 "cache_implementation"
             )
         shrinks = type(cache) is DynamicCache and all(type(c).__name__ == "DynamicLayer" for c in cache.layers)
-        kwargs["past_key_values"] = cache if shrinks else copy.deepcopy(cache)
+        kwargs[name] = cache if shrinks else copy.deepcopy(cache)
         mask = self.view.call.inputs["attention_mask"]
         mask = mask.repeat_interleave(layout.batch // len(mask), 0)  # over beams
         kwargs["attention_mask"] = F.pad(mask, [0, layout.length + 1 - mask.shape[1]], value=1)
@@ -247,7 +249,7 @@ class _BoundOPERA(LogitsCombiner):
         finally:
             self.ahead = False
         if shrinks:
-            cache.crop(-1)
+            kwargs[name].crop(-1)
         assert self.attention is not None
         return self.attention
 

@@ -8,6 +8,7 @@ import torch
 
 from halluguard.decoding.base import DecodingMethod, LogitsCombiner
 from halluguard.decoding.engine.attention import edit_attention
+from halluguard.decoding.engine.compatibility import cache_name
 from halluguard.decoding.engine.layers import decoder_layers, early_logits, final_norm, head
 from halluguard.decoding.negative_inputs import NoImage
 from halluguard.errors import UnsupportedModelError
@@ -189,7 +190,8 @@ def test_the_search_of_transformers_is_called_by_the_methods(llava, beams):
 
     class Searching(Plain):
         def search(self, own, input_ids, **kwargs):
-            once = own(input_ids, **{**kwargs, "past_key_values": copy.deepcopy(kwargs["past_key_values"])})
+            cache = cache_name(kwargs)
+            once = own(input_ids, **{**kwargs, cache: copy.deepcopy(kwargs[cache])})
             again = own(input_ids, **kwargs)
             assert torch.equal(once, again)
             searched.append(len(input_ids))

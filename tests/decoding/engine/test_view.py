@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from halluguard.decoding import VCD, Imagination
+from halluguard.decoding.engine.compatibility import cache_name
 from halluguard.errors import InputError, SettingsError, UnsupportedModelError
 
 TEXTS = [[5, 6, 7, 8, 9, 10, 11], [12, 13, 14]]  # unequal: the second is left-padded
@@ -120,7 +121,7 @@ def test_output_dict_holds_the_original_rows_and_no_cache(llava):
     )
     assert [s.shape for s in output.scores] == [(2, 1000)] * 8
     assert output.hidden_states[0][0].shape[0] == 2
-    assert output.past_key_values is None, "the cache holds the negative branches too"
+    assert cache_name(output) is None, "the cache holds the negative branches too"
 
 
 def test_a_negative_row_may_be_longer_than_the_original(llava, from_scratch):
@@ -170,6 +171,7 @@ def test_first_token_logits_are_finite_and_before_the_support(llava):
     ("arguments", "message"),
     [
         ({"past_key_values": object()}, "past_key_values should be left out"),
+        ({"cache": object()}, "cache should be left out"),
         ({"prefill_chunk_size": 4}, "prefill_chunk_size should be off"),
         ({"negative_inputs": {"pixel": 1}}, "should name inputs of the original branch"),
         ({"negative_inputs": [{}, {}]}, "1 negative branch"),
@@ -194,15 +196,31 @@ def test_a_view_cannot_be_called_directly(llava):
         VCD().on(llava.model)(**llava.prompt(TEXTS))
 
 
+def with_class(model, cls):
+    other = object.__new__(cls)
+    other.__dict__.update(model.__dict__)
+    return other
+
+
 def test_own_generate_is_refused_by_name(llava):
     class OwnGenerate(type(llava.model)):
         def generate(self, *args, **kwargs):
-            return super().generate(*args, **kwargs)
+            return self.model.language_model.generate(*args, **kwargs)
 
-    model = object.__new__(OwnGenerate)
-    model.__dict__.update(llava.model.__dict__)
     with pytest.raises(UnsupportedModelError, match="OwnGenerate has a generate of its own"):
-        VCD().on(model)
+        VCD().on(with_class(llava.model, OwnGenerate))
+
+
+def test_own_generate_that_ends_in_that_of_transformers_runs(llava):
+    """Janus has one, which only chooses between text and images."""
+
+    class Choosing(type(llava.model)):
+        def generate(self, generation_mode="text", **kwargs):
+            return super().generate(**kwargs)
+
+    method, inputs = Imagination(-1.0), llava.prompt(TEXTS)
+    expected = method.on(llava.model).generate(**inputs, **NEW)
+    assert torch.equal(method.on(with_class(llava.model, Choosing)).generate(**inputs, **NEW), expected)
 
 
 def test_generate_replaced_on_the_instance_is_refused(llava, monkeypatch):
