@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     from halluguard.images import ImageSource
 
-Kind = Literal["existence", "count", "attribute", "relation", "answer"]
+Kind = Literal["existence", "count", "attribute", "relation", "text", "answer"]
 Polarity = Literal["asserted", "denied"]
-Modality = Literal["asserted", "hedged", "disjunctive", "irrealis", "depicted", "question"]
+Modality = Literal["asserted", "hedged", "disjunctive", "irrealis", "depicted", "question", "restricted"]
 Decision = Literal["supported", "contradicted", "unsure", "unverifiable"]
 EditDecision = Literal["edited", "flagged"]
 
@@ -100,15 +100,16 @@ class Claim(_Record):
     """One statement of an answer about the image.
 
     Args:
-        kind: "existence" (a dog), "count" (two dogs), "attribute" (a red car), "relation" (a cup on a table)
-            or "answer" (Yes, to a question).
+        kind: "existence" (a dog), "count" (two dogs), "attribute" (a red car), "relation" (a cup on a table),
+            "text" (a sign that reads STOP) or "answer" (Yes, to a question).
         phrase: the words of the answer, `text[start:end]`.
         name: canonical name of the object, lower case and singular ("dog").
         start, end: character span of `phrase` in the answer.
         sentence: index of the sentence, from 0.
         polarity: "denied" for "there is no dog".
         modality: "asserted", or the way in which the text does not assert it: "hedged" (possibly a dog), "disjunctive"
-            (a heron or pelican), "irrealis" (waiting for a bus), "depicted" (a statue of a dog), "question".
+            (a heron or pelican), "irrealis" (waiting for a bus), "depicted" (a statue of a dog), "question", or
+            "restricted" (no other dog: the denial of some only).
         count: the number claimed, for kind "count", read as `bound` says.
         bound: "exact", "at_least", "at_most" or "about".
         attribute: the property claimed, for kind "attribute".

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from halluguard.correction.claims import attributes, counts, existence, relations, yes_no
+from halluguard.correction.claims import attributes, counts, existence, relations, written_words, yes_no
 from halluguard.correction.claims.predicates import ParsedAnswer
 from halluguard.correction.rewriting import repairs
 from halluguard.correction.rewriting.edit_plan import EditPlan
@@ -62,6 +62,7 @@ KINDS: dict[Kind, ClaimKind] = {
     "count": ClaimKind(counts.read, verify_count, repairs.repair_count, "count"),
     "attribute": ClaimKind(attributes.read, verify_property, repairs.repair_attribute, "attribute"),
     "relation": ClaimKind(relations.read, verify_relation, repairs.repair_relation, "relation"),
+    "text": ClaimKind(written_words.read, unverifiable),
     "answer": ClaimKind(yes_no.read, verify_answer),  # rewritten by `rewriting/yes_no.py`, before all others
 }
 """Kind -> its handling, in the order in which an answer's claims are listed: from existence to the more specific."""

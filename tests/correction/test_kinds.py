@@ -12,7 +12,9 @@ def test_every_kind_of_the_record_has_a_row():
 
 
 def test_claims_are_listed_kind_by_kind_in_the_order_of_the_table():
-    claims = extract("Yes, there are two red cars and a cup on a table.", "Are there two red cars?")
+    claims = extract(
+        'Yes, there are two red cars and a cup on a table. A sign reads "STOP".', "Are there two red cars?"
+    )
     assert list(dict.fromkeys(claim.kind for claim in claims)) == list(KINDS)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from halluguard.correction.claims import coreference, modality
+from halluguard.correction.claims import coreference, modality, polarity
 from halluguard.correction.claims.mentions import Mention
 from halluguard.correction.claims.predicates import ParsedAnswer
 from halluguard.correction.text.parse import Parse
@@ -19,7 +19,7 @@ def read(answer: ParsedAnswer, existence: Sequence[Claim] = ()) -> list[Claim]:
 
 
 def _claim(parse: Parse, mention: Mention, same_as: int | None) -> Claim:
-    manner, side = modality.modality(parse, mention), modality.polarity(parse, mention)
+    manner, side = modality.modality(parse, mention), polarity.polarity(parse, mention)
     if manner == "disjunctive" and side == "denied":
         manner = "asserted"  # "no cars or bikes" denies both
     others = modality.alternatives(parse, mention.last) if manner == "disjunctive" else []

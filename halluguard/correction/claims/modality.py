@@ -1,100 +1,35 @@
-"""Polarity and modality of a mention: the text claims the thing, denies it, or does not commit itself.
+"""Modality of a mention: the text claims the thing, or keeps a distance from it.
 
-Polarity: "asserted" or "denied". Modality: "asserted", "hedged" (possibly a dog), "disjunctive" (a heron or pelican),
-"irrealis" (waiting for a bus), "depicted" (a statue of a dog), "question".
+"asserted", "hedged" (possibly a dog), "disjunctive" (a heron or pelican), "irrealis" (waiting for a bus), "depicted" (a
+statue of a dog), "question", and for denials "restricted" (no other dog).
 """
 
 from __future__ import annotations
 
+from halluguard.correction.claims import polarity
 from halluguard.correction.claims.mentions import Mention
-from halluguard.correction.text.lexicon import NOUN_TAGS, words
+from halluguard.correction.text.lexicon import words
 from halluguard.correction.text.parse import Parse
-from halluguard.records import Modality, Polarity
-from halluguard.vocabulary import singular
+from halluguard.records import Modality
+from halluguard.vocabulary import category, parents, singular
 
 _DEPICTIONS = words("depictions")
-_NEGATIVE_NOUNS = words("negative nouns")
 _HEDGES = words("hedges")
 _HEDGING_VERBS = words("hedging verbs")
 _HEDGING_MODALS = words("hedging modals")
 _IRREALIS = words("irrealis")
 _INSIDE = ("det", "amod", "nummod", "poss", "compound", "quantmod", "advmod")
-_FREE_OF = ("none", "free", "devoid", "empty")
-_NONE = ("no", "neither", "nor", "zero")
-_DETERMINING = ("det", "cc", "preconj", "neg", "nummod", "advmod")
 _OBJECTS = ("dobj", "attr", "obj", "acomp", "oprd", "dative")
-_SIGNS = words("signs")
 _MAKES_TOY = words("toy")
 _PICTURES = words("pictures")
 _SHOWS = words("showing")
-_DENYING = words("denying")
 _INSTEAD = words("instead")
-
-
-def polarity(parse: Parse, mention: Mention) -> Polarity:
-    """ "denied" for "no dog", "is not a dog", "without dogs", "lack of dogs", "neither dogs nor cats"."""
-    i = mention.last
-    while True:
-        if _denied_by_determiner(parse, i) or _denied_by_head(parse, i):
-            return "denied"
-        if parse.deps[i] != "conj" or _contrasted(parse, i):
-            return "asserted"
-        i = parse.heads[i]
-
-
-def _denied_by_determiner(parse: Parse, i: int) -> bool:
-    for j in parse.children[i]:
-        word = parse.words[j]
-        if word in _NONE and parse.deps[j] in _DETERMINING:
-            return word != "no" or not _not_only(parse, j)
-        if parse.deps[j] == "neg" and parse.tags[i] in NOUN_TAGS and not _not_only(parse, j):
-            return parse.deps[i] != "nsubj"
-    return False
-
-
-def _denied_by_head(parse: Parse, i: int) -> bool:
-    head, dep = parse.heads[i], parse.deps[i]
-    if head == i:
-        return False
-    word = parse.words[head]
-    if dep == "pobj":
-        if word == "without":
-            return True
-        above = parse.heads[head]
-        if word in ("of", "from") and above != head:
-            if parse.words[above] in _NEGATIVE_NOUNS or parse.words[above] in _FREE_OF:
-                return True
-            if parse.words[above] in _SIGNS:
-                return _denied_by_determiner(parse, above) or _denied_by_head(parse, above)
-        return False
-    if dep in _OBJECTS:
-        return word in _DENYING or _negated_verb(parse, head)
-    return False
-
-
-def _negated_verb(parse: Parse, verb: int) -> bool:
-    """The verb, or the verb that governs it ("does not appear to have"), is negated."""
-    while True:
-        for j in parse.children[verb]:
-            if (parse.deps[j] == "neg" or parse.words[j] in ("never", "hardly")) and not _not_only(parse, j):
-                return True
-        if parse.deps[verb] not in ("xcomp", "conj") or parse.heads[verb] == verb:
-            return False
-        head = parse.heads[verb]
-        if parse.deps[verb] == "conj" and not any(parse.words[j] in ("or", "nor") for j in parse.children[head]):
-            return False  # "is not running and holds a ball"; but "does not run or hold a ball"
-        verb = head
-
-
-def _not_only(parse: Parse, i: int) -> bool:
-    """ "not only a cat but also a dog" denies neither."""
-    return i + 1 < len(parse) and parse.words[i + 1] in ("only", "just", "merely", "necessarily")
-
-
-def _contrasted(parse: Parse, i: int) -> bool:
-    """ "no dog but a cat": the conjunct after "but" starts afresh."""
-    head = parse.heads[i]
-    return any(parse.words[j] in ("but", "yet") for j in parse.children[head] if head < j < i)
+_SHOWING = words("showing something")
+_SHOWERS = words("showers")
+_ALSO_MATERIALS = ("plush", "stuffed", "ceramic", "inflatable", "animated", "miniature")
+_PRINTED = words("printed")
+_HANGING = ("hanging", "hangs", "framed", "mounted", "wall", "walls", "easel")
+_KINDS_OF = words("kinds of")
 
 
 def modality(parse: Parse, mention: Mention) -> Modality:
@@ -102,6 +37,8 @@ def modality(parse: Parse, mention: Mention) -> Modality:
     first, end = parse.sentences[parse.sentence[mention.last]]
     if parse.words[end - 1] == "?" or (end - first > 1 and "?" in parse.words[end - 2 : end]):
         return "question"
+    if polarity.polarity(parse, mention) == "denied" and polarity.restricted(parse, mention):
+        return "restricted"
     chain = _list_members(parse, mention.last)
     if any(_depicted(parse, i) for i in chain):
         return "depicted"
@@ -122,22 +59,67 @@ def _list_members(parse: Parse, i: int) -> list[int]:
 
 
 def _depicted(parse: Parse, i: int) -> bool:
-    if any(parse.words[j] in _MAKES_TOY and parse.deps[j] in ("amod", "compound", "nmod") for j in parse.children[i]):
+    """ "a statue of a dog", "a toy dog", "the poster shows a dog", "a dog printed on it", "shaped like a dog"."""
+    if any(_makes_toy(parse, j, i) for j in parse.children[i]):
         return True
     head = parse.heads[i]
     if parse.deps[i] in ("compound", "nmod") and singular(parse.words[head]) in _DEPICTIONS:
         return True
-    if parse.deps[i] != "pobj" or parse.words[head] not in ("of", "depicting", "showing", "featuring"):
+    if _printed(parse, i) or _likeness(parse, i):
+        return True
+    if parse.deps[i] == "pobj" and parse.words[head] in ("of", "depicting", "showing", "featuring"):
+        shows = parse.heads[head]
+        if parse.words[shows] == "model" and parse.words[head + 1] not in ("a", "an", "the"):
+            return False
+    elif parse.deps[i] in ("dobj", "obj") and parse.words[head] in _SHOWING:
+        subject = parse.child(head, "nsubj")
+        shows = parse.heads[head] if subject is None or parse.words[subject] in ("that", "which") else subject
+    else:
         return False
-    shows = parse.heads[head]
-    if singular(parse.words[shows]) not in _DEPICTIONS:
+    if singular(parse.words[shows]) not in _DEPICTIONS and singular(parse.words[shows]) not in _SHOWERS:
         return False
     return parse.words[shows] not in _PICTURES or not _is_the_picture(parse, shows)
 
 
+def _makes_toy(parse: Parse, word: int, noun: int) -> bool:
+    """ "a toy car"; "a plush bear", but not "a plush rug" or "a ceramic bowl"."""
+    if parse.words[word] not in _MAKES_TOY or parse.deps[word] not in ("amod", "compound", "nmod"):
+        return False
+    name = singular(parse.words[noun])
+    return parse.words[word] not in _ALSO_MATERIALS or category(name) == "person" or "animal" in parents(name)
+
+
+def _printed(parse: Parse, i: int) -> bool:
+    """ "a cat printed on it", "Donald Duck is printed on the cup"."""
+    verbs = [j for j in parse.children[i] if parse.deps[j] in ("acl", "relcl")]
+    if parse.deps[i] == "nsubjpass":
+        verbs.append(parse.heads[i])
+    return any(
+        parse.words[verb] in _PRINTED and any(parse.words[j] in ("on", "onto") for j in parse.children[verb])
+        for verb in verbs
+    )
+
+
+def _likeness(parse: Parse, i: int) -> bool:
+    """ "painted to resemble a train", "shaped like a dog", "in the shape of a fish", "dressed as a cat"."""
+    head = parse.heads[i]
+    if parse.deps[i] in ("dobj", "obj"):
+        return parse.words[head] in ("resemble", "resembles", "resembling", "mimics", "mimicking", "imitating")
+    if parse.deps[i] != "pobj":
+        return False
+    above = parse.heads[head]
+    if parse.words[head] == "of":
+        return parse.words[above] in ("shape", "form", "likeness", "appearance", "reminiscent")
+    if parse.words[head] == "as":
+        return parse.words[above] in ("dressed", "disguised", "costumed", "styled")
+    shaped = parse.words[above] in ("shaped", "designed", "styled", "carved", "decorated", "painted", "crafted")
+    return parse.words[head] == "like" and (shaped or parse.words[above] in ("shape", "structure"))
+
+
 def _is_the_picture(parse: Parse, i: int) -> bool:
     """ "This is a photo of a dog", "The image of a dog ...": the image itself, not a picture that hangs in it."""
-    if any(parse.words[j] in ("hanging", "framed", "displayed", "mounted") for j in parse.subtree(i)):
+    first, end = parse.sentences[parse.sentence[i]]
+    if any(parse.words[j] in _HANGING for j in range(first, end)):
         return False
     head = parse.heads[i]
     return parse.deps[i] in ("nsubj", "nsubjpass", "ROOT") or parse.words[head] in _SHOWS
@@ -172,12 +154,16 @@ def _hedged_by_verb(parse: Parse, i: int) -> bool:
 
 
 def _irrealis(parse: Parse, i: int) -> bool:
-    """ "waiting for a bus", "preparing to hit a ball", "about to catch a frisbee", "instead of a dog"."""
+    """ "waiting for a bus", "about to catch a ball", "instead of a dog", "whether a dog is there", "a type of dog"."""
     head, dep = parse.heads[i], parse.deps[i]
+    if any(_supposed(parse, verb) for verb in parse.chain(i)):
+        return True
     if dep == "pobj":
         word, above = parse.words[head], parse.heads[head]
         if word == "for" and parse.tags[above] in ("JJ", "VBN"):
             return True  # "suitable for children", "designed for players"
+        if word == "of" and parse.words[above] in _KINDS_OF and parse.deps[above] in ("attr", "appos"):
+            return True
         if word in ("for", "of") and parse.words[above] in _IRREALIS | _INSTEAD:
             return True
         return word in ("except", "unlike", "than") or (word == "of" and parse.words[above] in _INSTEAD)
@@ -191,6 +177,11 @@ def _irrealis(parse: Parse, i: int) -> bool:
     return parse.deps[head] in ("xcomp", "advcl", "acl", "pcomp", "relcl") and (
         governor in _IRREALIS or governor in ("about", "ready", "going", "used", "opportunity", "chance")
     )
+
+
+def _supposed(parse: Parse, verb: int) -> bool:
+    """Whether a clause is only supposed: "if there is a dog", "whether a dog is there"."""
+    return any(parse.words[j] in ("if", "whether", "unless") and parse.deps[j] == "mark" for j in parse.children[verb])
 
 
 def alternatives(parse: Parse, i: int) -> list[int]:

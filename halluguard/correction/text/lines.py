@@ -29,6 +29,7 @@ _OPENS_PHRASE = re.compile(
 )
 _CLAUSE = re.compile(r"\b(?:is|are|was|were|has|have|can|will|there|it|they|he|she|I|which|who|while)\b")
 _MOST_TERM_WORDS = 5
+_LETTER = re.compile(r"[^\W\d_]")
 _HASHTAG = re.compile(r"#\w+")
 _TERM_SIGNS = " \t\n()[]{}#\"'“”‘’`*_.<>"
 
@@ -145,7 +146,7 @@ def _is_keywords(text: str, terms: Sequence[Block], label: str) -> bool:
     """Whether the members read as names rather than as the phrases of a sentence."""
     if len(terms) < (2 if label else 3):
         return False
-    short = sum(_is_term(text, term) and not text[term.start : term.end].isdigit() for term in terms)
+    short = sum(_is_term(text, term) and _LETTER.search(text, term.start, term.end) is not None for term in terms)
     lone = sum(len(text[term.start : term.end].split()) <= 4 for term in terms)
     ends = text[terms[-1].outer[1] - 1] in ".!?"
     if not label and ends and len(terms) < 5:

@@ -34,6 +34,7 @@ class Parse:
         leaves: the leaves of the document that are read, in reading order.
         block: index in `leaves` of the leaf that each token stands in.
         quoted: tokens in quotation marks.
+        denied: leaves that a label denies ("Dogs: none", "Not visible: dogs").
         folded: leaves whose words were read in lower case, because their capitals say nothing.
     """
 
@@ -54,6 +55,7 @@ class Parse:
     block: list[int] = field(default_factory=list)
     quoted: set[int] = field(default_factory=set)
     folded: set[int] = field(default_factory=set)
+    denied: set[int] = field(default_factory=set)
 
     def leaf(self, token: int) -> Block | None:
         """The leaf of the document that the token stands in; None where the parse has no document."""

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import re
 import threading
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import islice, pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from halluguard.correction.text import written_boxes
 from halluguard.correction.text.blocks import read_blocks
 from halluguard.correction.text.document import Block, Document, Markup
+from halluguard.correction.text.labels import denied_leaves
 from halluguard.correction.text.language import check_english, mark_languages
 from halluguard.correction.text.markup import Cleaned, clean
+from halluguard.correction.text.names import add_name, is_plain_name
 from halluguard.correction.text.parse import Parse
 from halluguard.correction.text.parse_repairs import mend
 from halluguard.correction.text.pipeline import pipeline
@@ -36,7 +39,7 @@ _NAMES = ("label", "term", "cell")
 _WORD = re.compile(r"[^\W\d_]+")
 
 
-def readable(text: Any) -> str:
+def readable(text: object) -> str:
     """`text` itself when it can be read.
 
     Raises:
@@ -65,13 +68,19 @@ def read_document(text: str) -> Document:
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """Words that are parsed together: characters start..end of the cleaned words of a leaf."""
+    """Words that are parsed together: characters start..end of the cleaned words of a leaf.
+
+    Args:
+        folded: they are read in lower case.
+        plain: they are a name that needs no parser ("red barn").
+    """
 
     leaf: int
     words: Cleaned
     start: int
     end: int
     folded: bool
+    plain: bool = False
 
     @property
     def text(self) -> str:
@@ -90,7 +99,9 @@ def _pieces(leaves: Sequence[Block], text: str, boxes: Sequence[Written]) -> Ite
         words = clean(text, leaf.start, leaf.end, taken=taken, escaped=escaped)
         folded = leaf.kind in _NAMES or _capitals_say_nothing(words.text)
         for start, end in cut(words.text):
-            yield _Piece(n, words, start, end, folded)
+            if end - start < _RUN or _WORD.search(words.text, start, end):
+                plain = leaf.kind in _NAMES and is_plain_name(words.text)
+                yield _Piece(n, words, start, end, folded, plain)
 
 
 def _capitals_say_nothing(text: str) -> bool:
@@ -132,9 +143,9 @@ def parse_many(texts: Iterable[str], *, batch_size: int = 64, nlp: Language | No
         leaves = [list(document.leaves()) for document in documents]
         pieces = [list(_pieces(*of_text)) for of_text in zip(leaves, shard, boxes, strict=True)]
         with _ONE_AT_A_TIME, nlp.memory_zone():
-            docs = nlp.pipe((piece.text for of_text in pieces for piece in of_text), batch_size=batch_size)
+            docs = nlp.pipe((p.text for of_text in pieces for p in of_text if not p.plain), batch_size=batch_size)
             parses = [
-                _join(document, of_leaves, [(piece, next(docs)) for piece in of_text])
+                _join(document, of_leaves, [(piece, None if piece.plain else next(docs)) for piece in of_text])
                 for document, of_leaves, of_text in zip(documents, leaves, pieces, strict=True)
             ]
         for parse, of_text in zip(parses, boxes, strict=True):
@@ -151,29 +162,17 @@ def of_doc(doc: Doc) -> Parse:
     return _join(document, [leaf], [(_Piece(0, words, 0, end, False), doc)])
 
 
-def _join(document: Document, leaves: list[Block], parts: Sequence[tuple[_Piece, Any]]) -> Parse:
+def _join(document: Document, leaves: list[Block], parts: Sequence[tuple[_Piece, Doc | None]]) -> Parse:
     """The parses of a text's pieces as one; blank tokens are left to the gaps between tokens."""
     markup: list[Markup] = []
     parse = Parse(document.text, [], [], [], [], [], [], [], [], [], leaves=leaves)
     for piece, doc in parts:
-        starts, ends = piece.words.starts, piece.words.ends
-        first = len(parse.words)
-        tokens = [token for token in doc if not token.is_space]
-        place = {token.i: first + n for n, token in enumerate(tokens)}
-        for token in tokens:
-            at = piece.start + token.idx
-            parse.words.append(token.lower_)
-            parse.tags.append(token.tag_)
-            parse.deps.append(token.dep_)
-            parse.heads.append(place.get(token.head.i, place[token.i]))
-            parse.starts.append(starts[at])
-            parse.ends.append(ends[at + len(token) - 1])
-        parse.block.extend([piece.leaf] * len(tokens))
-        for sent in doc.sents:
-            inside = [place[token.i] for token in sent if token.i in place]
-            if inside:
-                parse.sentence.extend([len(parse.sentences)] * len(inside))
-                parse.sentences.append((inside[0], inside[-1] + 1))
+        first = len(parse)
+        if doc is None:
+            add_name(parse, piece.text, piece.words.starts, piece.words.ends)
+        else:
+            _add_doc(parse, piece, doc)
+        parse.block.extend([piece.leaf] * (len(parse) - first))
         if piece.folded:
             parse.folded.add(piece.leaf)
         if piece.start == 0:
@@ -184,29 +183,57 @@ def _join(document: Document, leaves: list[Block], parts: Sequence[tuple[_Piece,
         if head != i:
             parse.children[head].append(i)
     mend(parse)
+    parse.denied.update(denied_leaves(document, leaves))
     return replace(parse, document=replace(document, markup=tuple(markup)))
+
+
+def _add_doc(parse: Parse, piece: _Piece, doc: Doc) -> None:
+    """Add the tokens of a parsed piece."""
+    tokens = [token for token in doc if not token.is_space]
+    place = {token.i: len(parse) + n for n, token in enumerate(tokens)}
+    for token in tokens:
+        at = piece.start + token.idx
+        parse.words.append(token.lower_)
+        parse.tags.append(token.tag_)
+        parse.deps.append(token.dep_)
+        parse.heads.append(place.get(token.head.i, place[token.i]))
+        parse.starts.append(piece.words.starts[at])
+        parse.ends.append(piece.words.ends[at + len(token) - 1])
+    for sent in doc.sents:
+        inside = [place[token.i] for token in sent if token.i in place]
+        if inside:
+            parse.sentence.extend([len(parse.sentences)] * len(inside))
+            parse.sentences.append((inside[0], inside[-1] + 1))
 
 
 def _attach_markup(parse: Parse, words: Cleaned, first: int) -> None:
     """Give a token the emoji or footnote after it, and note which tokens stand in quotation marks."""
-    for i in range(first, len(parse.words)) if words.markup else ():
-        start, end = parse.starts[i], parse.ends[i]
-        if any(a <= start and end <= b for a, b in words.quoted):
-            parse.quoted.add(i)
-        for mark in words.markup:
-            if mark.kind in ("emoji", "footnote") and end <= mark.start and not parse.text[end : mark.start].strip(" "):
-                before = parse.outer.get(i, (start, end))
-                parse.outer[i] = min(before[0], mark.start), max(before[1], mark.end)
+    if first == len(parse) or not words.markup:
+        return
+    low, high = parse.starts[first], parse.ends[-1]
+    for mark in words.markup[bisect_left(words.markup, low, key=lambda m: m.start) :]:
+        if mark.start > high + 2:
+            break
+        if mark.kind == "quotation":
+            at = bisect_left(parse.starts, mark.inner[0], first)
+            while at < len(parse) and parse.ends[at] <= mark.inner[1]:
+                parse.quoted.add(at)
+                at += 1
+        elif mark.kind in ("emoji", "footnote"):
+            at = bisect_right(parse.ends, mark.start, first) - 1
+            start, end = parse.extent(at) if at >= first else (0, 0)
+            if at >= first and not parse.text[end : mark.start].strip(" "):
+                parse.outer[at] = start, mark.end
 
 
 def _attach_boxes(parse: Parse, boxes: Sequence[Written]) -> None:
     """Give each box and its markup to the word it is written beside."""
     for written in boxes:
         if written.opening:
-            token = next((i for i, start in enumerate(parse.starts) if start >= written.end), None)
+            token = bisect_left(parse.starts, written.end)
         else:
-            token = next((i for i in reversed(range(len(parse))) if parse.ends[i] <= written.start), None)
-        if token is None:
+            token = bisect_right(parse.ends, written.start) - 1
+        if not 0 <= token < len(parse):
             continue
         start, end = parse.extent(token)
         parse.outer[token] = min(start, written.start), max(end, written.end)

@@ -75,6 +75,8 @@ def why_not_asked(claim: Claim) -> str:
     """The reason why no detector is asked about a claim, or ""."""
     if claim.modality == "question":
         return "a question claims nothing"
+    if claim.kind == "text":
+        return "written words need an expert that reads them"
     if claim.modality == "depicted":
         return "it is said to be depicted, not to be there"
     return "no detector has a box for it" if claim.name.split()[-1] in _NEVER_ASKED else ""

@@ -23,6 +23,8 @@ def existence(claim: Claim, evidence: Evidence) -> Verdict:
         verdict = denied(verdict)
     if claim.modality == "irrealis" and verdict.decision == "contradicted":
         return replace(verdict, decision="unverifiable", reason="the text does not say that it is there")
+    if claim.modality == "restricted" and verdict.decision == "contradicted":
+        return replace(verdict, decision="unverifiable", reason="it is denied of some only, not of all")
     return verdict
 
 

@@ -1,0 +1,189 @@
+"""Denials: no dog, not a dog, hardly any dogs, the dog is not visible; and what restricts them.
+
+"No other people", "no people sitting at the table" and "no red car" are denials that a person elsewhere or a blue car
+does not contradict: their modality is "restricted".
+"""
+
+from __future__ import annotations
+
+from halluguard.correction.claims.mentions import Mention
+from halluguard.correction.text.lexicon import NOUN_TAGS, VERB_TAGS, words
+from halluguard.correction.text.parse import Parse
+from halluguard.records import Polarity
+
+_NEGATIVE_NOUNS = words("negative nouns")
+_FREE_OF = ("none", "free", "devoid", "empty")
+_NONE = ("no", "neither", "nor", "zero", "0")
+_DETERMINING = ("det", "cc", "preconj", "neg", "nummod", "advmod")
+_OBJECTS = ("dobj", "attr", "obj", "acomp", "oprd", "dative")
+_SIGNS = words("signs")
+_DENYING = words("denying")
+_FAILING = ("fail", "fails", "failed", "failing", "unable")
+_VISIBLE = words("visible")
+_ABSENT = ("absent", "missing", "nowhere")
+_SOME_FEW = ("a", "the", "these", "those", "quite", "some", "his", "her", "only", "very")
+_BARELY = ("hardly", "barely", "scarcely")
+_OTHER = ("other", "others", "additional", "more", "further", "else", "another")
+_EXCEPT = ("besides", "except", "apart", "aside", "beyond", "than")
+_IMAGE = words("image words")
+_NOBODY = ("i", "you", "we", "one", "there", "it", "they")
+
+
+def polarity(parse: Parse, mention: Mention) -> Polarity:
+    """ "denied" for "no dog", "is not a dog", "without dogs", "lack of dogs", "the dog is not seen", "Dogs: none"."""
+    i = mention.last
+    if parse.block and parse.block[i] in parse.denied:
+        return "denied"
+    while True:
+        if _denied_by_determiner(parse, i) or _denied_by_head(parse, i) or _unseen(parse, i):
+            return "denied"
+        if parse.deps[i] != "conj" or _contrasted(parse, i):
+            return "asserted"
+        i = parse.heads[i]
+
+
+def _denied_by_determiner(parse: Parse, i: int) -> bool:
+    first = min([i, *(j for j in parse.children[i] if parse.deps[j] in ("det", "nummod", "amod"))])
+    if first > 0 and parse.words[first - 1] == "not" and parse.words[first] in ("a", "one", "single", "any"):
+        return not _not_only(parse, first - 1)
+    if _hardly_any(parse, i) or (first > 0 and parse.words[first - 1] == "0"):
+        return True
+    for j in parse.children[i]:
+        word = parse.words[j]
+        if word in _NONE and parse.deps[j] in _DETERMINING:
+            return word != "no" or not _not_only(parse, j)
+        if parse.deps[j] == "neg" and parse.tags[i] in NOUN_TAGS and not _not_only(parse, j):
+            return parse.deps[i] != "nsubj"
+    return False
+
+
+def _denied_by_head(parse: Parse, i: int) -> bool:
+    head, dep = parse.heads[i], parse.deps[i]
+    if head == i:
+        return False
+    word = parse.words[head]
+    if dep == "pobj":
+        if word == "without":
+            return True
+        above = parse.heads[head]
+        if word in ("of", "from") and above != head:
+            if parse.words[above] in _NEGATIVE_NOUNS or parse.words[above] in _FREE_OF:
+                return True
+            if parse.words[above] in _SIGNS:
+                return _denied_by_determiner(parse, above) or _denied_by_head(parse, above)
+        return False
+    if dep in _OBJECTS:
+        failing = parse.deps[head] == "xcomp" and parse.words[parse.heads[head]] in _FAILING
+        return word in _DENYING or failing or _negated_verb(parse, head)
+    return False
+
+
+def _negated_verb(parse: Parse, verb: int) -> bool:
+    """The verb, or the verb that governs it ("does not appear to have"), is negated."""
+    while True:
+        for j in parse.children[verb]:
+            if (parse.deps[j] == "neg" or parse.words[j] in ("never", "hardly")) and not _not_only(parse, j):
+                return True
+        if parse.deps[verb] not in ("xcomp", "conj") or parse.heads[verb] == verb:
+            return False
+        head = parse.heads[verb]
+        if parse.deps[verb] == "conj" and not any(parse.words[j] in ("or", "nor") for j in parse.children[head]):
+            return False  # "is not running and holds a ball"; but "does not run or hold a ball"
+        verb = head
+
+
+def _not_only(parse: Parse, i: int) -> bool:
+    """ "not only a cat but also a dog" denies neither."""
+    return i + 1 < len(parse) and parse.words[i + 1] in ("only", "just", "merely", "necessarily")
+
+
+def _contrasted(parse: Parse, i: int) -> bool:
+    """ "no dog but a cat": the conjunct after "but" starts afresh."""
+    head = parse.heads[i]
+    return any(parse.words[j] in ("but", "yet") for j in parse.children[head] if head < j < i)
+
+
+def _hardly_any(parse: Parse, i: int) -> bool:
+    """ "hardly any people", "few people"; "a few people" are some."""
+    for j in parse.children[i]:
+        before = parse.words[j - 1] if j > 0 else ""
+        if parse.words[j] in ("any", "a") and before in _BARELY:
+            return True
+        if parse.words[j] == "few" and before not in (
+            "a",
+            "the",
+            "these",
+            "those",
+            "quite",
+            "some",
+            "his",
+            "her",
+            "only",
+        ):
+            return not any(parse.words[k] in ("a", "the", "these", "those") for k in parse.children[i])
+    return False
+
+
+def _unseen(parse: Parse, i: int) -> bool:
+    """ "the dog is not visible", "a cat is nowhere to be seen", "the dog is absent"."""
+    verb = parse.heads[i]
+    if parse.deps[i] not in ("nsubj", "nsubjpass") or parse.tags[verb] not in VERB_TAGS:
+        return False
+    said = {parse.words[verb], *(parse.words[j] for j in parse.children[verb] if parse.deps[j] in _SAYING)}
+    if said & set(_ABSENT):
+        return not _negated_verb(parse, verb)
+    place = next(
+        (j for j in parse.children[verb] if parse.deps[j] == "prep" and parse.words[j] in ("in", "within")), None
+    )
+    shown = place is not None and any(parse.words[j] in _IMAGE for j in parse.children[place])
+    here = parse.words[verb] in ("is", "are", "was", "were") and shown
+    return bool(said & _VISIBLE or here) and _negated_verb(parse, verb)
+
+
+_SAYING = ("acomp", "advmod", "attr", "oprd")
+
+
+def restricted(parse: Parse, mention: Mention) -> bool:
+    """Whether a denial is of such things only, not of all: "no other people", "no people at the table"."""
+    if mention.part or (parse.block and parse.block[mention.last] in parse.denied):
+        return False
+    i = parse.first_conjunct(mention.last)
+    first, end = parse.sentences[parse.sentence[i]]
+    if any(
+        parse.words[j] in _EXCEPT for j in range(first, end) if parse.words[j - 1] not in ("more", "less", "rather")
+    ):
+        return True
+    if any(_hardly_any(parse, j) for j in (i, mention.last)):
+        return True
+    return any(_narrows(parse, j) for noun in (i, mention.last) for j in parse.children[noun]) or _of_a_subject(
+        parse, i
+    )
+
+
+def _narrows(parse: Parse, j: int) -> bool:
+    """Whether a dependant of the denied noun narrows what is denied."""
+    word, dep = parse.words[j], parse.deps[j]
+    if word in _OTHER:
+        return True
+    if dep == "amod":
+        return word not in _VISIBLE and word not in ("single", "actual", "such", "any")
+    if dep == "prep":
+        return word not in ("of",) and not any(parse.words[k] in _IMAGE for k in parse.subtree(j))
+    return dep in ("acl", "relcl") and word not in _VISIBLE
+
+
+def _of_a_subject(parse: Parse, i: int) -> bool:
+    """ "the man is not wearing a tie", "the street has no cars": a tie or a car elsewhere contradicts nothing."""
+    verb = parse.heads[i]
+    if parse.deps[i] not in ("dobj", "obj") or parse.tags[verb] not in VERB_TAGS:
+        return False
+    subject = parse.child(verb, "nsubj")
+    while (
+        subject is None and parse.deps[verb] in ("xcomp", "conj", "acl", "relcl", "advcl") and parse.heads[verb] != verb
+    ):
+        if parse.deps[verb] in ("acl", "relcl"):
+            subject = parse.heads[verb]
+            break
+        verb = parse.heads[verb]
+        subject = parse.child(verb, "nsubj")
+    return subject is not None and parse.words[subject] not in _IMAGE and parse.words[subject] not in _NOBODY
