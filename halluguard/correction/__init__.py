@@ -15,7 +15,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, TypeAlias
 
 from halluguard.correction.claims.extract import from_parse, parses
-from halluguard.correction.rewriting import Proposer, Style, propose, rewrite
+from halluguard.correction.rewriting import Proposer, Style, propose, rewrite, rewrite_many
 from halluguard.correction.text.parse import Parse
 from halluguard.correction.verification import (
     Calibration,
@@ -26,7 +26,7 @@ from halluguard.correction.verification import (
     verify_many,
 )
 from halluguard.errors import SettingsError
-from halluguard.records import Answer, Claim, Detector, Verdict
+from halluguard.records import Answer, Claim, Detector, Edit, Verdict
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -182,12 +182,17 @@ def _correct_batch(
         "extract": (extracted - started) / len(texts),
         "verify": (perf_counter() - extracted) / len(texts),
     }
-    for parse, image, question, of_text, judged in zip(read, images, questions, claims, verdicts, strict=True):
-        yield _rewritten(parse, image, question, of_text, judged, detector.name, timings, options)
+    verified = perf_counter()
+    rewritten = rewrite_many(read, claims, verdicts, style=options.style, nlp=options.nlp)
+    timings["rewrite"] = (perf_counter() - verified) / len(texts)
+    rows = zip(read, rewritten, images, questions, claims, verdicts, strict=True)
+    for parse, edited, image, question, of_text, judged in rows:
+        yield _answer(parse, edited, image, question, of_text, judged, detector.name, timings, options)
 
 
-def _rewritten(
+def _answer(
     parse: Parse,
+    rewritten: tuple[str, list[Edit]],
     image: ImageOrKey,
     question: str | None,
     claims: Sequence[Claim],
@@ -197,14 +202,14 @@ def _rewritten(
     options: _Options,
 ) -> Answer:
     started, limits = perf_counter(), options.thresholds
+    text, edits = rewritten
     labels = {name: list(pair) for name, pair in limits.labels.items()}
     settings: dict[str, object] = {
         "detector": detector,
         "style": options.style,
         "thresholds": {"high": limits.high, "low": limits.low, "labels": labels},
     }
-    text, edits = rewrite(parse.text, claims, verdicts, style=options.style, parse=parse, nlp=options.nlp)
-    if options.proposer is not None and edits:
+    if options.proposer is not None and text != parse.text:
         proposal = propose(parse.text, claims, verdicts, options.proposer, nlp=options.nlp)
         settings["proposer"] = proposal.record
         text, edits = (proposal.text, proposal.edits) if proposal.text is not None else (text, edits)
@@ -215,7 +220,7 @@ def _rewritten(
         claims=tuple(claims),
         verdicts=tuple(verdicts),
         edits=tuple(edits),
-        timings=timings | {"rewrite": perf_counter() - started},
+        timings=timings | {"rewrite": timings["rewrite"] + perf_counter() - started},
         settings=settings,
         image=image,
     )

@@ -1,6 +1,6 @@
 """Turn verdicts into the smallest edits that leave sentences."""
 
 from halluguard.correction.rewriting.llm_rewriter import ChatModel, Proposal, Proposer, propose
-from halluguard.correction.rewriting.rewrite import FALLBACK, Style, rewrite
+from halluguard.correction.rewriting.rewrite import FALLBACK, Style, rewrite, rewrite_many
 
-__all__ = ["FALLBACK", "ChatModel", "Proposal", "Proposer", "Style", "propose", "rewrite"]
+__all__ = ["FALLBACK", "ChatModel", "Proposal", "Proposer", "Style", "propose", "rewrite", "rewrite_many"]

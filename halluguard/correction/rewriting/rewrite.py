@@ -16,7 +16,7 @@ from halluguard.correction import kinds
 from halluguard.correction.rewriting import hedging_and_annotation
 from halluguard.correction.rewriting.block_edits import BlockEditor
 from halluguard.correction.rewriting.edit_plan import EditPlan
-from halluguard.correction.rewriting.sentences import correct_sentences
+from halluguard.correction.rewriting.sentences import SentenceEdits
 from halluguard.correction.rewriting.token_editor import Span
 from halluguard.correction.rewriting.yes_no import YesNoRewriter
 from halluguard.correction.text.parse import Parse
@@ -58,31 +58,100 @@ def rewrite(
     Raises:
         SettingsError: unknown style.
     """
-    if style not in get_args(Style):
-        raise SettingsError(f"style must be one of {get_args(Style)}, got {style!r}")
-    contradicted = tuple(i for i, v in enumerate(verdicts) if v.decision == "contradicted")
-    if not contradicted and style != "annotate":
+    contradicted = any(verdict.decision == "contradicted" for verdict in verdicts)
+    if style in get_args(Style) and not contradicted and style != "annotate":
         return text, []
     parse = parse or next(parse_many([readable(text)], nlp=nlp))
-    plan = EditPlan(parse, claims, verdicts)
-    blocks: BlockEditor | None = None
-    if style == "annotate":
-        hedging_and_annotation.annotate(plan)
-    elif style == "hedge":
-        hedging_and_annotation.hedge(plan)
-    else:
-        blocks = _delete(plan, nlp)
-    spans: list[Span] = []
-    if blocks is not None:
-        blocks.remove_empty()
-        if blocks.nothing_left():
-            blocks.put_fallback(fallback, contradicted)
-        spans = blocks.spans()
-    corrected, edits = plan.editor.edits(spans)
-    if blocks is None and not any(ch.isalnum() for ch in corrected) and edits:
-        return fallback, [Edit(0, len(text), text, fallback, contradicted, "no sentence was left")]
-    edits = [replace(edit, reason=_reason(edit, verdicts)) for edit in edits]
-    return corrected, sorted([*edits, *_apart(plan.flags, edits)], key=lambda edit: (edit.start, edit.end))
+    (rewritten,) = rewrite_many([parse], [claims], [verdicts], style=style, fallback=fallback, nlp=nlp)
+    return rewritten
+
+
+def rewrite_many(
+    parses: Sequence[Parse],
+    claims: Sequence[Sequence[Claim]],
+    verdicts: Sequence[Sequence[Verdict]],
+    *,
+    style: Style = "delete",
+    fallback: str = FALLBACK,
+    nlp: Language | None = None,
+) -> list[tuple[str, list[Edit]]]:
+    """`rewrite` for N texts; what they are edited to is read again together, which is faster."""
+    if style not in get_args(Style):
+        raise SettingsError(f"style must be one of {get_args(Style)}, got {style!r}")
+    texts = [
+        _Rewriting(parse, of_text, judged, style, fallback)
+        for parse, of_text, judged in zip(parses, claims, verdicts, strict=True)
+    ]
+    previews = parse_many((preview for text in texts for preview in text.previews), nlp=nlp)
+    return [text.finish([next(previews) for _ in text.previews]) for text in texts]
+
+
+class _Rewriting:
+    """One text on its way to its correction: its edits are made, read again, and kept or withdrawn.
+
+    Args:
+        previews: edited sentences that are to be read again.
+    """
+
+    def __init__(
+        self, parse: Parse, claims: Sequence[Claim], verdicts: Sequence[Verdict], style: Style, fallback: str
+    ) -> None:
+        self.parse, self.fallback = parse, fallback
+        self.contradicted = tuple(i for i, v in enumerate(verdicts) if v.decision == "contradicted")
+        self.blocks: BlockEditor | None = None
+        self.sentences: SentenceEdits | None = None
+        self.previews: list[str] = []
+        self.plan: EditPlan | None = None
+        if not self.contradicted and style != "annotate":
+            return
+        self.plan = EditPlan(parse, claims, verdicts)
+        if style == "annotate":
+            hedging_and_annotation.annotate(self.plan)
+        elif style == "hedge":
+            hedging_and_annotation.hedge(self.plan)
+        else:
+            self._delete(self.plan)
+
+    def _delete(self, plan: EditPlan) -> None:
+        """Make the edits of style "delete", but those of blocks that are left empty."""
+        settled = YesNoRewriter(plan).settle()
+        cuts: dict[int, int] = {}
+        for i in plan.wrong:
+            index = plan.verdicts[i].claim
+            claim = plan.claims[index]
+            repair = kinds.KINDS[claim.kind].repair
+            if index not in settled and claim.modality != "question" and repair is not None:
+                cuts |= repair(plan, i)
+        heads = plan.doomed() | cuts
+        gone = set[int]()
+        if self.parse.document is not None:
+            self.blocks = BlockEditor(plan, self.parse.document, heads)
+            gone = self.blocks.remove_named()
+        self.sentences = SentenceEdits(plan, heads, gone)
+        self.previews = list(self.sentences.previews.values())
+
+    def finish(self, previews: Sequence[Parse]) -> tuple[str, list[Edit]]:
+        """The corrected text and its edits.
+
+        Args:
+            previews: the parses of `previews`.
+        """
+        text, plan = self.parse.text, self.plan
+        if plan is None:
+            return text, []
+        if self.sentences is not None:
+            self.sentences.finish(previews)
+        spans: list[Span] = []
+        if self.blocks is not None:
+            self.blocks.remove_empty()
+            if self.blocks.nothing_left():
+                self.blocks.put_fallback(self.fallback, self.contradicted)
+            spans = self.blocks.spans()
+        corrected, edits = plan.editor.edits(spans)
+        if self.blocks is None and not any(ch.isalnum() for ch in corrected) and edits:
+            return self.fallback, [Edit(0, len(text), text, self.fallback, self.contradicted, "no sentence was left")]
+        edits = [replace(edit, reason=_reason(edit, plan.verdicts)) for edit in edits]
+        return corrected, sorted([*edits, *_apart(plan.flags, edits)], key=lambda edit: (edit.start, edit.end))
 
 
 def _apart(flags: Sequence[Edit], edits: Sequence[Edit]) -> list[Edit]:
@@ -96,22 +165,3 @@ def _apart(flags: Sequence[Edit], edits: Sequence[Edit]) -> list[Edit]:
 
 def _reason(edit: Edit, verdicts: Sequence[Verdict]) -> str:
     return "; ".join(dict.fromkeys(verdicts[i].reason for i in edit.verdicts))
-
-
-def _delete(plan: EditPlan, nlp: Language | None) -> BlockEditor | None:
-    """Make all edits of style "delete" but those of blocks that are left empty."""
-    settled = YesNoRewriter(plan).settle()
-    cuts: dict[int, int] = {}
-    for i in plan.wrong:
-        index = plan.verdicts[i].claim
-        claim = plan.claims[index]
-        if index in settled or claim.modality == "question":
-            continue
-        repair = kinds.KINDS[claim.kind].repair
-        if repair is not None:
-            cuts |= repair(plan, i)
-    heads = plan.doomed() | cuts
-    blocks = BlockEditor(plan, plan.parse.document, heads) if plan.parse.document is not None else None
-    settled = blocks.remove_named() if blocks is not None else set()
-    correct_sentences(plan, heads, nlp, settled)
-    return blocks

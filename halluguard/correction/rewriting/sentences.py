@@ -10,45 +10,54 @@ Each edited sentence is read again (`final_check.py`) before it is let in.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Mapping, Sequence
 
 from halluguard.correction.rewriting import final_check, restating
 from halluguard.correction.rewriting.edit_plan import EditPlan
 from halluguard.correction.rewriting.token_editor import Snapshot
-from halluguard.correction.text.reading import parse_many
-
-if TYPE_CHECKING:
-    from spacy.language import Language
+from halluguard.correction.text.parse import Parse
 
 
-def correct_sentences(
-    plan: EditPlan, heads: Mapping[int, int], nlp: Language | None, settled: Collection[int] = ()
-) -> None:
-    """Edit every sentence that holds something condemned, or that earlier steps have changed.
+class SentenceEdits:
+    """The edits of every sentence that holds something condemned, or that earlier steps have changed.
 
     Args:
         heads: token -> index of the verdict that condemns it.
         settled: sentences that went with their block.
+        previews: sentence -> how it reads after its cut, for all that are to be read again.
     """
-    parse = plan.parse
-    condemned = {parse.sentence[token] for token in heads}
-    changed = {parse.sentence[i] for i in range(len(parse)) if plan.editor.why[i]}
-    states: dict[int, Snapshot] = {}
-    reasons: dict[int, str] = {}
-    for sentence in sorted((condemned | changed | set(plan.restate)) - set(settled)):
-        states[sentence] = plan.editor.snapshot(*parse.sentences[sentence])
-        plan.cut_sentence(sentence, heads)
-        if sentence not in plan.rewritten | plan.turned:
-            reasons[sentence] = _loses(plan, sentence) or _breaks_form(plan, sentence)
-    reasons |= _unsound(plan, [sentence for sentence, reason in reasons.items() if not reason], nlp)
-    for sentence, reason in sorted(reasons.items()):
-        if reason:
-            _undo(plan, sentence, states[sentence])
-            if sentence in condemned:
-                _state_or_flag(plan, sentence, heads, reason)
-            else:
-                plan.editor.reset(*parse.sentences[sentence])
+
+    def __init__(self, plan: EditPlan, heads: Mapping[int, int], settled: Collection[int] = ()) -> None:
+        self.plan, self.heads = plan, heads
+        parse = plan.parse
+        self.condemned = {parse.sentence[token] for token in heads}
+        changed = {parse.sentence[i] for i in range(len(parse)) if plan.editor.why[i]}
+        self.states: dict[int, Snapshot] = {}
+        self.reasons: dict[int, str] = {}
+        for sentence in sorted((self.condemned | changed | set(plan.restate)) - set(settled)):
+            self.states[sentence] = plan.editor.snapshot(*parse.sentences[sentence])
+            plan.cut_sentence(sentence, heads)
+            if sentence not in plan.rewritten | plan.turned:
+                self.reasons[sentence] = _loses(plan, sentence) or _breaks_form(plan, sentence)
+        sound = [sentence for sentence, reason in self.reasons.items() if not reason]
+        previews = {sentence: plan.editor.preview(sentence) for sentence in sound}
+        self.previews = {sentence: text for sentence, text in previews.items() if any(map(str.isalnum, text))}
+
+    def finish(self, previews: Sequence[Parse]) -> None:
+        """Withdraw the cuts that do not read well, and state or flag what they cut.
+
+        Args:
+            previews: the parses of `previews`.
+        """
+        for sentence, parse in zip(self.previews, previews, strict=True):
+            self.reasons[sentence] = final_check.adds_object(self.plan.parse, sentence, parse)
+        for sentence, reason in sorted(self.reasons.items()):
+            if reason:
+                _undo(self.plan, sentence, self.states[sentence])
+                if sentence in self.condemned:
+                    _state_or_flag(self.plan, sentence, self.heads, reason)
+                else:
+                    self.plan.editor.reset(*self.plan.parse.sentences[sentence])
 
 
 def _undo(plan: EditPlan, sentence: int, state: Snapshot) -> None:
@@ -78,16 +87,6 @@ def _breaks_form(plan: EditPlan, sentence: int) -> str:
         return ""
     broken = final_check.breaks_clause(plan.parse, sentence, plan.editor.alive)
     return broken or final_check.breaks_form(plan.parse.span(first, end - 1), after)
-
-
-def _unsound(plan: EditPlan, sentences: list[int], nlp: Language | None) -> dict[int, str]:
-    """Sentence -> reason, for those that read wrongly when they are parsed again."""
-    previews = {sentence: plan.editor.preview(sentence) for sentence in sentences}
-    previews = {sentence: text for sentence, text in previews.items() if any(map(str.isalnum, text))}
-    reasons = {}
-    for sentence, parse in zip(previews, parse_many(list(previews.values()), nlp=nlp), strict=True):
-        reasons[sentence] = final_check.adds_object(plan.parse, sentence, parse)
-    return reasons
 
 
 def _state_or_flag(plan: EditPlan, sentence: int, heads: Mapping[int, int], reason: str) -> None:
