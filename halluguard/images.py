@@ -59,7 +59,10 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image:
             raise ImageError(f"expected an image, got an empty one ({width} x {height}) in {name}; leave it out")
         image.seek(0) if getattr(image, "is_animated", False) else None
         image.load()
-        return _upright_rgb(image)
+        rgb = _upright_rgb(image)
+        if image is not source:
+            image.close()  # frees its pixels now; it is part of a reference cycle
+        return rgb
     except ImageError:
         raise
     except Image.DecompressionBombError as error:

@@ -255,3 +255,18 @@ def test_no_file_of_inputs_is_replaced_by_calibrate_or_train(folder):
     other.write_text("precious")
     assert isinstance(invoke("calibrate", rows, "--detector", detector, "--out", other), HalluguardError)
     assert other.read_text() == "precious"
+
+
+def test_pipes_and_devices_are_no_captions(folder):
+    os.mkfifo(folder / "pipe.jsonl")
+    for captions in (folder / "pipe.jsonl", "/dev/zero"):
+        assert isinstance(audit(folder, captions=captions), HalluguardError)
+
+
+def test_a_path_that_cannot_be_used_ends_with_a_sentence(folder):
+    done = halluguard("audit", "x" * 5000, "--objects", folder / "objects.json", "--out", folder / "out")
+    assert done.returncode == 3
+    assert "Traceback" not in done.stderr
+    done = halluguard("audit", folder / "captions.jsonl", "--objects", folder / "objects.json", "--out", "y" * 5000)
+    assert done.returncode in (3, 6)
+    assert "Traceback" not in done.stderr

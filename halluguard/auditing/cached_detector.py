@@ -18,7 +18,7 @@ import gc
 import hashlib
 import math
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -98,8 +98,7 @@ class CachedDetector:
             lacking = [phrase for phrase in words if self._record(phrase, words) not in known]
             if lacking and image.key not in self._failed and image.key not in self.unreadable:
                 missing[image.key] = image, (list(words) if self.interacts else lacking)
-        for batch in self._batches(missing.values()):
-            self._detect(batch)
+        self._detect_all(missing.values())
         for image in images:
             if image.key in self._failed:
                 raise self._failed[image.key]
@@ -112,20 +111,25 @@ class CachedDetector:
             for image, words in zip(images, phrases, strict=True)
         ]
 
-    def _batches(self, missing: Iterable[tuple[StoredImage, list[str]]]) -> Iterator[list[_Query]]:
-        """Open the images; those that open come in batches that the detector can take."""
+    def _detect_all(self, missing: Iterable[tuple[StoredImage, list[str]]]) -> None:
+        """Open the images and ask the detector, in batches that it can take.
+
+        A batch is let go before the next image is opened: two of the largest images would take gigabytes.
+        """
         batch: list[_Query] = []
         for stored, phrases in missing:
-            image = self._opened(stored)
-            if image is None:
-                continue
-            pixels = sum(q.image.width * q.image.height for q in batch) + image.width * image.height
+            pixels = sum(query.stored.pixels for query in batch) + stored.pixels
             if batch and (len(batch) >= self.batch_size or pixels > PIXELS):
-                yield batch
+                self._detect(batch)
                 batch = []
-            batch.append(_Query(stored, image, phrases))
+            batch += self._queries(stored, phrases)
         if batch:
-            yield batch
+            self._detect(batch)
+
+    def _queries(self, stored: StoredImage, phrases: list[str]) -> list[_Query]:
+        """One query, or none where the image does not open."""
+        image = self._opened(stored)
+        return [] if image is None else [_Query(stored, image, phrases)]
 
     def _opened(self, stored: StoredImage) -> Image | None:
         try:

@@ -42,6 +42,18 @@ def rounded(box: Box) -> Box:
     return Box(box.label, round(box.score, DIGITS), corners)
 
 
+def is_detection_cache(path: Path) -> bool:
+    """Whether an existing file is a detection cache of any version, or an empty file."""
+    try:
+        if path.stat().st_size == 0:
+            return True
+        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as file:
+            tables = {name for (name,) in file.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        return tables <= {"detections", "images"}
+    except (OSError, sqlite3.Error):
+        return False
+
+
 class DetectionStore:
     """The detections of one detector.
 

@@ -7,13 +7,15 @@ memory than anything else here. Decoding runs in threads, in the order in which 
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
 import io
 import json
 import re
+import warnings
 from collections import deque
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,11 +29,11 @@ from halluguard.io import parse_json, read_text
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-MAX_BYTES = 512 * 1024 * 1024
-"""The largest image file that is read."""
+MAX_BYTES = 256 * 1024 * 1024
+"""Bytes of the largest image file that is read. Its pixels are limited by `halluguard.images.MAX_PIXELS`."""
 THREADS = 4
 PIXELS_AHEAD = 48_000_000
-"""Decoded pixels (3 bytes each) that wait for the detector at most, besides those of one image."""
+"""Decoded pixels (4 bytes each) that wait for the detector at most. Larger images are decoded when they are needed."""
 IMAGES_AHEAD = 32
 """Decoded images that wait for the detector at most."""
 
@@ -93,23 +95,32 @@ class ImageFolder:
         """
         if row.image_bytes is not None:
             return row.image_bytes
+        with self.open(row) as file:
+            return file.read(MAX_BYTES)
+
+    @contextlib.contextmanager
+    def open(self, row: Row) -> Iterator[io.BufferedReader | io.BytesIO]:
+        """The file of a row's image, or its bytes from the input, for reading; errors are those of `read`."""
+        if row.image_bytes is not None:
+            yield io.BytesIO(row.image_bytes)
+            return
         path = self.path(row.image)
         try:
             if not path.is_file():
                 raise ImageError(
                     f"expected an image file, got a folder or device at {row.image!r}; name the file itself"
                 )
+            size = path.stat().st_size
+            if size > MAX_BYTES:
+                raise ImageError(f"expected an image of at most {MAX_BYTES:,} bytes, got {size:,}: {row.image!r}")
+            if not size:
+                raise ImageError(f"expected an image, got an empty file: {row.image!r}")
             with path.open("rb") as file:
-                data = file.read(MAX_BYTES + 1)
+                yield file
         except OSError as error:
             raise ImageError(
                 f"cannot read the image {row.image!r}: {error.strerror or error}; check the file"
             ) from error
-        if len(data) > MAX_BYTES:
-            raise ImageError(f"expected an image of at most {MAX_BYTES:,} bytes, got a larger one: {row.image!r}")
-        if not data:
-            raise ImageError(f"expected an image, got an empty file: {row.image!r}")
-        return data
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,6 +147,8 @@ class ImageStore:
 
     def __init__(self, folder: ImageFolder) -> None:
         self.folder = folder
+        # Pillow warns of large images; `load_image` has its own limit.
+        warnings.filterwarnings("ignore", message="Image size .* exceeds limit of .* pixels")
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="images")
         self._expected: deque[StoredImage] = deque()
         self._decoding: dict[str, tuple[StoredImage, Future[Image]]] = {}
@@ -153,8 +166,10 @@ class ImageStore:
 
     def _identify(self, row: Row) -> StoredImage | ImageError:
         try:
-            data = self.folder.read(row)
-            return StoredImage(content_key(data), row, _pixels(data))
+            with self.folder.open(row) as file:
+                key = hashlib.file_digest(file, _digest).hexdigest()
+                file.seek(0)
+                return StoredImage(key, row, _pixels(file))
         except ImageError as error:
             return error
 
@@ -169,11 +184,12 @@ class ImageStore:
         Raises:
             ImageError: it cannot be decoded.
         """
-        if image.key not in self._decoding:
-            self._decoding[image.key] = image, self._threads.submit(self._decode, image)
-        _, future = self._decoding.pop(image.key)
+        if self._expected and self._expected[0].key == image.key:
+            self._expected.popleft()
+        _, future = self._decoding.pop(image.key, (image, None))
         try:
-            return future.result()
+            # A large image is decoded here: the memory that a thread frees is not used again by another.
+            return self._decode(image) if future is None else future.result()
         finally:
             self._decode_ahead()
 
@@ -181,7 +197,7 @@ class ImageStore:
         pixels = sum(image.pixels for image, _ in self._decoding.values())
         while self._expected and len(self._decoding) < IMAGES_AHEAD:
             image = self._expected[0]
-            if self._decoding and pixels + image.pixels > PIXELS_AHEAD:
+            if pixels + image.pixels > PIXELS_AHEAD:
                 return
             self._decoding[image.key] = image, self._threads.submit(self._decode, self._expected.popleft())
             pixels += image.pixels
@@ -195,14 +211,20 @@ class ImageStore:
 
 def content_key(data: bytes) -> str:
     """The digest by which a content is known: 32 hexadecimal digits."""
-    return hashlib.blake2b(data, digest_size=16).hexdigest()
+    digest = _digest()
+    digest.update(data)
+    return digest.hexdigest()
 
 
-def _pixels(data: bytes) -> int:
+def _digest() -> hashlib.blake2b:
+    return hashlib.blake2b(digest_size=16)
+
+
+def _pixels(file: io.BufferedReader | io.BytesIO) -> int:
     from PIL import Image
 
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(file) as image:
             return image.width * image.height
     except Exception:  # what is wrong with it, `load_image` says better
         return 0

@@ -6,6 +6,7 @@ import itertools
 from pathlib import Path
 
 from halluguard.auditing.config import AuditConfig
+from halluguard.auditing.detection_store import is_detection_cache
 from halluguard.auditing.run_folder import MANIFEST, OUTPUTS
 from halluguard.errors import SettingsError
 from halluguard.io import file_hash, read_json, write_json
@@ -42,6 +43,8 @@ def check_outputs(config: AuditConfig) -> None:
     for (option, one), (other, two) in itertools.combinations(targets.items(), 2):
         if _same(one, two):
             raise SettingsError(f"{option} and {other} name the same file {str(one)!r}; name two files")
+    if config.cache is not None and config.cache.exists() and not is_detection_cache(config.cache):
+        raise SettingsError(f"--cache {str(config.cache)!r} exists and is no detection cache; name another file")
     for option in ("--export", "--coco-detections"):
         if option in targets:
             _check_existing(option, targets[option], config)

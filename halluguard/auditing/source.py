@@ -66,6 +66,10 @@ def open_source(path: Path, keys: Mapping[str, str | None], encoding: str | None
     """
     if not path.exists():
         raise InputError(f"no captions at {str(path)!r}; check the path")
+    if not (path.is_file() or path.is_dir()):
+        raise InputError(
+            f"expected a file or folder of captions, got a pipe or device at {str(path)!r}; use - for a pipe"
+        )
     name = detect_format(path)
     return Source(path, name, guess_keys(_sample(get_format(name).read(path, encoding)), keys), encoding)
 

@@ -7,6 +7,7 @@ a pipe is gone, 143 ended by SIGTERM.
 
 from __future__ import annotations
 
+import errno
 import sys
 from typing import Annotated, NoReturn
 
@@ -60,6 +61,9 @@ def main() -> NoReturn:
         if isinstance(error, _UsageError):
             _print_usage_error(error)
             sys.exit(2)
+        if isinstance(error, OSError) and error.filename is not None:
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+            _end(printable(f"cannot use {error.filename!r}: {error.strerror}; check the path"), 6 if full else 3)
         cause = error.__cause__ if isinstance(error, typer.Abort) and error.__cause__ else error
         _end(_bug(cause), 70)
     if code == 130:

@@ -1,6 +1,7 @@
 """No output destroys an input, a file of the run itself, or a file that somebody else wrote."""
 
 import json
+import sqlite3
 
 import pytest
 
@@ -92,3 +93,16 @@ def test_an_image_is_not_replaced_even_with_overwrite(config, tmp_path):
     with pytest.raises(SettingsError, match="folder of images"):
         audit(config(export=image, images=tmp_path / "images", overwrite=True))
     assert image.read_bytes() == b"pixels"
+
+
+def test_a_cache_is_never_made_of_another_file(config, tmp_path):
+    text, database = tmp_path / "notes.txt", tmp_path / "other.sqlite"
+    text.write_text("precious")
+    with sqlite3.connect(database) as file:
+        file.execute("CREATE TABLE precious (x)")
+        file.execute("PRAGMA user_version = 7")
+    before = database.read_bytes()
+    for cache in (text, database):
+        with pytest.raises(SettingsError, match="no detection cache"):
+            audit(config(cache=cache, overwrite=True))
+    assert (text.read_text(), database.read_bytes()) == ("precious", before)
