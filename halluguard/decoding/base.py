@@ -200,12 +200,18 @@ def combine(combiner: LogitsCombiner, branches: list[Tensor], step: Step) -> Com
     """`combiner.combine_logits`, with the tokens that a model bans by itself left banned.
 
     A model bans a token by a logit at the type's minimum, and a formula would turn two such values into no number. It
-    gets them at `FORBIDDEN`; what they were below it is added to their scores. No branch on the values, for which a GPU
-    would wait.
+    gets them at `FORBIDDEN`; what they were below it is added to their scores.
     """
+    if on_cpu(branches[0]) and all(bool(branch.amin() >= FORBIDDEN) for branch in branches):
+        return combiner.combine_logits(branches, step)
     bounded = [branch.clamp_min(FORBIDDEN) for branch in branches]
     scores, allowed = combiner.combine_logits(bounded, step)
     return scores + (branches[0] - bounded[0]), allowed
+
+
+def on_cpu(tensor: Tensor) -> bool:
+    """Whether to look at values before computing with them: a pass less on a CPU, a wait for the device elsewhere."""
+    return tensor.device.type == "cpu"
 
 
 def plausible(logits: Tensor, beta: float) -> Tensor | None:

@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedModel, generation
 from transformers.utils import ModelOutput
 
-from halluguard.decoding.base import DecodingMethod, LogitsCombiner, Step, combine
+from halluguard.decoding.base import DecodingMethod, LogitsCombiner, Step, combine, on_cpu
 from halluguard.decoding.engine.batch import Branch, ImageData, ModelInputs, original_only, stacked
 from halluguard.decoding.engine.compatibility import CACHES, without_cache
 from halluguard.decoding.engine.layout import Layout
@@ -163,7 +163,7 @@ class Session:
         for name in ("attentions", "hidden_states", "cross_attentions", "decoder_attentions", "decoder_hidden_states"):
             if output.get(name) is not None:
                 output[name] = original_only(output[name], batch, self.branches)
-        output["logits"] = scores if allowed is None else scores.masked_fill(~allowed, -torch.inf)
+        output["logits"] = scores if allowed is None else scores.where(allowed, -torch.inf)
         return output
 
     def _needed(self, output: ModelOutput, length: int) -> dict[str, tuple[Tensor, ...]]:
@@ -270,13 +270,15 @@ class AllowedTokensProcessor(LogitsProcessor):
             original = original.log_softmax(-1)
         if allowed is None:
             scores = self.before(input_ids, scores)
-        else:
+        elif self.before:  # else the scores are masked, and nothing else was banned
             best = scores.argmax(-1, keepdim=True)
             shift = scores.gather(-1, best) - combined.gather(-1, best)  # log-probabilities of the allowed tokens
             constrained = self.before(input_ids, torch.where(allowed, scores, combined + shift))
-            none_left = ~(allowed & (constrained > -torch.inf)).any(-1, keepdim=True)
-            original_left = original.masked_fill(constrained == -torch.inf, -torch.inf)
-            scores = torch.where(none_left, original_left, constrained.masked_fill(~allowed, -torch.inf))
+            scores = constrained.where(allowed, -torch.inf)
+            none_left = scores.amax(-1, keepdim=True) == -torch.inf
+            if not on_cpu(scores) or bool(none_left.any()):
+                original_left = original.masked_fill(constrained == -torch.inf, -torch.inf)
+                scores = torch.where(none_left, original_left, scores)
         if self.truncate_original and len(self.truncating):
             left = self.truncating(input_ids, self.original_before(input_ids, original.clone())) > -torch.inf
             left &= scores > -torch.inf
