@@ -128,7 +128,7 @@ BROKEN = [
     b"\xff\xfe\x00\xd8",
     b"\xc3\x28",
     b"\x00" * 100,
-    gzip.compress(b'{"question_id": 1, "answer": "Yes"}\n' * 1000)[:60],
+    gzip.compress(b'{"question_id": 1, "answer": "Yes"}\n' * 1000, mtime=0)[:60],
     b"\x1f\x8b\x08\x00broken",
     DEEP,
     '{"a": ' + DEEP,
