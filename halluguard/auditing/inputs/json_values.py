@@ -19,8 +19,12 @@ ORDER = 30
 _PIECE = 1 << 20
 """Characters read at once."""
 _SEPARATORS = "\ufeff \t\r\n,[]"
-_STRING = r'[^"\\\n]*+(?:\\[^\n][^"\\\n]*+)*+(?P<end>")?'
-_REST_OF_STRING, _BRACE_OR_STRING, _BRACE = re.compile(_STRING), re.compile('[{}]|"' + _STRING), re.compile("[{}]")
+_STRING = r'[^"\\\n]*+(?:\\[^\n][^"\\\n]*+)*+'
+# What stands between braces: anything else, whole strings, and quotes that are alone on the rest of their line.
+_BETWEEN = r'(?:[^{}"]++|"' + _STRING + r'"|"[^"\\\n{}]*+\n)*+'
+_REST_OF_STRING = re.compile(_STRING + '(?P<end>")?')
+_BRACES_OR_STRING = re.compile(_BETWEEN + r'(?P<mark>\{+|\}+|"' + _STRING + '(?P<end>")?)')
+_BRACES = re.compile(r"[^{}]*+(?P<mark>\{+|\}+)")
 
 
 def recognises(path: Path, head: bytes) -> bool:
@@ -81,13 +85,13 @@ def split_objects(pieces: Iterable[str], limit: int) -> Iterator[str | None]:
             if string >= 0:  # the piece before ended inside a string
                 token = _REST_OF_STRING.match(buffer, at)
             elif at < lone_until:
-                token = _BRACE.search(buffer, at, lone_until)
+                token = _BRACES.match(buffer, at, lone_until)
             else:
-                token = _BRACE_OR_STRING.search(buffer, at)
+                token = _BRACES_OR_STRING.match(buffer, at)
             if token is None:
                 at = lone_until if at < lone_until else len(buffer)
                 continue
-            begin, at = token.span()
+            begin, at = token.span() if string >= 0 else token.span("mark")
             if string >= 0 or buffer[begin] == '"':
                 string = begin if string < 0 else string
                 if token["end"] is None and len(buffer) - at < (2 if buffer.startswith("\\", at) else 1):
@@ -99,9 +103,10 @@ def split_objects(pieces: Iterable[str], limit: int) -> Iterator[str | None]:
                 if depth == 0:
                     yield from _between(buffer[start:begin], overlong)
                     start, overlong = begin, False
-                depth += 1
+                depth += at - begin
             elif depth:
-                depth -= 1
+                at = min(at, begin + depth)
+                depth -= at - begin
                 if depth == 0:
                     yield None if overlong or at - start > limit else buffer[start:at]
                     start, overlong = at, False
