@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from halluguard.correction.text.lexicon import NOUN_TAGS, phrases, words
+from halluguard.correction.text.lexicon import NOUN_TAGS, concrete, phrases, words
 from halluguard.correction.text.parse import Parse
 from halluguard.vocabulary import FORMS, category, parents, singular
 
@@ -132,7 +132,7 @@ def _abstract_use(parse: Parse, i: int) -> bool:
     """ "a sign of spring", "on display", "a display of", "in the distance stands"."""
     word = parse.words[i]
     after = parse.words[i + 1] if i + 1 < len(parse) else ""
-    if word in ("sign", "signs", "display", "displays") and after in ("of", "that"):
+    if word in ("sign", "signs", "display", "displays") and after == "of":
         return True
     return (
         word in ("display", "board", "hand", "foot", "head")
@@ -147,7 +147,8 @@ def verb_after_noun(parse: Parse, i: int) -> bool:
     if parse.tags[i] != "NNS" or not word.endswith("s") or i == 0 or singular(word) == word:
         return False
     subject = i - 1
-    if parse.tags[subject] not in ("NN", "NNP") or parse.sentence[subject] != parse.sentence[i]:
+    noun = parse.tags[subject] in ("NN", "NNP") or concrete(parse.words[subject]) == "thing"
+    if not noun or parse.sentence[subject] != parse.sentence[i]:
         return False
     start = parse.sentences[parse.sentence[i]][0]
     j = subject

@@ -1,0 +1,135 @@
+"""Mentions, denials and distances in answers as models write them since 2024."""
+
+import pytest
+
+from halluguard.correction.claims import extract
+
+
+def existence(text):
+    return [c for c in extract(text) if c.kind == "existence"]
+
+
+def names(text):
+    return [c.name for c in existence(text)]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        # Markup, labels, keyword lists, emoji.
+        ("- **Kite:** It is red.", ["kite"]),
+        ("Keywords: Lamp, Kite, Box", ["lamp", "kite", "box"]),
+        ("Keywords: lamp, blue, outdoor, orange", ["lamp"]),
+        ("A truck 🚚 stands near a barn 🏚️.", ["truck", "barn"]),
+        ("A BROWN DOG SITS NEXT TO A RED KITE.", ["dog", "kite"]),
+        ("Title: Two Cats on a Couch", ["cat", "couch"]),
+        ('["dog", "bowl"]', ["dog", "bowl"]),
+        ('{"Truck Number": "22", "Date": "8-14-23"}', []),
+        ("<think>I see a truck.</think>A barn.", ["barn"]),
+        # What the small tagger misses or a stop list held back.
+        ("She has a cap, a scarf, and gloves.", ["cap", "scarf", "glove"]),
+        ("A man wearing a mask walks.", ["man", "mask"]),
+        ("A sign, a document and a camera are on the desk.", ["sign", "document", "camera", "desk"]),
+        ("A croissant lies on a silver ladle.", ["croissant", "ladle"]),
+        ("A cow grazes.", ["cow"]),
+        ("A kite flies above a tent.", ["kite", "tent"]),
+        # Words that are other things here.
+        ("The room is painted in shades of teal and gold.", ["room"]),
+        ("The photo has warm tones and a clean composition.", []),
+        ("She is facing the camera.", []),
+        ("She holds a camera.", ["camera"]),
+        ('A dog stands under a sign that reads "FREE KITE".', ["dog", "sign"]),
+        ("The word 'cat' is written on the wall.", ["wall"]),
+        ("It is raining cats and dogs.", []),
+        ("A fork in the road.", []),
+        ("A sea of umbrellas.", ["umbrella"]),
+        ("A train of camels crosses the desert.", ["camel", "desert"]),
+        ("A screenshot of an app with a button, a search bar and an icon.", []),
+        # Names.
+        ("A red Ford Mustang is parked on the street.", ["street"]),
+        ("A bottle of Grey Goose and a can of Monster are on the counter.", ["bottle", "can", "counter"]),
+        ("Donald Duck and Bugs Bunny are printed on the cup.", ["cup"]),
+        ("The meal comes from Turkey.", []),
+        ("A Siberian Husky runs.", ["husky"]),
+        ("They visit Arundel Cathedral.", ["cathedral"]),
+        # Homographs and hyphens.
+        ("A hawk, a kite and an eagle sit on branches.", ["hawk", "bird", "eagle", "branch"]),
+        ("A child hugs a teddy-bear.", ["child", "teddy bear"]),
+        ("A hot-dog lies on a plate.", ["hot dog", "plate"]),
+        ("Zebras live in small herds led by a dominant male.", ["zebra", "animal"]),
+    ],
+)
+def test_mentions_by_positive_evidence(text, expected):
+    assert names(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "modality"),
+    [
+        ("The dog is not visible.", "dog", "asserted"),
+        ("No dog can be seen.", "dog", "asserted"),
+        ("A cat is nowhere to be seen.", "cat", "asserted"),
+        ("The umbrella is absent.", "umbrella", "asserted"),
+        ("Not a single dog is present.", "dog", "asserted"),
+        ("There are 0 dogs.", "dog", "asserted"),
+        ("The image fails to show a dog.", "dog", "asserted"),
+        ("The image does not contain any cars.", "car", "asserted"),
+        ("- **Dogs:** none", "dog", "asserted"),
+        ("**Dogs:** None visible.", "dog", "asserted"),
+        ("Not visible in the image: dogs, cats.", "cat", "asserted"),
+        ("Not visible:\n- dogs\n- cats", "cat", "asserted"),
+        ("| Object | Seen |\n|---|---|\n| Dog | no |", "dog", "asserted"),
+        ("Hardly any people are there.", "person", "restricted"),
+        ("There are few cars.", "car", "restricted"),
+        ("There are no other people in sight.", "person", "restricted"),
+        ("There is a cat, and there is no other animal.", "animal", "restricted"),
+        ("There are no people other than the surfer.", "person", "restricted"),
+        ("There are no additional people.", "person", "restricted"),
+        ("There are no people sitting at the table.", "person", "restricted"),
+        ("There is no red car.", "car", "restricted"),
+        ("The man is not wearing a tie.", "tie", "restricted"),
+    ],
+)
+def test_denials_and_their_restrictions(text, name, modality):
+    (claim,) = [c for c in existence(text) if c.name == name]
+    assert (claim.polarity, claim.modality) == ("denied", modality)
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "modality"),
+    [
+        ("The poster shows a cat and a dog.", "dog", "depicted"),
+        ("The painting on the wall depicts a horse.", "horse", "depicted"),
+        ("A cup with a cat printed on it is on the table.", "cat", "depicted"),
+        ("The hydrant is painted to resemble a train.", "train", "depicted"),
+        ("A cake shaped like a dog.", "dog", "depicted"),
+        ("A zebra is a type of wild horse.", "horse", "irrealis"),
+        ("It is unclear whether there is a dog.", "dog", "irrealis"),
+        ("An illustration of a girl holding a kite.", "girl", "asserted"),
+        ("An illustration of a girl holding a kite.", "kite", "asserted"),
+        ("The image shows a dog.", "dog", "asserted"),
+        ("A plush rug lies here.", "rug", "asserted"),
+        ("A ceramic bowl.", "bowl", "asserted"),
+        ("A few cars are here.", "car", "asserted"),
+        ("A model of bicycle.", "bicycle", "asserted"),
+    ],
+)
+def test_distances(text, name, modality):
+    (claim,) = [c for c in existence(text) if c.name == name]
+    assert (claim.polarity, claim.modality) == ("asserted", modality)
+
+
+@pytest.mark.parametrize(
+    ("text", "phrases"),
+    [
+        ('A dog stands under a sign that reads "FREE KITE".', ["FREE KITE"]),
+        ("A shirt with the words 'Best Dad'.", ["Best Dad"]),
+        ("Text: SALE TODAY\nA dog sits.", ["SALE TODAY"]),
+        ('{"text": ["HELLO"], "objects": ["dog"]}', ["HELLO"]),
+        ('A so-called "dog" sits here.', []),
+    ],
+)
+def test_written_words_are_claims_of_their_own(text, phrases):
+    claims = [c for c in extract(text) if c.kind == "text"]
+    assert [c.phrase for c in claims] == phrases
+    assert all(text[c.start : c.end] == c.phrase for c in claims)
