@@ -145,9 +145,9 @@ class Imagination(DecodingMethod):
 
     def __post_init__(self) -> None:
         for value in self._values:
-            if not -1 <= value <= 1:
+            if not (isinstance(value, int | float) and -1 <= value <= 1):
                 raise SettingsError(
-                    f"imagination must be in [-1, 1], got {value}; -1 is most grounded, 0 plain, 1 most imaginative"
+                    f"imagination must be in [-1, 1], got {value!r}; -1 is most grounded, 0 plain, 1 most imaginative"
                 )
         if not (self.gain > 0 and math.isfinite(self.gain)):
             raise SettingsError(f"gain must be > 0, got {self.gain}; use imagination=0 for plain generation")
@@ -165,7 +165,7 @@ class Imagination(DecodingMethod):
     @property
     def _values(self) -> list[float]:
         setting = self.imagination
-        return [float(setting)] if isinstance(setting, int | float) else [float(value) for value in setting]
+        return [setting] if isinstance(setting, int | float | str) else list(setting)
 
     @property
     def is_identity(self) -> bool:

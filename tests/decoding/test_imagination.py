@@ -202,6 +202,7 @@ def test_a_controller_leaves_nothing_on_the_model(llava, controller):
         ({"controller": Controller(4, "norm", 2), "nats": 0.1}, "nats must be None with a controller"),
         ({"imagination": 1.5}, r"imagination must be in \[-1, 1\], got 1.5"),
         ({"imagination": [0.0, -2.0]}, r"imagination must be in \[-1, 1\], got -2.0"),
+        ({"imagination": "low"}, r"imagination must be in \[-1, 1\], got 'low'"),
         ({"imagination": float("nan")}, r"imagination must be in \[-1, 1\], got nan"),
         ({"gain": 0}, "gain must be > 0"),
         ({"beta": 1.1}, "beta must be in"),
