@@ -1,15 +1,16 @@
-"""What an audit flags, held against what the official CHAIR code flags, on published captions.
+"""Compare the objects that an audit flags with those that the official CHAIR code flags, on published captions.
 
     python benchmarks/audit_chair.py captions.jsonl --objects objects.json.gz --official chair.json
 
-The captions file has one {"image_id": 226988, "caption": "The image features a woman sitting ..."} a line. The official
-list has, per caption, the hallucinated mentions as [surface word, COCO category]. Flagged here: existence claims that
-are asserted, contradicted, and fall under a COCO category. Compared are mentions (how often a category is flagged in a
-caption) and objects (whether it is).
+The captions file has one {"image_id": 226988, "caption": "The image features a woman sitting ..."} per line. The
+official list has, per caption, the hallucinated mentions as [surface word, COCO category]. The audit flags existence
+claims that are asserted, contradicted, and fall under a COCO category. Mentions count how often a category is flagged
+a caption, objects whether it is.
 
-Official code: https://github.com/LisaAnne/Hallucination (utils/chair.py). Both sides use the same ground truth, so what
-differs is how words are read: CHAIR looks words up, the audit reads sentences, so it passes over what is denied, asked,
-depicted ("a cow statue"), or only part of a name ("train station"), and knows words that CHAIR's list does not.
+Official code: https://github.com/LisaAnne/Hallucination (utils/chair.py). Both sides use the same ground truth, so
+the difference is how words are read. CHAIR looks words up. The audit reads sentences: it passes over objects that are
+denied, asked about, depicted ("a cow statue") or part of a name ("train station"), and knows words that are not in
+CHAIR's list.
 """
 
 from __future__ import annotations
@@ -30,13 +31,13 @@ def main() -> None:
     parser.add_argument("captions", type=Path)
     parser.add_argument("--objects", type=Path, required=True, help="JSON, plain or gzipped: image id -> object names")
     parser.add_argument("--official", type=Path, required=True, help="JSON of the official code's list per caption")
-    parser.add_argument("--show", type=int, default=0, help="print so many disagreements of each kind")
-    given = parser.parse_args()
+    parser.add_argument("--show", type=int, default=0, help="number of disagreements to print")
+    args = parser.parse_args()
 
-    official = json.loads(given.official.read_text(encoding="utf-8"))["files"][given.captions.name]["per_caption"]
+    official = json.loads(args.official.read_text(encoding="utf-8"))["files"][args.captions.name]["per_caption"]
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        summary = audit(given.captions, Path(folder), detector=f"objects:{given.objects}")
+        summary = audit(args.captions, Path(folder), detector=f"objects:{args.objects}")
         lines = (Path(folder) / "captions.jsonl").read_text(encoding="utf-8").splitlines()
     seconds = time.perf_counter() - started
     ours = [flagged(json.loads(line)) for line in lines]
@@ -49,20 +50,20 @@ def main() -> None:
         "objects": agreement([Counter(set(c)) for c in ours], [Counter(set(c)) for c in theirs]),
     }
     print(json.dumps(result, indent=2))
-    different = [found for found in zip(lines, ours, theirs, strict=True) if set(found[1]) != set(found[2])]
-    for line, mine, yours in different[: given.show]:
+    different = [case for case in zip(lines, ours, theirs, strict=True) if set(case[1]) != set(case[2])]
+    for line, mine, yours in different[: args.show]:
         print(f"\nonly here {sorted(mine - yours)}, only there {sorted(yours - mine)}\n{json.loads(line)['caption']}")
 
 
 def flagged(row: dict[str, Any]) -> Counter[str]:
     """How often each COCO category is flagged in one caption."""
-    found: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for verdict in row["verdicts"]:
         claim = row["claims"][verdict["claim"]]
         asserted = claim.get("polarity", "asserted") == "asserted"
         if claim["kind"] == "existence" and verdict["decision"] == "contradicted" and asserted and "category" in claim:
-            found[claim["category"]] += 1
-    return found
+            counts[claim["category"]] += 1
+    return counts
 
 
 def agreement(ours: list[Counter[str]], theirs: list[Counter[str]]) -> dict[str, Any]:

@@ -1,12 +1,12 @@
-"""Rows per CPU second of an audit, its memory and its start-up; and what it costs besides the expert.
+"""Measure an audit: rows per CPU second, memory, start-up, and the cost of everything but the detector.
 
     python benchmarks/speed/audit.py --captions captions.jsonl --objects objects.json.gz --rows 1000 10000
     python benchmarks/speed/audit.py --sandbox
 
-With known objects, the given captions are repeated with new ids up to the wanted number of rows, and each size is run
-in a process of its own, from the file to the last output. `--minutes` ends a process early; the same command then
-continues, and pieces are added up. With `--sandbox`, the sandbox's detector looks at its 200 scenes, and the time spent
-in the detector is held against the time of the whole run. Times are CPU seconds of all threads.
+With known objects, the captions are repeated under new ids up to each number of rows, and each size runs in a process
+of its own, from the file to the last output. `--minutes` ends a process early; the same command then continues, and the
+pieces are added up. With `--sandbox`, the sandbox's detector looks at its 200 scenes, and the time in the detector is
+compared with the time of the whole run. Times are CPU seconds of all threads.
 """
 
 from __future__ import annotations
@@ -30,28 +30,28 @@ def main() -> None:
     parser.add_argument("--objects", type=Path)
     parser.add_argument("--rows", type=int, nargs="+", default=[1000])
     parser.add_argument("--work", type=Path, default=Path("runs/speed-audit"))
-    parser.add_argument("--minutes", type=float, help="end a process after so long; run again to continue")
+    parser.add_argument("--minutes", type=float, help="minutes after which a process ends; run again to continue")
     parser.add_argument("--sandbox", action="store_true")
     parser.add_argument("--piece", type=Path, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.piece:
-        piece(given.piece, given.objects, given.minutes)
+    args = parser.parse_args()
+    if args.piece:
+        piece(args.piece, args.objects, args.minutes)
         return
-    if given.sandbox:
+    if args.sandbox:
         print(json.dumps(sandbox_overhead(), indent=2))
         return
-    given.work.mkdir(parents=True, exist_ok=True)
-    for rows in given.rows:
-        repeated = given.work / f"{rows}.jsonl"
+    args.work.mkdir(parents=True, exist_ok=True)
+    for rows in args.rows:
+        repeated = args.work / f"{rows}.jsonl"
         if not repeated.exists():
-            repeat(given.captions, rows, repeated)
-        command = [sys.executable, __file__, "--piece", repeated, "--objects", given.objects]
-        subprocess.run([*map(str, command), *(["--minutes", str(given.minutes)] if given.minutes else [])], check=True)
+            repeat(args.captions, rows, repeated)
+        command = [sys.executable, __file__, "--piece", repeated, "--objects", args.objects]
+        subprocess.run([*map(str, command), *(["--minutes", str(args.minutes)] if args.minutes else [])], check=True)
         print(json.dumps(added_up(repeated)))
 
 
 def repeat(captions: list[Path], rows: int, target: Path) -> None:
-    """A file of `rows` captions: those given, over and over, each under a new id."""
+    """A file of `rows` captions: the captions, over and over, each under a new id."""
     lines = [json.loads(line) for file in captions for line in file.read_text(encoding="utf-8").splitlines()]
     temporary = target.with_suffix(".tmp")
     with temporary.open("w", encoding="utf-8") as file:
@@ -132,9 +132,9 @@ def sandbox_overhead() -> dict[str, Any]:
     from halluguard.correction.text import pipeline
     from halluguard.detectors.specs import from_spec
 
-    expert: Any = from_spec("sandbox")
+    detector: Any = from_spec("sandbox")
     pipeline()
-    spent, detect = 0.0, expert.detect
+    spent, detect = 0.0, detector.detect
 
     def timed(images: Any, phrases: Any) -> Any:
         nonlocal spent
@@ -144,7 +144,7 @@ def sandbox_overhead() -> dict[str, Any]:
         finally:
             spent += time.process_time() - began
 
-    expert.detect = timed
+    detector.detect = timed
     with tempfile.TemporaryDirectory() as folder:
         captions = Path(folder) / "captions.jsonl"
         with captions.open("w", encoding="utf-8") as file:
@@ -152,7 +152,7 @@ def sandbox_overhead() -> dict[str, Any]:
                 things = " and ".join(f"a {name}" for name in dict.fromkeys([*sample.names, "dog"]))
                 caption = f"The image shows {things}."
                 file.write(json.dumps({"image": f"{sample.image_id}.webp", "caption": caption}) + "\n")
-        config = AuditConfig(captions, Path(folder) / "out", detector=expert, images=sandbox.TEST_SCENES)
+        config = AuditConfig(captions, Path(folder) / "out", detector=detector, images=sandbox.TEST_SCENES)
         began = time.process_time()
         summary = audit(config)
         total = time.process_time() - began
