@@ -17,6 +17,7 @@ MAY_IMPORT = {
     "errors": set(),
     "printing": set(),
     "io": {"errors"},
+    "json_stream": set(),
     "records": {
         "errors",
         "images",
@@ -31,7 +32,18 @@ MAY_IMPORT = {
     "rendering": {"records", "errors", "images", "boxes"},
     "metrics": {"records", "errors", "io", "_version"},
     "tuning": {
-        *("records", "errors", "io", "images", "vocabulary", "boxes", "checkpoints", "controller", "metrics"),
+        *(
+            "records",
+            "errors",
+            "io",
+            "json_stream",
+            "images",
+            "vocabulary",
+            "boxes",
+            "checkpoints",
+            "controller",
+            "metrics",
+        ),
     },
     "decoding": {"records", "errors", "images", "controller"},
     "detectors": {"records", "errors", "io", "images", "vocabulary", "boxes", "checkpoints"},
@@ -39,7 +51,18 @@ MAY_IMPORT = {
     "calibration": {"records", "errors", "io", "images", "metrics", "vocabulary"},
     "guard": {"records", "errors", "images", "decoding", "correction", "detectors", "checkpoints", "_version"},
     "auditing": {
-        *("records", "errors", "io", "images", "rendering", "correction", "detectors", "metrics", "_version"),
+        *(
+            "records",
+            "errors",
+            "io",
+            "json_stream",
+            "images",
+            "rendering",
+            "correction",
+            "detectors",
+            "metrics",
+            "_version",
+        ),
         *("calibration", "sandbox", "vocabulary"),  # the sandbox as an expert by name
     },
     "sandbox": {

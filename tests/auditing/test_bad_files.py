@@ -12,13 +12,14 @@ from pyarrow import parquet
 from typer.testing import CliRunner
 
 from halluguard import io as files
+from halluguard import json_stream
 from halluguard.auditing import audit, inputs
 from halluguard.auditing.inputs import columnar, delimited, json_values, jsonl, webdataset
-from halluguard.auditing.inputs.json_values import split_objects
 from halluguard.auditing.source import open_source
 from halluguard.cli import app
 from halluguard.errors import InputError
 from halluguard.io import open_text
+from halluguard.json_stream import split_objects
 
 
 def run(path, objects_file, out, *options):
@@ -437,7 +438,7 @@ def splitting_work(text, monkeypatch):
             return token
 
     for name in ("_BRACES", "_BRACES_OR_STRING", "_REST_OF_STRING"):
-        monkeypatch.setattr(json_values, name, Pattern(getattr(json_values, name)))
+        monkeypatch.setattr(json_stream, name, Pattern(getattr(json_stream, name)))
     for _ in split_objects((text[i : i + 1000] for i in range(0, len(text), 1000)), 10**6):
         pass
     monkeypatch.undo()
@@ -467,7 +468,7 @@ def test_after_an_object_over_the_limit_the_next_is_read():
     for size in (1, 7, 10_000):
         text = f'[{long}, {{"b": 1}}, {long}{{"c": 2}}]'
         pieces = [text[i : i + size] for i in range(0, len(text), size)]
-        assert list(split_objects(pieces, 100)) == [None, '{"b": 1}', None, '{"c": 2}']
+        assert [text for _, text in split_objects(pieces, 100)] == [None, '{"b": 1}', None, '{"c": 2}']
 
 
 @pytest.mark.parametrize("name", ["c.jsonl", "c.json", "c.csv", "c.tar", "concatenated.json"])
