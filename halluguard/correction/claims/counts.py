@@ -35,20 +35,21 @@ BOUND_WORDS = frozenset(word for words_before in _BOUNDS for word in words_befor
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """`count` things, read as `bound`; tokens first..last say so. `vague` for "several"."""
+    """`count` things, read as `bound`; tokens first..last say so. `vague` for "several", `total` for "Cars: 2"."""
 
     count: int
     bound: Bound
     first: int
     last: int
     vague: bool = False
+    total: bool = False
 
 
 def read(answer: ParsedAnswer, existence: Sequence[Claim]) -> list[Claim]:
     """Count claims: at most one per mention that is not denied."""
     claims, parse = [], answer.parse
     for n, (mention, claim) in enumerate(zip(answer.mentions, existence, strict=True)):
-        amount = quantity(parse, mention.last) if answer.has_properties(n) else None
+        amount = (quantity(parse, mention.last) or _labelled(parse, mention.last)) if answer.has_properties(n) else None
         if amount is None or amount.count == 0 or claim.polarity == "denied":
             continue
         first, last = min(amount.first, mention.first), max(amount.last, mention.last)
@@ -60,12 +61,22 @@ def read(answer: ParsedAnswer, existence: Sequence[Claim]) -> list[Claim]:
             end=parse.ends[last],
             count=amount.count,
             bound=amount.bound,
-            source_rule="vague" if amount.vague else "total" if total(parse, mention.last) else "numeral",
+            source_rule="vague"
+            if amount.vague
+            else "total"
+            if amount.total or total(parse, mention.last)
+            else "numeral",
             subject=n,
             trigger=(parse.starts[amount.first], parse.ends[amount.last]),
         )
         claims.append(counted)
     return claims
+
+
+def _rule(parse: Parse, noun: int, amount: Quantity) -> str:
+    if amount.vague:
+        return "vague"
+    return "total" if amount.total or total(parse, noun) else "numeral"
 
 
 def number(words: list[str]) -> int | None:
@@ -106,6 +117,18 @@ def quantity(parse: Parse, noun: int) -> Quantity | None:
         if parse.deps[child] == "nummod" or parse.tags[child] == "CD":
             return _numeral(parse, child, noun)
     return _partitive(parse, noun)
+
+
+def _labelled(parse: Parse, noun: int) -> Quantity | None:
+    """ "Cars: 2": the number that is the value of a label."""
+    leaf, sentence = parse.leaf(noun), parse.sentence[noun] + 1
+    if leaf is None or leaf.kind not in ("label", "cell") or sentence >= len(parse.sentences):
+        return None
+    first, end = parse.sentences[sentence]
+    value = parse.leaf(first)
+    same_row = value is not None and parse.block[first] == parse.block[noun] + 1 and value.kind in ("term", "cell")
+    count = number(parse.words[first:end]) if same_row else None
+    return None if count is None else Quantity(count, "exact", first, end - 1, total=True)
 
 
 def _vague(parse: Parse, i: int) -> Quantity | None:

@@ -17,6 +17,17 @@ _RELATIVE = ("that", "which", "who", "whom")
 ParsedQuestion = tuple[Parse, Sequence[Claim]]
 
 
+_POSTURES = frozenset("is are was were stands stand stood sits sit sat lies lie lay hangs hang hung rests rest".split())
+
+
+def _inverted(parse: Parse, verb: int) -> bool:
+    """ "Behind the lamp is a mirror": a place, a verb, and then the subject, which the parser takes for an object."""
+    first = parse.sentences[parse.sentence[verb]][0]
+    opens = any(parse.deps[j] == "prep" and j == first for j in parse.children[verb])
+    after = parse.child(verb, "attr", "dobj")
+    return opens and parse.words[verb] in _POSTURES and after is not None and after > verb
+
+
 @dataclass(frozen=True)
 class ParsedAnswer:
     """A parse with its mentions, and which token stands for which mention.
@@ -68,6 +79,8 @@ class ParsedAnswer:
                 return parse.conjuncts(own)
             if parse.deps[verb] in ("acl", "relcl"):
                 return [head]
+            if own is None and _inverted(parse, verb):
+                return parse.conjuncts(parse.child(verb, "attr", "dobj") or verb)
             if parse.deps[verb] not in ("conj", "xcomp", "advcl", "ccomp"):
                 return []
             verb = head

@@ -122,6 +122,8 @@ def test_a_modifier_claims_no_object(text):
         ("Two of the three people.", "person", 3, "exact"),
         ("A dozen donuts.", "donut", 12, "exact"),
         ("About ten birds.", "bird", 10, "about"),
+        ("- **Cars:** 2", "car", 2, "exact"),
+        ("| Thing | Number |\n|---|---|\n| Cup | three |", "cup", 3, "exact"),
     ],
 )
 def test_counts(text, name, count, bound):
@@ -172,6 +174,8 @@ def test_properties_of_a_closed_list(text, expected):
     ("text", "expected"),
     [
         ("A cup on a table.", [("cup", "on", "table", "asserted")]),
+        ("Behind the lamp is a mirror.", [("mirror", "behind", "lamp", "asserted")]),
+        ("To the left of the car stands a man.", [("man", "left of", "car", "asserted")]),
         ("There is a cup to the left of a plate.", [("cup", "left of", "plate", "asserted")]),
         ("A car is parked next to a truck.", [("car", "next to", "truck", "asserted")]),
         ("Two dogs are lying on top of the couch.", [("dog", "on", "couch", "asserted")]),
