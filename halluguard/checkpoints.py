@@ -1,22 +1,41 @@
-"""Load models, processors and configurations, from the hub or a folder: safetensors only, remote code never run.
+"""Load models, processors and adapters, from the hub or a folder, by rules that no caller can forget.
 
-The only module that calls `from_pretrained` of transformers or peft, so that no caller can forget either rule.
+    remote code is never run, and nobody is asked whether to run it
+    weights are read from safetensors only
+    a configuration that does not fit the size of its weights is refused before a model is built
+    weights that are missing, unknown or of another shape are refused by name, never replaced by random ones
+
+This is the only module that calls `from_pretrained` of transformers or peft.
 """
 
 from __future__ import annotations
 
+import difflib
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
 import torch
-from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
+from safetensors import SafetensorError
+from transformers import (
+    AutoConfig,
+    AutoImageProcessor,
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    AutoTokenizer,
+    dynamic_module_utils,
+)
 from transformers.configuration_utils import PreTrainedConfig
 from transformers.modeling_utils import PreTrainedModel
 from transformers.models.auto.auto_factory import _BaseAutoModelClass
 from transformers.processing_utils import ProcessorMixin
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
-from halluguard.errors import MissingExtraError, UnsupportedModelError, first_line, require
+from halluguard.checkpoint_sizes import check_config, check_parameters, tensor_shapes
+from halluguard.errors import InputError, MissingExtraError, UnsupportedModelError, first_line, require
 
 
 class SourceOptions(TypedDict, total=False):
@@ -44,57 +63,185 @@ ModelLoader = type[_BaseAutoModelClass]
 ProcessorLoader = type[AutoProcessor] | type[AutoImageProcessor] | type[AutoTokenizer]
 
 
+HARMLESS = re.compile(r"(position_ids|inv_freq|relative_position_index|num_batches_tracked|total_ops|total_params)$")
+"""Buffers that older releases wrote into checkpoints and today's architectures compute."""
+
+
 def load_pretrained(loader: ModelLoader | ProcessorLoader | type[AutoConfig], name: str | Path, **options: Any) -> Any:
     """`loader.from_pretrained(name)` without remote code; options that are None are left to transformers.
 
     Prefer the typed functions below, which also explain what went wrong.
+
+    Raises:
+        InputError: no such folder or hub model, or a damaged file.
     """
+    _check_name(name)
     chosen = {key: value for key, value in options.items() if value is not None}
-    return loader.from_pretrained(str(name), **chosen, trust_remote_code=False)
+    try:
+        with _no_questions():
+            return loader.from_pretrained(str(name), **chosen, trust_remote_code=False)
+    except (OSError, SafetensorError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(
+            f"no checkpoint could be read at {str(name)!r} ({first_line(error)}); check the name, the files of the "
+            "folder (config.json, model.safetensors, ...), and the network if it is a name of the hub"
+        ) from error
+    except ValueError as error:
+        if "custom code" not in str(error):
+            raise
+        raise UnsupportedModelError(
+            f"the checkpoint {str(name)!r} asks for Python code of its own, which is never run; use a model whose "
+            "architecture transformers has itself"
+        ) from error
+
+
+@contextmanager
+def _no_questions() -> Iterator[None]:
+    """Keep transformers from asking on the terminal whether to run remote code, for parts that ask on their own."""
+    before = dynamic_module_utils.TIME_OUT_REMOTE_CODE
+    dynamic_module_utils.TIME_OUT_REMOTE_CODE = 0
+    try:
+        yield
+    finally:
+        dynamic_module_utils.TIME_OUT_REMOTE_CODE = before
+
+
+def _check_name(name: str | Path) -> None:
+    """Refuse a path that does not exist before the hub is asked for it.
+
+    Raises:
+        InputError: no such folder; the message names one that is written similarly.
+    """
+    text, path = os.fspath(name), Path(name)
+    if not text.strip():
+        raise InputError("expected a folder or the name of a hub model, got an empty name; give one")
+    if path.exists() or (re.fullmatch(r"[\w.-]+(/[\w.-]+)?", text) and not isinstance(name, Path) and text[0] != "."):
+        return
+    beside = [one.name for one in path.parent.iterdir()] if path.parent.is_dir() else []
+    close = difflib.get_close_matches(path.name, beside, n=1)
+    raise InputError(
+        f"expected a folder or the name of a hub model, got {text!r}, which does not exist"
+        + (f"; did you mean {str(path.with_name(close[0]))!r}?" if close else "; check the path")
+    )
 
 
 def load_config(name: str | Path, **source: Unpack[SourceOptions]) -> PreTrainedConfig:
     """The configuration of a checkpoint.
 
     Raises:
-        UnsupportedModelError: transformers does not know its architecture.
+        UnsupportedModelError: transformers does not know its architecture, or it does not fit its weights.
+        InputError: no such checkpoint.
     """
+    _check_name(name)
+    _check_sizes(name, _source(source))
     try:
         return load_pretrained(AutoConfig, name, **source)
-    except ValueError as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        if isinstance(error, InputError | UnsupportedModelError):
+            raise
         raise UnsupportedModelError(
             f"expected a checkpoint of transformers at {str(name)!r}, got {first_line(error)}; name another model"
         ) from error
 
 
+def _source(options: Mapping[str, Any]) -> SourceOptions:
+    """The options that say where to read."""
+    source: Any = {key: options[key] for key in SourceOptions.__annotations__ if options.get(key) is not None}
+    return source
+
+
+def _check_sizes(name: str | Path, source: SourceOptions) -> None:
+    check_config(name, tensor_shapes(name, **source), **source)
+
+
+def _check_parameters(loader: ModelLoader, config: PreTrainedConfig, name: str | Path, options: ModelOptions) -> None:
+    """Build the model without memory for its weights, and compare its size with theirs."""
+    with torch.device("meta"), torch.random.fork_rng(devices=[]), _no_questions():
+        model = loader.from_config(config, trust_remote_code=False)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    quantized = options.get("quantization_config") is not None or hasattr(config, "quantization_config")
+    check_parameters(name, parameters, tensor_shapes(name, **_source(options)), quantized)
+
+
 def load_model(
     loader: ModelLoader, name: str | Path, *, expected: str, advice: str, **options: Unpack[ModelOptions]
 ) -> PreTrainedModel:
-    """A model in evaluation mode, its weights read from safetensors.
+    """A model in evaluation mode, its weights read from safetensors and complete.
 
     Args:
         loader: class of transformers for this kind of model, such as `AutoModelForCausalLM`.
         name: hub name or folder.
         expected: kind of model, for the error: "an image-text-to-text checkpoint".
         advice: what to do about another kind, for the error.
+        options: those of `ModelOptions`.
 
     Raises:
-        UnsupportedModelError: the checkpoint is of another kind.
+        UnsupportedModelError: the checkpoint is of another kind, or its weights are not those of its configuration.
         MissingExtraError: its architecture needs a package that is not installed.
-        OSError: no such model, or no network to fetch it.
+        InputError: no such checkpoint, or a damaged file.
     """
+    config = load_config(name, **_source(options))
     try:
-        return load_pretrained(loader, name, use_safetensors=True, **options).eval()
+        _check_parameters(loader, config, name, options)
+        model, info = load_pretrained(
+            *(loader, name),
+            use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are refused below, with their names
+            **options,
+        )
+    except (InputError, UnsupportedModelError):
+        raise
     except ImportError as error:
         raise MissingExtraError(
             f"{str(name)!r} needs a package that is not installed: {first_line(error)}; install it, or name a model of "
             "another architecture"
         ) from error
-    except ValueError as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UnsupportedModelError(
             f"expected {expected}, got {str(name)!r}, which transformers cannot load as one ({first_line(error)}); "
             f"{advice}"
         ) from error
+    except RuntimeError as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        raise UnsupportedModelError(
+            f"the weights of {str(name)!r} do not fit its configuration ({first_line(error)}); load a whole checkpoint"
+        ) from error
+    check_weights(
+        *(f"the checkpoint {str(name)!r}", info["missing_keys"], info["unexpected_keys"]),
+        _names(info["mismatched_keys"]),
+        advice="load a whole checkpoint of this architecture",
+    )
+    return model.eval()
+
+
+def _names(mismatched: Iterable[str | tuple[Any, ...]]) -> list[str]:
+    """Names of weights that transformers lists with their shapes."""
+    return [key if isinstance(key, str) else key[0] for key in mismatched]
+
+
+def check_weights(
+    what: str, missing: Iterable[str], unexpected: Iterable[str], mismatched: Iterable[str], *, advice: str
+) -> None:
+    """Refuse weights that are missing, unknown or of another shape.
+
+    Args:
+        what: what was loaded, for the error.
+        missing, unexpected, mismatched: names of weights.
+        advice: what to do, for the error.
+
+    Raises:
+        UnsupportedModelError: any are left; the message names the first three of each.
+    """
+    kinds = {"missing": missing, "not of this architecture": unexpected, "of another shape": mismatched}
+    wrong = {kind: sorted(name for name in names if not HARMLESS.search(name)) for kind, names in kinds.items()}
+    parts = [
+        f"{len(names)} {kind} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+        for kind, names in wrong.items()
+        if names
+    ]
+    if parts:
+        raise UnsupportedModelError(f"{what} has weights that do not fit: {'; '.join(parts)}; {advice}")
 
 
 def load_processor(loader: ProcessorLoader, name: str | Path, **options: Any) -> ProcessorMixin:
@@ -108,36 +255,46 @@ def load_processor(loader: ProcessorLoader, name: str | Path, **options: Any) ->
     Raises:
         UnsupportedModelError: the checkpoint has none that transformers knows.
         MissingExtraError: it needs a package that is not installed, such as torchvision.
-        OSError: no such checkpoint, or no network to fetch it.
+        InputError: no such checkpoint, or a damaged file.
     """
     try:
         return load_pretrained(loader, name, **options)
+    except (InputError, UnsupportedModelError):
+        raise
     except (ImportError, AttributeError) as error:  # without torchvision some processors end in an AttributeError
         raise MissingExtraError(
             f"the processor of {str(name)!r} needs a package that is not installed ({first_line(error)}); install it "
             "(many image processors need torchvision), or choose a model of the LLaVA family, which needs none"
         ) from error
-    except ValueError as error:
+    except (ValueError, TypeError, KeyError) as error:
         raise UnsupportedModelError(
             f"expected a processor of transformers at {str(name)!r}, got none that loads ({first_line(error)}); "
             "name a folder or hub model with processor_config.json or preprocessor_config.json"
         ) from error
 
 
-def load_mllm(name: str | Path, **options: Unpack[ModelOptions]) -> tuple[PreTrainedModel, ProcessorMixin]:
+def load_mllm(
+    name: str | Path,
+    *,
+    processor_kwargs: Mapping[str, Any] | None = None,
+    **options: Unpack[ModelOptions],
+) -> tuple[PreTrainedModel, ProcessorMixin]:
     """An image-text-to-text model in evaluation mode and its processor.
 
     Args:
         name: hub name or folder.
+        processor_kwargs: further arguments of the processor, such as `max_pixels`.
         options: `revision`, `dtype`, `device_map`, ... as transformers takes them.
 
     Raises:
-        UnsupportedModelError: the checkpoint is of another task.
+        UnsupportedModelError: the checkpoint is of another task, or its weights are not those of its configuration.
         MissingExtraError: its architecture or processor needs a package that is not installed.
-        OSError: no such model, or no network to fetch it.
+        InputError: no such checkpoint, or a damaged file.
     """
-    source = {key: value for key, value in options.items() if key in SourceOptions.__annotations__}
-    processor = load_processor(AutoProcessor, name, **source)
+    source = _source(options)
+    _check_name(name)
+    _check_sizes(name, source)  # a processor reads the configuration too
+    processor = load_processor(AutoProcessor, name, **source, **(processor_kwargs or {}))
     model = load_model(
         *(AutoModelForImageTextToText, name),
         expected="an image-text-to-text checkpoint",
@@ -147,36 +304,75 @@ def load_mllm(name: str | Path, **options: Unpack[ModelOptions]) -> tuple[PreTra
     return model, processor
 
 
-def load_adapter(model: PreTrainedModel, adapter: str | Path) -> None:
+def load_adapter(model: PreTrainedModel, adapter: str | Path, **source: Unpack[SourceOptions]) -> None:
     """Put a PEFT adapter into the model it was trained on.
 
     Raises:
         MissingExtraError: peft is not installed.
-        UnsupportedModelError: the adapter was trained on another model.
+        UnsupportedModelError: the adapter was trained on another model, or lacks weights.
+        InputError: no such adapter, or none in safetensors.
     """
-    try:
-        model.load_adapter(str(adapter))
-    except ImportError as error:
-        raise MissingExtraError(
-            "a fine-tuned adapter needs the package 'peft'; install it with: pip install 'halluguard-mllm[train]'"
-        ) from error
-    except RuntimeError as error:
-        raise UnsupportedModelError(
-            f"the adapter {str(adapter)!r} does not fit {type(model).__name__}: {first_line(error)}; "
-            "use the base model it was trained on"
-        ) from error
+    require("peft", extra="train", feature="a fine-tuned adapter")
+    shapes = _adapter_shapes(adapter, source)
+    with _adapter_errors(model, adapter):
+        info = model.load_adapter(str(adapter), use_safetensors=True, adapter_kwargs=dict(_source(source)))
+    mismatched = _names(info.mismatched_keys)
+    _check_adapter(model, adapter, shapes, info.missing_keys, info.unexpected_keys, mismatched)
 
 
 def merge_adapter(model: PreTrainedModel, adapter: str | Path) -> PreTrainedModel:
     """The model with a PEFT adapter added into its weights; raises as `load_adapter`."""
     peft = require("peft", extra="train", feature="merging an adapter")
+    shapes = _adapter_shapes(adapter, {})
+    with _adapter_errors(model, adapter):
+        wrapped = peft.PeftModel.from_pretrained(model, str(adapter))
+    own = {name: tuple(tensor.shape) for name, tensor in peft.get_peft_model_state_dict(wrapped).items()}
+    mismatched = [name for name in own.keys() & shapes.keys() if own[name] != shapes[name]]
+    _check_adapter(model, adapter, shapes, own.keys() - shapes.keys(), shapes.keys() - own.keys(), mismatched)
+    return wrapped.merge_and_unload(safe_merge=True)
+
+
+def _adapter_shapes(adapter: str | Path, source: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    _check_name(adapter)
+    shapes = tensor_shapes(adapter, ("adapter_model.safetensors",), **_source(source))
+    if not shapes:
+        raise InputError(
+            f"expected a PEFT adapter in safetensors (adapter_config.json, adapter_model.safetensors) at "
+            f"{str(adapter)!r}, got none; name what a training wrote, or save the adapter with safe_serialization=True"
+        )
+    return shapes
+
+
+@contextmanager
+def _adapter_errors(model: PreTrainedModel, adapter: str | Path) -> Iterator[None]:
     try:
-        return peft.PeftModel.from_pretrained(model, str(adapter)).merge_and_unload(safe_merge=True)
-    except (RuntimeError, ValueError) as error:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise InputError(
+            f"the adapter {str(adapter)!r} cannot be read ({first_line(error)}); check its files"
+        ) from error
+    except (RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise UnsupportedModelError(
             f"the adapter {str(adapter)!r} does not fit {type(model).__name__}: {first_line(error)}; "
             "use the base model it was trained on"
         ) from error
+
+
+def _check_adapter(
+    model: PreTrainedModel,
+    adapter: str | Path,
+    shapes: Mapping[str, tuple[int, ...]],
+    missing: Iterable[str],
+    unexpected: Iterable[str],
+    mismatched: Iterable[str],
+) -> None:
+    check_weights(
+        f"the adapter {str(adapter)!r} of {len(shapes)} tensors for {type(model).__name__}",
+        missing,
+        unexpected,
+        mismatched,
+        advice="use a whole adapter, and the base model it was trained on",
+    )
 
 
 def default_device(device: str | torch.device | None = None) -> torch.device:

@@ -18,9 +18,11 @@ from halluguard.images import load_image
 from halluguard.records import DEFAULT_PROMPT, Answer, Detector
 
 if TYPE_CHECKING:
+    import torch
     from PIL.Image import Image
     from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
+    from transformers.utils.quantization_config import QuantizationConfigMixin
 
     from halluguard.correction.rewriting.llm_rewriter import Proposer
     from halluguard.correction.rewriting.rewrite import Style
@@ -36,7 +38,7 @@ class Guard:
         model: image-text-to-text model of transformers.
         processor: the model's processor.
         detector: detector that checks the answers (`halluguard.detectors`); None leaves them as generated.
-        decoding: decoding method for every answer (`halluguard.decoding`); None generates plainly.
+        decoding: decoding method for every answer (`halluguard.decoding`), or its name; None generates plainly.
         thresholds: detector scores that decide the verdicts; default the detector's own.
         properties: experts on attributes and relations, such as `detectors.colour.Colours()`.
         calibration: fitted curve that turns scores into probabilities (`halluguard.calibration`).
@@ -57,7 +59,7 @@ class Guard:
         processor: ProcessorMixin,
         *,
         detector: Detector | None = None,
-        decoding: DecodingMethod | None = None,
+        decoding: DecodingMethod | str | None = None,
         thresholds: Thresholds | None = None,
         properties: Properties = None,
         calibration: Calibration | None = None,
@@ -69,7 +71,7 @@ class Guard:
                 f"expected a processor that takes images, got {type(processor).__name__}; "
                 "load it with AutoProcessor from an image-text-to-text checkpoint"
             )
-        _check_method(decoding)
+        decoding = _named(decoding)
         self.model, self.processor = model, processor
         self.detector, self.decoding, self.thresholds = detector, decoding, thresholds
         self.properties, self.calibration, self.style, self.proposer = properties, calibration, style, proposer
@@ -80,11 +82,18 @@ class Guard:
         name: str | Path,
         *,
         detector: str | Path | Detector | None = None,
-        decoding: DecodingMethod | None = None,
+        decoding: DecodingMethod | str | None = None,
         adapter: str | Path | None = None,
-        device: str | None = None,
-        dtype: str | None = None,
+        device: str | torch.device | None = None,
+        device_map: str | dict[str, int | str | torch.device] | None = None,
+        max_memory: dict[int | str, int | str] | None = None,
+        dtype: str | torch.dtype | None = None,
+        quantization_config: QuantizationConfigMixin | dict[str, Any] | None = None,
+        attn_implementation: str | None = None,
+        processor_kwargs: Mapping[str, Any] | None = None,
         revision: str | None = None,
+        cache_dir: str | Path | None = None,
+        token: str | bool | None = None,
         local_files_only: bool = False,
     ) -> Self:
         """Load a model, and a detector and a fine-tuned adapter where they are named.
@@ -92,31 +101,82 @@ class Guard:
         Args:
             name: hub name or folder of an image-text-to-text model. Only safetensors are read; remote code is not run.
             detector: a detector, or the hub name or folder of one.
-            decoding: decoding method for every answer.
+            decoding: decoding method for every answer, or its name: "vcd".
             adapter: hub name or folder of a PEFT adapter trained on this model (needs the extra `train`).
             device: "cuda", "cpu", ...; default the first GPU, else the CPU.
+            device_map: placement of the model's parts, in place of `device`, such as "auto" (needs accelerate).
+            max_memory: device -> memory that `device_map` may use, such as {0: "20GiB", "cpu": "60GiB"}.
             dtype: "bfloat16", "float16", "float32" or "auto"; default "auto" on a GPU, float32 on a CPU.
+            quantization_config: of transformers, such as BitsAndBytesConfig(load_in_4bit=True).
+            attn_implementation: "sdpa", "eager", "flash_attention_2", ...; default transformers' choice.
+            processor_kwargs: further arguments of the processor, such as {"max_pixels": 512 * 512}.
             revision: commit, branch or tag of the checkpoint.
+            cache_dir: folder of downloaded checkpoints.
+            token: access token of the hub; default that of `hf auth login`.
             local_files_only: True to use no network.
 
         Raises:
-            UnsupportedModelError: the checkpoint is not an image-text-to-text model.
+            UnsupportedModelError: the checkpoint is not an image-text-to-text model, or its weights are not whole.
+            InputError: no such checkpoint.
+            SettingsError: both `device` and `device_map` are given, or no decoding method has that name.
         """
         from halluguard import checkpoints
 
+        if device is not None and device_map is not None:
+            raise SettingsError(f"expected device or device_map, got {device!r} and {device_map!r}; leave one out")
+        decoding = _named(decoding)
         target = checkpoints.default_device(device)
-        dtype = dtype or ("float32" if target.type == "cpu" else "auto")
+        source: checkpoints.SourceOptions = {
+            "revision": revision,
+            "cache_dir": cache_dir,
+            "token": token,
+            "local_files_only": local_files_only,
+        }
         model, processor = checkpoints.load_mllm(
-            name, dtype=dtype, revision=revision, local_files_only=local_files_only
+            name,
+            processor_kwargs=processor_kwargs,
+            dtype=dtype or ("float32" if target.type == "cpu" and device_map is None else "auto"),
+            device_map=device_map,
+            max_memory=max_memory,
+            quantization_config=quantization_config,
+            attn_implementation=attn_implementation,
+            **source,
         )
         if adapter is not None:
-            checkpoints.load_adapter(model, adapter)
-        checkpoints.place(model, target)
+            checkpoints.load_adapter(model, adapter, cache_dir=cache_dir, token=token)
+        if device_map is None and quantization_config is None:
+            checkpoints.place(model, target)
         if isinstance(detector, str | Path):
             from halluguard.detectors.checkpoints import load_detector
 
             detector = load_detector(detector, device=target)
         return cls(model, processor, detector=detector, decoding=decoding)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # transformers records hidden states by hooks that cannot be pickled; it installs them again where they are gone
+        for module in self.model.modules():
+            for key, hook in list(module._forward_hooks.items()):
+                if hook.__module__ == "transformers.utils.output_capturing":
+                    del module._forward_hooks[key]
+            module.__dict__.pop("_output_capturing_hooks_installed", None)
+        return self.__dict__
+
+    def __repr__(self) -> str:
+        model = f"{type(self.model).__name__} {self._model_name!r}, {self.model.dtype} on {self.model.device}"
+        parts = {
+            "detector": None if self.detector is None else self.detector.name,
+            "decoding": self.decoding,
+            "thresholds": self.thresholds,
+            "properties": self.properties,
+            "calibration": None if self.calibration is None else type(self.calibration).__name__,
+            "proposer": None if self.proposer is None else type(self.proposer).__name__,
+        }
+        shown = [f"{name}={value!r}" for name, value in parts.items() if value is not None]
+        return f"Guard({', '.join([model, *shown, f'style={self.style!r}'])})"
+
+    @property
+    def _model_name(self) -> str:
+        return getattr(self.model.config, "_name_or_path", "") or type(self.model).__name__
 
     def __call__(
         self,
@@ -124,7 +184,7 @@ class Guard:
         prompt: str = DEFAULT_PROMPT,
         *,
         imagination: float | None = None,
-        decoding: DecodingMethod | None = None,
+        decoding: DecodingMethod | str | None = None,
         seed: int | None = None,
         **generate: Any,
     ) -> Answer:
@@ -137,7 +197,7 @@ class Guard:
         prompts: str | Sequence[str] = DEFAULT_PROMPT,
         *,
         imagination: float | None = None,
-        decoding: DecodingMethod | None = None,
+        decoding: DecodingMethod | str | None = None,
         seed: int | None = None,
         **generate: Any,
     ) -> list[Answer]:
@@ -148,8 +208,9 @@ class Guard:
             prompts: one prompt for all images, or B prompts.
             imagination: setting in [-1, 1]: negative is more grounded, 0 plain. The Guard's own `decoding.Imagination`,
                 with its controller or schedule, is used where it has one.
-            decoding: method for this call, in place of the Guard's own.
-            seed: seed of sampling with `do_sample=True`; the global random state stays as it was.
+            decoding: method for this call, or its name, in place of the Guard's own.
+            seed: seed of sampling with `do_sample=True`. The answers are the same in any thread, and the global random
+                state stays as it was.
             **generate: arguments of the model's `generate`.
 
         Returns:
@@ -200,22 +261,22 @@ class Guard:
         images: Sequence[Image],
         prompts: Sequence[str],
         *,
-        decoding: DecodingMethod | None = None,
+        decoding: DecodingMethod | str | None = None,
         seed: int | None = None,
         **generate: Any,
     ) -> list[str]:
         """Generate B texts without correction; arguments as in `batch`."""
         import torch
 
+        from halluguard.seeding import Seeded
+
         inputs = self.inputs(images, prompts)
         arguments: dict[str, Any] = {**inputs, **generate}
         model: Any = self.model
-        if decoding is not None:
-            model = decoding.on(self.model, self.processor)
+        if (method := _named(decoding)) is not None:
+            model = method.on(self.model, self.processor)
             arguments["images"] = list(images)
-        with torch.inference_mode(), torch.random.fork_rng() if seed is not None else nullcontext():
-            if seed is not None:
-                torch.manual_seed(seed)
+        with torch.inference_mode(), nullcontext() if seed is None else Seeded(seed):
             tokens = model.generate(**arguments)
         if not self.model.config.is_encoder_decoder:
             tokens = tokens[:, inputs["input_ids"].shape[1] :]
@@ -227,7 +288,7 @@ class Guard:
         images: Sequence[ImageSource],
         questions: str | Sequence[str],
         *,
-        decoding: DecodingMethod | None = None,
+        decoding: DecodingMethod | str | None = None,
     ) -> list[float]:
         """logit(Yes) - logit(No) of the first answer token, for B questions.
 
@@ -246,10 +307,11 @@ class Guard:
         loaded = [load_image(image) for image in images]
         inputs = self.inputs(loaded, [questions] * len(loaded) if isinstance(questions, str) else questions)
         with torch.inference_mode():
-            if decoding is None:
+            method = _named(decoding)
+            if method is None:
                 logits = self.model(**inputs, use_cache=False).logits[:, -1].float()
             else:
-                view = decoding.on(self.model, self.processor)
+                view = method.on(self.model, self.processor)
                 logits = view.first_token_logits(**inputs, images=loaded)
         yes, no = (logits[:, _first_tokens(self.processor.tokenizer, word)].logsumexp(-1) for word in ("yes", "no"))
         return (yes - no).tolist()
@@ -277,7 +339,7 @@ class Guard:
         messages: list[dict[str, Any]] = [{"role": "user", "content": content}]
         return self.processor.apply_chat_template(messages, add_generation_prompt=True)
 
-    def _method(self, imagination: float | None, decoding: DecodingMethod | None) -> DecodingMethod | None:
+    def _method(self, imagination: float | None, decoding: DecodingMethod | str | None) -> DecodingMethod | None:
         if imagination is not None and decoding is not None:
             raise SettingsError("expected imagination or decoding, got both; give imagination to the method instead")
         if imagination is not None:
@@ -286,14 +348,13 @@ class Guard:
             if isinstance(self.decoding, Imagination):
                 return replace(self.decoding, imagination=imagination)
             return Imagination(imagination)
-        _check_method(decoding)
-        return self.decoding if decoding is None else decoding
+        return self.decoding if decoding is None else _named(decoding)
 
     def _settings(self, method: DecodingMethod | None, seed: int | None, generate: Mapping[str, Any]) -> dict[str, Any]:
         plain = {key: value for key, value in generate.items() if isinstance(value, str | int | float | bool)}
         return {
             "halluguard": __version__,
-            "model": getattr(self.model.config, "_name_or_path", "") or type(self.model).__name__,
+            "model": self._model_name,
             "decoding": "plain" if method is None else repr(method),
             "seed": seed,
             "generate": plain,
@@ -313,9 +374,20 @@ def _first_tokens(tokenizer: PreTrainedTokenizerBase, word: str) -> list[int]:
     return sorted(ids)
 
 
-def _check_method(method: object) -> None:
+def _named(method: DecodingMethod | str | None) -> DecodingMethod | None:
+    """The decoding method, made by its name where one is given.
+
+    Raises:
+        SettingsError: there is no method of that name, or it is no method.
+    """
+    if isinstance(method, str):
+        from halluguard.decoding import METHODS, get_method
+
+        name, colon, preset = method.partition(":")
+        spelling = {one.lower(): one for one in METHODS}.get(name.strip().lower(), name)
+        return get_method(f"{spelling}{colon}{preset}")
     if method is not None and not callable(getattr(method, "on", None)):
         raise SettingsError(
-            f"expected a decoding method such as VCD(alpha=1.0) from halluguard.decoding, got {method!r}; "
-            "methods have .on(model, processor)"
+            f"expected a decoding method such as VCD(alpha=1.0) from halluguard.decoding, or its name, got {method!r}"
         )
+    return method

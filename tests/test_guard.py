@@ -1,11 +1,19 @@
 """Guard joins the layers and hides nothing: each answer says what was drafted, checked and changed."""
 
+import contextlib
+import copy as copy_module
+import pickle
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from PIL import Image
 
-from halluguard import Guard, ImageError, InputError, SettingsError, UnsupportedModelError
-from halluguard.decoding import Imagination
+from halluguard import Guard, ImageError, InputError, SettingsError, UnsupportedModelError, sandbox
+from halluguard.decoding import VCD, Imagination, get_method
+from halluguard.detectors import Colours
+from halluguard.detectors.zero_shot import ZeroShotDetector
 from halluguard.records import Box
 from halluguard.sandbox.models import build_mllm, build_processor
 
@@ -54,6 +62,7 @@ def saying(parts):
 
 
 PICTURE = Image.effect_noise((40, 30), 60)
+RGB = PICTURE.convert("RGB")
 
 
 def test_without_layers_the_answer_is_the_model_s_own(parts):
@@ -88,6 +97,98 @@ def test_sampling_repeats_with_its_seed_and_leaves_the_global_state(parts):
     first, again = (guard(PICTURE, do_sample=True, seed=3, max_new_tokens=8).draft for _ in range(2))
     assert first == again
     assert torch.equal(state, torch.random.get_rng_state())
+
+
+def test_a_seed_gives_the_same_answer_in_every_thread(parts):
+    """With the global random state, threads drew from each other's numbers."""
+    guard = Guard(*parts)
+
+    def sample(seed):
+        return guard.drafts(
+            [RGB], ["Describe the image."], do_sample=True, seed=seed, temperature=5.0, max_new_tokens=20
+        )
+
+    alone = [sample(5), sample(6)]
+    assert alone[0] != alone[1]
+    stop = threading.Event()
+
+    def disturb():
+        while not stop.is_set():
+            torch.rand(1000)
+
+    noise = threading.Thread(target=disturb)
+    noise.start()
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(sample, [5, 6] * 4))
+    stop.set()
+    noise.join()
+    assert together == alone * 4
+
+
+def test_a_seed_draws_as_the_global_state_would(parts):
+    guard = Guard(*parts)
+    settings = {"do_sample": True, "temperature": 5.0, "max_new_tokens": 20}
+    torch.manual_seed(7)
+    expected = guard.drafts([RGB], ["Describe the image."], **settings)
+    assert guard.drafts([RGB], ["Describe the image."], seed=7, **settings) == expected
+
+
+def test_a_guard_can_be_pickled_and_copied_before_and_after_it_answered(parts):
+    guard = Guard(*parts, detector=Everything(), decoding="vcd", properties=[Colours()], style="hedge")
+    for _ in range(2):
+        draft = guard.drafts([RGB], ["Describe the image."], max_new_tokens=6)
+        for copy in (pickle.loads(pickle.dumps(guard)), copy_module.deepcopy(guard)):
+            assert copy.drafts([RGB], ["Describe the image."], max_new_tokens=6) == draft
+            assert copy.model is not guard.model
+            assert (copy.decoding, copy.style) == (guard.decoding, "hedge")
+    assert guard.model(**guard.inputs([RGB], ["Why?"]), output_hidden_states=True).hidden_states
+
+
+def test_loaded_detectors_can_be_pickled():
+    detector = ZeroShotDetector(*sandbox.load_detector())
+    copy = pickle.loads(pickle.dumps(detector))
+    assert copy.detect([RGB], [["dog"]]) == detector.detect([RGB], [["dog"]])
+
+
+def test_a_method_goes_by_its_name_in_any_case(parts):
+    assert Guard(*parts, decoding="vcd").decoding == VCD()
+    assert Guard(*parts, decoding="VCD:pope script").decoding == get_method("VCD:pope script")
+    assert "VCD" in Guard(*parts)(PICTURE, decoding="vcd", max_new_tokens=2).settings["decoding"]
+
+
+def test_a_guard_says_what_it_is_made_of(parts):
+    text = repr(Guard(*parts, detector=Everything(), decoding="vcd"))
+    assert type(parts[0]).__name__ in text
+    assert "detector='everything'" in text
+    assert "VCD(alpha=1.0" in text
+    assert "\n" not in text
+
+
+def test_the_arguments_of_loading_reach_transformers(monkeypatch, tmp_path):
+    from halluguard import checkpoints
+
+    loads = []
+    load = checkpoints.load_pretrained
+    monkeypatch.setattr(
+        checkpoints, "load_pretrained", lambda loader, name, **o: loads.append(o) or load(loader, name, **o)
+    )
+    guard = Guard.from_pretrained(
+        sandbox.MLLM, dtype=torch.float64, attn_implementation="eager", revision="main", cache_dir=tmp_path, token="t",
+        processor_kwargs={"padding_side": "left"}, device="cpu", decoding="vcd",
+    )  # fmt: skip
+    assert guard.model.dtype == torch.float64
+    assert guard.model.config._attn_implementation == "eager"
+    assert guard.decoding == VCD()
+    for options in loads:
+        assert (options["revision"], options["cache_dir"], options["token"]) == ("main", tmp_path, "t")
+    assert loads[0]["padding_side"] == "left"
+    given = {"device_map": "auto", "max_memory": {"cpu": "1GiB"}, "quantization_config": {"quant_method": "x"}}
+    monkeypatch.setattr(checkpoints, "load_pretrained", lambda loader, name, **o: loads.append(o) or load(loader, name))
+    with contextlib.suppress(Exception):
+        Guard.from_pretrained(sandbox.MLLM, **given)
+    assert given.items() <= loads[-1].items()
+    with pytest.raises(SettingsError, match="device or device_map"):
+        Guard.from_pretrained(sandbox.MLLM, device="cpu", device_map="auto")
 
 
 def test_an_expert_removes_what_it_does_not_find(saying):
@@ -129,7 +230,8 @@ def test_margins_rank_yes_against_no(parts):
         (lambda g: g(PICTURE, "  "), InputError, "a prompt with words"),
         (lambda g: g(PICTURE, imagination=2.0), SettingsError, r"\[-1, 1\]"),
         (lambda g: g(PICTURE, imagination=0.5, decoding=Imagination(0.5)), SettingsError, "got both"),
-        (lambda g: g(PICTURE, decoding="vcd"), SettingsError, "VCD"),
+        (lambda g: g(PICTURE, decoding="vdc"), SettingsError, "VCD"),
+        (lambda g: g(PICTURE, decoding=0.5), SettingsError, "VCD"),
         (lambda g: g.batch([PICTURE], ["a", "b"]), SettingsError, "2 for 1"),
     ],
 )

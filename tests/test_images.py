@@ -145,3 +145,9 @@ def test_no_path_leads_outside_the_folder(tmp_path, name):
     with pytest.raises(ImageError, match="inside the folder"):
         resolve_inside(root, name)
     assert resolve_inside(root, "a/b.png") == root.resolve() / "a" / "b.png"
+
+
+def test_the_limit_of_webp_is_half_because_its_decoder_takes_twice_the_memory():
+    assert load_image(encoded(RED, "PNG"), max_pixels=RED.width * RED.height).size == RED.size
+    with pytest.raises(ImageError, match="shrink it"):
+        load_image(encoded(RED, "WEBP"), max_pixels=RED.width * RED.height)

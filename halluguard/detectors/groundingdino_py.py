@@ -40,6 +40,21 @@ PIXELS = {"shortest_edge": 800, "longest_edge": 1333}
 """Image size of the package's `load_image`."""
 
 
+def _forward(detector: ZeroShotDetector, images: list[Image], queries: list[Query]) -> list[ScoresAndBoxes]:
+    prompts = texts_of(detector, queries)
+    captions = [grounding_prompt.caption(row) for row in prompts]
+    ids = detector.processor.tokenizer(captions)["input_ids"]
+    output = detector.model(captions, **detector.pixels(images, queries))
+    boxes = corners(output["pred_boxes"].float().cpu())
+    return [
+        (
+            grounding_prompt.phrase_scores(output["pred_logits"][row], ids[row], prompts[row], detector.pool),
+            in_pixels(boxes[row], images[query.image].size),
+        )
+        for row, query in enumerate(queries)
+    ]
+
+
 class GroundingDinoPy(ZeroShotDetector):
     """An official Grounding DINO checkpoint; arguments and promises are those of `ZeroShotDetector`.
 
@@ -49,9 +64,7 @@ class GroundingDinoPy(ZeroShotDetector):
         ... )
     """
 
-    families: ClassVar[Mapping[str, Family]] = {
-        "groundingdino-py": grounding_family(lambda detector, images, queries: _forward(detector, images, queries))
-    }
+    families: ClassVar[Mapping[str, Family]] = {"groundingdino-py": grounding_family(_forward)}
 
     @classmethod
     def from_checkpoint(
@@ -87,21 +100,6 @@ class GroundingDinoPy(ZeroShotDetector):
         wrapped: Any = _AsTransformers(model)
         processor: Any = _Processor(model.tokenizer)
         return cls(wrapped, processor, **options)
-
-
-def _forward(detector: ZeroShotDetector, images: list[Image], queries: list[Query]) -> list[ScoresAndBoxes]:
-    prompts = texts_of(detector, queries)
-    captions = [grounding_prompt.caption(row) for row in prompts]
-    ids = detector.processor.tokenizer(captions)["input_ids"]
-    output = detector.model(captions, **detector.pixels(images, queries))
-    boxes = corners(output["pred_boxes"].float().cpu())
-    return [
-        (
-            grounding_prompt.phrase_scores(output["pred_logits"][row], ids[row], prompts[row], detector.pool),
-            in_pixels(boxes[row], images[query.image].size),
-        )
-        for row, query in enumerate(queries)
-    ]
 
 
 def packaged_config(name: str) -> dict[str, Any]:

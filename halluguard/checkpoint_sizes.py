@@ -1,0 +1,171 @@
+"""Compare a configuration with the sizes of its weights, before a model is built from it.
+
+A configuration of a few bytes can ask for 10^9 layers, and building them never ends. The headers of the safetensors
+files say how many tensors there are and how large they are, without reading them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from transformers.utils.hub import cached_file
+
+from halluguard.errors import InputError, UnsupportedModelError, first_line
+
+WEIGHTS = ("model.safetensors.index.json", "model.safetensors")
+PACKING = 8
+"""Values of a quantized checkpoint that one stored number may hold."""
+MAX_HEADER = 100_000_000
+"""Bytes of a safetensors header, as the format limits it."""
+
+_LAYERS = re.compile(r"layers?$|^depths?$|^(num|n)_.*(blocks?|stages?)$|^num_hidden_layers")
+_PARTS = re.compile(
+    r"^(num|n)_|_num$|heads?$|experts?$|(hidden|vocab|intermediate|embed|ffn|mlp|projection)_(size|dim)$"
+)
+_FEW = 4096
+"""Parts that are built in a moment, whatever the weights."""
+
+
+def tensor_shapes(name: str | Path, files: tuple[str, ...] = WEIGHTS, **source: Any) -> dict[str, tuple[int, ...]]:
+    """Name -> shape of each tensor of a checkpoint's safetensors, from their headers; empty where it has none.
+
+    Args:
+        name: hub name or folder.
+        files: names of the file with the weights or their index; the first that exists counts.
+        source: `revision`, `cache_dir`, ... as transformers takes them.
+
+    Raises:
+        InputError: a header is damaged, or a file named by the index is missing.
+    """
+    for file in files:
+        path = _find(name, file, source)
+        if path is None:
+            continue
+        if path.suffix != ".json":
+            return dict(_header(path))
+        index = _json(path)
+        parts = index.get("weight_map") if isinstance(index, Mapping) else None
+        if not isinstance(parts, Mapping) or not all(isinstance(part, str) for part in parts.values()):
+            raise InputError(f"the index {str(path)!r} has no weight_map of tensors and files; download it again")
+        shapes: dict[str, tuple[int, ...]] = dict.fromkeys(parts, ())
+        for part in sorted(set(parts.values())):
+            if Path(part).name != part:
+                raise InputError(f"the index {str(path)!r} names a file outside its folder, {part!r}; do not load it")
+            shard = path.parent / part
+            if shard.exists():  # those of the hub are fetched later
+                shapes.update(_header(shard))
+            elif Path(name).is_dir():
+                raise InputError(f"the checkpoint {str(name)!r} lacks {part!r}, which its index names; copy it again")
+        return shapes
+    return {}
+
+
+def _find(name: str | Path, file: str, source: Mapping[str, Any]) -> Path | None:
+    try:
+        path = cached_file(
+            str(name),
+            file,
+            **source,
+            _raise_exceptions_for_gated_repo=False,
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+        )
+    except (OSError, ValueError):  # the loader itself says what is wrong with the name
+        return None
+    return None if path is None else Path(path)
+
+
+def _header(path: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if length > min(MAX_HEADER, path.stat().st_size):
+                raise ValueError(f"a header of {length:,} bytes")
+            header = json.loads(file.read(length))
+        for key, entry in header.items():
+            if key != "__metadata__":
+                yield key, tuple(int(size) for size in entry["shape"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(
+            f"expected safetensors in {str(path)!r}, got {first_line(error)}; the file is damaged, copy it again"
+        ) from error
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"cannot read {str(path)!r} as JSON: {first_line(error)}; copy the file again") from error
+
+
+def check_config(name: str | Path, shapes: Mapping[str, tuple[int, ...]], **source: Any) -> None:
+    """Refuse a configuration that asks for more layers or parts than the weights can fill.
+
+    Args:
+        name: hub name or folder.
+        shapes: what `tensor_shapes` returned.
+        source: as for `tensor_shapes`.
+
+    Raises:
+        UnsupportedModelError: a number is too large; the message names it.
+        InputError: config.json is damaged.
+    """
+    path = _find(name, "config.json", source)
+    if path is None or not shapes:
+        return
+    config = _json(path)
+    largest = max((size for shape in shapes.values() for size in shape), default=0)
+    packed = PACKING if isinstance(config, Mapping) and "quantization_config" in config else 1
+    for key, value in _numbers(config):
+        limit: float = math.inf
+        if _LAYERS.search(key):
+            limit = len(shapes)
+        elif _PARTS.search(key) and largest:  # shards of the hub that are not fetched yet are not known
+            limit = max(_FEW, packed * largest)
+        if value > limit:
+            raise UnsupportedModelError(
+                f"the configuration of {str(name)!r} asks for {key} = {value:,}, but its weights are {len(shapes):,} "
+                f"tensors of at most {largest:,} rows; use the configuration that belongs to the weights"
+            )
+
+
+def check_parameters(name: str | Path, parameters: int, shapes: Mapping[str, tuple[int, ...]], quantized: bool) -> None:
+    """Refuse a model with several times as many parameters as its weights hold: memory for all would be taken first.
+
+    Args:
+        name: hub name or folder.
+        parameters: number of the model's parameters.
+        shapes: what `tensor_shapes` returned.
+        quantized: whether the weights are packed.
+
+    Raises:
+        UnsupportedModelError: there are too many.
+    """
+    if not shapes or (any(not shape for shape in shapes.values()) and not any(shapes.values())):
+        return
+    stored = sum(math.prod(shape) for shape in shapes.values())
+    if parameters > 4 * (PACKING if quantized else 1) * stored + 1_000_000:
+        raise UnsupportedModelError(
+            f"the configuration of {str(name)!r} asks for {parameters:,} parameters, but its weights hold {stored:,}; "
+            "use the configuration that belongs to the weights"
+        )
+
+
+def _numbers(config: object, key: str = "") -> Iterator[tuple[str, int]]:
+    """(key, value) of each integer in a configuration, at any depth, without recursion."""
+    stack = [(key, config)]
+    while stack:
+        key, value = stack.pop()
+        if isinstance(value, bool):
+            continue
+        if isinstance(value, int) or (isinstance(value, float) and value.is_integer()):
+            yield key, int(value)
+        elif isinstance(value, Mapping):
+            stack.extend((str(inner), item) for inner, item in value.items())
+        elif isinstance(value, list):
+            stack.extend((key, item) for item in value)
