@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, TypeAlias
 
 from PIL.Image import Image
@@ -236,7 +236,7 @@ def coco_items(
         for annotation in data["annotations"]:
             annotations.setdefault(_id(annotation["image_id"]), []).append(annotation)
         listed = list(data["images"])
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"expected COCO's instances (images, annotations, categories) in {str(instances)!r}, got one without "
             f"{error}; check the file"
@@ -247,20 +247,26 @@ def coco_items(
             own = annotations.get(number, [])
             yield Annotated(
                 image["id"],
-                Path(images) / image["file_name"],
+                Path(images) / _name_inside(image["file_name"]),
                 tuple(_box(annotation, names) for annotation in own),
                 tuple(sentences.get(number, ())),
                 _attributes(own),
                 frozenset(names[_id(a["category_id"])] for a in own if a.get("iscrowd")),
                 source,
                 license,
-                (image["width"], image["height"]) if "width" in image else None,
+                (int(image["width"]), int(image["height"])) if "width" in image else None,
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise InputError(
                 f"expected a COCO image with id, file_name and complete annotations in {str(instances)!r}, got "
                 f"{_shown(image)} ({type(error).__name__}: {error}); correct it"
             ) from error
+
+
+def _name_inside(name: str) -> str:
+    if PurePath(name).is_absolute() or ".." in PurePath(name).parts:
+        raise ValueError(f"a file outside the folder of the images: {name!r}")
+    return name
 
 
 def _id(value: object) -> int | str:

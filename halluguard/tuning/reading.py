@@ -5,7 +5,9 @@ The kind of file is read from its content. A malformed entry costs only itself, 
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +23,9 @@ from halluguard.errors import InputError
 
 MAX_ENTRY = 64 * 1024 * 1024
 """Largest size of one entry, in characters; a longer entry is reported as malformed and not kept in memory."""
+
+MAX_WHOLE = 512 * 1024 * 1024
+"""Largest JSON file that is read as one value, in characters after decompression; a larger one is refused."""
 
 _CHUNK = 1 << 20
 _FIRST_LINES = 20  # lines read to tell JSON Lines from one object over many lines
@@ -53,13 +58,14 @@ def read_entries(path: str | Path) -> Iterator[Entry]:
         InputError: missing, empty, unreadable, or neither JSON nor Parquet.
     """
     path = Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):  # False for a name that no file can have
         files = sorted(p for p in path.iterdir() if p.name.endswith((".parquet", ".json", ".jsonl", ".json.gz")))
         if not files:
             raise InputError(f"expected Parquet or JSON files in {str(path)!r}, got none; name the file itself")
         for file in files:
             yield from read_entries(file)
         return
+    require_file(path)
     head, lines = _head(path)
     if head.startswith("PAR1"):
         yield from _parquet(path)
@@ -86,13 +92,30 @@ def read_whole(path: str | Path, drop: Sequence[str] = ()) -> Any:
     def kept(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         return {key: value for key, value in pairs if key not in drop}
 
+    require_file(Path(path))
     try:
         with io.reading(path, "JSON"), io.open_text(path) as file:
-            return json.load(file, object_pairs_hook=kept if drop else None)
+            text = file.read(MAX_WHOLE + 1)
+        if len(text) > MAX_WHOLE:
+            raise InputError(
+                f"expected at most {MAX_WHOLE:,} characters of JSON in {str(path)!r}, got more; split it, or write "
+                "JSON Lines, which are read one by one"
+            )
+        return json.loads(text, object_pairs_hook=kept if drop else None)
     except (ValueError, RecursionError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"expected JSON in {str(path)!r}, got something else ({error}); check the file") from error
+
+
+def require_file(path: Path) -> None:
+    """Refuse pipes and devices, which may never end, and names that no file can have."""
+    try:
+        special = path.exists() and not path.is_file()
+    except (OSError, ValueError) as error:
+        raise InputError(f"expected a file, got {str(path)[:80]!r} ({error}); check the path") from error
+    if special:
+        raise InputError(f"expected a file, got a folder, pipe or device at {str(path)!r}; name the file itself")
 
 
 def _head(path: Path) -> tuple[str, bool]:
@@ -175,13 +198,19 @@ def _pieces(path: Path) -> Iterator[str]:
 def _objects(pieces: Iterator[str]) -> Iterator[tuple[int, str]]:
     """(line number, text) of every object, and of any other text between commas."""
     buffer, start, at, depth, line = "", -1, 0, 0, 1
-    for piece in pieces:
+    enough = 0  # a string still being read is scanned again only when it has doubled, so that time stays linear
+    for piece in itertools.chain(pieces, [""]):
         buffer += piece
+        if piece and len(buffer) - at < enough:
+            continue
+        enough = 0
         outside = 0  # where the text after the last object begins
+        last_line = buffer.rfind("\n")
         for token in _TOKEN.finditer(buffer, at):
             mark, at = token.group(), token.end()
-            if mark == '"' and "\n" not in buffer[at:]:
+            if mark == '"' and at > last_line:
                 at = token.start()
+                enough = 2 * (len(buffer) - at)
                 break
             if mark == "{":
                 if depth == 0:
@@ -215,8 +244,11 @@ def _parquet(path: Path) -> Iterator[Entry]:
     number = 0
     try:
         for batch in parquet.ParquetFile(path).iter_batches(batch_size=64):
-            for value in batch.to_pylist():
+            for place in range(batch.num_rows):
                 number += 1
-                yield Entry(f"row {number}", value)
+                try:
+                    yield Entry(f"row {number}", batch.slice(place, 1).to_pylist()[0])
+                except ValueError as error:  # a string that is not UTF-8
+                    yield Entry(f"row {number}", problem=f"not readable ({error})")
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"could not read {str(path)!r} as Parquet after row {number} ({error}); check it") from error

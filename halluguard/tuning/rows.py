@@ -56,7 +56,7 @@ def row_seed(*parts: object) -> int:
     True
     """
     text = "\x1f".join(f"{type(part).__name__}:{part}" for part in parts)
-    return int.from_bytes(hashlib.blake2b(text.encode("utf-8"), digest_size=8).digest()) >> 1
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()) >> 1
 
 
 @dataclass(frozen=True)
@@ -110,6 +110,8 @@ class TrainingRow:
             text = getattr(self, name)
             if not isinstance(text, str) or not text.strip():
                 raise InputError(f"{name} must be a text that is not empty, got {text!r}; leave the row out")
+            if not text.isascii() and any("\ud800" <= mark <= "\udfff" for mark in text):
+                raise InputError(f"{name} holds half a surrogate pair, which no file can store; leave the row out")
 
     @classmethod
     def answer_fields(cls) -> tuple[str, ...]:

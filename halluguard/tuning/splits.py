@@ -16,7 +16,7 @@ from typing import Protocol, TypeVar
 
 from halluguard import io
 from halluguard.errors import InputError, SettingsError
-from halluguard.tuning.reading import read_entries, read_whole
+from halluguard.tuning.reading import read_entries, read_whole, require_file
 from halluguard.tuning.rows import Recipe, row_seed
 
 
@@ -126,6 +126,7 @@ def _file_of(image: object) -> str | None:
 
 
 def _ids(path: Path) -> Iterator[str]:
+    require_file(path)
     with io.reading(path), io.open_text(path, errors="replace") as file:
         head = file.read(64).lstrip()
     if head.startswith("["):

@@ -75,7 +75,8 @@ def test_negatives_are_drawn_on_request(folder):
 
 
 @pytest.mark.parametrize(
-    ("settings", "words"), [({"learning_rat": 1}, "learning_rat"), ([1], "expected an object of settings"), (None, "cannot read")]
+    ("settings", "words"),
+    [({"learning_rat": 1}, "learning_rat"), ([1], "expected an object of settings"), (None, "cannot read")],
 )
 def test_a_config_that_cannot_be_meant_is_refused(tmp_path, settings, words):
     config = tmp_path / "c.json"

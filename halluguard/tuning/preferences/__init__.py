@@ -153,7 +153,7 @@ class _Reader:
                     self.report.skipped[draft.reason] += 1
                 else:
                     yield draft
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
             reason = str(error) if isinstance(error, HalluguardError) else f"{type(error).__name__}: {error}"
             self.report.problems.append((entry.place, reason))
 
