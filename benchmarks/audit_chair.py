@@ -5,7 +5,7 @@
 The captions file has one {"image_id": 226988, "caption": "The image features a woman sitting ..."} per line. The
 official list has, per caption, the hallucinated mentions as [surface word, COCO category]. The audit flags existence
 claims that are asserted, contradicted, and fall under a COCO category. Mentions count how often a category is flagged
-a caption, objects whether it is.
+in a caption, objects whether it is.
 
 Official code: https://github.com/LisaAnne/Hallucination (utils/chair.py). Both sides use the same ground truth, so
 the difference is how words are read. CHAIR looks words up. The audit reads sentences: it passes over objects that are

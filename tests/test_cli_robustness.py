@@ -270,3 +270,37 @@ def test_a_path_that_cannot_be_used_ends_with_a_sentence(folder):
     done = halluguard("audit", folder / "captions.jsonl", "--objects", folder / "objects.json", "--out", "y" * 5000)
     assert done.returncode in (3, 6)
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--limit", "99999999999999999999"),
+        ("--part-rows", "99999999999999999999"),
+        ("--batch-size", "99999999999999999999"),
+        ("--image-pattern", "{id:99999999999d}"),
+        ("--encoding", "nonsense"),
+        ("--shard", "1/99999999999999999999"),
+        ("--filter", "caption * 99999999999 == ''", "--export", "clean.jsonl"),
+        ("--filter", "[1] * 99999999999 == 1", "--export", "clean.jsonl"),
+        ("--export", "."),
+        ("--coco-detections", "."),
+        ("--cache", "."),
+        ("--cache", "/no/such/folder/c.sqlite"),
+        ("--out", "captions.jsonl"),
+        ("--out", "/proc/halluguard"),
+    ],
+)
+def test_extreme_options(arguments, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    audit(folder, *arguments)
+
+
+@pytest.mark.parametrize("device", ["nonsense", "cuda:x", "", "cpu cpu", "cuda:77"])
+def test_a_device_that_is_not_there_ends_in_a_sentence(device, folder):
+    error = invoke(
+        *("audit", folder / "captions.jsonl", "--detector", "sandbox", "--images", folder, "--device", device),
+        *("--out", folder / "out"),
+    )
+    assert isinstance(error, HalluguardError)
+    assert "device" in str(error)

@@ -16,6 +16,9 @@ from halluguard.correction.verification.thresholds import Thresholds
 from halluguard.errors import SettingsError
 from halluguard.records import Detector
 
+LARGEST = 1_000_000_000_000
+"""The largest number of rows, images or workers that is taken for meant."""
+
 
 @dataclass(frozen=True)
 class AuditConfig:
@@ -88,13 +91,17 @@ class AuditConfig:
     gates: Gates = field(default_factory=Gates)
 
     def __post_init__(self) -> None:
-        at_least = {
-            **{"workers": (self.workers, 1), "batch-size": (self.batch_size, 1), "part-rows": (self.part_rows, 1)},
-            **{"limit": (1 if self.limit is None else self.limit, 1), "report-samples": (self.report_samples, 0)},
-        }
-        for name, (value, least) in at_least.items():
-            if value < least:
-                raise SettingsError(f"{name} must be at least {least}, got {value}; leave it out for the default")
+        for name, value, least in (
+            ("workers", self.workers, 1),
+            ("batch-size", self.batch_size, 1),
+            ("part-rows", self.part_rows, 1),
+            ("limit", 1 if self.limit is None else self.limit, 1),
+            ("report-samples", self.report_samples, 0),
+        ):
+            if not least <= value <= LARGEST:
+                raise SettingsError(
+                    f"{name} must be from {least} to {LARGEST:,}, got {value}; leave it out for its default"
+                )
         share, shares = self.shard
         if not 0 <= share < shares:
             raise SettingsError(f"a shard is written i/n with 1 <= i <= n, got {share + 1}/{shares}")

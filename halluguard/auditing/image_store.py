@@ -66,6 +66,8 @@ class ImageFolder:
             raise SettingsError(
                 f"an image pattern has the image's id in it, like 'COCO_val2014_{{id:012d}}.jpg', got {self.pattern!r}"
             )
+        if self.pattern is not None and any(len(width) > 2 for width in _FIELD.findall(self.pattern)):
+            raise SettingsError(f"an id in an image pattern has at most 99 digits, got {self.pattern!r}")
 
     def manifest(self) -> dict[str, str | None]:
         """How files are found under the root; where the root lies makes no difference."""

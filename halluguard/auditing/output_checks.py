@@ -35,6 +35,8 @@ def check_outputs(config: AuditConfig) -> None:
     named = {"--export": config.export, "--coco-detections": config.coco_detections, "--cache": config.cache}
     targets = {option: target for option, target in named.items() if target is not None}
     for option, target in targets.items():
+        if target.is_dir():
+            raise SettingsError(f"{option} {str(target)!r} is a folder; name a file")
         for path in inputs:
             if _same(target, path) or _inside(target, path):
                 raise SettingsError(f"{option} {str(target)!r} would change an input; name another file")

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +30,7 @@ if TYPE_CHECKING:  # known objects need neither
     from transformers.modeling_utils import PreTrainedModel
 
 SANDBOX = Path(__file__).parents[1] / "sandbox" / "weights" / "detector"
+_DEVICE = re.compile(r"(cpu|cuda|mps|xpu|npu|hpu)(:\d{1,3})?")
 
 
 def from_spec(spec: str, *, device: str | None = None) -> Detector:
@@ -43,6 +45,8 @@ def from_spec(spec: str, *, device: str | None = None) -> Detector:
         SettingsError: the name has none of the forms.
         ExpertError, MissingExtraError, UnsupportedModelError: it cannot be loaded.
     """
+    if device is not None and not _DEVICE.fullmatch(device):
+        raise SettingsError(f"expected a device such as 'cpu', 'cuda' or 'cuda:1', got {device!r}")
     kind, colon, rest = spec.partition(":")
     if colon and kind in _LOADERS:
         if not rest:
@@ -58,8 +62,12 @@ def _from_transformers(name: str, device: str | None) -> Detector:
 
     try:
         return load_detector(name, device=device or "cpu")
-    except UnsupportedModelError:
+    except (ExpertError, UnsupportedModelError):
         raise
+    except (AssertionError, RuntimeError) as error:  # what torch raises where there is no such device
+        raise ExpertError(
+            f"the detector {name!r} does not run on {device or 'cpu'!r} ({first_line(error)}); check --device"
+        ) from error
     except (OSError, ValueError) as error:
         raise ExpertError(
             f"the detector {name!r} cannot be loaded ({first_line(error)}); check the name, the network, or name a "

@@ -25,9 +25,16 @@ _COMPARISONS: dict[type[ast.cmpop], Callable[[Cell, Cell], Cell]] = {
     **{ast.Gt: operator.gt, ast.GtE: operator.ge, ast.In: lambda a, b: a in b, ast.NotIn: lambda a, b: a not in b},
 }
 _ARITHMETIC: dict[type[ast.operator], Callable[[Cell, Cell], Cell]] = {
-    **{ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul},
+    **{ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: lambda a, b: _product(a, b)},
     ast.Div: lambda a, b: a / b if b else 0.0,  # a share of nothing is 0
 }
+
+
+def _product(a: Cell, b: Cell) -> Cell:
+    """A product of numbers; a text or list times a number would fill the memory."""
+    if not (isinstance(a, int | float) and isinstance(b, int | float)):
+        raise TypeError(f"{type(a).__name__} times {type(b).__name__}")
+    return a * b
 
 
 def parse_filter(expression: str) -> Callable[[JsonObject], bool]:
