@@ -1,7 +1,7 @@
-"""Calibrate the sandbox's expert on fresh scenes, and see what its verdicts are worth on scenes it was not fitted on.
+"""Calibrate the sandbox's detector on fresh scenes, and measure its verdicts on held-out scenes.
 
 Run: python examples/calibrate.py calibration/ --scenes 600      (needs the extra `sandbox`, a few CPU minutes)
-It writes labelled rows and pictures, then does what this command does:
+It writes labelled rows and images, then does the same as this command:
     halluguard calibrate calibration/rows.jsonl --detector sandbox --images calibration/images --out ...
 """
 

@@ -16,33 +16,36 @@ from rich.table import Table
 
 from halluguard import Guard, HalluguardError, sandbox
 from halluguard.decoding import METHODS, Imagination, get_method
+from halluguard.records import DEFAULT_PROMPT
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("image", nargs="?", type=Path, help="a picture; by default one of the sandbox")
+    parser.add_argument("image", nargs="?", type=Path, help="image file; default a scene of the sandbox")
     parser.add_argument("--model", default=str(sandbox.MLLM))
     parser.add_argument("--detector", default=str(sandbox.DETECTOR))
     parser.add_argument("--methods", nargs="+", default=["VCD", "ICD", "VDD", "M3ID", "RITUAL", "DoLa", "DeCo"])
-    parser.add_argument("--prompt", default="Describe the image.")
+    parser.add_argument("--prompt", default=DEFAULT_PROMPT)
     parser.add_argument("--max-new-tokens", type=int, default=128)
-    parser.add_argument("--seed", type=int, default=0, help="which sandbox scene")
+    parser.add_argument("--seed", type=int, default=0, help="index of the sandbox scene")
     options = parser.parse_args()
 
     image = options.image or sandbox.scenes(options.seed + 1)[options.seed].image
     guard = Guard.from_pretrained(options.model, detector=options.detector)
-    ways = {"plain": None, "imagination -0.5": Imagination(-0.5), "imagination +0.5": Imagination(0.5)}
-    table = Table("method", "draft", "contradicted by the expert", show_lines=True)
-    for name in [*ways, *options.methods]:
+    settings = {"plain": None, "imagination -0.5": Imagination(-0.5), "imagination +0.5": Imagination(0.5)}
+    table = Table("method", "draft", "contradicted by the detector", show_lines=True)
+    refused = []
+    for name in [*settings, *options.methods]:
         try:
-            method = ways[name] if name in ways else get_method(name)
+            method = settings[name] if name in settings else get_method(name)
             answer = guard(image, options.prompt, decoding=method, max_new_tokens=options.max_new_tokens)
         except HalluguardError as error:
-            table.add_row(name, f"refused: {error}", "")
+            refused.append(f"{name} is refused: {error}")
             continue
         wrong = [answer.claims[v.claim].phrase for v in answer.verdicts if v.decision == "contradicted"]
         table.add_row(name, answer.draft, ", ".join(wrong) or "nothing")
     Console().print(table)
+    print(*refused, sep="\n")
     print(f"all methods: {', '.join(METHODS)}")
 
 

@@ -1,6 +1,6 @@
-"""Ask a model about a picture with all three layers, and keep the evidence.
+"""Ask a model about an image with all three layers, and keep the evidence.
 
-    python examples/mitigate.py                                     # the sandbox model and a sandbox picture
+    python examples/mitigate.py                                     # the sandbox model and a sandbox scene
     python examples/mitigate.py --model llava-hf/llava-1.5-7b-hf --detector IDEA-Research/grounding-dino-tiny photo.jpg
 
 Needs the extra `train` when an adapter is used (the sandbox has one).
@@ -15,7 +15,7 @@ from halluguard.records import DEFAULT_PROMPT
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("image", nargs="?", type=Path, help="a picture; by default one of the sandbox")
+    parser.add_argument("image", nargs="?", type=Path, help="image file; default a scene of the sandbox")
     parser.add_argument("--model", default=str(sandbox.MLLM))
     parser.add_argument("--detector", default=str(sandbox.DETECTOR))
     parser.add_argument("--adapter", help="folder or hub name of a LoRA adapter for the model")

@@ -26,7 +26,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from halluguard.errors import InputError, SettingsError, UnsupportedModelError
+from halluguard.errors import InputError, SettingsError, UnsupportedModelError, first_line
 
 FORMAT = "halluguard-controller-1"
 SAMPLES = 256
@@ -239,19 +239,32 @@ class Controller(nn.Module):
                 f"expected a controller of format {FORMAT!r}, got {metadata.get('format')!r} in {str(path)!r}; name a "
                 "file written by Controller.save"
             )
-        low, high = metadata["epsilon_range"].split()
-        controller = cls(
-            int(metadata["hidden_size"]),
-            metadata["layer"],
-            None if metadata["rank"] == "full" else int(metadata["rank"]),
-            base=tensors.pop("base", None),
-            epsilon_range=(float(low), float(high)),
-            trained=json.loads(metadata["trained"]),
-        )
         try:
+            low, high = metadata["epsilon_range"].split()
+            size, rank = int(metadata["hidden_size"]), metadata["rank"]
+            shapes = (
+                {"weight": (size, size)} if rank == "full" else {"down": (int(rank), size), "up": (size, int(rank))}
+            )
+            base = tensors.pop("base", None)
+            stored = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+            if stored != shapes:  # before memory is taken for what the metadata asks for
+                raise ValueError(f"tensors {shapes} are expected, got {stored}")
+            if not all(torch.isfinite(tensor).all() for tensor in tensors.values()):
+                raise ValueError("a value is NaN or infinite")
+            controller = cls(
+                size,
+                metadata["layer"],
+                None if rank == "full" else int(rank),
+                base=base,
+                epsilon_range=(float(low), float(high)),
+                trained=json.loads(metadata["trained"]),
+            )
             controller.load_state_dict(tensors)
-        except RuntimeError as error:
-            raise InputError(f"the tensors in {str(path)!r} do not fit their metadata: {error}") from error
+        except (KeyError, TypeError, ValueError, RuntimeError, RecursionError) as error:
+            raise InputError(
+                f"the tensors in {str(path)!r} do not fit their metadata: {type(error).__name__}: {first_line(error)}; "
+                "name a file written by Controller.save"
+            ) from error
         return controller
 
 

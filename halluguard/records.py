@@ -39,6 +39,14 @@ DEFAULT_PROMPT = "Describe the image."
 """The prompt of everything that asks a model about an image without being given one."""
 
 
+def _encodable(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 class _Record:
     """JSON in and out for a frozen dataclass."""
 
@@ -49,8 +57,9 @@ class _Record:
         return dataclasses.asdict(self)
 
     def to_json(self) -> str:
-        """The record as one line of JSON."""
-        return json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False)
+        """The record as one line of JSON; half a surrogate pair in a text becomes an escape."""
+        text = json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False)
+        return text if _encodable(text) else json.dumps(self.to_dict(), allow_nan=False)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
@@ -303,7 +312,8 @@ class Answer(_Record):
 
         answer = self if image is None else dataclasses.replace(self, image=image)
         as_json = Path(path).suffix == ".json"
-        io.write_text(path, self.to_json() if as_json else rendering.page([answer], title="An answer, checked"))
+        text = self.to_json() if as_json else rendering.page([answer], title="An answer, checked")
+        io.write_text(path, text if _encodable(text) else text.encode("utf-8", "replace").decode("utf-8"))
 
     def _repr_html_(self) -> str | None:
         return None if self.image is None else self.to_html()

@@ -4,7 +4,8 @@ import itertools
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from halluguard.controller import Controller, fingerprint, head_input
 from halluguard.errors import InputError, SettingsError, UnsupportedModelError
@@ -211,3 +212,31 @@ def test_what_cannot_be_is_refused_in_one_sentence(tiny, tmp_path):
     save_file({"a": torch.zeros(1)}, str(tmp_path / "other.safetensors"))
     with pytest.raises(InputError, match="got None"):
         Controller.load(tmp_path / "other.safetensors")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda tensors, metadata: tensors.pop("up"),
+        lambda tensors, metadata: tensors.update(surprise=torch.ones(2)),
+        lambda tensors, metadata: tensors.update(up=tensors["up"][:-1].contiguous()),
+        lambda tensors, metadata: tensors["up"].fill_(float("nan")),
+        lambda tensors, metadata: metadata.update(hidden_size=str(10**12)),
+        lambda tensors, metadata: metadata.update(hidden_size="many"),
+        lambda tensors, metadata: metadata.update(rank=str(10**9)),
+        lambda tensors, metadata: metadata.update(epsilon_range="1"),
+        lambda tensors, metadata: metadata.update(trained="[" * 100_000),
+        lambda tensors, metadata: metadata.pop("layer"),
+    ],
+)
+def test_a_file_whose_tensors_are_not_whole_is_refused_before_memory_is_taken(tiny, tmp_path, change):
+    path = tmp_path / "c.safetensors"
+    filled(tiny.model).save(path)
+    tensors = load_file(path)
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    change(tensors, metadata)
+    save_file(tensors, path, metadata)
+    with pytest.raises(InputError, match="do not fit") as caught:
+        Controller.load(path)
+    assert "\n" not in str(caught.value)

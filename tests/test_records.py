@@ -1,12 +1,15 @@
 """Records: exact, frozen, and the same after JSON."""
 
 import dataclasses
+import os
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from halluguard import Answer, Box, Claim, Edit, InputError, Verdict
+from halluguard.errors import OutputError
 from halluguard.records import Question, apply_edits
 
 CLAIM = Claim("count", "two dogs", "dog", 0, 8, count=2)
@@ -67,3 +70,30 @@ def test_edits_replay_to_the_text_they_describe(draft, data):
         expected = expected[: edit.start] + edit.after + expected[edit.end :]
     assert apply_edits(draft, edits) == expected
     assert apply_edits(draft, []) == draft
+
+
+@pytest.mark.parametrize("suffix", [".json", ".html"])
+def test_an_answer_is_saved_whole_or_not_at_all(tmp_path, monkeypatch, suffix):
+    path = tmp_path / f"answer{suffix}"
+    answer = Answer("A dog.", "A dog.", image=Image.new("RGB", (8, 8)))
+    answer.save(path)
+    before = path.read_bytes()
+    assert before
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OutputError, match="No space left"):
+        dataclasses.replace(answer, text="Something else.").save(path)
+    assert path.read_bytes() == before
+    assert [one.name for one in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("suffix", [".json", ".html"])
+def test_half_a_surrogate_pair_can_be_saved(tmp_path, suffix):
+    path = tmp_path / f"answer{suffix}"
+    answer = Answer("A dog \ud83d.", "A dog \ud83d.", image=Image.new("RGB", (8, 8)))
+    answer.save(path)
+    assert path.read_text(encoding="utf-8")
+    assert Answer.from_json(answer.to_json()) == answer
