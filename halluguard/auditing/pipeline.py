@@ -16,7 +16,7 @@ from halluguard.auditing.config import AuditConfig
 from halluguard.auditing.detection_store import DetectionStore
 from halluguard.auditing.image_store import ImageFolder, ImageStore, StoredImage
 from halluguard.correction.claims.extract import from_parse, parses
-from halluguard.correction.rewriting import rewrite
+from halluguard.correction.rewriting import rewrite_many
 from halluguard.correction.text.parse import Parse
 from halluguard.correction.verification import thresholds_of, verify_many
 from halluguard.detectors.specs import fingerprint, from_spec
@@ -112,9 +112,10 @@ class Checker:
         if self.detector.broken:
             raise self.detector.broken
         self.detector.open_all(stored)
-        for one, image, judged in zip(read, images, verdicts, strict=True):
+        rewritten = rewrite_many([one.parse for one in read], [one.claims for one in read], verdicts)
+        for one, image, judged, edited in zip(read, images, verdicts, rewritten, strict=True):
             error = self.detector.unreadable.get(image.key) if isinstance(image, StoredImage) else None
-            results[one.row.index] = _skipped(one.row, "image", str(error)) if error else _checked(one, judged)
+            results[one.row.index] = _skipped(one.row, "image", str(error)) if error else _checked(one, judged, edited)
         return [results[row.index] for row in rows]
 
     def _parsed(self, rows: Sequence[Row], results: dict[int, Checked]) -> list[_Read]:
@@ -147,11 +148,11 @@ class Checker:
         self.detector.close()
 
 
-def _checked(read: _Read, verdicts: Sequence[Verdict]) -> Checked:
+def _checked(read: _Read, verdicts: Sequence[Verdict], rewritten: tuple[str, list[Edit]]) -> Checked:
     failed = next((verdict for verdict in verdicts if verdict.error), None)
     if failed is not None:
         return _skipped(read.row, "expert", failed.reason)
-    corrected, edits = rewrite(read.row.caption, read.claims, verdicts, parse=read.parse)
+    corrected, edits = rewritten
     return Checked(read.row, OK, "", corrected, tuple(read.claims), tuple(verdicts), tuple(edits))
 
 

@@ -26,6 +26,7 @@ _COMPLEMENTS = frozenset(
     ("dobj", "obj", "attr", "acomp", "xcomp", "ccomp", "prep", "agent", "oprd", "advcl", "dative", "advmod", "npadvmod")
 )
 _HEDGES = words("hedges")
+_MASS = words("mass") | words("not restated")
 _FOR_ANY_NUMBER = frozenset(("the", "its", "his", "her", "their", "some", "any"))
 _NEEDS_CLAUSE = frozenset("way fact moment time place manner reason extent point sense impression feeling".split())
 _BE = frozenset(("is", "are", "was", "were", "be", "been", "being", "'s", "'re"))
@@ -166,7 +167,8 @@ def heir_of_article(parse: Parse, node: int, out: Out) -> tuple[int, int] | None
     if parse.tags[node] != "NN" and not hedges and not definite:
         return None
     shared = [j for j in parse.children[node] if parse.deps[j] in ("det", "poss", "advmod") and j < node] + hedges
-    bare = not any(parse.deps[j] in ("det", "poss", "nummod", "amod") for j in parse.children[heir])
+    taken = ("det", "poss", "nummod") if parse.words[heir] not in _MASS else ("det", "poss", "nummod", "amod")
+    bare = not any(parse.deps[j] in taken for j in parse.children[heir])
     joined = all(parse.deps[j] == "cc" or parse.words[j] == "," for j in range(node + 1, min(parse.subtree(heir))))
     has_article = bool(hedges) or any(parse.deps[j] != "advmod" for j in shared)
     return (min(shared), heir) if has_article and bare and joined else None

@@ -49,6 +49,8 @@ def breaks_form(before: str, after: str) -> str:
         last = piece[-1] if piece else ""
         if last in _UNFINISHED and not _ends_so(last, end, before):
             return f"it would end in the air, after {last!r}"
+    if " ".join(words[:2]) in ("the other", "the others") and old_words[0] != "the":
+        return "the other would have no one beside it"
     if words[0] in _SUBORDINATE and words[0] != old_words[0]:
         return f"it would begin with {words[0]!r}"
     if any(after.count(mark) % 2 != before.count(mark) % 2 for mark in ('"', "*", "`")) or any(

@@ -251,11 +251,23 @@ class TokenEditor:
             lonely = left is None or right is None or self.tokens[right] in (*_STOPS, ",", ";", ":", ")")
             if lonely or self.tokens[left or 0] in (",", "(", ";"):
                 self._drop(i, first, end)
+        self._lonely_list_comma(first, end)
         for i in range(first, end):
             right = self.after(i) if self.tokens[i] in _PAIRS else None
             if right is not None and self.tokens[right] in _PAIRS[self.tokens[i]] and right > i + 1:
                 self._drop(i, first, end)
                 self._drop(right, first, end)
+
+    def _lonely_list_comma(self, first: int, end: int) -> None:
+        """ "shops, and bicycles", after a list of three has lost one."""
+        commas = [i for i in range(first, end) if self.tokens[i] == ","]
+        if len(commas) != 1 or not self._touched(commas[0]):
+            return
+        joint, word = self.after(commas[0]), None
+        if joint is not None and self.tokens[joint] in ("and", "or"):
+            word = next((j for j in self.parse.children[self.parse.heads[joint]] if j > joint and self.alive(j)), None)
+        if word is not None and self.parse.deps[word] == "conj" and self.parse.tags[word] in ("NN", "NNS"):
+            self._drop(commas[0], first, end)
 
     def _spaces(self, first: int, end: int) -> None:
         """One gap where a run of tokens went."""
