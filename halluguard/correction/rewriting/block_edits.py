@@ -150,10 +150,10 @@ class BlockEditor:
                 self.gone.append(block)
             return True
         for child, is_empty in zip(block.children, empty, strict=True):
-            in_member = child.kind == "term" and block.kind == "member"
+            in_member = block.kind == "member"
             if is_empty and child.removable and not in_member and not any(child is other for other in self.gone):
                 self.gone.append(child)
-        return all(empty)
+        return all(empty) and block.kind not in _STAYS
 
     def _forget(self, block: Block) -> None:
         """Blocks inside one that goes whole need not go one by one."""

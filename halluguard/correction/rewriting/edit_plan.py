@@ -107,7 +107,9 @@ class EditPlan:
     def worth_keeping(self, mention: int) -> bool:
         """Whether the text must not lose the mention: a whole object that was seen, or was not judged."""
         whole = self.whole[mention]
-        seen = self.protected(mention) and (whole or self.mentions[mention].category is not None)
+        is_object = self.mentions[mention].category is not None
+        is_object = is_object and not restating.is_aside(self.parse, self.mentions[mention])
+        seen = self.protected(mention) and (whole or is_object)
         return seen or (whole and self.decision.get(mention) == "unverifiable")
 
     def lost(self, cut: set[int]) -> set[int]:

@@ -7,6 +7,7 @@ does not name ("There are some flies").
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable
 
@@ -32,6 +33,7 @@ _SUBORDINATE = frozenset("what which that who whose where when while because whe
 _NEEDS_TWO = re.compile(
     r"\b(?:(?:mix|mixture|combination|blend|fusion|contrast) of|between)\b(?![^.;]*(?:\band\b|,|\w+s\b))", re.I
 )
+_GLOSS = re.compile(r"(\w+), (possibly|perhaps|likely|probably|presumably|such as|including|namely)\b")
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 
 
@@ -49,6 +51,8 @@ def breaks_form(before: str, after: str) -> str:
         last = piece[-1] if piece else ""
         if last in _UNFINISHED and not _ends_so(last, end, before):
             return f"it would end in the air, after {last!r}"
+    if set(_GLOSS.findall(after.lower())) - set(_GLOSS.findall(before.lower())):
+        return "an explanation would explain something else"
     if " ".join(words[:2]) in ("the other", "the others") and old_words[0] != "the":
         return "the other would have no one beside it"
     if words[0] in _SUBORDINATE and words[0] != old_words[0]:
@@ -127,3 +131,24 @@ def adds_object(before: Parse, sentence: int, after: Parse) -> str:
 
 def _names(mention: mentions.Mention) -> tuple[str, str]:
     return mention.name, mention.name.split()[-1]
+
+
+_FENCED = re.compile(r"```(?:json)?\s*\n(.*?)```", re.S)
+
+
+def breaks_json(before: str, after: str) -> bool:
+    """Whether an answer that was JSON, or held it in fences, is none any more."""
+    if not before.lstrip().startswith(("{", "[", "```")) and "```" not in before:
+        return False
+    return sum(map(_is_json, _candidates(before))) > sum(map(_is_json, _candidates(after)))
+
+
+def _candidates(text: str) -> list[str]:
+    return [text, *_FENCED.findall(text)]
+
+
+def _is_json(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict | list)
+    except (ValueError, RecursionError):
+        return False

@@ -17,8 +17,9 @@ from halluguard.records import Claim
 _NEVER = words("not restated") | words("mass")
 _PREMODIFIERS = ("det", "amod", "nummod", "compound", "poss", "quantmod", "nmod", "predet", "advmod", "punct")
 _INDEFINITE = frozenset(("a", "an", "some", "several", "many", "multiple", "various", "numerous"))
-_NOT_THERE = frozenset(("of", "for", "like", "as", "than", "about", "from", "without", "including"))
+_NOT_THERE = frozenset(("for", "like", "as", "than", "about", "without"))
 """Prepositions of what is compared with or meant for, more than there."""
+_PARTITIVE = frozenset(("of", "from", "including"))
 _LONGEST_PHRASE = 7
 MOST = 3
 """More lost objects than this are not strung together in one sentence."""
@@ -35,9 +36,20 @@ def is_whole(parse: Parse, mention: Mention, claim: Claim | None) -> bool:
     if mention.part or name in _NEVER or parse.words[mention.last] in _NEVER:
         return False
     owned = any(parse.deps[j] == "poss" for j in parse.children[mention.last])
-    head = parse.heads[parse.first_conjunct(mention.last)]
-    aside = parse.deps[parse.first_conjunct(mention.last)] == "pobj" and parse.words[head] in _NOT_THERE
-    return not owned and not aside
+    if is_aside(parse, mention):
+        return False
+    governor = _preposition(parse, mention)
+    return not owned and (governor not in _PARTITIVE or mention.category is not None)
+
+
+def is_aside(parse: Parse, mention: Mention) -> bool:
+    """Whether the mention is only compared with or meant for: "for people who want to rest"."""
+    return _preposition(parse, mention) in _NOT_THERE
+
+
+def _preposition(parse: Parse, mention: Mention) -> str:
+    top = parse.first_conjunct(mention.last)
+    return parse.words[parse.heads[top]] if parse.deps[top] == "pobj" else ""
 
 
 def _opens(parse: Parse, i: int) -> bool:

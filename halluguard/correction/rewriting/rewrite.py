@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, get_args
 
 from halluguard.correction import kinds
-from halluguard.correction.rewriting import hedging_and_annotation
+from halluguard.correction.rewriting import final_check, hedging_and_annotation
 from halluguard.correction.rewriting.block_edits import BlockEditor
 from halluguard.correction.rewriting.edit_plan import EditPlan
 from halluguard.correction.rewriting.sentences import SentenceEdits
@@ -150,6 +150,9 @@ class _Rewriting:
         corrected, edits = plan.editor.edits(spans)
         if self.blocks is None and not any(ch.isalnum() for ch in corrected) and edits:
             return self.fallback, [Edit(0, len(text), text, self.fallback, self.contradicted, "no sentence was left")]
+        if final_check.breaks_json(text, corrected):
+            withdrawn = [Edit(0, len(text), text, text, self.contradicted, "it would not be JSON any more", "flagged")]
+            return text, withdrawn
         edits = [replace(edit, reason=_reason(edit, plan.verdicts)) for edit in edits]
         return corrected, sorted([*edits, *_apart(plan.flags, edits)], key=lambda edit: (edit.start, edit.end))
 

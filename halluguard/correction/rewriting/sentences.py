@@ -17,6 +17,9 @@ from halluguard.correction.rewriting.edit_plan import EditPlan
 from halluguard.correction.rewriting.token_editor import Snapshot
 from halluguard.correction.text.parse import Parse
 
+_SUPPORT = ("do", "does", "did", "not", "n't", "no")
+"""Words that go when a denial is turned round; its clause stays."""
+
 
 class SentenceEdits:
     """The edits of every sentence that holds something condemned, or that earlier steps have changed.
@@ -85,7 +88,8 @@ def _breaks_form(plan: EditPlan, sentence: int) -> str:
         return "it would run on"
     if restated and len(left) == 1:
         return ""
-    broken = final_check.breaks_clause(plan.parse, sentence, plan.editor.alive)
+    cut = any(not plan.editor.alive(i) and plan.parse.words[i] not in _SUPPORT for i in range(first, end))
+    broken = final_check.breaks_clause(plan.parse, sentence, plan.editor.alive) if cut else ""
     return broken or final_check.breaks_form(plan.parse.span(first, end - 1), after)
 
 

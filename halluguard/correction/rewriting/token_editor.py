@@ -284,6 +284,11 @@ class TokenEditor:
     def _join(self, run: int, stop: int, first: int, end: int) -> None:
         """Tokens run..stop-1 are gone: keep one of the gaps around them."""
         left = next((j for j in range(run - 1, -1, -1) if self.alive(j)), None)
+        opens = left is None or not self._same_leaf(left, run)
+        closes = stop == len(self.tokens) or not self._same_leaf(stop - 1, stop)
+        if self.parse.leaves and (opens or closes):
+            self._clear_gaps(run, stop, left=None if opens else left, closes=closes)
+            return
         before = self.gaps[left] if left is not None else ""
         gaps = [before, *self.gaps[run:stop]]
         linked = self._links.get(left) if left is not None else None
@@ -300,6 +305,17 @@ class TokenEditor:
         self.gaps[run:stop] = [""] * (stop - run)
         if left is not None:
             self.gaps[left] = kept
+
+    def _same_leaf(self, i: int, j: int) -> bool:
+        return not self.parse.leaves or self.parse.block[i] == self.parse.block[j]
+
+    def _clear_gaps(self, run: int, stop: int, *, left: int | None, closes: bool) -> None:
+        """Empty the gaps of a run at the border of its leaf; what stands between leaves is structure and stays."""
+        self.gaps[run : stop - 1] = [""] * (stop - 1 - run)
+        if not closes:
+            self.gaps[stop - 1] = ""
+        if left is not None:
+            self.gaps[left] = ""
 
     def _articles(self, first: int, end: int) -> None:
         for i in range(first, end):

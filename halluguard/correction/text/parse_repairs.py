@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from halluguard.correction.text.lexicon import words
+from halluguard.correction.text.lexicon import VERB_TAGS, words
 from halluguard.correction.text.parse import Parse
 from halluguard.vocabulary import category, parents, singular
 
@@ -33,8 +33,17 @@ def mend(parse: Parse) -> None:
             parse.children[owner].append(i)
     for i, head in enumerate(parse.heads):
         apposed = parse.deps[i] == "appos" and head < i and parse.tags[i] in _NOUNS and parse.tags[head] in _NOUNS
-        if apposed and any(parse.deps[j] in ("conj", "cc") for j in parse.children[i]):
+        goes_on = any(parse.deps[j] in ("conj", "cc") for j in parse.children[i])
+        if apposed and (goes_on or _bare_list(parse, head, i)):
             parse.deps[i] = "conj"
+
+
+def _bare_list(parse: Parse, head: int, i: int) -> bool:
+    """ "a dog, a kite" as a whole caption: a list, not a dog that is a kite."""
+    first, end = parse.sentences[parse.sentence[i]]
+    verbless = not any(parse.tags[j] in VERB_TAGS for j in range(first, end))
+    articles = (any(parse.words[j] in ("a", "an") for j in parse.children[token]) for token in (head, i))
+    return verbless and parse.deps[head] == "ROOT" and all(articles)
 
 
 def _noun_after_or(parse: Parse, i: int) -> None:

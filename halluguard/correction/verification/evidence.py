@@ -79,7 +79,7 @@ def why_not_asked(claim: Claim) -> str:
         return "written words need an expert that reads them"
     if claim.modality == "depicted":
         return "it is said to be depicted, not to be there"
-    return "no detector has a box for it" if claim.name.split()[-1] in _NEVER_ASKED else ""
+    return "no detector has a box for it" if claim.name in _NEVER_ASKED else ""
 
 
 def phrases_for(claim: Claim, terms_of: TermsOf) -> list[str]:
