@@ -98,30 +98,36 @@ class KnownBoxes:
         rows, notes = read_json(results), read_json(annotations) if annotations else {}
         if isinstance(rows, Mapping) and "annotations" in rows:
             notes = notes or rows
-            rows = [{"score": 1.0, **row} for row in rows["annotations"]]
+            rows = _listed(rows, "annotations", results)
+            rows = [{"score": 1.0, **row} if isinstance(row, Mapping) else row for row in rows]
         if not isinstance(rows, list) or not isinstance(notes, Mapping):
             raise InputError(
                 f"expected a COCO results file, a list of image_id, category_id, bbox, score, in {str(results)!r}, "
                 f"got {type(rows).__name__}; the annotations file goes second"
             )
-        names = {row["id"]: str(row["name"]) for row in notes.get("categories", ())} or COCO_IDS
-        listed = {str(row["id"]): row for row in notes.get("images", ())}
+        names = {
+            _id(row, "id", f"category {i}"): str(_field(row, "name", f"category {i}"))
+            for i, row in enumerate(_listed(notes, "categories", annotations or results))
+        } or {str(number): category for number, category in COCO_IDS.items()}
+        listed = {
+            _id(row, "id", f"image {i}"): row for i, row in enumerate(_listed(notes, "images", annotations or results))
+        }
         boxes: dict[str, list[Box]] = {image: [] for image in listed}
         for i, row in enumerate(rows):
             where = f"result {i} of {str(results)!r}"
-            image, label = _field(row, "image_id", where), _field(row, "category_id", where)
+            image, label = _id(row, "image_id", where), _id(row, "category_id", where)
             if label not in names:
                 raise InputError(
-                    f"{where} has the category {label!r}, which is not among the {len(names)} known; add it"
+                    f"{where} has the category {row['category_id']!r}, not among the {len(names)} known; add it"
                 )
-            if listed and str(image) not in listed:
+            if listed and image not in listed:
                 raise InputError(
-                    f"{where} is of image {image!r}, which the annotations do not list; use matching files"
+                    f"{where} is of image {row['image_id']!r}, which the annotations do not list; use matching files"
                 )
             x, y, w, h = _numbers(_field(row, "bbox", where), 4, where)
-            size = _size_of(listed.get(str(image), {}))
+            size = _size_of(listed.get(image, {}), where)
             box = _checked(names[label], row.get("score"), from_xywh(x, y, w, h), size, where, xywh=(x, y, w, h))
-            boxes.setdefault(str(image), []).append(box)
+            boxes.setdefault(image, []).append(box)
         for image, row in listed.items():  # an image may be asked for by id or by file name
             if row.get("file_name"):
                 boxes.setdefault(str(row["file_name"]), boxes[image])
@@ -263,8 +269,29 @@ def _field(row: object, key: str, where: str) -> Any:
     return value
 
 
-def _size_of(row: JsonObject) -> tuple[int, int] | None:
-    return (int(row["width"]), int(row["height"])) if "width" in row and "height" in row else None
+def _listed(notes: Mapping[str, Any], key: str, path: str | Path | None) -> list[Any]:
+    """The list under a key, empty where there is none."""
+    rows = notes.get(key) or []
+    if not isinstance(rows, list):
+        raise InputError(f"expected a list under {key!r} in {str(path)!r}, got {type(rows).__name__}; check the file")
+    return rows
+
+
+def _id(row: object, key: str, where: str) -> str:
+    """An id as text: 18, 18.0 and "18" are the same."""
+    value = _field(row, key, where)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if not isinstance(value, str | int | float):
+        raise InputError(f"{where} must have a number or a text as its {key}, got {type(value).__name__}")
+    return str(value)
+
+
+def _size_of(row: JsonObject, where: str) -> tuple[int, int] | None:
+    try:
+        return (int(row["width"]), int(row["height"])) if "width" in row and "height" in row else None
+    except (ValueError, TypeError, OverflowError) as error:
+        raise InputError(f"the image of {where} must have a width and a height in pixels ({error})") from error
 
 
 def _by_field(row: object, where: str) -> JsonObject:

@@ -251,4 +251,5 @@ def _parquet(path: Path) -> Iterator[Entry]:
                 except ValueError as error:  # a string that is not UTF-8
                     yield Entry(f"row {number}", problem=f"not readable ({error})")
     except (pa.ArrowException, OSError) as error:
-        raise InputError(f"could not read {str(path)!r} as Parquet after row {number} ({error}); check it") from error
+        reason = " ".join(str(error).split())
+        raise InputError(f"could not read {str(path)!r} as Parquet after row {number} ({reason}); check it") from error

@@ -158,3 +158,30 @@ def test_the_command_line_names_them(write, spec):
     expert = from_spec(spec.format(**files))
     assert expert.detect(["a.jpg"], [["bus"]]) == [[Box("bus", 0.75, (10, 20, 40, 60), 0)]]
     assert expert.name.startswith("precomputed:")
+
+
+@pytest.mark.parametrize("number", ["18", 18.0])
+def test_a_category_is_known_by_number_or_text(number, tmp_path):
+    notes = {
+        "images": [{"id": 1, "file_name": "a.jpg"}],
+        "categories": [{"id": 18, "name": "dog"}],
+        "annotations": [{"image_id": 1, "category_id": number, "bbox": [1, 2, 3, 4]}],
+    }
+    (tmp_path / "n.json").write_text(json.dumps(notes))
+    assert [box.label for box in KnownBoxes.from_coco(tmp_path / "n.json").detect(["a.jpg"], [["dog"]])[0]] == ["dog"]
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"categories": [{"name": "dog"}]},
+        {"images": [{"file_name": "a"}]},
+        {"categories": 7},
+        {"categories": [7]},
+        {"annotations": [7]},
+    ],
+)
+def test_annotations_without_an_id_are_refused_in_a_sentence(part, tmp_path):
+    (tmp_path / "n.json").write_text(json.dumps({"images": [], "categories": [], "annotations": []} | part))
+    with pytest.raises(InputError):
+        KnownBoxes.from_coco(tmp_path / "n.json")

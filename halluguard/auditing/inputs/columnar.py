@@ -87,7 +87,8 @@ def _batches(path: Path, columns: Collection[str] | None = None) -> Iterator[pa.
         except (pa.ArrowException, OSError, ValueError) as error:
             if isinstance(error, InputError):
                 raise
-            raise InputError(f"cannot read {str(file)!r} as Parquet or Arrow: {error}; check the file") from error
+            reason = " ".join(str(error).split())
+            raise InputError(f"cannot read {str(file)!r} as Parquet or Arrow: {reason}; check the file") from error
 
 
 def _read_file(file: Path, columns: Collection[str] | None) -> Iterator[pa.RecordBatch]:

@@ -1,0 +1,63 @@
+"""Fuzz for a while: python -m tests.fuzz --seconds 60 [--seed N] [--target NAME]
+
+What fails is written to tests/fuzz/corpus, where the tests try it again, and ends the run with exit code 1.
+"""
+
+import argparse
+import hashlib
+import random
+import sys
+import time
+import traceback
+from pathlib import Path
+
+from tests.fuzz.mutation import mutate
+from tests.fuzz.targets import TARGETS, HalluguardError
+
+CORPUS = Path(__file__).with_name("corpus")
+SLOW = 10.0
+"""Processor seconds after which an input of at most 200 kB is taken to be read in more than linear time."""
+
+
+def attempt(name: str, data: bytes) -> str:
+    """What went wrong, empty if nothing did."""
+    started = time.process_time()
+    try:
+        TARGETS[name].run(data)
+    except HalluguardError as error:
+        if "\n" in str(error):
+            return f"an error over several lines: {error}"
+    except Exception:
+        return traceback.format_exc()
+    seconds = time.process_time() - started
+    return f"took {seconds:.1f} s" if seconds > SLOW else ""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--target", choices=sorted(TARGETS), action="append")
+    options = parser.parse_args()
+    seed = options.seed if options.seed is not None else random.randrange(2**32)
+    rng, names = random.Random(seed), options.target or list(TARGETS)
+    pools = {name: list(TARGETS[name].seeds) for name in names}
+    ends, tries, failures = time.monotonic() + options.seconds, 0, 0
+    while time.monotonic() < ends:
+        name = names[tries % len(names)]
+        data = mutate(rng.choice(pools[name]), pools[name], rng)
+        problem = attempt(name, data)
+        tries += 1
+        if problem:
+            failures += 1
+            file = CORPUS / f"{name}-{hashlib.blake2b(data, digest_size=6).hexdigest()}"
+            file.write_bytes(data)
+            print(f"{name}: {problem}\n  kept as {file}\n", file=sys.stderr)
+        elif rng.random() < 0.02:
+            pools[name].append(data)
+    print(f"{tries} inputs in {options.seconds:g} s over {len(names)} targets, {failures} failures (seed {seed})")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
