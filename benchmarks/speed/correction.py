@@ -5,6 +5,11 @@
 Extraction is parse and rules together, after one batch to load the tables; "rules" is what is left when the parse is
 args. Memory is the growth of the process while the file is read again and again. Passes are calls to the expert per
 caption, here and in the way of one pass per named object.
+
+    python benchmarks/speed/correction.py --answers FILE
+
+compares extraction and correction with a bare spaCy pipeline on texts of any kind (JSON lines with a field text); of
+each text one named thing is declared absent.
 """
 
 from __future__ import annotations
@@ -13,14 +18,19 @@ import argparse
 import resource
 import time
 from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from halluguard.correction.claims.extract import extract_many, from_parse
+import spacy
+
+from halluguard.correction import correct_many
+from halluguard.correction.claims import extract_many, from_parse
 from halluguard.correction.rewriting import rewrite
-from halluguard.correction.text import parse_many
+from halluguard.correction.text import parse_many, pipeline, read_document
 from halluguard.correction.verification import verify_many
 from halluguard.detectors.precomputed import KnownObjects
+from halluguard.io import iter_json_lines
 from halluguard.metrics.ground_truth import read_objects
 from halluguard.metrics.reading import read_captions
 
@@ -38,10 +48,14 @@ class Counted(KnownObjects):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--captions", type=Path, required=True)
-    parser.add_argument("--objects", type=Path, required=True)
+    parser.add_argument("--captions", type=Path)
+    parser.add_argument("--objects", type=Path)
+    parser.add_argument("--answers", type=Path)
     parser.add_argument("--rounds", type=int, default=3, help="how often the file is read for the memory line")
     args = parser.parse_args()
+    if args.answers:
+        against_bare_spacy([row["text"] for _, row in iter_json_lines(args.answers)])
+        return
     rows = list(read_captions(args.captions))
     texts, keys = [text for _, text in rows], [str(key) for key, _ in rows]
     list(extract_many(texts[:64]))
@@ -70,6 +84,25 @@ def main() -> None:
             pass
     grown = peak() - before
     print(f"memory               {grown:8.1f} MiB more at the peak after {args.rounds * len(texts)} further captions")
+
+
+def against_bare_spacy(texts: Sequence[str]) -> None:
+    """Print texts per CPU second of spaCy with all its components, of extraction and of correction."""
+    bare = spacy.load(pipeline().meta["lang"] + "_" + pipeline().meta["name"])
+    list(bare.pipe(texts[:8]))
+    claims = [found for found in extract_many(texts, errors="yield") if isinstance(found, list)]
+    named = [sorted({c.name for c in found if c.kind == "existence"}) for found in claims]
+    known = sorted(set(chain.from_iterable(named)))
+    expert = KnownObjects({str(n): names[1:] for n, names in enumerate(named)}, vocabulary=known)
+    read_document.cache_clear()
+    seconds = {
+        "bare spaCy": spent(lambda: list(bare.pipe(texts, batch_size=64))),
+        "extraction": spent(lambda: list(extract_many(texts, errors="yield"))),
+        "correction": spent(lambda: list(correct_many(texts, map(str, range(len(texts))), expert))),
+    }
+    for name, taken in seconds.items():
+        share = seconds["bare spaCy"] / taken
+        print(f"{name:12} {len(texts) / taken:8.1f} texts per CPU second, {share:.2f} of bare spaCy")
 
 
 def spent(work: Callable[[], Any]) -> float:

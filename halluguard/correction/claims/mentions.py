@@ -198,7 +198,7 @@ def _verb(parse: Parse, i: int) -> bool:
     if parse.tags[i] not in ("VB", "VBP", "VBZ", "VBD", "VBG", "VBN", "MD"):
         return readings.verb_after_noun(parse, i)
     before = i - 1 if i > parse.sentences[parse.sentence[i]][0] else None
-    if before is None or parse.child(i, "nsubj", "nsubjpass") is not None:
+    if before is None or parse.child(i, "nsubj", "nsubjpass", "dobj") is not None:
         return True
     return parse.tags[before] not in BEFORE_NOUN_TAGS and parse.words[before] not in ("is", "are", "of", "with")
 

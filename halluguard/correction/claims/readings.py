@@ -154,7 +154,7 @@ def verb_after_noun(parse: Parse, i: int) -> bool:
     j = subject
     while j > start and parse.tags[j] in ("NN", "NNP", "JJ", "VBN", "VBG", "HYPH"):
         j -= 1
-    return parse.words[j] in _ARTICLES
+    return parse.words[j] in _ARTICLES and parse.words[j + 1] not in ("few", "couple", "dozen", "hundred", "thousand")
 
 
 def renamed(parse: Parse, i: int, name: str) -> str:

@@ -32,6 +32,9 @@ def names(text):
         ("A sign, a document and a camera are on the desk.", ["sign", "document", "camera", "desk"]),
         ("A croissant lies on a silver ladle.", ["croissant", "ladle"]),
         ("A cow grazes.", ["cow"]),
+        ("The dish is garnished with a few pumpkin seeds.", ["dish", "pumpkin seed"]),
+        ("It is about building a strategy.", []),
+        ("A small flower adds a pop of color.", ["flower"]),
         ("A kite flies above a tent.", ["kite", "tent"]),
         # Words that are other things here.
         ("The room is painted in shades of teal and gold.", ["room"]),
