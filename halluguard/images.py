@@ -92,10 +92,10 @@ def _open(source: object) -> Image:
             return Image.open(_regular_file(Path(source)), formats=FORMATS)
     if hasattr(source, "__array_interface__"):
         array = np.asarray(source)
-        if array.dtype != np.uint8 or array.ndim not in (2, 3):
+        if array.dtype != np.uint8 or array.ndim not in (2, 3) or array.shape[2:] not in ((), (2,), (3,), (4,)):
             raise ImageError(
                 f"expected a uint8 array of shape (H, W), (H, W, 3) or (H, W, 4), got {array.dtype} {array.shape}; "
-                "scale it to 0..255 and cast it"
+                "scale it to 0..255 and cast it, channels last"
             )
         return Image.fromarray(array)
     raise ImageError(f"expected a PIL image, a uint8 array, bytes or a path, got {type(source).__name__}")

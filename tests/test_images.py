@@ -151,3 +151,9 @@ def test_the_limit_of_webp_is_half_because_its_decoder_takes_twice_the_memory():
     assert load_image(encoded(RED, "PNG"), max_pixels=RED.width * RED.height).size == RED.size
     with pytest.raises(ImageError, match="shrink it"):
         load_image(encoded(RED, "WEBP"), max_pixels=RED.width * RED.height)
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 5), (4, 5, 1), (4, 5, 7), (2, 2, 2, 2), (5,)])
+def test_an_array_of_another_shape_is_an_image_error(shape):
+    with pytest.raises(ImageError, match="channels last"):
+        load_image(np.zeros(shape, np.uint8))
