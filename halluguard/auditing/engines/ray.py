@@ -12,10 +12,9 @@ import base64
 import json
 import logging
 import socket
-import threading
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
@@ -31,8 +30,9 @@ from halluguard.records import Detector
 if TYPE_CHECKING:
     import pyarrow as pa
 
-REACH_SECONDS, CONNECT_SECONDS = 8.0, 15.0
-"""How long an address may take to accept a connection, and a cluster to answer."""
+REACH_SECONDS = 8.0
+"""Seconds that an address may take to accept a connection, and again to answer."""
+_HTTP2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\x04" + bytes(5)  # a client's preface and settings
 
 
 def run(
@@ -81,27 +81,27 @@ def _connect(ray: Any, config: AuditConfig) -> bool:
         return False
     if config.ray_address:
         _check_reachable(config.ray_address)
-    settings = {
-        "address": config.ray_address,
-        "num_cpus": None if config.ray_address else config.workers + 1,  # one more reads
-        "include_dashboard": False,
-        "log_to_driver": False,
-        "logging_level": logging.ERROR,
-        "configure_logging": False,
-    }
-    error = _within(CONNECT_SECONDS if config.ray_address else None, lambda: ray.init(**settings))
-    if error is not None:
+    try:
+        ray.init(
+            address=config.ray_address,
+            num_cpus=None if config.ray_address else config.workers + 1,  # one more reads
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            configure_logging=False,
+        )
+    except (ConnectionError, RuntimeError, ValueError) as error:
         where = f"no Ray cluster answers at {config.ray_address!r}" if config.ray_address else "Ray does not start"
         raise ExpertError(f"{where}: {error}; check --ray-address") from error
     return True
 
 
 def _check_reachable(address: str) -> None:
-    """Refuse an address where nothing listens; Ray itself would try for minutes.
+    """Refuse an address where nothing listens or answers; Ray itself would try for minutes.
 
     Raises:
         SettingsError: it is no address.
-        ExpertError: nothing listens there.
+        ExpertError: nothing listens there, or nothing answers.
     """
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if not colon:
@@ -110,27 +110,13 @@ def _check_reachable(address: str) -> None:
         raise SettingsError(f"expected a Ray address such as head:6379 or ray://head:10001, got {address!r}")
     if not port.isdecimal() or not 0 < int(port) < 65536:
         raise SettingsError(f"expected a port from 1 to 65535 in the Ray address, got {address!r}")
-    error = _within(REACH_SECONDS, lambda: socket.create_connection((host.strip("[]"), int(port)), 5).close())
-    if error is not None:
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), REACH_SECONDS) as connection:
+            connection.settimeout(REACH_SECONDS)
+            connection.sendall(_HTTP2)
+            connection.recv(1)  # Ray speaks gRPC, whose servers answer at once
+    except OSError as error:
         raise ExpertError(f"no Ray cluster answers at {address!r}: {error}; check --ray-address") from error
-
-
-def _within(seconds: float | None, call: Callable[[], object]) -> BaseException | None:
-    """Call a function in a thread that does not keep the process alive; its exception, or a TimeoutError."""
-    errors: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            call()
-        except BaseException as error:  # it goes to the caller
-            errors.append(error)
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if thread.is_alive():
-        return TimeoutError(f"no answer in {seconds:g} seconds")
-    return errors[0] if errors else None
 
 
 def _parts(config: AuditConfig, source: Source, finished: FinishedParts) -> Any:
