@@ -6,7 +6,7 @@ PIP_ARGS ?=
 BIN = $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: demo test test-slow test-groundingdino lint docs clean
+.PHONY: demo test test-slow test-groundingdino fuzz lint docs clean
 demo: $(VENV)/.installed
 	$(BIN)/halluguard demo
 
@@ -15,6 +15,12 @@ test: $(VENV)/.installed
 
 test-slow: $(VENV)/.installed
 	$(BIN)/python -m pytest -q -m slow
+
+# Mutate and generate input for every reader, the document reader and the report; what failed once is kept as a corpus.
+SECONDS_OF_FUZZING ?= 900
+FUZZ_ARGS ?=
+fuzz: $(VENV)/.installed
+	$(BIN)/python -W ignore -m tests.fuzz --seconds $(SECONDS_OF_FUZZING) $(FUZZ_ARGS)
 
 # The official Grounding DINO needs torchvision, which the other tests must do without: an environment of its own.
 # The plug-in declares the operators of a torchvision that was built for another torch than the one installed.
