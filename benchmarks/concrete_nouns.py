@@ -46,7 +46,8 @@ def nouns() -> tuple[list[str], list[str]]:
     """The words read whatever the tagger says, and those that need a noun tag."""
     concrete = {s for root in ROOTS for s in wordnet.synset(root).closure(lambda s: s.hyponyms())}
     concrete |= {wordnet.synset(root) for root in ROOTS}
-    things, tagged = [], []
+    things: list[str] = []
+    tagged: list[str] = []
     for lemma in sorted(set(wordnet.all_lemma_names("n"))):
         word = lemma.replace("_", " ")
         if not _WORD.fullmatch(word) or word.startswith("genus "):

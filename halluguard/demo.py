@@ -213,8 +213,8 @@ def write(
     """`demo.html` with the tables and a dozen images, `demo.json` with every number."""
     out.mkdir(parents=True, exist_ok=True)
     after = next(result for result in results if result.setup.after and not result.setup.before)
-    changed = [i for i, answer in enumerate(after.answers) if answer.edits]
-    kept = [i for i, answer in enumerate(after.answers) if not answer.edits]
+    changed = [i for i, answer in enumerate(after.answers) if answer.text != answer.draft]
+    kept = [i for i, answer in enumerate(after.answers) if answer.text == answer.draft]
     chosen = sorted(changed[:9] + kept[:3])
     shown = [replace(after.answers[i], image=samples[i].image) for i in chosen]
     html = page(

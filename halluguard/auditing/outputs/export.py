@@ -41,7 +41,7 @@ def write_export(run: Path, source: Source, target: Path, keep: Callable[[JsonOb
                 continue
             is_kept = item.raw is not None and (keep is None or bool(keep(caption_row(row))))
             kept += is_kept
-            yield Decision(is_kept, row["corrected"] if row["edits"] else None)
+            yield Decision(is_kept, row["corrected"] if row["corrected"] != row["caption"] else None)
             row = next(rows, None)
 
     target.parent.mkdir(parents=True, exist_ok=True)

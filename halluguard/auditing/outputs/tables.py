@@ -57,6 +57,7 @@ def write_tables(run: Path, out: Path) -> Tally:
 def caption_row(row: JsonObject) -> JsonObject:
     """One caption as a flat row, for tables and filters."""
     decisions = Counter(verdict["decision"] for verdict in row["verdicts"])
+    flagged = sum(edit.get("decision") == "flagged" for edit in row["edits"])
     return {
         "index": row["index"],
         "id": writable(row["id"]),
@@ -65,7 +66,8 @@ def caption_row(row: JsonObject) -> JsonObject:
         "reason": writable(row["reason"]),
         **{decision: decisions[decision] for decision in DECISIONS},
         "claims": len(row["claims"]),
-        "edits": len(row["edits"]),
+        "edits": len(row["edits"]) - flagged,
+        "flagged": flagged,
         "words": len(row["caption"].split()),
         "words_kept": len(row["corrected"].split()),
         "question": writable(row["question"] or "") or None,
@@ -158,7 +160,7 @@ class Table:
 CAPTION_COLUMNS = {
     "index": "int64",
     **dict.fromkeys(("id", "image", "code", "reason"), "string"),
-    **dict.fromkeys((*DECISIONS, "claims", "edits", "words", "words_kept"), "int32"),
+    **dict.fromkeys((*DECISIONS, "claims", "edits", "flagged", "words", "words_kept"), "int32"),
     **dict.fromkeys(("question", "caption", "corrected"), "string"),
 }
 _CLAIM_COLUMNS = {
