@@ -44,9 +44,9 @@ def main() -> None:
             print("  missed", [_around(text, span) for span in missed])
             print("  added ", [_around(text, span) for span in added])
     print(f"{'style':12} {'mentions':>8} {'precision':>9} {'recall':>7}")
-    for style, (hits, missed, added) in sorted(counts.items(), key=lambda item: item[0] == "all"):
-        precision, recall = hits / max(1, hits + added), hits / max(1, hits + missed)
-        print(f"{style:12} {hits + missed:8} {precision:9.3f} {recall:7.3f}")
+    for style, (right, too_few, too_many) in sorted(counts.items(), key=lambda item: item[0] == "all"):
+        precision, recall = right / max(1, right + too_many), right / max(1, right + too_few)
+        print(f"{style:12} {right + too_few:8} {precision:9.3f} {recall:7.3f}")
 
 
 def compare(
