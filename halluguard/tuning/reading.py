@@ -25,7 +25,7 @@ MAX_ENTRY = 64 * 1024 * 1024
 """Largest size of one entry, in characters; a longer entry is reported as malformed and not kept in memory."""
 
 MAX_WHOLE = 512 * 1024 * 1024
-"""Largest JSON file that is read as one value, in characters after decompression; a larger one is refused."""
+"""Largest JSON file that is read as one value, in bytes after decompression; a larger one is refused."""
 
 _CHUNK = 1 << 20
 _FIRST_LINES = 20  # lines read to tell JSON Lines from one object over many lines
@@ -94,14 +94,14 @@ def read_whole(path: str | Path, drop: Sequence[str] = ()) -> Any:
 
     require_file(Path(path))
     try:
-        with io.reading(path, "JSON"), io.open_text(path) as file:
-            text = file.read(MAX_WHOLE + 1)
-        if len(text) > MAX_WHOLE:
+        with io.reading(path, "JSON"), io.open_binary(path) as file:
+            data = None if Path(path).stat().st_size > MAX_WHOLE else file.read(MAX_WHOLE + 1)
+        if data is None or len(data) > MAX_WHOLE:
             raise InputError(
-                f"expected at most {MAX_WHOLE:,} characters of JSON in {str(path)!r}, got more; split it, or write "
-                "JSON Lines, which are read one by one"
+                f"expected at most {MAX_WHOLE:,} bytes of JSON in {str(path)!r}, got more; split it, or "
+                "write JSON Lines, which are read one by one"
             )
-        return json.loads(text, object_pairs_hook=kept if drop else None)
+        return json.loads(data, object_pairs_hook=kept if drop else None)
     except (ValueError, RecursionError) as error:
         if isinstance(error, InputError):
             raise
@@ -174,9 +174,10 @@ def _expanded(value: dict[str, Any]) -> Iterator[Entry]:
         yield Entry("entry 1", value)
 
 
-# Strings are skipped whole, so that braces inside them do not count; none runs over a line end. The last alternative is
-# a quote without its partner: a string still being read, or a broken one.
-_TOKEN = re.compile(r'"(?:[^"\\\n]|\\.)*"|[{}]|"')
+# Strings are skipped whole, so that braces inside them do not count; none runs over a line end. Repeats are possessive:
+# with backtracking, a string of 64 MiB takes gigabytes. The last alternative is a quote without its partner: a string
+# still being read, or a broken one.
+_TOKEN = re.compile(r'"[^"\\\n]*+(?:\\.[^"\\\n]*+)*+"|[{}]|"')
 
 
 def _array(path: Path) -> Iterator[Entry]:

@@ -111,7 +111,7 @@ def test_arrays_are_read_in_linear_time(folder, body):
 def test_a_file_that_is_read_whole_has_a_limit(folder, monkeypatch):
     monkeypatch.setattr(reading, "MAX_WHOLE", 1000)
     (folder / "coco.json").write_text(json.dumps({"images": [], "annotations": [], "categories": [], "x": "a" * 2000}))
-    with pytest.raises(InputError, match="at most 1,000 characters"):
+    with pytest.raises(InputError, match="at most 1,000 bytes"):
         list(coco_items(folder / "coco.json", folder))
 
 
