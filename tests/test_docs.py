@@ -27,3 +27,10 @@ def test_the_block_runs(block, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     exec(compile(block, "a block of the docs", "exec"), {"__name__": "__main__"})
+
+
+def test_the_map_of_the_code_names_files_that_exist():
+    page = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    paths = re.findall(r"`(halluguard/[^`]+)`", page)
+    assert paths
+    assert [path for path in paths if not (DOCS.parent / path).exists()] == []
