@@ -33,7 +33,8 @@ def always(questions: Sequence[Question], answer: Literal["Yes", "No"] = "No") -
 
 def _share(name: str, value: float, zero: bool = True) -> None:
     if not (0 <= value <= 1 and (zero or value > 0)):
-        raise SettingsError(f"{name} must be in {'[' if zero else '('}0, 1], got {value}; 0.5 is one half")
+        least = "at least 0" if zero else "above 0"
+        raise SettingsError(f"{name} must be {least} and at most 1, got {value}; 0.5 is one half")
 
 
 def shift_yes_ratio(verdicts: Mapping[str, str], ratio: float, seed: int = 0) -> dict[str, str]:

@@ -1,8 +1,9 @@
 """Evaluate on held-out images while training, and warn when a number improves for the wrong reason.
 
-A model that says no more often hallucinates less; so does one that says less. So beside accuracy and CHAIR stand the
-yes-ratio, the AUC (which a lean towards yes or no does not move), recall, the length of captions, and questions that
-have nothing to do with hallucination. A value that moves from the start by more than its limit raises an alarm.
+A model can hallucinate less because it says "no" more often, or because it says less. Accuracy and CHAIR are therefore
+reported together with the yes-ratio, the AUC (which a lean towards yes or no does not move), recall, the length of
+captions, and questions that have nothing to do with hallucination. A value
+that moves from the start by more than its limit raises an alarm.
 """
 
 from __future__ import annotations
