@@ -17,10 +17,9 @@ test-slow: $(VENV)/.installed
 	$(BIN)/python -m pytest -q -m slow
 
 # Mutate and generate input for every reader, the document reader and the report; what failed once is kept as a corpus.
-SECONDS_OF_FUZZING ?= 900
-FUZZ_ARGS ?=
+FUZZ_ARGS ?= --seconds 900
 fuzz: $(VENV)/.installed
-	$(BIN)/python -W ignore -m tests.fuzz --seconds $(SECONDS_OF_FUZZING) $(FUZZ_ARGS)
+	$(BIN)/python -W ignore -m tests.fuzz $(FUZZ_ARGS)
 
 # The official Grounding DINO needs torchvision, which the other tests must do without: an environment of its own.
 # The plug-in declares the operators of a torchvision that was built for another torch than the one installed.

@@ -21,9 +21,20 @@ import shlex
 from importlib import metadata
 from types import ModuleType
 
+from halluguard.printing import printable
+
 
 class HalluguardError(Exception):
-    """Base class: catch this to catch everything halluguard raises on purpose."""
+    r"""Base class: catch this to catch everything halluguard raises on purpose.
+
+    Messages quote names from files, so they are made safe to print here: one line, no control characters.
+
+    >>> print(InputError("expected a caption, got the key 'na\nme'"))
+    expected a caption, got the key 'na\nme'
+    """
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class SettingsError(HalluguardError, ValueError):

@@ -33,7 +33,7 @@ JsonObject = dict[str, Any]
 """An object read from JSON or written as JSON; whoever uses a value knows or checks its type."""
 
 READ_ERRORS = (OSError, EOFError, zlib.error, UnicodeError, LookupError)
-"""What reading a damaged, truncated or wrongly encoded file raises; a LookupError names an unknown encoding."""
+"""Errors raised when a damaged, truncated or wrongly encoded file is read; a LookupError names an unknown encoding."""
 
 MAX_UNPACKED, MAX_RATIO = 256 * 1024**2, 100
 """A compressed file may unpack to this many bytes, or to this many times its size, whichever is more."""

@@ -25,7 +25,7 @@ app = typer.Typer(
 )
 
 _UsageError = typer.BadParameter.__base__ or typer.BadParameter
-"""What wrong arguments raise."""
+"""The class of error that wrong arguments raise."""
 
 
 def _print_version(wanted: bool) -> None:

@@ -96,7 +96,7 @@ PARTNERS: dict[str, tuple[str, ...]] = {name: tuple(b for a, b in _BOTH_WAYS if 
 
 _rho = random.Random(7)
 RHO: dict[tuple[str, str], float] = {(a, b): _rho.random() ** 1.5 for a in CATEGORIES for b in PARTNERS[a]}
-"""How strongly the *text* expects b where a is seen, in [0, 1]; see `language.Bias`."""
+"""Strength with which the *text* expects b where a is seen, in [0, 1]; see `language.Bias`."""
 
 
 @dataclass(frozen=True)

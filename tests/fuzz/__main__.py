@@ -1,4 +1,6 @@
-"""Fuzz for a while: python -m tests.fuzz --seconds 60 [--seed N] [--target NAME]
+"""Fuzz for a while, or a fixed number of inputs: python -m tests.fuzz [--seconds S | --inputs N] [--seed N] [--target NAME]
+
+A seed and a number of inputs name the same run on every machine; a seed and a time do not.
 
 What fails is written to tests/fuzz/corpus, where the tests try it again, and ends the run with exit code 1.
 """
@@ -35,15 +37,17 @@ def attempt(name: str, data: bytes) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=60)
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--seconds", type=float, default=60)
+    length.add_argument("--inputs", type=int)
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--target", choices=sorted(TARGETS), action="append")
     options = parser.parse_args()
     seed = options.seed if options.seed is not None else random.randrange(2**32)
     rng, names = random.Random(seed), options.target or list(TARGETS)
     pools = {name: list(TARGETS[name].seeds) for name in names}
-    ends, tries, failures = time.monotonic() + options.seconds, 0, 0
-    while time.monotonic() < ends:
+    started, tries, failures = time.monotonic(), 0, 0
+    while tries < options.inputs if options.inputs else time.monotonic() < started + options.seconds:
         name = names[tries % len(names)]
         data = mutate(rng.choice(pools[name]), pools[name], rng)
         problem = attempt(name, data)
@@ -55,7 +59,8 @@ def main() -> int:
             print(f"{name}: {problem}\n  kept as {file}\n", file=sys.stderr)
         elif rng.random() < 0.02:
             pools[name].append(data)
-    print(f"{tries} inputs in {options.seconds:g} s over {len(names)} targets, {failures} failures (seed {seed})")
+    seconds = time.monotonic() - started
+    print(f"{tries} inputs in {seconds:.0f} s over {len(names)} targets, {failures} failures (seed {seed})")
     return 1 if failures else 0
 
 

@@ -41,7 +41,7 @@ from halluguard.errors import InputError
 from halluguard.io import MAX_LINE, READ_ERRORS, json_memory, open_binary
 
 HEAD_BYTES = 65_536
-"""How much of a file the formats look at to recognise it, in bytes after decompression."""
+"""Size of the start of a file that the formats look at to recognise it, in bytes after decompression."""
 MAX_ROW = MAX_LINE
 """Longest row that is read, in bytes or characters; a longer one is skipped and left out of the export."""
 MAX_ROW_WITH_IMAGE = 128 * 1024 * 1024

@@ -283,7 +283,7 @@ def _under(entry: Mapping[str, Any], key: str) -> object:
 
 
 def _keys(value: Mapping[str, object]) -> str:
-    return ", ".join(sorted(map(str, value))[:8]) or "none"
+    return ", ".join(key[:40] for key in sorted(map(str, value))[:8]) or "none"
 
 
 def _unknown(path: str | Path, report: ReadingReport) -> str:
