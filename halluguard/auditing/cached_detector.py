@@ -88,7 +88,7 @@ class CachedDetector:
     def detect(self, images: Sequence[StoredImage], phrases: Sequence[Sequence[str]]) -> list[list[Box]]:
         """As `Detector.detect`; a failure is remembered, so that asking again does not repeat it."""
         if not self.needs_image:
-            return self.detector.detect(images, phrases)
+            return self.detector.detect([getattr(image, "name", image) for image in images], phrases)
         if self.broken:
             raise self.broken
         missing: dict[str, tuple[StoredImage, list[str]]] = {}

@@ -28,7 +28,11 @@ class AuditConfig:
         captions: file or folder with the captions, in any format of `auditing.inputs`.
         out: folder for the results; a run with the same settings found there is continued.
         detector: a detector, or its name as `detectors.specs` writes it ("objects:FILE", a hub name, a folder).
-        images: folder of the images, for a detector that looks at them.
+        attributes, relations, counts: whether claims of these kinds are judged. Colours are judged by pixels and
+            spatial relations by boxes, where the detector gives boxes.
+        ask: hub name or folder of a vision-language model, or "sandbox". It is asked yes-no questions about the
+            attributes and relations that pixels and boxes do not show.
+        images: folder of the images, for a detector or another expert that looks at them.
         image_pattern: file name of an image, with its id: "COCO_val2014_{id:012d}.jpg". Default: the usual patterns.
         image_names: the image's id -> path in the folder, in place of a pattern.
         thresholds: scores where support ends and contradiction begins. Default: the detector's own.
@@ -60,6 +64,10 @@ class AuditConfig:
     out: Path
     _: KW_ONLY
     detector: str | Detector
+    attributes: bool = True
+    relations: bool = True
+    counts: bool = True
+    ask: str | None = None
     images: Path | None = None
     image_pattern: str | None = None
     image_names: Mapping[str, str] = field(default_factory=dict)

@@ -139,6 +139,11 @@ class StoredImage:
     row: Row
     pixels: int = 0
 
+    @property
+    def name(self) -> str:
+        """The row's own name for the image."""
+        return self.row.image
+
 
 class ImageStore:
     """Opens the images of a folder in threads.

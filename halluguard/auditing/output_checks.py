@@ -83,6 +83,7 @@ def _inputs(config: AuditConfig) -> list[Path]:
     if isinstance(config.detector, str):
         _, colon, files = config.detector.partition(":")
         paths += [Path(name) for name in files.split(",") if name] if colon else [Path(config.detector)]
+    paths += [Path(config.ask)] if config.ask else []
     return [path for path in paths if path.exists()]
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import cast
 
 from halluguard.auditing.cached_detector import CachedDetector
+from halluguard.auditing.cached_experts import CachedExpert, kinds_not_judged
 from halluguard.auditing.caption_rows import Row
 from halluguard.auditing.config import AuditConfig
 from halluguard.auditing.detection_store import DetectionStore
@@ -22,7 +23,7 @@ from halluguard.correction.verification import thresholds_of, verify_many
 from halluguard.detectors.specs import fingerprint, from_spec
 from halluguard.errors import HalluguardError, ImageError
 from halluguard.io import JsonObject
-from halluguard.records import Box, Claim, Detector, Edit, Verdict
+from halluguard.records import Box, Claim, Detector, Edit, PropertyExpert, Verdict
 
 OK = "ok"
 _TOGETHER = 64
@@ -77,15 +78,25 @@ class Checker:
     Args:
         config: the settings of the audit.
         detector: the detector, loaded.
+        experts: the experts on attributes and relations, loaded.
         cache: file of the detection cache; None keeps detections in memory.
     """
 
-    def __init__(self, config: AuditConfig, detector: Detector, cache: Path | None = None) -> None:
+    def __init__(
+        self,
+        config: AuditConfig,
+        detector: Detector,
+        experts: Sequence[PropertyExpert] = (),
+        cache: Path | None = None,
+    ) -> None:
         self.thresholds = config.thresholds or thresholds_of(detector)
         self.calibration = config.calibration
         self.images = ImageStore(image_folder(config))
         store = DetectionStore(cache if detector.needs_image else None, fingerprint(detector))
         self.detector = CachedDetector(detector, store, self.images, config.batch_size)
+        self.experts = [CachedExpert(expert, cache, self.images, config.batch_size) for expert in experts]
+        self.not_judged = kinds_not_judged(config)
+        self._sees = any(expert.needs_image for expert in experts)
 
     def check(self, rows: Sequence[Row]) -> list[Checked]:
         """One result per row, in order.
@@ -98,25 +109,52 @@ class Checker:
         images = self._identified([one.row for one in read], results)
         read = [one for one in read if one.row.index not in results]
         stored = list(dict.fromkeys(image for image in images if isinstance(image, StoredImage)))
-        self.detector.begin(stored)
-        # Where phrases interact, captions of one image do not share a detector call: each asks for itself.
-        apart = self.detector.interacts and self.detector.needs_image
-        verdicts = verify_many(
-            [one.claims for one in read],
-            [replace(image) if apart and isinstance(image, StoredImage) else image for image in images],
-            cast(Detector, self.detector),  # its images are stored ones
-            thresholds=self.thresholds,
-            calibration=self.calibration,
-            batch_size=_TOGETHER,
-        )
-        if self.detector.broken:
-            raise self.detector.broken
-        self.detector.open_all(stored)
+        for expert in self.experts:
+            expert.cached.begin([])
+        self.detector.begin(stored if self.detector.needs_image else [])
+        verdicts = self._verified([one.claims for one in read], images)
+        for asked in (self.detector, *(expert.cached for expert in self.experts)):
+            if asked.broken:
+                raise asked.broken
+        if self.detector.needs_image:
+            self.detector.open_all(stored)
         rewritten = rewrite_many([one.parse for one in read], [one.claims for one in read], verdicts)
         for one, image, judged, edited in zip(read, images, verdicts, rewritten, strict=True):
-            error = self.detector.unreadable.get(image.key) if isinstance(image, StoredImage) else None
+            error = self._unreadable(image)
             results[one.row.index] = _skipped(one.row, "image", str(error)) if error else _checked(one, judged, edited)
         return [results[row.index] for row in rows]
+
+    def _verified(self, claims: Sequence[list[Claim]], images: Sequence[StoredImage | str]) -> list[list[Verdict]]:
+        """The verdicts of each row. Experts that look at the image are asked only where there is one."""
+        # Where phrases interact, captions of one image do not share a detector call: each asks for itself.
+        apart = self.detector.interacts and self.detector.needs_image
+        verdicts: list[list[Verdict]] = [[] for _ in claims]
+        for seen in (True, False):
+            rows = [i for i, image in enumerate(images) if isinstance(image, StoredImage) == seen]
+            judged = verify_many(
+                [claims[i] for i in rows],
+                [replace(image) if apart and isinstance(image := images[i], StoredImage) else images[i] for i in rows],
+                cast(Detector, self.detector),  # its images are stored ones
+                thresholds=self.thresholds,
+                properties=cast(Sequence[PropertyExpert], [e for e in self.experts if seen or not e.needs_image]),
+                calibration=self.calibration,
+                batch_size=_TOGETHER,
+            )
+            for i, of_row in zip(rows, judged, strict=True):
+                verdicts[i] = [self._or_not_judged(claims[i][v.claim], v) for v in of_row]
+        return verdicts
+
+    def _or_not_judged(self, claim: Claim, verdict: Verdict) -> Verdict:
+        if claim.kind not in self.not_judged:
+            return verdict
+        return Verdict(verdict.claim, "unverifiable", reason=f"claims of the kind {claim.kind!r} are not judged here")
+
+    def _unreadable(self, image: StoredImage | str) -> ImageError | None:
+        """Why an image that the detector needs could not be decoded."""
+        if not isinstance(image, StoredImage):
+            return None
+        caches = [self.detector, *(expert.cached for expert in self.experts)]
+        return next((error for cache in caches if (error := cache.unreadable.get(image.key))), None)
 
     def _parsed(self, rows: Sequence[Row], results: dict[int, Checked]) -> list[_Read]:
         """The rows with their claims; a row whose caption cannot be read goes into `results` as skipped."""
@@ -129,13 +167,13 @@ class Checker:
                 read.append(_Read(row, parse, from_parse(parse, question)))
         return read
 
-    def _identified(self, rows: Sequence[Row], results: dict[int, Checked]) -> list[StoredImage] | list[str]:
+    def _identified(self, rows: Sequence[Row], results: dict[int, Checked]) -> Sequence[StoredImage | str]:
         """The image of each row; a row without one goes into `results` as skipped.
 
-        A detector that needs no image gets the row's own name for it.
+        A detector that needs no image gets the row's own name for it, in the image where other experts look at it.
         """
         if not self.detector.needs_image:
-            return [row.image for row in rows]
+            return self._of_names(rows)
         images: list[StoredImage] = []
         for row, image in zip(rows, self.images.identify(rows), strict=True):
             if isinstance(image, ImageError):
@@ -144,7 +182,21 @@ class Checker:
                 images.append(image)
         return images
 
+    def _of_names(self, rows: Sequence[Row]) -> list[StoredImage | str]:
+        """One image per name, because the detector goes by names; the name alone where nothing looks, or none is found.
+
+        Two names may have the same content.
+        """
+        if not self._sees or not (self.images.folder.root or any(row.image_bytes for row in rows)):
+            return [row.image for row in rows]
+        images: dict[str, StoredImage | str] = {}
+        for row, image in zip(rows, self.images.identify(rows), strict=True):
+            images.setdefault(row.image, row.image if isinstance(image, ImageError) else replace(image, row=row))
+        return [images[row.image] for row in rows]
+
     def close(self) -> None:
+        for expert in self.experts:
+            expert.cached.store.close()
         self.detector.close()
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from halluguard._version import __version__
+from halluguard.auditing.cached_experts import expert_fingerprint, kinds_not_judged, property_experts
 from halluguard.auditing.config import AuditConfig
 from halluguard.auditing.engines import Progress, engine
 from halluguard.auditing.in_memory_input import Captioner, spool_rows
@@ -26,7 +27,7 @@ from halluguard.correction.verification import Thresholds, thresholds_of
 from halluguard.detectors.specs import as_detector, fingerprint
 from halluguard.errors import SettingsError
 from halluguard.io import JsonObject, write_json
-from halluguard.records import Box, Detector
+from halluguard.records import Box, Detector, PropertyExpert
 
 
 def audit(
@@ -108,17 +109,20 @@ def run(config: AuditConfig, source: Source, progress: Progress = _silent) -> Js
     config.gates.check_labels(row.caption for row in source.rows())
     unchanged = Unchanged(source.path)
     detector = detector_of(config)
-    settings = manifest(config, source, detector)
+    experts = property_experts(config, detector)
+    settings = manifest(config, source, detector, experts)
     config.gates.check_baseline(settings)
     with RunFolder(config.out, settings, force_new=config.force_new) as folder:
-        for part in worker.run(config, source, finished_parts(folder), detector, progress):
+        for part in worker.run(config, source, finished_parts(folder), detector, experts, progress):
             unchanged.check()
             folder.commit(part.number, part.lines)
         unchanged.check()
         return finish(config.out, settings)
 
 
-def manifest(config: AuditConfig, source: Source, detector: Detector) -> dict[str, object]:
+def manifest(
+    config: AuditConfig, source: Source, detector: Detector, experts: Sequence[PropertyExpert]
+) -> dict[str, object]:
     """The settings that decide the results, and no others: not the engine, nor where things lie."""
     language = pipeline().meta
     return {
@@ -126,9 +130,13 @@ def manifest(config: AuditConfig, source: Source, detector: Detector) -> dict[st
         "language": f"{language['lang']}_{language['name']}-{language['version']}",
         **input_manifest(config, source),
         "expert": fingerprint(detector),
+        "property experts": [expert_fingerprint(expert) for expert in experts],
+        "not judged": sorted(kinds_not_judged(config)),
         "thresholds": thresholds_dict(config.thresholds or thresholds_of(detector)),
         "calibration": config.calibration.digest if config.calibration else None,
-        "images": image_folder(config).manifest() if detector.needs_image else None,
+        "images": image_folder(config).manifest()
+        if detector.needs_image or any(e.needs_image for e in experts)
+        else None,
         "part_rows": config.part_rows,
     }
 

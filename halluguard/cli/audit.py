@@ -75,6 +75,17 @@ def audit(
     objects: Annotated[
         Path | None, _option(_CHECK, "Known objects, in place of a detector. JSON: image id -> names.")
     ] = None,
+    attributes: Annotated[bool, _option(_CHECK, "Judge attributes; colours by the pixels of the object's box.")] = True,
+    relations: Annotated[bool, _option(_CHECK, "Judge relations; spatial ones by the boxes of both objects.")] = True,
+    counts: Annotated[bool, _option(_CHECK, "Judge numbers, by the detector's boxes.")] = True,
+    ask: Annotated[
+        str | None,
+        _option(
+            _CHECK,
+            "Vision-language model (hub name, folder or 'sandbox') that is asked yes-no questions about the attributes "
+            "and relations that pixels and boxes do not show.",
+        ),
+    ] = None,
     thresholds: Annotated[
         Path | None, _option(_CHECK, "Thresholds from `halluguard calibrate`. Default: the detector's own.")
     ] = None,
@@ -157,6 +168,10 @@ def audit(
         captions,
         out,
         detector=_detector(detector, objects, images),
+        attributes=attributes,
+        relations=relations,
+        counts=counts,
+        ask=ask,
         images=images,
         image_pattern=image_pattern,
         image_names=read_names(image_names) if image_names else {},

@@ -11,10 +11,11 @@ Files may be gzipped.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,13 +24,14 @@ from halluguard.detectors.precomputed import KnownObjects
 from halluguard.errors import ExpertError, InputError, SettingsError, UnsupportedModelError, first_line
 from halluguard.images import ImageSource, load_image
 from halluguard.io import file_hash, parsing, read_json
-from halluguard.records import Box, Detector
+from halluguard.records import Box, Detector, PropertyExpert
 
 if TYPE_CHECKING:  # known objects need neither
     from PIL.Image import Image
     from transformers.modeling_utils import PreTrainedModel
 
-SANDBOX = Path(__file__).parents[1] / "sandbox" / "weights" / "detector"
+_WEIGHTS = Path(__file__).parents[1] / "sandbox" / "weights"
+SANDBOX, SANDBOX_MLLM = _WEIGHTS / "detector", _WEIGHTS / "mllm"
 _DEVICE = re.compile(r"(cpu|cuda|mps|xpu|npu|hpu)(:\d{1,3})?")
 
 
@@ -60,18 +62,42 @@ def from_spec(spec: str, *, device: str | None = None) -> Detector:
 def _from_transformers(name: str, device: str | None) -> Detector:
     from halluguard.detectors.checkpoints import load_detector
 
-    try:
+    with _loading(f"the detector {name!r}", device):
         return load_detector(name, device=device or "cpu")
+
+
+def visual_questions(name: str, *, device: str | None = None) -> PropertyExpert:
+    """Load a vision-language model that answers yes-no questions about attributes and relations.
+
+    Args:
+        name: hub name or folder, or "sandbox" for the sandbox's own model.
+        device: device of the model; default "cpu".
+
+    Raises:
+        ExpertError, MissingExtraError, UnsupportedModelError: it cannot be loaded.
+    """
+    from halluguard.detectors.questions import VisualQuestions
+
+    if not name.strip():
+        raise SettingsError("expected the hub name or folder of a vision-language model to ask; got nothing")
+    with _loading(f"the model {name!r}", device):
+        return VisualQuestions.from_pretrained(SANDBOX_MLLM if name == "sandbox" else name, device=device or "cpu")
+
+
+@contextlib.contextmanager
+def _loading(what: str, device: str | None) -> Iterator[None]:
+    """Turn what loading a model raises into one sentence."""
+    try:
+        yield
     except (ExpertError, UnsupportedModelError):
         raise
     except (AssertionError, RuntimeError) as error:  # what torch raises where there is no such device
         raise ExpertError(
-            f"the detector {name!r} does not run on {device or 'cpu'!r} ({first_line(error)}); check --device"
+            f"{what} does not run on {device or 'cpu'!r} ({first_line(error)}); check --device"
         ) from error
     except (OSError, ValueError) as error:
         raise ExpertError(
-            f"the detector {name!r} cannot be loaded ({first_line(error)}); check the name, the network, or name a "
-            "local folder"
+            f"{what} cannot be loaded ({first_line(error)}); check the name, the network, or name a local folder"
         ) from error
 
 
@@ -180,11 +206,14 @@ def as_detector(detector: object, captioner: object = None) -> str | Detector:
     )
 
 
-_SETTINGS = ("prompt", "floor", "nms", "isolate", "phrases_per_pass")
+_SETTINGS = (
+    *("prompt", "floor", "nms", "isolate", "phrases_per_pass"),
+    *("attribute", "relation", "margin", "heard", "unsure"),  # of visual questions
+)
 
 
-def fingerprint(detector: Detector) -> str:
-    """The cache key of a detector: its name, its settings and its weights, or its own attribute `fingerprint`.
+def fingerprint(detector: Detector | PropertyExpert) -> str:
+    """The cache key of a detector or property expert: its name, settings and weights, or its attribute `fingerprint`.
 
     The weights of a hub model are known by its commit; those of a folder or of a model made in this process are read.
     Thresholds are no part of it: they judge what was detected.

@@ -1,6 +1,6 @@
 """Engines: how the rows of a run are spread over workers. Each module of this folder is one, and no list names it.
 
-    run(config, source, finished, detector, progress) -> Iterator[CheckedPart]
+    run(config, source, finished, detector, experts, progress) -> Iterator[CheckedPart]
 
 Parts come in any order; what their lines say never depends on the engine.
 """
@@ -10,14 +10,14 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, cast
 
 from halluguard.auditing.config import AuditConfig
 from halluguard.auditing.source import Source
 from halluguard.auditing.work_units import CheckedPart, FinishedParts
 from halluguard.errors import SettingsError
-from halluguard.records import Detector
+from halluguard.records import Detector, PropertyExpert
 
 Progress = Callable[[Counter[str]], None]
 """Called with the counts of each group of checked rows; see `work_units.counts_of`."""
@@ -27,7 +27,13 @@ class Engine(Protocol):
     """A module of this folder."""
 
     def run(
-        self, config: AuditConfig, source: Source, finished: FinishedParts, detector: Detector, progress: Progress
+        self,
+        config: AuditConfig,
+        source: Source,
+        finished: FinishedParts,
+        detector: Detector,
+        experts: Sequence[PropertyExpert],
+        progress: Progress,
     ) -> Iterator[CheckedPart]:
         """The checked rows of each part that is left.
 
@@ -36,6 +42,7 @@ class Engine(Protocol):
             source: the opened input.
             finished: parts that need no work, and their rows that do.
             detector: the detector, loaded; workers elsewhere load their own.
+            experts: the experts on attributes and relations, likewise.
             progress: called after every group of rows.
         """
         ...

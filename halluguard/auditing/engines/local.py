@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from halluguard.auditing.config import AuditConfig
 from halluguard.auditing.engines import Progress
 from halluguard.auditing.pipeline import Checker
 from halluguard.auditing.source import Source
 from halluguard.auditing.work_units import CheckedPart, FinishedParts, check_part, parts_left
-from halluguard.records import Detector
+from halluguard.records import Detector, PropertyExpert
 
 
 def run(
-    config: AuditConfig, source: Source, finished: FinishedParts, detector: Detector, progress: Progress
+    config: AuditConfig,
+    source: Source,
+    finished: FinishedParts,
+    detector: Detector,
+    experts: Sequence[PropertyExpert],
+    progress: Progress,
 ) -> Iterator[CheckedPart]:
     """See `Engine.run`."""
-    checker = Checker(config, detector, config.cache_file)
+    checker = Checker(config, detector, experts, config.cache_file)
     try:
         for part in parts_left(config, source, finished):
             lines: list[str] = []

@@ -14,10 +14,11 @@ import logging
 import socket
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
+from halluguard.auditing.cached_experts import property_experts
 from halluguard.auditing.caption_rows import Row
 from halluguard.auditing.config import AuditConfig
 from halluguard.auditing.engines import Progress
@@ -25,7 +26,7 @@ from halluguard.auditing.pipeline import Checker, detector_of
 from halluguard.auditing.source import Source
 from halluguard.auditing.work_units import CheckedPart, FinishedParts, Part, check_part, parts_left
 from halluguard.errors import ExpertError, HalluguardError, SettingsError, require
-from halluguard.records import Detector
+from halluguard.records import Detector, PropertyExpert
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -36,7 +37,12 @@ _HTTP2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\x04" + bytes(5)  # 
 
 
 def run(
-    config: AuditConfig, source: Source, finished: FinishedParts, detector: Detector, progress: Progress
+    config: AuditConfig,
+    source: Source,
+    finished: FinishedParts,
+    detector: Detector,
+    experts: Sequence[PropertyExpert],
+    progress: Progress,
 ) -> Iterator[CheckedPart]:
     """See `Engine.run`. `config.workers` actors check, on the cluster at `config.ray_address` or on this machine.
 
@@ -172,7 +178,8 @@ class Actor:
         self.error = ""
         try:
             cache = config.cache_file if socket.gethostname() == host else None
-            self.checker = Checker(config, detector_of(config), cache)
+            detector = detector_of(config)
+            self.checker = Checker(config, detector, property_experts(config, detector), cache)
         except HalluguardError as error:
             self.error = str(error)
 

@@ -1,0 +1,103 @@
+"""Property experts as an audit uses them: they answer from a cache, and a failure stays with the image that caused it.
+
+A question is kept as the phrase of a detector would be, and its probability as the score of one box; no box stands for
+"could not tell". So the cache, the halved batches and the count of failures are those of `cached_detector`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from halluguard._version import __version__
+from halluguard.auditing.cached_detector import CachedDetector
+from halluguard.auditing.config import AuditConfig
+from halluguard.auditing.detection_store import DetectionStore, rounded
+from halluguard.auditing.image_store import ImageStore, StoredImage
+from halluguard.correction.verification.thresholds import property_thresholds
+from halluguard.detectors.colour import Colours
+from halluguard.detectors.precomputed import KnownObjects
+from halluguard.detectors.spatial import SpatialRelations
+from halluguard.detectors.specs import fingerprint, visual_questions
+from halluguard.records import Box, Detector, ImageOrKey, Kind, PropertyExpert, Question
+
+
+def property_experts(config: AuditConfig, detector: Detector) -> tuple[PropertyExpert, ...]:
+    """The experts on attributes and relations of an audit, loaded; the first that covers a question is asked.
+
+    Colours are judged by pixels and spatial relations by boxes, where the detector gives boxes. What neither covers
+    goes to the model that `config.ask` names.
+    """
+    experts: list[PropertyExpert] = []
+    if not isinstance(detector, KnownObjects):  # its objects have no boxes
+        experts += [Colours()] if config.attributes else []
+        experts += [SpatialRelations()] if config.relations else []
+    if config.ask is not None and (config.attributes or config.relations):
+        experts.append(visual_questions(config.ask, device=config.device))
+    return tuple(experts)
+
+
+def kinds_not_judged(config: AuditConfig) -> frozenset[Kind]:
+    """The kinds of claims that the settings switch off."""
+    switches: dict[Kind, bool] = {
+        "attribute": config.attributes,
+        "relation": config.relations,
+        "count": config.counts,
+    }
+    return frozenset(kind for kind, on in switches.items() if not on)
+
+
+def expert_fingerprint(expert: PropertyExpert) -> str:
+    """The cache key of an expert: its name, settings and weights, and this version, whose rules may be part of it."""
+    return f"{fingerprint(expert)} of {__version__}"
+
+
+class CachedExpert:
+    """A `PropertyExpert` of stored images.
+
+    Args:
+        expert: the expert on decoded images.
+        cache: file of the cache; None keeps answers in memory.
+        images: opens the images.
+        batch_size: images per call.
+    """
+
+    def __init__(self, expert: PropertyExpert, cache: Path | None, images: ImageStore, batch_size: int) -> None:
+        self.name, self.needs_image, self.covers = expert.name, expert.needs_image, expert.covers
+        self.thresholds = property_thresholds(expert)
+        store = DetectionStore(cache if expert.needs_image else None, expert_fingerprint(expert))
+        self.cached = CachedDetector(_AsDetector(expert), store, images, batch_size)
+
+    def judge(self, images: Sequence[StoredImage], questions: Sequence[Sequence[Question]]) -> list[list[float | None]]:
+        """As `PropertyExpert.judge`; an answer is rounded as a detector's scores are."""
+        phrases = [[_written(question) for question in row] for row in questions]
+        answers = []
+        for boxes, row in zip(self.cached.detect(images, phrases), phrases, strict=True):
+            scores = {box.phrase: rounded(box).score for box in boxes}
+            answers.append([scores.get(i) for i in range(len(row))])
+        return answers
+
+
+class _AsDetector:
+    """A property expert behind the protocol of a detector: phrases are questions as JSON, scores probabilities."""
+
+    def __init__(self, expert: PropertyExpert) -> None:
+        self.expert = expert
+        self.name, self.needs_image = expert.name, expert.needs_image
+
+    def covers(self, phrase: str) -> bool:
+        return self.expert.covers(Question.from_json(phrase))
+
+    def detect(self, images: Sequence[ImageOrKey], phrases: Sequence[Sequence[str]]) -> list[list[Box]]:
+        questions = [[Question.from_json(phrase) for phrase in row] for row in phrases]
+        return [
+            [Box("", p, phrase=i) for i, p in enumerate(row) if p is not None]
+            for row in self.expert.judge(images, questions)
+        ]
+
+
+def _written(question: Question) -> str:
+    """The question as JSON, without what depends on the other phrases of the detector's call."""
+    box, other = (None if box is None else rounded(box) for box in (question.box, question.other))
+    return replace(question, box=box, other=other).to_json()
