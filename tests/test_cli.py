@@ -34,7 +34,9 @@ def test_help_is_light():
     assert "audit" in done.stdout
 
 
-@pytest.mark.parametrize("command", ["audit", "audit merge", "caption", "calibrate", "train", "explain", "demo"])
+@pytest.mark.parametrize(
+    "command", ["audit", "audit merge", "caption", "calibrate", "train", "explain", "demo", "doctor"]
+)
 def test_the_usage_line_is_what_one_types(command):
     usage = CliRunner().invoke(app, [*command.split(), "--help"], prog_name="halluguard").output.split("Usage: ")[1]
     expected = "audit CAPTIONS" if command == "audit" else command  # its subcommand would else stand before the file

@@ -81,6 +81,7 @@ MAY_IMPORT = {
         *("records", "errors", "images", "vocabulary", "boxes", "checkpoints", "metrics", "tuning"),
         *("decoding", "detectors", "guard"),  # to measure
     },
+    "doctor": {"errors", "decoding", "_version"},
     "demo": None,
     "cli": None,  # everything, imported on use
     "__main__": {"cli"},
