@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from halluguard.correction.claims.mentions import Mention
 from halluguard.correction.text.parse import Parse
 
-_REACH = 2  # sentences back
+REACH = 2
+"""How many sentences back a pronoun reaches."""
 _ONE_PERSON = frozenset(("he", "she", "him", "her", "himself", "herself"))
 _ONE_THING = frozenset(("it", "itself"))
 _MANY = frozenset(("they", "them", "themselves", "these", "those"))
@@ -26,7 +27,7 @@ def links(parse: Parse, mentions: Sequence[Mention]) -> dict[int, int]:
     antecedents: dict[int, int] = {}
     for i, word in enumerate(parse.words):
         sort = _antecedent_sort(parse, i, word)
-        antecedent = _nearest(parse, mentions, i, sort) if sort else None
+        antecedent = nearest(parse, mentions, i, sort) if sort else None
         if antecedent is not None:
             antecedents[i] = antecedent
     return antecedents
@@ -57,7 +58,7 @@ def _antecedent_sort(parse: Parse, i: int, word: str) -> str:
     """The sort of antecedent that the token needs: "person", "thing", "many", or "" where it is no pronoun."""
     if word in _ONE_PERSON and parse.tags[i] in ("PRP", "PRP$"):
         return "person"
-    if word in _ONE_THING and not _expletive(parse, i):
+    if word in _ONE_THING and not expletive(parse, i):
         return "thing"
     if word in _MANY and parse.deps[i] not in ("det", "amod"):
         return "many"
@@ -68,7 +69,7 @@ def _antecedent_sort(parse: Parse, i: int, word: str) -> str:
     return ""
 
 
-def _expletive(parse: Parse, i: int) -> bool:
+def expletive(parse: Parse, i: int) -> bool:
     """ "It is likely that ...", "it appears that ..." stands for nothing."""
     verb = parse.heads[i]
     if any(parse.deps[j] in ("ccomp", "csubj") for j in parse.children[verb]):
@@ -76,12 +77,13 @@ def _expletive(parse: Parse, i: int) -> bool:
     return parse.words[verb] in ("appears", "seems") and parse.child(verb, "ccomp", "advcl") is not None
 
 
-def _nearest(parse: Parse, mentions: Sequence[Mention], pronoun: int, sort: str) -> int | None:
+def nearest(parse: Parse, mentions: Sequence[Mention], pronoun: int, sort: str) -> int | None:
+    """The mention that a pronoun of a sort ("person", "thing", "many") most likely stands for."""
     here = parse.sentence[pronoun]
-    before = [(n, m) for n, m in enumerate(mentions) if m.last < pronoun and here - parse.sentence[m.last] <= _REACH]
+    before = [(n, m) for n, m in enumerate(mentions) if m.last < pronoun and here - parse.sentence[m.last] <= REACH]
     fitting = [(n, m) for n, m in before if _fits(m, sort)]
     # The nearest sentence first; in it, a subject before anything else, then the first one named.
-    for sentence in range(here, here - _REACH - 1, -1):
+    for sentence in range(here, here - REACH - 1, -1):
         local = [(n, m) for n, m in fitting if parse.sentence[m.last] == sentence]
         if local:
             subjects = [n for n, m in local if parse.deps[m.last] in _SUBJECTS]

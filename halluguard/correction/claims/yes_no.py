@@ -83,7 +83,7 @@ def read(answer: ParsedAnswer, existence: Sequence[Claim]) -> list[Claim]:
     if len(propositions) > 1 and polarity == "denied":
         return []  # which of them is missing is not said
     if not propositions:
-        if own is None or existence[own].polarity != polarity:
+        if own is None or existence[own].polarity != polarity or not _of_main_clause(parse, existence[own]):
             return []
         propositions = [existence[own]]
     claims = []
@@ -108,6 +108,17 @@ def read(answer: ParsedAnswer, existence: Sequence[Claim]) -> list[Claim]:
             )
         )
     return claims
+
+
+def _of_main_clause(parse: Parse, claim: Claim) -> bool:
+    """Whether the clause after the answer says that the thing is there: no aside ("an issue for pipes")."""
+    noun = next((i for i in range(len(parse)) if parse.ends[i] == claim.end), None)
+    if noun is None:
+        return False
+    noun = parse.first_conjunct(noun)
+    verb = parse.heads[noun]
+    main = parse.deps[verb] in ("ROOT", "ccomp", "conj") or noun == verb
+    return main and parse.deps[noun] in ("attr", "nsubj", "nsubjpass", "dobj", "ROOT", "expl", "npadvmod", "appos")
 
 
 def question(parse: Parse, claims: Sequence[Claim]) -> list[Claim]:

@@ -47,6 +47,8 @@ def relist(editor: TokenEditor, listed: list[int], adopted: Mapping[int, int]) -
             sign,
             why,
         )
+    if left and gone[0] < left[0]:
+        editor.delete([j for j in parse.children[left[0]] if parse.words[j] == "other"], why)  # "and other decor"
     if left:
         outside = [*range(min(spans[listed[0]]), min(spans[left[0]])), *range(max(spans[left[-1]]) + 1, listed[-1])]
         editor.delete([i for i in outside if parse.deps[i] == "cc" or parse.words[i] in (",", ";")], why)
@@ -102,7 +104,7 @@ def number(editor: TokenEditor, verb: int, *, plural: bool, why: set[int]) -> No
         editor.replace(finite, _TO_SINGULAR[word], why)
     elif plural and tag == "VBZ" and finite == verb:
         editor.replace(finite, bare(word), why)
-    elif not plural and tag == "VBP" and finite == verb and word not in ("am", "is"):
+    elif not plural and tag in ("VBP", "VB") and finite == verb and word not in ("am", "is"):
         editor.replace(finite, third_person(word), why)
 
 

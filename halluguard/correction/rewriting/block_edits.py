@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from halluguard.correction.rewriting import restating
+from halluguard.correction.rewriting import restating, term_lists
 from halluguard.correction.rewriting.edit_plan import EditPlan
 from halluguard.correction.rewriting.token_editor import Span
 from halluguard.correction.text.document import Block, Document
@@ -18,6 +18,10 @@ _NAMES = ("term", "label", "cell")
 _NAMING_KEYS = frozenset("label name object class category type item entity tag thing title subject element".split())
 _STAYS = ("document", "object", "array", "code", "member", "cell")
 """Blocks that stay when they are empty: what was valid JSON or a table stays so."""
+
+
+_LONG_NAME = 5
+"""From this number of tokens on a name may hold more than one thing."""
 
 
 class BlockEditor:
@@ -62,10 +66,13 @@ class BlockEditor:
             if leaf is None or leaf.kind not in _NAMES or not self.plan.editor.alive(token):
                 continue
             unit = self._unit(leaf)
-            if unit is None or self._names_others(leaf):
+            if unit is None or self._names_others(leaf) or self._says_more(leaf, token):
                 continue
             sentence = parse.sentence[token]
-            if self._remove(unit, sentence):
+            if unit.kind == "pair" and len(self._tokens[id(leaf)]) >= _LONG_NAME:
+                self.plan.flag(sentence, self.heads, f"the whole entry {unit.label!r} would be lost")
+                settled.add(sentence)
+            elif self._remove(unit, sentence):
                 settled.update(parse.sentence[i] for i in self.tokens(unit))
         return settled
 
@@ -73,6 +80,17 @@ class BlockEditor:
         """Whether the name also names something that must stay: "dog and kite"."""
         inside = set(self._tokens.get(id(leaf), ()))
         return any(m.last in inside and self.plan.worth_keeping(n) for n, m in enumerate(self.plan.mentions))
+
+    def _says_more(self, leaf: Block, token: int) -> bool:
+        """Whether a long name holds a noun that does not belong to the thing: "Arundel Cathedral and a Cottage"."""
+        parse, inside = self.plan.parse, self._tokens.get(id(leaf), [])
+        own = (
+            {*parse.subtree(token), *parse.chain(token)}
+            if parse.deps[token] == "compound"
+            else set(parse.subtree(token))
+        )
+        nouns = [i for i in inside if parse.tags[i][:2] == "NN" and i not in own]
+        return len(inside) >= _LONG_NAME and bool(nouns)
 
     def _unit(self, leaf: Block) -> Block | None:
         """The block that goes with a name; None where the words alone must do."""
@@ -219,8 +237,18 @@ class BlockEditor:
         cuts = [
             Span(start, end, "", frozenset(self._causes(start, end))) for start, end in self.document.cut(self.gone)
         ]
-        spans = [*cuts, *self.restated, *self._numbers(self.document.root)]
+        spans = [*cuts, *self.restated, *self._numbers(self.document.root), *self._term_lists()]
         return sorted((s for s in spans if text[s.start : s.end] != s.after), key=lambda span: span.start)
+
+    def _term_lists(self) -> Iterator[Span]:
+        queue = [self.document.root]
+        while queue:
+            block = queue.pop()
+            queue += block.children
+            if block.kind == "keywords" and not any(block is other for other in self.gone):
+                terms = [child for child in block.children if child.kind == "term"]
+                why = frozenset(self._causes(block.start, block.end))
+                yield from term_lists.mended(self.plan.parse.text, terms, self.gone, why)
 
     def _causes(self, start: int, end: int) -> set[int]:
         plan = self.plan

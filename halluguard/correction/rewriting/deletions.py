@@ -8,7 +8,7 @@ may go when its governor can stand without it, a subject or object takes its cla
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from itertools import pairwise
 
 from halluguard.correction.text.lexicon import NOUN_TAGS, VERB_TAGS, words
@@ -28,6 +28,8 @@ _COMPLEMENTS = frozenset(
 _HEDGES = words("hedges")
 _MASS = words("mass") | words("not restated")
 _FOR_ANY_NUMBER = frozenset(("the", "its", "his", "her", "their", "some", "any"))
+_PLACED = frozenset("situated located placed positioned set mounted perched nestled displayed arranged laid".split())
+_NO_PLACE = frozenset("with by for during like as without".split())
 _NEEDS_CLAUSE = frozenset("way fact moment time place manner reason extent point sense impression feeling".split())
 _BE = frozenset(("is", "are", "was", "were", "be", "been", "being", "'s", "'re"))
 _FINITE = ("VBD", "VBP", "VBZ", "MD")
@@ -47,17 +49,18 @@ def member_tokens(parse: Parse, member: int) -> list[int]:
     return list(range(min(own), max(own) + 1))
 
 
-def cuts(parse: Parse, token: int, out: Out) -> Iterator[set[int]]:
+def cuts(parse: Parse, token: int, out: Out, things: Collection[int] = ()) -> Iterator[set[int]]:
     """Sets of tokens whose removal takes `token` away, smallest first; the last one is its whole sentence.
 
     Args:
         out: whether a token is gone already or has to go.
+        things: heads of noun phrases that name a thing, which can stand without an "of" phrase or a modifier.
     """
     first, end = parse.sentences[parse.sentence[token]]
     node, seen = token, set[int]()
     while node not in seen:
         seen.add(node)
-        cut = _cut(parse, node, out)
+        cut = None if _completes(parse, node, things) else _cut(parse, node, out)
         if cut and token in cut:
             cut = {i for i in cut if first <= i < end}
             rest = [i for i in range(first, end) if i not in cut and parse.words[i] not in ".!?:"]
@@ -67,6 +70,14 @@ def cuts(parse: Parse, token: int, out: Out) -> Iterator[set[int]]:
     if segment:
         yield segment
     yield set(range(first, end))
+
+
+def _completes(parse: Parse, node: int, things: Collection[int]) -> bool:
+    """Whether a noun that is no thing needs this phrase: "a glimpse of a hand", "elements of a body"."""
+    head = parse.heads[node]
+    of_noun = parse.words[node] == "of" and parse.tags[head] in NOUN_TAGS
+    modifier = parse.deps[node] in ("compound", "nmod") and parse.tags[head] in NOUN_TAGS and head > node
+    return (of_noun or modifier) and head not in things and parse.words[head] not in _GENERIC
 
 
 def _segment(parse: Parse, token: int, first: int, end: int) -> set[int] | None:
@@ -135,9 +146,21 @@ def _cut(parse: Parse, node: int, out: Out) -> set[int] | None:
         }
     if dep in ("compound", "nmod") and parse.tags[head] in NOUN_TAGS:
         return set(parse.subtree(node))
+    if dep == "ccomp" and parse.tags[node] in ("VBG", "VBN"):
+        return _participle_cut(parse, node)
     if parse.tags[node] in VERB_TAGS:
         return _verb_cut(parse, node, out)
     return None
+
+
+def _participle_cut(parse: Parse, verb: int) -> set[int] | None:
+    """ "The image shows two cats resting on a couch": the cats can stay without their resting."""
+    subject = parse.child(verb, "nsubj", "nsubjpass")
+    helping = parse.child(verb, "aux", "auxpass", "mark")
+    if subject is None or helping is not None or subject > verb:
+        return None
+    inside = set(parse.subtree(verb)) - set(parse.subtree(subject))
+    return inside if min(inside) > max(parse.subtree(subject)) else None
 
 
 def _member_cut(parse: Parse, node: int, listed: list[int], out: Out) -> set[int]:
@@ -203,7 +226,8 @@ def _needed(parse: Parse, phrase: int, out: Out) -> bool:
     head = parse.heads[phrase]
     word, tag = parse.words[head], parse.tags[head]
     if tag in VERB_TAGS:
-        return not stands(parse, head, lambda i: out(i) or i == phrase)
+        aside = phrase > head + 1 and parse.words[min(parse.subtree(phrase)) - 1] == ","
+        return not aside and not stands(parse, head, lambda i: out(i) or i == phrase)
     if word in _NEEDS_PREPOSITION and parse.words[phrase] in ("of", "to", "from", "with", "for"):
         return True
     if parse.words[phrase] == "of":
@@ -220,6 +244,10 @@ def stands(parse: Parse, verb: int, out: Out) -> bool:
     left = [j for j in left if not (parse.deps[j] == "advcl" and word in _NEEDS_PHRASE)]
     if word in _BE:
         return bool(left) or any(parse.deps[j] in ("attr", "acomp") and not out(j) for j in parse.children[verb])
+    if word in _PLACED:
+        had = [j for j in parse.children[verb] if parse.deps[j] == "prep" and parse.words[j] not in _NO_PLACE]
+        if had and all(out(j) for j in had):
+            return False
     if word in _NEEDS_PHRASE:
         return any(parse.deps[j] in ("prep", "agent", "dobj", "xcomp") for j in left)
     had_object = any(parse.deps[j] in ("dobj", "obj") for j in parse.children[verb])
@@ -250,6 +278,9 @@ def _verb_cut(parse: Parse, verb: int, out: Out) -> set[int] | None:
         for j in parse.children[verb]:
             if parse.deps[j] in SUBJECTS or (parse.deps[j] in ("aux", "auxpass") and not own_aux and j < verb):
                 kept |= set(parse.subtree(j))
+    joint = next((j for j in parse.children[verb] if parse.deps[j] == "cc" and verb < j < min(kept | {heir})), None)
+    if joint is not None and own_subject:
+        kept |= set(range(joint + 1, min(kept)))  # "and with a certain chance, the loss grows"
     end = parse.sentences[parse.sentence[verb]][1]
     last = end - 1
     if parse.words[last] in (".", "!", "?"):

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from halluguard.correction.claims import coreference, mentions
 from halluguard.correction.claims.mentions import Mention
-from halluguard.correction.rewriting import deletions, restating
+from halluguard.correction.rewriting import deletions, references, restating
 from halluguard.correction.rewriting.agreement import agree, relist
 from halluguard.correction.rewriting.token_editor import TokenEditor
 from halluguard.correction.text.lexicon import NOUN_TAGS, VERB_TAGS, words
@@ -41,6 +41,7 @@ class EditPlan:
                 self.cause[mention] = index
         self.by_head = {m.last for m in self.mentions}
         self.links = coreference.links(parse, self.mentions)
+        self._continue_subjects()
         self.links |= self._orphans()
         self.by_claim = {n: by_end[c.end] for n, c in enumerate(claims) if c.kind == "existence" and c.end in by_end}
         claim_of = {mention: n for n, mention in self.by_claim.items()}
@@ -52,6 +53,7 @@ class EditPlan:
         self.adopted: dict[int, int] = {}  # list member -> first token of an article it took over
         self.turned: set[int] = set()  # sentences of a turned yes or no, which check themselves
         self.rewritten: set[int] = set()  # sentences that were written anew: no fragments
+        self.affirmed: frozenset[int] = frozenset()  # negations that a repair took away on purpose
         self.flags: list[Edit] = []  # contradicted words that no sound edit takes away
         self.phrases: dict[int, str] = {}  # mention -> the words that state it again
         self.restate: dict[int, set[int]] = {}  # sentence -> mentions to state again after it
@@ -65,13 +67,24 @@ class EditPlan:
             if self.parse.text[self.parse.ends[pronoun] : self.parse.ends[pronoun] + 1] == "-":
                 continue  # "three-dimensional"
             # A pronoun seldom stands for a part: after "The fur is orange. It has ..." it is the animal that has.
-            if self.decision.get(n) == "contradicted" and self._stands_alone(n) and not self._also_kept(n):
+            sure = references.is_sure(self.parse, pronoun, self.mentions[n].last)
+            if self.decision.get(n) == "contradicted" and sure and self._stands_alone(n) and not self._also_kept(n):
                 heads.setdefault(pronoun, self.cause[n])
         return heads
 
     def _stands_alone(self, mention: int) -> bool:
         """Whether it can be what a pronoun stands for; parts and matter seldom are."""
         return self.mentions[mention].name.split()[-1] not in _PARTS
+
+    def _continue_subjects(self) -> None:
+        """A sentence that opens with the pronoun of the one before speaks of the same: "They sit. They look ..."."""
+        parse = self.parse
+        for sentence in range(1, len(parse.sentences)):
+            pronoun, before = parse.sentences[sentence][0], parse.sentences[sentence - 1][0]
+            if parse.words[pronoun] == parse.words[before] and pronoun in self.links:
+                del self.links[pronoun]
+                if before in self.links:
+                    self.links[pronoun] = self.links[before]
 
     def _orphans(self) -> dict[int, int]:
         """Pronouns without an antecedent that open a sentence after one whose subject is condemned: "She is ..."."""
@@ -109,8 +122,14 @@ class EditPlan:
         whole = self.whole[mention]
         is_object = self.mentions[mention].category is not None
         is_object = is_object and not restating.is_aside(self.parse, self.mentions[mention])
-        seen = self.protected(mention) and (whole or is_object)
+        seen = self.protected(mention) and (whole or (is_object and not self._says_what_is_false(mention)))
         return seen or (whole and self.decision.get(mention) == "unverifiable")
+
+    def _says_what_is_false(self, mention: int) -> bool:
+        """Whether it only says of something false what that is: "the cat on the right is an adult"."""
+        parse, noun = self.parse, self.mentions[mention].last
+        subject = parse.child(parse.heads[noun], "nsubj") if parse.deps[noun] == "attr" else None
+        return any(m.last == subject and self.decision.get(n) == "contradicted" for n, m in enumerate(self.mentions))
 
     def lost(self, cut: set[int]) -> set[int]:
         """Mentions worth keeping that the cut would take out of the text altogether."""
@@ -185,7 +204,7 @@ class EditPlan:
             return i in heads or not self.editor.alive(i)
 
         # min takes the first of the cheapest, and cuts come smallest first
-        cut = min(deletions.cuts(self.parse, token, out), key=self._cost)
+        cut = min(deletions.cuts(self.parse, token, out, self.by_head), key=self._cost)
         if token in self.links and token not in self.by_head and not self._opens_clause(token):
             first, end = self.parse.sentences[self.parse.sentence[token]]
             if len(cut) >= end - first - 1 or self.lost(cut):

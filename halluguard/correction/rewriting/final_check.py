@@ -97,7 +97,7 @@ def _joins_unlike(parse: Parse, tokens: range, alive: Callable[[int], bool]) -> 
     """Whether a cut lets an "and" join what it did not join: "is urban and paved roads"."""
     for c in tokens:
         head = parse.heads[c]
-        if parse.deps[c] != "conj" or not alive(c):
+        if parse.deps[c] != "conj" or not alive(c) or parse.words[c] in ("etc", "etc."):
             continue
         first = min(parse.subtree(c))
         top = parse.conjuncts(c)[0]
@@ -134,17 +134,28 @@ def _names(mention: mentions.Mention) -> tuple[str, str]:
 
 
 _FENCED = re.compile(r"```(?:json)?\s*\n(.*?)```", re.S)
+_TAG = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9]*)\b[^<>]*?(/?)>")
+_VOID_TAGS = frozenset("br hr img input meta link".split())
+_CELL_BORDER = re.compile(r"(?<!\\)\|")
 
 
-def breaks_json(before: str, after: str) -> bool:
-    """Whether an answer that was JSON, or held it in fences, is none any more."""
-    if not before.lstrip().startswith(("{", "[", "```")) and "```" not in before:
-        return False
-    return sum(map(_is_json, _candidates(before))) > sum(map(_is_json, _candidates(after)))
+def breaks_structure(before: str, after: str) -> str:
+    """The reason why what was valid JSON, a table, HTML or a fence is none any more; "" when all still are."""
+    if _json_blocks(before) > _json_blocks(after):
+        return "it would not be JSON any more"
+    if before.count("```") % 2 == 0 and after.count("```") % 2:
+        return "a fence would stay open"
+    if _unbalanced(after) - _unbalanced(before):
+        return "a tag would stay open"
+    if _table_shapes(after) - _table_shapes(before):
+        return "a row would have other columns"
+    return ""
 
 
-def _candidates(text: str) -> list[str]:
-    return [text, *_FENCED.findall(text)]
+def _json_blocks(text: str) -> int:
+    if not text.lstrip().startswith(("{", "[", "```")) and "```" not in text:
+        return 0
+    return sum(map(_is_json, [text, *_FENCED.findall(text)]))
 
 
 def _is_json(text: str) -> bool:
@@ -152,3 +163,18 @@ def _is_json(text: str) -> bool:
         return isinstance(json.loads(text), dict | list)
     except (ValueError, RecursionError):
         return False
+
+
+def _unbalanced(text: str) -> set[str]:
+    """Names of tags that open more often than they close, or the other way round."""
+    depth: dict[str, int] = {}
+    for closing, name, alone in _TAG.findall(text) if "<" in text else ():
+        if not alone and name.lower() not in _VOID_TAGS:
+            depth[name] = depth.get(name, 0) + (-1 if closing else 1)
+    return {name for name, many in depth.items() if many}
+
+
+def _table_shapes(text: str) -> set[int]:
+    """The numbers of cell borders in lines that begin and end with one."""
+    rows = (line.strip() for line in text.splitlines() if "|" in line)
+    return {len(_CELL_BORDER.findall(row)) for row in rows if row.startswith("|") and row.endswith("|")}

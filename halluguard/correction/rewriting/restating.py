@@ -29,17 +29,53 @@ def is_whole(parse: Parse, mention: Mention, claim: Claim | None) -> bool:
     """Whether a mention names a whole object that the text says is there."""
     if claim is not None and (claim.modality != "asserted" or claim.polarity != "asserted"):
         return False
-    name = mention.name.split()[-1]
+    name = mention.name if mention.category and " " in mention.name else mention.name.split()[-1]  # "wine glass"
     named = any(parse.span(i, i)[:1].isupper() for i in range(mention.first, mention.last + 1) if not _opens(parse, i))
     if named and not parse.span(mention.first, mention.last).isupper() and not _folded(parse, mention.last):
         return False  # "San Francisco Bay"
-    if mention.part or name in _NEVER or parse.words[mention.last] in _NEVER:
+    matter = name in _NEVER or (" " not in name and parse.words[mention.last] in _NEVER)
+    if mention.part or matter:
         return False
     owned = any(parse.deps[j] == "poss" for j in parse.children[mention.last])
-    if is_aside(parse, mention):
+    if (
+        is_aside(parse, mention)
+        or _taken_for_granted(parse, mention)
+        or not (mention.plural or _counted(parse, mention))
+        or _is_predicate(parse, mention)
+    ):
         return False
     governor = _preposition(parse, mention)
     return not owned and (governor not in _PARTITIVE or mention.category is not None)
+
+
+def _taken_for_granted(parse: Parse, mention: Mention) -> bool:
+    """Whether the text does not introduce it: "close to the roots", "the buildings' history", "(the Tower)"."""
+    last = mention.last
+    if parse.deps[last] == "poss" or (
+        mention.first > 0 and "(" in parse.words[max(0, mention.first - 2) : mention.first]
+    ):
+        return True
+    definite = any(
+        parse.words[j] in ("the", "these", "those", "this", "that") for j in parse.children[last] if j < last
+    )
+    in_relative = any(parse.deps[i] == "relcl" for i in parse.chain(last))
+    subject = parse.deps[last] in ("nsubj", "nsubjpass")
+    return mention.category is None and ((definite and not subject) or in_relative)
+
+
+def _counted(parse: Parse, mention: Mention) -> bool:
+    """Whether an article or a number makes it one thing: a bare "seaweed" is matter, or was misread."""
+    before = [j for i in parse.conjuncts(mention.last) for j in parse.children[i] if j < i]
+    bare_text = not any(tag in ("VBZ", "VBP", "VBD") for tag in parse.tags)
+    return bare_text or any(parse.deps[j] in ("det", "nummod", "predet") for j in before)
+
+
+def _is_predicate(parse: Parse, mention: Mention) -> bool:
+    """Whether it says of another thing what that is: "the cat on the right is an adult"."""
+    verb = parse.heads[mention.last]
+    subject = parse.child(verb, "nsubj")
+    introduced = parse.child(verb, "expl") is not None
+    return parse.deps[mention.last] == "attr" and subject not in (None, mention.last) and not introduced
 
 
 def is_aside(parse: Parse, mention: Mention) -> bool:

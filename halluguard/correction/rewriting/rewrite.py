@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, get_args
 
 from halluguard.correction import kinds
-from halluguard.correction.rewriting import final_check, hedging_and_annotation
+from halluguard.correction.rewriting import hedging_and_annotation, withdrawals
 from halluguard.correction.rewriting.block_edits import BlockEditor
 from halluguard.correction.rewriting.edit_plan import EditPlan
 from halluguard.correction.rewriting.sentences import SentenceEdits
@@ -22,7 +22,7 @@ from halluguard.correction.rewriting.yes_no import YesNoRewriter
 from halluguard.correction.text.parse import Parse
 from halluguard.correction.text.reading import parse_many, readable
 from halluguard.errors import SettingsError
-from halluguard.records import Claim, Edit, Verdict
+from halluguard.records import Claim, Edit, Verdict, apply_edits
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -122,6 +122,7 @@ class _Rewriting:
             repair = kinds.KINDS[claim.kind].repair
             if index not in settled and claim.modality != "question" and repair is not None:
                 cuts |= repair(plan, i)
+        plan.affirmed = frozenset(i for i in range(len(self.parse)) if not plan.editor.alive(i))
         heads = plan.doomed() | cuts
         gone = set[int]()
         if self.parse.document is not None:
@@ -150,11 +151,13 @@ class _Rewriting:
         corrected, edits = plan.editor.edits(spans)
         if self.blocks is None and not any(ch.isalnum() for ch in corrected) and edits:
             return self.fallback, [Edit(0, len(text), text, self.fallback, self.contradicted, "no sentence was left")]
-        if final_check.breaks_json(text, corrected):
-            withdrawn = [Edit(0, len(text), text, text, self.contradicted, "it would not be JSON any more", "flagged")]
-            return text, withdrawn
         edits = [replace(edit, reason=_reason(edit, plan.verdicts)) for edit in edits]
-        return corrected, sorted([*edits, *_apart(plan.flags, edits)], key=lambda edit: (edit.start, edit.end))
+        flags = plan.flags
+        if self.parse.document is not None and self.sentences is not None:
+            edits = withdrawals.withdrawn(text, self.parse.document, edits)
+            flags = [*flags, *withdrawals.left_over(plan)]
+            corrected = apply_edits(text, edits)
+        return corrected, sorted([*edits, *_apart(flags, edits)], key=lambda edit: (edit.start, edit.end))
 
 
 def _apart(flags: Sequence[Edit], edits: Sequence[Edit]) -> list[Edit]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from halluguard.correction.rewriting import final_check, restating
+from halluguard.correction.rewriting import final_check, references, rereading, restating
 from halluguard.correction.rewriting.edit_plan import EditPlan
 from halluguard.correction.rewriting.token_editor import Snapshot
 from halluguard.correction.text.parse import Parse
@@ -53,14 +53,73 @@ class SentenceEdits:
             previews: the parses of `previews`.
         """
         for sentence, parse in zip(self.previews, previews, strict=True):
-            self.reasons[sentence] = final_check.adds_object(self.plan.parse, sentence, parse)
+            added = final_check.adds_object(self.plan.parse, sentence, parse)
+            self.reasons[sentence] = added or rereading.misread(self.plan, sentence, parse)
         for sentence, reason in sorted(self.reasons.items()):
-            if reason:
+            if reason and sentence in self.states:
                 _undo(self.plan, sentence, self.states[sentence])
                 if sentence in self.condemned:
-                    _state_or_flag(self.plan, sentence, self.heads, reason)
+                    self._state_or_flag(sentence, reason)
                 else:
                     self.plan.editor.reset(*self.plan.parse.sentences[sentence])
+        self._keep_antecedents()
+
+    def _state_or_flag(self, sentence: int, reason: str) -> None:
+        """Drop the sentence and state what it alone named; flag it where that would lose something."""
+        plan = self.plan
+        first, end = plan.parse.sentences[sentence]
+        state = plan.editor.snapshot(first, end)
+        why = {verdict for token, verdict in self.heads.items() if first <= token < end}
+        plan.drop(set(range(first, end)), sentence, why)
+        plan.state_again(sentence)
+        lost = _loses(plan, sentence)
+        if plan.parse.words[end - 1] == ":":
+            lost = "what follows would hang in the air"
+        leaf = plan.parse.leaf(first)
+        if not lost and plan.restate.get(sentence) and leaf is not None and leaf.kind in ("term", "label", "cell"):
+            lost = "a name holds no sentence"
+        if lost:
+            _undo(plan, sentence, state)
+            self._flag(sentence, f"{reason}, and {lost}" if reason != lost else reason)
+
+    def _flag(self, sentence: int, reason: str) -> None:
+        """Flag a sentence, and leave those that are condemned only for a pronoun that stands for its words."""
+        plan = self.plan
+        plan.flag(sentence, self.heads, reason)
+        first, end = plan.parse.sentences[sentence]
+        flagged = {n for n, mention in enumerate(plan.mentions) if first <= mention.last < end}
+        for other in list(self.states):
+            first, end = plan.parse.sentences[other]
+            tokens = [token for token in self.heads if first <= token < end]
+            if other > sentence and tokens and all(plan.links.get(token) in flagged for token in tokens):
+                _undo(plan, other, self.states.pop(other))
+                plan.editor.reset(first, end)
+
+    def _keep_antecedents(self) -> None:
+        """Take back the edits that leave a pronoun without what it stands for."""
+        plan = self.plan
+        while True:
+            pairs = references.dangling(plan)
+            pair = next(((token, before) for token, before in pairs if before in self.states), None)
+            if pair is None:
+                return
+            token, before = pair
+            if not _drop_follower(plan, token, before):
+                _undo(plan, before, self.states.pop(before))
+                self._flag(before, f"{plan.parse.words[token]!r} after it would point at nothing")
+
+
+def _drop_follower(plan: EditPlan, token: int, before: int) -> bool:
+    """Drop a sentence that only speaks of what went; False where it names something that is there."""
+    sentence = plan.parse.sentence[token]
+    first, end = plan.parse.sentences[sentence]
+    named = any(first <= m.last < end and plan.decision.get(n) != "contradicted" for n, m in enumerate(plan.mentions))
+    if sentence == before or named or plan.parse.block[first] != plan.parse.block[plan.parse.sentences[before][0]]:
+        return False
+    plan.editor.delete(
+        range(first, end), set().union(*(plan.editor.why[i] for i in range(*plan.parse.sentences[before])))
+    )
+    return True
 
 
 def _undo(plan: EditPlan, sentence: int, state: Snapshot) -> None:
@@ -90,22 +149,5 @@ def _breaks_form(plan: EditPlan, sentence: int) -> str:
         return ""
     cut = any(not plan.editor.alive(i) and plan.parse.words[i] not in _SUPPORT for i in range(first, end))
     broken = final_check.breaks_clause(plan.parse, sentence, plan.editor.alive) if cut else ""
+    broken = broken or (rereading.incomplete(plan, sentence, plan.affirmed) if cut else "")
     return broken or final_check.breaks_form(plan.parse.span(first, end - 1), after)
-
-
-def _state_or_flag(plan: EditPlan, sentence: int, heads: Mapping[int, int], reason: str) -> None:
-    """Drop the sentence and state what it alone named; flag it where that would lose something."""
-    first, end = plan.parse.sentences[sentence]
-    state = plan.editor.snapshot(first, end)
-    why = {verdict for token, verdict in heads.items() if first <= token < end}
-    plan.drop(set(range(first, end)), sentence, why)
-    plan.state_again(sentence)
-    lost = _loses(plan, sentence)
-    if plan.parse.words[end - 1] == ":":
-        lost = "what follows would hang in the air"
-    leaf = plan.parse.leaf(first)
-    if not lost and plan.restate.get(sentence) and leaf is not None and leaf.kind in ("term", "label", "cell"):
-        lost = "a name holds no sentence"
-    if lost:
-        _undo(plan, sentence, state)
-        plan.flag(sentence, heads, f"{reason}, and {lost}" if reason != lost else reason)

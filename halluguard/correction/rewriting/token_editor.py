@@ -18,6 +18,7 @@ from halluguard.vocabulary import article
 _CLOSING = frozenset(".,;:!?)]}'’”") | {"'s", "’s", "n't", "..."}
 _OPENING = frozenset("([{“‘$#")
 _PAIRS = {"(": ")", "[": "]", '"': '"', "“": "”", "‘": "’", "``": "''", "'": "'"}
+_QUOTES = frozenset(('"', "”", "''", "’"))
 _STOPS = frozenset(".!?") | {"..."}
 
 
@@ -238,6 +239,10 @@ class TokenEditor:
         causes = set().union(*self.why[first:end])
         self.delete([i], causes)
 
+    def _quoted_end(self, i: int) -> bool:
+        """Whether a comma closes a quotation after which something went: '"Fuego," which is ...'."""
+        return i + 2 < len(self.tokens) and self.tokens[i + 1] in _QUOTES and not self.alive(i + 2)
+
     def _touched(self, i: int) -> bool:
         """Whether a token beside i was deleted."""
         n = len(self.tokens)
@@ -245,10 +250,11 @@ class TokenEditor:
 
     def _commas(self, first: int, end: int) -> None:
         for i in range(first, end):
-            if self.tokens[i] not in (",", ";", "-", "–", "—", ":") or not self._touched(i):
+            if self.tokens[i] not in (",", ";", "-", "–", "—", ":") or not (self._touched(i) or self._quoted_end(i)):
                 continue
             left, right = self.before(i), self.after(i)
-            lonely = left is None or right is None or self.tokens[right] in (*_STOPS, ",", ";", ":", ")")
+            beyond = self.after(right) if right is not None and self.tokens[right] in _QUOTES else right
+            lonely = left is None or beyond is None or self.tokens[beyond] in (*_STOPS, ",", ";", ":", ")")
             if lonely or self.tokens[left or 0] in (",", "(", ";"):
                 self._drop(i, first, end)
         self._lonely_list_comma(first, end)

@@ -33,9 +33,16 @@ def mend(parse: Parse) -> None:
             parse.children[owner].append(i)
     for i, head in enumerate(parse.heads):
         apposed = parse.deps[i] == "appos" and head < i and parse.tags[i] in _NOUNS and parse.tags[head] in _NOUNS
-        goes_on = any(parse.deps[j] in ("conj", "cc") for j in parse.children[i])
+        goes_on = any(parse.deps[j] in ("conj", "cc") for j in parse.children[i]) or _list_after(parse, head, i)
         if apposed and (goes_on or _bare_list(parse, head, i)):
             parse.deps[i] = "conj"
+
+
+def _list_after(parse: Parse, head: int, i: int) -> bool:
+    """ "a pond, a bridge, and a figure" where the parser hangs the figure on the pond: the bridge is one of three."""
+    later = [j for j in parse.children[head] if j > i]
+    articled = any(parse.deps[j] == "det" and parse.words[j] in ("a", "an") for j in parse.children[i])
+    return articled and {"cc", "conj"} <= {parse.deps[j] for j in later}
 
 
 def _bare_list(parse: Parse, head: int, i: int) -> bool:

@@ -1,0 +1,113 @@
+"""Find pronouns that would point at nothing, once what they stand for is cut.
+
+A man waits. His dog sleeps.      without the first sentence, "his" is nobody's
+It shows a cake. This is sweet.   without the first sentence, "this" is nothing
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from halluguard.correction.claims import coreference
+from halluguard.correction.text.parse import Parse
+
+if TYPE_CHECKING:
+    from halluguard.correction.rewriting.edit_plan import EditPlan
+
+_OF_ONE_PERSON = frozenset(("his", "her", "hers"))
+_OF_ONE_THING = frozenset(("its",))
+_OF_MANY = frozenset(("their", "theirs"))
+_POINTING = frozenset("this that these those such".split())
+_POINTS_BACK = frozenset("both neither each other others another former latter second".split())
+_IMAGE = frozenset("image picture photo photograph scene illustration painting drawing artwork screenshot".split())
+
+
+def dangling(plan: EditPlan) -> Iterator[tuple[int, int]]:
+    """Pairs of a token that would point at nothing, and the sentence that holds what it stands for."""
+    parse = plan.parse
+
+    def gone(token: int) -> bool:
+        return not plan.editor.alive(token) or token in plan.editor.statements
+
+    stated = {plan.mentions[n].name for named in plan.restate.values() for n in named}
+    for token in range(len(parse)):
+        if gone(token) or _continues(parse, token, gone):
+            continue
+        antecedent = plan.links.get(token)
+        if antecedent is None:
+            antecedent = _owner(plan, token)
+        if antecedent is not None and not is_sure(parse, token, plan.mentions[antecedent].last):
+            continue
+        if antecedent is not None:
+            if gone(plan.mentions[antecedent].last) and not _still_named(plan, antecedent, token, gone, stated):
+                yield token, parse.sentence[plan.mentions[antecedent].last]
+        elif (before := _pointed_at(parse, token)) is not None and all(map(gone, _words(parse, before))):
+            yield token, before
+
+
+def is_sure(parse: Parse, pronoun: int, antecedent: int) -> bool:
+    """Whether no other noun stands nearer: in "I ignore the context because it is wrong", "it" may be the context."""
+    first = parse.sentences[parse.sentence[pronoun]][0]
+    many = parse.tags[antecedent] == "NNS"
+    fitting = ("NNS", "NNPS") if many else ("NN", "NNP")
+    return antecedent >= first or not any(
+        parse.tags[i] in fitting and parse.deps[i] in ("nsubj", "nsubjpass", "dobj") for i in range(first, pronoun)
+    )
+
+
+def _continues(parse: Parse, token: int, gone: Callable[[int], bool]) -> bool:
+    """Whether the sentence before opens with the same word: what that stands for, this one does."""
+    sentence = parse.sentence[token]
+    first = parse.sentences[sentence][0]
+    before = parse.sentences[sentence - 1][0] if sentence else first
+    return first == token != before and parse.words[before] == parse.words[token] and not gone(before)
+
+
+def _still_named(plan: EditPlan, antecedent: int, token: int, gone: Callable[[int], bool], stated: set[str]) -> bool:
+    """Whether the text still names the antecedent shortly before the token."""
+    parse, lost = plan.parse, plan.mentions[antecedent]
+    if lost.name in stated:
+        return True
+    return any(
+        mention.name == lost.name and not gone(mention.last)
+        for mention in plan.mentions
+        if mention.last < token and parse.sentence[token] - parse.sentence[mention.last] <= coreference.REACH
+    )
+
+
+def _owner(plan: EditPlan, token: int) -> int | None:
+    """The mention that a possessive stands for."""
+    word = plan.parse.words[token]
+    if plan.parse.tags[token] != "PRP$":
+        return None
+    for sort, forms in (("person", _OF_ONE_PERSON), ("thing", _OF_ONE_THING), ("many", _OF_MANY)):
+        if word in forms:
+            near = coreference.nearest(plan.parse, plan.mentions, token, sort)
+            return _people_before(plan, token) if near is None and sort == "many" else near
+    return None
+
+
+def _people_before(plan: EditPlan, token: int) -> int | None:
+    """The last people named before a token, however far."""
+    people = [n for n, m in enumerate(plan.mentions) if m.last < token and m.plural and m.category == "person"]
+    return people[-1] if people else None
+
+
+def _pointed_at(parse: Parse, token: int) -> int | None:
+    """The sentence before, when a sentence opens with a word that points back at it: "This shows ...", "Both are"."""
+    sentence = parse.sentence[token]
+    if sentence == 0 or token != parse.sentences[sentence][0]:
+        return None
+    word = parse.words[token]
+    following = parse.words[token + 1] if token + 1 < len(parse) else ""
+    if word in _POINTING and following not in _IMAGE:
+        return sentence - 1
+    if word == "the" and following in _POINTS_BACK:
+        return sentence - 1
+    alone = parse.tags[token] == "PRP" and not coreference.expletive(parse, token)
+    return sentence - 1 if word in _POINTS_BACK or (alone and word not in ("i", "we", "you")) else None
+
+
+def _words(parse: Parse, sentence: int) -> list[int]:
+    return [i for i in range(*parse.sentences[sentence]) if parse.words[i][:1].isalnum()]

@@ -1,0 +1,152 @@
+"""Compare the parse of an edited sentence with the parse of the draft: words that stay must keep their part in it.
+
+A cut can leave words that form a sentence by their letters and say something else: "a stone bridge arches over it"
+without "stone bridge", "elements of the body, particularly the spine" without "the body". Read again, such words have
+another part of speech, another head, or lack what they had.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import SequenceMatcher
+
+from halluguard.correction.claims import mentions
+from halluguard.correction.rewriting.edit_plan import EditPlan
+from halluguard.correction.text.lexicon import NOUN_TAGS, VERB_TAGS
+from halluguard.correction.text.parse import SUBJECTS, Parse
+
+_MODIFIERS = ("relcl", "acl", "appos", "amod", "nummod", "compound")
+_COMPLETED_BY = {
+    "dobj": ("dobj", "obj"), "attr": ("attr", "acomp", "prep", "advmod", "agent"),
+    "acomp": ("attr", "acomp", "prep", "advmod"), "agent": ("agent",), "pobj": ("pobj", "pcomp", "prep"),
+}  # fmt: skip
+"""Relation -> relations of which one must be left to a word that had it."""
+_NEGATIONS = ("no", "not", "n't", "never", "neither", "nor", "without", "none", "cannot")
+_PLURAL_ONLY = frozenset(("are", "were", "have", "do"))
+_SINGULAR_ONLY = frozenset(("is", "was", "has", "does"))
+
+
+def misread(plan: EditPlan, sentence: int, after: Parse) -> str:
+    """The reason why an edited sentence, read again, is not what is left of the draft; "" when it is.
+
+    Args:
+        after: parse of the edited sentence alone.
+    """
+    disagreement = _disagrees(plan.parse, sentence, after)
+    if disagreement or _only_shortened(plan, sentence):
+        return disagreement
+    return _changes_part(plan, _aligned(plan, sentence, after), after) or _loses_object(plan, sentence, after)
+
+
+def _only_shortened(plan: EditPlan, sentence: int) -> bool:
+    """Whether only the end of the sentence went: what stands before reads as it did."""
+    tokens = range(*plan.parse.sentences[sentence])
+    first_cut = next((i for i in tokens if plan.editor.changed(i)), tokens.stop)
+    return not any(plan.editor.alive(i) and plan.parse.words[i].isalnum() for i in range(first_cut, tokens.stop))
+
+
+def _aligned(plan: EditPlan, sentence: int, after: Parse) -> dict[int, int]:
+    """Token of the draft -> the same token in the edited sentence."""
+    alive = [i for i in range(*plan.parse.sentences[sentence]) if plan.editor.alive(i)]
+    matcher = SequenceMatcher(None, [plan.parse.words[i] for i in alive], after.words, autojunk=False)
+    return {alive[block.a + n]: block.b + n for block in matcher.get_matching_blocks() for n in range(block.size)}
+
+
+def _changes_part(plan: EditPlan, kept: Mapping[int, int], after: Parse) -> str:
+    """A noun that has become a verb, or a subject or object that belongs to another word now."""
+    before = plan.parse
+    for i, j in kept.items():
+        becomes_verb = before.tags[i] in NOUN_TAGS and after.tags[j] in VERB_TAGS
+        becomes_noun = before.tags[i] in VERB_TAGS and after.tags[j] in NOUN_TAGS
+        has_subject = any(before.deps[k] in SUBJECTS and k in kept for k in before.children[i])
+        if becomes_verb or (becomes_noun and not has_subject):
+            return f"{before.words[i]!r} would be read as another part of speech"
+        head = kept.get(before.heads[i])
+        moved = head is not None and after.heads[j] != head and before.heads[i] != i
+        if moved and before.deps[i] in ("nsubj", "nsubjpass", "dobj", "attr", "pobj", "det", "poss", "aux", "auxpass"):
+            return f"{before.words[i]!r} would belong to another word"
+    return ""
+
+
+def _disagrees(before: Parse, sentence: int, after: Parse) -> str:
+    """A verb or an article that does not fit its noun, where the draft had none."""
+    new = _disagreements(after, range(len(after))) - _disagreements(before, range(*before.sentences[sentence]))
+    return f"{min(new)!r} would not agree" if new else ""
+
+
+def _disagreements(parse: Parse, tokens: range) -> set[str]:
+    words = set[str]()
+    for i in tokens:
+        head = parse.heads[i]
+        if parse.deps[i] == "det" and parse.words[i] in ("a", "an") and parse.tags[head] == "NNS" and head == i + 1:
+            words.add(parse.words[i])
+        if parse.deps[i] not in ("nsubj", "nsubjpass") or parse.tags[i] not in ("NN", "NNS") or head < i:
+            continue
+        many = parse.tags[i] == "NNS" or len(parse.conjuncts(i)) > 1
+        helping = next((j for j in parse.children[head] if parse.deps[j] in ("aux", "auxpass")), head)
+        verb, tag = parse.words[helping], parse.tags[helping]
+        if (many and (verb in _SINGULAR_ONLY or tag == "VBZ")) or (
+            not many and (verb in _PLURAL_ONLY or tag in ("VBP", "VB"))
+        ):
+            words.add(verb)
+    return words
+
+
+def _loses_object(plan: EditPlan, sentence: int, after: Parse) -> str:
+    """A supported object whose words stay but name nothing any more."""
+    first, end = plan.parse.sentences[sentence]
+    named = {name.split()[-1] for mention in mentions.find(after) for name in (mention.name, after.words[mention.last])}
+    for n, mention in enumerate(plan.mentions):
+        stays = first <= mention.last < end and plan.protected(n) and plan.editor.alive(mention.last)
+        if stays and not {mention.name.split()[-1], plan.parse.words[mention.last]} & named:
+            return f"{mention.name!r} would not be read any more"
+    return ""
+
+
+def incomplete(plan: EditPlan, sentence: int, spared: frozenset[int] = frozenset()) -> str:
+    """The reason why a word that stays has lost what it cannot be without, in the parse of the draft; "" when none has.
+
+    Args:
+        spared: negations that an earlier step took away on purpose.
+    """
+    parse, alive = plan.parse, plan.editor.alive
+    for i in range(*parse.sentences[sentence]):
+        if alive(i):
+            if parse.deps[i] in _MODIFIERS and not alive(parse.heads[i]) and not _shared(plan, i):
+                return f"{parse.words[i]!r} would describe something else"
+            if parse.words[i] in ("between", "among") and _one_left(plan, i):
+                return f"{parse.words[i]!r} needs two"
+            for relation, substitutes in _COMPLETED_BY.items():
+                if _bereft(plan, i, relation, substitutes):
+                    return f"{parse.words[i]!r} would lack what it needs"
+        elif parse.words[i] in _NEGATIONS and i not in spared and alive(parse.heads[i]):
+            return "a denial would become a claim"
+    return ""
+
+
+def _one_left(plan: EditPlan, preposition: int) -> bool:
+    """Whether of several things after "between" one is left."""
+    parse, alive = plan.parse, plan.editor.alive
+    listed = [m for j in parse.children[preposition] if parse.deps[j] == "pobj" for m in parse.conjuncts(j)]
+    left = [m for m in listed if alive(m)]
+    return len(listed) > len(left) == 1 and parse.tags[left[0]] not in ("NNS", "NNPS")
+
+
+def _shared(plan: EditPlan, modifier: int) -> bool:
+    """Whether the modifier serves another member of its noun's list: "dogs and cats lying here"."""
+    parse = plan.parse
+    head = parse.heads[modifier]
+    return any(plan.editor.alive(m) for m in parse.conjuncts(head) if m != head)
+
+
+def _bereft(plan: EditPlan, word: int, relation: str, substitutes: tuple[str, ...]) -> bool:
+    """Whether a word had complements of a relation and has neither one of them nor a substitute."""
+    parse, alive = plan.parse, plan.editor.alive
+    had = [j for j in parse.children[word] if parse.deps[j] == relation]
+    if not had or any(alive(m) for j in had for m in parse.conjuncts(j)):
+        return False
+    if relation == "agent" and parse.deps[word] == "ROOT":
+        return False
+    if relation == "dobj" and any(parse.deps[j] in SUBJECTS for j in had):
+        return False
+    return not any(alive(j) for j in parse.children[word] if parse.deps[j] in substitutes and j > word)

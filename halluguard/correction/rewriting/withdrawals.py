@@ -1,0 +1,74 @@
+"""Last look at the edits of a text: take back what touched another block, and flag false names that are left.
+
+Thinking, code, other languages and the special tokens of chat templates are no part of what is edited. An edit that
+reaches into one is withdrawn with all edits of its block. A name that was not found may also stand in words that were
+not read as a claim ("the skyscraper towers" taken for towers): it is flagged, so that nothing false passes in silence.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from halluguard.correction.rewriting import final_check
+from halluguard.correction.rewriting.edit_plan import EditPlan
+from halluguard.correction.text.document import Block, Document
+from halluguard.correction.text.lexicon import NOUN_TAGS
+from halluguard.records import Edit, apply_edits
+from halluguard.vocabulary import singular
+
+_SPECIAL = re.compile(r"<\|[^|<>\s]{1,40}\|>|<(?:bos|eos|s|/s|pad|end_of_turn|start_of_turn)>")
+_SHORTEST_NAME = 3
+
+
+def withdrawn(text: str, document: Document, edits: Sequence[Edit]) -> list[Edit]:
+    """The edits, with those flagged instead that reach into what is not edited or that break the structure."""
+    blocks = document.root.children
+    unread = (block.outer for block in blocks if not block.reads and block.outer[0] < block.outer[1])
+    protected = [*unread, *(match.span() for match in _SPECIAL.finditer(text))]
+    broken = [block for block in blocks if any(_reaches(edit, protected) for edit in _inside(block, edits))]
+    kept = [edit for edit in edits if not any(edit in _inside(block, edits) for block in broken)]
+    flags = [_flag(text, edit, "it would reach into another block") for edit in edits if edit not in kept]
+    reason = final_check.breaks_structure(text, apply_edits(text, kept))
+    if reason:
+        flags += [_flag(text, edit, reason) for edit in kept]
+        kept = []
+    return sorted([*kept, *flags], key=lambda edit: (edit.start, edit.end))
+
+
+def _inside(block: Block, edits: Sequence[Edit]) -> list[Edit]:
+    return [edit for edit in edits if edit.start < block.outer[1] and block.outer[0] < edit.end]
+
+
+def _reaches(edit: Edit, ranges: Sequence[tuple[int, int]]) -> bool:
+    return any(edit.start < end and start < edit.end for start, end in ranges)
+
+
+def _flag(text: str, edit: Edit, reason: str) -> Edit:
+    words = text[edit.start : edit.end]
+    return Edit(edit.start, edit.end, words, words, edit.verdicts, f"left as it was: {reason}", "flagged")
+
+
+def left_over(plan: EditPlan) -> Iterator[Edit]:
+    """Flags for words that still name what was not found, where no claim was read from them."""
+    parse = plan.parse
+    absent = {
+        plan.mentions[mention].name: plan.cause[mention]
+        for mention, decision in plan.decision.items()
+        if decision == "contradicted" and len(plan.mentions[mention].name) >= _SHORTEST_NAME
+    }
+    named = {i for mention in plan.mentions for i in range(mention.first, mention.last + 1)} | parse.quoted
+    for i, tag in enumerate(parse.tags):
+        free = plan.editor.alive(i) and i not in named and tag in NOUN_TAGS
+        if free and not _hyphenated(plan, i) and not parse.span(i, i)[:1].isupper():
+            cause = absent.get(singular(parse.words[i]))
+            if cause is not None:
+                start, end = parse.starts[i], parse.ends[i]
+                words = parse.text[start:end]
+                told = f"{plan.verdicts[cause].reason}; left as it was: no claim was read from these words"
+                yield Edit(start, end, words, words, (cause,), told, "flagged")
+
+
+def _hyphenated(plan: EditPlan, i: int) -> bool:
+    text, start, end = plan.parse.text, plan.parse.starts[i], plan.parse.ends[i]
+    return text[end : end + 1] in ("-", "–") or (start > 0 and text[start - 1] in ("-", "–"))
