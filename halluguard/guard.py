@@ -6,22 +6,18 @@ Each of the three also works alone; Guard only joins them.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 from halluguard._version import __version__
 from halluguard.errors import InputError, SettingsError, UnsupportedModelError
-from halluguard.images import load_image
 from halluguard.records import DEFAULT_PROMPT, Answer, Detector
 
 if TYPE_CHECKING:
     import torch
-    from PIL.Image import Image
-    from torch import Tensor
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
+    from transformers import PreTrainedModel, ProcessorMixin
     from transformers.utils.quantization_config import QuantizationConfigMixin
 
     from halluguard.correction.rewriting.llm_rewriter import Proposer
@@ -29,6 +25,12 @@ if TYPE_CHECKING:
     from halluguard.correction.verification import Calibration, Properties, Thresholds
     from halluguard.decoding import DecodingMethod
     from halluguard.images import ImageSource
+    from halluguard.prompting.checking import Checker
+    from halluguard.prompting.conversation import Conversation, Example
+    from halluguard.prompting.drafting import Drafter
+
+ImageFree = Literal["all", "asked"]
+"""Images that a branch without the image loses."""
 
 
 class Guard:
@@ -180,108 +182,238 @@ class Guard:
 
     def __call__(
         self,
-        image: ImageSource,
+        image: ImageSource | Sequence[ImageSource] | None = None,
         prompt: str = DEFAULT_PROMPT,
         *,
+        messages: Sequence[Mapping[str, Any]] | None = None,
+        images: Sequence[ImageSource] | None = None,
+        examples: Iterable[Example] = (),
         imagination: float | None = None,
         decoding: DecodingMethod | str | None = None,
         seed: int | None = None,
+        image_free: ImageFree = "all",
+        audit_thinking: bool = False,
         **generate: Any,
     ) -> Answer:
-        """Answer one prompt about one image; arguments as in `batch`."""
-        return self.batch([image], [prompt], imagination=imagination, decoding=decoding, seed=seed, **generate)[0]
+        """Answer one prompt about one image, or the last message of a conversation.
+
+        Args:
+            image: an image, or several for one prompt.
+            prompt: the question.
+            messages: a conversation in place of image and prompt; see `chat`.
+            images: the images of the placeholders in `messages`.
+            examples, imagination, decoding, seed, image_free, audit_thinking: as in `batch`.
+            **generate: arguments of the model's `generate`.
+        """
+        answers = self._answer(
+            [_conversation(image, prompt, messages, images)],
+            examples=examples,
+            imagination=imagination,
+            decoding=decoding,
+            seed=seed,
+            image_free=image_free,
+            audit_thinking=audit_thinking,
+            **generate,
+        )
+        if len(answers) > 1:
+            raise SettingsError(
+                f"expected one answer of a call, got {len(answers)}; use guard.batch([image], [prompt])"
+            )
+        return answers[0]
+
+    def chat(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        images: Sequence[ImageSource] | None = None,
+        examples: Iterable[Example] = (),
+        imagination: float | None = None,
+        decoding: DecodingMethod | str | None = None,
+        seed: int | None = None,
+        image_free: ImageFree = "all",
+        audit_thinking: bool = False,
+        **generate: Any,
+    ) -> Answer:
+        """Answer the last message of a conversation.
+
+        Args:
+            messages: in OpenAI's form or in Hugging Face's: mappings with a role ("system", "user", "assistant") and a
+                content, which is a text or a list of parts (text, image, image_url, video as frames); see
+                `prompting.conversation.read_messages`.
+            images: the images of placeholders {"type": "image"}, in order.
+            examples, imagination, decoding, seed, image_free, audit_thinking: as in `batch`.
+            **generate: arguments of the model's `generate`.
+
+        Returns:
+            The answer. Its claims are checked against all images of the conversation: each is true if one image shows
+            it, and a verdict says which ("in image 2", "at 0:07"). Without an image, nothing is contrasted or checked.
+
+        Example:
+            >>> from halluguard import Guard, sandbox
+            >>> guard = Guard.from_pretrained(sandbox.MLLM, detector=sandbox.DETECTOR)
+            >>> scene = next(sandbox.fresh_scenes(1))
+            >>> question = [{"type": "image", "image": scene.image}, {"type": "text", "text": "Describe the image."}]
+            >>> answer = guard.chat([{"role": "user", "content": question}])
+            >>> answer.text == guard(scene.image, "Describe the image.").text
+            True
+        """
+        return self(
+            messages=messages,
+            images=images,
+            examples=examples,
+            imagination=imagination,
+            decoding=decoding,
+            seed=seed,
+            image_free=image_free,
+            audit_thinking=audit_thinking,
+            **generate,
+        )
 
     def batch(
         self,
-        images: Sequence[ImageSource],
+        images: Sequence[ImageSource | Sequence[ImageSource]],
         prompts: str | Sequence[str] = DEFAULT_PROMPT,
         *,
+        examples: Iterable[Example] = (),
         imagination: float | None = None,
         decoding: DecodingMethod | str | None = None,
         seed: int | None = None,
+        batch_size: int | None = None,
+        image_free: ImageFree = "all",
+        audit_thinking: bool = False,
         **generate: Any,
     ) -> list[Answer]:
-        """Answer prompts about images in one batch.
+        """Answer prompts about images in batches.
 
         Args:
-            images: B images: PIL images, uint8 arrays, bytes or paths.
+            images: B images: PIL images, uint8 arrays, bytes or paths; an entry may be a list of images for one prompt.
             prompts: one prompt for all images, or B prompts.
+            examples: few-shot examples (image, question, answer) that the model reads before each prompt.
             imagination: setting in [-1, 1]: negative is more grounded, 0 plain. The Guard's own `decoding.Imagination`,
                 with its controller or schedule, is used where it has one.
             decoding: method for this call, or its name, in place of the Guard's own.
             seed: seed of sampling with `do_sample=True`. The answers are the same in any thread, and the global random
-                state stays as it was.
+                state stays as it was. The batch that begins at prompt i draws with the seed `seed + i`.
+            batch_size: prompts per call of the model's `generate`; default all. A batch that does not fit in memory is
+                halved.
+            image_free: images that a branch without the image loses: "all", or "asked" for those of the last question
+                alone, so that the branch keeps examples and earlier images.
+            audit_thinking: True to check what a reasoning model thought before its answer too (`Answer.thoughts`).
             **generate: arguments of the model's `generate`.
 
         Returns:
-            B answers: `draft` is the text that the model wrote, `text` the draft after correction.
+            B answers: `draft` is the text that the model wrote, `text` the draft after correction. With
+            `num_return_sequences=n`, B * n answers, those of one prompt side by side.
 
         Raises:
             ImageError: an image cannot be read.
             SettingsError: the numbers of images and prompts differ, or a setting is out of range.
         """
-        from halluguard.correction import correct_many
+        return self._answer(
+            _questions(images, prompts),
+            examples=examples,
+            imagination=imagination,
+            decoding=decoding,
+            seed=seed,
+            batch_size=batch_size,
+            image_free=image_free,
+            audit_thinking=audit_thinking,
+            **generate,
+        )
 
-        loaded = [load_image(image) for image in images]
-        prompts = [prompts] * len(loaded) if isinstance(prompts, str) else list(prompts)
-        if len(prompts) != len(loaded):
-            raise SettingsError(f"expected one prompt or one per image, got {len(prompts)} for {len(loaded)} images")
-        if not loaded:
+    def _answer(
+        self,
+        conversations: Sequence[Conversation],
+        *,
+        examples: Iterable[Example] = (),
+        imagination: float | None = None,
+        decoding: DecodingMethod | str | None = None,
+        seed: int | None = None,
+        batch_size: int | None = None,
+        image_free: ImageFree = "all",
+        audit_thinking: bool = False,
+        **generate: Any,
+    ) -> list[Answer]:
+        from halluguard.prompting.conversation import with_examples
+
+        if not conversations:
             return []
+        shots = list(examples)
+        conversations = [with_examples(conversation, shots) for conversation in conversations]
         method = self._method(imagination, decoding)
         started = time.perf_counter()
-        drafts = self.drafts(loaded, prompts, decoding=method, seed=seed, **generate)
-        seconds = (time.perf_counter() - started) / len(loaded)
-        settings = self._settings(method, seed, generate)
-        if self.detector is None:
-            answers = [Answer(draft, draft, prompt) for draft, prompt in zip(drafts, prompts, strict=True)]
-        else:
-            answers = list(
-                correct_many(
-                    *(drafts, loaded, self.detector, prompts),
-                    thresholds=self.thresholds,
-                    properties=self.properties,
-                    calibration=self.calibration,
-                    style=self.style,
-                    proposer=self.proposer,
-                )
-            )
+        drafts = self._drafter(method, seed, image_free, generate).drafts(conversations, batch_size)
+        seconds = (time.perf_counter() - started) / len(conversations)
+        rows = [
+            (draft, conversation)
+            for of_prompt, conversation in zip(drafts, conversations, strict=True)
+            for draft in of_prompt
+        ]
+        answers = self._checker.answers([draft for draft, _ in rows], [about for _, about in rows], audit_thinking)
+        contrasted, plain = self._settings(method, seed, generate), self._settings(None, seed, generate)
         return [
             replace(
                 answer,
-                image=image,
                 timings={"generate": seconds, **answer.timings},
-                settings={**settings, **answer.settings},
+                settings={**(contrasted if about.images else plain), **answer.settings},
             )
-            for answer, image in zip(answers, loaded, strict=True)
+            for answer, (_, about) in zip(answers, rows, strict=True)
         ]
+
+    def stream(
+        self,
+        image: ImageSource | Sequence[ImageSource] | None = None,
+        prompt: str = DEFAULT_PROMPT,
+        *,
+        messages: Sequence[Mapping[str, Any]] | None = None,
+        images: Sequence[ImageSource] | None = None,
+        examples: Iterable[Example] = (),
+        imagination: float | None = None,
+        decoding: DecodingMethod | str | None = None,
+        seed: int | None = None,
+        image_free: ImageFree = "all",
+        **generate: Any,
+    ) -> Generator[str, None, Answer]:
+        """Yield corrected sentences while the model writes; arguments as for a call, one answer.
+
+        A sentence is given out once the model has begun the next one. Joined, the pieces are the text of the answer
+        that a call gives, unless a later sentence changes the correction of one that was given out.
+
+        Returns:
+            The answer, as the value of the generator (`StopIteration.value`). Closing the generator stops the model.
+
+        Raises:
+            SettingsError: beam search, which has no first sentence before its end.
+        """
+        from halluguard.prompting.conversation import with_examples
+
+        conversation = with_examples(_conversation(image, prompt, messages, images), list(examples))
+        method = self._method(imagination, decoding)
+        drafts = self._drafter(method, seed, image_free, generate).stream(conversation)
+        answer = Answer("", "")
+        try:
+            for piece, so_far in self._checker.sentences(drafts, conversation):
+                answer = so_far
+                if piece:
+                    yield piece
+        finally:
+            drafts.close()
+        return replace(answer, settings={**self._settings(method, seed, generate), **answer.settings})
 
     def drafts(
         self,
-        images: Sequence[Image],
-        prompts: Sequence[str],
+        images: Sequence[ImageSource | Sequence[ImageSource]],
+        prompts: str | Sequence[str],
         *,
         decoding: DecodingMethod | str | None = None,
         seed: int | None = None,
+        batch_size: int | None = None,
         **generate: Any,
     ) -> list[str]:
-        """Generate B texts without correction; arguments as in `batch`."""
-        import torch
-
-        from halluguard.seeding import Seeded
-
-        inputs = self.inputs(images, prompts)
-        arguments: dict[str, Any] = {**inputs, **generate}
-        model: Any = self.model
-        if (method := _named(decoding)) is not None:
-            model = method.on(self.model, self.processor)
-            arguments["images"] = list(images)
-        with torch.inference_mode(), nullcontext() if seed is None else Seeded(seed):
-            tokens = model.generate(**arguments)
-        if not self.model.config.is_encoder_decoder:
-            tokens = tokens[:, inputs["input_ids"].shape[1] :]
-        texts = self.processor.batch_decode(tokens, skip_special_tokens=True)
-        return [text.strip() for text in texts]
+        """Generate texts without correction; arguments and order as in `batch`."""
+        drafter = self._drafter(_named(decoding), seed, "all", generate)
+        drafts = drafter.drafts(_questions(images, prompts), batch_size)
+        return [draft.text for of_prompt in drafts for draft in of_prompt]
 
     def margins(
         self,
@@ -302,42 +434,37 @@ class Guard:
         Raises:
             UnsupportedModelError: the tokenizer has no token that begins "yes" or "no".
         """
-        import torch
+        from halluguard.prompting.yes_no import first_tokens
 
-        loaded = [load_image(image) for image in images]
-        inputs = self.inputs(loaded, [questions] * len(loaded) if isinstance(questions, str) else questions)
-        with torch.inference_mode():
-            method = _named(decoding)
-            if method is None:
-                logits = self.model(**inputs, use_cache=False).logits[:, -1].float()
-            else:
-                view = method.on(self.model, self.processor)
-                logits = view.first_token_logits(**inputs, images=loaded)
-        yes, no = (logits[:, _first_tokens(self.processor.tokenizer, word)].logsumexp(-1) for word in ("yes", "no"))
+        conversations = _questions(images, questions)
+        if not conversations:
+            return []
+        logits = self._drafter(_named(decoding), None, "all", {}).first_logits(conversations)
+        yes, no = (logits[:, first_tokens(self.processor.tokenizer, word)].logsumexp(-1) for word in ("yes", "no"))
         return (yes - no).tolist()
 
-    def inputs(self, images: Sequence[Image], prompts: Sequence[str]) -> dict[str, Tensor]:
+    def inputs(
+        self, images: Sequence[ImageSource | Sequence[ImageSource]], prompts: str | Sequence[str]
+    ) -> dict[str, Any]:
         """Model inputs for B images and prompts, by the processor's chat template, on the model's device."""
-        import torch
+        from halluguard.prompting.model_inputs import model_inputs
 
-        texts = [self._prompt(prompt) for prompt in prompts]
-        self.processor.tokenizer.padding_side = "left"
-        batch = self.processor(images=list(images), text=texts, padding=True, return_tensors="pt")
-        return {
-            key: value.to(self.model.device, self.model.dtype)
-            if torch.is_tensor(value) and value.is_floating_point()
-            else value.to(self.model.device)
-            for key, value in batch.items()
-        }
+        return model_inputs(self.model, self.processor, _questions(images, prompts))
 
-    def _prompt(self, prompt: str) -> str:
-        if not isinstance(prompt, str) or not prompt.strip():
-            raise InputError(f"expected a prompt with words, got {prompt!r}; ask something, e.g. {DEFAULT_PROMPT!r}")
-        if getattr(self.processor, "chat_template", None) is None:
-            return prompt
-        content = [{"type": "image"}, {"type": "text", "text": prompt}]
-        messages: list[dict[str, Any]] = [{"role": "user", "content": content}]
-        return self.processor.apply_chat_template(messages, add_generation_prompt=True)
+    def _drafter(
+        self, method: DecodingMethod | None, seed: int | None, image_free: ImageFree, generate: Mapping[str, Any]
+    ) -> Drafter:
+        from halluguard.prompting.drafting import Drafter
+
+        if image_free not in get_args(ImageFree):
+            raise SettingsError(f"image_free must be one of {get_args(ImageFree)}, got {image_free!r}; choose one")
+        return Drafter(self.model, self.processor, method, seed, image_free == "asked", generate)
+
+    @property
+    def _checker(self) -> Checker:
+        from halluguard.prompting.checking import Checker
+
+        return Checker(self.detector, self.thresholds, self.properties, self.calibration, self.style, self.proposer)
 
     def _method(self, imagination: float | None, decoding: DecodingMethod | str | None) -> DecodingMethod | None:
         if imagination is not None and decoding is not None:
@@ -361,17 +488,37 @@ class Guard:
         }
 
 
-def _first_tokens(tokenizer: PreTrainedTokenizerBase, word: str) -> list[int]:
-    """Ids of the tokens that begin an answer with `word`, in any case, with or without a leading space."""
-    forms = (word, word.capitalize(), word.upper(), f" {word}", f" {word.capitalize()}")
-    first = [tokenizer(form, add_special_tokens=False).input_ids[:1] for form in forms]
-    ids = {ids[0] for ids in first if ids and str(tokenizer.decode(ids)).strip().lower() == word}
-    if not ids:
-        raise UnsupportedModelError(
-            f"expected a tokenizer with a token for {word!r}, got {type(tokenizer).__name__} without; "
-            "compare the answers of batch() instead"
-        )
-    return sorted(ids)
+def _conversation(
+    image: ImageSource | Sequence[ImageSource] | None,
+    prompt: str,
+    messages: Sequence[Mapping[str, Any]] | None,
+    images: Sequence[ImageSource] | None,
+) -> Conversation:
+    from halluguard.prompting.conversation import asked, read_messages
+
+    if messages is not None:
+        if image is not None:
+            raise InputError("expected an image and a prompt, or messages, got both; put the image into a message")
+        return read_messages(messages, images)
+    if images is not None or image is None:
+        raise InputError("expected an image with a prompt, or messages (with images=[...]), got neither; give one")
+    return asked(image, prompt)
+
+
+def _questions(
+    images: Sequence[ImageSource | Sequence[ImageSource]], prompts: str | Sequence[str]
+) -> list[Conversation]:
+    """One question per image.
+
+    Raises:
+        SettingsError: the numbers of images and prompts differ.
+    """
+    from halluguard.prompting.conversation import asked
+
+    texts = [prompts] * len(images) if isinstance(prompts, str) else list(prompts)
+    if len(texts) != len(images):
+        raise SettingsError(f"expected one prompt or one per image, got {len(texts)} for {len(images)} images")
+    return [asked(image, text) for image, text in zip(images, texts, strict=True)]
 
 
 def _named(method: DecodingMethod | str | None) -> DecodingMethod | None:

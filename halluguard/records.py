@@ -266,6 +266,8 @@ class Answer(_Record):
         claims, verdicts, edits: the evidence; a verdict names its claim by index, an edit its verdicts.
         timings: seconds per stage.
         settings: everything that reproduces the answer: model, decoding, detector, thresholds, seed, versions.
+        thinking: what a reasoning model thought before its answer, as it wrote it.
+        thoughts: `thinking` checked like an answer, where that was asked for.
         image: the image, for `draw` and `save`; never written to JSON.
     """
 
@@ -277,17 +279,25 @@ class Answer(_Record):
     edits: tuple[Edit, ...] = ()
     timings: Mapping[str, float] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
+    thinking: str = ""
+    thoughts: Answer | None = None
     image: ImageOrKey = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "claims", _records(self.claims, Claim))
         object.__setattr__(self, "verdicts", _records(self.verdicts, Verdict))
         object.__setattr__(self, "edits", _records(self.edits, Edit))
+        if isinstance(self.thoughts, Mapping):
+            object.__setattr__(self, "thoughts", Answer.from_dict(self.thoughts))
 
     def to_dict(self) -> dict[str, Any]:
-        """The record as JSON values, without the image."""
-        data = dataclasses.asdict(dataclasses.replace(self, image=None))
-        del data["image"]
+        """The record as JSON values, without the image; without the fields on thinking where nothing was thought."""
+        data = dataclasses.asdict(dataclasses.replace(self, image=None, thoughts=None))
+        del data["image"], data["thoughts"]
+        if not self.thinking:
+            del data["thinking"]
+        if self.thoughts is not None:
+            data["thoughts"] = self.thoughts.to_dict()
         return data
 
     def draw(self, image: ImageSource | None = None) -> Image:

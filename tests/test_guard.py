@@ -14,6 +14,7 @@ from halluguard import Guard, ImageError, InputError, SettingsError, Unsupported
 from halluguard.decoding import VCD, Imagination, get_method
 from halluguard.detectors import Colours
 from halluguard.detectors.zero_shot import ZeroShotDetector
+from halluguard.prompting.drafting import Draft, Drafter
 from halluguard.records import Box
 from halluguard.sandbox.models import build_mllm, build_processor
 
@@ -49,13 +50,13 @@ def parts():
     return build_mllm(processor).eval(), processor
 
 
-@pytest.fixture(scope="module")
-def saying(parts):
+@pytest.fixture
+def saying(parts, monkeypatch):
     """A Guard whose model is made to draft a given text: the layers around it are real."""
 
     def make(text, **settings):
         guard = Guard(*parts, **settings)
-        guard.drafts = lambda pictures, *_args, **_kwargs: [text] * len(pictures)
+        monkeypatch.setattr(Drafter, "drafts", lambda _, conversations, size=None: [[Draft(text)]] * len(conversations))
         return guard
 
     return make

@@ -51,6 +51,7 @@ MAY_IMPORT = {
     "detectors": {"records", "errors", "io", "images", "vocabulary", "boxes", "checkpoints"},
     "correction": {"records", "errors", "vocabulary", "boxes", "checkpoints"},
     "calibration": {"records", "errors", "io", "images", "metrics", "vocabulary"},
+    "prompting": {"records", "errors", "images", "decoding", "correction", "seeding"},
     "guard": {
         "records",
         "errors",
@@ -59,7 +60,7 @@ MAY_IMPORT = {
         "correction",
         "detectors",
         "checkpoints",
-        "seeding",
+        "prompting",
         "_version",
     },
     "auditing": {

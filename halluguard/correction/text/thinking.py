@@ -48,3 +48,12 @@ def thoughts(text: str) -> list[tuple[int, int]]:
     if depth:
         ranges.append((start, len(text)))
     return ranges
+
+
+def without_tags(thought: str) -> str:
+    """A thought without the tags around it.
+
+    >>> without_tags("<think>A cat?</think>")
+    'A cat?'
+    """
+    return _TAG.sub("", thought).strip()

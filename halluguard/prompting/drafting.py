@@ -1,0 +1,274 @@
+"""Generate drafts: one call of `generate` per batch, its prompt cut off, thoughts kept apart from the answer."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, ProcessorMixin, StoppingCriteria, StoppingCriteriaList
+from transformers.generation.streamers import BaseStreamer
+
+from halluguard.correction.text.thinking import thoughts, without_tags
+from halluguard.decoding.base import DecodingMethod
+from halluguard.decoding.engine.checks import explained
+from halluguard.decoding.negative_inputs import NoImage
+from halluguard.errors import SettingsError
+from halluguard.prompting.conversation import Conversation
+from halluguard.prompting.model_inputs import model_inputs
+from halluguard.seeding import Seeded
+
+Result = TypeVar("Result")
+
+ALONE = frozenset({"blip", "emu3", "git", "hunyuan_vl", "kosmos-2", "kosmos-2.5"})
+"""Model types whose prompts of unequal length differ in a batch from each alone, in plain generation too: they run one
+by one. docs/coverage.md has the measurement."""
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What a model wrote.
+
+    Args:
+        text: the answer.
+        thinking: what it thought before, without the tags around it; "" for most models.
+    """
+
+    text: str
+    thinking: str = ""
+
+
+class _PromptLength(StoppingCriteria):
+    """Note how many tokens the first call of the search begins with; never stop."""
+
+    def __init__(self) -> None:
+        self.length: int | None = None
+
+    def __call__(self, input_ids: Any, scores: Any, **kwargs: Any) -> Any:
+        if self.length is None:
+            self.length = input_ids.shape[1] - 1
+        return torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
+
+
+@dataclass(frozen=True)
+class Drafter:
+    """A model, its processor and the settings of one call.
+
+    Args:
+        model: image-text-to-text model.
+        processor: its processor.
+        method: decoding method; None generates plainly. A batch in which no prompt has an image is generated plainly.
+        seed: seed of sampling; None draws from the global random state.
+        keep_examples: whether a branch without the image loses the asked image alone, and keeps those of the examples
+            and of earlier messages.
+        generate: arguments of `model.generate`.
+    """
+
+    model: PreTrainedModel
+    processor: ProcessorMixin
+    method: DecodingMethod | None
+    seed: int | None
+    keep_examples: bool
+    generate: Mapping[str, Any]
+
+    def drafts(self, conversations: Sequence[Conversation], batch_size: int | None = None) -> list[list[Draft]]:
+        """For each of B conversations its drafts: one, or as many as `num_return_sequences`.
+
+        Args:
+            conversations: B conversations.
+            batch_size: conversations per call of `generate`; default all. A batch that does not fit in memory is
+                halved.
+        """
+        check_settings(self.generate)
+        if batch_size is not None and not (isinstance(batch_size, int) and batch_size >= 1):
+            raise SettingsError(f"batch_size must be a whole number >= 1, got {batch_size!r}; leave it out for all")
+        size = batch_size or len(conversations)
+        if self.model.config.model_type in ALONE:
+            size = 1
+        return in_batches(self._batch, list(conversations), size)
+
+    def _batch(self, conversations: Sequence[Conversation], start: int) -> list[list[Draft]]:
+        inputs = model_inputs(self.model, self.processor, conversations)
+        model, arguments = self._call(inputs, conversations)
+        noted = _PromptLength()
+        criteria = StoppingCriteriaList([*(arguments.pop("stopping_criteria", None) or []), noted])
+        seeded = nullcontext() if self.seed is None else Seeded(self.seed + start)
+        with torch.inference_mode(), seeded:
+            output = self._generated(model, **arguments, stopping_criteria=criteria)
+        tokens = output if torch.is_tensor(output) else output.sequences
+        prompt = inputs.get("input_ids")
+        candidates = arguments.get("prompt_lookup_num_tokens") or arguments.get("assistant_model")
+        length = noted.length
+        if candidates or length is None:  # several tokens may have been accepted before the first note
+            length = prompt.shape[1] if prompt is not None and _begins_with(tokens, prompt) else 0
+        drafts = [decoded(self.processor, sequence) for sequence in tokens[:, length:]]
+        each = len(drafts) // len(conversations)
+        return [drafts[i * each : (i + 1) * each] for i in range(len(conversations))]
+
+    def _call(self, inputs: Mapping[str, Any], conversations: Sequence[Conversation]) -> tuple[Any, dict[str, Any]]:
+        """The model or a view of it, and the arguments of its `generate`."""
+        # A family's generate may write into its inputs (BLIP does), and they are read again afterwards.
+        arguments = {name: value.clone() if torch.is_tensor(value) else value for name, value in inputs.items()}
+        arguments |= self.generate
+        images = [conversation.images for conversation in conversations]
+        if self.method is None or not any(images):
+            return self.model, arguments
+        arguments["images"] = images
+        makers = self.method.negative_branches
+        if self.keep_examples and any(isinstance(maker, NoImage) for maker in makers):
+            fewer = [conversation.without_asked_image() for conversation in conversations]
+            kept = model_inputs(self.model, self.processor, fewer)
+            apart = {**dict.fromkeys(inputs), **kept}  # what only the asked image has is removed
+            arguments["negative_inputs"] = [apart if isinstance(maker, NoImage) else maker for maker in makers]
+        return self.method.on(self.model, self.processor), arguments
+
+    def _generated(self, model: Any, **arguments: Any) -> Any:
+        """`model.generate(**arguments)`; settings that transformers refuses are a SettingsError."""
+        try:
+            return model.generate(**arguments)
+        except ValueError as error:
+            refusal = explained(error, self.model)
+            if isinstance(refusal, SettingsError):
+                raise refusal from error
+            raise
+
+    def first_logits(self, conversations: Sequence[Conversation]) -> Tensor:
+        """(B, V) scores of the first token in fp32, before the mask of allowed tokens."""
+        size = 1 if self.model.config.model_type in ALONE else len(conversations)
+        parts = [conversations[i : i + size] for i in range(0, len(conversations), size)]
+        return torch.cat([self._first_logits(part) for part in parts])
+
+    def _first_logits(self, conversations: Sequence[Conversation]) -> Tensor:
+        inputs = model_inputs(self.model, self.processor, conversations)
+        model, arguments = self._call(inputs, conversations)
+        with torch.inference_mode():
+            if model is not self.model:
+                return model.first_token_logits(**arguments)
+            settings = {"max_new_tokens": 1, "do_sample": False, "num_beams": 1, "num_return_sequences": 1}
+            output = self._generated(model, **arguments, **settings, return_dict_in_generate=True, output_logits=True)
+            return output.logits[0].float()
+
+    def stream(self, conversation: Conversation) -> Generator[Draft, None, None]:
+        """The draft so far, after each token that the model writes."""
+        check_settings(self.generate)
+        model, arguments = self._call(model_inputs(self.model, self.processor, [conversation]), [conversation])
+        stop, written = _Stop(), _Tokens()
+        arguments["stopping_criteria"] = StoppingCriteriaList([*(arguments.pop("stopping_criteria", None) or []), stop])
+
+        def run() -> None:
+            seeded = nullcontext() if self.seed is None else Seeded(self.seed)
+            try:
+                with torch.inference_mode(), seeded:
+                    self._generated(model, **arguments, streamer=written)
+                written.queue.put(None)
+            except BaseException as error:
+                written.queue.put(error)
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        try:
+            tokens: list[int] = []
+            while (item := written.queue.get()) is not None:
+                if isinstance(item, BaseException):
+                    raise item
+                tokens += item
+                yield decoded(self.processor, torch.tensor(tokens))
+        finally:
+            stop.now = True
+            thread.join()
+
+
+class _Tokens(BaseStreamer):
+    """Queue of the tokens that a call of `generate` writes; None ends it, an error of the call too."""
+
+    def __init__(self) -> None:
+        self.queue: SimpleQueue[list[int] | BaseException | None] = SimpleQueue()
+        self.prompt = True
+
+    def put(self, value: Any) -> None:
+        if not self.prompt:
+            self.queue.put(value.flatten().tolist())
+        self.prompt = False
+
+    def end(self) -> None:
+        """Nothing: the queue ends when the call returns."""
+
+
+class _Stop(StoppingCriteria):
+    """Stop generation once nobody reads on."""
+
+    now = False
+
+    def __call__(self, input_ids: Any, scores: Any, **kwargs: Any) -> Any:
+        return torch.full((input_ids.shape[0],), self.now, dtype=torch.bool, device=input_ids.device)
+
+
+def in_batches(
+    call: Callable[[Sequence[Conversation], int], list[Result]], items: Sequence[Conversation], size: int
+) -> list[Result]:
+    """`call(batch, start)` for all items, batch by batch; a batch that does not fit in memory is halved.
+
+    Raises:
+        torch.OutOfMemoryError, MemoryError: one item alone does not fit.
+    """
+    results: list[Result] = []
+    while len(results) < len(items):
+        start = len(results)
+        try:
+            results += call(items[start : start + size], start)
+            continue
+        except (torch.OutOfMemoryError, MemoryError):
+            if min(size, len(items) - start) == 1:
+                raise
+        # outside of the handler, so that the failed call's tensors are freed
+        size = max(1, min(size, len(items) - start) // 2)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+    return results
+
+
+def check_settings(generate: Mapping[str, Any]) -> None:
+    """Raise SettingsError for arguments of `generate` whose result would not be an answer."""
+    if generate.get("return_dict_in_generate"):
+        raise SettingsError(
+            "return_dict_in_generate should be left out, as answers are texts; call "
+            "model.generate(**guard.inputs(...)) for scores and hidden states"
+        )
+    if isinstance(generate.get("streamer"), BaseStreamer):
+        raise SettingsError("streamer should be left out, as answers are whole; use guard.stream(...)")
+
+
+def _begins_with(tokens: Tensor, prompt: Tensor) -> bool:
+    each = len(tokens) // len(prompt)
+    return tokens.shape[1] >= prompt.shape[1] and torch.equal(
+        tokens[:, : prompt.shape[1]], prompt.repeat_interleave(each, 0)
+    )
+
+
+def decoded(processor: ProcessorMixin, tokens: Tensor) -> Draft:
+    """The text of an answer's tokens, with what was thought before it kept apart."""
+    tokenizer = processor.tokenizer
+    text = tokenizer.decode(tokens, skip_special_tokens=True)
+    whole = tokenizer.decode(tokens, skip_special_tokens=False)  # tags of thoughts may be special tokens
+    ranges = thoughts(whole)
+    if not ranges:
+        return Draft(text.strip())
+    answer, thinking, end = [], [], 0
+    for start, stop in ranges:
+        answer.append(whole[end:start])
+        thinking.append(without_tags(whole[start:stop]))
+        end = stop
+    answer.append(whole[end:])
+    special = sorted(tokenizer.all_special_tokens, key=len, reverse=True)
+    return Draft(_without("".join(answer), special), _without("\n".join(thinking), special))
+
+
+def _without(text: str, tokens: Sequence[str]) -> str:
+    for token in tokens:
+        text = text.replace(token, "")
+    return text.strip()
