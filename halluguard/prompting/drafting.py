@@ -25,7 +25,9 @@ from halluguard.seeding import Seeded
 
 Result = TypeVar("Result")
 
-ALONE = frozenset({"blip", "emu3", "git", "hunyuan_vl", "kosmos-2", "kosmos-2.5"})
+ALONE = frozenset(
+    {"blip", "emu3", "git", "hunyuan_vl", "kosmos-2", "kosmos-2.5", "pix2struct", "vision-encoder-decoder"}
+)
 """Model types whose prompts of unequal length differ in a batch from each alone, in plain generation too: they run one
 by one. docs/coverage.md has the measurement."""
 

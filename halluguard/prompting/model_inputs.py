@@ -7,6 +7,7 @@ processor accepts and that shows the model its images is taken. Neither the proc
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -46,6 +47,7 @@ def model_inputs(
             except _REFUSALS as error:
                 errors.append(error)
                 continue
+            _check_count(processor, batch, len(conversations))
             if _shows_images(model, batch, images):
                 return batch
     if errors:
@@ -56,6 +58,15 @@ def model_inputs(
     raise UnsupportedModelError(
         f"{type(processor).__name__} leaves no place for the image in the prompt; give it a chat template that has one"
     )
+
+
+def _check_count(processor: ProcessorMixin, batch: Mapping[str, Any], count: int) -> None:
+    ids = batch.get("input_ids")
+    if ids is not None and len(ids) != count:
+        raise UnsupportedModelError(
+            f"expected one prompt per question, and {type(processor).__name__} makes {len(ids)} prompts of {count}: it "
+            "asks questions of its own; use the model without a Guard"
+        )
 
 
 def processed(
@@ -79,7 +90,16 @@ def processed(
     for name, mask in _RIGHT_PADDED:
         if name in batch:
             batch[name], batch[mask] = _to_the_left(batch[name], batch[mask])
+    if images is not None and _lacks_token_kinds(model, processor, batch):
+        batch["mm_token_type_ids"] = torch.tensor(processor.create_mm_token_type_ids(batch["input_ids"].tolist()))
     return {name: _placed(value, model) for name, value in _for_decoder(model, batch).items()}
+
+
+def _lacks_token_kinds(model: PreTrainedModel, processor: ProcessorMixin, batch: Mapping[str, Any]) -> bool:
+    """Whether the model counts positions by the kinds of tokens, and the processor does not write them by default."""
+    takes = "mm_token_type_ids" in inspect.signature(model.forward).parameters
+    made = "mm_token_type_ids" in batch or not torch.is_tensor(batch.get("input_ids"))
+    return takes and not made and hasattr(processor, "create_mm_token_type_ids")
 
 
 def _inner_encodes(model: PreTrainedModel) -> bool:
