@@ -16,12 +16,13 @@ from typing import Any
 from transformers.utils.hub import cached_file
 
 from halluguard.errors import InputError, UnsupportedModelError, first_line
+from halluguard.tensor_files import read_shapes
 
 WEIGHTS = ("model.safetensors.index.json", "model.safetensors")
+MAX_SETTINGS = 64 * 1024**2
+"""Bytes of a file of settings or of an index."""
 PACKING = 8
 """Values of a quantized checkpoint that one stored number may hold."""
-MAX_HEADER = 100_000_000
-"""Bytes of a safetensors header, as the format limits it."""
 
 _LAYERS = re.compile(r"layers?$|^depths?$|^(num|n)_.*(blocks?|stages?)$|^num_hidden_layers")
 _PARTS = re.compile(
@@ -43,12 +44,12 @@ def tensor_shapes(name: str | Path, files: tuple[str, ...] = WEIGHTS, **source: 
         InputError: a header is damaged, or a file named by the index is missing.
     """
     for file in files:
-        path = _find(name, file, source)
+        path = find_file(name, file, source)
         if path is None:
             continue
         if path.suffix != ".json":
-            return dict(_header(path))
-        index = _json(path)
+            return dict(read_shapes(path))
+        index = read_json_file(path)
         parts = index.get("weight_map") if isinstance(index, Mapping) else None
         if not isinstance(parts, Mapping) or not all(isinstance(part, str) for part in parts.values()):
             raise InputError(f"the index {str(path)!r} has no weight_map of tensors and files; download it again")
@@ -58,14 +59,15 @@ def tensor_shapes(name: str | Path, files: tuple[str, ...] = WEIGHTS, **source: 
                 raise InputError(f"the index {str(path)!r} names a file outside its folder, {part!r}; do not load it")
             shard = path.parent / part
             if shard.exists():  # those of the hub are fetched later
-                shapes.update(_header(shard))
+                shapes.update(read_shapes(shard))
             elif Path(name).is_dir():
                 raise InputError(f"the checkpoint {str(name)!r} lacks {part!r}, which its index names; copy it again")
         return shapes
     return {}
 
 
-def _find(name: str | Path, file: str, source: Mapping[str, Any]) -> Path | None:
+def find_file(name: str | Path, file: str, source: Mapping[str, Any]) -> Path | None:
+    """A file of a checkpoint, fetched from the hub if need be; None where there is none."""
     try:
         path = cached_file(
             str(name),
@@ -80,24 +82,15 @@ def _find(name: str | Path, file: str, source: Mapping[str, Any]) -> Path | None
     return None if path is None else Path(path)
 
 
-def _header(path: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
-    try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if length > min(MAX_HEADER, path.stat().st_size):
-                raise ValueError(f"a header of {length:,} bytes")
-            header = json.loads(file.read(length))
-        for key, entry in header.items():
-            if key != "__metadata__":
-                yield key, tuple(int(size) for size in entry["shape"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(
-            f"expected safetensors in {str(path)!r}, got {first_line(error)}; the file is damaged, copy it again"
-        ) from error
+def read_json_file(path: Path) -> Any:
+    """The JSON value in a file of a checkpoint.
 
-
-def _json(path: Path) -> Any:
+    Raises:
+        InputError: it cannot be read, is larger than `MAX_SETTINGS`, or is no JSON.
+    """
     try:
+        if not path.is_file() or path.stat().st_size > MAX_SETTINGS:
+            raise ValueError(f"no regular file of at most {MAX_SETTINGS:,} bytes")
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"cannot read {str(path)!r} as JSON: {first_line(error)}; copy the file again") from error
@@ -115,10 +108,10 @@ def check_config(name: str | Path, shapes: Mapping[str, tuple[int, ...]], **sour
         UnsupportedModelError: a number is too large; the message names it.
         InputError: config.json is damaged.
     """
-    path = _find(name, "config.json", source)
+    path = find_file(name, "config.json", source)
     if path is None or not shapes:
         return
-    config = _json(path)
+    config = read_json_file(path)
     largest = max((size for shape in shapes.values() for size in shape), default=0)
     packed = PACKING if isinstance(config, Mapping) and "quantization_config" in config else 1
     for key, value in _numbers(config):

@@ -4,6 +4,7 @@
     weights are read from safetensors only
     a configuration that does not fit the size of its weights is refused before a model is built
     weights that are missing, unknown or of another shape are refused by name, never replaced by random ones
+    a folder stands for itself: settings that lead to another checkpoint, a host or code are refused
 
 This is the only module that calls `from_pretrained` of transformers or peft.
 """
@@ -13,12 +14,15 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
 import torch
+from huggingface_hub import constants as hub_constants
+from jinja2 import TemplateError
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
@@ -34,6 +38,7 @@ from transformers.models.auto.auto_factory import _BaseAutoModelClass
 from transformers.processing_utils import ProcessorMixin
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
+from halluguard.checkpoint_references import check_adapter, check_references
 from halluguard.checkpoint_sizes import check_config, check_parameters, tensor_shapes
 from halluguard.errors import InputError, MissingExtraError, UnsupportedModelError, first_line, require
 
@@ -77,8 +82,9 @@ def load_pretrained(loader: ModelLoader | ProcessorLoader | type[AutoConfig], na
     """
     _check_name(name)
     chosen = {key: value for key, value in options.items() if value is not None}
+    check_references(name, model=loader not in (AutoProcessor, AutoImageProcessor, AutoTokenizer), **_source(options))
     try:
-        with _no_questions():
+        with _confined(name):
             return loader.from_pretrained(str(name), **chosen, trust_remote_code=False)
     except (OSError, SafetensorError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(
@@ -94,15 +100,24 @@ def load_pretrained(loader: ModelLoader | ProcessorLoader | type[AutoConfig], na
         ) from error
 
 
+_LOADING = threading.RLock()
+"""Held while the settings of a whole process are changed for one load."""
+
+
 @contextmanager
-def _no_questions() -> Iterator[None]:
-    """Keep transformers from asking on the terminal whether to run remote code, for parts that ask on their own."""
-    before = dynamic_module_utils.TIME_OUT_REMOTE_CODE
-    dynamic_module_utils.TIME_OUT_REMOTE_CODE = 0
-    try:
-        yield
-    finally:
-        dynamic_module_utils.TIME_OUT_REMOTE_CODE = before
+def _confined(name: str | Path) -> Iterator[None]:
+    """Keep transformers from asking on the terminal whether to run remote code, and from the network for a folder.
+
+    One load at a time: the settings are those of the process.
+    """
+    with _LOADING:
+        time_out, offline = dynamic_module_utils.TIME_OUT_REMOTE_CODE, hub_constants.HF_HUB_OFFLINE
+        dynamic_module_utils.TIME_OUT_REMOTE_CODE = 0
+        hub_constants.HF_HUB_OFFLINE = offline or Path(name).is_dir()
+        try:
+            yield
+        finally:
+            dynamic_module_utils.TIME_OUT_REMOTE_CODE, hub_constants.HF_HUB_OFFLINE = time_out, offline
 
 
 def _check_name(name: str | Path) -> None:
@@ -155,7 +170,7 @@ def _check_sizes(name: str | Path, source: SourceOptions) -> None:
 
 def _check_parameters(loader: ModelLoader, config: PreTrainedConfig, name: str | Path, options: ModelOptions) -> None:
     """Build the model without memory for its weights, and compare its size with theirs."""
-    with torch.device("meta"), torch.random.fork_rng(devices=[]), _no_questions():
+    with torch.device("meta"), torch.random.fork_rng(devices=[]), _confined(name):
         model = loader.from_config(config, trust_remote_code=False)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     quantized = options.get("quantization_config") is not None or hasattr(config, "quantization_config")
@@ -273,6 +288,23 @@ def load_processor(loader: ProcessorLoader, name: str | Path, **options: Any) ->
         ) from error
 
 
+def render_chat(processor: ProcessorMixin, messages: list[dict[str, Any]]) -> str:
+    """The prompt that a processor's chat template makes of a dialogue, ready for the next answer.
+
+    Templates come with the checkpoint. transformers runs them in a sandbox, which reaches no Python object.
+
+    Raises:
+        UnsupportedModelError: the template fails, or asks for something outside the sandbox.
+    """
+    try:
+        return str(processor.apply_chat_template(messages, add_generation_prompt=True))
+    except (TemplateError, ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
+        raise UnsupportedModelError(
+            f"the chat template of {type(processor).__name__} cannot render a question ({first_line(error)}); use a "
+            "checkpoint whose chat_template.jinja takes messages with an image and a text"
+        ) from error
+
+
 def load_mllm(
     name: str | Path,
     *,
@@ -312,9 +344,9 @@ def load_adapter(model: PreTrainedModel, adapter: str | Path, **source: Unpack[S
         UnsupportedModelError: the adapter was trained on another model, or lacks weights.
         InputError: no such adapter, or none in safetensors.
     """
-    require("peft", extra="train", feature="a fine-tuned adapter")
+    require("peft", feature="a fine-tuned adapter")
     shapes = _adapter_shapes(adapter, source)
-    with _adapter_errors(model, adapter):
+    with _adapter_errors(model, adapter), _confined(adapter):
         info = model.load_adapter(str(adapter), use_safetensors=True, adapter_kwargs=dict(_source(source)))
     mismatched = _names(info.mismatched_keys)
     _check_adapter(model, adapter, shapes, info.missing_keys, info.unexpected_keys, mismatched)
@@ -322,9 +354,9 @@ def load_adapter(model: PreTrainedModel, adapter: str | Path, **source: Unpack[S
 
 def merge_adapter(model: PreTrainedModel, adapter: str | Path) -> PreTrainedModel:
     """The model with a PEFT adapter added into its weights; raises as `load_adapter`."""
-    peft = require("peft", extra="train", feature="merging an adapter")
+    peft = require("peft", feature="merging an adapter")
     shapes = _adapter_shapes(adapter, {})
-    with _adapter_errors(model, adapter):
+    with _adapter_errors(model, adapter), _confined(adapter):
         wrapped = peft.PeftModel.from_pretrained(model, str(adapter))
     own = {name: tuple(tensor.shape) for name, tensor in peft.get_peft_model_state_dict(wrapped).items()}
     mismatched = [name for name in own.keys() & shapes.keys() if own[name] != shapes[name]]
@@ -340,6 +372,7 @@ def _adapter_shapes(adapter: str | Path, source: Mapping[str, Any]) -> dict[str,
             f"expected a PEFT adapter in safetensors (adapter_config.json, adapter_model.safetensors) at "
             f"{str(adapter)!r}, got none; name what a training wrote, or save the adapter with safe_serialization=True"
         )
+    check_adapter(adapter, shapes, **_source(source))
     return shapes
 
 

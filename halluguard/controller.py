@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from halluguard.errors import InputError, SettingsError, UnsupportedModelError, first_line
+from halluguard.tensor_files import read_tensors
 
 FORMAT = "halluguard-controller-1"
 SAMPLES = 256
@@ -225,15 +225,7 @@ class Controller(nn.Module):
         Raises:
             InputError: no such file, or not one of a controller.
         """
-        try:
-            with safe_open(str(path), "pt") as file:
-                metadata = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
-        except (OSError, SafetensorError) as error:
-            raise InputError(
-                f"expected a controller's safetensors file, cannot read {str(path)!r} ({error}); name a file written "
-                "by Controller.save"
-            ) from error
+        tensors, metadata = read_tensors(path, content="a controller", advice="name a file written by Controller.save")
         if metadata.get("format") != FORMAT:
             raise InputError(
                 f"expected a controller of format {FORMAT!r}, got {metadata.get('format')!r} in {str(path)!r}; name a "
@@ -249,8 +241,6 @@ class Controller(nn.Module):
             stored = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
             if stored != shapes:  # before memory is taken for what the metadata asks for
                 raise ValueError(f"tensors {shapes} are expected, got {stored}")
-            if not all(torch.isfinite(tensor).all() for tensor in tensors.values()):
-                raise ValueError("a value is NaN or infinite")
             controller = cls(
                 size,
                 metadata["layer"],

@@ -17,8 +17,10 @@ A message has three parts: what was expected, what came, what to do next.
 from __future__ import annotations
 
 import importlib
+import re
 import shlex
 from importlib import metadata
+from pathlib import Path
 from types import ModuleType
 
 from halluguard.printing import printable
@@ -82,13 +84,13 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def require(module: str, *, extra: str, feature: str) -> ModuleType:
-    """Import the optional package `module`, or raise an error that names the command which installs it.
+def require(module: str, *, feature: str, extra: str | None = None) -> ModuleType:
+    """Import the package `module`, or raise an error that names the command which installs it.
 
     Args:
         module: dotted name of the module.
-        extra: the extra of this distribution that lists the package.
         feature: what needs it, as the subject of the message.
+        extra: the extra of this distribution that lists the package; None for a package that is always required.
 
     Raises:
         MissingExtraError: the module cannot be imported.
@@ -101,8 +103,16 @@ def require(module: str, *, extra: str, feature: str) -> ModuleType:
     except ImportError as error:
         raise MissingExtraError(
             f"{feature} needs the package {module.split('.')[0]!r}, which could not be imported ({error}); "
-            f"install it with: pip install {' '.join(map(shlex.quote, requirements_of(extra)))}"
+            f"install it with: pip install {' '.join(map(shlex.quote, _requirements_for(module, extra)))}"
         ) from error
+
+
+def _requirements_for(module: str, extra: str | None) -> list[str]:
+    """What to install for a module: all packages of its extra, or its own package in the version we need."""
+    if extra is not None:
+        return requirements_of(extra)
+    package = module.partition(".")[0]
+    return [line for line in _requirements("") if re.split(r"[^\w.-]", line)[0] == package] or [package]
 
 
 def requirements_of(extra: str) -> list[str]:
@@ -110,10 +120,15 @@ def requirements_of(extra: str) -> list[str]:
 
     They are named one by one because this works from a clone, from a wheel and from an index alike.
     """
-    marker = f'extra == "{extra}"'
+    return _requirements(extra) or [f"{Path(__file__).parents[1]}[{extra}]"]
+
+
+def _requirements(extra: str) -> list[str]:
+    """Packages of an extra, or with "" those that are always required; none where this was never installed."""
     try:
         lines = metadata.requires("halluguard-mllm") or []
-    except metadata.PackageNotFoundError:  # run from a source folder that was never installed
-        lines = []
-    names = [line.partition(";")[0].strip() for line in lines if marker in line.replace("'", '"')]
-    return names or [f"halluguard-mllm[{extra}]"]
+    except metadata.PackageNotFoundError:
+        return []
+    parts = [line.replace("'", '"').partition(";") for line in lines]
+    wanted = f'extra == "{extra}"'
+    return [name.strip() for name, _, marker in parts if (wanted in marker if extra else "extra" not in marker)]

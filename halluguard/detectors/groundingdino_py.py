@@ -20,7 +20,6 @@ from typing import Any, ClassVar, Self
 
 import torch
 from PIL.Image import Image
-from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoTokenizer, BertConfig, BertModel, PreTrainedTokenizerBase
 from transformers.models.grounding_dino.image_processing_pil_grounding_dino import GroundingDinoImageProcessorPil
@@ -32,6 +31,7 @@ from halluguard.detectors.geometry import corners, in_pixels
 from halluguard.detectors.zero_shot import ZeroShotDetector
 from halluguard.detectors.zero_shot_families import Family, Query, ScoresAndBoxes, grounding_family, texts_of
 from halluguard.errors import InputError, SettingsError, UnsupportedModelError, first_line, require
+from halluguard.tensor_files import read_tensors
 
 CONFIGS = ("GroundingDINO_SwinT_OGC", "GroundingDINO_SwinB_cfg")
 """Configurations of the package. They are Python files that are run, so no others are accepted."""
@@ -196,7 +196,7 @@ def load_weights(model: torch.nn.Module, checkpoint: Path) -> torch.nn.Module:
     """
     try:
         if checkpoint.suffix == ".safetensors":
-            state: dict[str, Any] = load_file(checkpoint)
+            state: dict[str, Any] = read_tensors(checkpoint, content="weights", advice="download it again")[0]
         else:
             state = torch.load(checkpoint, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged files end in a dozen kinds of error

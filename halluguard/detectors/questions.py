@@ -21,7 +21,7 @@ from transformers.modeling_utils import PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 from transformers.processing_utils import ProcessorMixin
 
-from halluguard.checkpoints import load_config
+from halluguard.checkpoints import load_config, render_chat
 from halluguard.detectors.checkpoints import Device, load_checkpoint, model_signature, signature
 from halluguard.detectors.colour import crop, judge_image
 from halluguard.detectors.failures import expert_errors
@@ -151,7 +151,7 @@ class VisualQuestions:
         if getattr(self.processor, "chat_template", None):
             content = [{"type": "image"}, {"type": "text", "text": text}]
             messages = [{"role": "user", "content": content}]
-            return str(self.processor.apply_chat_template(messages, add_generation_prompt=True))
+            return render_chat(self.processor, messages)
         return f"Question: {text} Answer:"
 
     @property

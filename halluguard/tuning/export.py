@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeAlias
 
-from safetensors import safe_open
 from transformers import AutoProcessor, PreTrainedModel
 
 from halluguard import io
 from halluguard.checkpoints import load_mllm, load_processor, merge_adapter
 from halluguard.errors import InputError, UnsupportedModelError, require
+from halluguard.tensor_files import read_shapes
 
 Metric: TypeAlias = float | str | tuple[float, tuple[float, float]]
 """A value, or a value with its interval (low, high)."""
@@ -70,7 +70,7 @@ def export(
     Raises:
         InputError: no adapter there. UnsupportedModelError: the adapter was made for another base.
     """
-    require("peft", extra="train", feature="merging an adapter")
+    require("peft", feature="merging an adapter")
     if not (Path(adapter) / "adapter_config.json").exists():
         raise InputError(f"expected a folder with adapter_config.json, got {adapter}; name what fine_tune wrote")
     model, processor = load_mllm(base, dtype=dtype)
@@ -123,21 +123,21 @@ def _check_base(model: PreTrainedModel, adapter: str | Path) -> None:
     if not path.exists():
         raise InputError(f"expected {path}; adapters in other formats are not read")
     modules = dict(model.named_modules())
-    with safe_open(str(path), "pt") as file:
-        for name in file.keys():  # noqa: SIM118  (no mapping)
-            layer, _, half = name.removeprefix("base_model.model.").partition(".lora_")
-            module = modules.get(layer)
-            if module is None or not half or not hasattr(module, "in_features"):
-                if half and module is None:
-                    raise UnsupportedModelError(
-                        f"the adapter changes {layer!r}, which {type(model).__name__} does not have; use the base "
-                        "model it was trained on"
-                    )
-                continue
-            shape = file.get_slice(name).get_shape()
-            width, here = (shape[1], module.in_features) if half[0] == "A" else (shape[0], module.out_features)
-            if width != here:
+    for name, shape in read_shapes(path):
+        layer, _, half = name.removeprefix("base_model.model.").partition(".lora_")
+        module = modules.get(layer)
+        if module is None or not half or not hasattr(module, "in_features"):
+            if half and module is None:
                 raise UnsupportedModelError(
-                    f"the adapter was made for a layer {layer!r} of width {width}, this base has {here}; use the base "
+                    f"the adapter changes {layer!r}, which {type(model).__name__} does not have; use the base "
                     "model it was trained on"
                 )
+            continue
+        if len(shape) != 2:
+            raise UnsupportedModelError(f"the adapter's {name!r} is no matrix; copy the adapter again")
+        width, here = (shape[1], module.in_features) if half[0] == "A" else (shape[0], module.out_features)
+        if width != here:
+            raise UnsupportedModelError(
+                f"the adapter was made for a layer {layer!r} of width {width}, this base has {here}; use the base "
+                "model it was trained on"
+            )

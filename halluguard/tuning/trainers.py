@@ -138,7 +138,7 @@ def fine_tune(
 
     Under `accelerate launch` every process calls this with the same rows; the first one saves.
     """
-    require("peft", extra="train", feature="fine-tuning")
+    require("peft", feature="fine-tuning")
     from halluguard.tuning.checked import require_finite
     from halluguard.tuning.preflight import preflight
     from halluguard.tuning.resuming import WholeCheckpoints, disk_errors, identity_of, newest_whole
@@ -244,7 +244,7 @@ def training_facts(trainer: Trainer, rows: int) -> Facts:
 
 def lora_config(rank: int = 16, target_modules: str = LANGUAGE_MODEL_ONLY) -> LoraConfig:
     """LoRA on the language model: alpha = 2 * rank, dropout 0.05."""
-    peft = require("peft", extra="train", feature="fine-tuning")
+    peft = require("peft", feature="fine-tuning")
     return peft.LoraConfig(
         r=rank, lora_alpha=2 * rank, lora_dropout=0.05, target_modules=target_modules, task_type="CAUSAL_LM"
     )

@@ -249,10 +249,10 @@ class ChatModel:
         """
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        from halluguard.checkpoints import SourceOptions, load_model, load_pretrained
+        from halluguard.checkpoints import SourceOptions, load_model, load_processor
 
         source: SourceOptions = {"revision": revision, "local_files_only": local_files_only}
-        tokenizer = load_pretrained(AutoTokenizer, name, **source)
+        tokenizer = load_processor(AutoTokenizer, name, **source)
         model = load_model(
             *(AutoModelForCausalLM, name),
             expected="a causal language model",
@@ -261,7 +261,7 @@ class ChatModel:
             device_map=device_map,
             **source,
         )
-        return cls(model, tokenizer)
+        return cls(model, cast("PreTrainedTokenizerBase", tokenizer))
 
     def __call__(self, messages: Messages) -> str:
         """The model's answer to the last message."""

@@ -26,8 +26,7 @@ from typing import Any, ClassVar, Self
 
 import torch
 from PIL.Image import Image
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel, ProcessorMixin
 
@@ -39,6 +38,7 @@ from halluguard.decoding.engine.view import FoldedView
 from halluguard.decoding.negative_inputs import generator
 from halluguard.errors import InputError, SettingsError
 from halluguard.records import DEFAULT_PROMPT
+from halluguard.tensor_files import read_tensors
 
 SCALE = 0.1
 """The original's factor between its strengths and the unit vectors that they multiply."""
@@ -123,10 +123,7 @@ class Directions:
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """Read a file that `save` wrote."""
-        try:
-            parts = load_file(str(path))
-        except (OSError, SafetensorError) as error:
-            raise InputError(f"directions are expected in {path}, which cannot be read ({error}); make them") from error
+        parts, _ = read_tensors(path, content="directions", advice="make them with Directions.fit(...).save")
         if "text" not in parts or set(parts) - {"text", "vision"}:
             raise InputError(
                 f"'text' and perhaps 'vision' are expected in {path}, got {sorted(parts)}; see Directions.fit"
