@@ -6,7 +6,8 @@ import base64
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
-from halluguard.auditing.inputs import Item, step_into
+from halluguard.auditing.fields import Text, shortened, step_into, texts_of
+from halluguard.auditing.inputs import Item
 from halluguard.correction.text.reading import MAX_CHARS
 from halluguard.errors import InputError, SettingsError
 
@@ -16,6 +17,10 @@ _DIALOGUES = ("conversations", "messages", "conversation", "dialogue", "turns")
 _WORDS = ("value", "content", "text", "content.@text.text")
 
 
+_EXCHANGES = ("texts.*.assistant", "qa_pairs.*.answer", "qa.*.answer", "conversations.*.assistant", "turns.*.answer")
+"""Where dialogues stand as a list of exchanges, each an object with a question and an answer."""
+
+
 def _of_role(role: str) -> list[str]:
     """Where dialogues have the first turn of a role."""
     return [f"{dialogue}.@{role}.{words}" for dialogue in _DIALOGUES for words in _WORDS]
@@ -23,15 +28,23 @@ def _of_role(role: str) -> list[str]:
 
 CAPTION_KEYS = (
     *("caption", "captions", "prediction", "response", "generated_text", "output", "text", "answer", "description"),
-    *("txt", "cap", "json.caption", "json.text", "choices.0.message.content"),
-    *("response.body.choices.0.message.content", *_of_role("assistant")),
+    *("txt", "cap", "json.caption", "json.text", "choices.*.message.content"),
+    *("response.body.choices.*.message.content", *_of_role("assistant"), *_EXCHANGES),
+    *(f"json.{key}" for key in (*_of_role("assistant"), *_EXCHANGES)),
 )
 IMAGE_KEYS = (
     *("image", "image_path", "img_path", "image_file", "file_name", "filename", "img", "image_name", "path"),
     *("images.0", "image_id", "img_id", "imageid", "key", "__key__", "messages.@user.content.@image.image"),
 )
 ID_KEYS = ("id", "caption_id", "question_id", "sample_id", "custom_id", "uid", "uuid", "__key__")
-QUESTION_KEYS = ("question", "query", "prompt", "instruction", *_of_role("user"))
+QUESTION_KEYS = (
+    "question",
+    "query",
+    "prompt",
+    "instruction",
+    *_of_role("user"),
+    *(f"json.{key}" for key in _of_role("user")),
+)
 _ANSWER_KEYS = ("prediction", "response", "generated_text", "output", "answer")
 MAX_NAME = 10_000
 """Longest name of an image or a row, in characters."""
@@ -95,7 +108,7 @@ def guess_keys(items: Iterable[Item], named: Mapping[str, str | None]) -> Keys:
         if key is None:
             key = _most_common(sample, known[part], part)
         elif all(step_into(row, key) is None for row in sample):
-            raise SettingsError(f"no row has {part}s under {key!r}; the keys are {sorted(sample[0])}")
+            raise SettingsError(f"no row has {part}s under {key!r}; the keys are {shortened(sorted(sample[0]))}")
         keys[part] = key
     if not keys["question"] and _most_common(sample, ("text",), "question"):
         # A question file joined with its answers: {"text": "Is there a dog?", "answer": "Yes."}
@@ -107,7 +120,8 @@ def guess_keys(items: Iterable[Item], named: Mapping[str, str | None]) -> Keys:
     if caption is None:
         raise InputError(
             f"expected captions under one of the keys {', '.join(CAPTION_KEYS[:14])}, or an assistant's turn in "
-            f"{' or '.join(_DIALOGUES[:2])}; the rows have {sorted(sample[0])}; name the right one with --caption-key"
+            f"{' or '.join(_DIALOGUES[:2])}; the rows have {shortened(sorted(sample[0]))}; "
+            "name the right one with --caption-key"
         )
     return Keys(caption, **keys)
 
@@ -116,7 +130,9 @@ def _most_common(sample: Sequence[Mapping[str, object]], known: tuple[str, ...],
     """The first known key under which at least half of the rows have a value that can be this part."""
     for key in known:
         values = [step_into(row, key) for row in sample]
-        if part in ("caption", "question"):
+        if part == "caption":
+            fitting = sum(isinstance(text.value, str) for row in sample for text in texts_of(row, key)[-1:])
+        elif part == "question":
             fitting = sum(isinstance(value, str) for value in values)
         else:
             fitting = sum(isinstance(value, Mapping) or _name(value) is not None for value in values)
@@ -125,16 +141,26 @@ def _most_common(sample: Sequence[Mapping[str, object]], known: tuple[str, ...],
     return None
 
 
-def to_row(index: int, item: Item, keys: Keys) -> Row:
-    """An entry as a row; one that cannot be checked says why and keeps its place."""
+def to_rows(index: int, item: Item, keys: Keys) -> list[Row]:
+    """The rows of an entry: one for each of its texts. One that cannot be checked says why and keeps its place.
+
+    Args:
+        index: that of the first row.
+        item: the entry.
+        keys: where its parts stand.
+    """
     if item.fields is None:
-        return Row(index, str(index), code="unreadable-row", reason=item.problem)
+        return [Row(index, str(index), code="unreadable-row", reason=item.problem)]
+    texts = texts_of(item.fields, keys.caption, keys.question)
+    return [_row(index + at, item, text, keys) for at, text in enumerate(texts)]
+
+
+def _row(index: int, item: Item, text: Text, keys: Keys) -> Row:
     name = _name(step_into(item.fields, keys.id)) if keys.id else None
     data, image = item.image_bytes, step_into(item.fields, keys.image) if keys.image else None
     if isinstance(image, Mapping):  # how datasets write an image: {"bytes": ..., "path": ...}
         data, image = _bytes(image.get("bytes")) or data, image.get("path") or name or str(index)
-    question = step_into(item.fields, keys.question) if keys.question else None
-    caption = step_into(item.fields, keys.caption)
+    question, caption = text.question, text.value
     row = Row(
         index=index,
         id=name if name is not None else str(index),

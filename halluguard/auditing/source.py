@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from halluguard.auditing.caption_rows import Keys, Row, guess_keys, to_row
+from halluguard.auditing.caption_rows import Keys, Row, guess_keys, to_rows
 from halluguard.auditing.config import AuditConfig
 from halluguard.auditing.inputs import MAX_ROW, Item, detect_format, get_format
 from halluguard.errors import InputError
@@ -40,11 +40,16 @@ class Source:
     def items(self) -> Iterator[Item]:
         """The entries as they stand in the input."""
         named = [key for key in asdict(self.keys).values() if key]
-        columns = {*named, *(key.partition(".")[0] for key in named)}
+        columns = {*named, *(key.partition(".")[0] for key in named), "history"}
         return get_format(self.format).read(self.path, self.encoding, columns)
 
     def rows(self) -> Iterator[Row]:
-        return (to_row(index, item, self.keys) for index, item in enumerate(self.items()))
+        """The rows in order: one for each text of an entry."""
+        index = 0
+        for item in self.items():
+            rows = to_rows(index, item, self.keys)
+            index += len(rows)
+            yield from rows
 
     def describe(self) -> str:
         """Format and keys, in one line."""
@@ -119,7 +124,7 @@ def selected_rows(config: AuditConfig, source: Source) -> Iterator[Row]:
     """The rows that a run checks, in the order of the input: its share, and no more than its limit."""
     rows = source.rows()
     if config.limit is not None and config.seed is not None:
-        total = sum(1 for _ in source.items())
+        total = sum(1 for _ in source.rows())
         drawn = set(random.Random(config.seed).sample(range(total), min(config.limit, total)))
         rows = (row for row in rows if row.index in drawn)
     elif config.limit is not None:
@@ -161,7 +166,8 @@ def fingerprint(path: Path) -> tuple[str, int]:
 def rows_expected(config: AuditConfig, source: Source) -> int | None:
     """How many rows will be checked, where a look at the file tells."""
     lines = fingerprint(source.path)[1] if source.format == "jsonl" else -1
-    if lines < 0 or config.shard[1] > 1 or is_compressed(source.path):
+    several = "@" in source.keys.caption or "*" in source.keys.caption  # texts in an entry
+    if lines < 0 or several or config.shard[1] > 1 or is_compressed(source.path):
         return config.limit
     return min(lines, config.limit or lines)
 

@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import tarfile
+import time
 
 import pyarrow as pa
 import pytest
@@ -406,6 +407,28 @@ def test_a_sparse_member_and_a_long_header_fill_nothing(tmp_path):
         open_source(tmp_path / "d.tar", {})
 
 
+def test_names_of_columns_in_a_message_are_bounded(tmp_path):
+    (tmp_path / "c.csv").write_text("image,caption" + ",a" * 100_000 + "\n")
+    with pytest.raises(InputError) as refused:
+        open_source(tmp_path / "c.csv", {})
+    assert len(str(refused.value)) < 1000
+    (tmp_path / "c.jsonl").write_text(json.dumps({f"k{i}": i for i in range(10_000)}) + "\n")
+    with pytest.raises(InputError) as refused:
+        open_source(tmp_path / "c.jsonl", {})
+    assert len(str(refused.value)) < 3000
+
+
+def test_a_member_of_a_terabyte_that_is_not_there_ends_the_tar_at_once(tmp_path):
+    write_tar(tmp_path / "c.tar", [("0.jpg", b"x"), ("0.txt", b"A dog.")])
+    huge = tarfile.TarInfo("1.bin")
+    huge.size = 10**12
+    whole = (tmp_path / "c.tar").read_bytes().rstrip(b"\0")
+    (tmp_path / "d.tar").write_bytes(whole + b"\0" * (-len(whole) % 512) + huge.tobuf())
+    started = time.process_time()
+    assert codes(tmp_path / "d.tar")[0] == ""
+    assert time.process_time() - started < 5
+
+
 @pytest.mark.parametrize("cut", range(512, 512 * 12, 700))
 def test_a_tar_cut_anywhere_exports_what_is_whole(cut, tmp_path, objects_file):
     write_tar(tmp_path / "w.tar", [x for i in range(3) for x in ((f"{i}.jpg", b"x" * 900), (f"{i}.txt", b"A dog."))])
@@ -541,7 +564,7 @@ def test_the_models_own_words_are_audited(row, tmp_path):
     """A system turn moved the answer by one place, and the user's question was audited and rewritten."""
     (tmp_path / "c.json").write_text(json.dumps([row]))
     source = open_source(tmp_path / "c.json", {})
-    (read,) = source.rows()
+    read, *_ = source.rows()
     assert (read.caption, read.question) == (ASSISTANT, "Describe the cat.")
     with (tmp_path / "e.json").open("wb") as out:
         json_values.export(source.path, None, out, source.keys.caption, [inputs.Decision(True, "New.")])
@@ -554,7 +577,7 @@ def test_the_models_own_words_are_audited(row, tmp_path):
 
 def test_rows_with_and_without_a_system_turn_stand_in_one_file(tmp_path):
     (tmp_path / "c.jsonl").write_text("".join(json.dumps(row) + "\n" for row in CHATS[:3]))
-    assert [row.caption for row in open_source(tmp_path / "c.jsonl", {}).rows()] == [ASSISTANT] * 3
+    assert [row.caption for row in open_source(tmp_path / "c.jsonl", {}).rows()] == [*[ASSISTANT] * 3, "No."]
 
 
 def test_a_dialogue_without_an_answer_is_refused(tmp_path):
@@ -574,3 +597,53 @@ def test_numbers_as_ids_are_names(image, tmp_path):
     parquet.write_table(pa.table({"image_id": [image], "caption": ["A dog."]}), tmp_path / "c.parquet")
     (row,) = open_source(tmp_path / "c.parquet", {}).rows()
     assert row.image == "42"
+
+
+# --- columns that unpack to more than they are -----------------------------------------------------------------
+
+
+def write_arrow(path, table, codec, kind):
+    options = pa.ipc.IpcWriteOptions(compression=codec)
+    with getattr(pa.ipc, f"new_{kind}")(str(path), table.schema, options=options) as writer:
+        writer.write_table(table)
+
+
+@pytest.mark.parametrize("kind", ["file", "stream"])
+@pytest.mark.parametrize("codec", ["zstd", "lz4"])
+@pytest.mark.parametrize("dictionary", [False, True])
+def test_a_compressed_arrow_file_is_measured_before_it_is_unpacked(dictionary, codec, kind, tmp_path, monkeypatch):
+    captions = pa.array(["x" * 50_000, "A dog."])
+    table = pa.table({"image": ["1", "1"], "caption": captions.dictionary_encode() if dictionary else captions})
+    write_arrow(tmp_path / "c.arrow", table, codec, kind)
+    assert [row.caption for row in open_source(tmp_path / "c.arrow", {}).rows()] == ["x" * 50_000, "A dog."]
+    monkeypatch.setattr(columnar, "MAX_UNPACKED", 40_000)
+    with pytest.raises(InputError, match="40,000 bytes"):
+        open_source(tmp_path / "c.arrow", {})
+
+
+@pytest.mark.parametrize("name", ["c.parquet", "c.arrow"])
+def test_a_large_value_that_stands_in_every_row_is_not_held_once_for_each(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(columnar, "MAX_ROW_WITH_IMAGE", 100_000)
+    captions = pa.DictionaryArray.from_arrays(pa.array([0] * 50, pa.int32()), pa.array(["x" * 60_000]))
+    table = pa.table({"image": ["1"] * 50, "caption": captions})
+    if name.endswith(".parquet"):
+        parquet.write_table(table, tmp_path / name)
+    else:
+        write_arrow(tmp_path / name, table, None, "file")
+    sizes = [len(batch) for batch in columnar._batches(tmp_path / name)]
+    rows = list(columnar.read(tmp_path / name))
+    assert len(rows) == 50
+    assert all(row.fields["caption"] == "x" * 60_000 for row in rows)
+    if name.endswith(".parquet"):
+        assert max(sizes) == 1
+    assert columnar._size(table.column("caption").chunk(0)) >= 50 * 60_000
+    assert columnar._size(table.column("caption").chunk(0).slice(3, 1)) < 61_000
+
+
+def test_a_list_of_millions_of_numbers_costs_its_row(tmp_path, monkeypatch):
+    monkeypatch.setattr(columnar, "MAX_ROW_WITH_IMAGE", 100_000)
+    rows = {"image": ["1", "1"], "caption": ["A dog."] * 2, "x": [[0] * 5_000, [0]], "y": [{"a": [0]}, {"a": [0] * 3}]}
+    parquet.write_table(pa.table(rows | {"x": pa.array(rows["x"], pa.list_(pa.int8()))}), tmp_path / "c.parquet")
+    first, second = columnar.read(tmp_path / "c.parquet")
+    assert "100,000 bytes" in first.problem
+    assert second.fields["caption"] == "A dog."

@@ -9,7 +9,8 @@ import tarfile
 import pytest
 
 from halluguard.auditing import inputs
-from halluguard.auditing.inputs import Decision, step_into, with_caption
+from halluguard.auditing.fields import step_into, with_texts
+from halluguard.auditing.inputs import Decision
 from halluguard.auditing.source import open_source
 from halluguard.errors import InputError, SettingsError
 
@@ -148,7 +149,7 @@ def test_an_export_differs_only_where_it_should(write, name, tmp_path):
         module.export(source.path, source.encoding, out, source.keys.caption, decisions)
     before = [item.fields for item in module.read(source.path)]
     after = [item.fields for item in module.read(target)]
-    assert after == [before[0], with_caption(before[1], source.keys.caption, "New words.")]
+    assert after == [before[0], with_texts(before[1], {source.keys.caption: "New words."})]
 
 
 def test_a_webdataset_carries_its_pictures(tmp_path):
@@ -178,7 +179,7 @@ def test_instruction_data_are_read_by_their_first_answer(tmp_path):
     source = open_source(tmp_path / "c.json", {})
     (found,) = source.rows()
     assert (found.id, found.image, found.question, found.caption) == ("x1", "coco/1.jpg", "What is it?", "A dog.")
-    changed = with_caption(row, source.keys.caption, "A cat.")
+    changed = with_texts(row, {source.keys.caption: "A cat."})
     assert step_into(changed, "conversations.1.value") == "A cat."
     assert row["conversations"][1]["value"] == "A dog.", "the input's own row is not touched"
 

@@ -35,8 +35,10 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO, NamedTuple, Protocol, cast
 
+from halluguard.auditing.fields import Fields, with_texts
 from halluguard.errors import InputError
 from halluguard.io import MAX_LINE, READ_ERRORS, json_memory, open_binary
 
@@ -49,9 +51,6 @@ MAX_ROW_WITH_IMAGE = 128 * 1024 * 1024
 
 MAX_ROW_MEMORY = 8 * MAX_ROW
 """Most memory that a row of JSON may take, in bytes, by an estimate."""
-
-Fields = Mapping[str, Any]
-"""The columns or keys of a row; whoever uses a value checks its type."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +72,21 @@ class Item:
 
 
 class Decision(NamedTuple):
-    """What the export does with one row: leave it out, or keep it, with another caption unless that is None."""
+    """What the export does with one entry.
+
+    Args:
+        keep: whether it is written.
+        caption: another caption for it; None leaves the one it has.
+        turns: other texts of a dialogue or a list, each by the key of its own place; instead of `caption`.
+    """
 
     keep: bool
-    caption: str | None
+    caption: str | None = None
+    turns: Mapping[str, str] = MappingProxyType({})
+
+    def texts(self, key: str) -> Mapping[str, str]:
+        """The texts to put in, by key; `key` is that of the captions."""
+        return self.turns if self.caption is None else {key: self.caption}
 
 
 class Format(Protocol):
@@ -101,7 +111,7 @@ class Format(Protocol):
         """
 
     def export(self, path: Path, encoding: str | None, out: BinaryIO, key: str, decisions: Iterable[Decision]) -> None:
-        """Write the rows again, one decision per row, with the caption under `key` replaced."""
+        """Write the rows again, one decision per row, with the texts of `decision.texts(key)` put in."""
 
 
 def detect_format(path: Path) -> str:
@@ -188,65 +198,12 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return fields
 
 
-_ROLES = {"assistant": ("assistant", "gpt", "model", "bot", "chatbot"), "user": ("user", "human")}
-
-
-def step_into(fields: object, key: str) -> Any:
-    """The value under `key`; None if there is none.
-
-    Dots step into objects and lists, "@" into the first element of a list with that role or type.
-
-    >>> step_into({"messages": [{"role": "user", "content": "Why?"}]}, "messages.@user.content")
-    'Why?'
-    """
-    if isinstance(fields, Mapping) and key in fields:
-        return fields[key]
-    value: Any = fields
-    for part in key.split("."):
-        if isinstance(value, Mapping):
-            value = value.get(part)
-        elif isinstance(value, list) and (at := _place(value, part)) is not None:
-            value = value[at]
-        else:
-            return None
-    return value
-
-
-def _place(elements: list[Any], part: str) -> int | None:
-    """The place in a list that a part of a key names: by number, or by role or type after "@"."""
-    if part.startswith("@"):
-        names = _ROLES.get(part[1:], (part[1:],))
-        return next((at for at, element in enumerate(elements) if _role(element) in names), None)
-    return int(part) if part.isdecimal() and len(part) < 10 and int(part) < len(elements) else None
-
-
-def _role(element: object) -> str:
-    if not isinstance(element, Mapping):
-        return ""
-    return next((element[key].lower() for key in ("role", "from", "type") if isinstance(element.get(key), str)), "")
-
-
-def with_caption(fields: Fields, key: str, caption: str) -> dict[str, Any]:
-    """A copy of `fields` with another caption under `key`; see `step_into` for keys. The key must exist."""
-    if key in fields:
-        return {**fields, key: caption}
-    first, _, rest = key.partition(".")
-    inner = fields[first]
-    if not isinstance(inner, list):
-        return {**fields, first: with_caption(inner, rest, caption)}
-    part, _, below = rest.partition(".")
-    at = _place(inner, part)
-    if at is None:
-        raise KeyError(key)
-    changed = with_caption(inner[at], below, caption) if below else caption
-    return {**fields, first: [*inner[:at], changed, *inner[at + 1 :]]}
-
-
 def json_again(item: Item, key: str, decision: Decision) -> bytes:
-    """A row's JSON: its own text when nothing changed, else written anew with the other caption."""
-    if decision.caption is None or item.fields is None:
+    """A row's JSON: its own text when nothing changed, else written anew with the other texts."""
+    texts = decision.texts(key)
+    if not texts or item.fields is None:
         return item.raw.encode("utf-8", "surrogateescape") if isinstance(item.raw, str) else item.raw or b""
-    fields = with_caption(item.fields, key, decision.caption)
+    fields = with_texts(item.fields, texts)
     try:
         return json.dumps(fields, ensure_ascii=False).encode("utf-8")
     except UnicodeEncodeError:  # half a surrogate pair, which JSON can hold as an escape but no file as a character

@@ -8,7 +8,8 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from halluguard.auditing.inputs import Decision, Item, text_writer, with_caption
+from halluguard.auditing.fields import with_texts
+from halluguard.auditing.inputs import Decision, Item, text_writer
 from halluguard.errors import InputError
 from halluguard.io import read_json, text_encoding
 
@@ -46,7 +47,7 @@ def export(path: Path, encoding: str | None, out: BinaryIO, key: str, decisions:
     """The same document with other captions, and without the annotations left out."""
     document = _document(path, encoding)
     document["annotations"] = [
-        annotation if decision.caption is None else with_caption(annotation, key, decision.caption)
+        with_texts(annotation, decision.texts(key)) if isinstance(annotation, dict) else annotation
         for annotation, decision in zip(document["annotations"], decisions, strict=True)
         if decision.keep
     ]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import struct
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from halluguard.auditing.inputs import MAX_ROW_WITH_IMAGE, Decision, Item, with_caption
+from halluguard.auditing.fields import with_texts
+from halluguard.auditing.inputs import MAX_ROW_WITH_IMAGE, Decision, Item
 from halluguard.errors import InputError
 from halluguard.io import MAX_RATIO, MAX_UNPACKED
 
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 NAME = "Parquet or Arrow"
 ORDER = 10
 _BATCH = 64
+_OBJECT = 40
+"""Bytes of a small Python object, such as a number in a list."""
 _SUFFIXES = (".parquet", ".arrow", ".feather")
 
 
@@ -33,16 +37,44 @@ def read(path: Path, encoding: str | None = None, columns: Collection[str] | Non
         yield from _items(batch)
 
 
-def _items(batch: pa.RecordBatch) -> list[Item]:
+def _items(batch: pa.RecordBatch) -> Iterator[Item]:
     """The rows of a batch. Where a value cannot be read, only its own row is lost."""
+    rows: list[Item] | None = None
     try:
-        if batch.nbytes > MAX_ROW_WITH_IMAGE:
-            raise ValueError(f"expected at most {MAX_ROW_WITH_IMAGE:,} bytes in a row, got {batch.nbytes:,}")
-        return [Item(row) for row in batch.to_pylist()]
+        size = sum(map(_size, batch.columns))
+        if size > MAX_ROW_WITH_IMAGE:
+            raise ValueError(f"expected at most {MAX_ROW_WITH_IMAGE:,} bytes in a row, got {size:,}")
+        rows = [Item(row) for row in batch.to_pylist()]
     except (ValueError, OverflowError) as error:  # among these pyarrow.ArrowInvalid
         if len(batch) == 1:
-            return [Item(None, "", f"cannot read the row: {error}"[:300])]
-    return [item for at in range(len(batch)) for item in _items(batch.slice(at, 1))]
+            rows = [Item(None, "", f"cannot read the row: {error}"[:300])]
+    if rows is not None:
+        yield from rows
+    else:
+        for at in range(len(batch)):
+            yield from _items(batch.slice(at, 1))
+
+
+def _size(column: pa.Array) -> int:
+    """Estimated bytes that a column's values take in Python; one of a dictionary counts as often as it stands there."""
+    import pyarrow as pa
+    from pyarrow import compute
+
+    types, kind = pa.types, column.type
+    if types.is_dictionary(kind):
+        values = column.dictionary
+        if types.is_string(values.type) or types.is_binary(values.type) or types.is_large_string(values.type):
+            sizes = compute.binary_length(values)
+            return _OBJECT * len(column) + int(compute.sum(sizes.take(column.indices)).as_py() or 0)
+        return len(column) * _size(values)
+    size = _OBJECT * len(column)
+    if types.is_struct(kind):
+        return size + sum(map(_size, column.flatten()))
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        return size + _size(column.flatten())
+    if types.is_map(kind):
+        return size + _size(column.keys) + _size(column.items)
+    return size + int(column.nbytes)
 
 
 def export(path: Path, encoding: str | None, out: BinaryIO, key: str, decisions: Iterable[Decision]) -> None:
@@ -66,13 +98,13 @@ def _with_captions(table: pa.Table, key: str, decisions: list[Decision]) -> pa.T
     """The table with other captions; a row without one is not converted, as it may hold what is no text."""
     import pyarrow as pa
 
-    if all(decision.caption is None for decision in decisions):
+    if not any(decision.texts(key) for decision in decisions):
         return table
     rows = []
     for at, decision in enumerate(decisions):
         row = table.slice(at, 1)
-        if decision.caption is not None:
-            fields = with_caption(row.to_pylist()[0], key, decision.caption)
+        if texts := decision.texts(key):
+            fields = with_texts(row.to_pylist()[0], texts)
             row = pa.Table.from_pylist([fields], schema=table.schema)
         rows.append(row)
     return pa.concat_tables(rows)
@@ -105,16 +137,72 @@ def _read_file(file: Path, columns: Collection[str] | None) -> Iterator[pa.Recor
             yield from source.iter_batches(batch_size=rows, row_groups=[group], columns=kept)
         return
     with pa.memory_map(str(file)) as mapped:
-        if magic == b"ARROW1":
-            reader = pa.ipc.open_file(mapped)
-            batches = (reader.get_batch(i) for i in range(reader.num_record_batches))
-        else:
-            batches = iter(pa.ipc.open_stream(mapped))
-        for batch in batches:
+        content = mapped.read_buffer()
+        if magic == b"ARROW1":  # a file is a stream between its first 8 bytes and an index, which need not be followed
+            content = content.slice(8)
+        _check_messages(file, content)
+        for batch in pa.ipc.open_stream(content):
             _check_offsets(batch)
             kept = [name for name in batch.schema.names if columns is None or name in columns]
             for start in range(0, len(batch), _BATCH):
                 yield batch.slice(start, _BATCH).select(kept)
+
+
+def _check_messages(file: Path, content: pa.Buffer) -> None:
+    """Refuse record batches that unpack to more than `MAX_UNPACKED` bytes, with the dictionaries before them.
+
+    Raises:
+        InputError: one does.
+    """
+    import pyarrow as pa
+
+    held = 0
+    for message in pa.ipc.MessageReader.open_stream(content):
+        size = _unpacked_size(message)
+        held += size if message.type == "dictionary" else 0
+        if size + held > MAX_UNPACKED:
+            raise InputError(
+                f"expected record batches that unpack to at most {MAX_UNPACKED:,} bytes, got more in {str(file)!r}; "
+                "if you trust it, write it again with smaller batches"
+            )
+
+
+def _unpacked_size(message: pa.ipc.Message) -> int:
+    """Bytes to which the compressed buffers of a message unpack, from the lengths that stand before each.
+
+    The message's description is a flatbuffer (Message.fbs of Apache Arrow): a table begins with the distance to the
+    list of its fields' places; a vector begins with its length.
+    """
+    data, body = message.metadata, message.body
+    if message.type not in ("record batch", "dictionary") or body is None:
+        return 0
+
+    def number(place: int, layout: str = "<I") -> int:
+        return int(struct.unpack_from(layout, data, place)[0])
+
+    def field(table: int, index: int) -> int | None:
+        fields = table - number(table, "<i")
+        entry = 4 + 2 * index
+        place = number(fields + entry, "<H") if entry < number(fields, "<H") else 0
+        return table + place if place else None
+
+    def target(place: int | None) -> int:
+        if place is None:
+            raise ValueError("a message without a record batch")
+        return place + number(place)
+
+    batch = target(field(number(0), 2))
+    if message.type == "dictionary":
+        batch = target(field(batch, 1))
+    if field(batch, 3) is None:  # not compressed
+        return 0
+    buffers = target(field(batch, 2))
+    total = 0
+    for at in range(number(buffers)):
+        offset, length = struct.unpack_from("<qq", data, buffers + 4 + 16 * at)
+        if length >= 8:
+            total += max(0, struct.unpack_from("<q", body, offset)[0])  # -1: this buffer is not compressed
+    return total
 
 
 def _check_offsets(batch: pa.RecordBatch) -> None:
@@ -159,7 +247,10 @@ def _rows_per_batch(file: Path, group: parquet.RowGroupMetaData, columns: Collec
             f"expected row groups that unpack to at most {MAX_RATIO} times their size, got more in {str(file)!r}; "
             "if you trust it, write it again with smaller row groups"
         )
-    return max(1, min(_BATCH, MAX_ROW_WITH_IMAGE * group.num_rows // max(unpacked, 1)))
+    # A value of a dictionary may stand in every row.
+    largest = sum(chunk.total_uncompressed_size for chunk in chunks if chunk.has_dictionary_page)
+    rows = min(MAX_ROW_WITH_IMAGE * group.num_rows // max(unpacked, 1), MAX_ROW_WITH_IMAGE // max(largest, 1))
+    return max(1, min(_BATCH, rows))
 
 
 def _files(folder: Path) -> list[Path]:

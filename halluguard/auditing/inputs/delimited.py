@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
 from halluguard.auditing.caption_rows import CAPTION_KEYS
+from halluguard.auditing.fields import shortened
 from halluguard.auditing.inputs import MAX_ROW, Decision, Item, text_writer, too_long
 from halluguard.errors import InputError
 from halluguard.io import open_text, reading, text_encoding
@@ -89,7 +91,8 @@ class _Records:
         self.raw_header = "".join(self._lines.copies)
         if len(set(self.header)) != len(self.header):
             self._file.close()
-            raise InputError(f"expected a header with different names in {str(path)!r}, got {self.header}; rename some")
+            names = shortened(name for name, count in Counter(self.header).items() if count > 1)
+            raise InputError(f"expected a header with different names in {str(path)!r}, got {names} twice; rename some")
 
     def __enter__(self) -> _Records:
         return self

@@ -12,12 +12,13 @@ import json
 import re
 import tarfile
 import zlib
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from halluguard.auditing.inputs import MAX_ROW, MAX_ROW_WITH_IMAGE, Decision, Item, load_json, with_caption
+from halluguard.auditing.fields import with_texts
+from halluguard.auditing.inputs import MAX_ROW, MAX_ROW_WITH_IMAGE, Decision, Item, load_json
 from halluguard.errors import InputError
 from halluguard.io import open_binary
 
@@ -60,7 +61,7 @@ def read(path: Path, encoding: str | None = None, columns: Collection[str] | Non
 
 def export(path: Path, encoding: str | None, out: BinaryIO, key: str, decisions: Iterable[Decision]) -> None:
     """One tar with the same members in order, and the text or .json member of each sample rewritten."""
-    text_suffix, _, inner_key = key.partition(".")
+    text_suffix = key.partition(".")[0]
     remaining = iter(decisions)
     with tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT) as target:
         for file in [path] if path.is_file() else _files(path):
@@ -70,8 +71,9 @@ def export(path: Path, encoding: str | None, out: BinaryIO, key: str, decisions:
                     for member, sample_key, suffix in _members(tar):
                         if decision is None or sample != sample_key:
                             sample, decision = sample_key, next(remaining)
-                        if decision.keep and decision.caption is not None and suffix == text_suffix:
-                            data = _with_caption(_contents(tar, member), inner_key, decision.caption)
+                        texts = decision.texts(key) if suffix == text_suffix else {}
+                        if decision.keep and texts:
+                            data = _with_texts(_contents(tar, member), suffix, texts)
                             member.size = len(data)
                             target.addfile(member, io.BytesIO(data))
                         elif decision.keep:
@@ -83,10 +85,12 @@ def export(path: Path, encoding: str | None, out: BinaryIO, key: str, decisions:
                     next(remaining)  # of the row that says that the tar ends early
 
 
-def _with_caption(data: bytes, key: str, caption: str) -> bytes:
-    if not key:
-        return caption.encode()
-    return json.dumps(with_caption(json.loads(data), key, caption), ensure_ascii=False).encode()
+def _with_texts(data: bytes, suffix: str, texts: Mapping[str, str]) -> bytes:
+    """A member with other texts; their keys begin with its suffix."""
+    if suffix in texts:
+        return texts[suffix].encode()
+    inner = {key.removeprefix(f"{suffix}."): text for key, text in texts.items()}
+    return json.dumps(with_texts(json.loads(data), inner), ensure_ascii=False).encode()
 
 
 def _copy(tar: tarfile.TarFile, member: tarfile.TarInfo, target: tarfile.TarFile) -> None:
@@ -179,8 +183,23 @@ class _Member(tarfile.TarInfo):
         return super()._proc_member(tar)  # type: ignore[misc]
 
 
+class _Ending:
+    """A stream that is read past its end a few times at most: tarfile would look for a missing terabyte for hours."""
+
+    def __init__(self, raw: BinaryIO) -> None:
+        self._raw, self._empty = raw, 0
+
+    def read(self, size: int) -> bytes:
+        data = self._raw.read(size)
+        self._empty += not data
+        if self._empty > 100:
+            raise tarfile.ReadError("unexpected end of data")
+        return data
+
+
 def _open_tar(raw: BinaryIO) -> tarfile.TarFile:
-    return tarfile.open(fileobj=raw, mode="r|", tarinfo=_Member)
+    ending: Any = _Ending(raw)
+    return tarfile.open(fileobj=ending, mode="r|", tarinfo=_Member)
 
 
 def _files(folder: Path) -> list[Path]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from halluguard.auditing import inputs
+from halluguard.auditing.fields import Text, texts_of
 from halluguard.auditing.inputs import Decision
 from halluguard.auditing.outputs.tables import caption_row
 from halluguard.auditing.run_folder import read_parts
@@ -33,16 +34,23 @@ def write_export(run: Path, source: Source, target: Path, keep: Callable[[JsonOb
 
     def decisions() -> Iterator[Decision]:
         nonlocal kept
-        rows = read_parts(run)
-        row = next(rows, None)
-        for index, item in enumerate(source.items()):
-            if row is None or row["index"] != index:
-                yield Decision(False, None)  # not selected for this run
-                continue
-            is_kept = item.raw is not None and (keep is None or bool(keep(caption_row(row))))
-            kept += is_kept
-            yield Decision(is_kept, row["corrected"] if row["corrected"] != row["caption"] else None)
-            row = next(rows, None)
+        checked = read_parts(run)
+        ahead, index = next(checked, None), 0
+        for item in source.items():
+            texts = texts_of(item.fields, source.keys.caption) if item.fields is not None else [Text("", None)]
+            rows = []
+            while ahead is not None and ahead["index"] < index + len(texts):
+                rows.append(ahead)
+                ahead = next(checked, None)
+            # An entry without a row was not selected for this run. One that has several is kept if all of them are.
+            is_kept = bool(rows) and item.raw is not None and (keep is None or all(keep(caption_row(r)) for r in rows))
+            kept += len(rows) * is_kept
+            changed = {texts[r["index"] - index].key: r["corrected"] for r in rows if r["corrected"] != r["caption"]}
+            index += len(texts)
+            if changed.keys() == {source.keys.caption}:
+                yield Decision(is_kept, changed[source.keys.caption])
+            else:
+                yield Decision(is_kept, turns=changed)
 
     target.parent.mkdir(parents=True, exist_ok=True)
     with replacing(target, "wb") as file:
