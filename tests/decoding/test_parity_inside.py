@@ -313,7 +313,7 @@ def test_vti_fitted_on_images_steers_and_survives_saving(tmp_path):
     made.save(path)
     loaded = vti.VTI(path, vision=0.9)
     assert torch.equal(loaded.directions.text, made.text)
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="cannot read"):
         vti.VTI(tmp_path / "none.safetensors")
 
 
