@@ -89,8 +89,13 @@ class Controller(nn.Module):
             UnsupportedModelError: the model has no linear head.
         """
         layer = head_input(model)
-        controller = cls(_head(model).in_features, layer, rank, base=fingerprint(model), **settings)
+        controller = cls(language_head(model).in_features, layer, rank, base=fingerprint(model), **settings)
         return controller.to(next(_module(model, layer).parameters()).device)
+
+    def epsilon_at(self, imagination: Tensor) -> Tensor:
+        """Epsilon of settings in [-1, 1]: -1 and 1 are the ends of `epsilon_range`, 0 is 0."""
+        low, high = self.epsilon_range
+        return torch.where(imagination < 0, -low * imagination, high * imagination)
 
     def change(self, hidden: Tensor) -> Tensor:
         """W c, of the shape (..., hidden_size) and type of c."""
@@ -152,7 +157,7 @@ class Controller(nn.Module):
         def controlled(hidden: Tensor) -> Tensor:
             return self(hidden, epsilon(hidden) if callable(epsilon) else epsilon)
 
-        if module is _head(model):
+        if module is language_head(model):
             return module.register_forward_pre_hook(lambda _, args: (controlled(args[0]), *args[1:]))
         return module.register_forward_hook(lambda _, args, output: controlled(output))
 
@@ -166,7 +171,7 @@ class Controller(nn.Module):
             model: the base model, or a wrapper of it.
             any_base: only check that it fits, for a base whose weights were changed or quantised since.
         """
-        width = _head(model).in_features
+        width = language_head(model).in_features
         if width != self.hidden_size:
             raise UnsupportedModelError(
                 f"the controller was made for hidden size {self.hidden_size}, got {type(model).__name__} with {width}; "
@@ -264,9 +269,13 @@ def head_input(model: nn.Module) -> str:
     Raises:
         UnsupportedModelError: the model has no linear head.
     """
-    head, decoder = _head(model), _decoder(model)
+    head, decoder = language_head(model), _decoder(model)
     paths = {id(module): path for path, module in model.named_modules()}
-    norms = [child for child in decoder.children() if "norm" in type(child).__name__.lower()] if decoder else []
+    norms = [
+        child
+        for name, child in (decoder.named_children() if decoder else ())
+        if "norm" in type(child).__name__.lower() and "embed" not in name  # BART's normalises what comes in
+    ]
     fits = [n for n in norms if [p.shape[-1] for p in n.parameters()][:1] == [head.in_features]]
     # Some decoders also normalise what comes in; the final norm is declared last.
     return _plain_name(paths[id(fits[-1])] if fits else paths[id(head)])
@@ -291,7 +300,12 @@ def fingerprint(model: nn.Module) -> Tensor:
     return torch.stack([torch.tensor(torch.nan) if value.is_meta else value.cpu() for value in middle])
 
 
-def _head(model: nn.Module) -> nn.Linear:
+def language_head(model: nn.Module) -> nn.Linear:
+    """The layer that turns hidden states into logits.
+
+    Raises:
+        UnsupportedModelError: the model has none that is linear.
+    """
     head = getattr(model, "get_output_embeddings", lambda: None)()
     if not isinstance(head, nn.Linear):
         raise UnsupportedModelError(

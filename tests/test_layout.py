@@ -33,6 +33,7 @@ MAY_IMPORT = {
     "tensor_files": {"errors"},
     "seeding": set(),
     "controller": {"errors", "tensor_files"},
+    "baking": {"errors", "checkpoints", "controller"},
     "rendering": {"records", "errors", "images", "boxes"},
     "metrics": {"records", "errors", "io", "_version"},
     "tuning": {

@@ -181,13 +181,12 @@ class Imagination(DecodingMethod):
 
     def bind(self, view: FoldedView) -> Self:
         if isinstance(self.controller, Controller):
-            low, high = self.controller.epsilon_range
+            controller = self.controller
 
             def epsilon(hidden: Tensor) -> Tensor:
-                setting = self._setting(view.step_at(hidden), hidden.float())[..., 0]
-                return torch.where(setting < 0, -low * setting, high * setting)
+                return controller.epsilon_at(self._setting(view.step_at(hidden), hidden.float())[..., 0])
 
-            self.controller.hook(view, epsilon)
+            controller.hook(view, epsilon)
         return self
 
     def combine_logits(self, branches: list[Tensor], step: Step) -> Combined:
