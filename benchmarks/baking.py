@@ -28,7 +28,7 @@ from halluguard.errors import UnsupportedModelError
 NAMES = (
     *("llava", "llava_next", "llava_onevision", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "gemma3", "gemma4", "paligemma"),
     *("idefics3", "smolvlm", "mllama", "internvl", "cohere2_vision", "aya_vision", "glm4v", "aria", "mistral3"),
-    *("florence2", "pix2struct", "t5gemma2", "fuyu", "chameleon", "git"),
+    *("florence2", "pix2struct", "udop", "t5gemma2", "fuyu", "chameleon", "git"),
 )
 EPSILON = -0.5
 
@@ -84,7 +84,7 @@ def main() -> None:
     for name in arguments.names or NAMES:
         try:
             row = baked(name)
-            exact = "exact" if row["difference"] <= 1e-5 else "NOT exact"
+            exact = "exact" if row["difference"] <= 1e-5 else "not exact, so bake refuses it"
             cells = ["tied" if row["tied"] else "own", f"{row['effect']:.2f}", f"{row['difference']:.0e} ({exact})"]
         except UnsupportedModelError as error:
             cells = ["none that is linear", "", f"refused: {error}"]
