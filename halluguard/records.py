@@ -130,7 +130,7 @@ class Claim(_Record):
         trigger: character span of the words that make the claim: the numeral, the adjective, the preposition.
         same_as: index of the earlier existence claim about the same object ("A dog ... The dog ...").
         written_box: box written in the answer, x1, y1, x2, y2 as fractions of the image's width and height.
-        other_name: canonical name of the other party of a relation.
+        other_name: canonical name of the other party of a relation, or of the thing that bears written words.
     """
 
     kind: Kind
@@ -417,5 +417,32 @@ class PropertyExpert(Protocol):
 
         Raises:
             ExpertError: the expert failed. It never returns a "no" instead.
+        """
+        ...
+
+
+class TextReader(Protocol):
+    """An expert that reads the words written in an image, on signs, screens, documents and clothes.
+
+    Attributes:
+        name: name and revision of the reader, as they appear in verdicts.
+        needs_image: True, unless it knows the words of each image beforehand.
+    """
+
+    name: str
+    needs_image: bool
+
+    def read(self, images: Sequence[ImageOrKey]) -> list[list[Box]]:
+        """Read all legible lines of each image.
+
+        Args:
+            images: B upright RGB images (PIL) of any size.
+
+        Returns:
+            B lists of boxes, one per line from top to bottom: the label is what stands there, the score how sure the
+            reading is, in [0, 1].
+
+        Raises:
+            ExpertError: the reader failed. It never returns an empty list instead.
         """
         ...

@@ -16,25 +16,31 @@ from halluguard.auditing.config import AuditConfig
 from halluguard.auditing.detection_store import DetectionStore, rounded
 from halluguard.auditing.image_store import ImageStore, StoredImage
 from halluguard.correction.verification.thresholds import property_thresholds
+from halluguard.correction.verification.verify import is_reader
 from halluguard.detectors.colour import Colours
+from halluguard.detectors.ocr import WrittenWords
 from halluguard.detectors.precomputed import KnownObjects
 from halluguard.detectors.spatial import SpatialRelations
 from halluguard.detectors.specs import fingerprint, visual_questions
-from halluguard.records import Box, Detector, ImageOrKey, Kind, PropertyExpert, Question
+from halluguard.records import Box, Detector, ImageOrKey, Kind, PropertyExpert, Question, TextReader
+
+AnyExpert = PropertyExpert | TextReader
 
 
-def property_experts(config: AuditConfig, detector: Detector) -> tuple[PropertyExpert, ...]:
-    """The experts on attributes and relations of an audit, loaded; the first that covers a question is asked.
+def property_experts(config: AuditConfig, detector: Detector) -> tuple[AnyExpert, ...]:
+    """The experts besides the detector, loaded; the first that covers a question is asked.
 
     Colours are judged by pixels and spatial relations by boxes, where the detector gives boxes. What neither covers
-    goes to the model that `config.ask` names.
+    goes to the model that `config.ask` names. Written words are read if `config.ocr` says so.
     """
-    experts: list[PropertyExpert] = []
+    experts: list[AnyExpert] = []
     if not isinstance(detector, KnownObjects):  # its objects have no boxes
         experts += [Colours()] if config.attributes else []
         experts += [SpatialRelations()] if config.relations else []
     if config.ask is not None and (config.attributes or config.relations):
         experts.append(visual_questions(config.ask, device=config.device))
+    if config.ocr:
+        experts.append(WrittenWords())
     return tuple(experts)
 
 
@@ -48,7 +54,7 @@ def kinds_not_judged(config: AuditConfig) -> frozenset[Kind]:
     return frozenset(kind for kind, on in switches.items() if not on)
 
 
-def expert_fingerprint(expert: PropertyExpert) -> str:
+def expert_fingerprint(expert: AnyExpert) -> str:
     """The cache key of an expert: its name, settings and weights, and this version, whose rules may be part of it."""
     return f"{fingerprint(expert)} of {__version__}"
 
@@ -77,6 +83,40 @@ class CachedExpert:
             scores = {box.phrase: rounded(box).score for box in boxes}
             answers.append([scores.get(i) for i in range(len(row))])
         return answers
+
+
+class CachedReader:
+    """A `TextReader` of stored images; arguments as of `CachedExpert`."""
+
+    def __init__(self, reader: TextReader, cache: Path | None, images: ImageStore, batch_size: int) -> None:
+        self.name, self.needs_image = reader.name, reader.needs_image
+        store = DetectionStore(cache if reader.needs_image else None, expert_fingerprint(reader))
+        self.cached = CachedDetector(_ReaderAsDetector(reader), store, images, batch_size)
+
+    def read(self, images: Sequence[StoredImage]) -> list[list[Box]]:
+        """As `TextReader.read`."""
+        return [[rounded(line) for line in lines] for lines in self.cached.detect(images, [["text"]] * len(images))]
+
+
+def cached(expert: AnyExpert, cache: Path | None, images: ImageStore, batch_size: int) -> CachedExpert | CachedReader:
+    """The expert behind the cache."""
+    if is_reader(expert):
+        return CachedReader(expert, cache, images, batch_size)
+    return CachedExpert(expert, cache, images, batch_size)
+
+
+class _ReaderAsDetector:
+    """A reader of written words behind the protocol of a detector: lines are the boxes of the one phrase."""
+
+    def __init__(self, reader: TextReader) -> None:
+        self.reader = reader
+        self.name, self.needs_image = reader.name, reader.needs_image
+
+    def covers(self, phrase: str) -> bool:
+        return phrase == "text"
+
+    def detect(self, images: Sequence[ImageOrKey], phrases: Sequence[Sequence[str]]) -> list[list[Box]]:
+        return [[replace(line, phrase=0) for line in lines] for lines in self.reader.read(images)]
 
 
 class _AsDetector:

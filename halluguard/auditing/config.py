@@ -32,6 +32,7 @@ class AuditConfig:
             spatial relations by boxes, where the detector gives boxes.
         ask: hub name or folder of a vision-language model, or "sandbox". It is asked yes-no questions about the
             attributes and relations that pixels and boxes do not show.
+        ocr: read the words written in images, to judge quotations. Needs the extra `ocr`.
         images: folder of the images, for a detector or another expert that looks at them.
         image_pattern: file name of an image, with its id: "COCO_val2014_{id:012d}.jpg". Default: the usual patterns.
         image_names: the image's id -> path in the folder, in place of a pattern.
@@ -68,6 +69,7 @@ class AuditConfig:
     relations: bool = True
     counts: bool = True
     ask: str | None = None
+    ocr: bool = False
     images: Path | None = None
     image_pattern: str | None = None
     image_names: Mapping[str, str] = field(default_factory=dict)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import cast
 
 from halluguard.auditing.cached_detector import CachedDetector
-from halluguard.auditing.cached_experts import CachedExpert, kinds_not_judged
+from halluguard.auditing.cached_experts import AnyExpert, cached, kinds_not_judged
 from halluguard.auditing.caption_rows import Row
 from halluguard.auditing.config import AuditConfig
 from halluguard.auditing.detection_store import DetectionStore
@@ -23,7 +23,7 @@ from halluguard.correction.verification import thresholds_of, verify_many
 from halluguard.detectors.specs import fingerprint, from_spec
 from halluguard.errors import HalluguardError, ImageError
 from halluguard.io import JsonObject
-from halluguard.records import Box, Claim, Detector, Edit, PropertyExpert, Verdict
+from halluguard.records import Box, Claim, Detector, Edit, Verdict
 
 OK = "ok"
 _TOGETHER = 64
@@ -78,7 +78,7 @@ class Checker:
     Args:
         config: the settings of the audit.
         detector: the detector, loaded.
-        experts: the experts on attributes and relations, loaded.
+        experts: the experts on attributes, relations and written words, loaded.
         cache: file of the detection cache; None keeps detections in memory.
     """
 
@@ -86,7 +86,7 @@ class Checker:
         self,
         config: AuditConfig,
         detector: Detector,
-        experts: Sequence[PropertyExpert] = (),
+        experts: Sequence[AnyExpert] = (),
         cache: Path | None = None,
     ) -> None:
         self.thresholds = config.thresholds or thresholds_of(detector)
@@ -94,7 +94,7 @@ class Checker:
         self.images = ImageStore(image_folder(config))
         store = DetectionStore(cache if detector.needs_image else None, fingerprint(detector))
         self.detector = CachedDetector(detector, store, self.images, config.batch_size)
-        self.experts = [CachedExpert(expert, cache, self.images, config.batch_size) for expert in experts]
+        self.experts = [cached(expert, cache, self.images, config.batch_size) for expert in experts]
         self.not_judged = kinds_not_judged(config)
         self._sees = any(expert.needs_image for expert in experts)
 
@@ -136,7 +136,7 @@ class Checker:
                 [replace(image) if apart and isinstance(image := images[i], StoredImage) else images[i] for i in rows],
                 cast(Detector, self.detector),  # its images are stored ones
                 thresholds=self.thresholds,
-                properties=cast(Sequence[PropertyExpert], [e for e in self.experts if seen or not e.needs_image]),
+                properties=cast(Sequence[AnyExpert], [e for e in self.experts if seen or not e.needs_image]),
                 calibration=self.calibration,
                 batch_size=_TOGETHER,
             )

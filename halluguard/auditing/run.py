@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from halluguard._version import __version__
-from halluguard.auditing.cached_experts import expert_fingerprint, kinds_not_judged, property_experts
+from halluguard.auditing.cached_experts import AnyExpert, expert_fingerprint, kinds_not_judged, property_experts
 from halluguard.auditing.config import AuditConfig
 from halluguard.auditing.engines import Progress, engine
 from halluguard.auditing.in_memory_input import Captioner, spool_rows
@@ -27,7 +27,7 @@ from halluguard.correction.verification import Thresholds, thresholds_of
 from halluguard.detectors.specs import as_detector, fingerprint
 from halluguard.errors import SettingsError
 from halluguard.io import JsonObject, write_json
-from halluguard.records import Box, Detector, PropertyExpert
+from halluguard.records import Box, Detector
 
 
 def audit(
@@ -121,7 +121,7 @@ def run(config: AuditConfig, source: Source, progress: Progress = _silent) -> Js
 
 
 def manifest(
-    config: AuditConfig, source: Source, detector: Detector, experts: Sequence[PropertyExpert]
+    config: AuditConfig, source: Source, detector: Detector, experts: Sequence[AnyExpert]
 ) -> dict[str, object]:
     """The settings that decide the results, and no others: not the engine, nor where things lie."""
     language = pipeline().meta

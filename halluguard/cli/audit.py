@@ -86,6 +86,9 @@ def audit(
             "and relations that pixels and boxes do not show.",
         ),
     ] = None,
+    ocr: Annotated[
+        bool, _option(_CHECK, "Read the words written in images, to judge quotations. Needs the extra ocr.")
+    ] = False,
     thresholds: Annotated[
         Path | None, _option(_CHECK, "Thresholds from `halluguard calibrate`. Default: the detector's own.")
     ] = None,
@@ -172,6 +175,7 @@ def audit(
         relations=relations,
         counts=counts,
         ask=ask,
+        ocr=ocr,
         images=images,
         image_pattern=image_pattern,
         image_names=read_names(image_names) if image_names else {},

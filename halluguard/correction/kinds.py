@@ -22,6 +22,7 @@ from halluguard.correction.verification.counts import verify_count
 from halluguard.correction.verification.evidence import Evidence
 from halluguard.correction.verification.existence import existence as verify_existence
 from halluguard.correction.verification.properties import verify_property, verify_relation
+from halluguard.correction.verification.written_words import verify_text
 from halluguard.records import Claim, Kind, Verdict
 
 Extractor = Callable[[ParsedAnswer, Sequence[Claim]], list[Claim]]
@@ -62,7 +63,7 @@ KINDS: dict[Kind, ClaimKind] = {
     "count": ClaimKind(counts.read, verify_count, repairs.repair_count, "count"),
     "attribute": ClaimKind(attributes.read, verify_property, repairs.repair_attribute, "attribute"),
     "relation": ClaimKind(relations.read, verify_relation, repairs.repair_relation, "relation"),
-    "text": ClaimKind(written_words.read, unverifiable),
+    "text": ClaimKind(written_words.read, verify_text, repairs.repair_text),
     "answer": ClaimKind(yes_no.read, verify_answer),  # rewritten by `rewriting/yes_no.py`, before all others
 }
 """Kind -> its handling, in the order in which an answer's claims are listed: from existence to the more specific."""

@@ -24,7 +24,7 @@ from halluguard.detectors.precomputed import KnownObjects
 from halluguard.errors import ExpertError, InputError, SettingsError, UnsupportedModelError, first_line
 from halluguard.images import ImageSource, load_image
 from halluguard.io import file_hash, parsing, read_json
-from halluguard.records import Box, Detector, PropertyExpert
+from halluguard.records import Box, Detector, PropertyExpert, TextReader
 
 if TYPE_CHECKING:  # known objects need neither
     from PIL.Image import Image
@@ -209,10 +209,11 @@ def as_detector(detector: object, captioner: object = None) -> str | Detector:
 _SETTINGS = (
     *("prompt", "floor", "nms", "isolate", "phrases_per_pass"),
     *("attribute", "relation", "margin", "heard", "unsure"),  # of visual questions
+    "least",  # of readers of written words
 )
 
 
-def fingerprint(detector: Detector | PropertyExpert) -> str:
+def fingerprint(detector: Detector | PropertyExpert | TextReader) -> str:
     """The cache key of a detector or property expert: its name, settings and weights, or its attribute `fingerprint`.
 
     The weights of a hub model are known by its commit; those of a folder or of a model made in this process are read.

@@ -13,11 +13,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, cast
 
+from halluguard.auditing.cached_experts import AnyExpert
 from halluguard.auditing.config import AuditConfig
 from halluguard.auditing.source import Source
 from halluguard.auditing.work_units import CheckedPart, FinishedParts
 from halluguard.errors import SettingsError
-from halluguard.records import Detector, PropertyExpert
+from halluguard.records import Detector
 
 Progress = Callable[[Counter[str]], None]
 """Called with the counts of each group of checked rows; see `work_units.counts_of`."""
@@ -32,7 +33,7 @@ class Engine(Protocol):
         source: Source,
         finished: FinishedParts,
         detector: Detector,
-        experts: Sequence[PropertyExpert],
+        experts: Sequence[AnyExpert],
         progress: Progress,
     ) -> Iterator[CheckedPart]:
         """The checked rows of each part that is left.
@@ -42,7 +43,7 @@ class Engine(Protocol):
             source: the opened input.
             finished: parts that need no work, and their rows that do.
             detector: the detector, loaded; workers elsewhere load their own.
-            experts: the experts on attributes and relations, likewise.
+            experts: the other experts, likewise.
             progress: called after every group of rows.
         """
         ...

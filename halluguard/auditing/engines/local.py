@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from halluguard.auditing.cached_experts import AnyExpert
 from halluguard.auditing.config import AuditConfig
 from halluguard.auditing.engines import Progress
 from halluguard.auditing.pipeline import Checker
 from halluguard.auditing.source import Source
 from halluguard.auditing.work_units import CheckedPart, FinishedParts, check_part, parts_left
-from halluguard.records import Detector, PropertyExpert
+from halluguard.records import Detector
 
 
 def run(
@@ -17,7 +18,7 @@ def run(
     source: Source,
     finished: FinishedParts,
     detector: Detector,
-    experts: Sequence[PropertyExpert],
+    experts: Sequence[AnyExpert],
     progress: Progress,
 ) -> Iterator[CheckedPart]:
     """See `Engine.run`."""

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from halluguard.auditing.cached_experts import property_experts
+from halluguard.auditing.cached_experts import AnyExpert, property_experts
 from halluguard.auditing.caption_rows import Row
 from halluguard.auditing.config import AuditConfig
 from halluguard.auditing.engines import Progress
@@ -26,7 +26,7 @@ from halluguard.auditing.pipeline import Checker, detector_of
 from halluguard.auditing.source import Source
 from halluguard.auditing.work_units import CheckedPart, FinishedParts, Part, check_part, parts_left
 from halluguard.errors import ExpertError, HalluguardError, SettingsError, require
-from halluguard.records import Detector, PropertyExpert
+from halluguard.records import Detector
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -41,7 +41,7 @@ def run(
     source: Source,
     finished: FinishedParts,
     detector: Detector,
-    experts: Sequence[PropertyExpert],
+    experts: Sequence[AnyExpert],
     progress: Progress,
 ) -> Iterator[CheckedPart]:
     """See `Engine.run`. `config.workers` actors check, on the cluster at `config.ray_address` or on this machine.

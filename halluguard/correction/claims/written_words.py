@@ -1,4 +1,4 @@
-"""Written words: what the answer says can be read in the image ("a sign that reads STOP", "Text: SALE").
+"""Written words: what the answer says can be read in the image ("a sign that reads STOP", "Text: SALE", "number 23").
 
 They are claims of their own, of kind "text": an object detector cannot judge them, and the things that they name are
 not claimed to be there.
@@ -7,13 +7,17 @@ not claimed to be there.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from halluguard.correction.claims.predicates import ParsedAnswer
 from halluguard.correction.text.lexicon import words
+from halluguard.correction.text.parse import Parse
 from halluguard.records import Claim
 
 _READING = words("reading")
+_SHOWING = frozenset("reads read reading says say saying spells spelling labeled labelled marked titled states".split())
+"""Words after which capitals are a quotation without quotation marks."""
 _REACH = 6
 """Tokens before the words in which something must say that they are written."""
 
@@ -21,17 +25,22 @@ _REACH = 6
 def read(answer: ParsedAnswer, existence: Sequence[Claim] = ()) -> list[Claim]:
     """One claim per piece of text that is said to be written; `subject` is the thing that bears it, if one is near."""
     parse = answer.parse
-    claims = []
+    claims: dict[int, Claim] = {}
     for first, last in _quotations(answer):
-        start = parse.sentences[parse.sentence[first]][0]
-        before = range(max(start, first - _REACH), first)
+        before = _before(parse, first)
         if any(parse.words[j] in _READING for j in before):
             bearer = next((answer.heads[j] for j in reversed(before) if j in answer.heads), None)
-            claims.append(_claim(parse.text, parse.starts[first], parse.ends[last], parse.sentence[first], bearer))
-    for leaf in parse.leaves:
-        if leaf.kind == "written":
-            claims.append(_claim(parse.text, leaf.start, leaf.end, 0, None))
-    return sorted(claims, key=lambda claim: claim.start)
+            claims[first] = _claim(answer, first, last, bearer)
+    for first, last, bearer in [*_capitals(answer), *_numbers(answer)]:
+        if not parse.quoted.intersection(range(first, last + 1)):
+            claims.setdefault(first, _claim(answer, first, last, bearer))
+    written = [_of_span(parse.text, leaf.start, leaf.end) for leaf in parse.leaves if leaf.kind == "written"]
+    return sorted([*claims.values(), *written], key=lambda claim: claim.start)
+
+
+def _before(parse: Parse, token: int) -> range:
+    """The tokens of the sentence before one, in which something must say that words are written."""
+    return range(max(parse.sentences[parse.sentence[token]][0], token - _REACH), token)
 
 
 def _quotations(answer: ParsedAnswer) -> list[tuple[int, int]]:
@@ -46,7 +55,56 @@ def _quotations(answer: ParsedAnswer) -> list[tuple[int, int]]:
     return runs
 
 
-def _claim(text: str, start: int, end: int, sentence: int, bearer: int | None) -> Claim:
+def _capitals(answer: ParsedAnswer) -> Iterator[tuple[int, int, int | None]]:
+    """(first, last, bearer) of words in capitals after a verb of reading: "a sign that reads NO PARKING".
+
+    Nobody who reads bears what is read: "a man reads USA Today".
+    """
+    parse = answer.parse
+    for verb, word in enumerate(parse.words):
+        first = verb + 1
+        while first < len(parse) and parse.words[first] in (":", ","):
+            first += 1
+        last = first
+        while last < len(parse) and _in_capitals(parse, last) and parse.sentence[last] == parse.sentence[verb]:
+            last += 1
+        if word not in _SHOWING or last == first:
+            continue
+        before = _before(parse, verb)
+        bearer = next((answer.heads[j] for j in reversed(before) if j in answer.heads), None)
+        if bearer is None or answer.mentions[bearer].category != "person":
+            yield first, last - 1, bearer
+
+
+def _in_capitals(parse: Parse, token: int) -> bool:
+    word = parse.span(token, token)
+    return parse.block[token] not in parse.folded and any(ch.isalnum() for ch in word) and word == word.upper()
+
+
+def _numbers(answer: ParsedAnswer) -> Iterator[tuple[int, int, int | None]]:
+    """(token, token, bearer) of numbers that are read, not counted: "the number 23 on his jersey"."""
+    parse = answer.parse
+    for at, word in enumerate(parse.words):
+        named = (
+            at > 0
+            and parse.words[at - 1] in ("number", "numbers", "#")
+            and parse.sentence[at - 1] == parse.sentence[at]
+        )
+        if named and any(ch.isdigit() for ch in word):
+            end = parse.sentences[parse.sentence[at]][1]
+            near = [*reversed(_before(parse, at - 1)), *range(at + 1, min(end, at + _REACH))]
+            things = [answer.heads[j] for j in near if j in answer.heads]
+            worn = [thing for thing in things if answer.mentions[thing].category != "person"]
+            yield at, at, next(iter([*worn, *things]), None)
+
+
+def _claim(answer: ParsedAnswer, first: int, last: int, bearer: int | None) -> Claim:
+    parse = answer.parse
+    claim = _of_span(parse.text, parse.starts[first], parse.ends[last], parse.sentence[first])
+    return claim if bearer is None else replace(claim, subject=bearer, other_name=answer.mentions[bearer].name)
+
+
+def _of_span(text: str, start: int, end: int, sentence: int = 0) -> Claim:
     return Claim(
         kind="text",
         phrase=text[start:end],
@@ -55,5 +113,4 @@ def _claim(text: str, start: int, end: int, sentence: int, bearer: int | None) -
         end=end,
         sentence=sentence,
         source_rule="written words",
-        subject=bearer,
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from halluguard.correction.claims.mentions import Mention
 from halluguard.correction.rewriting import replacements
 from halluguard.correction.rewriting.edit_plan import EditPlan
-from halluguard.records import Claim
+from halluguard.records import Claim, Edit
 
 Cuts = dict[int, int]
 
@@ -52,6 +52,21 @@ def repair_attribute(plan: EditPlan, verdict: int) -> Cuts:
     new_value = None if plan.has(claim, replacement) else replacement
     if not replacements.attribute(plan.editor, claim, new_value, verdict) and claim.trigger is not None:
         return {replacements.tokens_of(plan.editor, *claim.trigger)[-1]: verdict}
+    return {}
+
+
+def repair_text(plan: EditPlan, verdict: int) -> Cuts:
+    """Write what stands there in place of a wrong quotation; where that is not one clear line, flag the words."""
+    claim, found = plan.claims[plan.verdicts[verdict].claim], plan.verdicts[verdict]
+    tokens = replacements.tokens_of(plan.editor, claim.start, claim.end)
+    if found.replacement is None or not tokens:
+        plan.flags.append(Edit(claim.start, claim.end, claim.phrase, claim.phrase, (verdict,), found.reason, "flagged"))
+        return {}
+    plan.editor.delete(tokens[:-1], {verdict})
+    for token in tokens[:-1]:
+        plan.editor.gaps[token] = ""
+    plain = found.replacement.isdigit() or plan.parse.quoted.issuperset(tokens)
+    plan.editor.put(tokens[-1], found.replacement if plain else f'"{found.replacement}"', {verdict})
     return {}
 
 

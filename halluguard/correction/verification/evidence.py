@@ -12,7 +12,7 @@ from halluguard.correction.text.lexicon import words
 from halluguard.correction.verification.batches import error_text
 from halluguard.correction.verification.thresholds import Thresholds
 from halluguard.errors import ExpertError
-from halluguard.records import Box, Claim, Detector, PropertyExpert, Question
+from halluguard.records import Box, Claim, Detector, PropertyExpert, Question, TextReader
 from halluguard.vocabulary import category, children, parents, same
 
 _NEVER_ASKED = words("never asked")
@@ -96,14 +96,26 @@ class PropertyAnswers:
     Args:
         image: the image, as the experts take it.
         experts: the first that covers a question is asked.
+        reader: reads the written words of the image.
         known: question -> probability, None for "could not tell".
         failed: name of an expert -> its error.
     """
 
     image: Any
     experts: Sequence[PropertyExpert]
+    reader: TextReader | None = None
     known: dict[Question, float | None] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    _lines: Sequence[Box] | None = None
+
+    def lines(self) -> Sequence[Box] | None:
+        """The lines that the reader found, read once; None where it failed, which is remembered."""
+        if self.reader is not None and self._lines is None and self.reader.name not in self.failed:
+            try:
+                (self._lines,) = self.reader.read([self.image])
+            except Exception as error:  # foreign code, as below
+                self.failed[self.reader.name] = error_text(error)
+        return self._lines
 
     def expert(self, question: Question) -> PropertyExpert | None:
         """The first expert that covers the question."""

@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from halluguard.correction import kinds
 from halluguard.correction.verification.batches import error_text, in_halves
@@ -36,9 +36,13 @@ from halluguard.correction.verification.properties import questions_of
 from halluguard.correction.verification.second_look import has_more_detail, second_look_scores, size_of
 from halluguard.correction.verification.thresholds import Thresholds, thresholds_of
 from halluguard.errors import ExpertError, SettingsError
-from halluguard.records import Box, Claim, Detector, PropertyExpert, Verdict
+from halluguard.records import Box, Claim, Detector, PropertyExpert, TextReader, Verdict
 
-Properties = PropertyExpert | Sequence[PropertyExpert] | None
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
+
+Properties = PropertyExpert | TextReader | Sequence[PropertyExpert | TextReader] | None
+"""Experts on attributes and relations, and one that reads written words; those with a method `read` are readers."""
 
 
 def verify(
@@ -88,7 +92,8 @@ def verify_many(
         detector: finds objects; see `halluguard.records.Detector`.
         thresholds: default the detector's own `thresholds` attribute, (high, low), or `Thresholds()`.
         properties: experts on attributes and relations; the first that covers a question is asked. Without one, such
-            claims are unverifiable unless an object that they are about is not there at all.
+            claims are unverifiable unless an object that they are about is not there at all. An expert with a method
+            `read` reads written words; without one, quotations are unverifiable.
         calibration: makes `Verdict.confidence` a probability (`calibrated` True); without it, it is a raw score.
         second_look: before an absence is called, look again at images of 512 pixels or more, cut into four parts;
             what is seen there is "unsure". Costs one more call per image with a contradiction.
@@ -103,8 +108,8 @@ def verify_many(
     for key, of_answer in zip(keys, claims, strict=True):
         phrases[key].update(phrase for claim in of_answer for phrase in phrases_for(claim, terms_of))
     detected = _detect(image_of, {key: sorted(words) for key, words in phrases.items()}, detector, batch_size)
-    experts = [] if properties is None else list(properties) if isinstance(properties, Sequence) else [properties]
-    answers = {key: PropertyAnswers(image, experts) for key, image in image_of.items()}
+    experts, reader = _by_protocol(properties)
+    answers = {key: PropertyAnswers(image, experts, reader) for key, image in image_of.items()}
     limits = thresholds or thresholds_of(detector)
     verdicts = []
     for key, of_answer in zip(keys, claims, strict=True):
@@ -120,6 +125,18 @@ def verify_many(
                 judged = _judge(of_answer, _looked_again(evidence, image, doubted))
         verdicts.append(judged)
     return verdicts
+
+
+def _by_protocol(properties: Properties) -> tuple[list[PropertyExpert], TextReader | None]:
+    """The property experts, and the first reader of written words."""
+    given = [] if properties is None else list(properties) if isinstance(properties, Sequence) else [properties]
+    reader = next((expert for expert in given if is_reader(expert)), None)
+    return [expert for expert in given if not is_reader(expert)], reader
+
+
+def is_reader(expert: PropertyExpert | TextReader) -> TypeIs[TextReader]:
+    """Whether an expert reads written words."""
+    return callable(getattr(expert, "read", None))
 
 
 def _key(image: object) -> Hashable:
