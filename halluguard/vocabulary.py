@@ -85,6 +85,8 @@ for _wide, _names in _TABLES["above"].items():
 _PLURAL = {one: many[0] for one, many in _TABLES["plurals"].items()}
 _SINGULAR = {many: one for one, words in _TABLES["plurals"].items() for many in words}
 _LOOSE = frozenset(_TABLES["loose"]["words"])
+MODIFIERS = frozenset(_TABLES["modifiers"]["words"])
+"""Words before a name that say only what the thing is like."""
 _ENDS_IN_S = frozenset(_TABLES["ends in s"]["words"])
 _IES = frozenset(
     ("movies", "cookies", "zombies", "hoodies", "brownies", "ties", "pies", "selfies", "smoothies", "doggies")

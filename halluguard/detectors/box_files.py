@@ -1,7 +1,8 @@
 """Read boxes that another tool found, or ground truth; no image is opened, no torch is needed.
 
     KnownBoxes.from_coco("results.json", "instances_val2014.json")    COCO results, xywh, by id or file name
-    KnownBoxes.from_rows("boxes.csv")                                 one box per line: CSV, TSV or JSON Lines
+    KnownBoxes.from_rows("boxes.csv")                                 one box per row, and other tools' formats
+    KnownBoxes.from_file("boxes")                                     any of them, recognised by its content
 
 An image that the file does not list is not an image without objects: a query for it is an error, and claims about it
 are unverifiable. An image is listed by the COCO file's `images`, by a row without a box, or by having boxes.
@@ -15,9 +16,10 @@ from pathlib import Path, PurePath
 from typing import Any, Self
 
 from halluguard.boxes import clip, from_xywh
-from halluguard.detectors.labels import NO_LABELS, Labels
+from halluguard.detectors.box_formats import is_coco, read_rows
+from halluguard.detectors.labels import NO_LABELS, Labels, meaning
 from halluguard.errors import ExpertError, InputError
-from halluguard.io import JsonObject, iter_rows, read_json
+from halluguard.io import JsonObject, read_json
 from halluguard.records import XYXY, Box, ImageOrKey
 from halluguard.vocabulary import COCO
 
@@ -36,7 +38,10 @@ COLUMNS = {
     "y2": ("y2", "y_max", "ymax", "bottom"),
     "w": ("w", "width"),
     "h": ("h", "height"),
+    "cx": ("cx", "x_center", "xcenter", "center_x"),
+    "cy": ("cy", "y_center", "ycenter", "center_y"),
     "box": ("xyxy", "box", "bbox"),
+    "size": ("size",),
 }
 """Field -> column names: those of supervision, torchvision, pandas exports and our own."""
 
@@ -53,6 +58,9 @@ class KnownBoxes:
         labels: all labels that the tool could have used; default those of the boxes. Other phrases are not covered.
         name: name in verdicts.
         thresholds: (high, low). The default fits scores of 1; give the tool's own for scored boxes.
+
+    Attributes:
+        skipped: boxes of a file that were left out because they have no width or no height.
 
     >>> detector = KnownBoxes({"a.jpg": [Box("bus", 0.9, (0, 0, 50, 40))]}, labels=["bus", "dog"])
     >>> detector.covers("dog"), detector.covers("unicorn"), detector.detect(["a.jpg"], [["buses", "dog"]])[0][0].phrase
@@ -73,10 +81,27 @@ class KnownBoxes:
         self._boxes = {str(image): tuple(row) for image, row in boxes.items()}
         used = {box.label for row in self._boxes.values() for box in row}
         self.labels = Labels(used if labels is None else {*labels, *used})
+        self.skipped: tuple[str, ...] = ()
         self._short: dict[str, str | None] = {}
         for image in self._boxes:
             for short in {PurePath(image).name, PurePath(image).stem} - {image}:
                 self._short[short] = None if short in self._short else image
+
+    @classmethod
+    def from_file(
+        cls, path: str | Path, annotations: str | Path | None = None, *, name: str | None = None, **options: Any
+    ) -> Self:
+        """Boxes of any format that is understood, recognised by its content; see `from_coco` and `from_rows`.
+
+        Raises:
+            InputError: the format is another; the message says what is expected.
+        """
+        file = Path(path)
+        suffixes = [suffix.lower() for suffix in file.suffixes if suffix != ".gz"]
+        as_json = file.is_file() and suffixes[-1:] not in ([".csv"], [".tsv"], [".jsonl"], [".xml"], [".txt"])
+        if annotations or (as_json and is_coco(read_json(file))):
+            return cls.from_coco(path, annotations, name=name, **options)
+        return cls.from_rows(path, name=name, **options)
 
     @classmethod
     def from_coco(
@@ -113,6 +138,7 @@ class KnownBoxes:
             _id(row, "id", f"image {i}"): row for i, row in enumerate(_listed(notes, "images", annotations or results))
         }
         boxes: dict[str, list[Box]] = {image: [] for image in listed}
+        skipped: list[str] = []
         for i, row in enumerate(rows):
             where = f"result {i} of {str(results)!r}"
             image, label = _id(row, "image_id", where), _id(row, "category_id", where)
@@ -126,22 +152,30 @@ class KnownBoxes:
                 )
             x, y, w, h = _numbers(_field(row, "bbox", where), 4, where)
             size = _size_of(listed.get(image, {}), where)
-            box = _checked(names[label], row.get("score"), from_xywh(x, y, w, h), size, where, xywh=(x, y, w, h))
-            boxes.setdefault(image, []).append(box)
+            of_image = boxes.setdefault(image, [])
+            if w == 0 or h == 0:
+                skipped.append(f"{where} has no extent: {[x, y, w, h]}")
+                continue
+            of_image.append(
+                _checked(names[label], row.get("score"), from_xywh(x, y, w, h), size, where, xywh=(x, y, w, h))
+            )
         for image, row in listed.items():  # an image may be asked for by id or by file name
             if row.get("file_name"):
                 boxes.setdefault(str(row["file_name"]), boxes[image])
-        return cls(boxes, name=name or f"coco:{Path(results).name}", **{"labels": names.values(), **options})
+        known = cls(boxes, name=name or f"coco:{Path(results).name}", **{"labels": names.values(), **options})
+        known.skipped = tuple(skipped)
+        return known
 
     @classmethod
     def from_rows(
         cls, path: str | Path, *, normalised: bool = False, sizes: Mapping[str, tuple[int, int]] | None = None,
         name: str | None = None, **options: Any,
     ) -> Self:  # fmt: skip
-        """One box per line: CSV or TSV with a header, or JSON Lines; columns as in `COLUMNS`.
+        """One box per row (CSV or TSV with a header, JSON, JSON Lines), columns as in `COLUMNS`; or another format.
 
-        A box is x1, y1, x2, y2, or x1, y1, w, h, or a list x1 y1 x2 y2 in one column. A line with nothing but an image
-        lists an image without objects. A missing score is 1.
+        A box is x1, y1, x2, y2, or x1, y1, w, h, or cx, cy, w, h (the centre), or a list x1 y1 x2 y2 (or an object) in
+        one column. A row with nothing but an image lists an image without objects. A missing score is 1. Boxes without
+        width or height are left out and kept in `skipped`. `box_formats` lists the formats of other tools.
 
         Args:
             path: the file.
@@ -154,20 +188,31 @@ class KnownBoxes:
             InputError: a column is missing or a row is wrong; the message names the row.
         """
         boxes: dict[str, list[Box]] = {}
-        for where, raw in iter_rows(path):
+        skipped: list[str] = []
+        for where, raw in read_rows(path):
             row = _by_field(raw, where)
             image = str(_field(row, "image", where))
             of_image = boxes.setdefault(image, [])
-            if not any(row.get(key) not in (None, "") for key in ("label", "box", "x1")):
+            if not any(row.get(key) not in (None, "") for key in ("label", "box", "x1", "cx")):
                 continue
-            size = (sizes or {}).get(image)
+            size = (sizes or {}).get(image) or _own_size(row, where)
             if normalised and size is None:
                 raise InputError(f"{where} has fractions of an image whose size is not known; give sizes[{image!r}]")
             xyxy = _corners(row, where)
             if normalised and size is not None:
                 xyxy = (xyxy[0] * size[0], xyxy[1] * size[1], xyxy[2] * size[0], xyxy[3] * size[1])
+            elif all(0 <= value <= 1 for value in xyxy):
+                raise InputError(
+                    f"{where} must have a box in pixels, got fractions of the image {list(xyxy)}; multiply them by its "
+                    "width and height (in Python: normalised=True and sizes=)"
+                )
+            if xyxy[0] == xyxy[2] or xyxy[1] == xyxy[3]:
+                skipped.append(f"{where} has no extent: {list(xyxy)}")
+                continue
             of_image.append(_checked(str(_field(row, "label", where)), row.get("score"), xyxy, size, where))
-        return cls(boxes, name=name or f"boxes:{Path(path).name}", **options)
+        known = cls(boxes, name=name or f"boxes:{Path(path).name}", **options)
+        known.skipped = tuple(skipped)
+        return known
 
     def covers(self, phrase: str) -> bool:
         """Whether one of the labels means the phrase."""
@@ -181,7 +226,7 @@ class KnownBoxes:
         """
         return [
             [
-                Box(label=box.label, score=box.score, xyxy=box.xyxy, phrase=i)
+                Box(label=box.label, score=self.labels.certainty(box), xyxy=box.xyxy, phrase=i)
                 for i, phrase in enumerate(row)
                 for box in self._of(image)
                 if self.labels.answers(box.label, phrase)
@@ -194,11 +239,29 @@ class KnownBoxes:
         for name in (key, PurePath(key).name, PurePath(key).stem):
             listed = name if name in self._boxes else self._short.get(name)
             if listed is not None:
-                return self._boxes[listed]
+                return _readable(self._boxes[listed], image, self.name)
         raise ExpertError(
             f"{self.name} lists {len(self._boxes)} images, {image!r} is not among them; "
             "list it (without boxes, if it has none) or leave it out"
         )
+
+
+def _readable(boxes: tuple[Box, ...], image: ImageOrKey, name: str) -> tuple[Box, ...]:
+    """The boxes of an image, all of whose labels can be read.
+
+    Raises:
+        ExpertError: one cannot, so that nothing can be called absent.
+    """
+    torn = next((box.label for box in boxes if not meaning(box.label).names), None)
+    if torn is not None:
+        raise ExpertError(f"{name} has the label {torn!r} for {image!r}, a piece of a word; join the pieces")
+    return boxes
+
+
+def _own_size(row: JsonObject, where: str) -> tuple[int, int] | None:
+    """The size of the image that the row itself tells."""
+    size = row.get("size")
+    return None if size is None else _size_of({"width": size[0], "height": size[1]}, where)
 
 
 def _checked(
@@ -239,10 +302,16 @@ def _checked(
 def _corners(row: JsonObject, where: str) -> XYXY:
     if row.get("box") not in (None, ""):
         box = row["box"]
+        if isinstance(box, Mapping):  # {"xmin", "ymin", "xmax", "ymax"}, {"x1", ...}
+            return _corners({**_by_field(box, where), "box": None}, where)
         if isinstance(box, str):
             box = box.strip("[]() ").replace(",", " ").split()
         a, b, c, d = _numbers(box, 4, where)
         return a, b, c, d
+    if row.get("cx") not in (None, ""):
+        cx, cy = _numbers([row["cx"], _field(row, "cy", where)], 2, where)
+        w, h = _numbers([_field(row, "w", where), _field(row, "h", where)], 2, where)
+        return cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2
     a, b = _numbers([_field(row, "x1", where), _field(row, "y1", where)], 2, where)
     if row.get("x2") not in (None, ""):
         c, d = _numbers([_field(row, "x2", where), _field(row, "y2", where)], 2, where)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from halluguard.detectors.label_language import check_english
+from halluguard.detectors.labels import DOUBTFUL, NO_LABELS, meaning
 from halluguard.errors import ExpertError, InputError
 from halluguard.records import Box, ImageOrKey
 from halluguard.vocabulary import COCO, normal, parents, related, same
@@ -18,6 +20,8 @@ class KnownObjects:
     A phrase is found when a listed object has its name, is a kind of it ("bus" for "vehicle"), or is the listed
     category that covers it ("person" for "man": a list is no finer than its words). A phrase is not covered when
     neither it nor a wider word is in the vocabulary: a list without vehicles does not show that there are none.
+    Names may be written in any of the ways that `labels` reads. Of a name that may mean one of several things nothing
+    is supported and nothing contradicted; an image with a name that cannot be read is an error.
 
     Args:
         objects: image id -> names of the objects in it. Ids are compared as strings: 42 and "42" are one image.
@@ -39,13 +43,14 @@ class KnownObjects:
         name: str = "known-objects",
     ) -> None:
         self.name = name
-        self.vocabulary = frozenset(normal(word) for word in vocabulary)
-        self._objects = {str(image): self._names(image, names) for image, names in objects.items()}
+        self.vocabulary = frozenset(name for word in vocabulary for name in meaning(word).names)
+        self._written = {str(image): self._names(image, names) for image, names in objects.items()}
+        check_english([name for names in self._written.values() for name in names])
 
     def _names(self, image: ImageOrKey, names: Iterable[str]) -> tuple[str, ...]:
         if isinstance(names, str) or not all(isinstance(name, str) for name in names):
             raise InputError(f"the objects of image {image!r} must be a list of names, got {names!r}; make it a list")
-        return tuple(dict.fromkeys(normal(name) for name in names))
+        return tuple(dict.fromkeys(name for name in names if name.lower().strip() not in NO_LABELS))
 
     def covers(self, phrase: str) -> bool:
         """Whether the phrase, or a wider word for it, is in the vocabulary."""
@@ -64,15 +69,30 @@ class KnownObjects:
         """
         boxes = []
         for image, words in zip(images, phrases, strict=True):
-            listed = self._objects.get(str(image))
-            if listed is None:
+            written = self._written.get(str(image))
+            if written is None:
                 raise ExpertError(
-                    f"{self.name} knows {len(self._objects)} images, {image!r} is not among them; "
+                    f"{self.name} knows {len(self._written)} images, {image!r} is not among them; "
                     "list it (with no objects, if it has none) or leave it out"
                 )
-            labels = ((i, self._label(normal(word), listed)) for i, word in enumerate(words))
-            boxes.append([Box(label=label, score=1.0, phrase=i) for i, label in labels if label])
+            boxes.append([box for i, word in enumerate(words) if (box := self._box(i, normal(word), image, written))])
         return boxes
+
+    def _box(self, phrase: int, name: str, image: ImageOrKey, written: tuple[str, ...]) -> Box | None:
+        """The box of one phrase: certain where a name means it, doubtful where it may mean it."""
+        meanings = [meaning(label) for label in written]
+        unreadable = [label for label, known in zip(written, meanings, strict=True) if not known.names]
+        if unreadable:
+            raise ExpertError(
+                f"{self.name} lists {unreadable[0]!r} for the image {image!r}, a piece of a word; "
+                "join the pieces, or leave the image out"
+            )
+        for merged, score in ((False, 1.0), (True, DOUBTFUL)):
+            listed = tuple(known for of in meanings if of.merged == merged for known in of.names)
+            label = self._label(name, listed)
+            if label is not None:
+                return Box(label, score, phrase=phrase)
+        return None
 
     def _label(self, name: str, listed: tuple[str, ...]) -> str | None:
         """The listed object that is closest to the name."""

@@ -3,7 +3,7 @@
 HUB-NAME-OR-FOLDER              an object detector of transformers, zero-shot or with labels of its own
 sandbox                         the detector of the sandbox, for its drawn scenes
 objects:FILE                    known objects per image: {"image id": ["dog", "car"]}
-precomputed:FILE[,ANNOTATIONS]  boxes of another tool: COCO results, CSV, TSV or JSON Lines
+precomputed:FILE[,ANNOTATIONS]  boxes of another tool, in any format of `box_formats`, or COCO results
 groundingdino:CONFIG,CHECKPOINT[,TOKENIZER]   a checkpoint of the original Grounding DINO package
 
 Files may be gzipped.
@@ -116,13 +116,13 @@ def known_boxes(files: str) -> KnownBoxes:
     """Known boxes from "FILE" or "RESULTS,ANNOTATIONS"; tables and JSON Lines by their suffix."""
     results, _, annotations = files.partition(",")
     path = Path(results)
-    hashes = [file_hash(Path(file))[:12] for file in (results, annotations) if Path(file).is_file()]
+    files_of = sorted(path.glob("*.xml")) if path.is_dir() else [path, Path(annotations)] if annotations else [path]
+    hashes = [file_hash(file)[:12] for file in files_of if file.is_file()]
+    if path.is_dir():
+        hashes = [hashlib.blake2b("".join(hashes).encode(), digest_size=6).hexdigest()]
     name = f"precomputed:{','.join(hashes)}"
-    plain = path.with_suffix("") if path.suffix == ".gz" else path
     with parsing(path, "boxes"):
-        if plain.suffix in (".csv", ".tsv", ".jsonl"):
-            return KnownBoxes.from_rows(path, name=name)
-        return KnownBoxes.from_coco(path, annotations or None, name=name)
+        return KnownBoxes.from_file(path, annotations or None, name=name)
 
 
 def _grounding_dino(files: str, device: str | None) -> Detector:

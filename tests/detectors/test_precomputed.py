@@ -59,3 +59,27 @@ def test_an_unlisted_image_is_an_error_and_an_empty_one_is_not():
 def test_a_string_in_place_of_a_list_is_refused():
     with pytest.raises(InputError, match="list of names"):
         KnownObjects({1: "dog"})
+
+
+@pytest.mark.parametrize(
+    ("names", "phrase", "score"),
+    [
+        (["pottedplant", "diningtable"], "potted plant", 1.0),
+        (["black dog"], "dog", 1.0),
+        (["Red Leather Handbag"], "handbag", 1.0),
+        (["firehydr ##ant"], "fire hydrant", 1.0),
+        (["chair table"], "chair", 0.275),
+        (["chair table", "chair"], "chair", 1.0),
+        (["N/A"], "dog", None),
+    ],
+)
+def test_names_are_read_however_they_are_written(names, phrase, score):
+    boxes = KnownObjects({1: names}).detect([1], [[phrase]])[0]
+    assert [box.score for box in boxes] == ([] if score is None else [score])
+
+
+def test_an_image_with_a_piece_of_a_word_is_an_error_and_other_languages_are_refused():
+    with pytest.raises(ExpertError, match="piece of a word"):
+        KnownObjects({1: ["##hy"]}).detect([1], [["dog"]])
+    with pytest.raises(InputError, match="English"):
+        KnownObjects({1: ["Hund"], 2: ["Katze"]})
