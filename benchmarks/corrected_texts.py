@@ -94,7 +94,8 @@ def draw(text: str, claims: Sequence[Claim], seed: str) -> Case | None:
     drawn = rng.sample(asserted, min(len(asserted), rng.choice((1, 1, 2))))
     named = {claim.name for claim in existing}
     absent = frozenset(name for name in named if any(_same_thing(name, other) for other in drawn))
-    return Case(name, style_of(text), text, tuple(drawn), absent, frozenset(named - absent))
+    present = {claim.name for claim in existing if claim.polarity == "asserted"} - absent
+    return Case(name, style_of(text), text, tuple(drawn), absent, frozenset(present))
 
 
 def _same_thing(name: str, absent: str) -> bool:

@@ -70,18 +70,29 @@ def _antecedent_sort(parse: Parse, i: int, word: str) -> str:
 
 
 def expletive(parse: Parse, i: int) -> bool:
-    """ "It is likely that ...", "it appears that ..." stands for nothing."""
+    """ "It is likely that ...", "it is not possible to ...", "it appears that ..." stands for nothing."""
     verb = parse.heads[i]
+    said = parse.child(verb, "acomp", "attr")
+    infinitives = (j for head in (verb, said) if head is not None for j in parse.children[head])
+    if said is not None and any(
+        parse.deps[j] in ("xcomp", "advcl") and parse.tags[j] == "VB" and j > said for j in infinitives
+    ):
+        return True
     if any(parse.deps[j] in ("ccomp", "csubj") for j in parse.children[verb]):
         return True
-    return parse.words[verb] in ("appears", "seems") and parse.child(verb, "ccomp", "advcl") is not None
+    clause = parse.child(verb, "ccomp", "advcl")
+    begins = (
+        clause is not None and parse.child(clause, "mark") is not None
+    )  # "it seems as if", not "it seems so, lying"
+    return parse.words[verb] in ("appears", "seems") and (begins or parse.child(verb, "ccomp") is not None)
 
 
 def nearest(parse: Parse, mentions: Sequence[Mention], pronoun: int, sort: str) -> int | None:
     """The mention that a pronoun of a sort ("person", "thing", "many") most likely stands for."""
     here = parse.sentence[pronoun]
     before = [(n, m) for n, m in enumerate(mentions) if m.last < pronoun and here - parse.sentence[m.last] <= REACH]
-    fitting = [(n, m) for n, m in before if _fits(m, sort)]
+    above = set(parse.chain(pronoun))
+    fitting = [(n, m) for n, m in before if _fits(m, sort) and not _holds(parse, m.last, pronoun, above)]
     # The nearest sentence first; in it, a subject before anything else, then the first one named.
     for sentence in range(here, here - REACH - 1, -1):
         local = [(n, m) for n, m in fitting if parse.sentence[m.last] == sentence]
@@ -90,6 +101,11 @@ def nearest(parse: Parse, mentions: Sequence[Mention], pronoun: int, sort: str) 
             shown = [n for n, m in local if parse.deps[m.last] in ("attr", "dobj")]
             return (subjects or shown or [local[0][0]])[0]
     return None
+
+
+def _holds(parse: Parse, noun: int, pronoun: int, above: set[int]) -> bool:
+    """Whether the pronoun stands inside the phrase of the noun: "the arrows between them" are not between arrows."""
+    return noun in above and parse.deps[parse.heads[pronoun]] == "prep" and parse.heads[parse.heads[pronoun]] == noun
 
 
 def _fits(mention: Mention, sort: str) -> bool:

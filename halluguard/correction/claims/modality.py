@@ -29,13 +29,17 @@ _SHOWERS = words("showers")
 _ALSO_MATERIALS = ("plush", "stuffed", "ceramic", "inflatable", "animated", "miniature")
 _PRINTED = words("printed")
 _HANGING = ("hanging", "hangs", "framed", "mounted", "wall", "walls", "easel")
+_ASKING_TAGS = ("WP", "WRB", "WDT", "MD", "WP$")
+_ASKING_VERBS = frozenset("is are was were do does did has have isn't aren't".split())
+_SHORT_QUESTION = 6
+"""Up to this number of tokens a question mark is enough: "A dog?"."""
 _KINDS_OF = words("kinds of")
 
 
 def modality(parse: Parse, mention: Mention) -> Modality:
     """How the text keeps its distance from the mention; "asserted" when it does not."""
     first, end = parse.sentences[parse.sentence[mention.last]]
-    if parse.words[end - 1] == "?" or (end - first > 1 and "?" in parse.words[end - 2 : end]):
+    if "?" in parse.words[max(first, end - 2) : end] and _asks(parse, first, end):
         return "question"
     if polarity.polarity(parse, mention) == "denied" and polarity.restricted(parse, mention):
         return "restricted"
@@ -47,6 +51,13 @@ def modality(parse: Parse, mention: Mention) -> Modality:
     if any(_irrealis(parse, i) for i in chain):
         return "irrealis"
     return "disjunctive" if alternatives(parse, mention.last) else "asserted"
+
+
+def _asks(parse: Parse, first: int, end: int) -> bool:
+    """Whether a sentence with a question mark asks: a verb or a question word opens it, or a part of it."""
+    opens = [first, *(i + 1 for i in range(first, end - 1) if parse.words[i] in (",", ":", "and", "or"))]
+    asking = any(parse.tags[i] in _ASKING_TAGS or parse.words[i] in _ASKING_VERBS for i in opens if i < end)
+    return asking or end - first <= _SHORT_QUESTION
 
 
 def _list_members(parse: Parse, i: int) -> list[int]:

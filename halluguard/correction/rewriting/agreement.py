@@ -27,6 +27,8 @@ def relist(editor: TokenEditor, listed: list[int], adopted: Mapping[int, int]) -
     spans = {m: deletions.member_tokens(parse, m) for m in listed}
     spans |= {m: list(range(adopted[m], spans[m][-1] + 1)) for m in listed if m in adopted}
     gone = [m for m in listed if not editor.alive(m) and not any(adopted.get(heir, m + 1) <= m < heir for heir in left)]
+    if not gone and not editor.alive(listed[0]) and len(left) > 1:
+        gone = [listed[0]]  # its article passed on, and of three two are left
     if not gone:
         return
     joints = [parse.words[j] for m in listed for j in parse.children[m] if parse.deps[j] == "cc"]

@@ -208,6 +208,8 @@ class BlockEditor:
             else:
                 follows = n + 1 < len(children) and children[n + 1].kind in ("list", "table", "keywords")
                 goes = follows and empty[n + 1] and _announces(child)
+                if follows and empty[n + 1] and child.kind == "list" and _announces(child.children[-1]):
+                    self.gone.append(child.children[-1])  # "10. **Help:**" before a list that was not indented enough
             if goes:
                 empty[n] = True
                 self.gone.append(child)
@@ -235,7 +237,8 @@ class BlockEditor:
         """The characters that go or change: whole blocks, statements in their place, and numbers that follow on."""
         text = self.plan.parse.text
         cuts = [
-            Span(start, end, "", frozenset(self._causes(start, end))) for start, end in self.document.cut(self.gone)
+            Span(*_widest_separator(text, start, end), "", frozenset(self._causes(start, end)))
+            for start, end in self.document.cut(self.gone)
         ]
         spans = [*cuts, *self.restated, *self._numbers(self.document.root), *self._term_lists()]
         return sorted((s for s in spans if text[s.start : s.end] != s.after), key=lambda span: span.start)
@@ -268,6 +271,18 @@ class BlockEditor:
                     if item.number is not None and place.number is not None:
                         yield Span(*item.number, self.plan.parse.text[slice(*place.number)], why)
             queue += [child for child in parent.children if not any(child is other for other in self.gone)]
+
+
+def _widest_separator(text: str, start: int, end: int) -> tuple[int, int]:
+    """The characters that go with a block in the middle, such that of two gaps around it the wider stays."""
+    before, after = len(text[:start].rstrip()), len(text[:end].rstrip())
+    if (
+        before > 0
+        and start < after < end < len(text)
+        and text.count("\n", after, end) > text.count("\n", before, start)
+    ):
+        return before, after
+    return start, end
 
 
 def _announces(block: Block) -> bool:

@@ -13,6 +13,7 @@ from itertools import pairwise
 
 from halluguard.correction.text.lexicon import NOUN_TAGS, VERB_TAGS, words
 from halluguard.correction.text.parse import SUBJECTS, Parse
+from halluguard.vocabulary import category, parents, singular
 
 _STAND_ALONE = words("stand alone")
 _NEEDS_PHRASE = words("needs its phrase")
@@ -29,6 +30,9 @@ _HEDGES = words("hedges")
 _MASS = words("mass") | words("not restated")
 _FOR_ANY_NUMBER = frozenset(("the", "its", "his", "her", "their", "some", "any"))
 _PLACED = frozenset("situated located placed positioned set mounted perched nestled displayed arranged laid".split())
+_POSTURES = frozenset(
+    "sit sits sat sitting stand stands stood standing rest rests rested resting lie lies lay lying".split()
+)
 _NO_PLACE = frozenset("with by for during like as without".split())
 _NEEDS_CLAUSE = frozenset("way fact moment time place manner reason extent point sense impression feeling".split())
 _BE = frozenset(("is", "are", "was", "were", "be", "been", "being", "'s", "'re"))
@@ -138,6 +142,8 @@ def _cut(parse: Parse, node: int, out: Out) -> set[int] | None:
     if dep in ("prep", "agent", "advmod", "npadvmod"):
         return None if _needed(parse, node, out) else _phrase(parse, node)
     if dep in ("acl", "relcl", "appos", "advcl", "parataxis"):
+        if min(parse.subtree(node)) > 0 and parse.words[min(parse.subtree(node)) - 1] == ":":
+            return None  # "Description: a wall" without the wall describes nothing
         return None if dep in ("acl", "relcl") and parse.words[head] in _NEEDS_CLAUSE else _phrase(parse, node)
     if dep == "poss":
         owner = parse.subtree(node)
@@ -203,7 +209,8 @@ def _phrase(parse: Parse, node: int) -> set[int]:
     first, last = min(tokens), max(tokens)
     start, end = parse.sentences[parse.sentence[node]]
     if first > start and last + 1 < end and parse.words[first - 1] == "," and parse.words[last + 1] == ",":
-        tokens |= {first - 1, last + 1}
+        joins_clause = last + 2 < end and parse.words[last + 2] in ("and", "but", "while") and parse.tags[node] != "NN"
+        tokens |= {first - 1} if joins_clause else {first - 1, last + 1}
     elif first > start and parse.words[first - 1] == "," and (last + 1 >= end or parse.words[last + 1] in ".!?;"):
         tokens.add(first - 1)
     elif first == start and last + 1 < end and parse.words[last + 1] == ",":
@@ -244,6 +251,8 @@ def stands(parse: Parse, verb: int, out: Out) -> bool:
     left = [j for j in left if not (parse.deps[j] == "advcl" and word in _NEEDS_PHRASE)]
     if word in _BE:
         return bool(left) or any(parse.deps[j] in ("attr", "acomp") and not out(j) for j in parse.children[verb])
+    if word in _POSTURES and not _lives(parse, verb):
+        return bool(left)
     if word in _PLACED:
         had = [j for j in parse.children[verb] if parse.deps[j] == "prep" and parse.words[j] not in _NO_PLACE]
         if had and all(out(j) for j in had):
@@ -254,6 +263,16 @@ def stands(parse: Parse, verb: int, out: Out) -> bool:
     if had_object:
         return any(parse.deps[j] in ("dobj", "obj") for j in left)
     return bool(left) or word in _STAND_ALONE
+
+
+def _lives(parse: Parse, verb: int) -> bool:
+    """Whether the subject of a verb is a person or an animal, or unknown: a thing that "sits" sits somewhere."""
+    subject = parse.child(verb, "nsubj")
+    if subject is None:
+        return True
+    name = singular(parse.words[subject])
+    known = category(name)
+    return known is None or known == "person" or "animal" in parents(known)
 
 
 def _verb_cut(parse: Parse, verb: int, out: Out) -> set[int] | None:

@@ -18,6 +18,7 @@ from halluguard.correction.text.parse import Parse
 from halluguard.records import Claim, Edit, Verdict
 from halluguard.vocabulary import category, parents, same
 
+_HAVING = frozenset("have has had having wear wears wearing wore".split())
 _PARTS = words("parts") & words("not restated") | words("mass")
 
 
@@ -49,6 +50,13 @@ class EditPlan:
             restating.is_whole(parse, m, claims[claim_of[n]] if n in claim_of else None)
             for n, m in enumerate(self.mentions)
         ]
+        for n, mention in enumerate(self.mentions):
+            head = parse.heads[mention.last]
+            false_head = any(
+                m.last == head and self.decision.get(k) == "contradicted" for k, m in enumerate(self.mentions)
+            )
+            if mention.part and mention.category is not None and false_head:
+                self.whole[n] = True  # the toilet of a "toilet bowl" without a bowl
         self.kept: set[int] = set()  # tokens that no cut may take: the yes or no of an answer
         self.adopted: dict[int, int] = {}  # list member -> first token of an article it took over
         self.turned: set[int] = set()  # sentences of a turned yes or no, which check themselves
@@ -120,16 +128,26 @@ class EditPlan:
     def worth_keeping(self, mention: int) -> bool:
         """Whether the text must not lose the mention: a whole object that was seen, or was not judged."""
         whole = self.whole[mention]
+        if self.mentions[mention].category is None and self._says_what_is_false(mention):
+            return False
         is_object = self.mentions[mention].category is not None
         is_object = is_object and not restating.is_aside(self.parse, self.mentions[mention])
         seen = self.protected(mention) and (whole or (is_object and not self._says_what_is_false(mention)))
         return seen or (whole and self.decision.get(mention) == "unverifiable")
 
     def _says_what_is_false(self, mention: int) -> bool:
-        """Whether it only says of something false what that is: "the cat on the right is an adult"."""
-        parse, noun = self.parse, self.mentions[mention].last
-        subject = parse.child(parse.heads[noun], "nsubj") if parse.deps[noun] == "attr" else None
-        return any(m.last == subject and self.decision.get(n) == "contradicted" for n, m in enumerate(self.mentions))
+        """Whether it only says of something false what that is or has: "the cat is an adult", "it has a white coat"."""
+        parse, noun = self.parse, self.parse.first_conjunct(self.mentions[mention].last)
+        verb = parse.heads[noun]
+        having = parse.words[verb] in _HAVING or any(  # "both have striped coats", read as a perfect tense
+            parse.deps[j] == "aux" and parse.words[j] in _HAVING for j in parse.children[verb]
+        )
+        tells = parse.deps[noun] == "attr" or (parse.deps[noun] == "dobj" and having)
+        subject = parse.child(verb, "nsubj") if tells else None
+        stands_for = self.links.get(subject, -1) if subject is not None else -1
+        return self.decision.get(stands_for) == "contradicted" or any(
+            m.last == subject and self.decision.get(n) == "contradicted" for n, m in enumerate(self.mentions)
+        )
 
     def lost(self, cut: set[int]) -> set[int]:
         """Mentions worth keeping that the cut would take out of the text altogether."""
@@ -257,6 +275,13 @@ class EditPlan:
                 break
             self.drop(cut, sentence, why)
 
+    def _labelled_fragment(self, sentence: int) -> bool:
+        """Whether it is a phrase after a label, such as "**Rigging:** White ropes."."""
+        first, end = self.parse.sentences[sentence]
+        leaf = self.parse.leaf(first)
+        finite = any(tag in ("VBZ", "VBP", "VBD", "MD") for tag in self.parse.tags[first:end])
+        return leaf is not None and bool(leaf.label) and not finite
+
     def state_again(self, sentence: int) -> None:
         """ "There is a table." for what a cut could not leave in place."""
         named = self.restate.get(sentence)
@@ -270,10 +295,11 @@ class EditPlan:
             self.editor.delete(alive, set().union(*(self.editor.why[i] for i in range(first, end))))
             alive = []
         phrases = [self.phrases[n] for n in stated]
-        if alive or deletions.is_clause(self.parse, sentence):
+        if alive or (deletions.is_clause(self.parse, sentence) and not self._labelled_fragment(sentence)):
             says = restating.statement(phrases)
         else:
             says = restating.listing(phrases)
+            says += self.parse.words[end - 1] if self.parse.words[end - 1] in ".!?" else ""
             says = says[0].upper() + says[1:] if self.editor.original(first)[:1].isupper() else says
         why = set().union(*(self.editor.why[i] for i in range(first, end)))
         if alive:

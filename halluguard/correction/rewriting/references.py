@@ -13,11 +13,13 @@ from halluguard.correction.claims import coreference
 from halluguard.correction.text.parse import Parse
 
 if TYPE_CHECKING:
+    from halluguard.correction.claims.mentions import Mention
     from halluguard.correction.rewriting.edit_plan import EditPlan
 
 _OF_ONE_PERSON = frozenset(("his", "her", "hers"))
 _OF_ONE_THING = frozenset(("its",))
 _OF_MANY = frozenset(("their", "theirs"))
+_OF_PEOPLE = frozenset(("they", "them", "their", "theirs", "themselves"))
 _POINTING = frozenset("this that these those such".split())
 _POINTS_BACK = frozenset("both neither each other others another former latter second".split())
 _IMAGE = frozenset("image picture photo photograph scene illustration painting drawing artwork screenshot".split())
@@ -46,13 +48,28 @@ def dangling(plan: EditPlan) -> Iterator[tuple[int, int]]:
             yield token, before
 
 
+def unintroduced(plan: EditPlan) -> Iterator[tuple[int, int]]:
+    """Pairs of a noun that stays though it was not found, and the sentence that introduced it and went."""
+    parse = plan.parse
+    for n, mention in enumerate(plan.mentions):
+        if plan.decision.get(n) != "contradicted" or not plan.editor.alive(mention.last):
+            continue
+        before = [m for m in plan.mentions[:n] if m.name == mention.name and m.last < mention.last]
+        definite = any(parse.words[j] in ("the", "this", "these") for j in parse.children[mention.last])
+        if definite and before and not any(plan.editor.alive(m.last) for m in before):
+            yield mention.last, parse.sentence[before[-1].last]
+
+
 def is_sure(parse: Parse, pronoun: int, antecedent: int) -> bool:
     """Whether no other noun stands nearer: in "I ignore the context because it is wrong", "it" may be the context."""
     first = parse.sentences[parse.sentence[pronoun]][0]
     many = parse.tags[antecedent] == "NNS"
     fitting = ("NNS", "NNPS") if many else ("NN", "NNP")
+    owner = parse.tags[pronoun] == "PRP$"
+    above = set(parse.chain(pronoun))  # "the arrows between them" are not between arrows
     return antecedent >= first or not any(
-        parse.tags[i] in fitting and parse.deps[i] in ("nsubj", "nsubjpass", "dobj") for i in range(first, pronoun)
+        parse.tags[i] in fitting and i not in above and (owner or parse.deps[i] in ("nsubj", "nsubjpass", "dobj"))
+        for i in range(first, pronoun)
     )
 
 
@@ -69,11 +86,23 @@ def _still_named(plan: EditPlan, antecedent: int, token: int, gone: Callable[[in
     parse, lost = plan.parse, plan.mentions[antecedent]
     if lost.name in stated:
         return True
+    here = parse.sentence[token]
+    near = [
+        m
+        for m in plan.mentions
+        if m.last < token and here - parse.sentence[m.last] <= coreference.REACH and not gone(m.last)
+    ]
+    people = parse.words[token] in _OF_PEOPLE
     return any(
-        mention.name == lost.name and not gone(mention.last)
-        for mention in plan.mentions
-        if mention.last < token and parse.sentence[token] - parse.sentence[mention.last] <= coreference.REACH
+        m.name == lost.name
+        or (people and m.category == "person")
+        or (parse.sentence[m.last] < here and m.plural == lost.plural and (m.category == "person") is _is_person(lost))
+        for m in near
     )
+
+
+def _is_person(mention: Mention) -> bool:
+    return mention.category == "person"
 
 
 def _owner(plan: EditPlan, token: int) -> int | None:
@@ -101,6 +130,9 @@ def _pointed_at(parse: Parse, token: int) -> int | None:
         return None
     word = parse.words[token]
     following = parse.words[token + 1] if token + 1 < len(parse) else ""
+    noun = parse.words[parse.heads[token]] if parse.tags[token] == "DT" and parse.heads[token] > token else ""
+    if noun and (word == "another" or noun in parse.words[:token]):
+        return None  # "This meal" after "a meal", "another bag"
     if word in _POINTING and following not in _IMAGE:
         return sentence - 1
     if word == "the" and following in _POINTS_BACK:

@@ -21,6 +21,12 @@ _COMPLETED_BY = {
     "acomp": ("attr", "acomp", "prep", "advmod"), "agent": ("agent",), "pobj": ("pobj", "pcomp", "prep"),
 }  # fmt: skip
 """Relation -> relations of which one must be left to a word that had it."""
+_NEEDS_CLAUSE = frozenset(
+    """
+    easy easier hard difficult possible impossible able unable likely ready comparable similar equivalent identical
+    related due based characteristic reminiscent suitable responsible indicative typical capable compatible consistent
+    """.split()
+)
 _NEGATIONS = ("no", "not", "n't", "never", "neither", "nor", "without", "none", "cannot")
 _PLURAL_ONLY = frozenset(("are", "were", "have", "do"))
 _SINGULAR_ONLY = frozenset(("is", "was", "has", "does"))
@@ -32,10 +38,30 @@ def misread(plan: EditPlan, sentence: int, after: Parse) -> str:
     Args:
         after: parse of the edited sentence alone.
     """
-    disagreement = _disagrees(plan.parse, sentence, after)
-    if disagreement or _only_shortened(plan, sentence):
+    disagreement = _disagrees(plan.parse, sentence, after) or _begins_with_verb(plan.parse, sentence, after)
+    if disagreement or _only_shortened(plan, sentence) or _only_list_members(plan, sentence):
         return disagreement
     return _changes_part(plan, _aligned(plan, sentence, after), after) or _loses_object(plan, sentence, after)
+
+
+def _begins_with_verb(before: Parse, sentence: int, after: Parse) -> str:
+    first = before.sentences[sentence][0]
+    finite = ("VBZ", "VBD", "VBP")
+    if after.tags and after.tags[0] in finite and after.deps[0] == "ROOT" and before.tags[first] not in finite:
+        return "it would begin with its verb"
+    return ""
+
+
+def _only_list_members(plan: EditPlan, sentence: int) -> bool:
+    """Whether all that went are members of lists of nouns that have others left: the structure around them stays."""
+    parse, alive = plan.parse, plan.editor.alive
+    for i in range(*parse.sentences[sentence]):
+        if alive(i) or not parse.words[i].isalnum() or parse.deps[i] == "cc":
+            continue
+        top = next((j for j in (i, *parse.chain(i)) if len(parse.conjuncts(j)) > 1), None)
+        if top is None or parse.tags[top] not in NOUN_TAGS or alive(top) or not any(map(alive, parse.conjuncts(top))):
+            return False
+    return True
 
 
 def _only_shortened(plan: EditPlan, sentence: int) -> bool:
@@ -116,12 +142,22 @@ def incomplete(plan: EditPlan, sentence: int, spared: frozenset[int] = frozenset
                 return f"{parse.words[i]!r} would describe something else"
             if parse.words[i] in ("between", "among") and _one_left(plan, i):
                 return f"{parse.words[i]!r} needs two"
+            if parse.words[i] in _NEEDS_CLAUSE and _bare_now(plan, i):
+                return f"{parse.words[i]!r} would lack what it needs"
             for relation, substitutes in _COMPLETED_BY.items():
                 if _bereft(plan, i, relation, substitutes):
                     return f"{parse.words[i]!r} would lack what it needs"
         elif parse.words[i] in _NEGATIONS and i not in spared and alive(parse.heads[i]):
             return "a denial would become a claim"
     return ""
+
+
+def _bare_now(plan: EditPlan, adjective: int) -> bool:
+    """Whether "easy" has lost what was easy: "making it easy for people to see the time"."""
+    parse = plan.parse
+    had = [j for j in parse.children[adjective] if j > adjective and parse.words[j].isalnum()]
+    had += [j for j in parse.children[parse.heads[adjective]] if j > adjective and parse.deps[j] in ("advcl", "prep")]
+    return bool(had) and not any(map(plan.editor.alive, had))
 
 
 def _one_left(plan: EditPlan, preposition: int) -> bool:

@@ -14,12 +14,15 @@ from halluguard.correction.text.lexicon import words
 from halluguard.correction.text.parse import Parse
 from halluguard.records import Claim
 
-_NEVER = words("not restated") | words("mass")
+_MASS = words("mass")
+_NEVER = words("not restated") | _MASS
 _PREMODIFIERS = ("det", "amod", "nummod", "compound", "poss", "quantmod", "nmod", "predet", "advmod", "punct")
 _INDEFINITE = frozenset(("a", "an", "some", "several", "many", "multiple", "various", "numerous"))
-_NOT_THERE = frozenset(("for", "like", "as", "than", "about", "without"))
+_NOT_THERE = frozenset(("for", "like", "as", "than", "about", "without", "into"))
 """Prepositions of what is compared with or meant for, more than there."""
 _PARTITIVE = frozenset(("of", "from", "including"))
+_LONG_SENTENCE = 22
+"""In a sentence of more tokens, what a thing is doing there is seldom told by naming it."""
 _LONGEST_PHRASE = 7
 MOST = 3
 """More lost objects than this are not strung together in one sentence."""
@@ -34,6 +37,7 @@ def is_whole(parse: Parse, mention: Mention, claim: Claim | None) -> bool:
     if named and not parse.span(mention.first, mention.last).isupper() and not _folded(parse, mention.last):
         return False  # "San Francisco Bay"
     matter = name in _NEVER or (" " not in name and parse.words[mention.last] in _NEVER)
+    matter = matter and not (mention.category is not None and name in _MASS)  # "some broccoli"
     if mention.part or matter:
         return False
     owned = any(parse.deps[j] == "poss" for j in parse.children[mention.last])
@@ -59,14 +63,21 @@ def _taken_for_granted(parse: Parse, mention: Mention) -> bool:
         parse.words[j] in ("the", "these", "those", "this", "that") for j in parse.children[last] if j < last
     )
     in_relative = any(parse.deps[i] == "relcl" for i in parse.chain(last))
-    subject = parse.deps[last] in ("nsubj", "nsubjpass")
-    return mention.category is None and ((definite and not subject) or in_relative)
+    first, end = parse.sentences[parse.sentence[last]]
+    named_before = parse.sentence[last] == 0 or parse.words[last] in parse.words[:last]
+    opens = named_before and parse.deps[last] in ("nsubj", "nsubjpass")
+    in_maze = end - first > _LONG_SENTENCE and not named_before
+    each = in_maze or any(parse.words[i] in ("each", "every") for i in range(max(0, mention.first - 4), mention.first))
+    return mention.category is None and ((definite and not opens) or in_relative or each)
 
 
 def _counted(parse: Parse, mention: Mention) -> bool:
     """Whether an article or a number makes it one thing: a bare "seaweed" is matter, or was misread."""
     before = [j for i in parse.conjuncts(mention.last) for j in parse.children[i] if j < i]
-    bare_text = not any(tag in ("VBZ", "VBP", "VBD") for tag in parse.tags)
+    first, end = parse.sentences[parse.sentence[mention.last]]
+    if mention.category is not None and mention.rule == "vocabulary":
+        return True
+    bare_text = _folded(parse, mention.last) or not any(tag in ("VBZ", "VBP", "VBD") for tag in parse.tags[first:end])
     return bare_text or any(parse.deps[j] in ("det", "nummod", "predet") for j in before)
 
 
@@ -80,7 +91,12 @@ def _is_predicate(parse: Parse, mention: Mention) -> bool:
 
 def is_aside(parse: Parse, mention: Mention) -> bool:
     """Whether the mention is only compared with or meant for: "for people who want to rest"."""
-    return _preposition(parse, mention) in _NOT_THERE
+    top = parse.first_conjunct(mention.last)
+    preposition = parse.heads[top]
+    word = _preposition(parse, mention)
+    before = preposition - 1 if preposition > 0 else preposition
+    examples = (word == "as" and parse.words[before] == "such") or (word == "like" and parse.tags[before] == "NNS")
+    return word in _NOT_THERE and not examples
 
 
 def _preposition(parse: Parse, mention: Mention) -> str:
@@ -123,7 +139,7 @@ def phrase(editor: TokenEditor, mention: Mention, out: set[int]) -> str:
         return _lowered(editor, first, end)
     noun_first = next((i for i in range(first, mention.last + 1) if i not in plain), mention.first)
     text = _lowered(editor, noun_first, end)
-    if mention.plural:
+    if mention.plural or mention.name in _MASS:
         return text if parse.tags[noun_first] == "CD" else f"some {text}"
     return f"{article(text.lstrip('*_`'))} {text}"
 
@@ -163,7 +179,15 @@ def listing(phrases: Sequence[str]) -> str:
 
 def statement(phrases: Sequence[str]) -> str:
     """ "There is a dog and a cat."; in capitals where the phrases are."""
-    one = phrases[0].lower().split()[0] in ("a", "an", "one")
+    opening = phrases[0].lower().split()
+    one = opening[0] in ("a", "an", "one") and opening[1:2] not in (
+        ["few"],
+        ["couple"],
+        ["number"],
+        ["variety"],
+        ["lot"],
+    )
+    one = one or (opening[0] == "some" and opening[-1] in _MASS)
     text = f"There {'is' if one else 'are'} {listing(phrases)}."
     return text.upper() if listing(phrases).isupper() and len(listing(phrases)) > 3 else text
 

@@ -10,6 +10,7 @@ Each edited sentence is read again (`final_check.py`) before it is let in.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 
 from halluguard.correction.rewriting import final_check, references, rereading, restating
@@ -17,6 +18,7 @@ from halluguard.correction.rewriting.edit_plan import EditPlan
 from halluguard.correction.rewriting.token_editor import Snapshot
 from halluguard.correction.text.parse import Parse
 
+_WITHOUT_ARTICLE = re.compile(r"^(?:an?|some)\s+", re.I)
 _SUPPORT = ("do", "does", "did", "not", "n't", "no")
 """Words that go when a denial is turned round; its clause stays."""
 
@@ -62,7 +64,25 @@ class SentenceEdits:
                     self._state_or_flag(sentence, reason)
                 else:
                     self.plan.editor.reset(*self.plan.parse.sentences[sentence])
+        self._keep_entries()
         self._keep_antecedents()
+
+    def _keep_entries(self) -> None:
+        """Flag what would empty an entry ("Title: ...", "Description: ..."), or put a sentence where a name stood."""
+        plan = self.plan
+        for sentence in list(self.states):
+            first, end = plan.parse.sentences[sentence]
+            entry = _entry(plan, first)
+            if entry is None:
+                continue
+            words = [i for i in entry if plan.parse.words[i].isalnum()]
+            is_name = plan.parse.words[end - 1] not in (".", "!", "?")
+            stated = is_name and any(i in plan.editor.statements for i in words)
+            if is_name and (stated or not any(map(plan.editor.alive, words))):
+                stated = not self._list_what_is_there(sentence)
+            if not any(map(plan.editor.alive, words)) or stated:
+                _undo(plan, sentence, self.states.pop(sentence))
+                self._flag(sentence, "the entry would be lost")
 
     def _state_or_flag(self, sentence: int, reason: str) -> None:
         """Drop the sentence and state what it alone named; flag it where that would lose something."""
@@ -95,26 +115,64 @@ class SentenceEdits:
                 _undo(plan, other, self.states.pop(other))
                 plan.editor.reset(first, end)
 
+    def _list_what_is_there(self, sentence: int) -> bool:
+        """Let the things that are there stand alone in an entry: "Barn with tin roof". False where there are none."""
+        plan = self.plan
+        first, end = plan.parse.sentences[sentence]
+        there = [
+            m for n, m in enumerate(plan.mentions) if first <= m.last < end and plan.whole[n] and plan.protected(n)
+        ]
+        if not there or len(there) > restating.MOST:
+            return False
+        _undo(plan, sentence, self.states[sentence])
+        phrases = [_WITHOUT_ARTICLE.sub("", restating.phrase(plan.editor, m, set(self.heads))) for m in there]
+        words = restating.listing(phrases)
+        why = {verdict for token, verdict in self.heads.items() if first <= token < end}
+        plan.editor.delete(range(first, end), why)
+        plan.editor.state(first, words[0].upper() + words[1:], why)
+        return True
+
     def _keep_antecedents(self) -> None:
         """Take back the edits that leave a pronoun without what it stands for."""
         plan = self.plan
         while True:
-            pairs = references.dangling(plan)
+            pairs = [*references.dangling(plan), *references.unintroduced(plan)]
             pair = next(((token, before) for token, before in pairs if before in self.states), None)
             if pair is None:
                 return
             token, before = pair
-            if not _drop_follower(plan, token, before):
+            reason = f"{plan.parse.words[token]!r} after it would point at nothing"
+            if plan.parse.sentence[token] == before:
                 _undo(plan, before, self.states.pop(before))
-                self._flag(before, f"{plan.parse.words[token]!r} after it would point at nothing")
+                self._state_or_flag(before, reason)
+            elif not _drop_follower(plan, token, before):
+                _undo(plan, before, self.states.pop(before))
+                self._flag(before, reason)
+
+
+def _entry(plan: EditPlan, token: int) -> list[int] | None:
+    """The tokens after the label of the entry that a token stands in; None outside, in a list, and for false labels."""
+    document = plan.parse.document
+    path = document.path(plan.parse.starts[token]) if document is not None else []
+    pair = next((block for block in path if block.kind == "pair"), None)
+    if pair is None or any(block.kind in ("item", "row", "member", "value") for block in path):
+        return None
+    labels = [leaf for leaf in pair.leaves() if leaf.kind == "label"]
+    inside = [i for i, start in enumerate(plan.parse.starts) if pair.outer[0] <= start < pair.outer[1]]
+    after = [i for i in inside if not any(label.start <= plan.parse.starts[i] < label.end for label in labels)]
+    label_left = any(plan.editor.alive(i) for i in set(inside) - set(after))
+    return after if labels and label_left else None
 
 
 def _drop_follower(plan: EditPlan, token: int, before: int) -> bool:
     """Drop a sentence that only speaks of what went; False where it names something that is there."""
     sentence = plan.parse.sentence[token]
     first, end = plan.parse.sentences[sentence]
-    named = any(first <= m.last < end and plan.decision.get(n) != "contradicted" for n, m in enumerate(plan.mentions))
-    if sentence == before or named or plan.parse.block[first] != plan.parse.block[plan.parse.sentences[before][0]]:
+    if (
+        sentence == before
+        or plan.lost(set(range(first, end)))
+        or plan.parse.block[first] != plan.parse.block[plan.parse.sentences[before][0]]
+    ):
         return False
     plan.editor.delete(
         range(first, end), set().union(*(plan.editor.why[i] for i in range(*plan.parse.sentences[before])))

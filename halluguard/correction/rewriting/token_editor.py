@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from halluguard.correction.text.document import Markup
-from halluguard.correction.text.parse import Parse
+from halluguard.correction.text.parse import SUBJECTS, Parse
 from halluguard.records import Edit, apply_edits
 from halluguard.vocabulary import article
 
@@ -254,6 +254,8 @@ class TokenEditor:
                 continue
             left, right = self.before(i), self.after(i)
             beyond = self.after(right) if right is not None and self.tokens[right] in _QUOTES else right
+            if right is None and self.tokens[i] == ":":
+                continue  # it announces a list
             lonely = left is None or beyond is None or self.tokens[beyond] in (*_STOPS, ",", ";", ":", ")")
             if lonely or self.tokens[left or 0] in (",", "(", ";"):
                 self._drop(i, first, end)
@@ -272,7 +274,8 @@ class TokenEditor:
         joint, word = self.after(commas[0]), None
         if joint is not None and self.tokens[joint] in ("and", "or"):
             word = next((j for j in self.parse.children[self.parse.heads[joint]] if j > joint and self.alive(j)), None)
-        if word is not None and self.parse.deps[word] == "conj" and self.parse.tags[word] in ("NN", "NNS"):
+        bare = word is not None and not any(self.parse.deps[j] in SUBJECTS for j in self.parse.children[word])
+        if word is not None and bare and self.parse.deps[word] == "conj":
             self._drop(commas[0], first, end)
 
     def _spaces(self, first: int, end: int) -> None:

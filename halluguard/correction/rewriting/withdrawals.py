@@ -26,9 +26,11 @@ def withdrawn(text: str, document: Document, edits: Sequence[Edit]) -> list[Edit
     blocks = document.root.children
     unread = (block.outer for block in blocks if not block.reads and block.outer[0] < block.outer[1])
     protected = [*unread, *(match.span() for match in _SPECIAL.finditer(text))]
-    broken = [block for block in blocks if any(_reaches(edit, protected) for edit in _inside(block, edits))]
+    broken = [block for block in blocks if _is_torn(_inside(block, edits), protected)]
     kept = [edit for edit in edits if not any(edit in _inside(block, edits) for block in broken)]
-    flags = [_flag(text, edit, "it would reach into another block") for edit in edits if edit not in kept]
+    flags = [
+        _flag(text, edit, "it would reach into another block or tear a quotation") for edit in edits if edit not in kept
+    ]
     reason = final_check.breaks_structure(text, apply_edits(text, kept))
     if reason:
         flags += [_flag(text, edit, reason) for edit in kept]
@@ -40,8 +42,13 @@ def _inside(block: Block, edits: Sequence[Edit]) -> list[Edit]:
     return [edit for edit in edits if edit.start < block.outer[1] and block.outer[0] < edit.end]
 
 
-def _reaches(edit: Edit, ranges: Sequence[tuple[int, int]]) -> bool:
-    return any(edit.start < end and start < edit.end for start, end in ranges)
+def _is_torn(edits: Sequence[Edit], protected: Sequence[tuple[int, int]]) -> bool:
+    """Whether the edits of a block reach into what is protected, or leave a quotation mark without its partner."""
+    reaches = any(edit.start < end and start < edit.end for edit in edits for start, end in protected)
+    cut, added = "".join(edit.before for edit in edits), "".join(edit.after for edit in edits)
+    odd = (cut.count('"') - added.count('"')) % 2
+    opened = cut.count("“") - cut.count("”") != added.count("“") - added.count("”")
+    return reaches or bool(odd) or opened
 
 
 def _flag(text: str, edit: Edit, reason: str) -> Edit:
