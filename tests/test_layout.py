@@ -87,6 +87,10 @@ MAY_IMPORT = {
         *("decoding", "detectors", "guard"),  # to measure
     },
     "doctor": {"errors", "decoding", "_version"},
+    "serving": {
+        *("records", "errors", "io", "images", "printing", "rendering", "checkpoints", "_version"),
+        *("detectors", "guard", "prompting", "sandbox"),
+    },
     "demo": None,
     "cli": None,  # everything, imported on use
     "__main__": {"cli"},

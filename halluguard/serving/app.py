@@ -1,0 +1,207 @@
+"""The HTTP application: OpenAI's chat completions, a health check and counters."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TypeVar
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+
+from halluguard import __version__
+from halluguard.errors import HalluguardError
+from halluguard.io import JsonObject
+from halluguard.printing import printable
+from halluguard.serving.backends import Backend
+from halluguard.serving.chat_requests import read_request
+from halluguard.serving.errors import ApiError, busy, invalid
+from halluguard.serving.metrics import Metrics
+from halluguard.serving.settings import ServerSettings
+
+Result = TypeVar("Result")
+
+MAX_DEPTH = 64
+"""Deepest nesting of a request's JSON."""
+LEFT = 499
+"""Status that is counted for a client that left before its answer."""
+
+
+class Places:
+    """At most so many requests run, at most so many wait; those beyond are refused."""
+
+    def __init__(self, running: int, waiting: int) -> None:
+        self._free = asyncio.Semaphore(running)
+        self._places = running + waiting
+        self._taken = 0
+
+    @contextlib.asynccontextmanager
+    async def place(self) -> AsyncIterator[None]:
+        """A place for one request.
+
+        Raises:
+            ApiError: too many wait already.
+        """
+        if self._taken >= self._places:
+            raise busy(f"{self._taken} requests are under way; try again in a second")
+        self._taken += 1
+        try:
+            async with self._free:
+                yield
+        finally:
+            self._taken -= 1
+
+
+def create_app(backend: Backend, settings: ServerSettings, metrics: Metrics) -> FastAPI:
+    """The application around a backend.
+
+    Args:
+        backend: what answers: `Upstream` or `LocalModel`.
+        settings: limits.
+        metrics: counters, those of the backend.
+    """
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await backend.close()
+
+    app = FastAPI(title="halluguard", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    places = Places(settings.running, settings.waiting)
+
+    @app.exception_handler(ApiError)
+    async def api_error(_: Request, error: ApiError) -> JSONResponse:
+        return JSONResponse(error.body, error.status, error.headers)
+
+    @app.exception_handler(HalluguardError)
+    async def other_error(_: Request, error: HalluguardError) -> JSONResponse:
+        return JSONResponse(invalid(str(error)).body, 400)
+
+    @app.exception_handler(Exception)
+    async def fault(_: Request, error: Exception) -> JSONResponse:
+        message = f"an unexpected {type(error).__name__} ended this request"
+        return JSONResponse(ApiError(500, message, kind="server_error").body, 500)
+
+    @app.get("/health")
+    async def health() -> JsonObject:
+        return {"status": "ok", "version": __version__}
+
+    @app.get("/metrics")
+    async def counters() -> PlainTextResponse:
+        return PlainTextResponse(metrics.text(), media_type="text/plain; version=0.0.4")
+
+    @app.get("/v1/models")
+    async def models(request: Request) -> JsonObject:
+        return await backend.models(dict(request.headers))
+
+    @app.post("/v1/chat/completions")
+    async def completions(request: Request) -> Response:
+        metrics.running.inc()
+        status = 200
+        try:
+            return await _completion(request)
+        except ApiError as error:
+            status = error.status
+            raise
+        except asyncio.CancelledError:
+            status = LEFT
+            raise
+        except Exception:
+            status = 500
+            raise
+        finally:
+            metrics.running.dec()
+            metrics.requests.labels(str(status)).inc()
+
+    async def _completion(request: Request) -> Response:
+        body = await _body(request, settings)
+        headers = dict(request.headers)
+        if isinstance(body, dict) and body.get("stream") is True:
+            stack = contextlib.AsyncExitStack()
+            try:
+                await stack.enter_async_context(places.place())
+                chat = await read_request(body, settings)
+                chunks = backend.stream(chat, headers)
+                first = await _unless_left(request, anext(chunks))  # an error before it keeps its status
+            except BaseException:
+                await stack.aclose()
+                raise
+            return StreamingResponse(_events(first, chunks, stack), media_type="text/event-stream")
+        async with places.place():
+            chat = await read_request(body, settings)
+            return JSONResponse(await _unless_left(request, backend.complete(chat, headers)))
+
+    return app
+
+
+async def _events(
+    first: JsonObject, chunks: AsyncIterator[JsonObject], stack: contextlib.AsyncExitStack
+) -> AsyncIterator[bytes]:
+    """Server-sent events of a stream; an error in its middle is the last of them."""
+    async with stack:
+        try:
+            yield _event(first)
+            async for chunk in chunks:
+                yield _event(chunk)
+        except ApiError as error:
+            yield _event(error.body)
+        except Exception as error:
+            message = f"the stream ended with {type(error).__name__}: {printable(error)[:200]}"
+            yield _event(ApiError(500, message, kind="server_error").body)
+        else:
+            yield b"data: [DONE]\n\n"
+        finally:
+            if hasattr(chunks, "aclose"):
+                await chunks.aclose()
+
+
+def _event(chunk: JsonObject) -> bytes:
+    return b"data: " + json.dumps(chunk).encode() + b"\n\n"
+
+
+async def _body(request: Request, settings: ServerSettings) -> object:
+    """The JSON of a request, within its limits of size, time and depth."""
+    body = bytearray()
+    try:
+        async with asyncio.timeout(settings.read_timeout):
+            async for piece in request.stream():
+                body += piece
+                if len(body) > settings.max_body:
+                    raise ApiError(413, f"expected a request of at most {settings.max_body:,} bytes, got a longer one")
+    except TimeoutError:
+        raise ApiError(408, f"the request was not sent within {settings.read_timeout:g} seconds") from None
+    try:
+        value = json.loads(bytes(body))
+    except (ValueError, RecursionError):
+        raise invalid("expected a request of JSON, got something else; check its syntax") from None
+    if _is_deeper(value, MAX_DEPTH):
+        raise invalid(f"expected JSON of at most {MAX_DEPTH} levels, got more; send it flatter")
+    return value
+
+
+def _is_deeper(value: object, levels: int) -> bool:
+    if not isinstance(value, dict | list):
+        return False
+    inner = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(_is_deeper(item, levels - 1) for item in inner)
+
+
+async def _unless_left(request: Request, work: Awaitable[Result]) -> Result:
+    """The result of work, which is cancelled when the client leaves."""
+    task = asyncio.ensure_future(work)
+    watch = asyncio.ensure_future(_left(request.is_disconnected))
+    try:
+        await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ApiError(LEFT, "the client left")
+        return task.result()
+    finally:
+        for one in (task, watch):
+            one.cancel()
+
+
+async def _left(is_disconnected: Callable[[], Awaitable[bool]]) -> None:
+    while not await is_disconnected():
+        await asyncio.sleep(0.2)

@@ -1,0 +1,129 @@
+"""What stands behind the server: another server, or a model in this process. Both give checked answers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import AsyncIterator, Iterator
+from queue import Empty, SimpleQueue
+from typing import Protocol
+
+from halluguard.io import JsonObject
+from halluguard.prompting.checking import Checker
+from halluguard.prompting.conversation import Conversation
+from halluguard.prompting.drafting import Draft
+from halluguard.records import Answer
+from halluguard.serving.chat_requests import ChatRequest
+from halluguard.serving.errors import bad_gateway
+from halluguard.serving.metrics import Metrics
+from halluguard.serving.settings import ServerSettings
+
+
+class Backend(Protocol):
+    """What answers chat requests."""
+
+    async def complete(self, request: ChatRequest, headers: dict[str, str]) -> JsonObject:
+        """A chat completion of OpenAI's form, its texts corrected, each choice with the field `halluguard`."""
+
+    def stream(self, request: ChatRequest, headers: dict[str, str]) -> AsyncIterator[JsonObject]:
+        """The chunks of a streamed completion; a sentence comes once it is checked."""
+
+    async def models(self, headers: dict[str, str]) -> JsonObject:
+        """The list of models, of OpenAI's form."""
+
+    async def close(self) -> None:
+        """End connections and threads."""
+
+
+class Review:
+    """Turn checked answers into what leaves the server, and decide on those that could not be checked.
+
+    Args:
+        settings: what happens where a check fails.
+        metrics: counters.
+    """
+
+    def __init__(self, settings: ServerSettings, metrics: Metrics) -> None:
+        self.settings, self.metrics = settings, metrics
+
+    def passed(self, answer: Answer, evidence: bool = True) -> tuple[str, JsonObject]:
+        """The text that leaves, and the field `halluguard` of its choice.
+
+        Args:
+            answer: a checked answer.
+            evidence: whether the field holds claims, verdicts and edits.
+
+        Raises:
+            ApiError: the detector failed on it, and the server fails closed.
+        """
+        failed = [verdict.reason for verdict in answer.verdicts if verdict.error]
+        if failed:
+            return answer.draft, self.unchecked(answer.draft, failed[0])
+        self.metrics.count(answer)
+        field: JsonObject = {"checked": True, "draft": answer.draft}
+        if evidence:
+            found = answer.to_dict()
+            field |= {name: found[name] for name in ("claims", "verdicts", "edits", "thinking") if name in found}
+        return answer.text, field
+
+    def unchecked(self, draft: str, reason: str, *, failed: bool = True) -> JsonObject:
+        """The field of an answer that leaves unchecked.
+
+        Args:
+            draft: the answer.
+            reason: why it was not checked.
+            failed: False where there was nothing to check, such as a conversation without an image.
+
+        Raises:
+            ApiError: a check failed, and the server fails closed.
+        """
+        self.metrics.unchecked.inc()
+        if failed and self.settings.on_failure == "closed":
+            raise bad_gateway(f"the answer could not be checked, so it is kept back: {reason}")
+        return {"checked": False, "draft": draft, "reason": reason}
+
+
+class SentenceCheck:
+    """Feed a growing draft and read its corrected sentences. The check runs in a thread of its own.
+
+    `pieces` gives each corrected piece with the answer so far, then None, or the exception that ended the check.
+    """
+
+    def __init__(self, checker: Checker, conversation: Conversation) -> None:
+        self.pieces: asyncio.Queue[tuple[str, Answer] | Exception | None] = asyncio.Queue()
+        self._drafts: SimpleQueue[str | None] = SimpleQueue()
+        self._loop = asyncio.get_running_loop()
+        threading.Thread(target=self._run, args=(checker, conversation), daemon=True).start()
+
+    def feed(self, draft: str | None) -> None:
+        """The whole draft so far; None when nothing more comes."""
+        self._drafts.put(draft)
+
+    def _so_far(self) -> Iterator[Draft]:
+        draft = self._drafts.get()
+        while draft is not None:
+            newest, draft = draft, self._next()
+            while draft:  # only the newest state matters
+                newest, draft = draft, self._next()
+            yield Draft(newest)
+            draft = self._drafts.get() if draft == "" else None
+
+    def _next(self) -> str | None:
+        """The next state; "" where there is none yet."""
+        try:
+            return self._drafts.get_nowait()
+        except Empty:
+            return ""
+
+    def _run(self, checker: Checker, conversation: Conversation) -> None:
+        try:
+            for piece in checker.sentences(self._so_far(), conversation):
+                self._give(piece)
+            self._give(None)
+        except Exception as error:
+            self._give(error)
+
+    def _give(self, item: tuple[str, Answer] | Exception | None) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody reads any more
+            self._loop.call_soon_threadsafe(self.pieces.put_nowait, item)

@@ -1,0 +1,126 @@
+"""Bytes of the images that a request names: data URLs, files of one folder, and addresses that are not private.
+
+A server that fetches what a request names can be made to ask hosts that only it can reach. So nothing is fetched
+unless the server was started for it; the host's addresses are resolved once, all of them must be public, and the
+request goes to the address that was checked. Redirects are not followed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import ipaddress
+import socket
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import httpx
+
+from halluguard.serving.errors import ApiError, invalid
+from halluguard.serving.settings import ServerSettings
+
+
+async def read_image(url: object, settings: ServerSettings, param: str) -> bytes:
+    """The bytes behind the URL of an image part.
+
+    Args:
+        url: a data: URL, a file:// URL, or an http(s) address.
+        settings: which of them are allowed, and how long an image may be.
+        param: where it stands in the request, for the error.
+
+    Raises:
+        ApiError: it is none of these, is not allowed, or cannot be read.
+    """
+    if not isinstance(url, str):
+        raise invalid(f"expected the URL of an image as a text, got {type(url).__name__}", param)
+    scheme = url[:8].partition(":")[0].lower()
+    if scheme == "data":
+        return _decoded(url, param)
+    if scheme == "file":
+        return _file(url, settings.images, param)
+    if scheme in ("http", "https"):
+        if not settings.fetch:
+            raise invalid("images are not fetched from the network by this server; send a data: URL", param)
+        return await _fetched(url, settings, param)
+    raise invalid(f"expected a data: URL of an image, got {url[:40]!r}", param)
+
+
+def _decoded(url: str, param: str) -> bytes:
+    head, comma, data = url.partition(",")
+    if not comma or not head.endswith(";base64"):
+        raise invalid("expected a data: URL of the form data:image/png;base64,..., got another one", param)
+    try:
+        return base64.b64decode(data, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise invalid(f"the image is not base64 ({error}); encode it again", param) from None
+
+
+def _file(url: str, folder: Path | None, param: str) -> bytes:
+    if folder is None:
+        raise invalid("files of this server may not be named in requests; send a data: URL", param)
+    root = folder.resolve()
+    path = Path(unquote(urlsplit(url).path))
+    path = (path if path.is_relative_to(root) else root / path.relative_to(path.anchor)).resolve()
+    if not path.is_relative_to(root) or not path.is_file():
+        raise invalid(f"expected a file of the folder of images, got {path.name!r}, which is not there", param)
+    return path.read_bytes()
+
+
+async def _fetched(url: str, settings: ServerSettings, param: str) -> bytes:
+    try:
+        address = httpx.URL(url)
+    except (httpx.InvalidURL, ValueError):
+        raise invalid("the address of the image cannot be read; check it", param) from None
+    ip = await _public_address(address, param)
+    target = address.copy_with(host=f"[{ip}]" if ":" in ip else ip)
+    host = address.netloc.decode("ascii").rpartition("@")[2]
+    body = bytearray()
+    try:
+        async with (
+            asyncio.timeout(settings.read_timeout),
+            httpx.AsyncClient(timeout=settings.read_timeout, follow_redirects=False, trust_env=False) as client,
+            client.stream(
+                *("GET", target),
+                headers={"Host": host, "Accept-Encoding": "identity"},
+                extensions={"sni_hostname": address.host},
+            ) as response,
+        ):
+            if response.status_code != 200:
+                raise invalid(f"the image's host answered with status {response.status_code}; check the address", param)
+            async for piece in response.aiter_raw():
+                body += piece
+                if len(body) > settings.max_body:
+                    raise invalid(f"expected an image of at most {settings.max_body:,} bytes, got a longer one", param)
+    except (TimeoutError, httpx.HTTPError) as error:
+        raise invalid(f"the image could not be fetched ({type(error).__name__}); send a data: URL", param) from None
+    return bytes(body)
+
+
+async def _public_address(address: httpx.URL, param: str) -> str:
+    """An IP address of the host, all of whose addresses are public."""
+    port = address.port or (443 if address.scheme == "https" else 80)
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(address.host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        raise invalid("the host of the image is not known; check the address", param) from None
+    addresses = [str(entry[4][0]).partition("%")[0] for entry in found]
+    if not addresses or not all(_is_public(ip) for ip in addresses):
+        raise ApiError(400, "the image is on a private address, which is never asked; send a data: URL", param=param)
+    return addresses[0]
+
+
+def _is_public(ip: str) -> bool:
+    """Whether an address is on the public Internet, also one that is written as IPv6 and means IPv4.
+
+    >>> _is_public("8.8.8.8"), _is_public("10.0.0.1"), _is_public("::ffff:127.0.0.1"), _is_public("169.254.169.254")
+    (True, False, False, False)
+    """
+    address = ipaddress.ip_address(ip)
+    if isinstance(address, ipaddress.IPv6Address):
+        inner = address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
+        if inner is not None:
+            return inner.is_global and not inner.is_multicast
+        if address in ipaddress.ip_network("64:ff9b::/96"):  # IPv4 through a translator
+            return False
+    return address.is_global and not address.is_multicast

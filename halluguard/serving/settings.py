@@ -1,0 +1,56 @@
+"""The settings of the server, with their limits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from halluguard.errors import SettingsError
+
+OnFailure = Literal["open", "closed"]
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """How requests are read, checked and bounded.
+
+    Args:
+        on_failure: what happens to an answer that could not be checked: "open" lets it pass and says so in its field
+            `halluguard`, "closed" ends the request with an error.
+        timeout: seconds for the answer of the model, from the first byte to the last.
+        check_timeout: seconds for the check of an answer, or of one sentence of a stream.
+        read_timeout: seconds in which a client must have sent its request.
+        max_body: largest request, in bytes.
+        max_images: images in one request.
+        max_pixels: pixels of all images of one request together.
+        running: requests that are worked on at the same time.
+        waiting: further requests that wait; those beyond are refused with status 503.
+        detector_batch: images per call of the detector; checks that arrive together share one call.
+        fetch: whether images are fetched from http and https addresses. Private addresses are always refused.
+        images: folder whose files requests may name as file:// URLs; None allows none.
+    """
+
+    on_failure: OnFailure = "open"
+    timeout: float = 300.0
+    check_timeout: float = 60.0
+    read_timeout: float = 30.0
+    max_body: int = 32 * 1024 * 1024
+    max_images: int = 16
+    max_pixels: int = 50_000_000
+    running: int = 32
+    waiting: int = 256
+    detector_batch: int = 16
+    fetch: bool = False
+    images: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.on_failure not in get_args(OnFailure):
+            raise SettingsError(f"on_failure must be 'open' or 'closed', got {self.on_failure!r}; choose one")
+        for name in ("timeout", "check_timeout", "read_timeout", "max_body", "max_images", "max_pixels", "running"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise SettingsError(f"{name} must be a number above 0, got {getattr(self, name)}; raise it")
+        if self.waiting < 0 or self.detector_batch < 1:
+            raise SettingsError("waiting must be at least 0 and detector_batch at least 1; raise them")
+        if self.images is not None and not self.images.is_dir():
+            raise SettingsError(f"images must be a folder, got {str(self.images)!r}, which is none; check the path")

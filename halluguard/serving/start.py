@@ -1,0 +1,107 @@
+"""Build a server from names and run it."""
+
+from __future__ import annotations
+
+import socket
+import sys
+
+import uvicorn
+from fastapi import FastAPI
+
+from halluguard import sandbox
+from halluguard.checkpoints import default_device
+from halluguard.detectors.specs import from_spec
+from halluguard.errors import SettingsError
+from halluguard.guard import Guard
+from halluguard.prompting.checking import Checker
+from halluguard.records import Detector
+from halluguard.serving.app import create_app
+from halluguard.serving.local_model import LocalModel
+from halluguard.serving.metrics import Metrics
+from halluguard.serving.settings import ServerSettings
+from halluguard.serving.shared_detector import SharedDetector
+from halluguard.serving.upstream import Upstream
+
+
+def in_front_of(
+    url: str,
+    detector: Detector | str,
+    settings: ServerSettings | None = None,
+    *,
+    device: str | None = None,
+    key: str | None = None,
+) -> FastAPI:
+    """The application in front of another server.
+
+    Args:
+        url: its base address, such as "http://localhost:8001/v1".
+        detector: a detector of images, or the name of one.
+        settings: limits; default those of `ServerSettings`.
+        device: device of a detector that is named.
+        key: bearer token for the other server, where clients send none.
+
+    Raises:
+        SettingsError: the address is none, or the detector knows images by keys alone.
+    """
+    settings, metrics = settings or ServerSettings(), Metrics()
+    loaded = _detector(detector, device)
+    shared = SharedDetector(loaded, settings.detector_batch, settings.check_timeout, metrics.batch.observe)
+    checker = Checker(shared, thresholds=None, properties=None, calibration=None, style="delete", proposer=None)
+    return create_app(Upstream(url, checker, settings, metrics, key=key), settings, metrics)
+
+
+def around(
+    model: Guard | str,
+    detector: Detector | str | None = None,
+    settings: ServerSettings | None = None,
+    *,
+    name: str | None = None,
+    device: str | None = None,
+) -> FastAPI:
+    """The application around a model of this process.
+
+    Args:
+        model: a Guard, or the hub name or folder of a model.
+        detector: a detector of images, or the name of one; None checks nothing.
+        settings: limits; default those of `ServerSettings`.
+        name: name of the model in requests; default as it was given, or "halluguard".
+        device: device of a model and detector that are named.
+
+    Raises:
+        SettingsError: the detector knows images by keys alone.
+    """
+    settings, metrics = settings or ServerSettings(), Metrics()
+    if isinstance(model, Guard):
+        guard, shown = model, name or "halluguard"
+    else:
+        loaded = None if detector is None else _detector(detector, device)
+        source = sandbox.MLLM if model == "sandbox" else model
+        guard, shown = Guard.from_pretrained(source, detector=loaded, device=device), name or model
+    return create_app(LocalModel(guard, shown, settings, metrics), settings, metrics)
+
+
+def _detector(detector: Detector | str, device: str | None) -> Detector:
+    if isinstance(detector, str):
+        detector = from_spec(detector, device=device or str(default_device()))
+    if not detector.needs_image:
+        raise SettingsError(
+            f"a server needs a detector that looks at images, got {detector.name!r}, which knows them by their keys; "
+            "name a detector model"
+        )
+    return detector
+
+
+def run(app: FastAPI, host: str, port: int) -> None:
+    """Serve until the process is told to stop; what runs is finished first.
+
+    Raises:
+        SettingsError: the address cannot be listened on.
+    """
+    try:
+        listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        raise SettingsError(f"cannot listen on {host}:{port} ({error.strerror}); choose another --port") from error
+    shown = f"[{host}]" if ":" in host else host
+    print(f"serving on http://{shown}:{listener.getsockname()[1]}/v1", file=sys.stderr, flush=True)
+    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=30, server_header=False)
+    uvicorn.Server(config).run(sockets=[listener])
