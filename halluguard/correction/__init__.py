@@ -8,11 +8,12 @@ No language model and no network are needed; a detector is passed in (see `hallu
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from time import perf_counter
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from halluguard.correction.claims.extract import from_parse, parses
 from halluguard.correction.rewriting import Proposer, Style, propose, rewrite, rewrite_many
@@ -39,6 +40,7 @@ __all__ = [
     "Proposer",
     "Style",
     "Thresholds",
+    "acorrect",
     "correct",
     "correct_many",
     "rewrite",
@@ -103,6 +105,19 @@ def correct(
         nlp=nlp,
     )
     return answer
+
+
+async def acorrect(
+    text: str, image: ImageOrKey, detector: Detector, question: str | None = None, **settings: Any
+) -> Answer:
+    """Check an answer in a thread, so that an event loop goes on meanwhile; arguments as of `correct`.
+
+    >>> import asyncio
+    >>> from halluguard.detectors.precomputed import KnownObjects
+    >>> asyncio.run(acorrect("A dog and a cat.", "1.jpg", KnownObjects({"1.jpg": ["dog"]}))).text
+    'A dog.'
+    """
+    return await asyncio.to_thread(correct, text, image, detector, question, **settings)
 
 
 def correct_many(
