@@ -6,6 +6,7 @@
     │   └── ImageError                      an image in particular
     ├── UnsupportedModelError (TypeError)   a model that cannot do what was asked of it
     ├── ExpertError (RuntimeError)          a detector or judge failed; never evidence of absence
+    ├── PromiseError (ValueError)           the labelled images cannot show what a promise would say
     ├── OutputError (OSError)               results cannot be written: no permission, or no space
     ├── PreflightError (RuntimeError)       a training that would have failed silently was not begun
     ├── TrainingError (RuntimeError)        a training stopped at values that are not finite; no adapter was written
@@ -57,6 +58,10 @@ class UnsupportedModelError(HalluguardError, TypeError):
 
 class ExpertError(HalluguardError, RuntimeError):
     """A detector or another expert failed. This is never turned into "the object is absent"."""
+
+
+class PromiseError(HalluguardError, ValueError):
+    """The labelled images cannot show what a promise would say: too few of them, or too many errors."""
 
 
 class OutputError(HalluguardError, OSError):

@@ -54,7 +54,10 @@ MAY_IMPORT = {
     "decoding": {"records", "errors", "images", "controller", "tensor_files"},
     "detectors": {"records", "errors", "io", "images", "vocabulary", "boxes", "checkpoints", "tensor_files"},
     "correction": {"records", "errors", "vocabulary", "boxes", "checkpoints"},
-    "calibration": {"records", "errors", "io", "images", "metrics", "vocabulary"},
+    "calibration": {
+        *("records", "errors", "io", "images", "metrics", "vocabulary", "_version"),
+        *("correction", "detectors"),  # a policy is fitted to what the whole pipeline lets out
+    },
     "prompting": {"records", "errors", "images", "decoding", "correction", "seeding"},
     "guard": {
         "records",

@@ -1,12 +1,32 @@
-"""Fit a detector's thresholds and confidences to rows that say which objects are present.
+"""Fit a detector's thresholds and confidences to labelled rows, and a pipeline's setting to a promise on its output.
 
 labelled_rows.py   labelled rows, and the detector's score for each
-fitting.py         thresholds, curves, and their measures on held-out images
+fitting.py         thresholds, curves, and their measures on held-out images: a heuristic, per claim
 record.py          the result, as the file that `halluguard audit --thresholds` reads
+policy.py          a setting whose output keeps a promise, as the file that `halluguard audit --policy` reads
+risk.py            the tests behind the promise
+outcomes.py        what the pipeline lets out at a setting
+losses.py          what is wrong with it, per image
 """
 
 from halluguard.calibration.fitting import fit
 from halluguard.calibration.labelled_rows import Labelled, Scored, read_rows, score_rows
+from halluguard.calibration.outcomes import Outcome, Setting
+from halluguard.calibration.policy import Policy, default_path
 from halluguard.calibration.record import Calibration, Curve
+from halluguard.calibration.risk import Risk
 
-__all__ = ["Calibration", "Curve", "Labelled", "Scored", "fit", "read_rows", "score_rows"]
+__all__ = [
+    "Calibration",
+    "Curve",
+    "Labelled",
+    "Outcome",
+    "Policy",
+    "Risk",
+    "Scored",
+    "Setting",
+    "default_path",
+    "fit",
+    "read_rows",
+    "score_rows",
+]

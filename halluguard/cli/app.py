@@ -1,8 +1,8 @@
 """The command line's application, its exit codes, and how errors end it.
 
-Exit codes: 0 done; 1 a limit was exceeded; 2 wrong use; 3 the input cannot be read; 4 too many rows were skipped;
-5 the detector or model is not available; 6 the results cannot be written; 70 a bug; 130 interrupted, 141 the reader of
-a pipe is gone, 143 ended by SIGTERM.
+Exit codes: 0 done; 1 a limit was exceeded or a promise refused; 2 wrong use; 3 the input cannot be read; 4 too many
+rows were skipped; 5 the detector or model is not available; 6 the results cannot be written; 70 a bug; 130 interrupted,
+141 the reader of a pipe is gone, 143 ended by SIGTERM.
 """
 
 from __future__ import annotations
@@ -14,7 +14,14 @@ from typing import Annotated, NoReturn
 import typer
 
 from halluguard import __version__
-from halluguard.errors import ExpertError, HalluguardError, InputError, MissingExtraError, UnsupportedModelError
+from halluguard.errors import (
+    ExpertError,
+    HalluguardError,
+    InputError,
+    MissingExtraError,
+    PromiseError,
+    UnsupportedModelError,
+)
 from halluguard.printing import printable
 
 app = typer.Typer(
@@ -82,6 +89,8 @@ def exit_code(error: HalluguardError) -> int:
         return 3
     if isinstance(error, ExpertError | MissingExtraError | UnsupportedModelError):
         return 5
+    if isinstance(error, PromiseError):
+        return 1
     return 6 if isinstance(error, OSError) else 2
 
 

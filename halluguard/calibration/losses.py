@@ -1,0 +1,95 @@
+"""Losses per image of what leaves a run, against the objects that are there.
+
+    chair_s           1 if a caption that leaves names an object that is not there        undefined if none leaves
+    chair_i           share of the object words that leave which name such an object      undefined if none leaves
+    wrong_additions   1 if such an object stands in the caption and not in its draft      undefined if none leaves
+    lost              share of the true objects named in the drafts that no longer leave  undefined if none was named
+    withheld          1 if no caption of the image leaves
+    words_lost        share of the drafts' words that do not leave
+
+The unit is the image, or the group that the user names: all its captions make one loss. A mean over images on which a
+loss is defined is an estimate for new images on which it is: "of the images whose captions leave, ...".
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from halluguard.calibration.outcomes import Outcome
+from halluguard.metrics.chair import CaptionScore, ChairScorer
+
+NAN = math.nan
+Losses = dict[str, np.ndarray]
+"""Loss -> one number per image, NaN where it is not defined."""
+
+
+class LossCounter:
+    """Counts losses of the same captions at several settings.
+
+    Args:
+        scorer: reads object words and holds the truth.
+        images: N keys of the captions' images, as the truth names them.
+        groups: N names of the units; default the images.
+        plain: N drafts, by which lost objects and words are counted.
+    """
+
+    def __init__(
+        self, scorer: ChairScorer, images: Sequence[str], plain: Sequence[str], groups: Sequence[str] | None = None
+    ) -> None:
+        self.scorer, self.images, self.plain = scorer, images, plain
+        self.units = list(dict.fromkeys(groups or images))
+        place = {unit: i for i, unit in enumerate(self.units)}
+        self.members: list[list[int]] = [[] for _ in self.units]
+        for i, unit in enumerate(groups or images):
+            self.members[place[unit]].append(i)
+        self._scores: dict[tuple[int, str], CaptionScore] = {}
+
+    def __call__(self, outcomes: Sequence[Outcome]) -> Losses:
+        """The losses of one setting; those of an image of which a caption could not be checked are undefined."""
+        rows = [self._image([(i, outcomes[i]) for i in members]) for members in self.members]
+        return {name: np.array([row[name] for row in rows]) for name in rows[0]}
+
+    def _image(self, captions: Sequence[tuple[int, Outcome]]) -> dict[str, float]:
+        leaving = [(i, outcome) for i, outcome in captions if not outcome.withheld]
+        scores = [self._score(i, outcome.text) for i, outcome in leaving]
+        wrong = sum(len(score.hallucinated) for score in scores)
+        words = sum(len(score.mentions) for score in scores)
+        added = any(
+            {m.category for m in score.hallucinated} - _named(self._score(i, outcome.draft))
+            for (i, outcome), score in zip(leaving, scores, strict=True)
+        )
+        kept = {i: _named(score) for (i, _), score in zip(leaving, scores, strict=True)}
+        true = {i: self._true(i) for i, _ in captions}
+        named = sum(map(len, true.values()))
+        stayed = sum(len(objects & kept.get(i, frozenset())) for i, objects in true.items())
+        before = sum(len(self.plain[i].split()) for i, _ in captions)
+        after = sum(len(outcome.text.split()) for _, outcome in leaving)
+        return {
+            "chair_s": float(wrong > 0) if leaving else NAN,
+            "chair_i": (wrong / words if words else 0.0) if leaving else NAN,
+            "wrong_additions": float(added) if leaving else NAN,
+            "lost": 1 - stayed / named if named else NAN,
+            "withheld": float(not leaving),
+            "words_lost": min(1.0, max(0.0, 1 - after / before)) if before else NAN,
+        }
+
+    def _true(self, caption: int) -> frozenset[str]:
+        """The true objects that a draft names."""
+        return _named(self._score(caption, self.plain[caption])) & self.scorer.truth.get(self.images[caption])
+
+    def _score(self, caption: int, text: str) -> CaptionScore:
+        key = (caption, text)
+        if key not in self._scores:
+            self._scores[key] = self.scorer.caption(self.images[caption], text)
+        return self._scores[key]
+
+    def true_objects(self) -> int:
+        """How many true objects all drafts name."""
+        return sum(len(self._true(i)) for i in range(len(self.images)))
+
+
+def _named(score: CaptionScore) -> frozenset[str]:
+    return frozenset(mention.category for mention in score.mentions)

@@ -1,0 +1,258 @@
+"""Run the correction at several settings and say what leaves at each: the pipeline that a policy is fitted to.
+
+Parsing and detection happen once; a setting re-judges and re-writes. Second looks and ensembles run here as they run
+later, so they are part of what is calibrated.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from halluguard.correction.claims.extract import from_parse, parses
+from halluguard.correction.rewriting.rewrite import FALLBACK, rewrite_many
+from halluguard.correction.text.parse import Parse
+from halluguard.correction.verification import Thresholds, thresholds_of, verify_many
+from halluguard.errors import HalluguardError, SettingsError
+from halluguard.metrics.chair import Protocol, mentions
+from halluguard.metrics.vocabulary import Vocabulary, load_vocabulary
+from halluguard.records import Box, Claim, Detector, ImageOrKey, Verdict
+
+if TYPE_CHECKING:
+    from spacy.language import Language
+
+Filter = Literal["all", "confirmed"]
+"""Which captions leave: all, or those in which the detector confirms every object word that is left."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One point on the path from plain to strict.
+
+    Args:
+        contradict: score below which a claim is contradicted, in [0, 1]; 0 contradicts nothing.
+        filter: "all", or "confirmed": a caption leaves only if each object word that CHAIR's rules read in it scores at
+            least `contradict`.
+        imagination: the imagination setting of the captions, where captions of several were made.
+    """
+
+    contradict: float = 0.0
+    filter: Filter = "all"
+    imagination: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.contradict <= 1:
+            raise SettingsError(f"contradict must be in [0, 1], got {self.contradict}; 0.2 is usual")
+        if self.filter not in ("all", "confirmed"):
+            raise SettingsError(f"filter must be 'all' or 'confirmed', got {self.filter!r}")
+
+    def thresholds(self, detector: Detector) -> Thresholds:
+        """The thresholds of this setting: the detector's own upper one, unless the lower one is above it."""
+        return Thresholds(max(thresholds_of(detector).high, self.contradict), self.contradict)
+
+    def words(self) -> str:
+        """The setting in a few words."""
+        made = "" if self.imagination is None else f"imagination {self.imagination:g}, "
+        what = f"contradicted below {self.contradict:g}" if self.contradict else "nothing contradicted"
+        return made + what + (", confirmed captions only" if self.filter == "confirmed" else "")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What becomes of one caption.
+
+    Args:
+        draft: the caption as it came.
+        text: the corrected caption.
+        withheld: why it does not leave; empty where it does.
+        agreement: mean detector score of its claims in [0, 1], for `watching.ShiftMonitor`; None without such claims.
+        error: whether the caption or its image could not be checked at all.
+    """
+
+    draft: str
+    text: str
+    withheld: str = ""
+    agreement: float | None = None
+    error: bool = False
+
+
+@dataclass(frozen=True)
+class ObjectReader:
+    """Reads the objects that a text names, as the promise counts them.
+
+    Args:
+        protocol: CHAIR's reading rules; "fixed" has none of the official code's known mistakes.
+        vocabulary: categories and their words; default COCO's.
+    """
+
+    protocol: Protocol = "fixed"
+    vocabulary: Vocabulary | None = None
+
+    @property
+    def words(self) -> Vocabulary:
+        return self.vocabulary or load_vocabulary()
+
+    def categories(self, text: str) -> list[str]:
+        """The categories named, each once, in reading order."""
+        return list(dict.fromkeys(m.category for m in mentions(text, self.protocol, self.words)[0]))
+
+
+def agreement(verdicts: Sequence[Verdict]) -> float | None:
+    """Mean score that the detector gave to the claims of one caption, in [0, 1]; None where none was judged.
+
+    >>> agreement([Verdict(0, "supported", 0.9), Verdict(1, "contradicted", 0.9), Verdict(2, "unverifiable")])
+    0.5
+    """
+    scores = [
+        verdict.confidence if verdict.decision == "supported" else 1 - verdict.confidence
+        for verdict in verdicts
+        if verdict.decision in ("supported", "contradicted", "unsure") and not verdict.calibrated
+    ]
+    return round(sum(scores) / len(scores), 6) if scores else None
+
+
+def withheld(
+    texts: Sequence[str],
+    images: Sequence[ImageOrKey],
+    detector: Detector,
+    setting: Setting,
+    reader: ObjectReader,
+    *,
+    second_look: bool,
+) -> list[str]:
+    """Why each corrected text must not leave at a setting; "" where it may.
+
+    A text of which no sentence was left says nothing of its image and does not leave at any setting.
+    """
+    reasons = ["no sentence was left" if text == FALLBACK else "" for text in texts]
+    if setting.filter == "all":
+        return reasons
+    named = [[] if reason else reader.categories(text) for text, reason in zip(texts, reasons, strict=True)]
+    claims = [[Claim("existence", name, name, 0, len(name)) for name in names] for names in named]
+    limits = setting.thresholds(detector)
+    judged = verify_many(claims, images, detector, thresholds=limits, second_look=second_look)
+    for i, (names, verdicts) in enumerate(zip(named, judged, strict=True)):
+        for name, verdict in zip(names, verdicts, strict=True):
+            if verdict.decision not in ("supported", "unsure"):
+                reasons[i] = f"{name!r} is not confirmed: {verdict.reason}"
+                break
+    return reasons
+
+
+class Drafts:
+    """Captions that are read once, to be corrected at any number of settings.
+
+    Args:
+        captions: N texts.
+        images: N images, or keys of a detector that needs none.
+        detector: the detector; its answers are kept, so each phrase is asked once per image.
+        questions: N questions, None where there is none.
+        reader: how the filter "confirmed" reads objects.
+        second_look: see `halluguard.correction.verification.verify.verify_many`.
+        nlp: a spaCy pipeline; default the best one installed.
+    """
+
+    def __init__(
+        self,
+        captions: Sequence[str],
+        images: Sequence[ImageOrKey],
+        detector: Detector,
+        questions: Sequence[str | None] | None = None,
+        *,
+        reader: ObjectReader | None = None,
+        second_look: bool = True,
+        nlp: Language | None = None,
+    ) -> None:
+        asked = list(questions) if questions is not None else [None] * len(captions)
+        if not len(captions) == len(images) == len(asked):
+            raise SettingsError(
+                f"one image (and question) per caption is needed, got {len(captions)} captions, {len(images)} images "
+                f"and {len(asked)} questions"
+            )
+        self.captions, self.reader, self.second_look, self.nlp = (
+            list(captions),
+            reader or ObjectReader(),
+            second_look,
+            nlp,
+        )
+        self.detector = RememberingDetector(detector)
+        self.readable: list[int] = []
+        self.parses: list[Parse] = []
+        self.claims: list[list[Claim]] = []
+        self.unreadable: dict[int, str] = {}
+        for i, (parse, question) in enumerate(parses(captions, asked, nlp=nlp, errors="yield")):
+            if isinstance(parse, HalluguardError):
+                self.unreadable[i] = str(parse)
+                continue
+            self.readable.append(i)
+            self.parses.append(parse)
+            self.claims.append(from_parse(parse, question, nlp=nlp))
+        self.images = [images[i] for i in self.readable]
+        self._rewritten: dict[tuple[int, tuple[tuple[str, str | None], ...]], str] = {}
+
+    def at(self, setting: Setting) -> list[Outcome]:
+        """What becomes of each caption at a setting."""
+        verdicts = verify_many(
+            self.claims,
+            self.images,
+            self.detector,
+            thresholds=setting.thresholds(self.detector.detector),
+            second_look=self.second_look,
+        )
+        texts = self._texts(verdicts)
+        reasons = withheld(texts, self.images, self.detector, setting, self.reader, second_look=self.second_look)
+        outcomes = [Outcome(text, text, self.unreadable.get(i, ""), error=True) for i, text in enumerate(self.captions)]
+        for i, text, reason, judged in zip(self.readable, texts, reasons, verdicts, strict=True):
+            failed = next((verdict.reason for verdict in judged if verdict.error), "")
+            outcomes[i] = Outcome(self.captions[i], text, failed or reason, agreement(judged), error=bool(failed))
+        return outcomes
+
+    def _texts(self, verdicts: Sequence[Sequence[Verdict]]) -> list[str]:
+        """The corrected texts; one whose verdicts are those of an earlier setting is not written again."""
+        keys = [(i, tuple((v.decision, v.replacement) for v in judged)) for i, judged in enumerate(verdicts)]
+        new = [key for key in keys if key not in self._rewritten]
+        rewritten = rewrite_many(
+            [self.parses[i] for i, _ in new],
+            [self.claims[i] for i, _ in new],
+            [verdicts[i] for i, _ in new],
+            nlp=self.nlp,
+        )
+        for key, (text, _) in zip(new, rewritten, strict=True):
+            self._rewritten[key] = text
+        return [self._rewritten[key] for key in keys]
+
+
+class RememberingDetector:
+    """A detector that is asked for each phrase of an image once; images are known by their content.
+
+    Args:
+        detector: the detector that is asked.
+    """
+
+    def __init__(self, detector: Detector) -> None:
+        self.detector = detector
+        self.name, self.needs_image = detector.name, detector.needs_image
+        self.covers = detector.covers
+        self._known: dict[object, list[Box]] = {}
+
+    def detect(self, images: Sequence[ImageOrKey], phrases: Sequence[Sequence[str]]) -> list[list[Box]]:
+        """As `Detector.detect`. The same phrases of an image are asked once, together."""
+        keys = [(_key(image), tuple(words)) for image, words in zip(images, phrases, strict=True)]
+        new = {
+            key: (image, words)
+            for key, image, words in zip(keys, images, phrases, strict=True)
+            if key not in self._known
+        }
+        if new:
+            boxes = self.detector.detect([image for image, _ in new.values()], [words for _, words in new.values()])
+            self._known.update(zip(new, boxes, strict=True))
+        return [self._known[key] for key in keys]
+
+
+def _key(image: ImageOrKey) -> object:
+    """What distinguishes an image: its pixels, or the key itself."""
+    if hasattr(image, "tobytes"):
+        return hashlib.blake2b(image.tobytes(), digest_size=16).digest(), image.size
+    return image

@@ -1,0 +1,331 @@
+"""Fit, store and apply a policy: the setting of a pipeline whose output keeps a promise at a stated confidence.
+
+    policy = Policy.fit(captions, images, truth, detector, risks={"chair_s": 0.05})
+    policy.save("policy.json")
+    outcomes = policy.apply(new_captions, new_images, detector)
+
+`risk.py` has the tests and their sources. What is promised, and what is not, is said in docs/guarantees.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from halluguard._version import __version__
+from halluguard.calibration.losses import LossCounter, Losses
+from halluguard.calibration.outcomes import Drafts, ObjectReader, Outcome, Setting
+from halluguard.calibration.policy_inputs import (
+    agreements_of,
+    check_labels,
+    check_path,
+    checked_units,
+    default_path,
+    mean_of,
+)
+from halluguard.calibration.risk import Certificate, Risk, certify, check_enough, refuse
+from halluguard.calibration.signature import Signature, language, signature
+from halluguard.correction.verification import Thresholds
+from halluguard.errors import InputError, SettingsError
+from halluguard.io import read_json, write_text
+from halluguard.metrics.chair import ChairScorer, Protocol
+from halluguard.metrics.ground_truth import ById, image_key
+from halluguard.metrics.vocabulary import Vocabulary
+from halluguard.records import Detector, ImageOrKey
+
+if TYPE_CHECKING:
+    from spacy.language import Language
+
+VERSION = 1
+Captions = Sequence[str] | Mapping[float, Sequence[str]]
+"""N captions; or imagination setting -> N captions of the same images, the plain ones (0) first."""
+
+
+@dataclass(frozen=True)
+class Tested:
+    """A setting of the path with its figures on the calibration images.
+
+    Args:
+        setting: the setting.
+        certified: whether the promise was shown for it.
+        means: loss -> its mean; None where it is defined on no image.
+        p_values: risk -> p-value of its test.
+        images: risk -> number of images on which it is defined.
+    """
+
+    setting: Setting
+    certified: bool
+    means: Mapping[str, float | None]
+    p_values: Mapping[str, float]
+    images: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A setting, what is promised of its output, and what the promise rests on.
+
+    Args:
+        setting: what runs.
+        risks: name of a risk -> its limit.
+        confidence: chance that the promise holds, over the draw of the calibration images.
+        images: number of calibration images (or groups).
+        captions: number of their captions.
+        signature: the detector and the vocabulary.
+        captioner: name of the model that wrote the captions, as it was declared; "" if it was not.
+        protocol: CHAIR's rules by which object words are read.
+        second_look: whether the pipeline looks a second time before it contradicts.
+        path: all settings, plainest first, in the order that was declared before the labels were read.
+        level: level of each test.
+        language: name and version of the spaCy pipeline.
+        halluguard: version of the code.
+        agreements: detector scores of the calibration images, for `watching.ShiftMonitor`.
+    """
+
+    setting: Setting
+    risks: Mapping[str, float]
+    confidence: float
+    images: int
+    captions: int
+    signature: Signature
+    captioner: str = ""
+    protocol: Protocol = "fixed"
+    second_look: bool = True
+    path: tuple[Tested, ...] = ()
+    level: float = 0.05
+    language: str = ""
+    halluguard: str = __version__
+    agreements: tuple[float, ...] = field(default=(), repr=False)
+
+    @classmethod
+    def fit(
+        cls,
+        captions: Captions,
+        images: Sequence[ImageOrKey],
+        truth: ById[Iterable[str]],
+        detector: Detector,
+        *,
+        risks: Mapping[str, float] | Sequence[Risk],
+        confidence: float = 0.95,
+        keys: Sequence[object] | None = None,
+        groups: Sequence[str] | None = None,
+        questions: Sequence[str | None] | None = None,
+        path: Sequence[Setting] | None = None,
+        captioner: str = "",
+        detector_name: str = "",
+        protocol: Protocol = "fixed",
+        vocabulary: Vocabulary | None = None,
+        second_look: bool = True,
+        nlp: Language | None = None,
+    ) -> Self:
+        """Find the setting that loses the fewest true objects among those whose promise these images show.
+
+        Args:
+            captions: N captions; or imagination setting -> N captions, the plain ones first.
+            images: their images, or keys of a detector that needs none.
+            truth: image key -> names of the objects that are there.
+            detector: the detector, or ensemble, that will run.
+            risks: name of a loss (`risk.PROMISES`) -> its limit, or `Risk`s.
+            confidence: in (0, 1).
+            keys: the images' keys in `truth`; default `images` where they are keys.
+            groups: units that are independent of each other; default the images. Rows of one unit are never counted as
+                independent.
+            questions: as in `correct_many`.
+            path: settings from plain to strictest; default `default_path`. Declare it without looking at the labels.
+            captioner: the model that wrote the captions.
+            detector_name: name of a detector that is known by a file.
+            protocol, vocabulary: how object words are read; see `metrics.chair`.
+            second_look, nlp: as in `correct_many`.
+
+        Raises:
+            PromiseError: these images cannot show the promise; the message says how many would, where any number would.
+            InputError: the labels and captions do not fit together.
+
+        >>> from halluguard.detectors.precomputed import KnownObjects
+        >>> truth = {i: ["dog"] for i in range(80)}
+        >>> detector = KnownObjects(truth)
+        >>> policy = Policy.fit(["A dog and a cat."] * 80, list(truth), truth, detector, risks={"chair_s": 0.05})
+        >>> policy.setting.words(), policy.images
+        ('contradicted below 0.05', 80)
+        """
+        reader = ObjectReader(protocol, vocabulary)
+        asked = (
+            [Risk({name: 1.0}, limit) for name, limit in risks.items()] if isinstance(risks, Mapping) else list(risks)
+        )
+        by_imagination = captions if isinstance(captions, Mapping) else {None: captions}
+        plain = next(iter(by_imagination.values()), ())
+        named = [image_key(key) for key in (keys if keys is not None else images)]
+        check_labels(plain, named, truth, groups)
+        settings = tuple(path) if path else default_path(detector, [key for key in by_imagination if key is not None])
+        check_path(settings, by_imagination)
+        counter = LossCounter(ChairScorer(truth, protocol, vocabulary=vocabulary), named, plain, groups)
+        check_enough(asked, len(counter.units), confidence)
+        drafts = {
+            key: Drafts(texts, images, detector, questions, reader=reader, second_look=second_look, nlp=nlp)
+            for key, texts in by_imagination.items()
+        }
+        run = signature(detector, reader.words, detector_name)
+        outcomes = [drafts[setting.imagination].at(setting) for setting in settings]
+        checked = checked_units(counter, outcomes)
+        losses = [{name: row[checked] for name, row in counter(one).items()} for one in outcomes]
+        certificate = certify(losses, asked, confidence)
+        if not certificate.passed:
+            raise refuse(certificate, asked, int(checked.sum()), confidence)
+        chosen = min(
+            certificate.passed, key=lambda i: (mean_of(losses[i]["lost"]) or 0.0, mean_of(losses[i]["withheld"]), i)
+        )
+        return cls(
+            setting=settings[chosen],
+            risks={risk.name: risk.limit for risk in asked},
+            confidence=confidence,
+            images=int(checked.sum()),
+            captions=len(plain),
+            signature=run,
+            captioner=captioner,
+            protocol=protocol,
+            second_look=second_look and detector.needs_image,
+            path=tuple(_tested(i, settings[i], losses[i], certificate) for i in range(len(settings))),
+            level=certificate.level,
+            language=language(),
+            agreements=agreements_of(counter, outcomes[chosen], checked),
+        )
+
+    def apply(
+        self,
+        captions: Sequence[str],
+        images: Sequence[ImageOrKey],
+        detector: Detector,
+        *,
+        questions: Sequence[str | None] | None = None,
+        captioner: str = "",
+        imagination: float | None = None,
+        detector_name: str = "",
+        vocabulary: Vocabulary | None = None,
+        nlp: Language | None = None,
+    ) -> list[Outcome]:
+        """Run the policy's setting on new captions: what leaves, corrected, and what is withheld, with the reason.
+
+        Args:
+            captions, images, detector, questions, nlp: as in `fit`.
+            captioner, imagination, detector_name, vocabulary: what `check` compares.
+
+        Raises:
+            SettingsError: the promise does not cover these captions; see `check`.
+        """
+        self.check(
+            detector, captioner=captioner, imagination=imagination, detector_name=detector_name, vocabulary=vocabulary
+        )
+        reader = ObjectReader(self.protocol, vocabulary)
+        drafts = Drafts(captions, images, detector, questions, reader=reader, second_look=self.second_look, nlp=nlp)
+        return drafts.at(self.setting)
+
+    def check(
+        self,
+        detector: Detector,
+        *,
+        captioner: str = "",
+        imagination: float | None = None,
+        detector_name: str = "",
+        vocabulary: Vocabulary | None = None,
+    ) -> None:
+        """Refuse what the promise does not cover.
+
+        Raises:
+            SettingsError: another detector, vocabulary, captioner, imagination setting or version of the code.
+        """
+        now = signature(detector, ObjectReader(self.protocol, vocabulary).words, detector_name)
+        imagined = self.setting.imagination
+        problems = [
+            *self.signature.differences(now),
+            _differs("captions of", self.captioner, captioner, "--captioner") if self.captioner else "",
+            _differs("captions at imagination", imagined, imagination, "--imagination") if imagined is not None else "",
+            _differs("halluguard", self.halluguard, __version__),
+            _differs("the language pipeline", self.language, language()),
+        ]
+        for problem in filter(None, problems):
+            raise SettingsError(f"the policy does not cover this: it was calibrated with {problem}")
+
+    def thresholds(self, detector: Detector) -> Thresholds:
+        """The thresholds that the policy runs with."""
+        return self.setting.thresholds(detector)
+
+    @property
+    def promise(self) -> str:
+        """What is promised, in one sentence."""
+        clauses = "; ".join(_risk(name, limit).words() for name, limit in self.risks.items())
+        return f"At {100 * self.confidence:g} % confidence: {clauses}."
+
+    @property
+    def rests_on(self) -> str:
+        """What the promise rests on, in one sentence."""
+        return (
+            f"It rests on {self.images} labelled images from which the new ones do not differ except by chance, on "
+            f"captions of {self.captioner or 'the same source'}, on {self.signature.words()}, and on halluguard "
+            f"{self.halluguard} with {self.setting.words()}."
+        )
+
+    @property
+    def digest(self) -> str:
+        """Hash of the content, 16 hexadecimal digits."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The policy as JSON values."""
+        return {"version": VERSION, "promise": self.promise, "rests_on": self.rests_on, **asdict(self)}
+
+    def to_json(self) -> str:
+        """The policy as JSON."""
+        return json.dumps(self.to_dict(), indent=1, allow_nan=False)
+
+    def save(self, path: str | Path) -> None:
+        """Write the file that `halluguard audit --policy` reads."""
+        write_text(path, self.to_json() + "\n")
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read what `save` wrote.
+
+        Raises:
+            InputError: the file is of another kind or version, or was edited so that it contradicts itself.
+        """
+        try:
+            data = dict(read_json(path))
+            if data.pop("version", None) != VERSION:
+                raise ValueError(f"not a policy of version {VERSION}")
+            promise, _ = data.pop("promise"), data.pop("rests_on")
+            data["setting"] = Setting(**data["setting"])
+            data["signature"] = Signature(**data["signature"])
+            data["path"] = tuple(Tested(**{**row, "setting": Setting(**row["setting"])}) for row in data["path"])
+            data["agreements"] = tuple(float(value) for value in data["agreements"])
+            policy = cls(**data)
+            if policy.promise != promise or not any(t.certified and t.setting == policy.setting for t in policy.path):
+                raise ValueError("its promise or setting is not the one that was certified")
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"cannot read a policy from {str(path)!r} ({error}); write it with halluguard calibrate --risk"
+            ) from error
+        return policy
+
+
+def _tested(index: int, setting: Setting, losses: Losses, certificate: Certificate) -> Tested:
+    return Tested(
+        setting=setting,
+        certified=index in certificate.passed,
+        means={name: mean_of(row) for name, row in losses.items()},
+        p_values={name: float(f"{p[index]:.6g}") for name, p in certificate.p_values.items()},
+        images={name: counts[index] for name, counts in certificate.counts.items()},
+    )
+
+
+def _risk(name: str, limit: float) -> Risk:
+    return Risk.parse(f"{name}={limit!r}")
+
+
+def _differs(what: str, then: object, now: object, option: str = "") -> str:
+    if then == now:
+        return ""
+    advice = f"; declare it with {option} if it is the same" if option and not now else ""
+    return f"{what} {then}, and this is {now or 'undeclared'}{advice or '; calibrate anew'}"

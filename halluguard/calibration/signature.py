@@ -1,0 +1,77 @@
+"""Tell whether two detectors and vocabularies are the same, so that a promise made for one is not used for another."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from halluguard.correction.text import pipeline
+from halluguard.detectors.specs import fingerprint
+from halluguard.errors import SettingsError
+from halluguard.metrics.vocabulary import Vocabulary
+from halluguard.records import Detector
+
+_OF_FILE = re.compile(r"\b(known-objects|precomputed|coco|rows):[^\s,()]+(?:,[0-9a-f]{12})?")
+"""A detector that is named by a file: the file holds other images each time."""
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What identifies a detector and the objects that a promise is about.
+
+    Args:
+        detector: name, settings and weights; for a detector known by a file, its kind or declared name.
+        categories: number of the vocabulary's categories.
+        covered: number of them that the detector can judge.
+        vocabulary: digest of the categories, their words, and which are covered.
+    """
+
+    detector: str
+    categories: int
+    covered: int
+    vocabulary: str
+
+    def words(self) -> str:
+        """The signature in a few words."""
+        return f"the detector {self.detector}, which can judge {self.covered} of the {self.categories} kinds of objects"
+
+    def differences(self, now: Signature) -> Iterator[str]:
+        """What differs, as the end of a sentence "it was calibrated with ..."."""
+        if self.detector != now.detector:
+            yield f"the detector {self.detector}, and this is {now.detector}; calibrate anew"
+        if self.vocabulary != now.vocabulary:
+            yield (
+                f"another vocabulary ({self.covered} of {self.categories} kinds of objects can be judged, now "
+                f"{now.covered} of {now.categories}); calibrate anew"
+            )
+
+
+def signature(detector: Detector, vocabulary: Vocabulary, name: str = "") -> Signature:
+    """The signature of a detector with a vocabulary.
+
+    Args:
+        detector: the detector.
+        vocabulary: the objects that are counted.
+        name: declared name of a detector that is known by a file.
+
+    Raises:
+        SettingsError: the detector can judge none of the objects.
+    """
+    covered = [category for category in vocabulary.categories if detector.covers(category)]
+    if not covered:
+        raise SettingsError(
+            f"{detector.name} can judge none of the {len(vocabulary.categories)} kinds of objects that are counted; "
+            "use another detector or vocabulary"
+        )
+    words = "\n".join([*(f"{word}={category}" for word, category in sorted(vocabulary.words.items())), "", *covered])
+    identity = fingerprint(detector) if detector.needs_image else _OF_FILE.sub(r"\1", name or detector.name)
+    digest = hashlib.sha256(words.encode()).hexdigest()[:16]
+    return Signature(identity, len(vocabulary.categories), len(covered), digest)
+
+
+def language() -> str:
+    """Name and version of the spaCy pipeline that reads captions."""
+    meta = pipeline().meta
+    return f"{meta['lang']}_{meta['name']}-{meta['version']}"
