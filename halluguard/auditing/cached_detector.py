@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 from halluguard.auditing.detection_store import Boxes, DetectionStore, rounded
 from halluguard.auditing.image_store import ImageStore, StoredImage
 from halluguard.correction.verification.batches import in_halves
+from halluguard.correction.verification.thresholds import thresholds_of
 from halluguard.errors import ExpertError, ImageError
 from halluguard.records import Box, Detector
 
@@ -59,6 +60,9 @@ class CachedDetector:
     def __init__(self, detector: Detector, store: DetectionStore, images: ImageStore, batch_size: int) -> None:
         self.detector, self.store, self.images, self.batch_size = detector, store, images, batch_size
         self.name, self.needs_image = detector.name, detector.needs_image
+        self.fingerprint = store.detector
+        limits = thresholds_of(detector)
+        self.thresholds = limits.high, limits.low
         self.interacts = phrases_interact(detector)
         self.covers = functools.lru_cache(100_000)(lambda phrase: bool(detector.covers(phrase)))
         self.unreadable: dict[str, ImageError] = {}

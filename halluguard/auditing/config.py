@@ -11,9 +11,11 @@ from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 
 from halluguard.auditing.gates import Gates
+from halluguard.calibration.policy import Policy
 from halluguard.calibration.record import Calibration
 from halluguard.correction.verification.thresholds import Thresholds
 from halluguard.errors import SettingsError
+from halluguard.metrics.vocabulary import Vocabulary
 from halluguard.records import Detector
 
 LARGEST = 1_000_000_000_000
@@ -38,6 +40,11 @@ class AuditConfig:
         image_names: the image's id -> path in the folder, in place of a pattern.
         thresholds: scores where support ends and contradiction begins. Default: the detector's own.
         calibration: turns scores into probabilities. Default: confidences are raw scores.
+        policy: setting whose output keeps a promise (`Policy.fit`); it has thresholds of its own. What it withholds,
+            and what could not be checked, stays out of the export.
+        captioner, imagination: model and imagination setting that made the captions, for the policy to compare.
+        detector_name: name of a detector that is known by a file, for the policy to compare.
+        vocabulary: the objects that the policy counts. Default: COCO's.
         caption_key, image_key, id_key, question_key: columns of the input. Default: guessed from the first rows.
         encoding: encoding of text files. Default: what the byte order mark says, else UTF-8.
         limit: at most this many rows, at least 1: the first ones, or random ones if `seed` is given.
@@ -75,6 +82,11 @@ class AuditConfig:
     image_names: Mapping[str, str] = field(default_factory=dict)
     thresholds: Thresholds | None = None
     calibration: Calibration | None = None
+    policy: Policy | None = None
+    captioner: str = ""
+    imagination: float | None = None
+    detector_name: str = ""
+    vocabulary: Vocabulary | None = None
     caption_key: str | None = None
     image_key: str | None = None
     id_key: str | None = None
@@ -115,6 +127,8 @@ class AuditConfig:
         share, shares = self.shard
         if not 0 <= share < shares:
             raise SettingsError(f"a shard is written i/n with 1 <= i <= n, got {share + 1}/{shares}")
+        if self.policy is not None and (self.thresholds is not None or self.calibration is not None):
+            raise SettingsError("a policy has thresholds of its own; leave out --thresholds, or the policy")
         if self.filter is not None and self.export is None:
             raise SettingsError("a filter says which captions the export keeps; name the export's file too")
 

@@ -16,10 +16,11 @@ from halluguard.auditing.caption_rows import Row
 from halluguard.auditing.config import AuditConfig
 from halluguard.auditing.detection_store import DetectionStore
 from halluguard.auditing.image_store import ImageFolder, ImageStore, StoredImage
+from halluguard.calibration.outcomes import ObjectReader, Setting, withheld
 from halluguard.correction.claims.extract import from_parse, parses
 from halluguard.correction.rewriting import rewrite_many
 from halluguard.correction.text.parse import Parse
-from halluguard.correction.verification import thresholds_of, verify_many
+from halluguard.correction.verification import Thresholds, thresholds_of, verify_many
 from halluguard.detectors.specs import fingerprint, from_spec
 from halluguard.errors import HalluguardError, ImageError
 from halluguard.io import JsonObject
@@ -40,6 +41,7 @@ class Checked:
         reason: the code in words.
         corrected: the caption after correction; the caption itself when nothing was contradicted.
         claims, verdicts, edits: as in `halluguard.records.Answer`.
+        withheld: why the policy keeps the caption back; "" where it leaves, None without a policy.
     """
 
     row: Row
@@ -49,6 +51,7 @@ class Checked:
     claims: tuple[Claim, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
     edits: tuple[Edit, ...] = ()
+    withheld: str | None = None
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,13 @@ def detector_of(config: AuditConfig) -> Detector:
     return config.detector
 
 
+def thresholds_in(config: AuditConfig, detector: Detector) -> Thresholds:
+    """The thresholds that an audit runs with."""
+    if config.policy is not None:
+        return config.policy.thresholds(detector)
+    return config.thresholds or thresholds_of(detector)
+
+
 class Checker:
     """Checks rows with one detector.
 
@@ -89,7 +99,9 @@ class Checker:
         experts: Sequence[AnyExpert] = (),
         cache: Path | None = None,
     ) -> None:
-        self.thresholds = config.thresholds or thresholds_of(detector)
+        self.setting = config.policy.setting if config.policy else None
+        self.reader = ObjectReader(config.policy.protocol if config.policy else "fixed", config.vocabulary)
+        self.thresholds = thresholds_in(config, detector)
         self.calibration = config.calibration
         self.images = ImageStore(image_folder(config))
         store = DetectionStore(cache if detector.needs_image else None, fingerprint(detector))
@@ -119,10 +131,19 @@ class Checker:
         if self.detector.needs_image:
             self.detector.open_all(stored)
         rewritten = rewrite_many([one.parse for one in read], [one.claims for one in read], verdicts)
-        for one, image, judged, edited in zip(read, images, verdicts, rewritten, strict=True):
+        kept_back = self._withheld([text for text, _ in rewritten], images)
+        for one, image, judged, edited, why in zip(read, images, verdicts, rewritten, kept_back, strict=True):
             error = self._unreadable(image)
-            results[one.row.index] = _skipped(one.row, "image", str(error)) if error else _checked(one, judged, edited)
+            checked = _skipped(one.row, "image", str(error)) if error else _checked(one, judged, edited)
+            results[one.row.index] = replace(checked, withheld=why) if checked.code == OK else checked
         return [results[row.index] for row in rows]
+
+    def _withheld(self, texts: Sequence[str], images: Sequence[StoredImage | str]) -> Sequence[str | None]:
+        """Why the policy keeps each corrected caption back; None without a policy."""
+        if self.setting is None:
+            return [None] * len(texts)
+        detector = cast(Detector, self.detector)
+        return withheld(texts, images, detector, self.thresholds, self.setting, self.reader, second_look=False)
 
     def _verified(self, claims: Sequence[list[Claim]], images: Sequence[StoredImage | str]) -> list[list[Verdict]]:
         """The verdicts of each row. Experts that look at the image are asked only where there is one."""
@@ -227,6 +248,7 @@ def to_dict(checked: Checked) -> JsonObject:
         "claims": [sparse(claim) for claim in checked.claims],
         "verdicts": [sparse(verdict) for verdict in checked.verdicts],
         "edits": [sparse(edit) for edit in checked.edits],
+        **({} if checked.withheld is None else {"withheld": checked.withheld}),
     }
 
 
@@ -240,6 +262,7 @@ def from_dict(data: JsonObject) -> Checked:
         claims=tuple(Claim.from_dict(claim) for claim in data["claims"]),
         verdicts=tuple(Verdict.from_dict(verdict) for verdict in data["verdicts"]),
         edits=tuple(Edit.from_dict(edit) for edit in data["edits"]),
+        withheld=data.get("withheld"),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from halluguard._version import __version__
@@ -18,12 +19,13 @@ from halluguard.auditing.outputs.filters import parse_filter
 from halluguard.auditing.outputs.report import write_report
 from halluguard.auditing.outputs.summary import thresholds_dict
 from halluguard.auditing.outputs.tables import write_tables
-from halluguard.auditing.pipeline import detector_of, image_folder
+from halluguard.auditing.pipeline import detector_of, image_folder, thresholds_in
 from halluguard.auditing.run_folder import SUMMARY, RunFolder
 from halluguard.auditing.source import Source, Unchanged, input_manifest, open_source
 from halluguard.auditing.work_units import finished_parts
+from halluguard.calibration.policy import Policy
 from halluguard.correction.text import pipeline
-from halluguard.correction.verification import Thresholds, thresholds_of
+from halluguard.correction.verification import Thresholds
 from halluguard.detectors.specs import as_detector, fingerprint
 from halluguard.errors import SettingsError
 from halluguard.io import JsonObject, write_json
@@ -38,6 +40,8 @@ def audit(
     captioner: Captioner | None = None,
     images: Path | str | None = None,
     thresholds: Thresholds | None = None,
+    policy: Policy | None = None,
+    captioner_name: str = "",
     export: Path | str | None = None,
     force_new: bool = False,
     overwrite: bool = False,
@@ -53,6 +57,8 @@ def audit(
             function (image, question) -> text.
         images: folder of the images, for a detector that looks at them.
         thresholds: scores where support ends and contradiction begins. Default: the detector's own.
+        policy: setting whose output keeps a promise; see `halluguard.calibration.Policy`.
+        captioner_name: name of the model that wrote the captions, for the policy to compare.
         export: file to write the input to again, with corrected captions.
         force_new: throw away a run with other settings.
         overwrite: let the export replace an existing file that this run did not write.
@@ -75,6 +81,8 @@ def audit(
             detector=known,
             images=images,
             thresholds=thresholds,
+            policy=policy,
+            captioner=captioner_name,
             export=export,
             force_new=force_new,
             overwrite=overwrite,
@@ -110,6 +118,19 @@ def run(config: AuditConfig, source: Source, progress: Progress = _silent) -> Js
     unchanged = Unchanged(source.path)
     detector = detector_of(config)
     experts = property_experts(config, detector)
+    if config.policy is not None:
+        if config.policy.second_look:
+            raise SettingsError(
+                "the policy was calibrated with second looks, and an audit takes none; calibrate with halluguard "
+                "calibrate --risk, or apply it in Python"
+            )
+        config.policy.check(
+            detector,
+            captioner=config.captioner,
+            imagination=config.imagination,
+            detector_name=config.detector_name,
+            vocabulary=config.vocabulary,
+        )
     settings = manifest(config, source, detector, experts)
     config.gates.check_baseline(settings)
     with RunFolder(config.out, settings, force_new=config.force_new) as folder:
@@ -132,12 +153,26 @@ def manifest(
         "expert": fingerprint(detector),
         "property experts": [expert_fingerprint(expert) for expert in experts],
         "not judged": sorted(kinds_not_judged(config)),
-        "thresholds": thresholds_dict(config.thresholds or thresholds_of(detector)),
+        "thresholds": thresholds_dict(thresholds_in(config, detector)),
         "calibration": config.calibration.digest if config.calibration else None,
         "images": image_folder(config).manifest()
         if detector.needs_image or any(e.needs_image for e in experts)
         else None,
         "part_rows": config.part_rows,
+        **({"policy": promise_of(config.policy)} if config.policy else {}),
+    }
+
+
+def promise_of(policy: Policy) -> dict[str, object]:
+    """The part of a manifest that says what is promised, and on what it rests."""
+    return {
+        "digest": policy.digest,
+        "promise": policy.promise,
+        "rests_on": policy.rests_on,
+        "setting": asdict(policy.setting),
+        "risks": dict(policy.risks),
+        "confidence": policy.confidence,
+        "images": policy.images,
     }
 
 
@@ -160,7 +195,7 @@ def write_extras(config: AuditConfig, source: Source, title: str = "Caption audi
     if config.export is not None:
         keep = parse_filter(config.filter) if config.filter else None
         unchanged = Unchanged(source.path)
-        exported = write_export(config.out, source, config.export, keep)
+        exported = write_export(config.out, source, config.export, keep, promised=config.policy is not None)
         unchanged.check()
         remember_written(config.out, config.export)
     if config.coco_detections is not None:

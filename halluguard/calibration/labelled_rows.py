@@ -9,6 +9,7 @@ from pathlib import Path
 
 from halluguard.errors import HalluguardError, InputError
 from halluguard.io import JsonObject, iter_rows, parse_json, read_text
+from halluguard.metrics.vocabulary import Vocabulary, load_vocabulary
 from halluguard.records import Box, Detector, ImageOrKey
 from halluguard.vocabulary import normal
 
@@ -49,6 +50,34 @@ def read_rows(path: str | Path) -> list[Labelled]:
         if isinstance(whole, dict) and {"images", "annotations", "categories"} <= whole.keys():
             return _from_coco(whole)
     return [_labelled(row, where) for where, row in iter_rows(path)]
+
+
+def read_truth(path: str | Path, vocabulary: Vocabulary | None = None) -> tuple[dict[str, list[str]], int]:
+    """The objects in each image, from any file of labels: what is not named as present counts as absent.
+
+    Args:
+        path: JSON with image id -> names, or a file as for `read_rows`.
+        vocabulary: the objects that count; default COCO's. Names outside it are left out.
+
+    Returns:
+        Image -> names of the vocabulary, and how many labels were left out.
+
+    Raises:
+        InputError: the file is unreadable, or a row is wrong.
+    """
+    words = (vocabulary or load_vocabulary()).words
+    try:
+        whole = parse_json(read_text(path))
+    except ValueError:  # one object per line, or a table
+        whole = None
+    objects: dict[str, list[str]] = {}
+    if isinstance(whole, dict) and "annotations" not in whole and all(isinstance(v, list) for v in whole.values()):
+        objects = {image: [str(name) for name in names] for image, names in whole.items()}
+    else:
+        for row in read_rows(path):
+            objects.setdefault(row.image, []).extend([row.phrase] if row.present else [])
+    known = {image: [name for name in names if name.strip().lower() in words] for image, names in objects.items()}
+    return known, sum(map(len, objects.values())) - sum(map(len, known.values()))
 
 
 _PRESENT = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}

@@ -10,6 +10,10 @@ A setting s has n images with losses L_1..L_n in [0, 1]. The hypothesis of image
 Settings are tested in an order declared before the data are seen, each at the full level; the first that fails ends the
 sequence. So the chance that any certified setting has a risk above its limit is at most the level, for any order.
 
+At the strict end few images may leave. A setting at which fewer leave than could show the limit without any error is
+never certified, and is passed over: it ends no sequence. Which settings these are depends on captions and images, not
+on labels.
+
 Several risks that fall as settings get stricter share one sequence, from the strictest setting on: a setting passes if
 every one of its tests passes at the full level. No correction is needed, because its hypothesis "some risk is above its
 limit" is false only if all are rejected (intersection-union test; Berger 1982). Risks that rise as settings get
@@ -233,7 +237,7 @@ def check_enough(risks: Sequence[Risk], images: int, confidence: float) -> None:
         if images < least:
             halved = ", each of two opposed promises at half the error" if level < 1 - confidence - 1e-9 else ""
             raise PromiseError(
-                f"{images} images cannot show that {risk.words()}: 0 errors need {least} images for "
+                f"{images} images cannot show this ({risk.words()}): 0 errors need {least} images for "
                 f"{100 * risk.limit:.4g} % at {100 * confidence:g} %{halved}; label {least - images} more, or allow a "
                 "higher limit"
             )
@@ -259,7 +263,10 @@ def certify(losses: Sequence[Mapping[str, ArrayLike]], risks: Sequence[Risk], co
         together = [p_values[risk.name] for risk in risks if risk.rises == rises]
         if together:
             order = range(len(losses)) if rises else range(len(losses) - 1, -1, -1)
-            passed &= set(fixed_sequence({i: max(p[i] for p in together) for i in order}, level))
+            tested = [
+                i for i in order if all(_testable(values[r.name][i], r, level) for r in risks if r.rises == rises)
+            ]
+            passed &= set(fixed_sequence({i: max(p[i] for p in together) for i in tested}, level))
     return Certificate(
         tuple(sorted(passed)),
         level,
@@ -267,6 +274,11 @@ def certify(losses: Sequence[Mapping[str, ArrayLike]], risks: Sequence[Risk], co
         {name: tuple(float(row.mean()) if len(row) else math.nan for row in rows) for name, rows in values.items()},
         {name: tuple(len(row) for row in rows) for name, rows in values.items()},
     )
+
+
+def _testable(losses: np.ndarray, risk: Risk, level: float) -> bool:
+    """Whether so many images could show the risk, if they had no losses."""
+    return len(losses) >= (images_needed(risk.limit, level) or LARGEST)
 
 
 def _defined(values: np.ndarray) -> np.ndarray:
@@ -302,7 +314,7 @@ def refuse(certificate: Certificate, risks: Sequence[Risk], images: int, confide
             else "no number of images would show that: allow a higher limit, or use a better detector"
         )
         return PromiseError(
-            f"no setting keeps it {at} that {risk.words()}: the best one has {100 * means[best]:.2g} % on "
+            f"no setting shows this {at} ({risk.words()}): the best one has {100 * means[best]:.2g} % on "
             f"{certificate.counts[risk.name][best]} images; {advice}"
         )
     return PromiseError(

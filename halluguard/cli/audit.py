@@ -54,6 +54,7 @@ def _option(panel: str, help: str) -> Any:
 
 
 _CHECK, _ROWS, _WORK = "What is checked", "Rows, columns and image files", "How the work is done"
+_PROMISE = "A promise on the output"
 _OUTPUT, _LIMITS = "Outputs", "Limits (exit code 1 or 4)"
 
 
@@ -91,6 +92,15 @@ def audit(
     ] = False,
     thresholds: Annotated[
         Path | None, _option(_CHECK, "Thresholds from `halluguard calibrate`. Default: the detector's own.")
+    ] = None,
+    policy: Annotated[
+        Path | None, _option(_PROMISE, "Policy from `halluguard calibrate --risk`: the setting and what is promised.")
+    ] = None,
+    captioner: Annotated[str, _option(_PROMISE, "Name of the model that wrote the captions.")] = "",
+    imagination: Annotated[float | None, _option(_PROMISE, "Imagination setting of the captions.")] = None,
+    detector_name: Annotated[str, _option(_PROMISE, "Name of a detector that is known by a file.")] = "",
+    vocabulary: Annotated[
+        Path | None, _option(_PROMISE, "Objects that the policy counts, in the form of CHAIR's synonyms.")
     ] = None,
     caption_key: Annotated[str | None, _option(_ROWS, "Column of the captions. Default: guessed.")] = None,
     image_key: Annotated[str | None, _option(_ROWS, "Column of the images. Default: guessed.")] = None,
@@ -165,6 +175,8 @@ def audit(
     from halluguard.auditing.gates import Gates, per_label, read_summary
     from halluguard.auditing.image_store import read_names
     from halluguard.auditing.thresholds import read_calibration, read_thresholds
+    from halluguard.calibration.policy import Policy
+    from halluguard.metrics.vocabulary import load_vocabulary
 
     console = Console(stderr=True, quiet=quiet)
     config = AuditConfig(
@@ -181,6 +193,11 @@ def audit(
         image_names=read_names(image_names) if image_names else {},
         thresholds=read_thresholds(thresholds) if thresholds else None,
         calibration=read_calibration(thresholds) if thresholds else None,
+        policy=Policy.load(policy) if policy else None,
+        captioner=captioner,
+        imagination=imagination,
+        detector_name=detector_name,
+        vocabulary=load_vocabulary(vocabulary) if vocabulary else None,
         caption_key=caption_key,
         image_key=image_key,
         id_key=id_key,
@@ -198,7 +215,7 @@ def audit(
         cache=cache,
         force_new=force_new,
         overwrite=overwrite,
-        settings_files=tuple(file for file in (thresholds, image_names, baseline) if file),
+        settings_files=tuple(file for file in (thresholds, policy, vocabulary, image_names, baseline) if file),
         export=export,
         filter=filter,
         coco_detections=coco_detections,
@@ -327,6 +344,14 @@ def _print_results(summary: JsonObject, out: Path, gates: Gates, console: Consol
             f"(95 %: {rate['low']:.2%} to {rate['high']:.2%}); {summary['captions_edited']} captions corrected",
             markup=False,
         )
+    if "promise" in summary:
+        promise = summary["promise"]
+        for line in (
+            promise["promise"],
+            promise["rests_on"],
+            f"{promise['leave']} captions leave, {promise['withheld']} are withheld",
+        ):
+            console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
     if skipped:
         reasons = ", ".join(f"{n} {code}" for code, n in summary["skipped"].items())
         console.print(printable(f"{skipped} rows skipped ({reasons}): see {out / 'skipped.jsonl'}"), markup=False)

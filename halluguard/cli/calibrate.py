@@ -1,4 +1,4 @@
-"""`halluguard calibrate`: fit a detector's thresholds and confidences on labelled rows."""
+"""`halluguard calibrate`: fit a detector's thresholds to labelled rows; with --risk, a policy that keeps a promise."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from halluguard.records import Detector
 
 _FIT = "How thresholds are fitted"
+_PROMISE = "A promise on the output (--risk)"
 
 
 @app.command()
@@ -26,12 +27,18 @@ def calibrate(
     rows: Annotated[
         Path,
         typer.Argument(
-            help="Labelled rows: CSV or JSON Lines with image, phrase, present; or a COCO annotations file."
+            help="Labels: CSV or JSON Lines with image, phrase, present; a COCO annotations file; "
+            "or, for --risk, JSON with image id -> objects."
         ),
     ],
     detector: Annotated[str, typer.Option(help="Detector, named as for `audit`.")],
-    out: Annotated[Path, typer.Option(help="File to write, for `audit --thresholds`.")] = Path("thresholds.json"),
-    overwrite: Annotated[bool, typer.Option(help="Let --out replace an existing file that is no calibration.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="File to write: thresholds.json for `audit --thresholds`, or policy.json for `audit --policy`."
+        ),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option(help="Let --out replace an existing file of another kind.")] = False,
     images: Annotated[
         Path | None, typer.Option(help="Folder of the images, for a detector that looks at them.")
     ] = None,
@@ -58,10 +65,93 @@ def calibrate(
         float,
         typer.Option(help="Share of the images that the printed figures are computed on.", rich_help_panel=_FIT),
     ] = 0.5,
+    risk: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Promise a limit, such as chair_s=0.03, lost=0.05 or 0.7*chair_s+0.3*lost=0.05. May be repeated.",
+            rich_help_panel=_PROMISE,
+        ),
+    ] = None,
+    confidence: Annotated[
+        float, typer.Option(help="Chance that the promise holds, in (0, 1).", rich_help_panel=_PROMISE)
+    ] = 0.95,
+    captions: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Captions of the labelled images, in any format of `audit`; or IMAGINATION=FILE, several times.",
+            rich_help_panel=_PROMISE,
+        ),
+    ] = None,
+    captioner: Annotated[
+        str, typer.Option(help="Name of the model that wrote the captions.", rich_help_panel=_PROMISE)
+    ] = "",
+    detector_name: Annotated[
+        str, typer.Option(help="Name of a detector that is known by a file.", rich_help_panel=_PROMISE)
+    ] = "",
+    group_key: Annotated[
+        str | None,
+        typer.Option(
+            help="Column of the captions that names what is independent, such as a video. Default: the image.",
+            rich_help_panel=_PROMISE,
+        ),
+    ] = None,
+    path: Annotated[
+        Path | None,
+        typer.Option(help="JSON list of settings to test, plain to strictest.", rich_help_panel=_PROMISE),
+    ] = None,
+    protocol: Annotated[
+        str,
+        typer.Option(help="How object words are read: fixed, pattern or wordnet (CHAIR).", rich_help_panel=_PROMISE),
+    ] = "fixed",
+    vocabulary: Annotated[
+        Path | None, typer.Option(help="Objects that count, in the form of CHAIR's synonyms.", rich_help_panel=_PROMISE)
+    ] = None,
+    caption_key: Annotated[
+        str | None, typer.Option(help="Column of the captions. Default: guessed.", rich_help_panel=_PROMISE)
+    ] = None,
+    image_key: Annotated[
+        str | None, typer.Option(help="Column of the images. Default: guessed.", rich_help_panel=_PROMISE)
+    ] = None,
 ) -> None:
-    """Fit a detector's thresholds and confidences on labelled rows, and print how good they are."""
+    """Fit a detector's thresholds and confidences on labelled rows, and print how good they are.
+
+    With --risk: find the setting of the whole audit whose output keeps a promise at a stated confidence, or refuse
+    (exit code 1).
+    """
     from halluguard.detectors.specs import from_spec
 
+    if risk:
+        from halluguard.auditing.config import AuditConfig
+        from halluguard.cli.calibrate_policy import calibrate_policy
+        from halluguard.metrics.vocabulary import load_vocabulary
+
+        config = AuditConfig(
+            rows,
+            Path(),
+            detector=detector,
+            images=images,
+            device=device,
+            caption_key=caption_key,
+            image_key=image_key,
+            captioner=captioner,
+            detector_name=detector_name,
+            vocabulary=load_vocabulary(vocabulary) if vocabulary else None,
+        )
+        calibrate_policy(
+            rows,
+            captions or [],
+            config,
+            risk,
+            out=out or Path("policy.json"),
+            confidence=confidence,
+            group_key=group_key,
+            path=path,
+            protocol=protocol,
+            overwrite=overwrite,
+        )
+        return
+    if captions:
+        raise SettingsError("--captions are what a promise is about; name the promise with --risk, as in chair_s=0.05")
     options: dict[str, float | int | str] = {
         "alpha": alpha,
         "beta": beta,
@@ -69,7 +159,14 @@ def calibrate(
         "method": method,
         "holdout": holdout,
     }
-    calibrate_file(rows, from_spec(detector, device=device), images=images, out=out, overwrite=overwrite, **options)
+    calibrate_file(
+        rows,
+        from_spec(detector, device=device),
+        images=images,
+        out=out or Path("thresholds.json"),
+        overwrite=overwrite,
+        **options,
+    )
 
 
 def calibrate_file(
@@ -95,6 +192,7 @@ def calibrate_file(
 
     from halluguard.calibration.fitting import fit
     from halluguard.calibration.labelled_rows import read_rows, score_rows
+    from halluguard.cli.tables import print_whole
     from halluguard.images import load_image, resolve_inside
 
     _check_target(out, rows, overwrite=overwrite)
@@ -111,10 +209,9 @@ def calibrate_file(
     calibration = fit(scored, detector=detector.name, **options)  # type: ignore[arg-type]  # checked by `fit`
     calibration.save(out)
     console = Console()
-    console.width = max(console.width, 100)  # a table cut to the width of a log file cannot be read
     for reason, count in sorted(left_out.items(), key=lambda item: -item[1])[:5]:
         console.print(printable(f"left out {count} rows: {reason}"), markup=False, highlight=False)
-    console.print(table(calibration))
+    print_whole(console, table(calibration))
     console.print(printable(f"written to {out}"), markup=False, highlight=False)
     return calibration
 

@@ -97,7 +97,7 @@ def test_the_number_that_would_do_does(mean):
 def test_too_few_images_are_refused_with_the_number_that_would_do():
     with pytest.raises(PromiseError, match="0 errors need 59 images for 5 % at 95 %; label 19 more"):
         check_enough(risks("chair_s=0.05"), 40, 0.95)
-    with pytest.raises(PromiseError, match="0 errors need 72 images .* each of two opposed promises"):
+    with pytest.raises(PromiseError, match=r"0 errors need 72 images .* each of two opposed promises"):
         check_enough(risks("chair_s=0.05", "lost=0.2"), 60, 0.95)
 
 
@@ -191,7 +191,7 @@ def test_a_wrong_risk_is_one_sentence(text, message):
 
 @pytest.mark.parametrize("confidence", [0, 1, 95])
 def test_a_confidence_is_between_0_and_1(confidence):
-    with pytest.raises(SettingsError, match="0.95 is usual"):
+    with pytest.raises(SettingsError, match=r"0\.95 is usual"):
         certify(path({"chair_s": 0}), risks("chair_s=0.05"), confidence)
 
 
@@ -221,3 +221,11 @@ def test_the_promise_is_broken_in_at_most_5_percent_of_fits():
         broken += bool(passed) and truth[min(passed)] > 0.1
     assert binomtest(broken, 600, 0.05, alternative="greater").pvalue > 0.01
     assert broken > 0, "a bound that is never reached gives away too much"
+
+
+def test_settings_at_which_too_few_images_leave_are_passed_over():
+    few = {"chair_s": [0.0] * 20 + [math.nan] * 80}
+    enough = {"chair_s": [0.0] * 70 + [math.nan] * 30}
+    assert certify([enough, few], risks("chair_s=0.05"), 0.95).passed == (0,)
+    bad = {"chair_s": [1.0] * 20 + [0.0] * 50 + [math.nan] * 30}
+    assert certify([enough, bad, few], risks("chair_s=0.05"), 0.95).passed == ()

@@ -18,7 +18,14 @@ from halluguard.auditing.source import Source
 from halluguard.io import JsonObject, replacing
 
 
-def write_export(run: Path, source: Source, target: Path, keep: Callable[[JsonObject], object] | None = None) -> int:
+def write_export(
+    run: Path,
+    source: Source,
+    target: Path,
+    keep: Callable[[JsonObject], object] | None = None,
+    *,
+    promised: bool = False,
+) -> int:
     """Write the input anew with the captions of a run.
 
     Args:
@@ -26,6 +33,7 @@ def write_export(run: Path, source: Source, target: Path, keep: Callable[[JsonOb
         source: the input that the run was made from.
         target: the file to write, in the input's format; compressed if its name ends in ".gz" or ".zst".
         keep: whether to keep a caption, given its row of `captions.parquet`; default all. See `parse_filter`.
+        promised: whether the run has a policy, so that skipped and withheld captions must not leave.
 
     Returns:
         How many rows were kept.
@@ -44,6 +52,7 @@ def write_export(run: Path, source: Source, target: Path, keep: Callable[[JsonOb
                 ahead = next(checked, None)
             # An entry without a row was not selected for this run. One that has several is kept if all of them are.
             is_kept = bool(rows) and item.raw is not None and (keep is None or all(keep(caption_row(r)) for r in rows))
+            is_kept = is_kept and (not promised or (len(rows) == len(texts) and all(map(leaves, rows))))
             kept += len(rows) * is_kept
             changed = {texts[r["index"] - index].key: r["corrected"] for r in rows if r["corrected"] != r["caption"]}
             index += len(texts)
@@ -56,3 +65,8 @@ def write_export(run: Path, source: Source, target: Path, keep: Callable[[JsonOb
     with replacing(target, "wb") as file:
         inputs.get_format(source.format).export(source.path, source.encoding, file, source.keys.caption, decisions())
     return kept
+
+
+def leaves(row: JsonObject) -> bool:
+    """Whether a caption leaves a run with a policy: it was checked, and nothing withholds it."""
+    return row["code"] == "ok" and not row.get("withheld")

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
-from typing import TypedDict
+from typing import TypedDict, cast
 
 from halluguard.correction.verification import Thresholds
 from halluguard.io import JsonObject
@@ -48,6 +48,7 @@ class Tally:
         self.by_label: dict[str, Counter[str]] = {}
         self.c = self.j = self.cc = self.cj = self.jj = 0  # sums over captions of c, j and their products
         self.words = self.words_kept = 0
+        self.leaving = 0
 
     def add(self, row: JsonObject) -> None:
         self.rows += 1
@@ -65,6 +66,7 @@ class Tally:
         self.cc, self.cj, self.jj = self.cc + c * c, self.cj + c * j, self.jj + j * j
         self.with_contradiction += c > 0
         self.edited += row["corrected"] != row["caption"]
+        self.leaving += not row.get("withheld")
         self.words += len(row["caption"].split())
         self.words_kept += len(row["corrected"].split())
 
@@ -75,6 +77,11 @@ class Tally:
         return {
             "schema": SCHEMA,
             "settings": dict(settings),
+            **(
+                {"promise": self._promise(cast(JsonObject, settings["policy"]), audited)}
+                if "policy" in settings
+                else {}
+            ),
             "rows": self.rows,
             "audited": audited,
             "skipped": dict(sorted(self.skipped.items())),
@@ -89,6 +96,15 @@ class Tally:
             },
             "by_kind": {kind: _with_rate(counts) for kind, counts in sorted(self.by_kind.items())},
             "by_label": {label: _with_rate(counts) for label, counts in sorted(self.by_label.items())},
+        }
+
+    def _promise(self, policy: JsonObject, audited: int) -> JsonObject:
+        """What is promised of the captions that leave, and how many do."""
+        return {
+            "promise": policy["promise"],
+            "rests_on": policy["rests_on"],
+            "leave": self.leaving,
+            "withheld": audited - self.leaving,
         }
 
     def _hallucination_rate(self, captions: int) -> Rate:
