@@ -16,7 +16,7 @@ from halluguard.auditing.caption_rows import Row
 from halluguard.auditing.config import AuditConfig
 from halluguard.auditing.detection_store import DetectionStore
 from halluguard.auditing.image_store import ImageFolder, ImageStore, StoredImage
-from halluguard.calibration.outcomes import ObjectReader, Setting, withheld
+from halluguard.calibration.outcomes import ObjectReader, Outcome, Setting, agreement, withheld
 from halluguard.correction.claims.extract import from_parse, parses
 from halluguard.correction.rewriting import rewrite_many
 from halluguard.correction.text.parse import Parse
@@ -108,6 +108,7 @@ class Checker:
         self.detector = CachedDetector(detector, store, self.images, config.batch_size)
         self.experts = [cached(expert, cache, self.images, config.batch_size) for expert in experts]
         self.not_judged = kinds_not_judged(config)
+        self._reads: dict[int, _Read] | None = None
         self._sees = any(expert.needs_image for expert in experts)
 
     def check(self, rows: Sequence[Row]) -> list[Checked]:
@@ -145,6 +146,28 @@ class Checker:
         detector = cast(Detector, self.detector)
         return withheld(texts, images, detector, self.thresholds, self.setting, self.reader, second_look=False)
 
+    def outcomes(self, rows: Sequence[Row], setting: Setting, thresholds: Thresholds) -> list[Outcome]:
+        """What becomes of rows at a setting, for a policy to be fitted to. The same rows are read once.
+
+        Args:
+            rows: all rows, the same ones at every setting.
+            setting: the setting.
+            thresholds: its thresholds.
+        """
+        if self._reads is None:
+            self._reads = {}
+        self.setting, self.thresholds = setting, thresholds
+        return [
+            Outcome(
+                draft=row.caption,
+                text=checked.corrected,
+                withheld=checked.withheld if checked.code == OK and checked.withheld is not None else checked.reason,
+                agreement=agreement(checked.verdicts),
+                error=checked.code != OK,
+            )
+            for row, checked in zip(rows, self.check(rows), strict=True)
+        ]
+
     def _verified(self, claims: Sequence[list[Claim]], images: Sequence[StoredImage | str]) -> list[list[Verdict]]:
         """The verdicts of each row. Experts that look at the image are asked only where there is one."""
         # Where phrases interact, captions of one image do not share a detector call: each asks for itself.
@@ -179,6 +202,8 @@ class Checker:
 
     def _parsed(self, rows: Sequence[Row], results: dict[int, Checked]) -> list[_Read]:
         """The rows with their claims; a row whose caption cannot be read goes into `results` as skipped."""
+        if self._reads:
+            return [self._reads[row.index] for row in rows if row.index in self._reads]
         read: list[_Read] = []
         captions, questions = [row.caption for row in rows], [row.question for row in rows]
         for row, (parse, question) in zip(rows, parses(captions, questions, errors="yield"), strict=True):
@@ -186,6 +211,8 @@ class Checker:
                 results[row.index] = _skipped(row, "caption", str(parse))
             else:
                 read.append(_Read(row, parse, from_parse(parse, question)))
+        if self._reads is not None:
+            self._reads = {one.row.index: one for one in read}
         return read
 
     def _identified(self, rows: Sequence[Row], results: dict[int, Checked]) -> Sequence[StoredImage | str]:

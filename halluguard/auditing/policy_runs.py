@@ -1,52 +1,52 @@
-"""Fit a policy to files of captions, with the readers, the image store and the detector of an audit."""
+"""Fit a policy to files of captions, by running the audit's own checks at every setting of the path."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
-from halluguard.auditing.cached_detector import CachedDetector
-from halluguard.auditing.caption_rows import Row
+from halluguard.auditing.cached_experts import property_experts
+from halluguard.auditing.caption_rows import Row, to_rows
 from halluguard.auditing.config import AuditConfig
-from halluguard.auditing.detection_store import DetectionStore
 from halluguard.auditing.image_store import ImageStore, StoredImage
+from halluguard.auditing.pipeline import Checker, detector_of, image_folder
+from halluguard.auditing.run import experts_of
+from halluguard.auditing.source import Source, open_source
 from halluguard.auditing.inputs import step_into
-from halluguard.auditing.pipeline import detector_of, image_folder
-from halluguard.auditing.source import open_source
-from halluguard.calibration.outcomes import Setting
+from halluguard.calibration.losses import LossCounter
+from halluguard.calibration.outcomes import ObjectReader, Outcome, Setting
 from halluguard.calibration.policy import Policy
-from halluguard.calibration.risk import Risk
-from halluguard.detectors.specs import fingerprint
-from halluguard.errors import ImageError, InputError, SettingsError
-from halluguard.metrics.chair import Protocol
+from halluguard.calibration.policy_inputs import check_labels, check_path, default_path
+from halluguard.calibration.risk import Risk, check_enough
+from halluguard.calibration.signature import signature
+from halluguard.errors import InputError, SettingsError
+from halluguard.metrics.chair import ChairScorer, Protocol
 from halluguard.metrics.ground_truth import image_key
-from halluguard.records import Detector, ImageOrKey
+from halluguard.records import Detector
 
 
 @dataclass(frozen=True)
 class LabelledCaptions:
-    """Rows of caption files whose images can be opened, the same rows of every file.
+    """Rows of caption files that can be checked, the same rows of every file.
 
     Args:
-        captions: imagination setting (None without one) -> N captions.
-        rows: the N rows of the first file.
-        images: what the detector is given, one per row.
+        rows: imagination setting (None without one) -> N rows, the plain ones first.
         groups: N names of independent units.
         left_out: reason -> number of rows that cannot be used.
         copies: number of images that have the same content as another one.
-        detector: the detector that takes `images`.
     """
 
-    captions: Mapping[float | None, list[str]]
-    rows: list[Row]
-    images: Sequence[ImageOrKey]
+    rows: Mapping[float | None, list[Row]]
     groups: list[str]
     left_out: Mapping[str, int]
     copies: int
-    detector: Detector
+
+    @property
+    def plain(self) -> list[Row]:
+        """The rows of the first file."""
+        return next(iter(self.rows.values()))
 
 
 def read_captions(
@@ -63,16 +63,8 @@ def read_captions(
     Raises:
         InputError: the files are unreadable, or are not of the same rows.
     """
-    rows_of, groups = {}, []
-    for imagination, file in files.items():
-        source = open_source(file, config.keys, config.encoding)
-        rows_of[imagination] = list(source.rows())
-        if group_key and not groups:
-            groups = [step_into(item.fields, group_key) for item in source.items()]
-            if any(group is None for group in groups):
-                raise SettingsError(
-                    f"every row needs a group under {group_key!r}, and row {groups.index(None)} has none"
-                )
+    sources = {imagination: open_source(file, config.keys, config.encoding) for imagination, file in files.items()}
+    rows_of = {imagination: list(source.rows()) for imagination, source in sources.items()}
     first = next(iter(rows_of.values()))
     for imagination, rows in rows_of.items():
         if [row.image for row in rows] != [row.image for row in first]:
@@ -80,66 +72,47 @@ def read_captions(
                 f"the captions of imagination {imagination} are not of the same images, in the same order, as the "
                 "first file's; write them so"
             )
+    groups = _groups(next(iter(sources.values())), group_key) if group_key else None
     left_out: Counter[str] = Counter()
     kept = []
     for i in range(len(first)):
         reason = next((rows[i].reason for rows in rows_of.values() if rows[i].code), "")
         left_out[reason] += bool(reason)
         kept += [] if reason else [i]
-    detector = detector_of(config)
-    images, usable = _images([first[i] for i in kept], config, detector, left_out)
-    kept = [i for i, good in zip(kept, usable, strict=True) if good]
     if not kept:
         raise InputError(f"no caption can be used ({next(iter(+left_out), 'the file is empty')}); mend the file")
-    if isinstance(images, _Stored):
-        names = [image.key for image in images.images]
-        opened, given = images.images, images.detector
-    else:
-        names, opened, given = [image_key(first[i].image) for i in kept], images, detector
-    copies = len({image_key(first[i].image) for i in kept}) - len(set(names))
+    contents = _contents([first[i] for i in kept], config)
+    names = {image_key(first[i].image) for i in kept}
     return LabelledCaptions(
-        captions={imagination: [rows[i].caption for i in kept] for imagination, rows in rows_of.items()},
-        rows=[first[i] for i in kept],
-        images=opened,
-        groups=[str(groups[i]) for i in kept] if groups else names,
+        rows={imagination: [rows[i] for i in kept] for imagination, rows in rows_of.items()},
+        groups=[groups[i] for i in kept] if groups else contents,
         left_out=+left_out,
-        copies=max(0, copies),
-        detector=given,
+        copies=max(0, len(names) - len(set(contents))),
     )
 
 
-@dataclass(frozen=True)
-class _Stored:
-    """Images of a detector that looks at them, and the detector that takes them."""
+def _groups(source: Source, key: str) -> list[str]:
+    """The group of each row."""
+    groups: list[str] = []
+    for item in source.items():
+        group = None if item.fields is None else step_into(item.fields, key)
+        if group is None:
+            raise SettingsError(f"every row needs a group under {key!r}, and row {len(groups)} has none")
+        groups += [str(group)] * len(to_rows(0, item, source.keys))
+    return groups
 
-    images: list[StoredImage]
-    detector: Detector
 
-
-def _images(
-    rows: Sequence[Row], config: AuditConfig, detector: Detector, left_out: Counter[str]
-) -> tuple[_Stored | list[str], list[bool]]:
-    """What the detector is given for each row that has an image, and which rows have one."""
-    if not detector.needs_image:
-        return [row.image for row in rows], [True] * len(rows)
+def _contents(rows: Sequence[Row], config: AuditConfig) -> list[str]:
+    """What distinguishes the image of each row: its content where it is at hand, else its name."""
+    if config.images is None and not any(row.image_bytes for row in rows):
+        return [image_key(row.image) for row in rows]
     store = ImageStore(image_folder(config))
-    found = store.identify(rows)
-    cached = CachedDetector(detector, DetectionStore(None, fingerprint(detector)), store, config.batch_size)
-    stored = list(dict.fromkeys(image for image in found if isinstance(image, StoredImage)))
-    cached.begin(stored)
-    cached.open_all(stored)
-    images: list[StoredImage] = []
-    usable = []
-    for image in found:
-        error = image if isinstance(image, ImageError) else cached.unreadable.get(image.key)
-        usable.append(error is None)
-        if error is not None:
-            left_out[str(error)] += 1
-        elif isinstance(image, StoredImage):
-            images.append(image)
-    if cached.interacts:  # captions of one image do not share a detector call; see `pipeline.Checker`
-        images = [replace(image) for image in images]
-    return _Stored(images, cast(Detector, cached)), usable
+    images = store.identify(rows)
+    store.close()
+    return [
+        image.key if isinstance(image, StoredImage) else image_key(row.image)
+        for row, image in zip(rows, images, strict=True)
+    ]
 
 
 def fit_policy(
@@ -152,22 +125,35 @@ def fit_policy(
     path: Sequence[Setting] | None = None,
     protocol: Protocol = "fixed",
 ) -> Policy:
-    """`Policy.fit` for captions of files; see there for the arguments and errors."""
-    captions = labelled.captions
-    return Policy.fit(
-        captions[None] if None in captions else cast(Mapping[float, list[str]], captions),
-        labelled.images,
-        truth,
-        labelled.detector,
-        risks=risks,
+    """Run the audit's checks at every setting, and certify; see `Policy.fit` for the arguments and errors."""
+    plain = labelled.plain
+    captions, keys = [row.caption for row in plain], [image_key(row.image) for row in plain]
+    check_labels(captions, keys, truth, labelled.groups)
+    counter = LossCounter(ChairScorer(truth, protocol, vocabulary=config.vocabulary), keys, captions, labelled.groups)
+    check_enough(risks, len(counter.units), confidence)
+    detector = detector_of(config)
+    reader = ObjectReader(protocol, config.vocabulary)
+    imaginations = [key for key in labelled.rows if key is not None]
+    settings = tuple(path) if path else default_path(detector, imaginations)
+    check_path(settings, labelled.rows)
+    experts = property_experts(config, detector)
+    run = signature(detector, reader.words, config.detector_name, experts_of(config, experts))
+    outcomes: dict[Setting, list[Outcome]] = {}
+    for imagination, rows in labelled.rows.items():
+        checker = Checker(config, detector, experts)
+        checker.reader = reader
+        try:
+            for setting in settings:
+                if setting.imagination == imagination:
+                    outcomes[setting] = checker.outcomes(rows, setting, setting.thresholds(detector))
+        finally:
+            checker.close()
+    return Policy.from_outcomes(
+        settings,
+        [outcomes[setting] for setting in settings],
+        counter,
+        risks,
         confidence=confidence,
-        keys=[row.image for row in labelled.rows],
-        groups=labelled.groups,
-        questions=[row.question for row in labelled.rows],
-        path=path,
+        signature=run,
         captioner=config.captioner,
-        detector_name=config.detector_name,
-        protocol=protocol,
-        vocabulary=config.vocabulary,
-        second_look=False,  # an audit takes none: its images are not decoded when claims are judged
     )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import cast
 
 from halluguard._version import __version__
 from halluguard.auditing.cached_experts import AnyExpert, expert_fingerprint, kinds_not_judged, property_experts
@@ -17,6 +19,7 @@ from halluguard.auditing.outputs.coco_detections import write_detections
 from halluguard.auditing.outputs.export import write_export
 from halluguard.auditing.outputs.filters import parse_filter
 from halluguard.auditing.outputs.report import write_report
+from halluguard.auditing.outputs.shift import shift_watch
 from halluguard.auditing.outputs.summary import thresholds_dict
 from halluguard.auditing.outputs.tables import write_tables
 from halluguard.auditing.pipeline import detector_of, image_folder, thresholds_in
@@ -24,6 +27,7 @@ from halluguard.auditing.run_folder import SUMMARY, RunFolder
 from halluguard.auditing.source import Source, Unchanged, input_manifest, open_source
 from halluguard.auditing.work_units import finished_parts
 from halluguard.calibration.policy import Policy
+from halluguard.calibration.watching import RateBound
 from halluguard.correction.text import pipeline
 from halluguard.correction.verification import Thresholds
 from halluguard.detectors.specs import as_detector, fingerprint
@@ -98,13 +102,16 @@ def _silent(counts: Counter[str]) -> None:
     pass
 
 
-def run(config: AuditConfig, source: Source, progress: Progress = _silent) -> JsonObject:
+def run(
+    config: AuditConfig, source: Source, progress: Progress = _silent, spots: RateBound | None = None
+) -> JsonObject:
     """Check the rows that are left, write tables and summary, and return the summary.
 
     Args:
         config: the settings.
         source: the opened input.
         progress: called after every group of rows; see `engines.Progress`.
+        spots: what spot labels say of the run, for the summary; see `spot_labels.check_spots`.
 
     Raises:
         SettingsError: the folder is in use, or holds a run with other settings.
@@ -118,27 +125,51 @@ def run(config: AuditConfig, source: Source, progress: Progress = _silent) -> Js
     unchanged = Unchanged(source.path)
     detector = detector_of(config)
     experts = property_experts(config, detector)
-    if config.policy is not None:
-        if config.policy.second_look:
-            raise SettingsError(
-                "the policy was calibrated with second looks, and an audit takes none; calibrate with halluguard "
-                "calibrate --risk, or apply it in Python"
-            )
-        config.policy.check(
-            detector,
-            captioner=config.captioner,
-            imagination=config.imagination,
-            detector_name=config.detector_name,
-            vocabulary=config.vocabulary,
-        )
+    check_policy(config, detector, experts)
     settings = manifest(config, source, detector, experts)
     config.gates.check_baseline(settings)
+    watch = shift_watch(config.policy.agreements) if config.policy else None
     with RunFolder(config.out, settings, force_new=config.force_new) as folder:
         for part in worker.run(config, source, finished_parts(folder), detector, experts, progress):
             unchanged.check()
             folder.commit(part.number, part.lines)
+            if watch is not None and watch.add_lines(part.lines):
+                warnings.warn(watch.monitor.words(), ShiftWarning, stacklevel=2)
         unchanged.check()
-        return finish(config.out, settings)
+        return finish(config.out, settings, spots)
+
+
+def check_policy(config: AuditConfig, detector: Detector, experts: Sequence[PropertyExpert]) -> None:
+    """Refuse an audit that its policy does not cover.
+
+    Args:
+        config: the settings.
+        detector, experts: the detector and the property experts, loaded.
+
+    Raises:
+        SettingsError: see `Policy.check`.
+    """
+    if config.policy is None:
+        return
+    if config.policy.second_look:
+        raise SettingsError(
+            "the policy was calibrated with second looks, and an audit takes none; calibrate with halluguard "
+            "calibrate --risk, or apply it in Python"
+        )
+    config.policy.check(
+        detector,
+        captioner=config.captioner,
+        imagination=config.imagination,
+        detector_name=config.detector_name,
+        vocabulary=config.vocabulary,
+        experts=experts_of(config, experts),
+    )
+
+
+def experts_of(config: AuditConfig, experts: Sequence[PropertyExpert]) -> tuple[str, ...]:
+    """What besides the detector decides verdicts: the property experts, and the kinds of claims that are not judged."""
+    unjudged = sorted(kinds_not_judged(config))
+    return (*map(expert_fingerprint, experts), *(f"no {kind}" for kind in unjudged))
 
 
 def manifest(
@@ -173,12 +204,23 @@ def promise_of(policy: Policy) -> dict[str, object]:
         "risks": dict(policy.risks),
         "confidence": policy.confidence,
         "images": policy.images,
+        "agreements": list(policy.agreements),
     }
 
 
-def finish(out: Path, settings: Mapping[str, object]) -> JsonObject:
+class ShiftWarning(UserWarning):
+    """The audited images no longer look like those that the policy was calibrated on."""
+
+
+def finish(out: Path, settings: Mapping[str, object], spots: RateBound | None = None) -> JsonObject:
     """Write the outputs of a run whose parts are all there, the summary last, and return the summary."""
-    summary = write_tables(out, out).summary(settings)
+    policy = cast(JsonObject, settings.get("policy") or {})
+    summary = write_tables(out, out, shift_watch(policy.get("agreements", ()))).summary(settings)
+    if spots is not None:
+        summary["spot_labels"] = {
+            **{"value": round(spots.mean, 6), "low": round(spots.low, 6), "high": round(spots.high, 6), "n": spots.n},
+            **{"confidence": spots.confidence, "words": spots.words()},
+        }
     write_json(out / SUMMARY, summary)
     return summary
 

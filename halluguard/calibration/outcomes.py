@@ -18,7 +18,7 @@ from halluguard.correction.verification import Thresholds, thresholds_of, verify
 from halluguard.errors import HalluguardError, SettingsError
 from halluguard.metrics.chair import Protocol, mentions
 from halluguard.metrics.vocabulary import Vocabulary, load_vocabulary
-from halluguard.records import Box, Claim, Detector, ImageOrKey, Verdict
+from halluguard.records import Box, Claim, Detector, ImageOrKey, PropertyExpert, Verdict
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -117,6 +117,7 @@ def withheld(
     texts: Sequence[str],
     images: Sequence[ImageOrKey],
     detector: Detector,
+    thresholds: Thresholds,
     setting: Setting,
     reader: ObjectReader,
     *,
@@ -131,8 +132,7 @@ def withheld(
         return reasons
     named = [[] if reason else reader.categories(text) for text, reason in zip(texts, reasons, strict=True)]
     claims = [[Claim("existence", name, name, 0, len(name)) for name in names] for names in named]
-    limits = setting.thresholds(detector)
-    judged = verify_many(claims, images, detector, thresholds=limits, second_look=second_look)
+    judged = verify_many(claims, images, detector, thresholds=thresholds, second_look=second_look)
     for i, (names, verdicts) in enumerate(zip(named, judged, strict=True)):
         for name, verdict in zip(names, verdicts, strict=True):
             if verdict.decision not in ("supported", "unsure"):
@@ -150,7 +150,7 @@ class Drafts:
         detector: the detector; its answers are kept, so each phrase is asked once per image.
         questions: N questions, None where there is none.
         reader: how the filter "confirmed" reads objects.
-        second_look: see `halluguard.correction.verification.verify.verify_many`.
+        properties, second_look: see `halluguard.correction.verification.verify.verify_many`.
         nlp: a spaCy pipeline; default the best one installed.
     """
 
@@ -162,6 +162,7 @@ class Drafts:
         questions: Sequence[str | None] | None = None,
         *,
         reader: ObjectReader | None = None,
+        properties: Sequence[PropertyExpert] = (),
         second_look: bool = True,
         nlp: Language | None = None,
     ) -> None:
@@ -171,6 +172,7 @@ class Drafts:
                 f"one image (and question) per caption is needed, got {len(captions)} captions, {len(images)} images "
                 f"and {len(asked)} questions"
             )
+        self.properties = list(properties)
         self.captions, self.reader, self.second_look, self.nlp = (
             list(captions),
             reader or ObjectReader(),
@@ -194,15 +196,19 @@ class Drafts:
 
     def at(self, setting: Setting) -> list[Outcome]:
         """What becomes of each caption at a setting."""
+        limits = setting.thresholds(self.detector.detector)
         verdicts = verify_many(
             self.claims,
             self.images,
             self.detector,
-            thresholds=setting.thresholds(self.detector.detector),
+            thresholds=limits,
+            properties=self.properties,
             second_look=self.second_look,
         )
         texts = self._texts(verdicts)
-        reasons = withheld(texts, self.images, self.detector, setting, self.reader, second_look=self.second_look)
+        reasons = withheld(
+            texts, self.images, self.detector, limits, setting, self.reader, second_look=self.second_look
+        )
         outcomes = [Outcome(text, text, self.unreadable.get(i, ""), error=True) for i, text in enumerate(self.captions)]
         for i, text, reason, judged in zip(self.readable, texts, reasons, verdicts, strict=True):
             failed = next((verdict.reason for verdict in judged if verdict.error), "")

@@ -35,7 +35,7 @@ from halluguard.io import read_json, write_text
 from halluguard.metrics.chair import ChairScorer, Protocol
 from halluguard.metrics.ground_truth import ById, image_key
 from halluguard.metrics.vocabulary import Vocabulary
-from halluguard.records import Detector, ImageOrKey
+from halluguard.records import Detector, ImageOrKey, PropertyExpert
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -118,6 +118,7 @@ class Policy:
         detector_name: str = "",
         protocol: Protocol = "fixed",
         vocabulary: Vocabulary | None = None,
+        properties: Sequence[PropertyExpert] = (),
         second_look: bool = True,
         nlp: Language | None = None,
     ) -> Self:
@@ -138,7 +139,7 @@ class Policy:
             captioner: the model that wrote the captions.
             detector_name: name of a detector that is known by a file.
             protocol, vocabulary: how object words are read; see `metrics.chair`.
-            second_look, nlp: as in `correct_many`.
+            properties, second_look, nlp: as in `correct_many`.
 
         Raises:
             PromiseError: these images cannot show the promise; the message says how many would, where any number would.
@@ -164,30 +165,76 @@ class Policy:
         counter = LossCounter(ChairScorer(truth, protocol, vocabulary=vocabulary), named, plain, groups)
         check_enough(asked, len(counter.units), confidence)
         drafts = {
-            key: Drafts(texts, images, detector, questions, reader=reader, second_look=second_look, nlp=nlp)
+            key: Drafts(
+                texts,
+                images,
+                detector,
+                questions,
+                reader=reader,
+                properties=properties,
+                second_look=second_look,
+                nlp=nlp,
+            )
             for key, texts in by_imagination.items()
         }
-        run = signature(detector, reader.words, detector_name)
-        outcomes = [drafts[setting.imagination].at(setting) for setting in settings]
+        return cls.from_outcomes(
+            settings,
+            [drafts[setting.imagination].at(setting) for setting in settings],
+            counter,
+            asked,
+            confidence=confidence,
+            signature=signature(detector, reader.words, detector_name, [expert.name for expert in properties]),
+            captioner=captioner,
+            second_look=second_look and detector.needs_image,
+        )
+
+    @classmethod
+    def from_outcomes(
+        cls,
+        path: Sequence[Setting],
+        outcomes: Sequence[Sequence[Outcome]],
+        counter: LossCounter,
+        risks: Sequence[Risk],
+        *,
+        confidence: float,
+        signature: Signature,
+        captioner: str = "",
+        second_look: bool = False,
+    ) -> Self:
+        """The policy of a pipeline that was run at every setting.
+
+        Args:
+            path: the settings, from plain to strictest.
+            outcomes: what became of each caption, per setting.
+            counter: counts the losses of the same captions.
+            risks, confidence, captioner, second_look: as in `fit`.
+            signature: what ran.
+
+        Raises:
+            PromiseError, InputError: as `fit`.
+        """
         checked = checked_units(counter, outcomes)
         losses = [{name: row[checked] for name, row in counter(one).items()} for one in outcomes]
-        certificate = certify(losses, asked, confidence)
+        certificate = certify(losses, risks, confidence)
         if not certificate.passed:
-            raise refuse(certificate, asked, int(checked.sum()), confidence)
-        chosen = min(
-            certificate.passed, key=lambda i: (mean_of(losses[i]["lost"]) or 0.0, mean_of(losses[i]["withheld"]), i)
-        )
+            raise refuse(certificate, risks, int(checked.sum()), confidence)
+
+        def preference(i: int) -> tuple[float, float, int]:
+            """Fewest true objects lost; then fewest images withheld; then the plainest."""
+            return mean_of(losses[i]["lost"]) or 0.0, mean_of(losses[i]["withheld"]) or 0.0, i
+
+        chosen = min(certificate.passed, key=preference)
         return cls(
-            setting=settings[chosen],
-            risks={risk.name: risk.limit for risk in asked},
+            setting=path[chosen],
+            risks={risk.name: risk.limit for risk in risks},
             confidence=confidence,
             images=int(checked.sum()),
-            captions=len(plain),
-            signature=run,
+            captions=len(counter.plain),
+            signature=signature,
             captioner=captioner,
-            protocol=protocol,
-            second_look=second_look and detector.needs_image,
-            path=tuple(_tested(i, settings[i], losses[i], certificate) for i in range(len(settings))),
+            protocol=counter.scorer.protocol,
+            second_look=second_look,
+            path=tuple(_tested(i, path[i], losses[i], certificate) for i in range(len(path))),
             level=certificate.level,
             language=language(),
             agreements=agreements_of(counter, outcomes[chosen], checked),
@@ -204,22 +251,36 @@ class Policy:
         imagination: float | None = None,
         detector_name: str = "",
         vocabulary: Vocabulary | None = None,
+        properties: Sequence[PropertyExpert] = (),
         nlp: Language | None = None,
     ) -> list[Outcome]:
         """Run the policy's setting on new captions: what leaves, corrected, and what is withheld, with the reason.
 
         Args:
-            captions, images, detector, questions, nlp: as in `fit`.
+            captions, images, detector, questions, properties, nlp: as in `fit`.
             captioner, imagination, detector_name, vocabulary: what `check` compares.
 
         Raises:
             SettingsError: the promise does not cover these captions; see `check`.
         """
         self.check(
-            detector, captioner=captioner, imagination=imagination, detector_name=detector_name, vocabulary=vocabulary
+            detector,
+            captioner=captioner,
+            imagination=imagination,
+            detector_name=detector_name,
+            vocabulary=vocabulary,
+            experts=[expert.name for expert in properties],
         )
-        reader = ObjectReader(self.protocol, vocabulary)
-        drafts = Drafts(captions, images, detector, questions, reader=reader, second_look=self.second_look, nlp=nlp)
+        drafts = Drafts(
+            captions,
+            images,
+            detector,
+            questions,
+            reader=ObjectReader(self.protocol, vocabulary),
+            properties=properties,
+            second_look=self.second_look,
+            nlp=nlp,
+        )
         return drafts.at(self.setting)
 
     def check(
@@ -230,13 +291,19 @@ class Policy:
         imagination: float | None = None,
         detector_name: str = "",
         vocabulary: Vocabulary | None = None,
+        experts: Sequence[str] = (),
     ) -> None:
         """Refuse what the promise does not cover.
+
+        Args:
+            detector: the detector that is to run.
+            captioner, imagination, detector_name, vocabulary: as in `fit`.
+            experts: names of the other experts that are to run.
 
         Raises:
             SettingsError: another detector, vocabulary, captioner, imagination setting or version of the code.
         """
-        now = signature(detector, ObjectReader(self.protocol, vocabulary).words, detector_name)
+        now = signature(detector, ObjectReader(self.protocol, vocabulary).words, detector_name, experts)
         imagined = self.setting.imagination
         problems = [
             *self.signature.differences(now),
@@ -297,7 +364,7 @@ class Policy:
                 raise ValueError(f"not a policy of version {VERSION}")
             promise, _ = data.pop("promise"), data.pop("rests_on")
             data["setting"] = Setting(**data["setting"])
-            data["signature"] = Signature(**data["signature"])
+            data["signature"] = Signature(**{**data["signature"], "experts": tuple(data["signature"]["experts"])})
             data["path"] = tuple(Tested(**{**row, "setting": Setting(**row["setting"])}) for row in data["path"])
             data["agreements"] = tuple(float(value) for value in data["agreements"])
             policy = cls(**data)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from halluguard.correction.text import pipeline
@@ -26,12 +26,14 @@ class Signature:
         categories: number of the vocabulary's categories.
         covered: number of them that the detector can judge.
         vocabulary: digest of the categories, their words, and which are covered.
+        experts: the other experts that decide verdicts, on attributes, relations and counts.
     """
 
     detector: str
     categories: int
     covered: int
     vocabulary: str
+    experts: tuple[str, ...] = ()
 
     def words(self) -> str:
         """The signature in a few words."""
@@ -41,6 +43,11 @@ class Signature:
         """What differs, as the end of a sentence "it was calibrated with ..."."""
         if self.detector != now.detector:
             yield f"the detector {self.detector}, and this is {now.detector}; calibrate anew"
+        if tuple(self.experts) != now.experts:
+            yield (
+                f"the experts {', '.join(self.experts) or 'none'} beside the detector, and these are "
+                f"{', '.join(now.experts) or 'none'}; calibrate anew"
+            )
         if self.vocabulary != now.vocabulary:
             yield (
                 f"another vocabulary ({self.covered} of {self.categories} kinds of objects can be judged, now "
@@ -48,13 +55,16 @@ class Signature:
             )
 
 
-def signature(detector: Detector, vocabulary: Vocabulary, name: str = "") -> Signature:
+def signature(
+    detector: Detector, vocabulary: Vocabulary, name: str = "", experts: Sequence[str] = ()
+) -> Signature:
     """The signature of a detector with a vocabulary.
 
     Args:
         detector: the detector.
         vocabulary: the objects that are counted.
         name: declared name of a detector that is known by a file.
+        experts: names of the other experts.
 
     Raises:
         SettingsError: the detector can judge none of the objects.
@@ -68,7 +78,7 @@ def signature(detector: Detector, vocabulary: Vocabulary, name: str = "") -> Sig
     words = "\n".join([*(f"{word}={category}" for word, category in sorted(vocabulary.words.items())), "", *covered])
     identity = fingerprint(detector) if detector.needs_image else _OF_FILE.sub(r"\1", name or detector.name)
     digest = hashlib.sha256(words.encode()).hexdigest()[:16]
-    return Signature(identity, len(vocabulary.categories), len(covered), digest)
+    return Signature(identity, len(vocabulary.categories), len(covered), digest, tuple(experts))
 
 
 def language() -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from halluguard.auditing.config import AuditConfig
     from halluguard.auditing.gates import Gates
     from halluguard.auditing.progress import Mode
+    from halluguard.auditing.source import Source
+    from halluguard.calibration.watching import RateBound
     from halluguard.io import JsonObject
 
 OK, GATE_FAILED, TOO_MANY_SKIPPED = 0, 1, 4
@@ -160,6 +163,12 @@ def audit(
     baseline: Annotated[
         Path | None, _option(_LIMITS, "Earlier summary.json, than which the rate must not be significantly higher.")
     ] = None,
+    spot_labels: Annotated[
+        Path | None, _option(_LIMITS, "Sheet from `halluguard sample`, filled in: bounds the share of wrong images.")
+    ] = None,
+    max_spot_rate: Annotated[
+        float | None, _option(_LIMITS, "Largest such share: the run stops when it is shown to be above.")
+    ] = None,
     max_errors: Annotated[
         float | None, _option(_LIMITS, "Rows that may be skipped: a share if below 1, else a number.")
     ] = None,
@@ -215,7 +224,9 @@ def audit(
         cache=cache,
         force_new=force_new,
         overwrite=overwrite,
-        settings_files=tuple(file for file in (thresholds, policy, vocabulary, image_names, baseline) if file),
+        settings_files=tuple(
+            file for file in (thresholds, policy, vocabulary, image_names, baseline, spot_labels) if file
+        ),
         export=export,
         filter=filter,
         coco_detections=coco_detections,
@@ -229,10 +240,56 @@ def audit(
             baseline=read_summary(baseline) if baseline else None,
         ),
     )
-    raise typer.Exit(_run(config, console, _progress_mode(progress, console), dry_run=dry_run))
+    spots = _Spots(spot_labels, max_spot_rate)
+    raise typer.Exit(_run(config, console, _progress_mode(progress, console), spots, dry_run=dry_run))
 
 
-def _run(config: AuditConfig, console: Console, mode: Mode, *, dry_run: bool) -> int:
+@dataclass(frozen=True)
+class _Spots:
+    """The sheet of labelled images, and the largest share of wrong ones; None where there is none."""
+
+    sheet: Path | None = None
+    limit: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.limit is not None and (self.sheet is None or not 0 < self.limit < 1):
+            raise SettingsError(
+                f"--max-spot-rate is a share between 0 and 1 and needs --spot-labels, got {self.limit:g}"
+            )
+
+    def failure(self, bound: RateBound) -> str:
+        """Why the limit is not kept, once all labels are read; "" where it is shown to be kept."""
+        if self.limit is None or bound.high <= self.limit:
+            return ""
+        said = "is above" if bound.low > self.limit else "is not shown to be at most"
+        return f"share of images with a wrong object {said} {self.limit:g}: {bound.words()}"
+
+
+def _check_spots(spots: _Spots, config: AuditConfig, source: Source, console: Console) -> tuple[AuditConfig, RateBound]:
+    """Check the labelled images first, printing the bound as it gets tighter."""
+    from dataclasses import replace
+
+    from halluguard.auditing.cached_experts import property_experts
+    from halluguard.auditing.pipeline import detector_of
+    from halluguard.auditing.run import check_policy
+    from halluguard.auditing.spot_labels import check_spots, read_labels
+
+    assert spots.sheet is not None
+    labels = read_labels(spots.sheet)
+    detector = detector_of(config)
+    experts = property_experts(config, detector)
+    check_policy(config, detector, experts)
+
+    def go_on(bound: RateBound) -> bool:
+        if bound.n % 10 == 0 or bound.n == len(labels.images):
+            console.print(f"spot labels: {bound.words()}", markup=False, highlight=False)
+        return spots.limit is None or bound.low <= spots.limit
+
+    bound = check_spots(labels, config, source, detector, experts, go_on)
+    return (replace(config, detector=detector) if config.engine == "local" else config), bound
+
+
+def _run(config: AuditConfig, console: Console, mode: Mode, spots: _Spots, *, dry_run: bool) -> int:
     """Do what the configuration says; the exit code."""
     from dataclasses import replace
 
@@ -255,6 +312,14 @@ def _run(config: AuditConfig, console: Console, mode: Mode, *, dry_run: bool) ->
     if dry_run:
         print(json.dumps(estimate(config, source), indent=2))
         return OK
+    bound = None
+    if spots.sheet is not None:
+        config, bound = _check_spots(spots, config, source, console)
+        if spots.limit is not None and bound.low > spots.limit:
+            print(
+                printable(f"halluguard: gate failed: {spots.failure(bound)}; nothing else was checked"), file=sys.stderr
+            )
+            return GATE_FAILED
     try:
         with stoppable() as stop, ProgressDisplay(mode, rows_expected(config, source), console) as display:
 
@@ -262,14 +327,18 @@ def _run(config: AuditConfig, console: Console, mode: Mode, *, dry_run: bool) ->
                 display(counts)
                 stop.check()
 
-            summary = run(config, source, progress)
+            summary = run(config, source, progress, bound)
     except Stopped as stopped:
         print(f"halluguard: {stopped}; the same command continues", file=sys.stderr)
         return 128 + stopped.number
     exported = write_extras(config, source, title)
     if exported is not None:
         console.print(printable(f"{exported} captions written to {config.export}"), style="dim", markup=False)
-    return _print_results(summary, config.out, config.gates, console)
+    code = _print_results(summary, config.out, config.gates, console)
+    failure = spots.failure(bound) if bound is not None else ""
+    if failure:
+        print(printable(f"halluguard: gate failed: {failure}"), file=sys.stderr)
+    return code or (GATE_FAILED if failure else OK)
 
 
 @_audit.command("merge")
@@ -350,6 +419,7 @@ def _print_results(summary: JsonObject, out: Path, gates: Gates, console: Consol
             promise["promise"],
             promise["rests_on"],
             f"{promise['leave']} captions leave, {promise['withheld']} are withheld",
+            *([promise["shift"]["words"]] if "shift" in promise else []),
         ):
             console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
     if skipped:

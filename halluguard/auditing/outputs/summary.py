@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TypedDict, cast
 
+from halluguard.auditing.outputs.shift import ShiftWatch, without_scores
 from halluguard.correction.verification import Thresholds
 from halluguard.io import JsonObject
 from halluguard.metrics.stats import wilson
@@ -49,12 +50,15 @@ class Tally:
         self.c = self.j = self.cc = self.cj = self.jj = 0  # sums over captions of c, j and their products
         self.words = self.words_kept = 0
         self.leaving = 0
+        self.watch: ShiftWatch | None = None
 
     def add(self, row: JsonObject) -> None:
         self.rows += 1
         if row["code"] != "ok":
             self.skipped[row["code"]] += 1
             return
+        if self.watch is not None:
+            self.watch.add(row)
         c = j = 0
         for verdict in row["verdicts"]:
             claim, decision = row["claims"][verdict["claim"]], verdict["decision"]
@@ -76,7 +80,7 @@ class Tally:
         claims = sum(self.by_kind.values(), Counter[str]())
         return {
             "schema": SCHEMA,
-            "settings": dict(settings),
+            "settings": {name: without_scores(value) for name, value in settings.items()},
             **(
                 {"promise": self._promise(cast(JsonObject, settings["policy"]), audited)}
                 if "policy" in settings
@@ -105,6 +109,7 @@ class Tally:
             "rests_on": policy["rests_on"],
             "leave": self.leaving,
             "withheld": audited - self.leaving,
+            **({"shift": self.watch.result()} if self.watch is not None else {}),
         }
 
     def _hallucination_rate(self, captions: int) -> Rate:

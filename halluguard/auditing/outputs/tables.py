@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from halluguard.auditing.outputs.shift import ShiftWatch
 from halluguard.auditing.outputs.summary import DECISIONS, Tally
 from halluguard.auditing.run_folder import parts_of
 from halluguard.correction.kinds import KINDS
@@ -30,9 +31,15 @@ ROW_GROUP = 50_000
 """Rows in a row group of Parquet, which are held in memory."""
 
 
-def write_tables(run: Path, out: Path) -> Tally:
-    """Write the tables of the parts in the folder `run` into the folder `out`, and add everything up."""
+def write_tables(run: Path, out: Path, watch: ShiftWatch | None = None) -> Tally:
+    """Write the tables of the parts in the folder `run` into the folder `out`, and add everything up.
+
+    Args:
+        run, out: the folders.
+        watch: watches for a shift, under a policy.
+    """
     tally = Tally()
+    tally.watch = watch
     with contextlib.ExitStack() as stack:
         names = ("captions.jsonl", "claims.jsonl", "skipped.jsonl")
         captions, claims, skipped = (stack.enter_context(replacing(out / name)) for name in names)

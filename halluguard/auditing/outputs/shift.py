@@ -1,0 +1,59 @@
+"""Watch whether the rows of a run look like the images that its policy was calibrated on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+
+from halluguard.calibration.outcomes import agreement
+from halluguard.calibration.watching import ShiftMonitor
+from halluguard.io import JsonObject
+from halluguard.records import Verdict
+
+ENOUGH_SCORES = 30
+"""Scores of calibration images below which a shift is not watched for."""
+
+
+class ShiftWatch:
+    """Feeds a shift monitor with checked rows: the first row of each image.
+
+    Args:
+        monitor: the monitor.
+    """
+
+    def __init__(self, monitor: ShiftMonitor) -> None:
+        self.monitor = monitor
+        self._images: set[int] = set()
+
+    def add(self, row: JsonObject) -> bool:
+        """Take a checked row; whether it set off the alarm."""
+        name = hashlib.blake2b(str(row["image"]).encode("utf-8", "surrogatepass"), digest_size=8).digest()
+        image = int.from_bytes(name, "big")
+        if row["code"] != "ok" or image in self._images:
+            return False
+        self._images.add(image)
+        score = agreement([Verdict.from_dict(verdict) for verdict in row["verdicts"]])
+        before = self.monitor.alarm_at
+        if score is not None:
+            self.monitor.add(score)
+        return before is None and self.monitor.alarm_at is not None
+
+    def add_lines(self, lines: Iterable[str]) -> bool:
+        """Take the lines of a part; whether one set off the alarm."""
+        return any([self.add(json.loads(line)) for line in lines])
+
+    def result(self) -> JsonObject:
+        """What the monitor has to say, as JSON values."""
+        monitor = self.monitor
+        return {"words": monitor.words(), "alarm_at": monitor.alarm_at, "evidence": float(f"{monitor.highest:.6g}")}
+
+
+def shift_watch(scores: Sequence[float]) -> ShiftWatch | None:
+    """A watch against the calibration's scores; None where too few were kept to compare with."""
+    return ShiftWatch(ShiftMonitor(scores)) if len(scores) >= ENOUGH_SCORES else None
+
+
+def without_scores(value: object) -> object:
+    """Settings without the calibration's scores, which are many and say nothing to a reader."""
+    return {k: v for k, v in value.items() if k != "agreements"} if isinstance(value, Mapping) else value

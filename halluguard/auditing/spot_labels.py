@@ -1,0 +1,213 @@
+"""Draw a random sample of images to be labelled, and bound a run's error rate from the labels in the draw's order.
+
+    halluguard sample captions.jsonl --images-drawn 100 --seed 7 --out sheet.csv      one line per object that is named
+    (a person fills the column `present`: yes or no)
+    halluguard audit captions.jsonl ... --spot-labels sheet.csv --max-spot-rate 0.03
+
+An audit checks the labelled images first. Its loss of an image is 1 if a corrected caption that leaves names an object
+that is labelled absent, or that nobody labelled. Labels are read up to the first image that is not filled in: whoever
+skips hard images would no longer have a random sample. The sheet keeps its seed, so that the audit can draw again and
+see that it is the whole sample and nothing else.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import random
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from halluguard.auditing.caption_rows import Row
+from halluguard.auditing.config import AuditConfig
+from halluguard.auditing.outputs.export import leaves
+from halluguard.auditing.pipeline import Checker, to_dict
+from halluguard.auditing.source import Source
+from halluguard.calibration.outcomes import ObjectReader
+from halluguard.calibration.watching import RateBound
+from halluguard.errors import InputError, SettingsError
+from halluguard.io import iter_rows, write_text
+from halluguard.records import Detector, PropertyExpert
+
+COLUMNS = ("draw", "of", "seed", "image", "row", "caption", "object", "present")
+_FILLED = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
+
+
+@dataclass(frozen=True)
+class LabelledImage:
+    """An image of the draw.
+
+    Args:
+        image: its name.
+        objects: object -> whether it is there.
+    """
+
+    image: str
+    objects: dict[str, bool] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SpotLabels:
+    """The labelled images of a sample, in the order of the draw.
+
+    Args:
+        images: those before the first that is not filled in.
+        drawn: number of images in the sample.
+        population: number of images from which they were drawn.
+        seed: seed of the draw.
+    """
+
+    images: tuple[LabelledImage, ...]
+    drawn: int
+    population: int
+    seed: int
+
+
+def draw(rows: Iterable[Row], count: int, seed: int) -> tuple[list[str], int]:
+    """Images in the order of a random draw without replacement, and the number of images they are drawn from.
+
+    Args:
+        rows: rows of the input; those that cannot be checked do not count.
+        count: number of images to draw.
+        seed: seed of the draw. The same seed draws the same images, and more of them where `count` is larger.
+    """
+    images = list(dict.fromkeys(row.image or row.id for row in rows if not row.code))
+    order = random.Random(seed).sample(range(len(images)), len(images))
+    return [images[i] for i in order[:count]], len(images)
+
+
+def write_sheet(
+    source: Source, out: Path, count: int, seed: int, reader: ObjectReader | None = None
+) -> tuple[int, int]:
+    """Write the sheet of a random sample.
+
+    Args:
+        source: the opened input.
+        out: CSV file to write.
+        count: number of images to draw, at least 1; all where there are fewer.
+        seed: seed of the draw.
+        reader: reads the objects that captions name.
+
+    Returns:
+        (images drawn, images in the input).
+
+    Raises:
+        InputError: the input has no row that can be checked.
+    """
+    if count < 1:
+        raise SettingsError(f"a sample has at least 1 image, got {count}; 100 show a rate of 3 % if none is wrong")
+    drawn, population = draw(source.rows(), count, seed)
+    if not drawn:
+        raise InputError("no row can be sampled: none has a caption and an image; check the file")
+    by_image = _rows_of(source, drawn)
+    reader = reader or ObjectReader()
+    text = io.StringIO()
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow(COLUMNS)
+    for number, image in enumerate(drawn, start=1):
+        for row in by_image[image]:
+            for name in reader.categories(row.caption) or [""]:
+                lines.writerow([number, population, seed, _cell(image), row.index, _cell(row.caption), name, ""])
+    write_text(out, text.getvalue())
+    return len(drawn), population
+
+
+def _cell(text: str) -> str:
+    """A text that no spreadsheet takes for a formula, on one line."""
+    line = " ".join(text.split())
+    return f"'{line}" if line[:1] in ("=", "+", "-", "@") else line
+
+
+def _rows_of(source: Source, images: Sequence[str]) -> dict[str, list[Row]]:
+    by_image: dict[str, list[Row]] = {image: [] for image in images}
+    for row in source.rows():
+        name = row.image or row.id
+        if name in by_image and not row.code:
+            by_image[name].append(row)
+    return by_image
+
+
+def read_labels(path: Path) -> SpotLabels:
+    """Read a sheet that was filled in.
+
+    Raises:
+        InputError: it is no sheet of `halluguard sample`, or a cell says neither yes nor no.
+    """
+    images: dict[int, LabelledImage] = {}
+    filled: dict[int, bool] = {}
+    settings = set()
+    for where, row in iter_rows(path):
+        try:
+            number, image, name = int(row["draw"]), str(row["image"]), str(row["object"] or "")
+            settings.add((int(row["of"]), int(row["seed"])))
+            said = str(row["present"] or "").strip().lower()
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"{where} must have the columns {', '.join(COLUMNS)}; write the sheet with halluguard sample"
+            ) from error
+        if said and said not in _FILLED:
+            raise InputError(f"{where} must say yes or no under 'present', got {said!r}; mend it")
+        labelled = images.setdefault(number, LabelledImage(image))
+        filled[number] = filled.get(number, True) and bool(said or not name)
+        if name and said and labelled.objects.setdefault(name, _FILLED[said]) != _FILLED[said]:
+            raise InputError(f"{where} says that {name!r} is and is not in {image!r}; keep one of them")
+    if len(settings) != 1 or sorted(images) != list(range(1, len(images) + 1)):
+        raise InputError(
+            f"{str(path)!r} is not one whole sample: its draws must be 1 to {len(images)} of one population; keep "
+            "every line that halluguard sample wrote"
+        )
+    ((population, seed),) = settings
+    known = 0
+    while filled.get(known + 1, False):
+        known += 1
+    return SpotLabels(tuple(images[i] for i in range(1, known + 1)), len(images), population, seed)
+
+
+def check_spots(
+    labels: SpotLabels,
+    config: AuditConfig,
+    source: Source,
+    detector: Detector,
+    experts: Sequence[PropertyExpert],
+    report: Callable[[RateBound], bool],
+    confidence: float = 0.95,
+) -> RateBound:
+    """Check the labelled images in the order of the draw, and bound the rate of images with a wrong object.
+
+    Args:
+        labels: from `read_labels`.
+        config: the settings of the audit.
+        source: the opened input.
+        detector, experts: the detector and the property experts, loaded.
+        report: called with the bound after each image; whether to go on.
+        confidence: chance that the bound holds at all times.
+
+    Raises:
+        InputError: the labels are not of a random draw from this input.
+    """
+    drawn, population = draw(source.rows(), labels.drawn, labels.seed)
+    if population != labels.population or [_cell(image) for image in drawn[: len(labels.images)]] != [
+        one.image for one in labels.images
+    ]:
+        raise InputError(
+            f"the labelled images are not those that halluguard sample draws from this input with seed {labels.seed} "
+            f"({labels.population} images then, {population} now); label the sample of this input"
+        )
+    bound = RateBound(confidence, population)
+    reader = ObjectReader(config.policy.protocol if config.policy else "fixed", config.vocabulary)
+    by_image = _rows_of(source, drawn[: len(labels.images)])
+    checker = Checker(config, detector, experts)
+    try:
+        for name, labelled in zip(drawn, labels.images, strict=False):
+            wrong = False
+            for checked in checker.check(by_image[name]):
+                if leaves(to_dict(checked)):
+                    named = reader.categories(checked.corrected)
+                    wrong = wrong or any(not labelled.objects.get(category, False) for category in named)
+            bound.add(float(wrong))
+            if not report(bound):
+                break
+    finally:
+        checker.close()
+    return bound
