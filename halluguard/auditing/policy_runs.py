@@ -10,11 +10,11 @@ from pathlib import Path
 from halluguard.auditing.cached_experts import property_experts
 from halluguard.auditing.caption_rows import Row, to_rows
 from halluguard.auditing.config import AuditConfig
+from halluguard.auditing.fields import step_into
 from halluguard.auditing.image_store import ImageStore, StoredImage
 from halluguard.auditing.pipeline import Checker, detector_of, image_folder
 from halluguard.auditing.run import experts_of
 from halluguard.auditing.source import Source, open_source
-from halluguard.auditing.inputs import step_into
 from halluguard.calibration.losses import LossCounter
 from halluguard.calibration.outcomes import ObjectReader, Outcome, Setting
 from halluguard.calibration.policy import Policy
@@ -24,7 +24,6 @@ from halluguard.calibration.signature import signature
 from halluguard.errors import InputError, SettingsError
 from halluguard.metrics.chair import ChairScorer, Protocol
 from halluguard.metrics.ground_truth import image_key
-from halluguard.records import Detector
 
 
 @dataclass(frozen=True)

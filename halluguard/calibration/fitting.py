@@ -4,11 +4,15 @@
     low              the k-th smallest s of present objects, k = floor(alpha (n + 1))
     high             just above the k-th smallest s of absent objects, k = ceil((1 - beta) (n + 1))
 
-A claim is contradicted where s < low and supported where s >= high. So on data like the rows at most alpha of the true
-claims are contradicted and at most beta of the false ones supported (split conformal prediction: Vovk et al. 2005;
-Papadopoulos et al. 2002). Between low and high the verdict is "unsure"; where low lies above high, one threshold in the
-middle of the gap keeps both promises. With too few rows for a promise, low is 0 and high is `NEVER`, above 1: no
-score contradicts or supports. The same holds for a detector that scores absent objects 1.
+A claim is contradicted where s < low and supported where s >= high. So on data like the rows, averaged over draws of
+independent rows, at most alpha of the true claims are contradicted and at most beta of the false ones supported (split
+conformal prediction: Vovk et al. 2005; Papadopoulos et al. 2002). This is a heuristic: the rows of one image are not
+independent, half of all draws exceed the average, and false claims of captions are harder than absent objects at random
+(`negatives.py`). What keeps a promise at a stated confidence is a policy (`policy.py`).
+
+Between low and high the verdict is "unsure"; where low lies above high, one threshold in the middle of the gap keeps
+both shares. With too few rows for a share, low is 0 and high is `NEVER`, above 1: no score contradicts or supports. The
+same holds for a detector that scores absent objects 1.
 
 A confidence is the probability that the object is present, by isotonic regression or Platt's logistic curve
 (scikit-learn).
@@ -18,7 +22,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from hashlib import blake2b
 from typing import Literal, TypedDict, get_args
@@ -26,6 +30,7 @@ from typing import Literal, TypedDict, get_args
 import numpy as np
 
 from halluguard.calibration.labelled_rows import Scored
+from halluguard.calibration.negatives import Negatives, absent_rows
 from halluguard.calibration.record import Calibration, Curve
 from halluguard.errors import InputError, SettingsError
 
@@ -39,11 +44,19 @@ class Ratios(TypedDict):
     recall: float | None
 
 
+_BLIND = 0.3
+"""Share of a label's present objects without a box from which on the detector counts as nearly blind to it."""
+_BLIND_IMAGES = 10
+"""Images with the label that this takes."""
+
+
 class Measures(TypedDict):
     """Results of thresholds and confidences on rows; see `measure`."""
 
     rows: int
+    images: int
     present: int
+    no_box: float | None
     supported: Ratios
     contradicted: Ratios
     true_contradicted: float | None
@@ -59,7 +72,9 @@ def fit(
     detector: str,
     alpha: float = 0.05,
     beta: float = 0.05,
-    min_rows: int = 50,
+    min_images: int = 50,
+    negatives: Negatives = "random",
+    claims: Mapping[str, Sequence[str]] | None = None,
     method: Method = "isotonic",
     holdout: float = 0.5,
 ) -> Calibration:
@@ -70,34 +85,35 @@ def fit(
         detector: name of the detector.
         alpha: largest fraction of true claims that may be contradicted, in (0, 1).
         beta: largest fraction of false claims that may be supported, in (0, 1).
-        min_rows: number of present and of absent rows that a label needs for thresholds and a curve of its own.
+        min_images: number of images (or groups) in which a label must be present, and in which it must be absent, for
+            thresholds and a curve of its own.
+        negatives: absent objects that set the upper threshold: "random", "co-occurring" or "claims".
+        claims: image -> captions of a model, for the negatives "claims".
         method: "isotonic" for many rows, "platt" for few.
         holdout: fraction of the images held out for the report, in [0, 1), chosen by a hash of their names. With 0
             the report is on the rows of the fit, and says so.
 
     Raises:
         SettingsError: a fraction is out of range.
-        InputError: the rows to fit on are all present or all absent.
+        InputError: the rows to fit on are all present or all absent, or all have one score.
     """
     for setting, value, least in (("alpha", alpha, 1e-9), ("beta", beta, 1e-9), ("holdout", holdout, 0.0)):
         if not least <= value < 1:
             raise SettingsError(f"{setting} must be a fraction below 1, got {value}; 0.05 is usual")
     if method not in get_args(Method):
         raise SettingsError(f"method must be one of {get_args(Method)}, got {method!r}")
-    used = [row for row in scored if _part(row.image) >= holdout]
-    kept = [row for row in scored if _part(row.image) < holdout] or list(scored)
-    if len({row.present for row in used}) < 2:
-        raise InputError(
-            f"expected rows of present and of absent objects, got {len(used)} rows of one kind to fit on; "
-            "label more images"
-        )
+    if negatives not in get_args(Negatives):
+        raise SettingsError(f"negatives must be one of {get_args(Negatives)}, got {negatives!r}")
+    used = [row for row in scored if _part(row.unit) >= holdout]
+    kept = [row for row in scored if _part(row.unit) < holdout] or list(scored)
+    used = _usable(used, negatives, claims)
     by_label: dict[str, list[Scored]] = {}
     for row in used:
         by_label.setdefault(row.label, []).append(row)
     enough = {
         label: rows
         for label, rows in sorted(by_label.items())
-        if min(sum(r.present for r in rows), sum(not r.present for r in rows)) >= min_rows
+        if min(len({r.unit for r in rows if r.present == there}) for there in (True, False)) >= min_images
     }
     high, low = thresholds(used, alpha, beta)
     calibration = Calibration(
@@ -108,20 +124,75 @@ def fit(
         curve=curve(used, method),
         curves={label: curve(rows, method) for label, rows in enough.items()},
         settings={
-            **{"alpha": alpha, "beta": beta, "min_rows": min_rows, "method": method, "holdout": holdout},
-            **{"rows": len(used), "images": len({row.image for row in used})},
+            **{"alpha": alpha, "beta": beta, "min_images": min_images, "method": method, "holdout": holdout},
+            **{"rows": len(used), "images": len({row.unit for row in used}), "negatives": negatives},
+            "smallest_alpha": smallest_alpha(used),
+            "nearly_blind": _nearly_blind(scored),
             "report_on": "held-out images" if holdout and kept != list(scored) else "the rows of the fit",
         },
     )
     labels = {row.label for row in kept}
     parts = {"": kept} | {label: [row for row in kept if row.label == label] for label in sorted(labels)}
     report = {label: dict(measure(rows, calibration)) for label, rows in parts.items() if rows}
+    report[""]["false_supported_by"] = {
+        kind: {"share": measure(rows, calibration)["false_supported"], "rows": len(rows)}
+        for kind, rows in absent_rows(kept, claims).items()
+        if rows
+    }
     return replace(calibration, report=report)
 
 
-def _part(image: str) -> float:
-    """Number in [0, 1) of an image, the same on every machine and in every run."""
-    return int.from_bytes(blake2b(image.encode("utf-8", "replace"), digest_size=4).digest(), "big") / 2**32
+def _usable(rows: Sequence[Scored], negatives: Negatives, claims: Mapping[str, Sequence[str]] | None) -> list[Scored]:
+    """The rows to fit on: the present ones, and the absent ones of the kind.
+
+    Raises:
+        InputError: they say nothing about thresholds.
+    """
+    if negatives == "claims" and claims is None:
+        raise SettingsError("the negatives 'claims' are objects that captions name; give the captions too")
+    present = [row for row in rows if row.present]
+    absent = absent_rows(rows, claims)[negatives]
+    if not present or not absent:
+        lacking = "present" if not present else f"absent ({negatives})" if negatives != "random" else "absent"
+        raise InputError(
+            f"expected rows of present and of absent objects, got {len(rows)} rows to fit on and none of an object "
+            f"that is {lacking}; label more images"
+        )
+    if len({row.score for row in [*present, *absent]}) == 1:
+        raise InputError(
+            f"every row has the score {present[0].score:g}, so no threshold can tell what is there from what is not; "
+            "use another detector"
+        )
+    return [*present, *absent]
+
+
+def smallest_alpha(rows: Sequence[Scored]) -> float:
+    """The smallest alpha with which a claim can be contradicted at all: objects without a box count against it.
+
+    >>> smallest_alpha([Scored(str(i), "dog", True, 0.0 if i < 6 else 0.5) for i in range(99)])
+    0.07
+    """
+    present = [row.score for row in rows if row.present]
+    return round((sum(score == 0 for score in present) + 1) / (len(present) + 1) + 5e-5, 4)
+
+
+def _nearly_blind(rows: Sequence[Scored]) -> dict[str, float]:
+    """Label -> share of its present objects without a box, where that is large."""
+    by_label: dict[str, list[Scored]] = {}
+    for row in rows:
+        if row.present:
+            by_label.setdefault(row.label, []).append(row)
+    shares = {
+        label: sum(row.score == 0 for row in of_label) / len(of_label)
+        for label, of_label in sorted(by_label.items())
+        if len({row.unit for row in of_label}) >= _BLIND_IMAGES
+    }
+    return {label: round(share, 4) for label, share in shares.items() if share >= _BLIND}
+
+
+def _part(unit: str) -> float:
+    """Number in [0, 1) of an image or group, the same on every machine and in every run."""
+    return int.from_bytes(blake2b(unit.encode("utf-8", "replace"), digest_size=4).digest(), "big") / 2**32
 
 
 def thresholds(rows: Sequence[Scored], alpha: float, beta: float) -> tuple[float, float]:
@@ -187,7 +258,9 @@ def measure(rows: Sequence[Scored], calibration: Calibration) -> Measures:
     fitted = [calibration.probability(row.label, row.score) or 0.0 for row in rows]
     return {
         "rows": len(rows),
+        "images": len({row.unit for row in rows}),
         "present": present,
+        "no_box": ratio(sum(row.present and row.score == 0 for row in rows), present),
         "supported": {
             "precision": ratio(count["supported", True], supported),
             "recall": ratio(count["supported", True], present),

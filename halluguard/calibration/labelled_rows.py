@@ -16,21 +16,28 @@ from halluguard.vocabulary import normal
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """Whether the object of a phrase is present in an image."""
+    """Whether the object of a phrase is present in an image; `group` names what is independent, default the image."""
 
     image: str
     phrase: str
     present: bool
+    group: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """A labelled row with the detector's best score for it."""
+    """A labelled row with the detector's best score for it; 0 where it has no box."""
 
     image: str
     label: str
     present: bool
     score: float
+    group: str = ""
+
+    @property
+    def unit(self) -> str:
+        """What is independent of other units: the group, or the image."""
+        return self.group or self.image
 
 
 def read_rows(path: str | Path) -> list[Labelled]:
@@ -89,7 +96,7 @@ def _labelled(row: object, where: str) -> Labelled:
     present = _PRESENT.get(str(values.get("present")).strip().lower())
     if image in (None, "") or not isinstance(phrase, str) or not normal(phrase) or present is None:
         raise InputError(f"{where} must have image, phrase, and present (true or false), got {row!r}; mend it")
-    return Labelled(str(image), phrase, present)
+    return Labelled(str(image), phrase, present, str(values.get("group") or ""))
 
 
 def _from_coco(data: JsonObject) -> list[Labelled]:
@@ -130,8 +137,10 @@ def score_rows(
         InputError: two rows contradict each other.
     """
     labels: dict[str, dict[str, bool]] = {}
+    groups: dict[str, str] = {}
     skipped: Counter[str] = Counter()
     for row in rows:
+        groups[row.image] = row.group
         if not detector.covers(row.phrase):
             skipped["not covered"] += 1
         elif labels.setdefault(row.image, {}).setdefault(row.phrase, row.present) != row.present:
@@ -146,7 +155,7 @@ def score_rows(
                 continue
             for i, (phrase, present) in enumerate(labels[image].items()):
                 best = max((box.score for box in boxes if box.phrase == i), default=0.0)
-                scored.append(Scored(image, normal(phrase), present, best))
+                scored.append(Scored(image, normal(phrase), present, best, groups[image]))
     return scored, dict(skipped)
 
 

@@ -55,9 +55,7 @@ class Signature:
             )
 
 
-def signature(
-    detector: Detector, vocabulary: Vocabulary, name: str = "", experts: Sequence[str] = ()
-) -> Signature:
+def signature(detector: Detector, vocabulary: Vocabulary, name: str = "", experts: Sequence[str] = ()) -> Signature:
     """The signature of a detector with a vocabulary.
 
     Args:

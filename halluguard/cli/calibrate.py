@@ -13,8 +13,9 @@ from halluguard.io import parsing
 from halluguard.printing import printable
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from collections.abc import Sequence
 
+    from halluguard.calibration.labelled_rows import Labelled
     from halluguard.calibration.record import Calibration
     from halluguard.records import Detector
 
@@ -51,12 +52,19 @@ def calibrate(
     beta: Annotated[
         float, typer.Option(help="Largest share of false claims that may be supported.", rich_help_panel=_FIT)
     ] = 0.05,
-    min_rows: Annotated[
+    min_images: Annotated[
         int,
         typer.Option(
-            help="Rows, both true and false ones, that a label needs for thresholds of its own.", rich_help_panel=_FIT
+            help="Images with and without it that a label needs for thresholds of its own.", rich_help_panel=_FIT
         ),
     ] = 50,
+    negatives: Annotated[
+        str,
+        typer.Option(
+            help="Absent objects that set the upper threshold: random, co-occurring, or claims of --captions.",
+            rich_help_panel=_FIT,
+        ),
+    ] = "random",
     method: Annotated[
         str,
         typer.Option(help="How scores become probabilities: isotonic, or platt for few rows.", rich_help_panel=_FIT),
@@ -150,12 +158,11 @@ def calibrate(
             overwrite=overwrite,
         )
         return
-    if captions:
-        raise SettingsError("--captions are what a promise is about; name the promise with --risk, as in chair_s=0.05")
     options: dict[str, float | int | str] = {
         "alpha": alpha,
         "beta": beta,
-        "min_rows": min_rows,
+        "min_images": min_images,
+        "negatives": negatives,
         "method": method,
         "holdout": holdout,
     }
@@ -165,6 +172,7 @@ def calibrate(
         images=images,
         out=out or Path("thresholds.json"),
         overwrite=overwrite,
+        captions=[Path(file) for file in captions or ()],
         **options,
     )
 
@@ -176,6 +184,7 @@ def calibrate_file(
     images: Path | None,
     out: Path,
     overwrite: bool = False,
+    captions: Sequence[Path] = (),
     **options: float | int | str,
 ) -> Calibration:
     """Calibrate a detector on a file of labelled rows, write the result and print it.
@@ -186,12 +195,14 @@ def calibrate_file(
         images: folder of the images; needed by a detector that looks at them.
         out: file for the thresholds.
         overwrite: let it replace a file that is no calibration.
+        captions: files of captions whose false claims are to be measured (and fitted to, with negatives "claims").
         options: keyword arguments of `calibration.fitting.fit`.
     """
     from rich.console import Console
 
     from halluguard.calibration.fitting import fit
     from halluguard.calibration.labelled_rows import read_rows, score_rows
+    from halluguard.cli.calibration_report import notes, table
     from halluguard.cli.tables import print_whole
     from halluguard.images import load_image, resolve_inside
 
@@ -205,15 +216,57 @@ def calibrate_file(
 
     with parsing(rows, "labelled rows"):
         labelled = read_rows(rows)
+    labelled, copies = _grouped(labelled, folder) if detector.needs_image else (labelled, 0)
     scored, left_out = score_rows(labelled, detector, opened)
-    calibration = fit(scored, detector=detector.name, **options)  # type: ignore[arg-type]  # checked by `fit`
+    if not scored:
+        reason = next(iter(left_out), "the file is empty")
+        raise InputError(
+            f"none of {len(labelled)} labelled rows could be scored ({reason}); check the labels and --images"
+        )
+    claims = _claims(captions) if captions else None
+    calibration = fit(scored, detector=detector.name, claims=claims, **options)  # type: ignore[arg-type]  # checked by `fit`
     calibration.save(out)
     console = Console()
     for reason, count in sorted(left_out.items(), key=lambda item: -item[1])[:5]:
         console.print(printable(f"left out {count} rows: {reason}"), markup=False, highlight=False)
+    if copies:
+        console.print(f"{copies} images are copies of others; copies stay in one half", highlight=False)
     print_whole(console, table(calibration))
+    for note in notes(calibration):
+        console.print(printable(note), markup=False, highlight=False, soft_wrap=True)
     console.print(printable(f"written to {out}"), markup=False, highlight=False)
     return calibration
+
+
+def _grouped(rows: Sequence[Labelled], folder: Path) -> tuple[list[Labelled], int]:
+    """The rows with images of the same content in one group, and how many images are copies of others."""
+    from dataclasses import replace
+
+    from halluguard.images import resolve_inside
+    from halluguard.io import file_hash
+
+    contents: dict[str, str] = {}
+    for image in dict.fromkeys(row.image for row in rows):
+        try:
+            contents[image] = file_hash(resolve_inside(folder, image))
+        except (InputError, OSError):  # what cannot be read is left out, with its reason, when it is scored
+            contents[image] = image
+    first: dict[str, str] = {}
+    names = {image: first.setdefault(content, image) for image, content in contents.items()}
+    grouped = [replace(row, group=row.group or names[row.image]) for row in rows]
+    return grouped, len(names) - len(first)
+
+
+def _claims(files: Sequence[Path]) -> dict[str, list[str]]:
+    """Image -> captions, from files of captions."""
+    from halluguard.auditing.source import open_source
+
+    claims: dict[str, list[str]] = {}
+    for file in files:
+        for row in open_source(file, {}).rows():
+            if not row.code:
+                claims.setdefault(row.image, []).append(row.caption)
+    return claims
 
 
 def _check_target(out: Path, rows: Path, *, overwrite: bool) -> None:
@@ -230,28 +283,3 @@ def _check_target(out: Path, rows: Path, *, overwrite: bool) -> None:
     except InputError as error:
         if not overwrite:
             raise SettingsError(f"--out {str(out)!r} exists and is no calibration; name another file") from error
-
-
-def table(calibration: Calibration) -> Table:
-    """Precision and recall per label, those of all labels first."""
-    from rich.table import Table
-    from rich.text import Text
-
-    shown = Table(title=Text(printable(f"{calibration.detector}: on {calibration.settings['report_on']}")))
-    for column in ("label", "rows", "there", "high", "low", "sup. P", "R", "con. P", "R", "unsure", "ece", "raw"):
-        shown.add_column(column, justify="left" if column == "label" else "right", no_wrap=True)
-    for label, row in calibration.report.items():
-        high, low = calibration.of(label)
-        own = "" if not label or label in calibration.labels else " *"
-        shown.add_row(
-            Text(printable((label or "all") + own)),
-            *(str(row["rows"]), str(row["present"]), f"{high:.3f}", f"{low:.3f}"),
-            *(_share(row[kind][what]) for kind in ("supported", "contradicted") for what in ("precision", "recall")),
-            *(_share(row[what]) for what in ("unsure", "ece", "ece_raw")),
-        )
-    shown.caption = "P precision, R recall, ece calibration error; * too few rows: the thresholds of all labels"
-    return shown
-
-
-def _share(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"

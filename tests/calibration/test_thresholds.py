@@ -120,7 +120,7 @@ def test_a_curve_is_straight_between_its_points_and_level_outside():
 
 def test_labels_with_enough_rows_get_their_own_and_the_file_is_read_by_the_audit(tmp_path):
     rows = draw(600, 3) + draw(20, 4, ("rare",))
-    found = fit(rows, detector="x", min_rows=50, holdout=0)
+    found = fit(rows, detector="x", min_images=50, holdout=0)
     assert set(found.labels) == set(found.curves) == {"cat", "dog"}
     assert found.of("rare") == (found.high, found.low)
     assert found.settings["report_on"] == "the rows of the fit"
@@ -235,7 +235,19 @@ def test_the_command_calibrates_the_sandbox_s_expert(tmp_path):
             lines.append({"image": f"{sample.image_id}.png", "phrase": name, "present": name in sample.names})
     rows, out = tmp_path / "rows.jsonl", tmp_path / "t.json"
     rows.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
-    arguments = [rows, "--detector", "sandbox", "--images", tmp_path, "--out", out, "--min-rows", "4", "--alpha", "0.2"]
+    arguments = [
+        rows,
+        "--detector",
+        "sandbox",
+        "--images",
+        tmp_path,
+        "--out",
+        out,
+        "--min-images",
+        "4",
+        "--alpha",
+        "0.2",
+    ]
     result = CliRunner().invoke(app, ["calibrate", *map(str, arguments)])
     assert result.exit_code == 0, result.output
     assert "held-out images" in result.output

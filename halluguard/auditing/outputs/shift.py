@@ -41,7 +41,8 @@ class ShiftWatch:
 
     def add_lines(self, lines: Iterable[str]) -> bool:
         """Take the lines of a part; whether one set off the alarm."""
-        return any([self.add(json.loads(line)) for line in lines])
+        alarms = [self.add(json.loads(line)) for line in lines]
+        return any(alarms)
 
     def result(self) -> JsonObject:
         """What the monitor has to say, as JSON values."""
