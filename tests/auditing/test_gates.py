@@ -12,10 +12,15 @@ import pytest
 from halluguard.auditing import AuditConfig, audit
 from halluguard.auditing.gates import Gates, per_label
 from halluguard.auditing.outputs.filters import parse_filter
-from halluguard.auditing.outputs.summary import share
 from halluguard.errors import SettingsError
+from halluguard.metrics.stats import wilson
 
 ROW = {"contradicted": 1, "supported": 3, "words": 10, "words_kept": 8, "code": "ok", "caption": "A dog."}
+
+
+def share(k, n):
+    low, high = wilson(k, n) if n else (None, None)
+    return {"value": k / n if n else None, "low": low, "high": high, "n": n}
 
 
 def summary(k, n, label="dog", claims=None):

@@ -7,26 +7,27 @@ verdict is "supported" or "contradicted". With c_i contradicted and j_i judged c
     caption_rate         sum [c_i > 0] / n           share of audited captions with at least one of them
     verifiable           sum j_i / number of claims
 
-The claims of one caption are not independent. The interval of the first rate is therefore that of a ratio of
-per-caption sums (linearised); the other two have Wilson intervals.
+The claims of one image are not independent, whether they stand in one caption or in several. The interval of every rate
+is therefore that of a ratio of sums over images (`metrics.stats.clustered_share`). Images are put into `BUCKETS` by a
+hash of their names, so that memory stays constant; a bucket of whole images is as independent of others as they are.
 """
 
 from __future__ import annotations
 
-import math
-from collections import Counter
+import hashlib
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import TypedDict, cast
 
 from halluguard.auditing.outputs.shift import ShiftWatch, without_scores
 from halluguard.correction.verification import Thresholds
 from halluguard.io import JsonObject
-from halluguard.metrics.stats import wilson
+from halluguard.metrics.stats import clustered_share
 
 SCHEMA = 1
 DECISIONS = ("supported", "contradicted", "unsure", "unverifiable")
-Z = 1.959964
-"""Quantile of the normal distribution for 95 % intervals."""
+BUCKETS = 1024
+"""Groups of images, of which sums are kept."""
 
 
 class Rate(TypedDict):
@@ -38,6 +39,33 @@ class Rate(TypedDict):
     n: int
 
 
+class Sums:
+    """Hits and trials by bucket of images."""
+
+    def __init__(self) -> None:
+        self.buckets: dict[int, list[int]] = {}
+
+    def add(self, bucket: int, hits: int, trials: int) -> None:
+        if trials:
+            sums = self.buckets.setdefault(bucket, [0, 0])
+            sums[0] += hits
+            sums[1] += trials
+
+    def rate(self) -> Rate:
+        """hits / trials, with its interval."""
+        hits, trials = zip(*self.buckets.values(), strict=True) if self.buckets else ((), ())
+        if not trials:
+            return {"value": None, "low": None, "high": None, "n": 0}
+        value, low, high = clustered_share(hits, trials)
+        return {"value": round(value, 6), "low": round(low, 6), "high": round(high, 6), "n": sum(trials)}
+
+
+def bucket_of(image: str) -> int:
+    """The bucket of an image, in 0..BUCKETS-1."""
+    digest = hashlib.blake2b(image.encode("utf-8", "surrogatepass"), digest_size=4).digest()
+    return int.from_bytes(digest, "big") % BUCKETS
+
+
 class Tally:
     """Adds up checked rows, given as their JSON objects, in constant memory."""
 
@@ -47,7 +75,9 @@ class Tally:
         self.with_contradiction = self.edited = 0
         self.by_kind: dict[str, Counter[str]] = {}
         self.by_label: dict[str, Counter[str]] = {}
-        self.c = self.j = self.cc = self.cj = self.jj = 0  # sums over captions of c, j and their products
+        self.claims, self.captions, self.judged = Sums(), Sums(), Sums()
+        self.of_kind: defaultdict[str, Sums] = defaultdict(Sums)
+        self.of_label: defaultdict[str, Sums] = defaultdict(Sums)
         self.words = self.words_kept = 0
         self.leaving = 0
         self.watch: ShiftWatch | None = None
@@ -59,15 +89,20 @@ class Tally:
             return
         if self.watch is not None:
             self.watch.add(row)
+        bucket = bucket_of(row["image"] or row["id"])
         c = j = 0
         for verdict in row["verdicts"]:
             claim, decision = row["claims"][verdict["claim"]], verdict["decision"]
+            label = claim.get("category") or claim["name"]
             self.by_kind.setdefault(claim["kind"], Counter())[decision] += 1
-            self.by_label.setdefault(claim.get("category") or claim["name"], Counter())[decision] += 1
-            c += decision == "contradicted"
-            j += decision in ("supported", "contradicted")
-        self.c, self.j = self.c + c, self.j + j
-        self.cc, self.cj, self.jj = self.cc + c * c, self.cj + c * j, self.jj + j * j
+            self.by_label.setdefault(label, Counter())[decision] += 1
+            hit, judged = decision == "contradicted", decision in ("supported", "contradicted")
+            self.of_kind[claim["kind"]].add(bucket, hit, judged)
+            self.of_label[label].add(bucket, hit, judged)
+            c, j = c + hit, j + judged
+        self.claims.add(bucket, c, j)
+        self.captions.add(bucket, c > 0, 1)
+        self.judged.add(bucket, j, len(row["verdicts"]))
         self.with_contradiction += c > 0
         self.edited += row["corrected"] != row["caption"]
         self.leaving += not row.get("withheld")
@@ -94,12 +129,12 @@ class Tally:
             "words": {"before": self.words, "after": self.words_kept},
             "claims": {decision: claims[decision] for decision in DECISIONS},
             "rates": {
-                "hallucination_rate": self._hallucination_rate(audited),
-                "caption_rate": share(self.with_contradiction, audited),
-                "verifiable": share(self.j, claims.total()),
+                "hallucination_rate": self.claims.rate(),
+                "caption_rate": self.captions.rate(),
+                "verifiable": self.judged.rate(),
             },
-            "by_kind": {kind: _with_rate(counts) for kind, counts in sorted(self.by_kind.items())},
-            "by_label": {label: _with_rate(counts) for label, counts in sorted(self.by_label.items())},
+            "by_kind": {kind: _with_rate(n, self.of_kind[kind]) for kind, n in sorted(self.by_kind.items())},
+            "by_label": {label: _with_rate(n, self.of_label[label]) for label, n in sorted(self.by_label.items())},
         }
 
     def _promise(self, policy: JsonObject, audited: int) -> JsonObject:
@@ -112,32 +147,9 @@ class Tally:
             **({"shift": self.watch.result()} if self.watch is not None else {}),
         }
 
-    def _hallucination_rate(self, captions: int) -> Rate:
-        """contradicted / judged, with the linearised interval over captions."""
-        if self.c in (0, self.j):  # nothing judged, or a rate that does not vary, whose linearised interval is empty
-            return share(self.c, self.j)
-        rate = self.c / self.j
-        squares = max(0.0, self.cc - 2 * rate * self.cj + rate * rate * self.jj)
-        half = Z * math.sqrt(squares * captions / (captions - 1)) / self.j if captions > 1 else 1.0
-        low, high = max(0.0, rate - half), min(1.0, rate + half)
-        return {"value": round(rate, 6), "low": round(low, 6), "high": round(high, 6), "n": self.j}
 
-
-def share(k: int, n: int) -> Rate:
-    """k of n with its Wilson interval.
-
-    >>> share(1, 4)
-    {'value': 0.25, 'low': 0.045587, 'high': 0.699358, 'n': 4}
-    """
-    if not n:
-        return {"value": None, "low": None, "high": None, "n": 0}
-    low, high = wilson(k, n)
-    return {"value": round(k / n, 6), "low": round(low, 6), "high": round(high, 6), "n": n}
-
-
-def _with_rate(counts: Mapping[str, int]) -> JsonObject:
-    rate = share(counts["contradicted"], counts["supported"] + counts["contradicted"])
-    return {decision: counts[decision] for decision in DECISIONS} | {"rate": rate}
+def _with_rate(counts: Mapping[str, int], sums: Sums) -> JsonObject:
+    return {decision: counts[decision] for decision in DECISIONS} | {"rate": sums.rate()}
 
 
 def thresholds_dict(thresholds: Thresholds) -> JsonObject:
