@@ -4,8 +4,8 @@
 
 A world has n images. An image has 1 + Poisson(m - 1) claims, which are hits with a probability of its own, drawn from a
 beta distribution whose mean is the rate; rho is the correlation of two claims of an image. The truth is the rate (for
-the difference of two runs on the same images, the difference of theirs). Intervals are of 95 %: a kind of interval holds
-if it covers the truth in 93 to 97 % of all draws. Beside them, intervals that take claims for independent.
+the difference of two runs on the same images, the difference of theirs). Intervals are of 95 %: a kind of interval
+holds if it covers the truth in 93 to 97 % of the draws. Beside them, intervals that take claims for independent.
 
     audit        `metrics.stats.clustered_share`: every rate in an audit's summary, tables and report
     benchmark    `metrics.stats.bootstrap`: CHAIR, POPE and the other scores
@@ -29,7 +29,7 @@ from halluguard.metrics.stats import Totals, bootstrap, clustered_share, paired,
 WORLDS = [(n, rate, rho) for n in (60, 250) for rate in (0.05, 0.2, 0.45) for rho in (0.05, 0.4)]
 CLAIMS = 4
 """Claims per image, on average."""
-RESAMPLES = 300
+RESAMPLES = 200
 
 
 def main() -> None:
