@@ -139,7 +139,7 @@ def run(
         return finish(config.out, settings, spots)
 
 
-def check_policy(config: AuditConfig, detector: Detector, experts: Sequence[PropertyExpert]) -> None:
+def check_policy(config: AuditConfig, detector: Detector, experts: Sequence[AnyExpert]) -> None:
     """Refuse an audit that its policy does not cover.
 
     Args:
@@ -166,7 +166,7 @@ def check_policy(config: AuditConfig, detector: Detector, experts: Sequence[Prop
     )
 
 
-def experts_of(config: AuditConfig, experts: Sequence[PropertyExpert]) -> tuple[str, ...]:
+def experts_of(config: AuditConfig, experts: Sequence[AnyExpert]) -> tuple[str, ...]:
     """What besides the detector decides verdicts: the property experts, and the kinds of claims that are not judged."""
     unjudged = sorted(kinds_not_judged(config))
     return (*map(expert_fingerprint, experts), *(f"no {kind}" for kind in unjudged))

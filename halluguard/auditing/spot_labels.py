@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from halluguard.auditing.cached_experts import AnyExpert
 from halluguard.auditing.caption_rows import Row
 from halluguard.auditing.config import AuditConfig
 from halluguard.auditing.outputs.export import leaves
@@ -28,7 +29,7 @@ from halluguard.calibration.outcomes import ObjectReader
 from halluguard.calibration.watching import RateBound
 from halluguard.errors import InputError, SettingsError
 from halluguard.io import iter_rows, write_text
-from halluguard.records import Detector, PropertyExpert
+from halluguard.records import Detector
 
 COLUMNS = ("draw", "of", "seed", "image", "row", "caption", "object", "present")
 _FILLED = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
@@ -169,7 +170,7 @@ def check_spots(
     config: AuditConfig,
     source: Source,
     detector: Detector,
-    experts: Sequence[PropertyExpert],
+    experts: Sequence[AnyExpert],
     report: Callable[[RateBound], bool],
     confidence: float = 0.95,
 ) -> RateBound:

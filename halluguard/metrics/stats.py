@@ -5,8 +5,8 @@ questions or mentions, because the mentions of one image are not independent.
 
 Where a share rests on few hits, the percentiles of resamples lie too close together: with 5 % of 40 images, a 95 %
 interval holds the truth 87 times in 100. So a share p in [0, 1] with fewer than `FEW` effective hits n p, or misses,
-has Wilson's interval for n trials and a t quantile instead, where n = p (1 - p) / (standard error)^2 (Dean and Pagano 2015,
-Survey Methodology 41). `benchmarks/intervals.py` measures the coverage of every interval that is printed.
+has Wilson's interval for n trials and a t quantile instead, where n = p (1 - p) / (standard error)^2 (Dean and Pagano
+2015, Survey Methodology 41). `benchmarks/intervals.py` measures the coverage of every interval that is printed.
 """
 
 from __future__ import annotations

@@ -254,3 +254,138 @@ def test_the_command_calibrates_the_sandbox_s_expert(tmp_path):
     found = Calibration.load(out)
     assert found.report[""]["rows"] + found.settings["rows"] == len(lines)
     assert found.report[""]["contradicted"]["precision"] > 0.8
+
+
+# --- what a calibration tells -------------------------------------------------------------------------------------
+
+
+def without_boxes(share, n=200):
+    """Half present: `share` of them without a box, the others at .6 to .9; absent ones below .3."""
+    rng = random.Random(8)
+    rows = []
+    for i in range(n):
+        missed = i < share * n
+        rows.append(Scored(str(i), "dog", True, 0.0 if missed else rng.uniform(0.6, 0.9)))
+        rows.append(Scored(str(i), "cat", False, rng.uniform(0, 0.3)))
+    return rows
+
+
+def told(found):
+    from halluguard.cli.calibration_report import notes
+
+    return " ".join(notes(found))
+
+
+def test_an_alpha_that_can_contradict_nothing_is_named_with_one_that_can():
+    found = fit(without_boxes(0.1), detector="x", alpha=0.05, holdout=0)
+    assert found.low == 0
+    smallest = found.settings["smallest_alpha"]
+    assert f"the smallest alpha that can is {smallest:g}" in told(found)
+    assert fit(without_boxes(0.1), detector="x", alpha=smallest, holdout=0).low > 0
+    assert fit(without_boxes(0.1), detector="x", alpha=smallest - 0.006, holdout=0).low == 0
+    assert "10.0 % of the objects that are there have no box" in told(found)
+
+
+def test_labels_that_the_detector_hardly_sees_are_named():
+    rows = without_boxes(0.0) + [Scored(str(i), "ball", True, 0.0 if i % 2 else 0.7) for i in range(40)]
+    found = fit(rows, detector="x", holdout=0)
+    assert found.settings["nearly_blind"] == {"ball": 0.5}
+    assert "ball (50 %)" in told(found)
+
+
+def test_a_threshold_above_1_is_said():
+    rows = [Scored(str(i), "dog", True, 0.8) for i in range(100)] + [
+        Scored(str(i), "cat", False, 1.0) for i in range(100)
+    ]
+    found = fit(rows, detector="x", holdout=0)
+    assert found.high == NEVER
+    assert "No score can support a claim about: all" in told(found)
+
+
+def test_negatives_like_the_lies_of_captions_are_harder_and_are_reported_beside_random_ones():
+    """A fork is likely where a knife is, and scores high there although it is not; a zebra never does."""
+    rows, rng = [], random.Random(4)
+    for i in range(300):
+        image, both = str(i), i % 3 == 0
+        rows.append(Scored(image, "knife", True, rng.uniform(0.6, 1)))
+        rows.append(Scored(image, "fork", both, rng.uniform(0.6, 1) if both else rng.uniform(0.2, 0.7)))
+        rows += [Scored(image, name, False, rng.uniform(0, 0.1)) for name in ("zebra", "kite", "skis", "bear", "boat")]
+    plain = fit(rows, detector="x", holdout=0.5)
+    by = plain.report[""]["false_supported_by"]
+    assert by["co-occurring"]["share"] > by["random"]["share"] + 0.1
+    hard = fit(rows, detector="x", negatives="co-occurring")
+    assert hard.high > plain.high
+    assert hard.report[""]["false_supported_by"]["co-occurring"]["share"] <= 0.1
+    claims = {str(i): ["A knife and a fork."] for i in range(300)}
+    assert "claims" in fit(rows, detector="x", claims=claims).report[""]["false_supported_by"]
+    assert fit(rows, detector="x", claims=claims, negatives="claims").high > plain.high
+    with pytest.raises(SettingsError, match="give the captions too"):
+        fit(rows, detector="x", negatives="claims")
+
+
+def test_a_label_needs_images_and_not_rows():
+    rows = [Scored("one", "dog", True, 0.8)] * 200 + [Scored("two", "dog", False, 0.1)] * 200
+    assert not fit(rows, detector="x", holdout=0, min_images=2).labels
+    groups = [Scored(str(i), "dog", i % 2 == 0, 0.8 - (i % 2) * 0.5, group=str(i % 4)) for i in range(200)]
+    assert fit(groups, detector="x", holdout=0).settings["images"] == 4
+
+
+def test_copies_of_an_image_stay_in_one_half():
+    rows = draw(600, 3)
+    twice = [
+        Scored(f"{copy}-{row.image}", row.label, row.present, row.score, row.image) for row in rows for copy in "ab"
+    ]
+    found = fit(twice, detector="x")
+    assert found.settings["rows"] % 2 == found.report[""]["rows"] % 2 == 0
+    assert found.settings["images"] + found.report[""]["images"] == 600
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([Scored(str(i), "dog", True, 0.5) for i in range(50)], "none of an object that is absent"),
+        ([Scored(str(i), "dog", False, 0.5) for i in range(50)], "none of an object that is present"),
+        ([Scored(str(i), "dog", i % 2 == 0, 0.5) for i in range(50)], "every row has the score 0.5"),
+        ([], "got 0 rows"),
+    ],
+)
+def test_rows_that_say_nothing_are_one_sentence(rows, message):
+    with pytest.raises(InputError, match=message):
+        fit(rows, detector="x", holdout=0)
+
+
+def command(tmp_path, *more):
+    from typer.testing import CliRunner
+
+    from halluguard.cli import app
+
+    arguments = ["calibrate", tmp_path / "rows.csv", "--detector", f"objects:{tmp_path / 'o.json'}", *more]
+    return CliRunner().invoke(app, [str(a) for a in [*arguments, "--out", tmp_path / "t.json"]])
+
+
+def test_the_table_is_whole_when_it_is_piped(tmp_path):
+    label = "a very long name of an object that no table of eighty columns can hold"
+    objects = {f"{i}": ["dog"] if i % 2 else [] for i in range(60)}
+    (tmp_path / "o.json").write_text(json.dumps(objects), encoding="utf-8")
+    lines = [f"{i},dog,{bool(i % 2)}" for i in range(60)]
+    (tmp_path / "rows.csv").write_text("\n".join(["image,phrase,present", *lines]), encoding="utf-8")
+    done = command(tmp_path)
+    assert done.exit_code == 0, done.output
+    assert "…" not in done.output
+    assert "heuristic" in done.output
+    from rich.console import Console
+    from rich.table import Table
+
+    from halluguard.cli.tables import print_whole
+
+    console = Console(width=40, record=True, file=open("/dev/null", "w", encoding="utf-8"))  # noqa: SIM115
+    shown = Table("x", "y")
+    shown.add_row(label, label)
+    print_whole(console, shown)
+    assert console.export_text().count(label) == 2
+
+
+def test_labels_without_images_are_one_sentence(tmp_path):
+    (tmp_path / "o.json").write_text('{"other": []}', encoding="utf-8")
+    (tmp_path / "rows.csv").write_text("image,phrase,present\n1,dog,true\n2,dog,false\n", encoding="utf-8")
+    assert "none of 2 labelled rows could be scored" in str(command(tmp_path).exception)

@@ -193,3 +193,38 @@ def test_auc_is_the_chance_that_a_yes_ranks_first():
     margins = rng.normal(labels * 1.0, 1.0).round(1)
     wins = [(a > b) + 0.5 * (a == b) for a in margins[labels] for b in margins[~labels]]
     assert stats.auc(labels, margins) == pytest.approx(np.mean(wins))
+
+
+# --- coverage ---------------------------------------------------------------------------------------------------------
+
+
+def clustered(n, rate, rng, rho=0.4):
+    """Hits and trials of n images whose trials are alike."""
+    trials = 1 + rng.poisson(3, n)
+    spread = (1 - rho) / rho
+    return rng.binomial(trials, rng.beta(rate * spread, (1 - rate) * spread, n)), trials
+
+
+@pytest.mark.parametrize(("n", "rate"), [(40, 0.2), (200, 0.05)])
+def test_intervals_of_clustered_shares_cover_the_truth(n, rate):
+    """93 to 97 %, up to the error of 600 draws (2.6 standard errors); intervals that count claims do not."""
+    rng = np.random.default_rng(6)
+    held = naive = 0
+    for _ in range(600):
+        hits, trials = clustered(n, rate, rng)
+        _, low, high = stats.clustered_share(hits, trials)
+        held += low <= rate <= high
+        low, high = stats.wilson(int(hits.sum()), int(trials.sum()))
+        naive += low <= rate <= high
+    assert 0.93 - 0.025 <= held / 600 <= 0.97 + 0.018
+    assert naive / 600 < 0.9
+
+
+def test_a_share_with_few_hits_has_an_interval_that_is_not_empty():
+    none = stats.bootstrap({"hit": [0] * 50, "all": [1] * 50}, counted, resamples=50)["rate"]
+    assert none == pytest.approx((0, 0.0747), abs=1e-3)
+    few = stats.bootstrap({"hit": [1] * 2 + [0] * 48, "all": [1] * 50}, counted, resamples=500)["rate"]
+    assert few[0] > 0
+    assert few[1] > 0.12
+    every = stats.bootstrap({"hit": [1] * 50, "all": [1] * 50}, counted, resamples=50)["rate"]
+    assert every == pytest.approx((1 - none[1], 1))
