@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image
 
+MAX_MODEL_PIXELS = 25_000_000
+"""Pixels of an image that a detector is shown; a larger one is shown at a half, a third, ... of its size."""
 MAX_PIXELS = 100_000_000
 """Images with more pixels are refused before they are decoded."""
 
@@ -175,6 +177,18 @@ def _scaling_to_8_bits(image: Image) -> Callable[[Image], Image]:
         return Image.fromarray(scaled.clip(0, 255).astype(np.uint8)).convert("RGB")
 
     return scale
+
+
+def limit_size(image: Image, ratio: float = 8.0) -> tuple[Image, int]:
+    """An image as detectors take it, and the factor by which its sides were divided to have `MAX_MODEL_PIXELS` or less.
+
+    Detectors resize images to about a megapixel in floating-point numbers, which take 12 bytes per pixel and channel
+    before. Strips are padded; see `limit_aspect`. Boxes times the factor are those in the original.
+    """
+    width, height = image.size
+    padded = max(width, math.ceil(height / ratio)) * max(height, math.ceil(width / ratio))
+    factor = math.ceil(math.sqrt(padded / MAX_MODEL_PIXELS))
+    return limit_aspect(image.reduce(factor) if factor > 1 else image, ratio), max(1, factor)
 
 
 def limit_aspect(image: Image, ratio: float = 8.0) -> Image:

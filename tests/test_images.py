@@ -157,3 +157,21 @@ def test_the_limit_of_webp_is_half_because_its_decoder_takes_twice_the_memory():
 def test_an_array_of_another_shape_is_an_image_error(shape):
     with pytest.raises(ImageError, match="channels last"):
         load_image(np.zeros(shape, np.uint8))
+
+
+@pytest.mark.parametrize("size", [(9990, 9990), (1_000_000, 99), (30, 3_000_000), (20_000, 4_000)])
+def test_what_a_detector_is_shown_is_bounded_and_its_boxes_are_those_of_the_image(size):
+    """A strip of a million pixels was padded to a hundred gigapixels."""
+    from halluguard.images import MAX_MODEL_PIXELS, limit_size
+
+    shown, factor = limit_size(Image.new("RGB", size))
+    assert shown.width * shown.height <= MAX_MODEL_PIXELS * 1.1
+    assert shown.width * factor >= size[0]
+    assert shown.height * factor >= size[1]
+
+
+def test_a_small_image_is_shown_as_it_is():
+    from halluguard.images import limit_size
+
+    image = Image.new("RGB", (640, 480))
+    assert limit_size(image) == (image, 1)

@@ -175,6 +175,9 @@ def _row(index: int, item: Item, text: Text, keys: Keys) -> Row:
     # What is too long to be checked is too long to be held with a thousand others; the export has it whole.
     question = row.question and row.question[:MAX_CHARS]
     kept = replace(row, id=row.id[:MAX_NAME], image=row.image[:MAX_NAME], caption=row.caption[:MAX_CHARS])
+    if len(row.caption) > MAX_CHARS or len(row.question or "") > MAX_CHARS:
+        kept = replace(kept, caption=row.caption[:MAX_NAME])
+        question = question and question[:MAX_NAME]
     return replace(kept, question=question, code=code, reason=reason)
 
 

@@ -84,9 +84,23 @@ def _sample(items: Iterable[Item]) -> Iterator[Item]:
     size = 0
     for item in itertools.islice(items, SAMPLED):
         yield item
-        size += len(item.raw or b"") + len(item.image_bytes or b"")
+        size += len(item.image_bytes or b"") + (len(item.raw) if item.raw else _characters(item.fields))
         if size > MAX_ROW:
             return
+
+
+def _characters(value: object) -> int:
+    """Characters and bytes of the texts in a row's fields, at any depth."""
+    size, stack = 0, [value]
+    while stack:
+        value = stack.pop()
+        if isinstance(value, str | bytes):
+            size += len(value)
+        elif isinstance(value, Mapping):
+            stack.extend(value.values())
+        elif isinstance(value, list):
+            stack.extend(value)
+    return size
 
 
 class Unchanged:

@@ -23,7 +23,7 @@ from halluguard.detectors.checkpoints import Device, load_checkpoint, model_kind
 from halluguard.detectors.failures import expert_errors
 from halluguard.detectors.labels import NO_LABELS, Labels
 from halluguard.errors import ExpertError, UnsupportedModelError
-from halluguard.images import ImageSource, limit_aspect, load_image
+from halluguard.images import ImageSource, limit_size, load_image
 from halluguard.records import Box
 
 THRESHOLDS = {"detr": (0.7, 0.3), "yolos": (0.7, 0.3), "conditional_detr": (0.5, 0.25), "table-transformer": (0.7, 0.3)}
@@ -118,12 +118,14 @@ class ClosedSetDetector:
             if not self.covers(phrase):
                 raise ExpertError(f"{self.name} has no label for {phrase!r}; ask covers() first")
         loaded = [load_image(image) for image in images]
-        padded = [limit_aspect(image) for image in loaded]
+        sized = [limit_size(image) for image in loaded]
+        padded = [image for image, _ in sized]
         boxes: list[list[Box]] = [[] for _ in images]
         for group in geometry.by_size(padded, (i for i, row in enumerate(phrases) if row)):
             for start in range(0, len(group), self.rows_per_pass):
                 rows = group[start : start + self.rows_per_pass]
                 for i, candidates in zip(rows, self._forward([padded[i] for i in rows]), strict=True):
+                    candidates["boxes"] = candidates["boxes"] * sized[i][1]
                     boxes[i] = self._boxes(candidates, phrases[i], loaded[i].size)
         return boxes
 

@@ -26,7 +26,7 @@ from halluguard.detectors.checkpoints import Device, load_checkpoint, model_sign
 from halluguard.detectors.colour import crop, judge_image
 from halluguard.detectors.failures import expert_errors
 from halluguard.errors import ExpertError, SettingsError, UnsupportedModelError
-from halluguard.images import ImageSource, limit_aspect
+from halluguard.images import ImageSource, limit_size
 from halluguard.records import Box, Question
 
 YES, NO = ("yes", "Yes", "YES"), ("no", "No", "NO")
@@ -123,7 +123,7 @@ class VisualQuestions:
     def _judge(self, image: Image, question: Question) -> float | None:
         template = self.relation if question.kind == "relation" else self.attribute
         text = template.format(name=question.name, value=question.value, other=question.other_name or "")
-        part = limit_aspect(crop(image, _around(question), self.name, self.margin))
+        part, _ = limit_size(crop(image, _around(question), self.name, self.margin))
         with expert_errors(self.name, f" on {text!r}"), torch.inference_mode():
             logits = self._first_logits(part, text).float()
         if torch.isnan(logits).any() or torch.isposinf(logits).any():

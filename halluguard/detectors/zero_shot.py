@@ -25,7 +25,7 @@ from halluguard.detectors.failures import expert_errors
 from halluguard.detectors.grounding_prompt import Pool
 from halluguard.detectors.zero_shot_families import FAMILIES, Family, Query
 from halluguard.errors import ExpertError, SettingsError, UnsupportedModelError
-from halluguard.images import ImageSource, limit_aspect, load_image
+from halluguard.images import ImageSource, limit_size, load_image
 from halluguard.records import Box
 
 
@@ -140,7 +140,8 @@ class ZeroShotDetector:
         loaded = [load_image(image) for image in images]
         boxes: list[list[Box]] = [[] for _ in images]
         names = [self._names(row) for row in phrases]
-        padded = [limit_aspect(image) for image in loaded]
+        sized = [limit_size(image) for image in loaded]
+        padded = [image for image, _ in sized]
         for queries in self._batches(padded, names):
             with expert_errors(self.name), torch.inference_mode():
                 results = self.family.forward(self, padded, queries)
@@ -150,7 +151,7 @@ class ZeroShotDetector:
                 columns = [c for c, name in enumerate(query.phrases) for _ in names[i][name]]
                 labels = [(j, phrases[i][j]) for name in query.phrases for j in names[i][name]]
                 boxes[i] += geometry.records(
-                    scores[:, columns], corners, labels, loaded[i].size, floor=self.floor, nms=self.nms
+                    scores[:, columns], corners * sized[i][1], labels, loaded[i].size, floor=self.floor, nms=self.nms
                 )
         return [sorted(row, key=lambda box: box.phrase or 0) for row in boxes]
 

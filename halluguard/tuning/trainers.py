@@ -107,7 +107,7 @@ def fine_tune(
             in 4 bits gives QLoRA.
         processor: its processor, with a chat template.
         rows: training rows of one class, which decides the trainer.
-        out: folder for the adapter.
+        out: folder for the adapter. One that stands there already is kept under `previous/` until the new one is whole.
         preference: the loss on preference rows.
         rank: LoRA rank; alpha is 2 * rank, dropout 0.05.
         target_modules: regular expression over module names, matched in full.
@@ -173,6 +173,8 @@ def fine_tune(
         trainer = _trainer(model, processor, rows, preference, arguments, lora, watchers)
         if check:
             preflight(trainer)
+        if trainer.accelerator.is_main_process:
+            move_adapter(folder, folder / PREVIOUS)
         trainer.train(resume_from_checkpoint=None if start is None else str(start))
         require_finite(cast("PreTrainedModel", trainer.model))
         save_adapter(trainer, folder)
@@ -303,6 +305,20 @@ def _trainer(
         ) from error
 
 
+PREVIOUS = "previous"
+"""Folder, beside a new adapter, of the one that stood there before, until the new one is whole."""
+_ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+
+
+def move_adapter(folder: Path, target: Path) -> None:
+    """Move an earlier adapter out of the way: after a training that fails, nobody takes it for the new one."""
+    files = [folder / name for name in _ADAPTER_FILES if (folder / name).exists()]
+    if files:
+        target.mkdir(exist_ok=True)
+        for file in files:
+            file.replace(target / file.name)
+
+
 def save_adapter(trainer: Trainer, folder: Path) -> None:
     """Write the trained adapter, by the first process only; a frozen copy that served as reference is left out.
 
@@ -315,6 +331,10 @@ def save_adapter(trainer: Trainer, folder: Path) -> None:
             model.save_pretrained(name, safe_serialization=True, selected_adapters=["default"])
             for file in sorted(Path(name).iterdir(), key=lambda file: file.suffix == ".json"):
                 file.replace(folder / file.name)
+        for file in _ADAPTER_FILES:
+            (folder / PREVIOUS / file).unlink(missing_ok=True)
+        with suppress(OSError):  # it may hold files of the user's own
+            (folder / PREVIOUS).rmdir()
     trainer.accelerator.wait_for_everyone()
 
 

@@ -1,18 +1,23 @@
 """A run that is killed and run again gives the bytes of one that was not, wherever it was killed."""
 
+import csv
+import gzip
 import hashlib
+import io
 import json
 import os
 import random
 import signal
+import tarfile
 import time
 
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from halluguard import sandbox
+from halluguard.auditing import audit
 from halluguard.auditing.config import AuditConfig
-from halluguard.auditing.run import run
-from halluguard.auditing.source import open_source
 from halluguard.correction.text import pipeline
 from halluguard.detectors.specs import from_spec
 
@@ -34,15 +39,14 @@ def in_a_child(work):
     return child
 
 
-def killed_and_continued(settings, folder, kills, seed):
+def killed_and_continued(settings, folder, kills, seed, name="captions.jsonl"):
     """Kill runs at random moments, `kills` times; each is continued until it ends, and then the next begins.
 
     Returns the outputs of a run that nobody killed, and of each run that was.
     """
-    source = open_source(folder / "captions.jsonl", {})
 
     def audited(out):
-        run(AuditConfig(source.path, folder / out, **settings), source)
+        audit(AuditConfig(folder / name, folder / out, export=folder / out / f"export-{name}", **settings))
 
     audited("whole")
     started = time.perf_counter()
@@ -70,6 +74,72 @@ def test_killed_three_times_with_known_objects(tmp_path):
     objects.write_text(json.dumps({str(i): ["dog", "car"][: i % 3] for i in range(7)}))
     pipeline()
     whole, killed = killed_and_continued({"detector": f"objects:{objects}", "part_rows": 20}, tmp_path, 3, seed=0)
+    assert all(one == whole for one in killed)
+
+
+ROWS = [{"image_id": i % 7, "caption": f"A dog and {i} cats sit on a bench near a car."} for i in range(60)]
+
+
+def as_lines(path):
+    opened = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "wt") as file:
+        file.write("".join(json.dumps(row) + "\n" for row in ROWS))
+
+
+def as_array(path):
+    path.write_text(json.dumps(ROWS, indent=1))
+
+
+def as_coco(path):
+    path.write_text(json.dumps({"images": [], "annotations": ROWS}))
+
+
+def as_table(path):
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, ROWS[0])
+        writer.writeheader()
+        writer.writerows(ROWS)
+
+
+def as_parquet(path):
+    parquet.write_table(pa.Table.from_pylist(ROWS), path, row_group_size=25)
+
+
+def as_tar(path):
+    with tarfile.open(path, "w") as tar:
+        for i, row in enumerate(ROWS):
+            data = json.dumps(row).encode()
+            member = tarfile.TarInfo(f"{i:03}.json")
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+
+
+FORMATS = {
+    "c.jsonl": as_lines,
+    "c.jsonl.gz": as_lines,
+    "c.json": as_array,
+    "coco.json": as_coco,
+    "c.csv": as_table,
+    "c.parquet": as_parquet,
+    "c.tar": as_tar,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FORMATS)
+def test_killed_ten_times_in_every_format(name, tmp_path, capsys):
+    """Tables, report and export alike; seventy kills over all."""
+    FORMATS[name](tmp_path / name)
+    objects = tmp_path / "objects.json"
+    objects.write_text(json.dumps({str(i): ["dog", "car"][: i % 3] for i in range(7)}))
+    pipeline()
+    settings = {"detector": f"objects:{objects}", "part_rows": 7}
+    if name.endswith(".tar"):
+        settings |= {"caption_key": "json.caption", "image_key": "json.image_id"}
+    whole, killed = killed_and_continued(settings, tmp_path, 10, seed=2, name=name)
+    with capsys.disabled():
+        print(f"\n{name}: killed 10 times over {len(killed)} runs, {len(whole)} files each")
+    assert any(file.startswith("export-") for file in whole)
     assert all(one == whole for one in killed)
 
 

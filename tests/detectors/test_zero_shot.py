@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from transformers.models.auto.modeling_auto import MODEL_FOR_ZERO_SHOT_OBJECT_DETECTION_MAPPING_NAMES
 
+from halluguard import sandbox
 from halluguard.boxes import iou
 from halluguard.detectors import geometry, grounding_prompt
 from halluguard.detectors.zero_shot import ZeroShotDetector
@@ -358,3 +359,20 @@ def test_suppression_keeps_the_best_and_drops_only_what_overlaps(rows, floor, ma
         assert any(iou(boxes[i].tolist(), boxes[j].tolist()) > max_iou for j in kept)
     for i in kept:
         assert all(i == j or iou(boxes[i].tolist(), boxes[j].tolist()) <= max_iou for j in kept)
+
+
+def test_boxes_of_a_large_image_are_in_its_own_pixels(monkeypatch):
+    """Shown at a third of its size, with boxes three times as large."""
+    from halluguard import images
+
+    image = sandbox.scenes(1)[0].image
+    large = image.resize((image.width * 3, image.height * 3), 0)
+    detector = sandbox.load_detector()
+    names = [sandbox.scenes(1)[0].names[0]]
+    (plain,) = detector.detect([image], [names])
+    monkeypatch.setattr(images, "MAX_MODEL_PIXELS", image.width * image.height)
+    (scaled,) = detector.detect([large], [names])
+    assert len(plain) == len(scaled) > 0
+    for one, other in zip(plain, scaled, strict=True):
+        assert other.xyxy == pytest.approx([3 * side for side in one.xyxy], abs=1)
+        assert other.score == pytest.approx(one.score, abs=0.01)

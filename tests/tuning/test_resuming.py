@@ -111,6 +111,22 @@ def test_a_loss_that_is_not_finite_ends_without_an_adapter(tmp_path, monkeypatch
     assert not (tmp_path / "adapter_model.safetensors").exists()
 
 
+def test_an_earlier_adapter_is_not_taken_for_that_of_a_failed_training(finished, tmp_path, monkeypatch):
+    from trl import DPOTrainer
+
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        shutil.copy(finished / name, tmp_path / name)
+    with monkeypatch.context() as patched:
+        patched.setattr(DPOTrainer, "training_step", lambda self, *args, **settings: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            train(tmp_path, drawn_pairs(4))
+    assert not (tmp_path / "adapter_config.json").exists()
+    assert same(finished, tmp_path / "previous"), "the earlier one is kept, under another name"
+    train(tmp_path, drawn_pairs(4))
+    assert (tmp_path / "adapter_config.json").exists()
+    assert not (tmp_path / "previous").exists()
+
+
 def test_weights_that_are_not_finite_end_without_an_adapter(tmp_path):
     from transformers import TrainerCallback
 
