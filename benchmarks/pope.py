@@ -9,6 +9,9 @@ question_id and answer (also prediction, response, output, text or a chat; --ans
 optionally margin (logit of yes minus logit of no). Both may be compressed. Scoring needs no torch. A file of answers
 without ids is read with --in-order.
 
+With --labels FILE, corrected labels of the same questions (RePOPE's files), it scores the answers under both, says what
+the labels alone change, and whether the order of the answers and of --plain turns round.
+
 With --plain FILE, the answers of plain decoding, it also prints McNemar's test and two baselines that say yes as often
 as the answers scored: the plain answers changed at random, and, if FILE has margins, with a moved threshold. For the
 sandbox it asks all three kinds of questions and prints their mean; OUT holds the score of --kind. A model's answers are
@@ -24,7 +27,7 @@ from pathlib import Path
 from running import add_model_options, heading, load, load_images, main, options, resume, sandbox_objects
 
 from halluguard.errors import InputError
-from halluguard.metrics import baselines, pope
+from halluguard.metrics import baselines, pope, pope_labels
 from halluguard.metrics.ground_truth import image_key
 from halluguard.metrics.score import JsonObject, Score
 
@@ -38,6 +41,7 @@ def pope_options() -> argparse.ArgumentParser:
     parser.add_argument("--parser", choices=list(pope.PARSERS), default="official", help="how answers are read")
     parser.add_argument("--in-order", action="store_true", help="line n answers question n; for a file without ids")
     parser.add_argument("--answer-key", help="name of the field with the answer [prediction, response, answer, ...]")
+    parser.add_argument("--labels", type=Path, help="corrected labels of the same questions, such as RePOPE's file")
     parser.add_argument("--plain", type=Path, help="answers of plain decoding to the same questions")
     add_model_options(parser, max_new_tokens=16, batch_size=16)
     kind_help = "for the sandbox: the kind of questions whose score OUT holds [adversarial]"
@@ -92,8 +96,25 @@ def one(given: argparse.Namespace, questions: list[pope.Question], split: str | 
         test = pope.mcnemar(other, result)
         counts = f"right only there {test['only_first']}, only here {test['only_second']}"
         print(f"against {label}: {counts}, p {test['p']:.4f}")
+    if given.labels:
+        under_both(given, questions, path)
     print()
     return result
+
+
+def under_both(given: argparse.Namespace, questions: list[pope.Question], path: Path) -> None:
+    """Print the scores under the original and the corrected labels, and which orders turn round."""
+    corrected = pope.read_questions(given.labels)
+    how = {"parser": given.parser, "seed": given.seed, "resamples": given.resamples or 1}
+    runs = {}
+    for file in dict.fromkeys(file for file in (path, given.plain) if file):
+        runs[file.name] = pope_labels.score_both(questions, corrected, answers(file, questions, given), **how)
+        print(f"under corrected labels: {file.name}")
+        print("\n".join(runs[file.name].lines()))
+    for better, then in pope_labels.flips(runs):
+        print(
+            f"the order turns round: {better} has the higher f1 under the original labels, {then} under the corrected"
+        )
 
 
 def answers(path: Path, questions: list[pope.Question], given: argparse.Namespace) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 chair                       objects that captions invent       (its synonyms: `vocabulary`, `chair_synonyms.json`)
 pope                        yes/no questions about objects     (the questions: `pope_questions`)
+pope_labels                 the same answers under corrected labels (RePOPE), and what the labels alone change
 amber                       both, on AMBER's images
 mme                         existence, count, position, color
 hallusionbench, mmhal, cceval    scored with a judge model that you provide
@@ -18,7 +19,7 @@ How to add a metric: write one module in this folder, with
 script in `benchmarks/` reads the files and prints the score; a test holds the values against the authors' own code.
 """
 
-from halluguard.metrics import amber, baselines, cceval, chair, hallusionbench, mme, mmhal, pope, stats
+from halluguard.metrics import amber, baselines, cceval, chair, hallusionbench, mme, mmhal, pope, pope_labels, stats
 from halluguard.metrics.score import Score, compare, from_counts
 from halluguard.metrics.stats import UndefinedScoreWarning
 
@@ -35,5 +36,6 @@ __all__ = [
     "mme",
     "mmhal",
     "pope",
+    "pope_labels",
     "stats",
 ]

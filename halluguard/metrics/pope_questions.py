@@ -24,8 +24,10 @@ Kind = Literal["random", "popular", "adversarial"]
 Label = Literal["yes", "no"]
 
 _ASKED = re.compile(r"^Is there an? (.+?) in the ima(?:n)?ge\?", re.IGNORECASE)
-# Beginning of the sha256 over "image number, object, label" of all questions: the files at RUCAIBox/POPE's head.
+# Beginning of the sha256 over "image number, object, label" of all questions: the files at RUCAIBox/POPE's head, and
+# those at YanNeu/RePOPE's.
 _CONTENT = {"3a84c3ea41a3a1b7": "random", "09739b86fee6ee52": "popular", "151c97cab7840eba": "adversarial"}
+_CORRECTED = {"d87918a29791e622": "random", "7bc1c1d0a4de7d40": "popular", "4114f89d22f331d9": "adversarial"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,14 +203,17 @@ def file_version(questions: Iterable[Question]) -> str:
 
     Returns:
         "coco-random", "coco-popular" or "coco-adversarial" for the head; the same with "-vcd" or "-old" at the end for
-        the other versions; "custom" for any other file.
+        the other versions; "coco-repope-random" and so on for RePOPE's corrected files; "custom" for any other file.
     """
     listed = list(questions)
     digest = hashlib.sha256()
     for q in listed:
         digest.update(f"{image_key(q.image)},{q.object},{q.label}\n".encode(errors="surrogatepass"))
     misspelt = sum("imange" in q.text for q in listed)
-    kind = _CONTENT.get(digest.hexdigest()[:16])
+    content = digest.hexdigest()[:16]
+    if content in _CORRECTED:
+        return f"coco-repope-{_CORRECTED[content]}"
+    kind = _CONTENT.get(content)
     if kind is None:
         old = len(listed) == 2910 and misspelt > 0 and all(q.image.startswith("COCO_val2014") for q in listed)
         return "coco-random-old" if old else "custom"

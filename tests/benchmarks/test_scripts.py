@@ -256,7 +256,7 @@ def whole(tmp_path):
 
 COMMANDS = {
     "chair": "--captions captions.jsonl --objects objects.json --plain captions.jsonl",
-    "pope": "--questions questions.jsonl --answers answers.jsonl --plain answers.jsonl",
+    "pope": "--questions questions.jsonl --answers answers.jsonl --plain answers.jsonl --labels questions.jsonl",
     "amber": "--responses responses.jsonl --amber . --similarity none",
     "mme": "--answers mme.jsonl --tasks count",
 }
