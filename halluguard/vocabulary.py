@@ -156,6 +156,7 @@ def _forms() -> dict[str, tuple[str, bool]]:
         for many in (plural(name), *_TABLES["plurals"].get(name, ())):
             forms.setdefault(many, (name, many != name))
     forms |= {name: (name, False) for name in NAMES}
+    forms |= {name.replace(" ", ""): (name, False) for name in COCO if " " in name}  # "pottedplant", as VOC writes it
     return forms | {many: (forms[many][0], True) for many in ("skis", "scissors", "cattle", "oxen", "people")}
 
 

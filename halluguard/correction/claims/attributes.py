@@ -25,6 +25,12 @@ _KINDS = {
 _SHADES = words("shades")
 _SPELLING = {"grey": "gray", "golden": "gold", "metallic": "metal", "blonde": "blond", "wood": "wooden"}
 _JOINTS = ("and", "-", ",", "&", "or")
+_MADE = {
+    "of": ("made", "built", "constructed", "carved", "woven", "composed"),
+    "from": ("made", "built", "constructed", "carved", "woven"),
+    "in": ("painted", "colored", "coloured", "finished", "dyed"),
+}
+"""Preposition -> participles after which it says a colour or material: "made of wood", "painted in orange"."""
 COLOURS = tuple(sorted(words("colours") - {"grey", "golden"}))
 
 
@@ -42,7 +48,7 @@ def read(answer: ParsedAnswer, existence: Sequence[Claim]) -> list[Claim]:
     claims: dict[tuple[int, int], Claim] = {}
     for subject, value, predicate in [*_before_nouns(answer), *_predicates(answer)]:
         n = answer.mention(subject)
-        if n is not None and (n, value) not in claims and answer.has_properties(n):
+        if n is not None and (n, value) not in claims and answer.has_attributes(n):
             claims[n, value] = _claim(answer, existence[n], n, subject, value, predicate)
     return [claims[key] for key in sorted(claims)]
 
@@ -82,7 +88,7 @@ def _before_nouns(answer: ParsedAnswer) -> Iterator[tuple[int, int, None]]:
 def _modifies(parse: Parse, i: int, noun: int) -> bool:
     """Whether the token belongs to the adjectives before a noun."""
     if parse.words[i] in _JOINTS:
-        return i > 0 and parse.words[i - 1] in _KINDS
+        return i > 0 and (parse.words[i - 1] in _KINDS or parse.words[i - 1] in _JOINTS)
     listed = parse.words[i] in _KINDS or parse.words[i] in _SHADES
     if not listed and parse.tags[i] not in ("JJ", "JJS", "JJR", "RB", "NN", "VBN"):
         return False
@@ -101,7 +107,7 @@ def _hyphened_on(parse: Parse, i: int) -> bool:
 
 
 def _predicates(answer: ParsedAnswer) -> Iterator[tuple[int, int, int]]:
-    """ "the car is red and shiny", "a car that is red", "a table made of wood", "a man sitting"."""
+    """ "the car is red and shiny", "it is striped", "a table made of wood", "painted in red", "a man sitting"."""
     parse = answer.parse
     for i, word in enumerate(parse.words):
         if word not in _KINDS:
@@ -116,8 +122,9 @@ def _predicates(answer: ParsedAnswer) -> Iterator[tuple[int, int, int]]:
             if not any(parse.deps[j] in ("det", "amod") for j in parse.children[top]) and i not in answer.heads:
                 for subject in answer.subjects(verb):
                     yield subject, i, verb
-        elif parse.deps[i] == "pobj" and parse.words[verb] in ("of", "from"):
-            made = parse.heads[verb]
-            if parse.words[made] in ("made", "built", "constructed"):
-                for subject in answer.subjects(made):
-                    yield subject, i, made
+        elif parse.tags[i] == "VBN" and parse.child(i, "auxpass") is not None:
+            for subject in answer.subjects(i):
+                yield subject, i, i
+        elif parse.deps[top] == "pobj" and parse.words[parse.heads[verb]] in _MADE.get(parse.words[verb], ()):
+            for subject in answer.subjects(parse.heads[verb]):
+                yield subject, i, parse.heads[verb]

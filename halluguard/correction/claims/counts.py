@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from halluguard.correction.claims.predicates import ParsedAnswer
+from halluguard.correction.text.document import Block
+from halluguard.correction.text.json_blocks import COUNT_KEYS
 from halluguard.correction.text.parse import Parse
 from halluguard.records import Claim
 
@@ -49,7 +51,7 @@ def read(answer: ParsedAnswer, existence: Sequence[Claim]) -> list[Claim]:
     """Count claims: at most one per mention that is not denied."""
     claims, parse = [], answer.parse
     for n, (mention, claim) in enumerate(zip(answer.mentions, existence, strict=True)):
-        amount = (quantity(parse, mention.last) or _labelled(parse, mention.last)) if answer.has_properties(n) else None
+        amount = (quantity(parse, mention.last) or _labelled(parse, mention.last)) if answer.is_countable(n) else None
         if amount is None or amount.count == 0 or claim.polarity == "denied":
             continue
         first, last = min(amount.first, mention.first), max(amount.last, mention.last)
@@ -120,15 +122,28 @@ def quantity(parse: Parse, noun: int) -> Quantity | None:
 
 
 def _labelled(parse: Parse, noun: int) -> Quantity | None:
-    """ "Cars: 2": the number that is the value of a label."""
+    """ "Cars: 2", {"name": "car", "count": 2}: the number that is the value of a label, or stands beside a name."""
     leaf, sentence = parse.leaf(noun), parse.sentence[noun] + 1
-    if leaf is None or leaf.kind not in ("label", "cell") or sentence >= len(parse.sentences):
+    if leaf is None or leaf.kind not in ("label", "cell", "term") or sentence >= len(parse.sentences):
         return None
     first, end = parse.sentences[sentence]
     value = parse.leaf(first)
     same_row = value is not None and parse.block[first] == parse.block[noun] + 1 and value.kind in ("term", "cell")
+    if leaf.kind == "term" and not (same_row and value is not None and _counts_beside(parse, leaf, value)):
+        return None
     count = number(parse.words[first:end]) if same_row else None
     return None if count is None else Quantity(count, "exact", first, end - 1, total=True)
+
+
+def _counts_beside(parse: Parse, name: Block, value: Block) -> bool:
+    """Whether a value counts the name before it: both are members of one JSON object."""
+    if parse.document is None or not parse.text[value.start : value.end].isdecimal():
+        return False
+    holders = [
+        [b for b in parse.document.path(leaf.start) if b.kind in ("object", "value") and len(b.children) > 1]
+        for leaf in (name, value)
+    ]
+    return all(holders) and holders[0][-1] is holders[1][-1] and value.label.lower() in COUNT_KEYS
 
 
 def _vague(parse: Parse, i: int) -> Quantity | None:

@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from halluguard.correction.claims import coreference, modality, polarity
 from halluguard.correction.claims.mentions import Mention
 from halluguard.correction.claims.predicates import ParsedAnswer
+from halluguard.correction.text.lexicon import words
 from halluguard.correction.text.parse import Parse
 from halluguard.records import Claim
 from halluguard.vocabulary import singular
+
+_GENERIC = words("generic")
 
 
 def read(answer: ParsedAnswer, existence: Sequence[Claim] = ()) -> list[Claim]:
@@ -32,7 +35,7 @@ def _claim(parse: Parse, mention: Mention, same_as: int | None) -> Claim:
         sentence=parse.sentence[mention.last],
         polarity=side,
         modality=manner,
-        alternatives=tuple(singular(parse.words[i]) for i in others),
+        alternatives=tuple(singular(parse.words[i]) for i in others if parse.words[i] not in _GENERIC),
         source_rule=mention.rule,
         category=mention.category,
         same_as=same_as,

@@ -9,19 +9,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from halluguard.correction.claims import readings
-from halluguard.correction.text.lexicon import BEFORE_NOUN_TAGS, NOUN_TAGS, concrete, joined_things, words
+from halluguard.correction.claims import brands, readings
+from halluguard.correction.text.lexicon import (
+    BEFORE_NOUN_TAGS,
+    NOUN_TAGS,
+    VERB_TAGS,
+    concrete,
+    joined_things,
+    words,
+)
 from halluguard.correction.text.parse import Parse
 from halluguard.vocabulary import FORMS, category, singular
 
 _AMBIGUOUS = words("ambiguous")
 _GENERIC = words("generic")
 _STUFF = words("stuff")
+_SCENERY_THINGS = words("scenery things")
 _PARTS = words("parts")
+_ABSTRACT = words("abstract modifiers")
+_ADJECTIVES = words("adjectives before nouns")
 _ING_THINGS = words("things in ing")
 _NO_PART_OF_NAME = words("colours") | words("shades") | words("materials") | words("patterns") | words("states")
 _SHOWN_BY = words("shown by")
 _NAMES = ("term", "label", "cell")
+_PLURAL_MODIFIERS = frozenset("sports clothes glasses goods greens arms brass lights games".split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +43,8 @@ class Mention:
         name: lower case, singular ("fire hydrant").
         category: the COCO category that covers it, or None.
         plural: whether the words are plural.
-        rule: "vocabulary", "noun" (any other concrete noun) or "stuff" (sky, grass, street).
+        rule: "vocabulary", "noun" (any other concrete noun), "brand" (a "Ford Mustang" is a car), "scenery" (trees,
+            houses: scenery that can be counted) or "stuff" (sky, grass, street: never counted or related).
         part: the noun heads a part of this thing ("car door": the car is there, named by a modifier).
     """
 
@@ -52,8 +64,12 @@ _LONGEST = max(form.count(" ") + 1 for form in FORMS)
 def find(parse: Parse) -> list[Mention]:
     """All mentions of a parse, in reading order."""
     mentions, i, n = [], 0, len(parse)
-    silent = parse.quoted | readings.idioms(parse) | readings.on_screen(parse)
+    silent = parse.quoted | readings.idioms(parse) | readings.on_screen(parse) | readings.priced(parse)
     while i < n:
+        if i not in silent and (brand := _branded(parse, i)):
+            mentions.append(brand)
+            i = brand.last + 1
+            continue
         mention = None if i in silent else _from_vocabulary(parse, i) or _from_inventory(parse, i)
         if mention is None or readings.names_nothing(parse, mention.first, mention.last):
             i += 1 if mention is None else mention.last + 1 - i
@@ -61,6 +77,15 @@ def find(parse: Parse) -> list[Mention]:
         mentions.append(mention)
         i = mention.last + 1
     return mentions
+
+
+def _branded(parse: Parse, i: int) -> Mention | None:
+    """ "a Ford Mustang": a car."""
+    brand = brands.find(parse, i)
+    if brand is None:
+        return None
+    last, name = brand
+    return Mention(i, last, name, category(name), parse.tags[last] in ("NNS", "NNPS"), "brand")
 
 
 def _from_vocabulary(parse: Parse, i: int) -> Mention | None:
@@ -144,12 +169,21 @@ def modified(parse: Parse, i: int) -> int | None:
     if parse.deps[i] not in ("compound", "nmod", "amod") or head <= i or parse.tags[head] not in NOUN_TAGS:
         return None
     between = parse.tags[i + 1 : head]
-    if any(tag not in (*NOUN_TAGS, "HYPH", "JJ", "VBG", "VBN") for tag in between):
+    if any(tag not in (*NOUN_TAGS, "HYPH", "JJ", "VBG", "VBN") for tag in between) or _loosely_listed(parse, i):
         return None
     if readings.verb_after_noun(parse, head):
         return None
     # "a zebra standing in the grass" is now and then read as a compound headed by "standing".
-    return None if parse.words[head].endswith("ing") and parse.words[head] not in _ING_THINGS else head
+    word = parse.words[head]
+    return None if word.endswith("ing") and word not in _ING_THINGS and concrete(word) != "thing" else head
+
+
+def _loosely_listed(parse: Parse, i: int) -> bool:
+    """ "a dog a cat sofa": in a list without commas each noun stands for itself."""
+    first, end = parse.sentences[parse.sentence[i]]
+    if i - 2 < first or parse.words[i - 1] not in ("a", "an") or parse.tags[i - 2] not in NOUN_TAGS:
+        return False
+    return not any(parse.tags[j] in VERB_TAGS for j in range(first, end))
 
 
 def _from_inventory(parse: Parse, i: int) -> Mention | None:
@@ -168,10 +202,16 @@ def _from_inventory(parse: Parse, i: int) -> Mention | None:
     head = modified(parse, last)
     if _hyphenated(parse, i, last) or (head is not None and parse.words[head] not in _SHOWN_BY):
         return None
+    if head is not None and readings.capital(parse, last):
+        return None  # "the Space Mountain ride"
     first = _first_of_name(parse, i, last)
+    if any(word in _ABSTRACT for word in parse.words[first:last]):
+        return None
     head_word = one if concrete(whole) else word
     name = " ".join([*parse.words[first:last], head_word])
     rule = "stuff" if first == last and (one in _STUFF or word in _STUFF) else "noun"
+    if rule == "stuff" and word in _SCENERY_THINGS:
+        rule = "scenery"
     return Mention(first, last, name, category(name), one != word or parse.tags[last] == "NNS", rule)
 
 
@@ -209,7 +249,16 @@ def _first_of_name(parse: Parse, first: int, last: int) -> int:
         word = parse.words[first - 1]
         if not word.isalpha() or word in _NO_PART_OF_NAME or readings.capital(parse, first - 1):
             break
-        if first - 1 in parse.quoted:
+        hyphenated = (
+            first > 1 and parse.words[first - 2] in ("-", "–") and parse.ends[first - 2] == parse.starts[first - 1]
+        )
+        if first - 1 in parse.quoted or word in _ADJECTIVES or hyphenated or _is_subject(parse, first - 1):
             break
         first -= 1
     return first
+
+
+def _is_subject(parse: Parse, i: int) -> bool:
+    """Whether a noun read as part of a compound is a plural thing: in "gravestones dot fields" it is the subject."""
+    word, one = parse.words[i], singular(parse.words[i])
+    return one != word and (one in FORMS or concrete(one) == "thing") and word not in _PLURAL_MODIFIERS

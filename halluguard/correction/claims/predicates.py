@@ -23,7 +23,7 @@ _POSTURES = frozenset("is are was were stands stand stood sits sit sat lies lie 
 def _inverted(parse: Parse, verb: int) -> bool:
     """ "Behind the lamp is a mirror": a place, a verb, and then the subject, which the parser takes for an object."""
     first = parse.sentences[parse.sentence[verb]][0]
-    opens = any(parse.deps[j] == "prep" and j == first for j in parse.children[verb])
+    opens = any(parse.deps[j] in ("prep", "advmod") and j == first for j in parse.children[verb])
     after = parse.child(verb, "attr", "dobj")
     return opens and parse.words[verb] in _POSTURES and after is not None and after > verb
 
@@ -55,8 +55,12 @@ class ParsedAnswer:
         """The mention that a noun heads or a pronoun stands for."""
         return self.heads.get(token, self.links.get(token))
 
-    def has_properties(self, mention: int) -> bool:
-        """Whether numbers, properties and relations of the mention are claims; those of matter and parts are not."""
+    def has_attributes(self, mention: int) -> bool:
+        """Whether attributes of the mention are claims: not those that may be said of a part ("a red car door")."""
+        return not self.mentions[mention].part
+
+    def is_countable(self, mention: int) -> bool:
+        """Whether numbers and relations of the mention are claims; those of matter, places and parts are not."""
         return self.mentions[mention].rule != "stuff" and not self.mentions[mention].part
 
     def subjects(self, verb: int) -> list[int]:

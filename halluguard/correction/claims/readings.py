@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from halluguard.correction.text.lexicon import NOUN_TAGS, concrete, phrases, words
 from halluguard.correction.text.parse import Parse
 from halluguard.vocabulary import FORMS, category, parents, singular
@@ -12,6 +14,28 @@ _COLOUR_TALK = words("colour talk")
 _FIGURES = words("figures")
 _IMAGE_TALK = words("image talk")
 _ON_SCREENS = words("on screens")
+_TABLE_TALK = words("table talk")
+_LETTERS = words("letters")
+_ALONE_NO_THING = words("animal-like words")
+_MATERIALS = words("materials") | {"timber", "granite", "clay", "iron", "aluminum", "fabric", "marble", "porcelain"}
+_MADE = (
+    "made",
+    "built",
+    "constructed",
+    "crafted",
+    "carved",
+    "composed",
+    "consists",
+    "consisting",
+    "formed",
+    "sculpted",
+)
+_TIMES = ("sunset", "sunrise", "dusk", "dawn", "night", "day", "midday", "noon")
+_AT_A_TIME = ("at", "around", "during", "before", "after", "near", "by", "or", "until", "towards")
+_COUNTRIES = ("turkey", "china", "jersey", "guinea", "java", "champagne", "cologne")
+_ADDRESS = re.compile(r"\d+[A-Za-z]?\s+(?:[A-Z][\w'’.-]*\s+){1,3}\Z")
+_ADDRESSED = ("street", "road", "avenue", "lane", "drive", "boulevard", "square", "court", "place", "highway")
+_PRICED = re.compile(r"[-–—:]\s*(?:[€$£¥]\s?\d|\d+(?:[.,]\d+)?\s*(?:€|\$|£|¥|EUR|USD|rubles?))")
 _SCREEN_TALK = words("screen talk")
 _LABELS = ("camera", "lens", "aperture", "film", "flash")
 _NAMED_PLACES = words("named places")
@@ -35,16 +59,39 @@ def idioms(parse: Parse) -> set[int]:
 
 def on_screen(parse: Parse) -> set[int]:
     """Tokens that name parts of a screen or chart, in a text that speaks of one."""
+    tables = {i for i, word in enumerate(parse.words) if word in ("table", "tables")}
+    tables = tables if len(_TABLE_TALK.intersection(parse.words)) > 1 else set()
     if _SCREEN_TALK.isdisjoint(parse.words):
-        return set()
-    return {i for i, word in enumerate(parse.words) if singular(word) in _ON_SCREENS}
+        return tables
+    talk = sum(word in _SCREEN_TALK for word in parse.words)
+    start = parse.sentences[min(1, len(parse.sentences) - 1)][1]
+    opens = any(word in _SCREEN_TALK for word in parse.words[:start])
+    if talk < _LEAST_SCREEN_TALK and not opens:
+        return tables
+    return tables | {i for i, word in enumerate(parse.words) if singular(word) in _ON_SCREENS}
+
+
+_LEAST_SCREEN_TALK = 3
+
+
+def priced(parse: Parse) -> set[int]:
+    """Tokens of the entries of a price list ("Marinara - 5,00€"): what is offered is not seen."""
+    leaves = {
+        n
+        for n, leaf in enumerate(parse.leaves)
+        if leaf.end - leaf.start < _LONGEST_ENTRY and _PRICED.search(parse.text, leaf.start, leaf.end)
+    }
+    return {i for i, leaf in enumerate(parse.block) if leaf in leaves} if leaves else set()
+
+
+_LONGEST_ENTRY = 60
 
 
 def names_nothing(parse: Parse, first: int, last: int) -> bool:
     """Whether the words, though they could name a thing, are read otherwise here."""
     return (
         _proper_name(parse, first, last)
-        or (first == last and (_colour(parse, last) or _figure(parse, last) or _image_talk(parse, last)))
+        or (first == last and any(reading(parse, last) for reading in _ONE_WORD_READINGS))
         or _abstract_use(parse, last)
     )
 
@@ -71,6 +118,8 @@ def _proper_name(parse: Parse, first: int, last: int) -> bool:
     before = last - 1 if last > 0 and parse.sentence[last - 1] == parse.sentence[last] else None
     after = last + 1 if last + 1 < len(parse) and parse.sentence[last + 1] == parse.sentence[last] else None
     named_before = before is not None and parse.text[parse.starts[before]].isupper() and _names(parse, before)
+    if after is not None and parse.words[after] in ("'s", "’s") and after + 1 < len(parse):
+        after += 1  # "Bishop's Stortford"
     named_after = after is not None and capital(parse, after) and parse.tags[after] in ("NNP", "NNPS")
     if named_before and before is not None and parse.words[before] in _DEMONYMS and "animal" in parents(singular(word)):
         start = before - 1
@@ -113,7 +162,7 @@ def _alone(parse: Parse, i: int) -> bool:
 
 def _figure(parse: Parse, i: int) -> bool:
     """ "a sea of umbrellas", "a blanket of snow", "a train of camels"."""
-    if parse.words[i] not in _FIGURES or i + 2 >= len(parse) or parse.words[i + 1] != "of":
+    if singular(parse.words[i]) not in _FIGURES or i + 2 >= len(parse) or parse.words[i + 1] != "of":
         return False
     return parse.words[i + 2] not in ("the", "a", "an", "his", "her", "its", "their", "this")
 
@@ -126,6 +175,51 @@ def _image_talk(parse: Parse, i: int) -> bool:
     if parse.words[i] not in ("camera", "lens") or i < 2 or parse.words[i - 1] != "the":
         return False
     return parse.words[i - 2] in _IMAGE_TALK
+
+
+def _letter(parse: Parse, i: int) -> bool:
+    """ "the letter A", "a letter 'S'": a sign of writing."""
+    if parse.words[i] not in _LETTERS or i + 1 >= len(parse):
+        return False
+    after = i + 2 if parse.words[i + 1] in ('"', "'", "“", "‘") and i + 2 < len(parse) else i + 1
+    return after in parse.quoted or (parse.ends[after] - parse.starts[after] == 1 and parse.words[after].isalnum())
+
+
+def _matter(parse: Parse, i: int) -> bool:
+    """ "a bridge made of wood": what it is made of is no second thing."""
+    if parse.words[i] not in _MATERIALS:
+        return False
+    top = parse.first_conjunct(i)
+    head = parse.heads[top]
+    return parse.deps[top] == "pobj" and parse.words[parse.heads[head]] in _MADE
+
+
+def _time(parse: Parse, i: int) -> bool:
+    """ "taken around sunset", "at night"."""
+    return parse.words[i] in _TIMES and i > 0 and parse.words[i - 1] in _AT_A_TIME
+
+
+def _kind_alone(parse: Parse, i: int) -> bool:
+    """ "cats, relaxed, tabby": in a list the word tells the kind of something else."""
+    leaf = parse.leaf(i)
+    return parse.words[i] in _ALONE_NO_THING and leaf is not None and leaf.kind == "term" and _alone(parse, i)
+
+
+def _address(parse: Parse, i: int) -> bool:
+    """ "20 Fenchurch Street"."""
+    if parse.words[i] not in _ADDRESSED or not parse.text[parse.starts[i]].isupper():
+        return False
+    return _ADDRESS.search(parse.text, max(0, parse.starts[i] - 60), parse.starts[i]) is not None
+
+
+def _country(parse: Parse, i: int) -> bool:
+    """ "Turkey is known for it"."""
+    if parse.words[i] not in _COUNTRIES or not parse.text[parse.starts[i]].isupper():
+        return False
+    return parse.tags[i] == "NNP" and not any(parse.deps[j] == "det" for j in parse.children[i])
+
+
+_ONE_WORD_READINGS = (_colour, _figure, _image_talk, _letter, _matter, _time, _kind_alone, _address, _country)
 
 
 def _abstract_use(parse: Parse, i: int) -> bool:
@@ -147,12 +241,13 @@ def verb_after_noun(parse: Parse, i: int) -> bool:
     if parse.tags[i] != "NNS" or not word.endswith("s") or i == 0 or singular(word) == word:
         return False
     subject = i - 1
-    noun = parse.tags[subject] in ("NN", "NNP") or concrete(parse.words[subject]) == "thing"
+    known = parse.words[subject] in FORMS or concrete(parse.words[subject]) == "thing"
+    noun = known or parse.tags[subject] in ("NN", "NNP")
     if not noun or parse.sentence[subject] != parse.sentence[i]:
         return False
     start = parse.sentences[parse.sentence[i]][0]
     j = subject
-    while j > start and parse.tags[j] in ("NN", "NNP", "JJ", "VBN", "VBG", "HYPH"):
+    while j > start and (j == subject or parse.tags[j] in ("NN", "NNP", "JJ", "VBN", "VBG", "HYPH")):
         j -= 1
     return parse.words[j] in _ARTICLES and parse.words[j + 1] not in ("few", "couple", "dozen", "hundred", "thousand")
 

@@ -66,7 +66,7 @@ def read(answer: ParsedAnswer, existence: Sequence[Claim]) -> list[Claim]:
         a, b = answer.mention(relation.subject), answer.mention(relation.other)
         if a is None or b is None or a == b or (a, b, relation.value) in claims:
             continue
-        if answer.has_properties(a) and answer.has_properties(b):
+        if answer.is_countable(a) and answer.is_countable(b):
             claims[a, b, relation.value] = _claim(answer, existence[a], a, b, relation)
     return [claims[key] for key in sorted(claims)] + _written_boxes(answer, existence)
 

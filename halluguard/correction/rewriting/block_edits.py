@@ -105,7 +105,7 @@ class BlockEditor:
             return holder if named else None
         unit = leaf
         while above.removable:
-            opens = above.kind in ("pair", "item") and next(self._leaves(above), leaf) is leaf
+            opens = above.kind in ("pair", "item", "member") and next(self._leaves(above), leaf) is leaf
             if not opens and len(above.children) > 1:
                 break
             unit = above

@@ -31,6 +31,11 @@ _TEXT_LANGUAGES = ("", "text", "txt", "markdown", "md", "plaintext")
 
 _SPECIAL = re.compile(r"<\|[^<>|\n]{1,40}\|>")
 """Special tokens that a decoder has left in: "<|im_end|>", "<|begin_of_box|>"."""
+_TURN = re.compile(
+    r"(?:<\|(?:im_(?:start|end|user|assistant|system)|end(?:_of_text|_of_turn|oftext)?|eot_id|eom_id|user|assistant|"
+    r"system)\|>|<(?:start|end)_of_turn>|</s>)+(?:(?:assistant|user|system|model)\b)?"
+)
+"""Special tokens between two turns: what stands after them is no part of the sentence before."""
 
 
 def read_blocks(text: str) -> Document:
@@ -51,6 +56,15 @@ def read_blocks(text: str) -> Document:
 
 def _answer(text: str, start: int, end: int) -> list[Block]:
     """The blocks of an answer without its thoughts."""
+    blocks, at = list[Block](), start
+    for turn in _TURN.finditer(text, start, end):
+        blocks += [*_turn(text, at, turn.start()), Block("code", *turn.span(), turn.span(), reads=False)]
+        at = turn.end()
+    return blocks + _turn(text, at, end)
+
+
+def _turn(text: str, start: int, end: int) -> list[Block]:
+    """The blocks of an answer between the marks of its turn."""
     start, end = _stripped(text, start, end)
     opening, closing = list[Block](), list[Block]()
     while mark := _SPECIAL.match(text, start, end):

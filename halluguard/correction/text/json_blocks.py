@@ -5,13 +5,21 @@ from __future__ import annotations
 import json
 import re
 from bisect import bisect
+from dataclasses import replace
 
 from halluguard.correction.text.document import Block, BlockKind
+from halluguard.correction.text.lexicon import concrete
+from halluguard.vocabulary import FORMS, singular
 
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:,]|[^\s{}\[\]:,"]+', re.DOTALL)
 _FENCE = re.compile(r"^[ \t]*(?:```|~~~)", re.MULTILINE)
 _DECODER = json.JSONDecoder()
 _MOST_TRIES = 50
+_NAME_KEY = re.compile(r"(?i)(?:(?:object|item|class|label|category)[_\s-]?)?name")
+"""Keys of the name of a thing, where the value is one: "name": "dog", but not "name": "John Smith"."""
+COUNT_KEYS = frozenset(("count", "counts", "quantity", "qty", "amount", "how_many", "instances", "total"))
+"""Keys of the number of what their object names: {"name": "dog", "count": 2}."""
+_COUNT = re.compile(r"\d{1,4}|true|false|null|\"(?:yes|no|none|present|absent|\d{1,4})\"", re.IGNORECASE)
 # Values of such keys are data about something, not what is seen.
 _DATA_KEY = re.compile(
     r"(?i)(?:^|[_\s-])(?:id|name|address|phone|email|url|date|time|number|no|sku|currency)(?:$|[_\s-])"
@@ -64,7 +72,7 @@ def json_blocks(text: str, start: int, end: int) -> Block:
         elif sign in "}]":
             opened = stack.pop()
             kind: BlockKind = "object" if opened.sign == "{" else "array"
-            block = Block(kind, opened.start, b, (opened.start, b), tuple(opened.children))
+            block = Block(kind, opened.start, b, (opened.start, b), opened.closed(text))
             if not stack:
                 return block
             stack[-1].add(text, block)
@@ -100,14 +108,46 @@ class _Open:
             self.children.append(Block("member", value.start, value.end, outer, (leaf,), label))
             self.key = None
 
+    def closed(self, text: str) -> tuple[Block, ...]:
+        """The children, once all are read; keys that name things ({"dog": 2, "cat": 0}) become labels."""
+        if self.sign == "[":
+            return tuple(self.children)
+        only_counts = all(_COUNT.fullmatch(text, member.start, member.end) for member in self.children)
+        return tuple(_named(text, member, only_counts) for member in self.children)
+
+
+def _named(text: str, member: Block, only_counts: bool) -> Block:
+    """A member with its key as the label of its value, where the key names a thing and the value counts it."""
+    if not _COUNT.fullmatch(text, member.start, member.end):
+        return member
+    key = Block("label", member.outer[0] + 1, member.outer[0] + 1 + len(member.label), member.outer, label=member.label)
+    words = member.label.lower().replace("_", " ").split()
+    known = " ".join(words) in FORMS or (only_counts and words and concrete(singular(words[-1])))
+    if not known or text[key.end] != '"':
+        return member
+    outer = (member.outer[0], key.end + 1)
+    (leaf,) = member.children
+    value = replace(leaf, kind="term", reads=True, label=member.label)
+    return replace(member, start=key.start, children=(replace(key, outer=outer), value))
+
 
 def _leaf(text: str, value: Block, label: str) -> Block:
-    """The words of a string; numbers, booleans and null hold none."""
+    """The words of a string, and a number that counts; other numbers, booleans and null hold none."""
     if text[value.start] != '"':
+        if label.lower() in COUNT_KEYS and text[value.start : value.end].isdecimal():
+            return Block("term", value.start, value.end, value.outer, label=label)
         return Block("code", value.start, value.end, value.outer, reads=False)
     start, end = value.start + 1, value.end - 1
     words = text[start:end]
     kind: BlockKind = "prose" if len(words.split()) > 4 or words.rstrip().endswith(".") else "term"
     if label.lower().replace(" ", "_") in _WRITTEN_KEYS:
         kind = "written"
-    return Block(kind, start, end, value.outer, label=label, reads=_DATA_KEY.search(label) is None)
+    names = _NAME_KEY.fullmatch(label) is not None and _names_a_thing(words)
+    return Block(kind, start, end, value.outer, label=label, reads=names or _DATA_KEY.search(label) is None)
+
+
+def _names_a_thing(words: str) -> bool:
+    """Whether the value of a key such as "name" is that of a thing: "dog", "Fire hydrant", not "John Smith"."""
+    head = words.lower().split()[-1:]
+    known = bool(head) and (head[0] in FORMS or concrete(singular(head[0])) is not None)
+    return known and (words[1:].islower() or words.lower() in FORMS)

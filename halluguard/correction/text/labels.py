@@ -7,7 +7,7 @@ import re
 from halluguard.correction.text.document import Block, Document
 
 _NONE = re.compile(
-    r"\W*(?:none|no|not|0|zero|nil|n/?a|absent|nothing|false|❌)\b\W*(?:\w+\W*){0,5}", re.IGNORECASE
+    r"\W*(?:none|no|not|0|zero|nil|n/?a|absent|nothing|false|null|❌)\b\W*(?:\w+\W*){0,5}", re.IGNORECASE
 )  # at most five words more: "none visible in the image"
 _DENYING = re.compile(
     r"\W*(?:not\b|no\b|none\b|absent|missing|without|never|(?:(?:objects?|items?|things?)|what(?:'s| is)) "
@@ -28,7 +28,7 @@ def denied_leaves(document: Document, leaves: list[Block]) -> set[int]:
         under = under or (
             block.kind in ("pair", "list", "keywords", "term") and _DENYING.match(block.label) is not None
         )
-        if block.kind in ("pair", "row") and _says_none(document.text, block):
+        if block.kind in ("pair", "row", "member") and _says_none(document.text, block):
             denied.add(place.get(id(block.children[0]), -1))
         if under and not block.children and block.kind in ("term", "cell", "prose") and id(block) in place:
             denied.add(place[id(block)])

@@ -1,4 +1,4 @@
-"""Word lists that decide how a noun is read: `lexicon.txt` by section, and the inventory of concrete nouns.
+"""Word lists that decide how a noun is read: `lexicon.txt` by section, and the inventories of concrete nouns.
 
 Object words come first from `halluguard.vocabulary`: the small parser mistakes rare nouns ("hydrant", "geese") for
 verbs and adjectives far more often than the table is wrong. Only words that have a second life are left to it.
@@ -10,11 +10,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
+from halluguard.vocabulary import singular
+
 Evidence = Literal["thing", "tagged"]
 
 
-def _read(name: str) -> dict[str, list[str]]:
-    """Lines of each section; `[title]` opens a section, `#` a remark."""
+def read_sections(name: str) -> dict[str, list[str]]:
+    """Lines of each section of a word list of this package; `[title]` opens a section, `#` a remark."""
     sections: dict[str, list[str]] = {}
     for line in Path(__file__).with_name(name).read_text(encoding="utf-8").splitlines():
         if line.startswith("["):
@@ -24,7 +26,7 @@ def _read(name: str) -> dict[str, list[str]]:
     return sections
 
 
-_SECTIONS = _read("lexicon.txt")
+_SECTIONS = read_sections("lexicon.txt")
 
 
 def words(section: str) -> frozenset[str]:
@@ -40,9 +42,11 @@ def phrases(section: str) -> tuple[tuple[str, ...], ...]:
 @lru_cache(maxsize=1)
 def _inventory() -> dict[str, Evidence]:
     """Concrete noun -> whether it is read whatever the tagger says, or needs a noun tag."""
-    sections = _read("concrete_nouns.txt")
+    sections, everyday = read_sections("concrete_nouns.txt"), read_sections("everyday_nouns.txt")
     known: dict[str, Evidence] = dict.fromkeys(sections["tagged"], "tagged")
     known |= dict.fromkeys(sections["things"], "thing")
+    known |= {singular(word): "tagged" for line in everyday["tagged"] for word in line.split()}
+    known |= {singular(word): "thing" for line in everyday["things"] for word in line.split()}
     known |= dict.fromkeys([*words("stuff"), *words("concrete")], "thing")
     known |= dict.fromkeys(words("tagged things"), "tagged")
     for word in words("generic"):

@@ -23,7 +23,7 @@ _WRITTEN_LABEL = re.compile(
     r"\W*(?:visible |overlaid |written )?(?:text|ocr|caption text|inscription)\b", re.IGNORECASE
 )
 _NO_LABELS = ("answer", "final answer", "the answer", "response", "reply", "question", "a", "q")
-_SEPARATOR = re.compile(r"[ \t]*(?:[,，、;；|](?:[ \t]*\n)?|\s[/·•]\s)[ \t]*(?:(?:and|&)[ \t]+)?")
+_SEPARATOR = re.compile(r"[ \t]*(?:(?:[,，、;；]|(?<!<)\|(?!>))(?:[ \t]*\n)?|\s[/·•]\s)[ \t]*(?:(?:and|&)[ \t]+)?")
 _OPENS_PHRASE = re.compile(
     r"(?:an?|the|there|it|this|that|his|her|its|their|some|with|which|and|or|but|is|are)\b", re.IGNORECASE
 )

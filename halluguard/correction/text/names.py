@@ -12,7 +12,8 @@ from halluguard.correction.text.lexicon import concrete, words
 from halluguard.correction.text.parse import Parse
 from halluguard.vocabulary import FORMS, singular
 
-_TOKEN = re.compile(r"[^\W_]+(?:['’]s\b)?|\S")
+_TOKEN = re.compile(r"\d+(?=(?:girl|boy|[a-z]{4}))|[^\W_]+(?:['’]s\b)?|\S")
+"""A word; "1girl" is two of them."""
 _PARSED = re.compile(
     r"\b(?:with|of|on|in|at|by|and|or|to|from|for|near|under|over|behind|above|below|beside|between|without|no|not|"
     r"the|an?|is|are|his|her|its|their|as|than)\b|ing\b\W*$|[,;:&-]",
@@ -33,7 +34,7 @@ def add_name(parse: Parse, text: str, starts: Sequence[int], ends: Sequence[int]
     Args:
         starts, ends: for each character of `text`, the first and one past the last character of the original.
     """
-    tokens = [(m.group().lower(), m.start(), m.end()) for m in _TOKEN.finditer(text)]
+    tokens = [(m.group().lower(), m.start(), m.end()) for m in _TOKEN.finditer(text) if m.group() != "_"]
     if not tokens:
         return
     first = len(parse)

@@ -36,6 +36,11 @@ _PIECE = 20_000
 _LONG_RUN = re.compile(rf"\S{{{_RUN + 1},}}")
 _ONE_AT_A_TIME = threading.Lock()  # spaCy's memory zones may not overlap
 _NAMES = ("label", "term", "cell")
+_TITLE = re.compile(
+    r"\W*(?:(?:page|image|photo|suggested|possible) )?(?:title|headline|heading|name)\W*", re.IGNORECASE
+)
+_LEAST_CAPITALS = 3
+"""Words in capitals that make a line without a full stop a title; after the label "Title" one is enough."""
 _WORD = re.compile(r"[^\W\d_]+")
 
 
@@ -97,20 +102,21 @@ def _pieces(leaves: Sequence[Block], text: str, boxes: Sequence[Written]) -> Ite
             continue
         escaped = leaf.outer[0] == leaf.start - 1 and text[leaf.outer[0]] == '"'
         words = clean(text, leaf.start, leaf.end, taken=taken, escaped=escaped)
-        folded = leaf.kind in _NAMES or _capitals_say_nothing(words.text)
+        folded = leaf.kind in _NAMES or _capitals_say_nothing(words.text, _TITLE.fullmatch(leaf.label) is not None)
         for start, end in cut(words.text):
             if end - start < _RUN or _WORD.search(words.text, start, end):
                 plain = leaf.kind in _NAMES and is_plain_name(words.text)
                 yield _Piece(n, words, start, end, folded, plain)
 
 
-def _capitals_say_nothing(text: str) -> bool:
+def _capitals_say_nothing(text: str, is_title: bool = False) -> bool:
     """Whether the words are in capitals, or begin with capitals as in a title."""
     if text.isupper():
         return True
     words = [word for word in _WORD.findall(text) if len(word) > 3]
-    sentence = text.rstrip().endswith((".", "!", "?"))
-    return len(words) > 2 and not sentence and sum(word[0].isupper() for word in words) >= 0.8 * len(words)
+    sentence = text.rstrip().endswith((".", "!", "?")) and not is_title
+    least = 1 if is_title else _LEAST_CAPITALS
+    return len(words) >= least and not sentence and sum(word[0].isupper() for word in words) >= 0.8 * len(words)
 
 
 def cut(text: str) -> list[tuple[int, int]]:

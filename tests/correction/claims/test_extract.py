@@ -124,6 +124,10 @@ def test_a_modifier_claims_no_object(text):
         ("About ten birds.", "bird", 10, "about"),
         ("- **Cars:** 2", "car", 2, "exact"),
         ("| Thing | Number |\n|---|---|\n| Cup | three |", "cup", 3, "exact"),
+        ('{"car": 2}', "car", 2, "exact"),
+        ('[{"name": "car", "count": 3, "color": "red"}]', "car", 3, "exact"),
+        ("1girl, solo, outdoors", "girl", 1, "exact"),
+        ("Two trees.", "tree", 2, "exact"),
     ],
 )
 def test_counts(text, name, count, bound):
@@ -163,6 +167,10 @@ def relations(text):
         ("A man sitting on a bench.", [("man", "sitting", "asserted")]),
         ("An orange shirt.", [("shirt", "orange", "asserted")]),
         ("A red-haired woman.", []),
+        ("A blue-and-white coat.", [("coat", "blue", "asserted"), ("coat", "white", "asserted")]),
+        ("There is an umbrella. It is striped.", [("umbrella", "striped", "asserted")]),
+        ("An umbrella lies open, painted in orange.", [("umbrella", "orange", "asserted")]),
+        ("Green trees and a white house.", [("tree", "green", "asserted"), ("house", "white", "asserted")]),
         ("A lively, cozy kitchen with a delicious pizza.", []),
     ],
 )
@@ -182,6 +190,9 @@ def test_properties_of_a_closed_list(text, expected):
         ("A woman stands in front of a car.", [("woman", "in front of", "car", "asserted")]),
         ("There is a man. He is holding a bat.", [("man", "holding", "bat", "asserted")]),
         ("The cup is not on the table.", [("cup", "on", "table", "denied")]),
+        ("Next to the car stands a red bicycle.", [("bicycle", "next to", "car", "asserted")]),
+        ("In front of the house are two children.", [("child", "in front of", "house", "asserted")]),
+        ("Two men stand. They are wearing helmets.", [("man", "wearing", "helmet", "asserted")]),
         ("A dog in the background of the image.", []),
         ("A car on the street.", []),
     ],
