@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -58,6 +59,12 @@ class Setup:
     before: bool = False
     during: bool = False
     after: bool = False
+    completed: bool = False
+
+    @property
+    def layers(self) -> tuple[bool, bool, bool, bool]:
+        """Whether the layers before, during and after are on, and whether captions are completed."""
+        return self.before, self.during, self.after, self.completed
 
 
 SETUPS = (
@@ -66,17 +73,40 @@ SETUPS = (
     Setup("during", f"decoded with imagination {IMAGINATION:g}: contrast with the image-free branch", during=True),
     Setup("after", "captions checked by the trained detector and rewritten by rules", after=True),
     Setup("all three", "adapter, decoding and rewriting", before=True, during=True, after=True),
+    Setup(
+        "after, completed",
+        "captions rewritten as in after, and what the detector finds and they leave out added",
+        after=True,
+        completed=True,
+    ),
+    Setup(
+        "all three, completed",
+        "adapter, decoding and rewriting, and what the detector finds added",
+        before=True,
+        during=True,
+        after=True,
+        completed=True,
+    ),
 )
 
 
 @dataclass(frozen=True)
 class Result:
-    """One setup measured: the caption score, and the POPE score of every split."""
+    """One setup measured.
+
+    Args:
+        setup: the setup.
+        drafts: the captions as they were generated.
+        answers: the captions after correction.
+        captions: the score of the captions.
+        pope: split -> score of the yes/no answers.
+    """
 
     setup: Setup
+    drafts: list[str]
+    answers: list[Answer]
     captions: Score
     pope: dict[str, Score]
-    answers: list[Answer]
 
 
 def run(out: Path, scenes: int | None = None, seed: int = 0) -> list[Result]:
@@ -98,8 +128,12 @@ def run(out: Path, scenes: int | None = None, seed: int = 0) -> list[Result]:
     results = []
     with Progress(*columns, console=console) as progress:
         for setup in SETUPS:
-            task = progress.add_task(setup.name, total=len(samples) + len(exam.distinct))
             guard = tuned if setup.before else plain
+            if setup.completed:
+                same = next(r for r in results if replace(setup, completed=False).layers == r.setup.layers)
+                results.append(measure_completed(setup, guard, samples, same, seed))
+                continue
+            task = progress.add_task(setup.name, total=len(samples) + len(exam.distinct))
             results.append(measure_setup(setup, guard, samples, exam, seed, partial(progress.advance, task)))
     tables = [caption_table(results), *(pope_table(results, split) for split in exam.questions)]
     for table in tables:
@@ -143,7 +177,21 @@ def measure_setup(
         replies = {pair: answer.text for pair, answer in zip(replies, checked, strict=True)}
     score = measure.chair_of([answer.text for answer in answers], samples, seed=seed)
     pope = {split: exam.score(split, replies, margins, seed=seed) for split in exam.questions}
-    return Result(setup, score, pope, answers)
+    return Result(setup, drafts, answers, score, pope)
+
+
+def measure_completed(setup: Setup, guard: Guard, samples: Sequence[Sample], corrected: Result, seed: int) -> Result:
+    """The captions of a setup, corrected and completed with the sandbox's categories.
+
+    Args:
+        corrected: the same setup without completion; answers to yes/no questions are the same in both.
+    """
+    assert guard.detector is not None
+    drafts = corrected.drafts
+    images, prompts = [sample.image for sample in samples], [DEFAULT_PROMPT] * len(drafts)
+    answers = list(correct_many(drafts, images, guard.detector, prompts, complete=sandbox.CATEGORIES))
+    score = measure.chair_of([answer.text for answer in answers], samples, seed=seed)
+    return Result(setup, drafts, answers, score, corrected.pope)
 
 
 def caption_table(results: Sequence[Result]) -> Tabulated:
@@ -167,6 +215,7 @@ def pope_table(results: Sequence[Result], split: str) -> Tabulated:
     rows = [
         [result.setup.name, *(_percent(result.pope[split], name) for name in POPE_COLUMNS.values())]
         for result in results
+        if not result.setup.completed
     ]
     return {
         "title": f"POPE, {split} negatives",
@@ -190,6 +239,7 @@ def reading(results: Sequence[Result], samples: Sequence[Sample], exam: Exam) ->
             f"[{low:+.1f}, {high:+.1f}] at recall {100 * recall['difference']:+.1f}, "
             f"{_mean_words(result.answers) - _mean_words(plain.answers):+.1f} words."
         )
+    notes += [_added(result, samples) for result in results if result.setup.completed]
     notes.append(
         "Shorter captions lower CHAIR by themselves: read it with recall and words. A shifted yes-ratio moves POPE's "
         "accuracy: read it with AUC, which is of the model's own margin between yes and no, before any correction. "
@@ -202,6 +252,20 @@ def reading(results: Sequence[Result], samples: Sequence[Sample], exam: Exam) ->
     return notes
 
 
+def _added(result: Result, samples: Sequence[Sample]) -> str:
+    """A sentence on what a completed setup added, and what of it is not there."""
+    added = [
+        (name, sample)
+        for answer, sample in zip(result.answers, samples, strict=True)
+        for edit in answer.edits
+        if edit.decision == "addition"
+        for name in sorted({box.label for box in edit.evidence})
+    ]
+    wrong = Counter(name for name, sample in added if name not in sample.names)
+    names = ", ".join(f"{name} {count}" for name, count in wrong.most_common()) or "none"
+    return f"{result.setup.name} added {len(added)} objects, {wrong.total()} of them wrongly ({names})."
+
+
 def write(
     out: Path,
     results: Sequence[Result],
@@ -212,7 +276,7 @@ def write(
 ) -> None:
     """`demo.html` with the tables and a dozen images, `demo.json` with every number."""
     out.mkdir(parents=True, exist_ok=True)
-    after = next(result for result in results if result.setup.after and not result.setup.before)
+    after = next(result for result in results if result.setup.name == "after")
     changed = [i for i, answer in enumerate(after.answers) if answer.text != answer.draft]
     kept = [i for i, answer in enumerate(after.answers) if answer.text == answer.draft]
     chosen = sorted(changed[:9] + kept[:3])

@@ -46,6 +46,8 @@ class Guard:
         calibration: fitted curve that turns scores into probabilities (`halluguard.calibration`).
         style: treatment of a contradicted claim: "delete", "hedge" or "annotate".
         proposer: language model that may word the correction; `correction.rewriting.llm_rewriter` checks its text.
+        complete: True adds what the detector finds and an answer leaves out; names in place of True say what to look
+            for (`correction.correct`).
 
     Example:
         >>> from halluguard import Guard, sandbox
@@ -67,6 +69,7 @@ class Guard:
         calibration: Calibration | None = None,
         style: Style = "delete",
         proposer: Proposer | None = None,
+        complete: bool | Sequence[str] = False,
     ) -> None:
         if getattr(processor, "image_processor", None) is None:
             raise UnsupportedModelError(
@@ -77,6 +80,7 @@ class Guard:
         self.model, self.processor = model, processor
         self.detector, self.decoding, self.thresholds = detector, decoding, thresholds
         self.properties, self.calibration, self.style, self.proposer = properties, calibration, style, proposer
+        self.complete = complete
 
     @classmethod
     def from_pretrained(
@@ -464,7 +468,15 @@ class Guard:
     def _checker(self) -> Checker:
         from halluguard.prompting.checking import Checker
 
-        return Checker(self.detector, self.thresholds, self.properties, self.calibration, self.style, self.proposer)
+        return Checker(
+            self.detector,
+            self.thresholds,
+            self.properties,
+            self.calibration,
+            self.style,
+            self.proposer,
+            self.complete,
+        )
 
     def _method(self, imagination: float | None, decoding: DecodingMethod | str | None) -> DecodingMethod | None:
         if imagination is not None and decoding is not None:

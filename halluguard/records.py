@@ -24,7 +24,7 @@ Kind = Literal["existence", "count", "attribute", "relation", "text", "answer"]
 Polarity = Literal["asserted", "denied"]
 Modality = Literal["asserted", "hedged", "disjunctive", "irrealis", "depicted", "question", "restricted"]
 Decision = Literal["supported", "contradicted", "unsure", "unverifiable"]
-EditDecision = Literal["edited", "flagged"]
+EditDecision = Literal["edited", "flagged", "addition"]
 
 ImageOrKey = Any
 """An RGB PIL image, or whatever key names one to a detector with `needs_image = False`; each detector says which."""
@@ -212,7 +212,9 @@ class Edit(_Record):
         verdicts: indices of the verdicts that caused the edit, in the answer's list of verdicts.
         reason: the cause in words.
         decision: "edited", or "flagged" for contradicted words that stand as they were (`after == before`), because
-            no edit would have left a sound and true text.
+            no edit would have left a sound and true text; or "addition" for what the draft left out or said with
+            doubt, and an expert found.
+        evidence: boxes on which an addition rests.
     """
 
     start: int
@@ -222,8 +224,11 @@ class Edit(_Record):
     verdicts: tuple[int, ...] = ()
     reason: str = ""
     decision: EditDecision = "edited"
+    evidence: tuple[Box, ...] = ()
 
     def __post_init__(self) -> None:
+        boxes = tuple(box if isinstance(box, Box) else Box.from_dict(box) for box in self.evidence)
+        object.__setattr__(self, "evidence", boxes)
         if self.decision not in get_args(EditDecision):
             raise InputError(f"Edit.decision must be one of {get_args(EditDecision)}, got {self.decision!r}")
         if self.decision == "flagged" and self.before != self.after:

@@ -87,6 +87,12 @@ _SINGULAR = {many: one for one, words in _TABLES["plurals"].items() for many in 
 _LOOSE = frozenset(_TABLES["loose"]["words"])
 MODIFIERS = frozenset(_TABLES["modifiers"]["words"])
 """Words before a name that say only what the thing is like."""
+UNFILED = frozenset(_TABLES["unfiled"]["words"])
+"""Names whose category may be absent while they are there: a desk need not be annotated as a dining table."""
+COMMON = tuple(dict.fromkeys((*COCO, *_TABLES["common"]["words"])))
+"""COCO's categories and everyday things beside them, for detectors that take any phrase."""
+OFTEN_MISSED = frozenset(_TABLES["often missed"]["words"])
+"""Categories that detectors often miss."""
 _ENDS_IN_S = frozenset(_TABLES["ends in s"]["words"])
 _IES = frozenset(
     ("movies", "cookies", "zombies", "hoodies", "brownies", "ties", "pies", "selfies", "smoothies", "doggies")

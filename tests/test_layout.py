@@ -26,6 +26,7 @@ MAY_IMPORT = {
     },  # images for its types; io and rendering on use, to save an answer
     "images": {"errors"},
     "vocabulary": set(),
+    "reliability": {"errors", "io", "vocabulary"},
     "boxes": {"records"},
     "checkpoints": {"errors", "checkpoint_sizes", "checkpoint_references"},
     "checkpoint_references": {"errors", "checkpoint_sizes"},
@@ -52,10 +53,20 @@ MAY_IMPORT = {
         ),
     },
     "decoding": {"records", "errors", "images", "controller", "tensor_files"},
-    "detectors": {"records", "errors", "io", "images", "vocabulary", "boxes", "checkpoints", "tensor_files"},
-    "correction": {"records", "errors", "vocabulary", "boxes", "checkpoints"},
+    "detectors": {
+        "records",
+        "errors",
+        "io",
+        "images",
+        "vocabulary",
+        "reliability",
+        "boxes",
+        "checkpoints",
+        "tensor_files",
+    },
+    "correction": {"records", "errors", "vocabulary", "reliability", "boxes", "checkpoints"},
     "calibration": {
-        *("records", "errors", "io", "images", "metrics", "vocabulary", "_version"),
+        *("records", "errors", "io", "images", "metrics", "vocabulary", "reliability", "_version"),
         *("correction", "detectors"),  # a policy is fitted to what the whole pipeline lets out
     },
     "prompting": {"records", "errors", "images", "decoding", "correction", "seeding"},
@@ -83,7 +94,7 @@ MAY_IMPORT = {
             "metrics",
             "_version",
         ),
-        *("calibration", "sandbox", "vocabulary"),  # the sandbox as an expert by name
+        *("calibration", "sandbox", "vocabulary", "reliability"),  # the sandbox as an expert by name
     },
     "sandbox": {
         *("records", "errors", "images", "vocabulary", "boxes", "checkpoints", "metrics", "tuning"),

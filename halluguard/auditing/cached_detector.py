@@ -19,15 +19,20 @@ import hashlib
 import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from halluguard.auditing.detection_store import Boxes, DetectionStore, rounded
 from halluguard.auditing.image_store import ImageStore, StoredImage
 from halluguard.correction.verification.batches import in_halves
+from halluguard.correction.verification.looks import experts_apart
 from halluguard.correction.verification.thresholds import thresholds_of
+from halluguard.detectors.ensemble import Ensemble
+from halluguard.detectors.specs import fingerprint
 from halluguard.errors import ExpertError, ImageError
 from halluguard.records import Box, Detector
+from halluguard.reliability import precision_of, recall_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -63,6 +68,8 @@ class CachedDetector:
         self.fingerprint = store.detector
         limits = thresholds_of(detector)
         self.thresholds = limits.high, limits.low
+        self.recall, self.precision = recall_of(detector), precision_of(detector)
+        self.lists, self.names = getattr(detector, "lists", None), getattr(detector, "names", None)
         self.interacts = phrases_interact(detector)
         self.covers = functools.lru_cache(100_000)(lambda phrase: bool(detector.covers(phrase)))
         self.unreadable: dict[str, ImageError] = {}
@@ -206,6 +213,75 @@ class CachedDetector:
     def close(self) -> None:
         self.images.close()
         self.store.close()
+
+
+class CachedEnsemble:
+    """Several cached detectors that are judged apart; see `detectors.ensemble`.
+
+    Args:
+        ensemble: the ensemble of decoded images, or of keys, or of both.
+        experts: its experts, cached.
+    """
+
+    def __init__(self, ensemble: Ensemble, experts: Sequence[CachedDetector]) -> None:
+        self.experts, self.agree, self.covers = tuple(experts), ensemble.agree, ensemble.covers
+        self.name, self.needs_image = ensemble.name, ensemble.needs_image
+        self.interacts = any(expert.interacts for expert in experts)
+        self._looking = [expert for expert in experts if expert.needs_image]
+
+    @property
+    def unreadable(self) -> Mapping[str, ImageError]:
+        """Key of an image -> why no expert could open it."""
+        return {key: error for expert in self._looking for key, error in expert.unreadable.items()}
+
+    @property
+    def broken(self) -> ExpertError | None:
+        """The error of an expert that failed on many images in a row."""
+        return next((expert.broken for expert in self._looking if expert.broken), None)
+
+    def begin(self, images: Sequence[StoredImage]) -> None:
+        """As `CachedDetector.begin`."""
+        for expert in self._looking:
+            expert.begin(images)
+
+    def open_all(self, images: Sequence[StoredImage]) -> None:
+        """As `CachedDetector.open_all`; the experts keep sizes in one file."""
+        for expert in self._looking[:1]:
+            expert.open_all(images)
+
+    def detect(self, images: Sequence[StoredImage], phrases: Sequence[Sequence[str]]) -> list[list[Box]]:
+        """The boxes of all experts, each of the phrases that it covers."""
+        boxes: list[list[Box]] = [[] for _ in images]
+        for expert in self.experts:
+            covered = [[i for i, phrase in enumerate(row) if expert.covers(phrase)] for row in phrases]
+            rows = [b for b, row in enumerate(covered) if row]
+            asked = [[phrases[b][i] for i in covered[b]] for b in rows]
+            for b, found in zip(rows, expert.detect([images[b] for b in rows], asked), strict=True):
+                boxes[b] += [replace(box, phrase=covered[b][box.phrase or 0]) for box in found]
+        return boxes
+
+    def close(self) -> None:
+        for expert in self.experts:
+            expert.close()
+
+
+def cached_detector(
+    detector: Detector, cache: Path | None, images: ImageStore, batch_size: int
+) -> CachedDetector | CachedEnsemble:
+    """A detector, or the experts of an ensemble, with a cache.
+
+    Args:
+        cache: file of the detection cache; None keeps detections in memory.
+        images: opens the images.
+        batch_size: images per detector call.
+    """
+    experts = [
+        CachedDetector(
+            expert, DetectionStore(cache if expert.needs_image else None, fingerprint(expert)), images, batch_size
+        )
+        for expert in experts_apart(detector)
+    ]
+    return CachedEnsemble(detector, experts) if isinstance(detector, Ensemble) and len(experts) > 1 else experts[0]
 
 
 def phrases_interact(detector: Detector) -> bool:

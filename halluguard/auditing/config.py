@@ -14,9 +14,11 @@ from halluguard.auditing.gates import Gates
 from halluguard.calibration.policy import Policy
 from halluguard.calibration.record import Calibration
 from halluguard.correction.verification.thresholds import Thresholds
+from halluguard.detectors.ensemble import Combination
 from halluguard.errors import SettingsError
 from halluguard.metrics.vocabulary import Vocabulary
 from halluguard.records import Detector
+from halluguard.reliability import Stated
 
 LARGEST = 1_000_000_000_000
 """The largest number of rows, images or workers that is taken for meant."""
@@ -29,7 +31,11 @@ class AuditConfig:
     Args:
         captions: file or folder with the captions, in any format of `auditing.inputs`.
         out: folder for the results; a run with the same settings found there is continued.
-        detector: a detector, or its name as `detectors.specs` writes it ("objects:FILE", a hub name, a folder).
+        detector: a detector, or its name as `detectors.specs` writes it ("objects:FILE", a hub name, a folder), or
+            the names of several.
+        agree: how the verdicts of several detectors become one: "any", "all" or "votes".
+        recall: recall of the detectors that state none in their names, for all labels or per label; it decides whether
+            "not found" contradicts. Default: the detectors' own.
         attributes, relations, counts: whether claims of these kinds are judged. Colours are judged by pixels and
             spatial relations by boxes, where the detector gives boxes.
         ask: hub name or folder of a vision-language model, or "sandbox". It is asked yes-no questions about the
@@ -39,6 +45,9 @@ class AuditConfig:
         image_pattern: file name of an image, with its id: "COCO_val2014_{id:012d}.jpg". Default: the usual patterns.
         image_names: the image's id -> path in the folder, in place of a pattern.
         thresholds: scores where support ends and contradiction begins. Default: the detector's own.
+        complete: add to the captions what the detector finds and they leave out.
+        look_for: names that are looked for beside the claims, so that what captions leave out is known. Default: the
+            labels of known objects and known boxes; with `complete`, those of any detector, or COCO's.
         calibration: turns scores into probabilities. Default: confidences are raw scores.
         policy: setting whose output keeps a promise (`Policy.fit`); it has thresholds of its own. What it withholds,
             and what could not be checked, stays out of the export.
@@ -71,7 +80,8 @@ class AuditConfig:
     captions: Path
     out: Path
     _: KW_ONLY
-    detector: str | Detector
+    detector: str | Detector | tuple[str, ...]
+    agree: Combination = "any"
     attributes: bool = True
     relations: bool = True
     counts: bool = True
@@ -81,6 +91,9 @@ class AuditConfig:
     image_pattern: str | None = None
     image_names: Mapping[str, str] = field(default_factory=dict)
     thresholds: Thresholds | None = None
+    recall: Stated | None = None
+    complete: bool = False
+    look_for: tuple[str, ...] = ()
     calibration: Calibration | None = None
     policy: Policy | None = None
     captioner: str = ""
@@ -129,6 +142,10 @@ class AuditConfig:
             raise SettingsError(f"a shard is written i/n with 1 <= i <= n, got {share + 1}/{shares}")
         if self.policy is not None and (self.thresholds is not None or self.calibration is not None):
             raise SettingsError("a policy has thresholds of its own; leave out --thresholds, or the policy")
+        if self.policy is not None and (self.complete or self.recall is not None):
+            raise SettingsError("a policy holds without additions and with its own recall; leave them out, or it")
+        if self.agree not in ("any", "all", "votes"):
+            raise SettingsError(f"agree must be any, all or votes, got {self.agree!r}; any is usual")
         if self.filter is not None and self.export is None:
             raise SettingsError("a filter says which captions the export keeps; name the export's file too")
 

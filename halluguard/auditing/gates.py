@@ -32,6 +32,7 @@ class Gates:
         max_hallucination_rate: largest share of judged claims that may be contradicted, in [0, 1].
         max_per_label: the same by label; "" stands for every label with at least `ENOUGH` judged claims.
         min_verifiable: smallest share of claims that must be judged, in [0, 1].
+        max_omission_rate: largest share of the objects that were found which captions may leave out, in [0, 1].
         max_errors: rows that may be skipped: a share if below 1, else a number. None allows all rows but one.
         baseline: summary of an earlier run; the hallucination rate must not be significantly higher.
     """
@@ -39,11 +40,13 @@ class Gates:
     max_hallucination_rate: float | None = None
     max_per_label: Mapping[str, float] = field(default_factory=dict)
     min_verifiable: float | None = None
+    max_omission_rate: float | None = None
     max_errors: float | None = None
     baseline: JsonObject | None = None
 
     def __post_init__(self) -> None:
         limits = {"max-hallucination-rate": self.max_hallucination_rate, "min-verifiable": self.min_verifiable}
+        limits["max-omission-rate"] = self.max_omission_rate
         for name, value in {**limits, **{f"max-per-label {k}": v for k, v in self.max_per_label.items()}}.items():
             if value is not None and not 0.0 <= value <= 1.0:
                 raise SettingsError(f"--{name.strip()} is a share, in [0, 1], got {value}")
@@ -89,10 +92,21 @@ class Gates:
         failed = [
             _over("hallucination rate", rates["hallucination_rate"], self.max_hallucination_rate),
             _under("share of judged claims", rates["verifiable"], self.min_verifiable),
+            self._omissions(rates),
             *self._labels(summary["by_label"]),
             self._regression(summary),
         ]
         return [words for words in failed if words]
+
+    def _omissions(self, rates: Mapping[str, JsonObject]) -> str:
+        rate = rates.get("omission_rate")
+        if self.max_omission_rate is None or rate is None:
+            return ""
+        if rate["value"] is None:
+            return (
+                f"omission rate: nothing was found to compare with, and it must be at most {self.max_omission_rate:g}"
+            )
+        return _over("omission rate", rate, self.max_omission_rate)
 
     def _labels(self, by_label: Mapping[str, JsonObject]) -> list[str]:
         for_all = self.max_per_label.get("")

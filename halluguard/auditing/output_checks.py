@@ -80,9 +80,10 @@ def _written(out: Path) -> set[str]:
 def _inputs(config: AuditConfig) -> list[Path]:
     """All files and folders that the audit reads, apart from the folder of images."""
     paths = [config.captions, *config.settings_files]
-    if isinstance(config.detector, str):
-        _, colon, files = config.detector.partition(":")
-        paths += [Path(name) for name in files.split(",") if name] if colon else [Path(config.detector)]
+    specs = (config.detector,) if isinstance(config.detector, str) else config.detector
+    for spec in specs if isinstance(specs, tuple) else ():
+        _, colon, files = spec.partition(":")
+        paths += [Path(name) for name in files.split(",") if name] if colon else [Path(spec)]
     paths += [Path(config.ask)] if config.ask else []
     return [path for path in paths if path.exists()]
 

@@ -10,21 +10,27 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
-from halluguard.auditing.cached_detector import CachedDetector
+from halluguard.auditing.cached_detector import cached_detector
 from halluguard.auditing.cached_experts import AnyExpert, cached, kinds_not_judged
 from halluguard.auditing.caption_rows import Row
 from halluguard.auditing.config import AuditConfig
-from halluguard.auditing.detection_store import DetectionStore
 from halluguard.auditing.image_store import ImageFolder, ImageStore, StoredImage
 from halluguard.calibration.outcomes import ObjectReader, Outcome, Setting, agreement, withheld
 from halluguard.correction.claims.extract import from_parse, parses
+from halluguard.correction.completing import omitted_from
 from halluguard.correction.rewriting import rewrite_many
+from halluguard.correction.rewriting.additions import complete as with_additions
+from halluguard.correction.rewriting.rewrite import FALLBACK
 from halluguard.correction.text.parse import Parse
-from halluguard.correction.verification import Thresholds, thresholds_of, verify_many
-from halluguard.detectors.specs import fingerprint, from_spec
+from halluguard.correction.verification import Thresholds, thresholds_of
+from halluguard.correction.verification.looks import experts_apart
+from halluguard.correction.verification.omissions import Omission, candidates
+from halluguard.correction.verification.verify import examine_many
+from halluguard.detectors.specs import from_specs
 from halluguard.errors import HalluguardError, ImageError
 from halluguard.io import JsonObject
-from halluguard.records import Box, Claim, Detector, Edit, Verdict
+from halluguard.records import Box, Claim, Detector, Edit, Verdict, apply_edits
+from halluguard.reliability import Rates
 
 OK = "ok"
 _TOGETHER = 64
@@ -42,6 +48,7 @@ class Checked:
         corrected: the caption after correction; the caption itself when nothing was contradicted.
         claims, verdicts, edits: as in `halluguard.records.Answer`.
         withheld: why the policy keeps the caption back; "" where it leaves, None without a policy.
+        omitted: what the detector found and the caption does not name; None where it was not looked for.
     """
 
     row: Row
@@ -52,6 +59,7 @@ class Checked:
     verdicts: tuple[Verdict, ...] = ()
     edits: tuple[Edit, ...] = ()
     withheld: str | None = None
+    omitted: tuple[Omission, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -69,10 +77,15 @@ def image_folder(config: AuditConfig) -> ImageFolder:
 
 
 def detector_of(config: AuditConfig) -> Detector:
-    """The detector of an audit, loaded if the settings name it."""
-    if isinstance(config.detector, str):
-        return from_spec(config.detector, device=config.device)
-    return config.detector
+    """The detector of an audit, loaded if the settings name it, with the recall that the settings state."""
+    detector = config.detector
+    if isinstance(detector, str | tuple):
+        specs = (detector,) if isinstance(detector, str) else detector
+        detector = from_specs(specs, config.agree, device=config.device)
+    if config.recall is not None:
+        for expert in experts_apart(detector):
+            expert.recall = Rates.of_value(config.recall)  # type: ignore[attr-defined]  # an optional attribute
+    return detector
 
 
 def thresholds_in(config: AuditConfig, detector: Detector) -> Thresholds:
@@ -102,10 +115,12 @@ class Checker:
         self.setting = config.policy.setting if config.policy else None
         self.reader = ObjectReader(config.policy.protocol if config.policy else "fixed", config.vocabulary)
         self.thresholds = thresholds_in(config, detector)
-        self.calibration = config.calibration
+        self.calibration, self.complete = config.calibration, config.complete
+        # Known objects and boxes are looked through at no cost; a model is asked more only on request.
+        free = all(hasattr(expert, "names") and not expert.needs_image for expert in experts_apart(detector))
+        self.names = candidates(detector, config.look_for or config.complete or free)
         self.images = ImageStore(image_folder(config))
-        store = DetectionStore(cache if detector.needs_image else None, fingerprint(detector))
-        self.detector = CachedDetector(detector, store, self.images, config.batch_size)
+        self.detector = cached_detector(detector, cache, self.images, config.batch_size)
         self.experts = [cached(expert, cache, self.images, config.batch_size) for expert in experts]
         self.not_judged = kinds_not_judged(config)
         self._reads: dict[int, _Read] | None = None
@@ -125,7 +140,7 @@ class Checker:
         for expert in self.experts:
             expert.cached.begin([])
         self.detector.begin(stored if self.detector.needs_image else [])
-        verdicts = self._verified([one.claims for one in read], images)
+        verdicts, omitted = self._examined(read, images)
         for asked in (self.detector, *(expert.cached for expert in self.experts)):
             if asked.broken:
                 raise asked.broken
@@ -133,9 +148,11 @@ class Checker:
             self.detector.open_all(stored)
         rewritten = rewrite_many([one.parse for one in read], [one.claims for one in read], verdicts)
         kept_back = self._withheld([text for text, _ in rewritten], images)
-        for one, image, judged, edited, why in zip(read, images, verdicts, rewritten, kept_back, strict=True):
+        rows_of = zip(read, images, verdicts, rewritten, omitted, kept_back, strict=True)
+        for one, image, judged, edited, left_out, why in rows_of:
             error = self._unreadable(image)
-            checked = _skipped(one.row, "image", str(error)) if error else _checked(one, judged, edited)
+            checked = _checked(one, judged, edited, left_out, complete=self.complete)
+            checked = _skipped(one.row, "image", str(error)) if error else checked
             results[one.row.index] = replace(checked, withheld=why) if checked.code == OK else checked
         return [results[row.index] for row in rows]
 
@@ -168,14 +185,21 @@ class Checker:
             for row, checked in zip(rows, self.check(rows), strict=True)
         ]
 
-    def _verified(self, claims: Sequence[list[Claim]], images: Sequence[StoredImage | str]) -> list[list[Verdict]]:
-        """The verdicts of each row. Experts that look at the image are asked only where there is one."""
+    def _examined(
+        self, read: Sequence[_Read], images: Sequence[StoredImage | str]
+    ) -> tuple[list[list[Verdict]], list[list[Omission] | None]]:
+        """The verdicts of each row, and what it leaves out.
+
+        Experts that look at the image are asked only where there is one.
+        """
+        claims = [one.claims for one in read]
+        omitted: list[list[Omission] | None] = [None for _ in claims]
         # Where phrases interact, captions of one image do not share a detector call: each asks for itself.
         apart = self.detector.interacts and self.detector.needs_image
         verdicts: list[list[Verdict]] = [[] for _ in claims]
         for seen in (True, False):
             rows = [i for i, image in enumerate(images) if isinstance(image, StoredImage) == seen]
-            judged = verify_many(
+            judged = examine_many(
                 [claims[i] for i in rows],
                 [replace(image) if apart and isinstance(image := images[i], StoredImage) else images[i] for i in rows],
                 cast(Detector, self.detector),  # its images are stored ones
@@ -183,10 +207,14 @@ class Checker:
                 properties=cast(Sequence[AnyExpert], [e for e in self.experts if seen or not e.needs_image]),
                 calibration=self.calibration,
                 batch_size=_TOGETHER,
+                names=self.names,
             )
-            for i, of_row in zip(rows, judged, strict=True):
+            for i, (of_row, evidence) in zip(rows, judged, strict=True):
+                row = read[i].row
+                if self.names and evidence is not None:
+                    omitted[i] = omitted_from(row.caption, row.question, claims[i], evidence, self.names)
                 verdicts[i] = [self._or_not_judged(claims[i][v.claim], v) for v in of_row]
-        return verdicts
+        return verdicts, omitted
 
     def _or_not_judged(self, claim: Claim, verdict: Verdict) -> Verdict:
         if claim.kind not in self.not_judged:
@@ -248,12 +276,32 @@ class Checker:
         self.detector.close()
 
 
-def _checked(read: _Read, verdicts: Sequence[Verdict], rewritten: tuple[str, list[Edit]]) -> Checked:
+def _checked(
+    read: _Read,
+    verdicts: Sequence[Verdict],
+    rewritten: tuple[str, list[Edit]],
+    omitted: Sequence[Omission] | None,
+    *,
+    complete: bool,
+) -> Checked:
     failed = next((verdict for verdict in verdicts if verdict.error), None)
     if failed is not None:
         return _skipped(read.row, "expert", failed.reason)
     corrected, edits = rewritten
-    return Checked(read.row, OK, "", corrected, tuple(read.claims), tuple(verdicts), tuple(edits))
+    if any(FALLBACK in edit.after for edit in edits):
+        corrected, edits = read.row.caption, [_flagged(edit) for edit in edits]
+    elif complete and omitted is not None:
+        edits = with_additions(read.row.caption, edits, read.claims, verdicts, omitted)
+        corrected = apply_edits(read.row.caption, edits)
+    left_out = None if omitted is None else tuple(omitted)
+    claims = tuple(read.claims)
+    return Checked(read.row, OK, "", corrected, claims, tuple(verdicts), tuple(edits), omitted=left_out)
+
+
+def _flagged(edit: Edit) -> Edit:
+    """The edit as a flag: a caption of which nothing would be left stays as it is, for a person to look at."""
+    reason = f"{edit.reason}; left as it was: nothing that it names was confirmed"
+    return replace(edit, after=edit.before, reason=reason, decision="flagged")
 
 
 def _skipped(row: Row, code: str, reason: str) -> Checked:
@@ -276,7 +324,13 @@ def to_dict(checked: Checked) -> JsonObject:
         "verdicts": [sparse(verdict) for verdict in checked.verdicts],
         "edits": [sparse(edit) for edit in checked.edits],
         **({} if checked.withheld is None else {"withheld": checked.withheld}),
+        "omitted": None if checked.omitted is None else [_omission(one) for one in checked.omitted],
     }
+
+
+def _omission(omission: Omission) -> JsonObject:
+    boxes = [sparse(box) for box in omission.evidence]
+    return {"name": omission.name, "count": omission.count, "place": omission.place, "evidence": boxes}
 
 
 def from_dict(data: JsonObject) -> Checked:
@@ -290,7 +344,12 @@ def from_dict(data: JsonObject) -> Checked:
         verdicts=tuple(Verdict.from_dict(verdict) for verdict in data["verdicts"]),
         edits=tuple(Edit.from_dict(edit) for edit in data["edits"]),
         withheld=data.get("withheld"),
+        omitted=None if data.get("omitted") is None else tuple(map(_read_omission, data["omitted"])),
     )
+
+
+def _read_omission(data: JsonObject) -> Omission:
+    return Omission(data["name"], tuple(Box.from_dict(box) for box in data["evidence"]), data["count"], data["place"])
 
 
 def sparse(record: Claim | Verdict | Edit | Box) -> dict[str, object]:

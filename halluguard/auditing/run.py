@@ -30,10 +30,12 @@ from halluguard.calibration.policy import Policy
 from halluguard.calibration.watching import RateBound
 from halluguard.correction.text import pipeline
 from halluguard.correction.verification import Thresholds
+from halluguard.correction.verification.looks import experts_apart
 from halluguard.detectors.specs import as_detector, fingerprint
 from halluguard.errors import SettingsError
 from halluguard.io import JsonObject, write_json
 from halluguard.records import Box, Detector
+from halluguard.reliability import recall_of
 
 
 def audit(
@@ -185,6 +187,9 @@ def manifest(
         "property experts": [expert_fingerprint(expert) for expert in experts],
         "not judged": sorted(kinds_not_judged(config)),
         "thresholds": thresholds_dict(thresholds_in(config, detector)),
+        "recall": {expert.name: recall_of(expert).to_value() for expert in experts_apart(detector)},
+        "completed": config.complete,
+        "looked for": list(config.look_for),
         "calibration": config.calibration.digest if config.calibration else None,
         "images": image_folder(config).manifest()
         if detector.needs_image or any(e.needs_image for e in experts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
     from halluguard.auditing.progress import Mode
     from halluguard.auditing.source import Source
     from halluguard.calibration.watching import RateBound
+    from halluguard.detectors.ensemble import Combination
     from halluguard.io import JsonObject
+    from halluguard.reliability import Stated
 
 OK, GATE_FAILED, TOO_MANY_SKIPPED = 0, 1, 4
 _FILE = "(captions)"
@@ -56,6 +59,7 @@ def _option(panel: str, help: str) -> Any:
     return typer.Option(help=help, rich_help_panel=panel)
 
 
+_SPEAKS = 0.8  # as `reliability.SPEAKS`, without an import
 _CHECK, _ROWS, _WORK = "What is checked", "Rows, columns and image files", "How the work is done"
 _PROMISE = "A promise on the output"
 _OUTPUT, _LIMITS = "Outputs", "Limits (exit code 1 or 4)"
@@ -69,15 +73,44 @@ def audit(
     out: Annotated[Path, typer.Option(help="Folder for the results. An unfinished run found there is continued.")],
     images: Annotated[Path | None, _option(_CHECK, "Folder of the images.")] = None,
     detector: Annotated[
-        str | None,
+        list[str] | None,
         _option(
             _CHECK,
             "Detector: hub name or folder of a model, 'sandbox' for its drawn scenes, 'objects:FILE', "
-            "'precomputed:FILE' or 'groundingdino:CONFIG,CHECKPOINT'.",
+            "'precomputed:FILE' or 'groundingdino:CONFIG,CHECKPOINT'. ',recall=0.7' behind it says how often it finds "
+            "what is there. May be repeated.",
         ),
     ] = None,
     objects: Annotated[
-        Path | None, _option(_CHECK, "Known objects, in place of a detector. JSON: image id -> names.")
+        list[str] | None,
+        _option(_CHECK, "Known objects, as a detector or beside one. JSON: image id -> names. May be repeated."),
+    ] = None,
+    agree: Annotated[
+        str, _option(_CHECK, "How several detectors agree: any (one is enough), all, or votes (more than half).")
+    ] = "any",
+    exhaustive: Annotated[
+        bool,
+        _option(_CHECK, "--objects name everything there is; with --no-exhaustive, what they leave out is unsure."),
+    ] = True,
+    recall: Annotated[
+        list[str] | None,
+        _option(
+            _CHECK,
+            "Share of what is there that the detectors find: a share, LABEL=SHARE or a JSON file {label: share}. "
+            f"Below {_SPEAKS}, 'not found' is unsure. May be repeated. Default: the detectors' own.",
+        ),
+    ] = None,
+    complete: Annotated[
+        bool, _option(_CHECK, "Add to the captions what the detector finds and they leave out.")
+    ] = False,
+    vocabulary: Annotated[
+        str | None,
+        _option(
+            _CHECK,
+            "What is looked for beside the claims: coco, common (everyday things, for open-vocabulary detectors) or a "
+            "file of names, one a line. Default: the detector's own labels. With --policy: the objects that the policy "
+            "counts, in the form of CHAIR's synonyms.",
+        ),
     ] = None,
     attributes: Annotated[bool, _option(_CHECK, "Judge attributes; colours by the pixels of the object's box.")] = True,
     relations: Annotated[bool, _option(_CHECK, "Judge relations; spatial ones by the boxes of both objects.")] = True,
@@ -102,9 +135,6 @@ def audit(
     captioner: Annotated[str, _option(_PROMISE, "Name of the model that wrote the captions.")] = "",
     imagination: Annotated[float | None, _option(_PROMISE, "Imagination setting of the captions.")] = None,
     detector_name: Annotated[str, _option(_PROMISE, "Name of a detector that is known by a file.")] = "",
-    vocabulary: Annotated[
-        Path | None, _option(_PROMISE, "Objects that the policy counts, in the form of CHAIR's synonyms.")
-    ] = None,
     caption_key: Annotated[str | None, _option(_ROWS, "Column of the captions. Default: guessed.")] = None,
     image_key: Annotated[str | None, _option(_ROWS, "Column of the images. Default: guessed.")] = None,
     id_key: Annotated[str | None, _option(_ROWS, "Column of the ids. Default: guessed.")] = None,
@@ -160,6 +190,9 @@ def audit(
     min_verifiable: Annotated[
         float | None, _option(_LIMITS, "Smallest share of claims that must be judged, in [0, 1].")
     ] = None,
+    max_omission_rate: Annotated[
+        float | None, _option(_LIMITS, "Largest share of the objects found that captions may leave out, in [0, 1].")
+    ] = None,
     baseline: Annotated[
         Path | None, _option(_LIMITS, "Earlier summary.json, than which the rate must not be significantly higher.")
     ] = None,
@@ -184,6 +217,7 @@ def audit(
     from halluguard.auditing.gates import Gates, per_label, read_summary
     from halluguard.auditing.image_store import read_names
     from halluguard.auditing.thresholds import read_calibration, read_thresholds
+    from halluguard.auditing.vocabularies import read_vocabulary
     from halluguard.calibration.policy import Policy
     from halluguard.metrics.vocabulary import load_vocabulary
 
@@ -191,7 +225,11 @@ def audit(
     config = AuditConfig(
         captions,
         out,
-        detector=_detector(detector, objects, images),
+        detector=_detectors(detector or (), objects or (), images, exhaustive=exhaustive),
+        agree=_agree(agree),
+        recall=_recall(recall or ()),
+        complete=complete,
+        look_for=read_vocabulary(vocabulary) if vocabulary and not policy else (),
         attributes=attributes,
         relations=relations,
         counts=counts,
@@ -206,7 +244,7 @@ def audit(
         captioner=captioner,
         imagination=imagination,
         detector_name=detector_name,
-        vocabulary=load_vocabulary(vocabulary) if vocabulary else None,
+        vocabulary=load_vocabulary(vocabulary) if vocabulary and policy else None,
         caption_key=caption_key,
         image_key=image_key,
         id_key=id_key,
@@ -224,8 +262,9 @@ def audit(
         cache=cache,
         force_new=force_new,
         overwrite=overwrite,
-        settings_files=tuple(
-            file for file in (thresholds, policy, vocabulary, image_names, baseline, spot_labels) if file
+        settings_files=(
+            *(file for file in (thresholds, policy, image_names, baseline, spot_labels) if file),
+            *([Path(vocabulary)] if vocabulary else []),
         ),
         export=export,
         filter=filter,
@@ -236,6 +275,7 @@ def audit(
             max_hallucination_rate=max_hallucination_rate,
             max_per_label=per_label(max_per_label or ()),
             min_verifiable=min_verifiable,
+            max_omission_rate=max_omission_rate,
             max_errors=max_errors,
             baseline=read_summary(baseline) if baseline else None,
         ),
@@ -368,15 +408,41 @@ def merge(
     raise typer.Exit(_print_results(summary, out, gates, Console(stderr=True, quiet=quiet)))
 
 
-def _detector(detector: str | None, objects: Path | None, images: Path | None) -> str:
-    """The detector's name, as `detectors.specs` writes it."""
-    if (detector is None) == (objects is None):
-        raise SettingsError("an audit needs one detector: --detector with --images, or --objects FILE")
-    if detector is None:
-        return f"objects:{objects}"
-    if images is None and detector.partition(":")[0] not in ("objects", "precomputed"):
+def _detectors(
+    detectors: Sequence[str], objects: Sequence[str], images: Path | None, *, exhaustive: bool
+) -> tuple[str, ...]:
+    """The detectors' names, as `detectors.specs` writes them."""
+    from halluguard.reliability import LIST_RECALL
+
+    if not detectors and not objects:
+        raise SettingsError("an audit needs a detector: --detector with --images, or --objects FILE")
+    if images is None and any(name.partition(":")[0] not in ("objects", "precomputed") for name in detectors):
         raise SettingsError("a detector looks at images; name their folder with --images")
-    return detector
+    partial = "" if exhaustive else f",recall={LIST_RECALL}"
+    return (*detectors, *(f"objects:{name}{'' if ',recall=' in name else partial}" for name in objects))
+
+
+def _agree(text: str) -> Combination:
+    if text not in ("any", "all", "votes"):
+        raise SettingsError(f"--agree is one of any, all, votes, got {text!r}")
+    return cast("Combination", text)
+
+
+def _recall(settings: Sequence[str]) -> Stated | None:
+    """The recall of `--recall`: a share for all labels, LABEL=SHARE, or a file of them; later ones win."""
+    from halluguard.reliability import Rates, read_rates
+
+    if not settings:
+        return None
+    labels: dict[str, float] = {}
+    for setting in settings:
+        label, equals, share = setting.rpartition("=")
+        stated = Rates.of_value(read_rates(share if equals else setting))
+        if equals:
+            labels[label.strip()] = stated.default
+        else:
+            labels |= {"": stated.default, **stated.labels}
+    return labels
 
 
 def _progress_mode(text: str, console: Console) -> Mode:

@@ -16,6 +16,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from halluguard.correction.claims.extract import from_parse, parses
+from halluguard.correction.completing import completed
 from halluguard.correction.rewriting import Proposer, Style, propose, rewrite, rewrite_many
 from halluguard.correction.text.parse import Parse
 from halluguard.correction.verification import (
@@ -26,6 +27,8 @@ from halluguard.correction.verification import (
     verify,
     verify_many,
 )
+from halluguard.correction.verification.omissions import candidates
+from halluguard.correction.verification.verify import examine_many
 from halluguard.errors import SettingsError
 from halluguard.records import Answer, Claim, Detector, Edit, Verdict
 
@@ -64,6 +67,7 @@ def correct(
     second_look: bool = True,
     style: Style = "delete",
     proposer: Proposer | None = None,
+    complete: bool | Sequence[str] = False,
     nlp: Language | None = None,
 ) -> Answer:
     """Check an answer against its image and correct what the detector contradicts.
@@ -78,6 +82,9 @@ def correct(
         style: "delete", "hedge" or "annotate", see `halluguard.correction.rewriting.rewrite.rewrite`.
         proposer: a language model that may word the correction, accepted only if it passes the checks of
             `halluguard.correction.rewriting.llm_rewriter`; otherwise the text of the rules stands.
+        complete: True adds what the detector finds and the answer leaves out, in the answer's own form, as edits with
+            the decision "addition": of the detector's labels, or of COCO's where it takes any phrase. Names in place of
+            True are the vocabulary to look for. Answers to questions that do not ask what there is stay as they are.
         nlp: a spaCy pipeline; default the best English one installed.
 
     Returns:
@@ -90,6 +97,8 @@ def correct(
     >>> from halluguard.detectors.precomputed import KnownObjects
     >>> correct("A dog and a cat.", "1.jpg", KnownObjects({"1.jpg": ["dog"]})).text
     'A dog.'
+    >>> correct("A dog and a cat.", "1.jpg", KnownObjects({"1.jpg": ["dog", "cup"]}), complete=True).text
+    'A dog. There is also a cup.'
     """
     (answer,) = correct_many(
         [text],
@@ -102,6 +111,7 @@ def correct(
         second_look=second_look,
         style=style,
         proposer=proposer,
+        complete=complete,
         nlp=nlp,
     )
     return answer
@@ -132,6 +142,7 @@ def correct_many(
     second_look: bool = True,
     style: Style = "delete",
     proposer: Proposer | None = None,
+    complete: bool | Sequence[str] = False,
     batch_size: int = 32,
     nlp: Language | None = None,
 ) -> Iterator[Answer]:
@@ -141,8 +152,8 @@ def correct_many(
         texts, images, questions: as in `correct`, in step.
         batch_size: answers read, verified and rewritten together.
     """
-    limits = thresholds or thresholds_of(detector)
-    options = _Options(limits, properties, calibration, second_look, style, proposer, nlp)
+    names = candidates(detector, complete)
+    options = _Options(thresholds, properties, calibration, second_look, style, proposer, names, nlp)
     text_stream, image_stream = iter(texts), iter(images)
     question_stream = iter(questions) if questions is not None else None
     while batch := list(islice(text_stream, batch_size)):
@@ -160,12 +171,13 @@ def correct_many(
 class _Options:
     """The options of `correct_many` that a batch needs."""
 
-    thresholds: Thresholds
+    thresholds: Thresholds | None
     properties: Properties
     calibration: Calibration | None
     second_look: bool
     style: Style
     proposer: Proposer | None
+    names: Sequence[str]
     nlp: Language | None
 
 
@@ -184,7 +196,7 @@ def _correct_batch(
     ]
     claims = [from_parse(parse, question, nlp=options.nlp) for parse, question in zip(read, questions, strict=True)]
     extracted = perf_counter()
-    verdicts = verify_many(
+    examined = examine_many(
         claims,
         images,
         detector,
@@ -192,7 +204,9 @@ def _correct_batch(
         properties=options.properties,
         calibration=options.calibration,
         second_look=options.second_look,
+        names=options.names,
     )
+    verdicts = [judged for judged, _ in examined]
     timings = {
         "extract": (extracted - started) / len(texts),
         "verify": (perf_counter() - extracted) / len(texts),
@@ -200,9 +214,10 @@ def _correct_batch(
     verified = perf_counter()
     rewritten = rewrite_many(read, claims, verdicts, style=options.style, nlp=options.nlp)
     timings["rewrite"] = (perf_counter() - verified) / len(texts)
-    rows = zip(read, rewritten, images, questions, claims, verdicts, strict=True)
-    for parse, edited, image, question, of_text, judged in rows:
-        yield _answer(parse, edited, image, question, of_text, judged, detector.name, timings, options)
+    rows = zip(read, rewritten, images, questions, claims, examined, strict=True)
+    for parse, edited, image, question, of_text, (judged, evidence) in rows:
+        answer = _answer(parse, edited, image, question, of_text, judged, detector, timings, options)
+        yield completed(answer, evidence, options.names) if options.names and evidence is not None else answer
 
 
 def _answer(
@@ -212,15 +227,15 @@ def _answer(
     question: str | None,
     claims: Sequence[Claim],
     verdicts: Sequence[Verdict],
-    detector: str,
+    detector: Detector,
     timings: dict[str, float],
     options: _Options,
 ) -> Answer:
-    started, limits = perf_counter(), options.thresholds
+    started, limits = perf_counter(), options.thresholds or thresholds_of(detector)
     text, edits = rewritten
     labels = {name: list(pair) for name, pair in limits.labels.items()}
     settings: dict[str, object] = {
-        "detector": detector,
+        "detector": detector.name,
         "style": options.style,
         "thresholds": {"high": limits.high, "low": limits.low, "labels": labels},
     }

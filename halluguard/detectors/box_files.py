@@ -21,6 +21,7 @@ from halluguard.detectors.labels import NO_LABELS, Labels, meaning
 from halluguard.errors import ExpertError, InputError
 from halluguard.io import JsonObject, read_json
 from halluguard.records import XYXY, Box, ImageOrKey
+from halluguard.reliability import Rates, Stated, assumed_recall
 from halluguard.vocabulary import COCO
 
 # COCO's 80 categories have ids up to 90; these ten are not used.
@@ -58,6 +59,9 @@ class KnownBoxes:
         labels: all labels that the tool could have used; default those of the boxes. Other phrases are not covered.
         name: name in verdicts.
         thresholds: (high, low). The default fits scores of 1; give the tool's own for scored boxes.
+        recall: share of what is there that the tool finds, in [0, 1], for all labels or per label. Default: 1 where all
+            scores are 1, as in ground truth; else what is assumed of a detector (`reliability.assumed_recall`).
+        precision: share of what it finds that is there, in the same form. Default 1.
 
     Attributes:
         skipped: boxes of a file that were left out because they have no width or no height.
@@ -68,6 +72,8 @@ class KnownBoxes:
     """
 
     needs_image = False
+    fingerprint: str | None = None
+    """What distinguishes the contents from others in a cache; None where the name does."""
 
     def __init__(
         self,
@@ -76,8 +82,13 @@ class KnownBoxes:
         labels: Iterable[str] | None = None,
         name: str = "precomputed",
         thresholds: tuple[float, float] = (0.35, 0.2),
+        recall: Stated | None = None,
+        precision: Stated | None = None,
     ) -> None:
         self.name, self.thresholds = name, thresholds
+        certain = all(box.score == 1.0 for row in boxes.values() for box in row)
+        self.recall = assumed_recall() if recall is None and not certain else Rates.of_value(recall)
+        self.precision = Rates.of_value(precision)
         self._boxes = {str(image): tuple(row) for image, row in boxes.items()}
         used = {box.label for row in self._boxes.values() for box in row}
         self.labels = Labels(used if labels is None else {*labels, *used})
@@ -217,6 +228,11 @@ class KnownBoxes:
     def covers(self, phrase: str) -> bool:
         """Whether one of the labels means the phrase."""
         return self.labels.covers(phrase)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all labels that the tool could have used, sorted."""
+        return tuple(sorted(self.labels.names))
 
     def detect(self, images: Sequence[ImageOrKey], phrases: Sequence[Sequence[str]]) -> list[list[Box]]:
         """The boxes whose label is what a phrase names, or a kind of it; images are ids or file names.

@@ -25,6 +25,7 @@ from halluguard.detectors.labels import NO_LABELS, Labels
 from halluguard.errors import ExpertError, UnsupportedModelError
 from halluguard.images import ImageSource, limit_size, load_image
 from halluguard.records import Box
+from halluguard.reliability import Rates, Stated, assumed_recall
 
 THRESHOLDS = {"detr": (0.7, 0.3), "yolos": (0.7, 0.3), "conditional_detr": (0.5, 0.25), "table-transformer": (0.7, 0.3)}
 """(high, low) per `model_type`; (0.45, 0.2) for all others, whose scores come from sigmoids."""
@@ -40,6 +41,9 @@ class ClosedSetDetector:
         floor: boxes with a lower score are not returned, in [0, 1].
         nms: of two boxes of one phrase that overlap by more than this (IoU), the weaker is dropped; in [0, 1].
         rows_per_pass: images per forward pass.
+        recall: share of what is there that the model finds, in [0, 1], for all labels or per label; default what is
+            assumed of a detector that nobody measured (`reliability.assumed_recall`).
+        precision: share of what it finds that is there, in the same form. Default 1.
 
     Raises:
         UnsupportedModelError: the model has no real names for its labels.
@@ -57,6 +61,8 @@ class ClosedSetDetector:
         floor: float = 0.05,
         nms: float = 0.5,
         rows_per_pass: int = 16,
+        recall: Stated | None = None,
+        precision: Stated | None = None,
     ) -> None:
         labels = getattr(getattr(model, "config", None), "id2label", None)
         if not labels or not hasattr(processor, "post_process_object_detection"):
@@ -75,6 +81,8 @@ class ClosedSetDetector:
         self.labels = Labels(self._of_index.values())
         self.name = name or model_signature(model)
         self.thresholds = tuple(thresholds or THRESHOLDS.get(model_kind(model), (0.45, 0.2)))
+        self.recall = assumed_recall() if recall is None else Rates.of_value(recall)
+        self.precision = Rates.of_value(precision)
         self.floor, self.nms, self.rows_per_pass = floor, nms, max(1, rows_per_pass)
 
     @classmethod
@@ -102,6 +110,11 @@ class ClosedSetDetector:
             advice="use ZeroShotDetector for models that take phrases",
         )
         return cls(model, processor, **{"name": signature, **options})
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the model's labels, sorted."""
+        return tuple(sorted(self.labels.names))
 
     def covers(self, phrase: str) -> bool:
         """Whether one of the model's labels means the phrase."""

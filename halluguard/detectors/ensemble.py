@@ -4,8 +4,13 @@ Of the experts that cover a phrase, each gives a box its score, or 0 where it fo
 
     any        the largest score        one expert is enough
     all        the smallest score       every expert must find it
+    votes      the median, rounded down  more than half must find it
     mean       sum of w_i s_i / sum of w_i, with equal weights w_i
     weighted   the same with the weights given
+
+With "any", "all" and "votes" correction judges each expert apart, at its own thresholds, and counts their verdicts; the
+silence of one is weighed by its recall (`correction/verification/voting.py`). With "mean" and "weighted" it judges the
+joined scores.
 
 An expert that fails makes the whole answer an error: a failed expert must not count as one that found nothing.
 """
@@ -20,8 +25,9 @@ from halluguard.boxes import iou
 from halluguard.detectors.failures import expert_errors
 from halluguard.errors import ExpertError, SettingsError
 from halluguard.records import Box, Detector, ImageOrKey, PropertyExpert, Question
+from halluguard.reliability import Rates, joint_recall, recall_of
 
-Combination = Literal["any", "all", "mean", "weighted"]
+Combination = Literal["any", "all", "votes", "mean", "weighted"]
 
 
 class Ensemble:
@@ -29,10 +35,13 @@ class Ensemble:
 
     Args:
         experts: at least one detector. Detectors that need images and detectors that need keys cannot be mixed.
-        combination: "any", "all", "mean" or "weighted", as above.
+        combination: "any", "all", "votes", "mean" or "weighted", as above.
         weights: one positive weight per detector, for "weighted".
         iou: boxes of one phrase from different detectors that overlap by at least this (IoU) are one object; in [0, 1].
-        thresholds: (high, low); default the mean of the detectors' own.
+        thresholds: (high, low) of the joined scores, which are then judged as one; default the mean of the detectors'
+            own.
+        mixed: allow detectors of images beside detectors of keys, for a caller that asks each of them apart, as an
+            audit does with "any", "all" and "votes".
     """
 
     def __init__(
@@ -43,21 +52,24 @@ class Ensemble:
         weights: Sequence[float] | None = None,
         iou: float = 0.5,
         thresholds: tuple[float, float] | None = None,
+        mixed: bool = False,
     ) -> None:
         self.experts = tuple(experts)
         self.weights = _weights(len(self.experts), combination, weights)
         if not 0.0 <= iou <= 1.0:
             raise SettingsError(f"iou must be in [0, 1], got {iou}; 0.5 is usual")
-        if len({expert.needs_image for expert in self.experts}) > 1:
+        if len({expert.needs_image for expert in self.experts}) > 1 and not mixed:
             raise SettingsError(
                 "expected detectors that all need images or all need keys, got both; make two ensembles"
             )
         self.combination, self.iou = combination, iou
-        self.needs_image = self.experts[0].needs_image
+        self.agree = combination if combination in ("any", "all", "votes") and thresholds is None else None
+        self.needs_image = any(expert.needs_image for expert in self.experts)
         self.name = _signature(self.experts, combination, weights)
         own = [getattr(expert, "thresholds", (0.35, 0.2)) for expert in self.experts]
         mean = tuple(sum(pair[i] for pair in own) / len(own) for i in (0, 1))
         self.thresholds = tuple(thresholds or mean)
+        self.recall = _recall(self.experts, combination)
 
     def covers(self, phrase: str) -> bool:
         """Whether any detector covers the phrase."""
@@ -168,8 +180,21 @@ def _combine(scores: dict[int, float], combination: Combination, weights: Sequen
         return max(scores.values())
     if combination == "all":
         return min(scores.values())
+    if combination == "votes":
+        return sorted(scores.values())[(len(scores) - 1) // 2]
     total = sum(weights[k] for k in scores)
     return min(1.0, sum(weights[k] * score for k, score in scores.items()) / total)
+
+
+def _recall(experts: Sequence[Detector], combination: Combination) -> Rates:
+    """The recall of the joined scores: of experts of whom one is enough, together; else that of the weakest."""
+    rates = [recall_of(expert) for expert in experts]
+    join = joint_recall if combination == "any" else min
+    labels = {label for one in rates for label in one.labels}
+    return Rates(
+        join([one.default for one in rates]),
+        {label: join([one.of(label) for one in rates]) for label in sorted(labels)},
+    )
 
 
 def _weights(experts: int, combination: Combination, weights: Sequence[float] | None) -> tuple[float, ...]:

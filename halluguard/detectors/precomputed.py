@@ -11,6 +11,7 @@ from halluguard.detectors.label_language import check_english
 from halluguard.detectors.labels import DOUBTFUL, NO_LABELS, meaning
 from halluguard.errors import ExpertError, InputError
 from halluguard.records import Box, ImageOrKey
+from halluguard.reliability import LIST_RECALL, Rates, Stated
 from halluguard.vocabulary import COCO, normal, parents, related, same
 
 
@@ -27,13 +28,23 @@ class KnownObjects:
         objects: image id -> names of the objects in it. Ids are compared as strings: 42 and "42" are one image.
         vocabulary: all names that the lists could contain; default the 80 COCO categories.
         name: name in verdicts.
+        exhaustive: False for lists that do not name everything, such as the confident detections of a tool. What they
+            leave out is then unsure, unless another expert is silent too; what they name supports as before.
+        recall: share of what is there that the lists name, in [0, 1], for all labels or per label; it replaces
+            `exhaustive`. 0 makes tags pure witnesses: they support, and their silence means nothing.
+        precision: share of what they name that is there, in the same form. Default 1.
 
     >>> detector = KnownObjects({7: ["person", "bus"]})
     >>> [[box.label for box in boxes] for boxes in detector.detect([7], [["man", "vehicle", "dog"]])]
     [['person', 'bus']]
+    >>> from halluguard import correct
+    >>> correct("A dog.", 7, KnownObjects({7: ["person"]}, exhaustive=False)).verdicts[0].decision
+    'unsure'
     """
 
     needs_image = False
+    fingerprint: str | None = None
+    """What distinguishes the contents from others in a cache; None where the name does."""
 
     def __init__(
         self,
@@ -41,8 +52,13 @@ class KnownObjects:
         *,
         vocabulary: Iterable[str] = COCO,
         name: str = "known-objects",
+        exhaustive: bool = True,
+        recall: Stated | None = None,
+        precision: Stated | None = None,
     ) -> None:
         self.name = name
+        self.recall = Rates.of_value(recall, 1.0 if exhaustive else LIST_RECALL)
+        self.precision = Rates.of_value(precision)
         self.vocabulary = frozenset(name for word in vocabulary for name in meaning(word).names)
         self._written = {str(image): self._names(image, names) for image, names in objects.items()}
         check_english([name for names in self._written.values() for name in names])
@@ -56,6 +72,16 @@ class KnownObjects:
         """Whether the phrase, or a wider word for it, is in the vocabulary."""
         name = normal(phrase)
         return any(word in self.vocabulary for word in (name, same(name), *parents(name)))
+
+    def lists(self, phrase: str) -> bool:
+        """Whether the vocabulary has the phrase itself, or another word for it."""
+        name = normal(phrase)
+        return name in self.vocabulary or same(name) in self.vocabulary
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names that the lists could contain, sorted."""
+        return tuple(sorted(self.vocabulary))
 
     def detect(self, images: Sequence[ImageOrKey], phrases: Sequence[Sequence[str]]) -> list[list[Box]]:
         """One box without geometry and with score 1 per phrase that is found.

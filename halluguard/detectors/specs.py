@@ -6,7 +6,8 @@ objects:FILE                    known objects per image: {"image id": ["dog", "c
 precomputed:FILE[,ANNOTATIONS]  boxes of another tool, in any format of `box_formats`, or COCO results
 groundingdino:CONFIG,CHECKPOINT[,TOKENIZER]   a checkpoint of the original Grounding DINO package
 
-Files may be gzipped.
+Files may be gzipped. Any of these may be followed by how far the expert is to be trusted, `,recall=0.7` and
+`,precision=0.9`: each a share, or a JSON file {label: share} with "" for all other labels (`halluguard.reliability`).
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from halluguard.detectors.box_files import KnownBoxes
+from halluguard.detectors.ensemble import Combination, Ensemble
 from halluguard.detectors.precomputed import KnownObjects
 from halluguard.errors import ExpertError, InputError, SettingsError, UnsupportedModelError, first_line
 from halluguard.images import ImageSource, load_image
 from halluguard.io import file_hash, parsing, read_json
 from halluguard.records import Box, Detector, PropertyExpert, TextReader
+from halluguard.reliability import Rates, Stated, read_rates
 
 if TYPE_CHECKING:  # known objects need neither
     from PIL.Image import Image
@@ -32,6 +35,7 @@ if TYPE_CHECKING:  # known objects need neither
 
 _WEIGHTS = Path(__file__).parents[1] / "sandbox" / "weights"
 SANDBOX, SANDBOX_MLLM = _WEIGHTS / "detector", _WEIGHTS / "mllm"
+_TRUST = re.compile(r",(recall|precision)=([^,]+)$")
 _DEVICE = re.compile(r"(cpu|cuda|mps|xpu|npu|hpu)(:\d{1,3})?")
 
 
@@ -44,9 +48,48 @@ def from_spec(spec: str, *, device: str | None = None) -> Detector:
 
     Raises:
         InputError: its file cannot be read.
-        SettingsError: the name has none of the forms.
+        SettingsError: the name has none of the forms, or a recall or precision is no share.
         ExpertError, MissingExtraError, UnsupportedModelError: it cannot be loaded.
     """
+    spec, stated = _stated(spec)
+    detector = _loaded(spec, device)
+    for name, value in stated.items():
+        try:
+            setattr(detector, name, Rates.of_value(value))
+        except AttributeError as error:
+            raise SettingsError(f"{detector.name} keeps its own {name}; leave {name}= out of {spec!r}") from error
+    return detector
+
+
+def from_specs(specs: Sequence[str], agree: Combination = "any", *, device: str | None = None) -> Detector:
+    """Load one detector, or several as an ensemble in which each keeps its name, thresholds and recall.
+
+    Args:
+        specs: at least one name, as for `from_spec`.
+        agree: how their verdicts become one: "any", "all" or "votes"; see `detectors.ensemble`.
+        device: device of models; default "cpu".
+    """
+    detectors = [from_spec(spec, device=device) for spec in specs]
+    if len(detectors) == 1:
+        return detectors[0]
+    names = [detector.name for detector in detectors]
+    for spec, detector in zip(specs, detectors, strict=True):
+        if names.count(detector.name) > 1:
+            detector.name = _stated(spec)[0].partition(":")[2] or detector.name
+    return Ensemble(detectors, agree, mixed=True)
+
+
+def _stated(spec: str) -> tuple[str, dict[str, Stated]]:
+    """A name without its recall and precision, and those."""
+    stated: dict[str, Stated] = {}
+    while match := _TRUST.search(spec):
+        stated[match[1]] = read_rates(match[2])
+        spec = spec[: match.start()]
+    return spec, stated
+
+
+def _loaded(spec: str, device: str | None) -> Detector:
+    """The detector of a name without its recall and precision."""
     if device is not None and not _DEVICE.fullmatch(device):
         raise SettingsError(f"expected a device such as 'cpu', 'cuda' or 'cuda:1', got {device!r}")
     kind, colon, rest = spec.partition(":")
@@ -109,7 +152,9 @@ def known_objects(path: Path) -> KnownObjects:
             f"expected an object of image id -> list of names in {str(path)!r}, got {type(objects).__name__}"
         )
     with parsing(path, "known objects, {image id: list of names}"):
-        return KnownObjects(objects, name=f"known-objects:{file_hash(path)[:12]}")
+        detector = KnownObjects(objects, name=f"objects:{path.name}")
+    detector.fingerprint = f"known-objects:{file_hash(path)[:12]}"
+    return detector
 
 
 def known_boxes(files: str) -> KnownBoxes:
@@ -120,9 +165,11 @@ def known_boxes(files: str) -> KnownBoxes:
     hashes = [file_hash(file)[:12] for file in files_of if file.is_file()]
     if path.is_dir():
         hashes = [hashlib.blake2b("".join(hashes).encode(), digest_size=6).hexdigest()]
-    name = f"precomputed:{','.join(hashes)}"
+    name = "precomputed:" + ",".join(Path(file).name for file in (results, annotations) if file)
     with parsing(path, "boxes"):
-        return KnownBoxes.from_file(path, annotations or None, name=name)
+        detector = KnownBoxes.from_file(path, annotations or None, name=name)
+    detector.fingerprint = f"precomputed:{','.join(hashes)}"
+    return detector
 
 
 def _grounding_dino(files: str, device: str | None) -> Detector:
@@ -222,6 +269,9 @@ def fingerprint(detector: Detector | PropertyExpert | TextReader) -> str:
     own = getattr(detector, "fingerprint", None)
     if isinstance(own, str):
         return own
+    if isinstance(detector, Ensemble):
+        how = detector.name.partition("(")[0]
+        return f"{how}({', '.join(fingerprint(expert) for expert in detector.experts)})"
     parts = {name: getattr(detector, name) for name in _SETTINGS if hasattr(detector, name)}
     model = getattr(detector, "model", None)
     if model is not None and callable(getattr(model, "state_dict", None)):

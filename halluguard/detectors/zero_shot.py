@@ -27,6 +27,7 @@ from halluguard.detectors.zero_shot_families import FAMILIES, Family, Query
 from halluguard.errors import ExpertError, SettingsError, UnsupportedModelError
 from halluguard.images import ImageSource, limit_size, load_image
 from halluguard.records import Box
+from halluguard.reliability import Rates, Stated, assumed_recall
 
 
 class ZeroShotDetector:
@@ -48,6 +49,9 @@ class ZeroShotDetector:
         rows_per_pass: rows per forward pass; 1 gives results equal to the last bit whatever else is asked.
         isolate: False to let phrases share a prompt, as above.
         pool: "mean" or "max" of a phrase's token scores (Grounding DINO families).
+        recall: share of what is there that the model finds, in [0, 1], for all labels or per label; default 1 where
+            the config has thresholds fitted to the model, else `reliability.assumed_recall`.
+        precision: share of what it finds that is there, in the same form. Default 1.
 
     Raises:
         UnsupportedModelError: the model is of no known family, or was loaded in a way that mixes phrases.
@@ -70,6 +74,8 @@ class ZeroShotDetector:
         rows_per_pass: int = 16,
         isolate: bool = True,
         pool: Pool = "mean",
+        recall: Stated | None = None,
+        precision: Stated | None = None,
     ) -> None:
         kind = model_kind(model)
         if kind not in self.families:
@@ -90,6 +96,9 @@ class ZeroShotDetector:
         self.family.check(self.model, processor, self.name)
         own = getattr(model.config, "halluguard_thresholds", None)
         self.thresholds = tuple(thresholds or own or self.family.thresholds)
+        fitted = recall is not None or own is not None
+        self.recall = Rates.of_value(recall) if fitted else assumed_recall()
+        self.precision = Rates.of_value(precision)
         self.prompt = prompt or self.family.prompt
         self.floor, self.nms, self.pool = floor, nms, pool
         self.phrases_per_pass, self.rows_per_pass = phrases_per_pass, rows_per_pass

@@ -31,12 +31,13 @@ class Checker:
     calibration: Calibration | None
     style: Style
     proposer: Proposer | None
+    complete: bool | Sequence[str] = False
 
     def answers(
         self, drafts: Sequence[Draft], conversations: Sequence[Conversation], audit_thinking: bool = False
     ) -> list[Answer]:
         """One answer per draft; with `audit_thinking`, what was thought before it is checked in the same way."""
-        answers = self._checked([draft.text for draft in drafts], conversations)
+        answers = self._checked([draft.text for draft in drafts], conversations, self.complete)
         answers = [replace(a, thinking=draft.thinking) for a, draft in zip(answers, drafts, strict=True)]
         thinking = [i for i, draft in enumerate(drafts) if audit_thinking and draft.thinking]
         checked = self._checked([drafts[i].thinking for i in thinking], [conversations[i] for i in thinking])
@@ -44,7 +45,10 @@ class Checker:
             answers[i] = replace(answers[i], thoughts=thoughts)
         return answers
 
-    def _checked(self, texts: Sequence[str], conversations: Sequence[Conversation]) -> list[Answer]:
+    def _checked(
+        self, texts: Sequence[str], conversations: Sequence[Conversation], complete: bool | Sequence[str] = False
+    ) -> list[Answer]:
+        """The answers, checked. Thoughts, answers that are still written, and those about several images stay short."""
         answers: list[Answer | None] = [None] * len(texts)
         single: list[tuple[int, Image]] = []
         for i, (text, conversation) in enumerate(zip(texts, conversations, strict=True)):
@@ -64,7 +68,9 @@ class Checker:
                 self.detector,
                 [conversations[i].question for i, _ in single],
             )
-            for (i, image), answer in zip(single, correct_many(*of_single, **self._settings), strict=True):
+            for (i, image), answer in zip(
+                single, correct_many(*of_single, **self._settings, complete=complete), strict=True
+            ):
                 answers[i] = replace(answer, image=image)
         return [answer for answer in answers if answer is not None]
 

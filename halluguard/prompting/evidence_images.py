@@ -43,6 +43,8 @@ class SetDetector:
         self.boxes: list[Box] = []  # keeps the ids taken
         if hasattr(detector, "thresholds"):
             self.thresholds = detector.thresholds
+        if hasattr(detector, "recall"):
+            self.recall = detector.recall
 
     def covers(self, phrase: str) -> bool:
         """Whether the detector can judge `phrase`."""

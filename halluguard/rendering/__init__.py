@@ -153,6 +153,8 @@ def card(
 
 
 def _description(edit: Edit) -> str:
+    if edit.decision == "addition":
+        return f"added “{edit.after.strip()}” ({edit.reason})"
     if edit.decision == "flagged":
         return f"flagged, left as it was: “{edit.before.strip()}”" + (f" ({edit.reason})" if edit.reason else "")
     if edit.reason:

@@ -169,9 +169,14 @@ def _tiles(summary: JsonObject) -> list[Tile]:
         "hallucination_rate": ("Hallucination rate", "claims"),
         "caption_rate": ("Captions with a contradiction", "captions"),
         "verifiable": ("Claims that could be judged", "claims"),
+        "omission_rate": ("Objects found and left out", "objects"),
     }
     return [
-        *(Tile(title, percent(rates[name]), _interval(rates[name], of)) for name, (title, of) in titles.items()),
+        *(
+            Tile(title, percent(rates[name]), _interval(rates[name], of))
+            for name, (title, of) in titles.items()
+            if name in rates
+        ),
         Tile("Captions corrected", f"{summary['captions_edited']:,}", f"of {summary['audited']:,} audited"),
         Tile("Words kept", kept, f"{words['after']:,} of {words['before']:,}"),
     ]
@@ -190,7 +195,11 @@ def _interval(rate: Rate, of: str) -> str:
 
 @dataclass(frozen=True)
 class CountsLine:
-    """A row of a table of counts; `value`, `low` and `high` are percent, `value` is None where nothing was judged."""
+    """A row of a table of counts; `value`, `low` and `high` are percent, `value` is None where nothing was judged.
+
+    Args:
+        omitted: share of the images with the object whose caption leaves it out, in words.
+    """
 
     name: str
     counts: Mapping[str, int]
@@ -198,14 +207,18 @@ class CountsLine:
     value: float | None
     low: float
     high: float
+    omitted: str = "–"
 
 
 def _counts_line(name: str, row: JsonObject) -> CountsLine:
     rate = row["rate"]
     counts = {decision: row[decision] for decision in rendering.MARKS}
+    left_out = row.get("omission_rate")
+    omitted = "–" if not left_out or left_out["value"] is None else f"{percent(left_out)} of {left_out['n']:,}"
     if rate["value"] is None:
-        return CountsLine(name, counts, "–", None, 0, 0)
-    return CountsLine(name, counts, percent(rate), 100 * rate["value"], 100 * rate["low"], 100 * rate["high"])
+        return CountsLine(name, counts, "–", None, 0, 0, omitted)
+    value, low, high = (100 * rate[bound] for bound in ("value", "low", "high"))
+    return CountsLine(name, counts, percent(rate), value, low, high, omitted)
 
 
 def _label_lines(by_label: Mapping[str, JsonObject]) -> list[CountsLine]:

@@ -6,6 +6,8 @@ verdict is "supported" or "contradicted". With c_i contradicted and j_i judged c
     hallucination_rate   sum c_i / sum j_i           share of judged claims that are contradicted
     caption_rate         sum [c_i > 0] / n           share of audited captions with at least one of them
     verifiable           sum j_i / number of claims
+    omission_rate        sum o_i / sum (o_i + s_i)   share of objects that were found and that the caption leaves out,
+                                                     with o_i omitted and s_i supported labels, where it was looked for
 
 The claims of one image are not independent, whether they stand in one caption or in several. The interval of every rate
 is therefore that of a ratio of sums over images (`metrics.stats.clustered_share`). Images are put into `BUCKETS` by a
@@ -81,6 +83,9 @@ class Tally:
         self.words = self.words_kept = 0
         self.leaving = 0
         self.watch: ShiftWatch | None = None
+        self.omissions = Sums()  # objects left out, of those that were found
+        self.omissions_of: defaultdict[str, Sums] = defaultdict(Sums)
+        self.with_omission = 0  # captions that leave out something
 
     def add(self, row: JsonObject) -> None:
         self.rows += 1
@@ -106,8 +111,19 @@ class Tally:
         self.with_contradiction += c > 0
         self.edited += row["corrected"] != row["caption"]
         self.leaving += not row.get("withheld")
+        self._add_omissions(row, bucket)
         self.words += len(row["caption"].split())
         self.words_kept += len(row["corrected"].split())
+
+    def _add_omissions(self, row: JsonObject, bucket: int) -> None:
+        if row.get("omitted") is None:
+            return
+        omitted = {one["name"] for one in row["omitted"]}
+        named = supported_labels(row) - omitted
+        self.with_omission += bool(omitted)
+        self.omissions.add(bucket, len(omitted), len(omitted) + len(named))
+        for label in omitted | named:
+            self.omissions_of[label].add(bucket, label in omitted, 1)
 
     def summary(self, settings: Mapping[str, object]) -> JsonObject:
         """The summary as JSON values; `settings` says what was run."""
@@ -126,16 +142,24 @@ class Tally:
             "skipped": dict(sorted(self.skipped.items())),
             "captions_with_contradictions": self.with_contradiction,
             "captions_edited": self.edited,
+            "captions_with_omissions": self.with_omission,
             "words": {"before": self.words, "after": self.words_kept},
             "claims": {decision: claims[decision] for decision in DECISIONS},
             "rates": {
                 "hallucination_rate": self.claims.rate(),
                 "caption_rate": self.captions.rate(),
                 "verifiable": self.judged.rate(),
+                "omission_rate": self.omissions.rate(),
             },
             "by_kind": {kind: _with_rate(n, self.of_kind[kind]) for kind, n in sorted(self.by_kind.items())},
-            "by_label": {label: _with_rate(n, self.of_label[label]) for label, n in sorted(self.by_label.items())},
+            "by_label": {label: self._of_label(label) for label in sorted({*self.by_label, *self.omissions_of})},
         }
+
+    def _of_label(self, label: str) -> JsonObject:
+        rate = self.omissions_of[label].rate()
+        omitted = sum(hits for hits, _ in self.omissions_of[label].buckets.values())
+        counts = self.by_label.get(label, Counter())
+        return {**_with_rate(counts, self.of_label[label]), "omitted": omitted, "omission_rate": rate}
 
     def _promise(self, policy: JsonObject, audited: int) -> JsonObject:
         """What is promised of the captions that leave, and how many do."""
@@ -150,6 +174,12 @@ class Tally:
 
 def _with_rate(counts: Mapping[str, int], sums: Sums) -> JsonObject:
     return {decision: counts[decision] for decision in DECISIONS} | {"rate": sums.rate()}
+
+
+def supported_labels(row: JsonObject) -> set[str]:
+    """The labels of the objects that a caption names and that were found."""
+    claims = [row["claims"][v["claim"]] for v in row["verdicts"] if v["decision"] == "supported"]
+    return {c.get("category") or c["name"] for c in claims if c["kind"] == "existence" and "polarity" not in c}
 
 
 def thresholds_dict(thresholds: Thresholds) -> JsonObject:

@@ -65,6 +65,8 @@ def caption_row(row: JsonObject) -> JsonObject:
     """One caption as a flat row, for tables and filters."""
     decisions = Counter(verdict["decision"] for verdict in row["verdicts"])
     flagged = sum(edit.get("decision") == "flagged" for edit in row["edits"])
+    additions = sum(edit.get("decision") == "addition" for edit in row["edits"])
+    omitted = row.get("omitted")
     return {
         "index": row["index"],
         "id": writable(row["id"]),
@@ -73,8 +75,11 @@ def caption_row(row: JsonObject) -> JsonObject:
         "reason": writable(row["reason"]),
         **{decision: decisions[decision] for decision in DECISIONS},
         "claims": len(row["claims"]),
-        "edits": len(row["edits"]) - flagged,
+        "edits": len(row["edits"]) - flagged - additions,
         "flagged": flagged,
+        "additions": additions,
+        "omitted": len(omitted or ()),
+        "omitted_names": ", ".join(one["name"] for one in omitted or ()),
         "words": len(row["caption"].split()),
         "words_kept": len(row["corrected"].split()),
         "question": writable(row["question"] or "") or None,
@@ -167,7 +172,9 @@ class Table:
 CAPTION_COLUMNS = {
     "index": "int64",
     **dict.fromkeys(("id", "image", "code", "reason"), "string"),
-    **dict.fromkeys((*DECISIONS, "claims", "edits", "flagged", "words", "words_kept"), "int32"),
+    **dict.fromkeys((*DECISIONS, "claims", "edits", "flagged", "additions", "omitted"), "int32"),
+    "omitted_names": "string",
+    **dict.fromkeys(("words", "words_kept"), "int32"),
     **dict.fromkeys(("question", "caption", "corrected"), "string"),
 }
 _CLAIM_COLUMNS = {

@@ -43,6 +43,8 @@ _DEMONYMS = words("demonyms")
 _IDIOMS: dict[str, list[tuple[str, ...]]] = {}
 for _phrase in phrases("idioms"):
     _IDIOMS.setdefault(_phrase[0], []).append(_phrase)
+_ANIMAL_TOO = words("animal too")
+_OTHER_THINGS = {name: words(f"makes another {name}") for name in ("bed", "bowl", "player", "seat")}
 _DETERMINERS = ("a", "an", "the", "this", "that", "these", "those", "one", "two", "three", "some", "another", "each")
 _ARTICLES = ("a", "an", "one", "this", "that", "another", "each", "every")
 
@@ -253,12 +255,39 @@ def verb_after_noun(parse: Parse, i: int) -> bool:
 
 
 def renamed(parse: Parse, i: int, name: str) -> str:
-    """The name of what a homograph stands for here: among birds a kite is a bird, among animals a male is an animal."""
+    """The name of what a homograph stands for here.
+
+    Among birds a kite is a bird; beside an animal a male, a baby or a calf is an animal; a truck bed, a flower bed, a
+    skate park's bowl and a record player are things that no category covers.
+    """
     if name == "kite" and any(category(singular(parse.words[j])) == "bird" for j in parse.conjuncts(i) if j != i):
         return "bird"
-    if name in ("male", "female"):
-        first, end = parse.sentences[parse.sentence[i]]
-        others = {singular(parse.words[j]) for j in range(first, end) if j != i}
-        if any("animal" in parents(other) for other in others) and not any(category(o) == "person" for o in others):
-            return "animal"
+    if name in _ANIMAL_TOO and _beside_animal(parse, i, name):
+        return "animal"
+    return _with_modifier(parse, i, name)
+
+
+def _beside_animal(parse: Parse, i: int, name: str) -> bool:
+    """Whether the text names an animal of another kind, and, for a word that people share, no person."""
+    young_or_sex = category(name) in (None, "person")
+    first, end = parse.sentences[parse.sentence[i]] if young_or_sex else (0, len(parse))
+    others = {singular(parse.words[j]) for j in range(first, end) if j != i} - _ANIMAL_TOO
+    if any("animal" in parents(other) and category(other) != category(name) for other in others):
+        return not young_or_sex or not any(category(other) == "person" for other in others)
+    return False
+
+
+def _with_modifier(parse: Parse, i: int, name: str) -> str:
+    """ "truck bed", "mp3 player": the whole name where the word before, or "of" behind, makes it another thing."""
+    makers = _OTHER_THINGS.get(name)
+    if makers is None:
+        return name
+    before = parse.words[i - 1] if i > 0 and parse.sentence[i - 1] == parse.sentence[i] else ""
+    if before == "-" and i > 1:
+        before = parse.words[i - 2]
+    of = [k for k in parse.children[i] if parse.words[k] == "of"]
+    behind = [parse.words[j] for k in of for j in parse.subtree(k) if parse.tags[j] in NOUN_TAGS]
+    for word in map(singular, (before, *behind)):
+        if word in makers or not makers.isdisjoint(parents(word)):
+            return f"{word} {name}"
     return name

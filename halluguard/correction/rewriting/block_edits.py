@@ -15,7 +15,7 @@ from halluguard.correction.rewriting.token_editor import Span
 from halluguard.correction.text.document import Block, Document
 
 _NAMES = ("term", "label", "cell")
-_NAMING_KEYS = frozenset("label name object class category type item entity tag thing title subject element".split())
+NAMING_KEYS = frozenset("label name object class category type item entity tag thing title subject element".split())
 _STAYS = ("document", "object", "array", "code", "member", "cell")
 """Blocks that stay when they are empty: what was valid JSON or a table stays so."""
 
@@ -101,7 +101,7 @@ class BlockEditor:
         member = next((block for block in self._above(leaf) if block.kind == "member"), None)
         if leaf.kind == "term" and member is not None and above is member:
             holder = self.parent[id(member)]
-            named = member.label.lower() in _NAMING_KEYS and holder.kind == "value"
+            named = member.label.lower() in NAMING_KEYS and holder.kind == "value"
             return holder if named else None
         unit = leaf
         while above.removable:

@@ -8,7 +8,9 @@ from halluguard.boxes import iou
 from halluguard.correction.verification.evidence import Evidence, distinct
 from halluguard.correction.verification.existence import denied, existence
 from halluguard.correction.verification.thresholds import OVERLAP_HIGH, OVERLAP_LOW
+from halluguard.correction.verification.voting import Vote, agreed
 from halluguard.records import Claim, Decision, Verdict
+from halluguard.reliability import SPEAKS
 
 
 def verify_count(claim: Claim, evidence: Evidence) -> Verdict:
@@ -18,14 +20,25 @@ def verify_count(claim: Claim, evidence: Evidence) -> Verdict:
     verdict = existence(claim, evidence)
     if verdict.decision in ("contradicted", "unverifiable") or claim.count is None:
         return verdict
+    if evidence.experts:
+        found = [one for one in evidence.experts if one.boxes(one.terms_of(claim.name))] or evidence.experts
+        return agreed([Vote(_counted(claim, one, verdict)) for one in found], evidence.agree)
+    return _counted(claim, evidence, verdict)
+
+
+def _counted(claim: Claim, evidence: Evidence, verdict: Verdict) -> Verdict:
+    """The verdict of one expert on the number, given the verdict on existence."""
     terms, expert = evidence.terms_of(claim.name), evidence.detector.name
     boxes = evidence.boxes(terms.own or terms.wider)
     if any(box.xyxy is None for box in boxes):
-        return replace(verdict, decision="unverifiable", confidence=0.0, reason=f"{expert} does not count")
+        reason = f"{expert} does not count"
+        return replace(verdict, decision="unverifiable", confidence=0.0, expert=expert, reason=reason)
     high, low = evidence.thresholds.of(claim.name)
     objects = distinct(boxes)
     fewest, most = (sum(box.score >= least for box in objects) for least in (high, low))
     decision = _compare(claim, fewest, most, only_upper=not terms.own)
+    if decision == "contradicted" and most < (claim.count or 0) and evidence.recall.of(claim.name) < SPEAKS:
+        decision = "unsure"  # those that are missing may be among those that it misses
     stable = decision == "contradicted" and fewest == most and fewest > 0 and bool(terms.own)
     number = f"{fewest} found" if fewest == most else f"between {fewest} and {most} found"
     return replace(
@@ -34,6 +47,7 @@ def verify_count(claim: Claim, evidence: Evidence) -> Verdict:
         reason=f"{claim.count} claimed ({claim.bound.replace('_', ' ')}), {number}",
         confidence=min((box.score for box in objects[:fewest]), default=0.0),
         calibrated=False,
+        expert=expert,
         replacement=str(fewest) if stable else None,
     )
 

@@ -13,6 +13,7 @@ from halluguard.correction.verification.batches import error_text
 from halluguard.correction.verification.thresholds import Thresholds
 from halluguard.errors import ExpertError
 from halluguard.records import Box, Claim, Detector, PropertyExpert, Question, TextReader
+from halluguard.reliability import Rates
 from halluguard.vocabulary import category, children, parents, same
 
 _NEVER_ASKED = words("never asked")
@@ -150,6 +151,9 @@ class Evidence:
         detected: phrase -> boxes, for each phrase that was put to the detector; no boxes means not found.
         terms_of: the query terms of a name.
         answers: answers of the property experts.
+        recall: how often the detector finds what is there; it decides whether "not found" contradicts.
+        experts: the evidence of each expert of an ensemble, which are judged apart; empty for a single detector.
+        agree: how the verdicts of `experts` become one: "any", "all" or "votes".
         size: width and height of the image in pixels, where they are known.
         second_look: phrase -> best score in the second look; empty when there was none.
         second_look_failed: the error of the second look, or "".
@@ -164,6 +168,9 @@ class Evidence:
     size: tuple[int, int] | None = None
     second_look: Mapping[str, float] = field(default_factory=dict)
     second_look_failed: str = ""
+    recall: Rates = field(default_factory=Rates)
+    experts: tuple[Evidence, ...] = ()
+    agree: str = "any"
 
     def boxes(self, phrases: Iterable[str]) -> list[Box]:
         """All boxes of these phrases, best first."""
@@ -171,6 +178,9 @@ class Evidence:
 
     def objects(self, name: str) -> list[Box]:
         """The distinct objects of a name, best first: all that score at least `high`, or else at least `low`."""
+        if self.experts:
+            boxes = [box for one in self.experts for box in one.objects(name)]
+            return distinct(sorted(boxes, key=lambda box: -box.score))
         terms = self.terms_of(name)
         high, low = self.thresholds.of(name)
         boxes = distinct(self.boxes(terms.own or terms.wider))

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from halluguard.correction.verification.evidence import Evidence, best_score, why_not_asked
-from halluguard.records import Claim, Verdict
-from halluguard.vocabulary import category, parents, same
+from halluguard.correction.verification.voting import Vote, agreed
+from halluguard.records import Claim, Detector, Verdict
+from halluguard.vocabulary import UNFILED, category, parents, same
 
 
 def existence(claim: Claim, evidence: Evidence) -> Verdict:
@@ -29,17 +30,39 @@ def existence(claim: Claim, evidence: Evidence) -> Verdict:
 
 
 def presence(name: str, evidence: Evidence) -> Verdict:
-    """The verdict on "there is such an object". What only the second look saw is unsure, not absent."""
+    """The verdict on "there is such an object". Silence is weighed: what an expert often misses is not absent."""
+    experts = evidence.experts or (evidence,)
+    votes = [Vote(_unpriced(name, one), one.recall.of(name)) for one in experts]
+    verdict = agreed(votes, evidence.agree)
+    if (
+        verdict.decision == "contradicted"
+        and name in UNFILED
+        and not any(_lists(one.detector, name) for one in experts)
+    ):
+        reason = f"{verdict.reason}; but {name!r} is often left out of its category"
+        return replace(verdict, decision="unsure", confidence=0.5, reason=reason)
+    return verdict
+
+
+def _lists(detector: Detector, name: str) -> bool:
+    """Whether the detector knows the name itself, and not only a wider word for it."""
+    lists = getattr(detector, "lists", None)
+    return bool(lists(name)) if callable(lists) else detector.covers(name)
+
+
+def _unpriced(name: str, evidence: Evidence) -> Verdict:
+    """The verdict of one expert, taken at its word. What only the second look saw is unsure, not absent."""
     verdict = _calibrated(_at_first_look(name, evidence), name, evidence)
     if verdict.decision != "contradicted":
-        return verdict
+        return replace(verdict, expert=evidence.detector.name)
     if evidence.second_look_failed:
         reason = f"a closer look failed: {evidence.second_look_failed}"
-        return replace(verdict, decision="unsure", confidence=0.0, reason=reason)
+        verdict = replace(verdict, decision="unsure", confidence=0.0, reason=reason)
     score = max((evidence.second_look.get(phrase, 0.0) for phrase in evidence.terms_of(name)), default=0.0)
-    if score < evidence.thresholds.of(name)[1]:
-        return verdict
-    return replace(verdict, decision="unsure", confidence=1 - score, reason=f"seen only on a closer look: {score:.2f}")
+    if verdict.decision == "contradicted" and score >= evidence.thresholds.of(name)[1]:
+        reason = f"seen only on a closer look: {score:.2f}"
+        verdict = replace(verdict, decision="unsure", confidence=1 - score, reason=reason)
+    return replace(verdict, expert=evidence.detector.name)
 
 
 def _calibrated(verdict: Verdict, name: str, evidence: Evidence) -> Verdict:

@@ -6,6 +6,7 @@ Each label has two thresholds, because one would turn every doubtful score into 
     low <= score < high     unsure: the detector looked and could not tell
     score <  low            contradicted (0.2 by default, see `thresholds.py`)
     not covered             unverifiable: this detector cannot judge such an object
+    recall is low           unsure in place of contradicted: the detector often misses such objects (`voting.py`)
     detector failed         unverifiable with `error`: never absence
 
 The score is the best among the boxes of the claimed name. A denied claim ("there is no cat") reads the same scale from
@@ -16,27 +17,20 @@ before any of its claims is contradicted (`second_look.py`). Attributes and rela
 
 from __future__ import annotations
 
-import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from halluguard.correction import kinds
-from halluguard.correction.verification.batches import error_text, in_halves
-from halluguard.correction.verification.evidence import (
-    Calibration,
-    Evidence,
-    PropertyAnswers,
-    TermsOf,
-    phrases_for,
-    query_terms_for,
-)
+from halluguard.correction.verification.batches import error_text
+from halluguard.correction.verification.evidence import Calibration, Evidence, PropertyAnswers, TermsOf, phrases_for
 from halluguard.correction.verification.existence import existence
+from halluguard.correction.verification.looks import Look, experts_apart, gathered
 from halluguard.correction.verification.properties import questions_of
-from halluguard.correction.verification.second_look import has_more_detail, second_look_scores, size_of
+from halluguard.correction.verification.second_look import has_more_detail, second_look_scores
 from halluguard.correction.verification.thresholds import Thresholds, thresholds_of
-from halluguard.errors import ExpertError, SettingsError
-from halluguard.records import Box, Claim, Detector, PropertyExpert, TextReader, Verdict
+from halluguard.errors import SettingsError
+from halluguard.records import Claim, Detector, PropertyExpert, TextReader, Verdict
 
 if TYPE_CHECKING:
     from typing_extensions import TypeIs
@@ -99,32 +93,61 @@ def verify_many(
             what is seen there is "unsure". Costs one more call per image with a contradiction.
         batch_size: images per detector call. A call that fails is halved and tried again, down to one image.
     """
+    examined = examine_many(
+        *(claims, images, detector),
+        thresholds=thresholds,
+        properties=properties,
+        calibration=calibration,
+        second_look=second_look,
+        batch_size=batch_size,
+    )
+    return [verdicts for verdicts, _ in examined]
+
+
+def examine_many(
+    claims: Sequence[Sequence[Claim]],
+    images: Sequence[object],
+    detector: Detector,
+    *,
+    thresholds: Thresholds | None = None,
+    properties: Properties = None,
+    calibration: Calibration | None = None,
+    second_look: bool = True,
+    batch_size: int = 8,
+    names: Sequence[str] = (),
+) -> list[tuple[list[Verdict], Evidence | None]]:
+    """The verdicts of `verify_many` with the evidence that they rest on; None where the detector failed.
+
+    Args:
+        names: objects to look for in every image, besides those that are claimed; the other arguments as there.
+    """
     if len(claims) != len(images):
         raise SettingsError(f"one image per answer is needed, got {len(claims)} answers and {len(images)} images")
-    terms_of = query_terms_for(detector.covers)
     keys = [_key(image) for image in images]
     image_of = dict(zip(keys, images, strict=True))
-    phrases: dict[Hashable, set[str]] = {key: set() for key in image_of}
+    claims_of: dict[Hashable, list[Claim]] = {key: [] for key in image_of}
     for key, of_answer in zip(keys, claims, strict=True):
-        phrases[key].update(phrase for claim in of_answer for phrase in phrases_for(claim, terms_of))
-    detected = _detect(image_of, {key: sorted(words) for key, words in phrases.items()}, detector, batch_size)
+        claims_of[key] += of_answer
+    looks = [
+        Look.at(expert, image_of, claims_of, thresholds or thresholds_of(expert), calibration, batch_size, names)
+        for expert in experts_apart(detector)
+    ]
     experts, reader = _by_protocol(properties)
     answers = {key: PropertyAnswers(image, experts, reader) for key, image in image_of.items()}
-    limits = thresholds or thresholds_of(detector)
-    verdicts = []
+    examined: list[tuple[list[Verdict], Evidence | None]] = []
     for key, of_answer in zip(keys, claims, strict=True):
-        boxes, image = detected[key], image_of[key]
-        if isinstance(boxes, Exception):
-            verdicts.append(_failed(of_answer, boxes, detector))
+        failures = [(look.expert, found) for look in looks if isinstance(found := look.detected[key], Exception)]
+        if failures:
+            expert, error = failures[0]
+            examined.append((_failed(of_answer, error, expert), None))
             continue
-        evidence = Evidence(boxes, detector, terms_of, limits, answers[key], calibration, size_of(image))
+        evidence = gathered(detector, [look.evidence(key, image_of[key], answers[key]) for look in looks])
         judged = _judge(of_answer, evidence)
-        if second_look and has_more_detail(image, detector):
-            doubted = _phrases_called_absent(of_answer, judged, terms_of)
-            if doubted:
-                judged = _judge(of_answer, _looked_again(evidence, image, doubted))
-        verdicts.append(judged)
-    return verdicts
+        if second_look:
+            again = _looked_again(evidence, image_of[key], of_answer, judged)
+            judged = judged if again is evidence else _judge(of_answer, again)
+        examined.append((judged, evidence))
+    return examined
 
 
 def _by_protocol(properties: Properties) -> tuple[list[PropertyExpert], TextReader | None]:
@@ -141,41 +164,6 @@ def is_reader(expert: PropertyExpert | TextReader) -> TypeIs[TextReader]:
 
 def _key(image: object) -> Hashable:
     return image if isinstance(image, str | int) else id(image)
-
-
-def _detect(
-    image_of: Mapping[Hashable, object],
-    phrases: Mapping[Hashable, list[str]],
-    detector: Detector,
-    batch_size: int,
-) -> dict[Hashable, Mapping[str, list[Box]] | Exception]:
-    """Each image's boxes by phrase, or the detector's failure on it. Images without phrases cost nothing."""
-
-    def call(keys: Sequence[Hashable]) -> list[list[Box]]:
-        boxes = detector.detect([image_of[key] for key in keys], [phrases[key] for key in keys])
-        if len(boxes) != len(keys):
-            raise ExpertError(f"{detector.name} must return one list per image, got {len(boxes)} for {len(keys)}")
-        return boxes
-
-    detected: dict[Hashable, Mapping[str, list[Box]] | Exception] = {key: {} for key in image_of}
-    for keys, results in in_halves(call, [key for key in image_of if phrases[key]], batch_size):
-        if isinstance(results, Exception):
-            detected[keys[0]] = results
-        else:
-            for key, boxes in zip(keys, results, strict=True):
-                detected[key] = _by_phrase(phrases[key], boxes, detector.name)
-    return detected
-
-
-def _by_phrase(phrases: Sequence[str], boxes: Sequence[Box], detector: str) -> Mapping[str, list[Box]] | ExpertError:
-    by_phrase: dict[str, list[Box]] = {phrase: [] for phrase in phrases}
-    for box in boxes:
-        if box.phrase is None or not 0 <= box.phrase < len(phrases):
-            return ExpertError(f"{detector} must point each box to one of {len(phrases)} phrases, got {box.phrase}")
-        if box.xyxy is not None and not all(map(math.isfinite, box.xyxy)):
-            return ExpertError(f"{detector} must return finite boxes, got {box.xyxy} for {phrases[box.phrase]!r}")
-        by_phrase[phrases[box.phrase]].append(box)
-    return by_phrase
 
 
 def _failed(claims: Sequence[Claim], error: Exception, detector: Detector) -> list[Verdict]:
@@ -203,7 +191,21 @@ def _phrases_called_absent(claims: Sequence[Claim], verdicts: Sequence[Verdict],
     return sorted({phrase for claim in doubted for phrase in phrases_for(claim, terms_of)})
 
 
-def _looked_again(evidence: Evidence, image: Any, phrases: Sequence[str]) -> Evidence:
+def _looked_again(evidence: Evidence, image: Any, claims: Sequence[Claim], verdicts: Sequence[Verdict]) -> Evidence:
+    """The evidence after a second look by each expert that can see more; the same object where none can."""
+    parts = evidence.experts or (evidence,)
+    looked = [_looked_again_by(one, image, claims, verdicts) for one in parts]
+    if all(a is b for a, b in zip(looked, parts, strict=True)):
+        return evidence
+    return replace(evidence, experts=tuple(looked)) if evidence.experts else looked[0]
+
+
+def _looked_again_by(evidence: Evidence, image: Any, claims: Sequence[Claim], verdicts: Sequence[Verdict]) -> Evidence:
+    if not has_more_detail(image, evidence.detector):
+        return evidence
+    phrases = _phrases_called_absent(claims, verdicts, evidence.terms_of)
+    if not phrases:
+        return evidence
     try:
         return replace(evidence, second_look=second_look_scores(image, phrases, evidence.detector))
     except Exception as error:  # foreign code, as in the first look; what could not be looked at is not absent

@@ -1,0 +1,33 @@
+"""Vocabularies of what an audit looks for beside the claims, by the names of the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from halluguard.errors import InputError, SettingsError
+from halluguard.io import read_text
+from halluguard.vocabulary import COCO, COMMON, normal
+
+LARGEST = 5_000
+"""Names of a vocabulary file, at most: each is a phrase that the detector is asked about in every image."""
+
+
+def read_vocabulary(name: str) -> tuple[str, ...]:
+    """The names that "coco", "common" or a file with one name per line stands for; empty lines and # are skipped.
+
+    Raises:
+        SettingsError: there is no such file.
+        InputError: the file holds no names, or too many.
+    """
+    if name in ("coco", "common"):
+        return COCO if name == "coco" else COMMON
+    path = Path(name)
+    if not path.is_file():
+        raise SettingsError(f"expected coco, common or a file of names as the vocabulary, got {name!r}")
+    lines = [line.strip() for line in read_text(path).splitlines()]
+    names = tuple(dict.fromkeys(normal(line) for line in lines if line and not line.startswith("#")))
+    if not names or len(names) > LARGEST or any(len(one) > 80 for one in names):
+        raise InputError(
+            f"expected 1 to {LARGEST:,} names of at most 80 characters in {str(path)!r}, one a line, got {len(names):,}"
+        )
+    return names

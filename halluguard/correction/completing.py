@@ -1,0 +1,35 @@
+"""Complete a corrected answer: add what an expert found and the answer leaves out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from halluguard.correction.rewriting.additions import complete, wants_description
+from halluguard.correction.verification.evidence import Evidence
+from halluguard.correction.verification.omissions import Omission, omissions
+from halluguard.records import Answer, Claim, apply_edits
+
+
+def omitted_from(
+    text: str, question: str | None, claims: Sequence[Claim], evidence: Evidence, names: Sequence[str]
+) -> list[Omission]:
+    """What an answer leaves out; nothing where its question does not ask what there is.
+
+    Args:
+        text: the answer.
+        question: its question.
+        claims: its claims.
+        evidence: what the experts found, `names` among what they were asked.
+        names: the vocabulary, from `omissions.candidates`.
+    """
+    if not wants_description(question) or any(claim.kind == "answer" for claim in claims):
+        return []
+    return omissions(text, claims, evidence, names)
+
+
+def completed(answer: Answer, evidence: Evidence, names: Sequence[str]) -> Answer:
+    """The corrected answer with the objects that it leaves out."""
+    left_out = omitted_from(answer.draft, answer.question, answer.claims, evidence, names)
+    edits = complete(answer.draft, answer.edits, answer.claims, answer.verdicts, left_out)
+    return replace(answer, edits=tuple(edits), text=apply_edits(answer.draft, edits))

@@ -1,0 +1,84 @@
+"""Make one verdict of those of several experts, and weigh the silence of each by its recall.
+
+    any      one that found it supports; all must have looked in vain to contradict
+    all      every expert must have found it; the silence of one whose recall suffices contradicts
+    votes    more than half must have found it to support, or have looked in vain to contradict
+
+Experts that cannot judge a claim have no vote. Silence contradicts only where the recall of those who are silent,
+together, reaches `reliability.SPEAKS`; below it the verdict is "unsure". A single expert is the case of one vote.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from halluguard.records import Verdict
+from halluguard.reliability import SPEAKS, joint_recall
+
+
+@dataclass(frozen=True)
+class Vote:
+    """The verdict of one expert, taken at its word, and its recall for the label, in [0, 1]."""
+
+    verdict: Verdict
+    recall: float = 1.0
+
+
+def agreed(votes: Sequence[Vote], agree: str = "any") -> Verdict:
+    """The one verdict of at least one vote; see above for `agree`."""
+    judging = [vote for vote in votes if vote.verdict.decision != "unverifiable"]
+    if not judging:
+        return _joined([vote.verdict for vote in votes])
+    by_decision = {decision: [v for v in judging if v.verdict.decision == decision] for decision in _ORDER}
+    supporting, doubting, silent = by_decision.values()
+    if agree == "any":
+        return _silence(silent) if len(silent) == len(judging) else _best(supporting or doubting)
+    if agree == "votes":
+        if 2 * len(supporting) > len(judging):
+            return _best(supporting)
+        if 2 * len(silent) > len(judging):
+            return _silence(silent)
+    elif len(supporting) == len(judging):
+        return _best(supporting)
+    elif speaking := [vote for vote in silent if vote.recall >= SPEAKS] or (silent if silent == judging else []):
+        return _silence(speaking)
+    verdict = _best(supporting or doubting or silent)
+    if verdict.decision == "unsure":
+        return verdict
+    return replace(verdict, decision="unsure", confidence=0.5, reason=f"the experts disagree: {_reasons(judging)}")
+
+
+_ORDER = ("supported", "unsure", "contradicted")
+
+
+def _best(votes: Sequence[Vote]) -> Verdict:
+    """The most confident verdict, with the evidence of all."""
+    best = max(votes, key=lambda vote: vote.verdict.confidence).verdict
+    others = [box for vote in votes for box in vote.verdict.evidence if box not in best.evidence]
+    return replace(best, evidence=(*best.evidence, *others)) if others else best
+
+
+def _silence(votes: Sequence[Vote]) -> Verdict:
+    """ "Contradicted" where the silence of these experts speaks, else "unsure"."""
+    verdict = _joined([vote.verdict for vote in votes])
+    recall = joint_recall(vote.recall for vote in votes)
+    if recall >= SPEAKS:
+        return verdict
+    reason = f"{verdict.reason}; but only {recall:.0%} of what is there is found, so silence decides nothing"
+    return replace(verdict, decision="unsure", confidence=0.5, calibrated=False, reason=reason)
+
+
+def _joined(verdicts: Sequence[Verdict]) -> Verdict:
+    """The least confident of equal decisions, with the reasons and names of all."""
+    first = min(verdicts, key=lambda verdict: verdict.confidence)
+    if len(verdicts) == 1:
+        return first
+    experts = " and ".join(dict.fromkeys(verdict.expert for verdict in verdicts))
+    return replace(first, reason=_reasons([Vote(verdict) for verdict in verdicts]), expert=experts)
+
+
+def _reasons(votes: Sequence[Vote]) -> str:
+    if len(votes) == 1:
+        return votes[0].verdict.reason
+    return "; ".join(f"{vote.verdict.expert}: {vote.verdict.reason}" for vote in votes)
