@@ -151,23 +151,24 @@ def score_both(
     labels = relabel(questions, corrected)
     pairs = answers.items() if isinstance(answers, Mapping) else answers
     by_id = {question_key(key, "answers"): answer for key, answer in pairs}
-    settings = {"parser": parser, "seed": seed, "resamples": resamples}
-    original = score(questions, by_id, **settings)  # type: ignore[arg-type]  # the settings of both calls
+    original = score(questions, by_id, parser=parser, seed=seed, resamples=resamples)
     kept = {question.question_id: by_id[question.question_id] for question in labels.questions}
     name = f"{file_version(questions)}-corrected-{file_version(corrected)}"
-    new = score(labels.questions, kept, split=name, **settings)  # type: ignore[arg-type]
+    new = score(labels.questions, kept, split=name, parser=parser, seed=seed, resamples=resamples)
     return TwoScores(original, new, _changes(original, new, seed, resamples), labels)
 
 
 def _changes(original: Score, corrected: Score, seed: int, resamples: int) -> dict[str, Change]:
     """Paired over the images of the original; an image without a kept question counts nothing in the other."""
     images = sorted(original.per_image["image_id"], key=str)
-    columns = []
-    for result in (original, corrected):
-        row = {image: i for i, image in enumerate(result.per_image["image_id"])}
-        names = [name for name in result.per_image if name != "image_id"]
-        columns.append({name: [result.per_image[name][row[i]] if i in row else 0 for i in images] for name in names})
-    return paired(*columns, values, seed=seed, resamples=resamples)
+    before, after = (_columns(result, images) for result in (original, corrected))
+    return paired(before, after, values, seed=seed, resamples=resamples)
+
+
+def _columns(result: Score, images: Sequence[int | str]) -> dict[str, list[float]]:
+    row = {image: i for i, image in enumerate(result.per_image["image_id"])}
+    counts = {name: column for name, column in result.per_image.items() if name != "image_id"}
+    return {name: [column[row[i]] if i in row else 0 for i in images] for name, column in counts.items()}
 
 
 def flips(runs: Mapping[str, TwoScores], value: str = "f1") -> list[tuple[str, str]]:
