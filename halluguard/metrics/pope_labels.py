@@ -97,7 +97,9 @@ def relabel(questions: Sequence[Question], corrected: Sequence[Question]) -> Rel
                 "published file"
             )
     kept: list[Question] = []
-    to_no, to_yes, dropped = [], [], []
+    to_no: list[str] = []
+    to_yes: list[str] = []
+    dropped: list[str] = []
     for question in questions:
         found = labels.get(_key(question))
         if found is None:
