@@ -106,6 +106,7 @@ MAY_IMPORT = {
         *("detectors", "guard", "prompting", "sandbox"),
     },
     "demo": None,
+    "evaluation": None,  # runs everything, imported on use
     "cli": None,  # everything, imported on use
     "__main__": {"cli"},
     "__init__": {"_version", "errors", "records", "guard", "correction"},

@@ -158,9 +158,8 @@ def test_the_sandbox_model_is_asked_scored_and_resumed(tmp_path):
 
 
 @pytest.fixture
-def running(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    return importlib.import_module("running")
+def running():
+    return importlib.import_module("halluguard.evaluation.running")
 
 
 def answers(batch):
@@ -273,8 +272,8 @@ FILES = {
 def test_no_file_ends_in_a_traceback(running, whole, monkeypatch, script, broken, content):
     (whole / broken).write_bytes(content)
     monkeypatch.chdir(whole)
-    module = importlib.import_module(script)
+    module = importlib.import_module(f"halluguard.evaluation.{script}")
     arguments = [script, *COMMANDS[script].split(), "--json", "out.json", "--resamples", "20"]
     monkeypatch.setattr(sys, "argv", arguments)
     with contextlib.suppress(SystemExit):  # one sentence; anything else is a traceback
-        running.main(getattr(module, f"{script}_options")(), module.run)
+        running.main(module.options_parser(), module.run)

@@ -1,4 +1,4 @@
-"""Shared parts of the benchmark scripts: options, errors, loading a model and its images, resuming.
+"""Shared parts of the benchmarks: options, errors, loading a model and its images, resuming.
 
 The options of `add_model_options` name the model and the layers around it. The answers come from `Guard.batch`, so a
 benchmark measures exactly what a user gets.
@@ -35,7 +35,7 @@ LAYERS = ("model", "imagination", "decoding", "set", "adapter", "detector", "dty
 
 
 def options(doc: str | None, published: str | None) -> tuple[argparse.ArgumentParser, argparse._MutuallyExclusiveGroup]:
-    """A parser with the options of every script, and its group of sources: `--model`, or a file `--<published>`."""
+    """A parser with the options of every benchmark, and its group of sources: `--model`, or a file `--<published>`."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     source = parser.add_mutually_exclusive_group(required=True)
     if published:
@@ -74,13 +74,18 @@ def add_model_options(parser: argparse.ArgumentParser, max_new_tokens: int, batc
 def main(parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], None]) -> None:
     """Parse the arguments and run. Bad input ends with one sentence and exit status 1."""
     given = parser.parse_args()
-    if isinstance(sys.stdout, TextIOWrapper):  # names of files may hold what no encoding can write
-        sys.stdout.reconfigure(errors="backslashreplace")
-    warnings.simplefilter("ignore", UndefinedScoreWarning)  # printed with the score they belong to
+    prepare()
     try:
         run(given)
     except HalluguardError as error:
         sys.exit(f"error: {error}")
+
+
+def prepare() -> None:
+    """Set up printing: every name of a file can be written, and warnings come with the score they belong to."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    warnings.simplefilter("ignore", UndefinedScoreWarning)
 
 
 def heading(label: str, columns: Sequence[str]) -> str:
