@@ -168,6 +168,14 @@ class DecodingMethod(LogitsCombiner):
         """Whether the method reads or changes the inside of the model, beside the logits of its branches."""
         return type(self).bind is not DecodingMethod.bind
 
+    @property
+    def reads_branches_apart(self) -> bool:
+        """Whether branches much shorter than the original may be read in a forward of their own, at their own length.
+
+        Default: unless the method acts inside the model, whose hooks see all branches in one batch.
+        """
+        return not self.acts_inside and not self.needs
+
     @classmethod
     def required_settings(cls, model: PreTrainedModel) -> dict[str, Any]:
         """Settings that have no usable default, at random values that fit `model`; for tests and speed benchmarks."""

@@ -95,6 +95,9 @@ class NoImage:
         # a decoder's prompt on the right; encoders count places from the left, whatever is masked.
         order = (~keep if call.model.config.is_encoder_decoder else keep).long().argsort(dim=-1, stable=True)
         kept = keep.gather(1, order)
+        if not call.model.config.is_encoder_decoder and not kept_apart and "position_ids" not in call.inputs:
+            width = max(1, int(kept.sum(-1).max()))  # the longest prompt without its image
+            order, kept = order[:, -width:], kept[:, -width:]
         inputs: ModelInputs = {}
         for name, value in call.inputs.items():
             if name == "input_ids":

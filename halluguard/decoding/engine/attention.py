@@ -30,14 +30,24 @@ Watch = Callable[[Tensor, Tensor, int], None]
 
 @dataclass
 class Edits:
-    """What one call does to its attention. `calls` counts the layers that ran through it."""
+    """What one call does to its attention.
+
+    Args:
+        edit, watch, original_only: see `edit_attention`.
+        calls: number of layers that ran through it.
+        paused: whether the forward under way reads negative branches alone, which `original_only` leaves as they are.
+    """
 
     edit: Edit | None
     watch: Watch | None
+    original_only: bool = False
     calls: int = 0
+    paused: bool = False
 
 
-def edit_attention(view: PreTrainedModel, edit: Edit | None = None, watch: Watch | None = None) -> None:
+def edit_attention(
+    view: PreTrainedModel, edit: Edit | None = None, watch: Watch | None = None, original_only: bool = False
+) -> None:
     """Let a method change or see the decoder's self-attention in this call. For use in `bind`.
 
     Args:
@@ -46,11 +56,12 @@ def edit_attention(view: PreTrainedModel, edit: Edit | None = None, watch: Watch
             places at the type's minimum. K is the length of the sequence so far (of the cache, if it is static).
         watch: `(weights, values, layer)`: weights after the softmax, of the shape of the scores, and the values
             (branches * batch, heads, K, D) that they weigh.
+        original_only: whether `edit` changes the original branch alone; it then sees no forward without that branch.
 
     Raises:
         UnsupportedModelError: the family's attention cannot be run here.
     """
-    edits = Edits(edit, watch)
+    edits = Edits(edit, watch, original_only)
     if NAME not in AttentionInterface().valid_keys():
         AttentionInterface.register(NAME, _attend)
         AttentionMaskInterface.register(NAME, eager_mask)
@@ -68,6 +79,12 @@ def check_used(view: nn.Module) -> None:
                 f"{type(view).__name__} computes its attention in a way of its own, which cannot be read or edited: "
                 f"the method would have no effect; {READS_LOGITS}"
             )
+
+
+def pause_edits(view: nn.Module, paused: bool) -> None:
+    """Switch the edits of the original branch off or on, around a forward of negative branches alone."""
+    for edits in view.__dict__.get("_attention_edits", ()):
+        edits.paused = paused and edits.original_only
 
 
 def use_attention(view: PreTrainedModel, name: str) -> None:
@@ -120,7 +137,7 @@ def _attend(
     all_edits: list[Edits] = module.__dict__.get("_halluguard_edits", [])
     for edits in all_edits:
         edits.calls += 1
-        scores = scores if edits.edit is None else edits.edit(scores, layer)
+        scores = scores if edits.edit is None or edits.paused else edits.edit(scores, layer)
     weights = scores.float().softmax(-1).to(query.dtype)
     for edits in all_edits:
         if edits.watch is not None:

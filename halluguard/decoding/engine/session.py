@@ -21,6 +21,7 @@ from halluguard.decoding.engine.batch import Branch, ImageData, ModelInputs, ori
 from halluguard.decoding.engine.compatibility import CACHES, without_cache
 from halluguard.decoding.engine.layout import Layout
 from halluguard.decoding.engine.shared_copy import shared_copy_of
+from halluguard.decoding.engine.short_branches import ShortBranches, empty_copy, short_ones
 from halluguard.decoding.negative_inputs import Call, ExplicitInputs, NegativeInputs, crossed, image_token_ids
 from halluguard.errors import InputError, UnsupportedModelError
 
@@ -55,6 +56,9 @@ class Session:
     call: Call
     apply_mask: bool = True
     negatives: list[Branch] = field(default_factory=list)
+    own: list[Branch] = field(default_factory=list)  # the negative prompts at their own length
+    short: ShortBranches | None = None  # to read after the forward under way
+    whole_mask: Tensor | None = None  # (R * B, L) mask of all branches in the forward under way
     prompt: int = 0  # tokens of the original prompt
     padded_prompt: int = 0  # tokens of the longest prompt, to which all branches are padded
     beams: int = 1
@@ -102,6 +106,7 @@ class Session:
         negatives = [prepared_branch(call, maker(call), self.beams, start) for maker in self.makers]
         self.prompt = ids.shape[1]
         self.padded_prompt = max([self.prompt, *(branch.ids.shape[1] for branch in negatives)])
+        self.own = negatives
         self.negatives = [branch.padded(self.padded_prompt, call.pad_id) for branch in negatives]
         for branch in self.negatives:
             if branch.ids.shape[0] != ids.shape[0] * self.beams:
@@ -123,7 +128,14 @@ class Session:
         original = Branch(ids, inputs).followed_by(ids[:, :0])  # prompt lookup leaves token types behind
         branches = [original.padded(ids.shape[1] + padding, self.call.pad_id)]
         branches += [branch.followed_by(ids[:, self.prompt :]) for branch in self.negatives]
-        batch, batch_inputs = stacked(branches, self.images)
+        self.short = self._read_apart(ids, inputs, settings)
+        batch = torch.cat([branch.ids for branch in branches])
+        masks = [branch.inputs.get("attention_mask") for branch in branches]
+        plain = branches[0].encoded or all(mask is None for mask in masks)
+        self.whole_mask = None if plain else torch.cat([branch.mask() for branch in branches])
+        apart = {} if self.short is None else self.short.branches
+        together = [branch for i, branch in enumerate(branches) if i not in apart]
+        ids_together, batch_inputs = stacked(together, self.images)
         read = settings.get("next_sequence_length") or batch.shape[1]
         image_mask = batch_inputs.get("cross_attention_mask")
         if image_mask is not None:
@@ -134,7 +146,24 @@ class Session:
         )
         if settings.get("next_sequence_length") == ids.shape[1]:
             settings["next_sequence_length"] = None
-        return batch, {**batch_inputs, **settings}
+        return ids_together, {**batch_inputs, **settings}
+
+    def _read_apart(self, ids: Tensor, inputs: ModelInputs, settings: ModelInputs) -> ShortBranches | None:
+        """The branches that this forward leaves out, to be read after it at their own length; None for none."""
+        asked = any(inputs.get(name) for name in ("output_attentions", "output_hidden_states"))
+        if (
+            not self.method.reads_branches_apart
+            or asked
+            or crossed(self.call)
+            or self.call.model.config.is_encoder_decoder
+        ):
+            return None
+        branches = short_ones(self.own, self.padded_prompt)
+        cache = empty_copy(settings) if branches else None
+        if cache is None:
+            return None
+        followed = {i: branch.followed_by(ids[:, self.prompt :]) for i, branch in branches.items()}
+        return ShortBranches(followed, cache, self.call.pad_id)
 
     def fold(self, output: ModelOutput) -> ModelOutput:
         """Combine the logits of R branches into one, in fp32. Other outputs keep the original branch."""

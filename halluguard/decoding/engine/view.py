@@ -42,12 +42,13 @@ from transformers.utils import ModelOutput
 
 from halluguard.decoding.base import DecodingMethod, Step
 from halluguard.decoding.engine import checks
-from halluguard.decoding.engine.attention import check_used, use_attention
+from halluguard.decoding.engine.attention import check_used, pause_edits, use_attention
 from halluguard.decoding.engine.batch import PLACES, Branch, ModelInputs, image_features, with_features_of
-from halluguard.decoding.engine.compatibility import without_cache
+from halluguard.decoding.engine.compatibility import cache_name, without_cache
 from halluguard.decoding.engine.layout import Layout
 from halluguard.decoding.engine.session import AllowedTokensProcessor, NegativeInputsArgument, Session, makers_of
 from halluguard.decoding.engine.shared_copy import shared_copy_of
+from halluguard.decoding.engine.short_branches import ShortBranches
 from halluguard.decoding.negative_inputs import Call, image_token_ids
 from halluguard.errors import UnsupportedModelError
 
@@ -81,6 +82,7 @@ class FoldedView(_TheModelsClass):
 
     _origin: tuple[DecodingMethod, PreTrainedModel, ProcessorMixin | None]
     _session: Session | None = None
+    _prepare_plainly: Callable[..., ModelInputs]  # of the model's class
 
     def generate(
         self,
@@ -201,7 +203,19 @@ class FoldedView(_TheModelsClass):
         kwargs |= {f"output_{name}": True for name in session.method.needs}
         output = super().__call__(*args, **kwargs)
         check_used(self)
+        if session.short is not None:
+            output["logits"] = self._with_short_branches(session.short, output)
+            session.short = None
         return session.fold(output)
+
+    def _with_short_branches(self, short: ShortBranches, output: ModelOutput) -> Tensor:
+        """Logits of all branches, given the forward of those that are not short; the cache is joined as well."""
+        pause_edits(self, True)
+        own = short.read(self._prepare_plainly, super().__call__)
+        pause_edits(self, False)
+        name = cache_name(output)
+        assert name is not None
+        return short.joined(output, own, output[name], self.session.branches)
 
     def get_compiled_call(self, compile_config: CompileConfig | None) -> Callable[..., ModelOutput]:
         """The compiled forward of all branches. Combining their logits is not compiled."""
@@ -295,10 +309,14 @@ def _view_class(cls: Any) -> type[FoldedView]:
         ids, kwargs = session.stack(input_ids, kwargs)
         prepared = cls.prepare_inputs_for_generation(self, ids, *args, **kwargs)
         if session.forwards == 0:
-            checks.check_positions(self, kwargs.get("attention_mask"), session.branches, prepared)
+            checks.check_positions(self, session.whole_mask, session.branches, prepared)
         return prepared
 
-    body = {"prepare_inputs_for_generation": prepare_inputs_for_generation, "__module__": cls.__module__}
+    body = {
+        "prepare_inputs_for_generation": prepare_inputs_for_generation,
+        "_prepare_plainly": cls.prepare_inputs_for_generation,
+        "__module__": cls.__module__,
+    }
     return type(cls.__name__, (FoldedView, cls), body)
 
 

@@ -95,6 +95,10 @@ class PAI(DecodingMethod):
     def negative_branches(self) -> tuple[NegativeInputs, ...]:
         return () if self.gamma == 1 else (NoImage(),)
 
+    @property
+    def reads_branches_apart(self) -> bool:
+        return True  # the edit is off in the branch without the image
+
     def bind(self, view: FoldedView) -> Self:
         if not self.alpha:
             return self
@@ -113,7 +117,7 @@ class PAI(DecodingMethod):
             edited[layout.of(0)] = attended(original, self.alpha).where(where, original)
             return edited
 
-        edit_attention(view, edit)
+        edit_attention(view, edit, original_only=True)
         return self
 
     def combine_logits(self, branches: list[Tensor], step: Step) -> Combined:
