@@ -68,6 +68,11 @@ MODES: dict[str, dict[str, Any]] = {
 COLUMNS = [*MODES, "two images", "no image", "text-only"]
 
 
+INNER = dict.fromkeys(("blip-2", "instructblip", "instructblipvideo"), "language_model")
+INNER |= {"blip": "text_decoder", "kosmos-2": "text_model"}
+"""Families whose own `generate` ends in that of a child."""
+
+
 class AfterTheTilt(Imagination):
     """Imagination whose scores are truncated after they are combined, as in the reference."""
 
@@ -95,12 +100,23 @@ class FromScratch:
         return output
 
 
+class FromScratchInside(FromScratch):
+    """The same for an inner model, whose prompt comes as vectors and ids."""
+
+    def prepare_inputs_for_generation(self, input_ids: Tensor, inputs_embeds: Any = None, **kwargs: Any) -> ModelInputs:
+        return {"input_ids": input_ids}
+
+
 def next_logits(model: PreTrainedModel, inputs: ModelInputs, tokens: Tensor) -> Tensor:
     """(1, V) logits after `inputs` (one prompt, unpadded) and `tokens`, by a plain `generate` of one token."""
     inputs = dict(inputs)
     if model.config.is_encoder_decoder:
         start = torch.tensor([[model.generation_config.decoder_start_token_id]])
         inputs["decoder_input_ids"] = torch.cat([start, tokens[None]], 1)
+    elif model.config.model_type == "blip":  # its generate leaves the last token of the prompt out
+        ids = inputs["input_ids"]
+        inputs["input_ids"] = torch.cat([ids[:, :-1], tokens[None], ids[:, -1:]], 1)
+        inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
     else:
         inputs["input_ids"] = torch.cat([inputs["input_ids"], tokens[None]], 1)
         for name, value in inputs.items():
@@ -108,9 +124,12 @@ def next_logits(model: PreTrainedModel, inputs: ModelInputs, tokens: Tensor) -> 
                 causal = name == "attention_mask" or model.config.model_type == "paligemma"  # its answers are suffix
                 last = torch.full_like(value[:, :1], causal)
                 inputs[name] = torch.cat([value, last.expand(-1, len(tokens))], 1)
+            elif name == "image_embeds_position_mask" and model.config.model_type == "kosmos-2":
+                inputs[name] = torch.cat([value, torch.zeros_like(tokens, dtype=value.dtype)[None]], 1)
             elif name == "cross_attention_mask" or name == "image_attention_mask":
                 inputs[name] = torch.cat([value, *[value[:, -1:]] * len(tokens)], 1)
     settings = {"max_new_tokens": 1, "do_sample": False, "return_dict_in_generate": True, "output_logits": True}
+    inputs = {k: v.clone() if torch.is_tensor(v) else v for k, v in inputs.items()}
     return shared_copy_of(model).generate(**inputs, **settings).logits[0].float()
 
 
@@ -122,9 +141,16 @@ def recomputed(
     **settings: Any,
 ) -> Tensor:
     """Plain `generate` of a model that recomputes every branch from scratch."""
-    reference = shared_copy_of(model, type(type(model).__name__, (FromScratch, type(model)), {}))
+    inner = INNER.get(model.config.model_type)
+    owner = model if inner is None else getattr(model, inner)
+    scratch = FromScratch if inner is None else FromScratchInside
+    generating = shared_copy_of(owner, type(type(owner).__name__, (scratch, type(owner)), {}))
     length = 1 if model.config.is_encoder_decoder else inputs["input_ids"].shape[1]
-    reference.__dict__.update(plain=model, method=method, branches=branches, prompt_length=length)
+    length -= model.config.model_type == "blip"
+    generating.__dict__.update(plain=model, method=method, branches=branches, prompt_length=length)
+    reference = generating if inner is None else shared_copy_of(model)
+    if inner is not None:
+        reference._modules[inner] = generating
     settings.pop("cache_implementation", None)
     settings.pop("prompt_lookup_num_tokens", None)
     return reference.generate(**inputs, **{**settings, "use_cache": False})
@@ -147,7 +173,8 @@ class Case:
 
     def plain(self, **settings: Any) -> Tensor:
         torch.manual_seed(0)
-        return shared_copy_of(self.tiny.model).generate(**self.inputs, **{**NEW, **settings})
+        inputs = {k: v.clone() if torch.is_tensor(v) else v for k, v in self.inputs.items()}  # BLIP writes into them
+        return shared_copy_of(self.tiny.model).generate(**inputs, **{**NEW, **settings})
 
     def reference(self, **settings: Any) -> Tensor:
         torch.manual_seed(0)
@@ -193,6 +220,8 @@ def text_only(tiny: Any, whole: ModelInputs) -> ModelInputs:
         out |= {"image_attention_mask": torch.zeros_like(whole["image_attention_mask"][:, keep])}
         out |= {"pixel_values": whole["pixel_values"]}
     out |= {k: whole[k][:, keep] for k in ("bbox", "image_embeds_position_mask") if k in whole}
+    if tiny.name in INNER:  # its code encodes an image in any case; without placeholders nothing reads it
+        out |= {k: v for k, v in whole.items() if k.startswith(("pixel", "qformer"))}
     return out | {k: torch.zeros_like(ids) for k in whole if "type_ids" in k}
 
 

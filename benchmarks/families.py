@@ -19,6 +19,8 @@ from visuals import (
     flattened,
     gridded,
     high_resolution,
+    instructed,
+    instructed_clip,
     merged_patches,
     merging,
     nothing,
@@ -123,6 +125,7 @@ MINICPM = {
     **{"image_token_id": IMAGE, "video_token_id": IMAGE + 1, "insert_layer_id": 0},
     "vision_config": {"insert_layer_id": 0},
 }
+OPT = {"text_config": {"word_embed_proj_dim": 64}}
 MAMBA = {"mamba_num_heads": 4, "mamba_head_dim": 16, "n_groups": 2, "ssm_state_size": 16}
 
 
@@ -423,10 +426,10 @@ FAMILIES: dict[str, Family] = {
         changes={"text_config": {"num_experts": 4, "top_k_experts": 2, "moe_intermediate_size": 32}}
     ),
     "pi0": Family(),
-    "blip": Family(),
-    "blip-2": Family(),
-    "instructblip": Family(),
-    "instructblipvideo": Family(),
+    "blip": Family(place=False, scale=6.0),
+    "blip-2": Family(changes={"image_token_index": IMAGE, **OPT}, place=4),
+    "instructblip": Family(instructed, {"image_token_index": IMAGE, **OPT}, place=4),
+    "instructblipvideo": Family(instructed_clip, {"video_token_index": IMAGE, **OPT}, place=8),
     "janus": Family(),
-    "kosmos-2": Family(),
+    "kosmos-2": Family(changes={"latent_query_num": 4}, place=4, scale=10.0),
 }

@@ -28,6 +28,22 @@ def sized(model: Any, images: int, seed: int) -> Visual:
     return {**inputs, "image_sizes": torch.tensor([list(inputs["pixel_values"].shape[-2:])] * images)}
 
 
+def instructed(model: Any, images: int, seed: int) -> Visual:
+    """An image beside the words that the querying transformer reads with it."""
+    words = torch.tensor([[1, 20, 21, 2]])
+    return {
+        **pictures(model, images, seed),
+        "qformer_input_ids": words,
+        "qformer_attention_mask": torch.ones_like(words),
+    }
+
+
+def instructed_clip(model: Any, images: int, seed: int) -> Visual:
+    """Two frames per prompt."""
+    inputs = instructed(model, 2, seed)
+    return {**inputs, "pixel_values": inputs["pixel_values"][None]}
+
+
 def tiles(model: Any, images: int, seed: int) -> Visual:
     """Three tiles of a 2 x 1 image: the whole and its halves."""
     size = vision_of(model).image_size

@@ -60,6 +60,11 @@ def visual_token_ids(model: PreTrainedModel) -> list[int]:
     return image_token_ids(model) + list(getattr(model.config, "visual_indicator_token_ids", None) or ())
 
 
+def reads_by_encoder(model: PreTrainedModel) -> bool:
+    """Whether an encoder reads the prompt, that of the model or of its inner language model (BLIP-2 on T5)."""
+    return bool(model.config.is_encoder_decoder or getattr(model.config.get_text_config(), "is_encoder_decoder", False))
+
+
 def is_image_input(name: str, value: object) -> bool:
     """Whether a model input carries image data (and not one value per token, nor the start of the answer)."""
     if name == "input_ids" or name in PER_TOKEN or name.startswith("decoder_"):
@@ -93,9 +98,9 @@ class NoImage:
         keep = ~deleted & mask.bool()
         # A stable sort moves the deleted places to one side and leaves the order of the others. An answer follows
         # a decoder's prompt on the right; encoders count places from the left, whatever is masked.
-        order = (~keep if call.model.config.is_encoder_decoder else keep).long().argsort(dim=-1, stable=True)
+        order = (~keep if reads_by_encoder(call.model) else keep).long().argsort(dim=-1, stable=True)
         kept = keep.gather(1, order)
-        if not call.model.config.is_encoder_decoder and not kept_apart and "position_ids" not in call.inputs:
+        if not reads_by_encoder(call.model) and not kept_apart and "position_ids" not in call.inputs:
             width = max(1, int(kept.sum(-1).max()))  # the longest prompt without its image
             order, kept = order[:, -width:], kept[:, -width:]
         inputs: ModelInputs = {}

@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, ProcessorMixin
 
 from halluguard.decoding.engine.batch import IMAGE_MASKS
-from halluguard.decoding.negative_inputs import image_token_ids
+from halluguard.decoding.negative_inputs import image_token_ids, reads_by_encoder
 from halluguard.errors import HalluguardError, InputError, UnsupportedModelError, first_line
 from halluguard.prompting.conversation import Conversation, Message, images_of
 
@@ -76,7 +76,7 @@ def processed(
     images: Sequence[Image | Sequence[Image]] | None,
 ) -> dict[str, Any]:
     """The processor's inputs of B prompts and their images, padded on the side that the model reads from."""
-    encodes = bool(model.config.is_encoder_decoder) or _inner_encodes(model)
+    encodes = reads_by_encoder(model)
     options: dict[str, Any] = {"return_tensors": "pt"}
     tokenizer = getattr(processor, "tokenizer", None)
     if len(texts) > 1 or getattr(tokenizer, "pad_token", None) is not None:
@@ -100,11 +100,6 @@ def _lacks_token_kinds(model: PreTrainedModel, processor: ProcessorMixin, batch:
     takes = "mm_token_type_ids" in inspect.signature(model.forward).parameters
     made = "mm_token_type_ids" in batch or not torch.is_tensor(batch.get("input_ids"))
     return takes and not made and hasattr(processor, "create_mm_token_type_ids")
-
-
-def _inner_encodes(model: PreTrainedModel) -> bool:
-    """Whether an inner language model is an encoder-decoder (BLIP-2 and InstructBLIP on T5)."""
-    return bool(getattr(model.config.get_text_config(), "is_encoder_decoder", False))
 
 
 def _to_the_left(ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

@@ -73,6 +73,8 @@ class Branch:
                 if name in IMAGE_MASKS and tensor.shape[1] == 1 < self.ids.shape[1]:
                     continue  # Idefics keeps that of the last token only
                 inputs[name] = F.pad(tensor, [0, 0] * axes + [more, 0])
+        if inputs.get("inputs_embeds") is not None:
+            inputs["inputs_embeds"] = F.pad(inputs["inputs_embeds"], [0, 0, more, 0])
         return Branch(F.pad(self.ids, [more, 0], value=pad_id), inputs)
 
     def followed_by(self, tokens: Tensor) -> Branch:

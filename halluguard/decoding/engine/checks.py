@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import traceback
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -91,6 +92,18 @@ def check_call(model: PreTrainedModel, kwargs: Mapping[str, object]) -> None:
     ):
         if kwargs.get(option) or getattr(config, option, None):
             raise SettingsError(f"{option} should be off in a view, got {kwargs.get(option)}: {why}; leave it out")
+
+
+@contextmanager
+def explaining(model: PreTrainedModel) -> Iterator[None]:
+    """Raise the `explained` form of what transformers or torch raise in this block."""
+    try:
+        yield
+    except Exception as error:
+        refusal = explained(error, model)
+        if refusal is None:
+            raise
+        raise refusal from error
 
 
 def explained(error: Exception, model: PreTrainedModel) -> HalluguardError | None:

@@ -125,6 +125,10 @@ class Session:
         }
         self.length = ids.shape[1]
         padding = self.padded_prompt - self.prompt
+        if settings.get("is_first_iteration") is False:  # the prompt's vectors have been read
+            inputs.pop("inputs_embeds", None)
+            for branch in self.negatives:
+                branch.inputs.pop("inputs_embeds", None)
         original = Branch(ids, inputs).followed_by(ids[:, :0])  # prompt lookup leaves token types behind
         branches = [original.padded(ids.shape[1] + padding, self.call.pad_id)]
         branches += [branch.followed_by(ids[:, self.prompt :]) for branch in self.negatives]

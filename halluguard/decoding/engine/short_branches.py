@@ -44,13 +44,18 @@ class ShortBranches:
     cache: DynamicCache
     pad_id: int
 
-    def read(self, prepare: Callable[..., ModelInputs], forward: Callable[..., ModelOutput]) -> ModelOutput:
+    def read(
+        self, prepare: Callable[..., ModelInputs], forward: Callable[..., ModelOutput], logits_to_keep: int | None
+    ) -> ModelOutput:
         """One forward of all short branches, padded to the longest of them."""
         length = max(branch.ids.shape[1] for branch in self.branches.values())
         padded = [branch.padded(length, self.pad_id) for branch in self.branches.values()]
         ids, inputs = stacked(padded, ImageData())
         inputs["past_key_values"] = self.cache
-        return forward(**prepare(ids, is_first_iteration=True, **inputs), return_dict=True)
+        prepared = prepare(ids, is_first_iteration=True, **inputs)
+        prepared.pop("logits_to_keep", None)
+        kept = {} if logits_to_keep is None else {"logits_to_keep": logits_to_keep}
+        return forward(**{**prepared, **kept, "return_dict": True})
 
     def joined(self, others: ModelOutput, short: ModelOutput, cache: DynamicCache, branches: int) -> Tensor:
         """The last logits of all branches in their order; `cache` then holds all of them too."""

@@ -41,7 +41,7 @@ from transformers.generation import GenerationMode
 from transformers.utils import ModelOutput
 
 from halluguard.decoding.base import DecodingMethod, Step
-from halluguard.decoding.engine import checks
+from halluguard.decoding.engine import checks, delegation
 from halluguard.decoding.engine.attention import check_used, pause_edits, use_attention
 from halluguard.decoding.engine.batch import PLACES, Branch, ModelInputs, image_features, with_features_of
 from halluguard.decoding.engine.compatibility import cache_name, without_cache
@@ -68,6 +68,10 @@ def folded_view(method: DecodingMethod, model: nn.Module, processor: ProcessorMi
         UnsupportedModelError: the family cannot be run through a view; the message names the cause.
     """
     model = checks.opened(model)
+    inner = delegation.inner_name(model)
+    if inner is not None:
+        folded_view(method, getattr(model, inner), processor)  # raises for an inner model that has no view
+        return DelegatingView(method, model, processor, inner)
     checks.check_model(model, [*vars(FoldedView), "prepare_inputs_for_generation"])
     view = shared_copy_of(model, _view_class(type(model)))  # type: ignore[arg-type]  # mypy doubts that a class hashes
     view.__dict__["_origin"] = method, model, processor
@@ -129,11 +133,13 @@ class FoldedView(_TheModelsClass):
         images: Sequence[Image.Image] | None,
         negative_inputs: NegativeInputsArgument | None,
         apply_mask: bool = True,
+        checked: bool = False,
     ) -> Any:
         method, model, processor = self._origin
         if method.is_identity:
             return shared_copy_of(model).generate(**kwargs)
-        checks.check_call(model, kwargs)
+        if not checked:
+            checks.check_call(model, kwargs)
         call = Call(model, processor, checks.model_inputs(kwargs), images, checks.pad_token(model))
         session = Session(method, method, makers_of(method.negative_branches, negative_inputs), call, apply_mask)
         view = shared_copy_of(model, type(self))
@@ -144,13 +150,8 @@ class FoldedView(_TheModelsClass):
         session.combiner = method.bind(view)
         if method.custom_generate is not None:
             kwargs["custom_generate"] = method.custom_generate
-        try:
+        with checks.explaining(model):
             output = super(FoldedView, view).generate(**kwargs)
-        except Exception as error:
-            refusal = checks.explained(error, model)
-            if refusal is None:
-                raise
-            raise refusal from error
         if session.forwards == 0:
             raise UnsupportedModelError(
                 f"{type(model).__name__}.generate should have called the model through the view, and never did: "
@@ -204,14 +205,14 @@ class FoldedView(_TheModelsClass):
         output = super().__call__(*args, **kwargs)
         check_used(self)
         if session.short is not None:
-            output["logits"] = self._with_short_branches(session.short, output)
+            output["logits"] = self._with_short_branches(session.short, output, kwargs.get("logits_to_keep"))
             session.short = None
         return session.fold(output)
 
-    def _with_short_branches(self, short: ShortBranches, output: ModelOutput) -> Tensor:
+    def _with_short_branches(self, short: ShortBranches, output: ModelOutput, logits_to_keep: int | None) -> Tensor:
         """Logits of all branches, given the forward of those that are not short; the cache is joined as well."""
         pause_edits(self, True)
-        own = short.read(self._prepare_plainly, super().__call__)
+        own = short.read(self._prepare_plainly, super().__call__, logits_to_keep)
         pause_edits(self, False)
         name = cache_name(output)
         assert name is not None
@@ -297,6 +298,41 @@ class FoldedView(_TheModelsClass):
 
     def _beam_search(self, *args: Any, **kwargs: Any) -> Any:
         return self.session.combiner.search(super()._beam_search, *args, **kwargs)
+
+
+class DelegatingView(FoldedView):
+    """The view of a family whose own `generate` ends in that of an inner model; see `delegation.py`."""
+
+    def __init__(
+        self, method: DecodingMethod, model: PreTrainedModel, processor: ProcessorMixin | None, inner: str
+    ) -> None:
+        self._origin, self._inner = (method, model, processor), inner
+
+    def _generate(
+        self,
+        kwargs: ModelInputs,
+        images: Sequence[Image.Image] | None,
+        negative_inputs: NegativeInputsArgument | None,
+        apply_mask: bool = True,
+        checked: bool = False,
+    ) -> Any:
+        method, model, processor = self._origin
+        outer, name = shared_copy_of(model), self._inner
+        if method.is_identity:
+            return outer.generate(**delegation.copied(kwargs))
+        call = Call(model, processor, checks.model_inputs(kwargs), images, checks.pad_token(model))
+        makers = makers_of(method.negative_branches, negative_inputs)
+        with torch.no_grad(), checks.explaining(model):
+            negatives = delegation.negative_inner_inputs(call, makers, name)
+
+        def generate(**inner: Any) -> Any:
+            view = folded_view(method, getattr(model, name), processor)
+            given = {key: value for key, value in inner.items() if value is not None}
+            return view._generate(given, None, negatives or None, apply_mask, checked=True)
+
+        getattr(outer, name).__dict__["generate"] = generate
+        with checks.explaining(model):
+            return outer.generate(**delegation.copied(kwargs))
 
 
 @functools.cache

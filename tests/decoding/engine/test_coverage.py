@@ -40,7 +40,14 @@ PARTLY = {
     "udop": ({"two images": "plain: "}),
     "mistral4": (dict.fromkeys(NO_IMAGE, "at least one image placeholder")),
 }
-OWN_GENERATE = ["blip", "blip-2", "instructblip", "instructblipvideo", "kosmos-2"]
+# A generate of their own, which ends in that of an inner model: its view runs, with what no branch can be made of.
+OWN_GENERATE = {
+    "blip-2": set(),
+    "instructblip": {"two images"},
+    "instructblipvideo": {"two images"},
+    "blip": {"static", "two images", *NO_IMAGE},
+    "kosmos-2": {"static", "two images", *NO_IMAGE},
+}
 NO_GENERATE = ["diffusion_gemma", "pi0"]
 REST = sorted(set(coverage.families.FAMILIES) - {*EXACT, *PARTLY, *OWN_GENERATE, *NO_GENERATE})
 
@@ -88,9 +95,12 @@ def test_a_model_that_writes_no_tokens_is_refused_by_name(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", OWN_GENERATE)
-def test_a_generate_of_its_own_is_refused_by_name(name):
+def test_a_generate_of_its_own_runs_with_a_view_of_its_inner_model(name):
     row = coverage.covered(name)
-    assert all("has a generate of its own" in cell for cell in row.values())
+    for column, cell in row.items():
+        kinds = {"refused", "plain error"} if column in OWN_GENERATE[name] else {"exact", "vacuous"}
+        assert coverage.kind(cell) in kinds, (column, cell)
+    assert "exact" in row.values()
 
 
 def test_the_table_counts_families_and_numbers_each_sentence_once():
