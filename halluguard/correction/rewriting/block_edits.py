@@ -131,7 +131,7 @@ class BlockEditor:
         if lost and unit.kind == "heading":
             return False
         if lost:
-            wholes = len(lost) <= restating.MOST and all(plan.whole[n] for n in lost)
+            wholes = len(lost) <= restating.MOST and all(map(plan.can_be_stated, lost))
             if not wholes or unit.kind not in ("item", "pair", "paragraph"):
                 return False
             phrases = [restating.phrase(plan.editor, plan.mentions[n], set(self.heads)) for n in sorted(lost)]

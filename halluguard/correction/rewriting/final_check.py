@@ -26,7 +26,8 @@ _DOUBLED = re.compile(
     r"\b(and|or|with|of|a|an|the|in|on|is|are)\s+\1\b|,\s*,|,\s*[.;!?]|\(\s*\)|\[\s*\]|“\s*”|\"\"|\*{4,}|``", re.I
 )
 _JOINED = re.compile(
-    r"[:;(]\s*(?:and|or)\b|(?<=\s)-\w|\b(?:and|or|with|of|a|an|the|in|on)\s+(?:and|or|of)\b|\b(?:a|an|the)\s+(?:is|are|with|in|on)\b",
+    r"[:;(]\s*(?:and|or)\b|(?<=\s)-\w|\b(?:and|or|with|of|a|an|the|in|on)\s+(?:and|or|of)\b|\b(?:a|an|the)\s+(?:is|are|with|in|on)\b"
+    r"|\b(?:of|in|on|with|from|to|at|by|for)\s+(?:particularly|especially|including|namely|notably|specifically)\b",
     re.I,
 )
 _SUBORDINATE = frozenset("what which that who whose where when while because whether although though".split())
