@@ -48,7 +48,7 @@ def member_tokens(parse: Parse, member: int) -> list[int]:
     end = min(after, default=len(parse))
     own = [member]
     for child in parse.children[member]:
-        if child in after or child > end or parse.deps[child] in ("cc", "preconj") or parse.words[child] in ",;.":
+        if child in after or child > end or parse.deps[child] in ("cc", "preconj") or parse.words[child] in ",;.:":
             continue
         own += parse.subtree(child)
     return list(range(min(own), max(own) + 1))
@@ -238,6 +238,8 @@ def _needed(parse: Parse, phrase: int, out: Out) -> bool:
     head = parse.heads[phrase]
     word, tag = parse.words[head], parse.tags[head]
     if tag in VERB_TAGS:
+        if word in _BE and parse.words[phrase] in ("of", "about") and parse.child(head, "attr", "acomp") is None:
+            return True  # "the image is of two cats"
         aside = phrase > head + 1 and parse.words[min(parse.subtree(phrase)) - 1] == ","
         return not aside and not stands(parse, head, lambda i: out(i) or i == phrase)
     if word in _NEEDS_PREPOSITION and parse.words[phrase] in ("of", "to", "from", "with", "for"):

@@ -140,7 +140,9 @@ def _people_before(plan: EditPlan, token: int) -> int | None:
 def _pointed_at(parse: Parse, token: int) -> int | None:
     """The sentence before, when a sentence opens with a word that points back at it: "This shows ...", "Both are"."""
     sentence = parse.sentence[token]
-    if sentence == 0 or token != parse.sentences[sentence][0]:
+    first = parse.sentences[sentence][0]
+    after_adverb = parse.tags[token] == "PRP" and parse.deps[token] in ("nsubj", "nsubjpass") and token <= first + 2
+    if sentence == 0 or not (token == first or after_adverb):
         return None
     word = parse.words[token]
     following = parse.words[token + 1] if token + 1 < len(parse) else ""

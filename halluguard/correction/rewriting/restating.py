@@ -58,6 +58,10 @@ def _is_built(parse: Parse, mention: Mention) -> bool:
 def can_be_stated(parse: Parse, mention: Mention) -> bool:
     """Whether a sentence of its own would say of a whole object what the text said: that there is one."""
     counted = mention.plural or _counted(parse, mention)
+    attached = parse.deps[mention.last] == "pobj" and parse.words[parse.heads[mention.last]] == "with"
+    other = any(parse.words[j] == "other" for j in parse.children[mention.last])
+    if mention.rule != "vocabulary" and (other or (attached and mention.plural)):
+        return False  # "with branches and needles": parts of what it is with
     return counted and not _taken_for_granted(parse, mention) and not _is_predicate(parse, mention)
 
 

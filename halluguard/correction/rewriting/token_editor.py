@@ -254,10 +254,10 @@ class TokenEditor:
                 continue
             left, right = self.before(i), self.after(i)
             beyond = self.after(right) if right is not None and self.tokens[right] in _QUOTES else right
-            if right is None and self.tokens[i] == ":":
+            if self.tokens[i] == ":" and (right is None or self.tokens[right] == ","):
                 continue  # it announces a list
             lonely = left is None or beyond is None or self.tokens[beyond] in (*_STOPS, ",", ";", ":", ")")
-            if lonely or self.tokens[left or 0] in (",", "(", ";"):
+            if lonely or self.tokens[left or 0] in (",", "(", ";", ":"):
                 self._drop(i, first, end)
         self._lonely_list_comma(first, end)
         for i in range(first, end):
