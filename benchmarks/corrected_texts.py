@@ -105,7 +105,7 @@ def _same_thing(name: str, absent: str) -> bool:
 
 def corrected(cases: Sequence[Case]) -> list[Answer]:
     """The corrected answers; the detector of each knows what is there, and no other names than the text's."""
-    answers = []
+    answers: list[Answer] = []
     for case in cases:
         known = KnownObjects({0: sorted(case.present)}, vocabulary=case.absent | case.present)
         answers += correct_many([case.text], [0], known)

@@ -50,12 +50,9 @@ class EditPlan:
             restating.is_whole(parse, m, claims[claim_of[n]] if n in claim_of else None)
             for n, m in enumerate(self.mentions)
         ]
-        for n, mention in enumerate(self.mentions):
-            head = parse.heads[mention.last]
-            false_head = any(
-                m.last == head and self.decision.get(k) == "contradicted" for k, m in enumerate(self.mentions)
-            )
-            if mention.part and mention.category is not None and false_head:
+        false = {m.last for n, m in enumerate(self.mentions) if self.decision.get(n) == "contradicted"}
+        for n, named in enumerate(self.mentions):
+            if named.part and named.category is not None and parse.heads[named.last] in false:
                 self.whole[n] = True  # the toilet of a "toilet bowl" without a bowl
         self.kept: set[int] = set()  # tokens that no cut may take: the yes or no of an answer
         self.adopted: dict[int, int] = {}  # list member -> first token of an article it took over

@@ -79,7 +79,8 @@ def _taken_for_granted(parse: Parse, mention: Mention) -> bool:
     first, end = parse.sentences[parse.sentence[last]]
     named_before = parse.sentence[last] == 0 or parse.words[last] in parse.words[:last]
     opens = named_before and parse.deps[last] in ("nsubj", "nsubjpass")
-    in_maze = end - first > _LONG_SENTENCE
+    purpose = any(parse.deps[i] == "pcomp" and parse.words[parse.heads[i]] == "for" for i in (last, *parse.chain(last)))
+    in_maze = purpose or end - first > _LONG_SENTENCE
     each = in_maze or any(parse.words[i] in ("each", "every") for i in range(max(0, mention.first - 4), mention.first))
     return mention.rule != "vocabulary" and ((definite and not opens) or in_relative or each)
 
