@@ -2,6 +2,7 @@
 
     python benchmarks/promise.py worlds --json OUT
     python benchmarks/promise.py captions FILE --objects OBJECTS [--experts IMAGES] --table TABLE.npz --json OUT
+    python benchmarks/promise.py sandbox --scenes 300 --table TABLE.npz --json OUT
 
 worlds      images whose claims are alike, with scores from beta distributions, whole or rounded to tenths (ties). The
             true risk of every threshold is known. Beside it the per-claim rule of `calibration.fitting`, which counts
@@ -9,6 +10,8 @@ worlds      images whose claims are alike, with scores from beta distributions, 
 captions    a file of captions, {"image_id" or "image", "caption"}, with known objects. Every caption is corrected at
             every setting of the path once; the losses are kept in TABLE. The detector is the noisy one of
             benchmarks/correction.py, or, with --experts, the mean of two: JSON lines with image, detr, ram (MARINE's).
+sandbox     the same for the sandbox model's captions of fresh scenes, checked by the sandbox's detector (extra
+            `sandbox`).
 
 A split draws n images with replacement, so that the true risk of a setting is its mean over all images of the file. A
 promise is broken if the true risk of the chosen setting is above its limit. The exact binomial test says whether it is
@@ -48,7 +51,7 @@ TRUE, FALSE = beta_distribution(6, 2), beta_distribution(2, 6)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["worlds", "captions"])
+    parser.add_argument("what", choices=["worlds", "captions", "sandbox"])
     parser.add_argument("captions", type=Path, nargs="?")
     parser.add_argument("--objects", type=Path)
     parser.add_argument("--experts", type=Path)
@@ -57,12 +60,11 @@ def main() -> None:
     parser.add_argument("--risk", action="append", help="default chair_s=0.05")
     parser.add_argument("--splits", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--scenes", type=int, default=300)
     parser.add_argument("--limit", type=int, help="only the first so many captions")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     rows = worlds(args) if args.what == "worlds" else published(args)
-    for row in rows:
-        print(json.dumps(row), flush=True)
     if args.json:
         settings = {key: str(value) for key, value in vars(args).items()}
         args.json.write_text(json.dumps({"settings": settings, "rows": rows}, indent=1), encoding="utf-8")
@@ -140,6 +142,8 @@ def published(args: argparse.Namespace) -> list[dict[str, Any]]:
     for n in SIZES:
         rng = np.random.default_rng([args.seed, n])
         rows.append({"images": images, "n": n, **_splits(losses, risks, truth, n, args.splits, rng)})
+    for row in rows:
+        print(json.dumps(row), flush=True)
     return rows
 
 
@@ -186,6 +190,23 @@ def _losses(args: argparse.Namespace) -> tuple[dict[str, np.ndarray], list[str]]
     if args.table and args.table.exists():
         with np.load(args.table) as kept:
             return {name: kept[name] for name in kept if name != "settings"}, list(kept["settings"])
+    captions, keys, images, objects, detector = _of_sandbox(args) if args.what == "sandbox" else _of_file(args)
+    counter = LossCounter(ChairScorer(objects, args.protocol), keys, captions)
+    drafts = Drafts(captions, images, detector, reader=ObjectReader(args.protocol))
+    path = default_path(detector)
+    table = [counter(drafts.at(setting)) for setting in path]
+    losses = {name: np.stack([row[name] for row in table]) for name in table[0]}
+    words = [setting.words() for setting in path]
+    if args.table:
+        np.savez(args.table, allow_pickle=False, settings=np.array(words), **losses)
+    return losses, words
+
+
+Captions = tuple[list[str], list[str], Sequence[Any], Mapping[str, Sequence[str]], Detector]
+"""Captions, keys of their images, what the detector is given, the objects by key, and the detector."""
+
+
+def _of_file(args: argparse.Namespace) -> Captions:
     rows = [row for _, row in iter_json_lines(args.captions)][: args.limit]
     keys = [image_key(row.get("image", row.get("image_id"))) for row in rows]
     objects = {image_key(key): names for key, names in read_objects(args.objects).items()} if args.objects else {}
@@ -196,16 +217,19 @@ def _losses(args: argparse.Namespace) -> tuple[dict[str, np.ndarray], list[str]]
         detector = Ensemble(
             [KnownObjects({k: r[e] for k, r in known.items()}, name=e) for e in ("detr", "ram")], "mean"
         )
-    captions = [row["caption"] for row in rows]
-    counter = LossCounter(ChairScorer(objects, args.protocol), keys, captions)
-    drafts = Drafts(captions, keys, detector, reader=ObjectReader(args.protocol))
-    path = default_path(detector)
-    table = [counter(drafts.at(setting)) for setting in path]
-    losses = {name: np.stack([row[name] for row in table]) for name in table[0]}
-    words = [setting.words() for setting in path]
-    if args.table:
-        np.savez(args.table, allow_pickle=False, settings=np.array(words), **losses)
-    return losses, words
+    return [row["caption"] for row in rows], keys, keys, objects, detector
+
+
+def _of_sandbox(args: argparse.Namespace) -> Captions:
+    from halluguard.detectors.zero_shot import ZeroShotDetector
+    from halluguard.guard import Guard
+    from halluguard.sandbox import DETECTOR, FRESH_SEEDS, MLLM, fresh_scenes, measure
+
+    samples = list(fresh_scenes(args.scenes, FRESH_SEEDS + 700_000))
+    captions = measure.captions(Guard.from_pretrained(MLLM, device="cpu", local_files_only=True), samples)
+    keys = [str(sample.image_id) for sample in samples]
+    objects = {str(sample.image_id): list(sample.names) for sample in samples}
+    return captions, keys, [sample.image for sample in samples], objects, ZeroShotDetector.from_pretrained(DETECTOR)
 
 
 def _percent(values: np.ndarray) -> float | None:

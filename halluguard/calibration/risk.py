@@ -136,7 +136,7 @@ def p_value(losses: ArrayLike, limit: float) -> float:
     >>> round(p_value([0] * 59, 0.05), 4), round(p_value([0.02] * 100, 0.1), 4)
     (0.0485, 0.0053)
     """
-    from scipy.stats import binom
+    from scipy.special import bdtr
 
     values = np.asarray(losses, dtype=float)
     n = len(values)
@@ -145,10 +145,10 @@ def p_value(losses: ArrayLike, limit: float) -> float:
     if values.min() < 0 or values.max() > 1:
         raise InputError(f"losses must be in [0, 1], got {values.min():g} to {values.max():g}; scale them")
     if np.isin(values, (0.0, 1.0)).all():
-        return float(binom.cdf(values.sum(), n, limit))
+        return float(bdtr(values.sum(), n, limit))
     mean = values.mean()
     hoeffding = math.exp(-n * _divergence(min(mean, limit), limit))
-    return min(1.0, hoeffding, math.e * float(binom.cdf(math.ceil(n * mean - 1e-9), n, limit)))
+    return min(1.0, hoeffding, math.e * float(bdtr(math.ceil(n * mean - 1e-9), n, limit)))
 
 
 def _divergence(x: float, y: float) -> float:
@@ -175,7 +175,7 @@ def images_needed(limit: float, level: float, mean: float = 0.0) -> int | None:
     >>> images_needed(0.05, 0.05), images_needed(0.05, 0.05, 0.06)
     (59, None)
     """
-    from scipy.stats import binom
+    from scipy.special import bdtr
 
     if mean >= limit:
         return None
@@ -184,7 +184,7 @@ def images_needed(limit: float, level: float, mean: float = 0.0) -> int | None:
         return first
     n = first
     while n <= LARGEST:
-        if binom.cdf(math.ceil(n * mean - 1e-9), n, limit) <= level:
+        if bdtr(math.ceil(n * mean - 1e-9), n, limit) <= level:
             return n
         n = max(n + 1, int(n * 1.01))
     return None

@@ -407,7 +407,6 @@ def test_copies_of_an_image_count_once(tmp_path):
     [
         (["--risk", "chair_s=0.05"], "name a file of captions"),
         (["--risk", "chair_s=2", "--captions", "c"], "between 0 and 1"),
-        (["--captions", "c"], "name the promise with --risk"),
         (["--risk", "chair_s=0.05", "--captions", "a", "--captions", "b"], "written IMAGINATION=FILE"),
     ],
 )
