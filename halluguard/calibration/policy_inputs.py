@@ -69,7 +69,7 @@ def check_labels(
         )
 
 
-def check_path(path: Sequence[Setting], captions: Mapping[Any, Sequence[str]]) -> None:
+def check_path(path: Sequence[Setting], captions: Mapping[Any, Sequence[object]]) -> None:
     if len(set(path)) < len(path):
         raise SettingsError("the path names a setting twice; name each once, from plain to strictest")
     if len({len(texts) for texts in captions.values()}) != 1:
