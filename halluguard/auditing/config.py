@@ -143,7 +143,7 @@ class AuditConfig:
         if self.policy is not None and (self.thresholds is not None or self.calibration is not None):
             raise SettingsError("a policy has thresholds of its own; leave out --thresholds, or the policy")
         if self.policy is not None and (self.complete or self.recall is not None):
-            raise SettingsError("a policy holds without additions and with its own recall; leave them out, or it")
+            raise SettingsError("a policy says itself what is added, and has its own recall; leave them out, or it")
         if self.agree not in ("any", "all", "votes"):
             raise SettingsError(f"agree must be any, all or votes, got {self.agree!r}; any is usual")
         if self.filter is not None and self.export is None:

@@ -115,10 +115,14 @@ class Checker:
         self.setting = config.policy.setting if config.policy else None
         self.reader = ObjectReader(config.policy.protocol if config.policy else "fixed", config.vocabulary)
         self.thresholds = thresholds_in(config, detector)
-        self.calibration, self.complete = config.calibration, config.complete
+        self.calibration = config.calibration
+        self.complete = config.complete or (self.setting is not None and self.setting.complete is not None)
         # Known objects and boxes are looked through at no cost; a model is asked more only on request.
         free = all(hasattr(expert, "names") and not expert.needs_image for expert in experts_apart(detector))
-        self.names = candidates(detector, config.look_for or config.complete or free)
+        self.names = candidates(detector, config.look_for or self.complete or free)
+        self._all_names = candidates(detector, True)
+        if self.setting is not None and self.setting.complete is not None:
+            self.names = self._all_names
         self.images = ImageStore(image_folder(config))
         self.detector = cached_detector(detector, cache, self.images, config.batch_size)
         self.experts = [cached(expert, cache, self.images, config.batch_size) for expert in experts]
@@ -147,20 +151,27 @@ class Checker:
         if self.detector.needs_image:
             self.detector.open_all(stored)
         rewritten = rewrite_many([one.parse for one in read], [one.claims for one in read], verdicts)
-        kept_back = self._withheld([text for text, _ in rewritten], images)
-        rows_of = zip(read, images, verdicts, rewritten, omitted, kept_back, strict=True)
-        for one, image, judged, edited, left_out, why in rows_of:
+        found = [
+            _checked(one, judged, edited, left_out, complete=self.complete)
+            for one, judged, edited, left_out in zip(read, verdicts, rewritten, omitted, strict=True)
+        ]
+        kept_back = self._withheld(found, [text for text, _ in rewritten], images)
+        for checked, image, why in zip(found, images, kept_back, strict=True):
             error = self._unreadable(image)
-            checked = _checked(one, judged, edited, left_out, complete=self.complete)
-            checked = _skipped(one.row, "image", str(error)) if error else checked
-            results[one.row.index] = replace(checked, withheld=why) if checked.code == OK else checked
+            checked = _skipped(checked.row, "image", str(error)) if error else checked
+            results[checked.row.index] = replace(checked, withheld=why) if checked.code == OK else checked
         return [results[row.index] for row in rows]
 
-    def _withheld(self, texts: Sequence[str], images: Sequence[StoredImage | str]) -> Sequence[str | None]:
-        """Why the policy keeps each corrected caption back; None without a policy."""
+    def _withheld(
+        self, found: Sequence[Checked], rewritten: Sequence[str], images: Sequence[StoredImage | str]
+    ) -> Sequence[str | None]:
+        """Why the policy keeps each caption back; None without a policy. What has no sentence left stands as it was."""
         if self.setting is None:
-            return [None] * len(texts)
+            return [None] * len(found)
         detector = cast(Detector, self.detector)
+        texts = [
+            text if FALLBACK in text else checked.corrected for checked, text in zip(found, rewritten, strict=True)
+        ]
         return withheld(texts, images, detector, self.thresholds, self.setting, self.reader, second_look=False)
 
     def outcomes(self, rows: Sequence[Row], setting: Setting, thresholds: Thresholds) -> list[Outcome]:
@@ -174,6 +185,8 @@ class Checker:
         if self._reads is None:
             self._reads = {}
         self.setting, self.thresholds = setting, thresholds
+        self.complete = setting.complete is not None
+        self.names = self._all_names if self.complete else ()
         return [
             Outcome(
                 draft=row.caption,

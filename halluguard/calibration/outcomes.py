@@ -9,16 +9,21 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from halluguard.correction.claims.extract import from_parse, parses
+from halluguard.correction.completing import omitted_from
+from halluguard.correction.rewriting.additions import complete
 from halluguard.correction.rewriting.rewrite import FALLBACK, rewrite_many
 from halluguard.correction.text.parse import Parse
 from halluguard.correction.verification import Thresholds, thresholds_of, verify_many
+from halluguard.correction.verification.evidence import Evidence
+from halluguard.correction.verification.omissions import candidates
+from halluguard.correction.verification.verify import examine_many
 from halluguard.errors import HalluguardError, SettingsError
 from halluguard.metrics.chair import Protocol, mentions
 from halluguard.metrics.vocabulary import Vocabulary, load_vocabulary
-from halluguard.records import Box, Claim, Detector, ImageOrKey, PropertyExpert, Verdict
+from halluguard.records import Box, Claim, Detector, Edit, ImageOrKey, PropertyExpert, Verdict, apply_edits
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -35,27 +40,36 @@ class Setting:
         contradict: score below which a claim is contradicted, in [0, 1]; 0 contradicts nothing.
         filter: "all", or "confirmed": a caption leaves only if each object word that CHAIR's rules read in it scores at
             least `contradict`.
+        complete: score from which an object that a caption leaves out is added to it, in [0, 1]; None adds nothing.
         imagination: the imagination setting of the captions, where captions of several were made.
     """
 
     contradict: float = 0.0
     filter: Filter = "all"
     imagination: float | None = None
+    complete: float | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.contradict <= 1:
             raise SettingsError(f"contradict must be in [0, 1], got {self.contradict}; 0.2 is usual")
+        if self.complete is not None and not 0 < self.complete <= 1:
+            raise SettingsError(
+                f"complete must be above 0 and at most 1, got {self.complete}; leave it out to add nothing"
+            )
         if self.filter not in ("all", "confirmed"):
             raise SettingsError(f"filter must be 'all' or 'confirmed', got {self.filter!r}")
 
     def thresholds(self, detector: Detector) -> Thresholds:
-        """The thresholds of this setting: the detector's own upper one, unless the lower one is above it."""
-        return Thresholds(max(thresholds_of(detector).high, self.contradict), self.contradict)
+        """The thresholds of this setting: the upper one is that of additions, or the detector's own."""
+        high = thresholds_of(detector).high if self.complete is None else self.complete
+        return Thresholds(max(high, self.contradict), self.contradict)
 
     def words(self) -> str:
         """The setting in a few words."""
         made = "" if self.imagination is None else f"imagination {self.imagination:g}, "
         what = f"contradicted below {self.contradict:g}" if self.contradict else "nothing contradicted"
+        if self.complete is not None:
+            what += f", completed from {self.complete:g}"
         return made + what + (", confirmed captions only" if self.filter == "confirmed" else "")
 
 
@@ -127,7 +141,7 @@ def withheld(
 
     A text of which no sentence was left says nothing of its image and does not leave at any setting.
     """
-    reasons = ["no sentence was left" if text == FALLBACK else "" for text in texts]
+    reasons = ["no sentence was left" if FALLBACK in text else "" for text in texts]
     if setting.filter == "all":
         return reasons
     named = [[] if reason else reader.categories(text) for text, reason in zip(texts, reasons, strict=True)]
@@ -181,6 +195,7 @@ class Drafts:
         )
         self.detector = RememberingDetector(detector)
         self.readable: list[int] = []
+        self.questions: list[str | None] = []
         self.parses: list[Parse] = []
         self.claims: list[list[Claim]] = []
         self.unreadable: dict[int, str] = {}
@@ -189,23 +204,30 @@ class Drafts:
                 self.unreadable[i] = str(parse)
                 continue
             self.readable.append(i)
+            self.questions.append(question)
             self.parses.append(parse)
             self.claims.append(from_parse(parse, question, nlp=nlp))
         self.images = [images[i] for i in self.readable]
-        self._rewritten: dict[tuple[int, tuple[tuple[str, str | None], ...]], str] = {}
+        self.names = candidates(detector, True)
+        self._rewritten: dict[tuple[int, tuple[tuple[str, str | None], ...]], tuple[str, list[Edit]]] = {}
 
     def at(self, setting: Setting) -> list[Outcome]:
         """What becomes of each caption at a setting."""
         limits = setting.thresholds(self.detector.detector)
-        verdicts = verify_many(
+        names = self.names if setting.complete is not None else ()
+        examined = examine_many(
             self.claims,
             self.images,
             self.detector,
             thresholds=limits,
             properties=self.properties,
             second_look=self.second_look,
+            names=names,
         )
+        verdicts = [judged for judged, _ in examined]
         texts = self._texts(verdicts)
+        if names:
+            texts = [self._completed(i, text, examined[i]) for i, text in enumerate(texts)]
         reasons = withheld(
             texts, self.images, self.detector, limits, setting, self.reader, second_look=self.second_look
         )
@@ -217,7 +239,7 @@ class Drafts:
 
     def _texts(self, verdicts: Sequence[Sequence[Verdict]]) -> list[str]:
         """The corrected texts; one whose verdicts are those of an earlier setting is not written again."""
-        keys = [(i, tuple((v.decision, v.replacement) for v in judged)) for i, judged in enumerate(verdicts)]
+        keys = [(i, _decisions(judged)) for i, judged in enumerate(verdicts)]
         new = [key for key in keys if key not in self._rewritten]
         rewritten = rewrite_many(
             [self.parses[i] for i, _ in new],
@@ -225,9 +247,23 @@ class Drafts:
             [verdicts[i] for i, _ in new],
             nlp=self.nlp,
         )
-        for key, (text, _) in zip(new, rewritten, strict=True):
-            self._rewritten[key] = text
-        return [self._rewritten[key] for key in keys]
+        self._rewritten.update(zip(new, rewritten, strict=True))
+        return [self._rewritten[key][0] for key in keys]
+
+    def _completed(self, i: int, text: str, examined: tuple[Sequence[Verdict], Evidence | None]) -> str:
+        """A corrected text with the objects that its draft leaves out."""
+        verdicts, evidence = examined
+        if evidence is None or FALLBACK in text:
+            return text
+        draft, claims = self.captions[self.readable[i]], self.claims[i]
+        omitted = omitted_from(draft, self.questions[i], claims, evidence, self.names)
+        edits = self._rewritten[i, _decisions(verdicts)][1]
+        return apply_edits(draft, complete(draft, edits, claims, verdicts, omitted))
+
+
+def _decisions(verdicts: Sequence[Verdict]) -> tuple[tuple[str, str | None], ...]:
+    """What a rewriting depends on."""
+    return tuple((verdict.decision, verdict.replacement) for verdict in verdicts)
 
 
 class RememberingDetector:
@@ -242,6 +278,10 @@ class RememberingDetector:
         self.name, self.needs_image = detector.name, detector.needs_image
         self.covers = detector.covers
         self._known: dict[object, list[Box]] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        """What the detector says of itself: its names, recall, precision, members."""
+        return getattr(self.detector, name)
 
     def detect(self, images: Sequence[ImageOrKey], phrases: Sequence[Sequence[str]]) -> list[list[Box]]:
         """As `Detector.detect`. The same phrases of an image are asked once, together."""

@@ -157,6 +157,37 @@ def test_second_looks_are_part_of_what_is_calibrated():
     assert texts == ["The street is wet. There is a dog.", "The street is wet."]
 
 
+def test_a_setting_that_completes_adds_what_scores_enough_and_wrong_additions_are_a_loss():
+    scores = {("1", "dog"): 0.9, ("1", "cup"): 0.8, ("1", "cat"): 0.5}
+    drafts = Drafts(["A dog sits on the grass."], ["1"], Scored(scores))
+    texts = {score: drafts.at(Setting(0.2, complete=score))[0].text for score in (None, 0.7, 0.4)}
+    assert texts[None] == "A dog sits on the grass."
+    assert "cup" in texts[0.7]
+    assert "cat" not in texts[0.7]
+    assert "cat" in texts[0.4]
+    with pytest.raises(SettingsError, match="complete must be above 0"):
+        Setting(complete=0)
+
+
+def test_the_threshold_of_additions_is_a_coordinate_of_the_path():
+    """Cats score .5 everywhere and are in no odd image; what scores .9 is there."""
+    scores = {(name, "cup"): 0.9 for name in NAMES} | {(name, "cat"): 0.5 for name in NAMES}
+    truth = {name: ["dog", "cup"] for name in NAMES}
+    scores |= {(name, "dog"): 0.9 for name in NAMES}
+    path = [Setting(0.2, complete=0.4), Setting(0.2, complete=0.7)]
+    policy = fit(
+        captions=["A dog sits on the grass."] * N,
+        truth=truth,
+        detector=Scored(scores),
+        path=path,
+        risks={"wrong_additions": 0.05},
+    )
+    assert policy.setting == path[1]
+    assert "completed from 0.7" in policy.rests_on
+    (outcome,) = policy.apply(["A dog sits on the grass."], NAMES[:1], Scored(scores))
+    assert "cup" in outcome.text
+
+
 def test_agreement_is_the_mean_score_of_what_was_judged():
     assert agreement([Verdict(0, "unverifiable")]) is None
     assert agreement([Verdict(0, "supported", 0.8), Verdict(1, "unsure", 0.7)]) == pytest.approx(0.55)
