@@ -68,13 +68,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--fonts", nargs="*", type=Path, default=[], help="folders with more fonts")
     parser.add_argument("--number", type=int, default=40, help="number of fonts, at most")
+    parser.add_argument("--kinds", type=int, default=3, help="kinds of image per font; fewer than 3 take turns")
     parser.add_argument("--photos", type=Path, help="folder of photos to read")
+    parser.add_argument("--number-of-photos", type=int, help="number of photos, the first ones; default all")
     args = parser.parse_args()
     reader = WrittenWords()
     fonts = usable_fonts(args.fonts)[: args.number]
-    print(json.dumps({"reader": reader.name, "fonts": len(fonts), "seed": SEED, **drawn(reader, fonts)}))
+    if fonts:
+        figures = drawn(reader, fonts, args.kinds)
+        print(json.dumps({"reader": reader.name, "fonts": len(fonts), "seed": SEED, **figures}), flush=True)
     if args.photos:
-        print(json.dumps(photos(reader, sorted(args.photos.iterdir()))))
+        print(json.dumps(photos(reader, sorted(args.photos.iterdir())[: args.number_of_photos])))
 
 
 def usable_fonts(folders: Sequence[Path]) -> list[Path]:
@@ -98,14 +102,15 @@ def _has_latin(path: Path) -> bool:
     return len(masks) == 7 and not symbols and "LastResort" not in path.name
 
 
-def drawn(reader: WrittenWords, fonts: Sequence[Path]) -> dict[str, object]:
-    """The figures on drawn images, three per font."""
+def drawn(reader: WrittenWords, fonts: Sequence[Path], kinds: int) -> dict[str, object]:
+    """The figures on drawn images, `kinds` per font."""
     rng = random.Random(SEED)
     counts: dict[str, Counter[str]] = {}
     per_image: list[tuple[int, int]] = []
     seconds = []
-    for font in fonts:
-        for kind, image, text in images(font, rng):
+    for n, font in enumerate(fonts):
+        of_font = list(images(font, rng))
+        for kind, image, text in (of_font[(n + k) % 3] for k in range(kinds)):
             began = time.perf_counter()
             (lines,) = reader.read([image])
             seconds.append(time.perf_counter() - began)

@@ -58,6 +58,25 @@ def suppress(boxes: Sequence[XYXY | None], scores: Sequence[float], max_iou: flo
     return kept
 
 
+def turned(box: XYXY, size: tuple[float, float], orientation: int) -> XYXY:
+    """A box of an image as it is stored, in the upright image.
+
+    Args:
+        box: x1, y1, x2, y2.
+        size: width and height as stored.
+        orientation: EXIF orientation, from 1 (upright) to 8.
+
+    >>> turned((0, 0, 2, 1), (10, 5), 6)
+    (4, 0, 5, 2)
+    """
+    (x1, y1, x2, y2), (width, height) = box, size
+    if orientation in (2, 3, 7, 8):
+        x1, x2 = width - x2, width - x1
+    if orientation in (3, 4, 6, 7):
+        y1, y2 = height - y2, height - y1
+    return (y1, x1, y2, x2) if orientation >= 5 else (x1, y1, x2, y2)
+
+
 def clip(box: XYXY, size: tuple[float, float]) -> XYXY:
     """The part of a box inside a frame of (width, height).
 

@@ -11,6 +11,7 @@ import math
 import os
 import stat
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -31,6 +32,16 @@ DECODER_SHARE = {"WEBP": 0.5}
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 """File formats, recognised by content, not by the file's name."""
+EXTRA_FORMATS = ("AVIF", "HEIF", "JPEG2000")
+"""Formats that are read too where the extra `heif` is installed."""
+
+SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"),
+    *(".heic", ".heif", ".hif", ".avif", ".jp2", ".j2k", ".jpx"),
+    *(".jxl", ".svg", ".ico", ".tga", ".psd", ".eps", ".dds", ".exr", ".hdr"),
+    *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2", ".pef", ".raw"),
+)
+"""Ends of the names of files that look like images, lower case."""
 
 ImageSource: TypeAlias = "Image | NDArray[np.uint8] | bytes | bytearray | memoryview | str | os.PathLike[str]"
 """A PIL image, an (H, W), (H, W, 3) or (H, W, 4) uint8 array, the bytes of a file, or a path."""
@@ -74,10 +85,41 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image:
     except Image.DecompressionBombError as error:
         raise ImageError(f"expected an image of at most {max_pixels:,} pixels, got {name}: {error}") from error
     except UnidentifiedImageError as error:
-        raise ImageError(f"expected an image ({', '.join(FORMATS)}), got something else in {name}") from error
+        missing = _missing_format(source) if formats() == FORMATS else ""
+        advice = "; its format is read with: pip install 'halluguard-mllm[heif]'" if missing else ""
+        raise ImageError(
+            f"expected an image ({', '.join(formats())}), got {missing or 'something else'} in {name}{advice}"
+        ) from error
     except (OSError, ValueError, SyntaxError, EOFError, MemoryError, OverflowError) as error:
         reason = str(error) or type(error).__name__
         raise ImageError(f"could not read the image {name}: {reason}; check the file or leave it out") from error
+
+
+@lru_cache(maxsize=1)
+def formats() -> tuple[str, ...]:
+    """The formats that can be read here: with the extra `heif`, also HEIC, AVIF and JPEG 2000."""
+    try:
+        import pillow_heif
+    except ImportError:
+        return FORMATS
+    pillow_heif.register_heif_opener(thumbnails=False)
+    return FORMATS + EXTRA_FORMATS
+
+
+def _missing_format(source: object) -> str:
+    """The name of a known format that only the extra reads, from a file's first bytes; "" for any other."""
+    if isinstance(source, bytes | bytearray | memoryview):
+        head = bytes(source[:16])
+    elif isinstance(source, str | os.PathLike) and Path(source).is_file():
+        with open(source, "rb") as file:
+            head = file.read(16)
+    else:
+        return ""
+    if head[:12] == b"\x00\x00\x00\x0cjP  \r\n\x87\n" or head[:4] == b"\xff\x4f\xff\x51":
+        return "JPEG 2000"
+    if head[4:8] != b"ftyp":
+        return ""
+    return "AVIF" if head[8:12] in (b"avif", b"avis") else "HEIC" if head[8:11] in (b"hei", b"hev", b"mif") else ""
 
 
 def _open(source: object) -> Image:
@@ -89,9 +131,9 @@ def _open(source: object) -> Image:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is checked by the caller
         if isinstance(source, bytes | bytearray | memoryview):
-            return Image.open(io.BytesIO(source), formats=FORMATS)
+            return Image.open(io.BytesIO(source), formats=formats())
         if isinstance(source, str | os.PathLike):
-            return Image.open(_regular_file(Path(source)), formats=FORMATS)
+            return Image.open(_regular_file(Path(source)), formats=formats())
     if hasattr(source, "__array_interface__"):
         array = np.asarray(source)
         if array.dtype != np.uint8 or array.ndim not in (2, 3) or array.shape[2:] not in ((), (2,), (3,), (4,)):
@@ -115,7 +157,8 @@ def _regular_file(path: Path) -> Path:
 
 
 _STRIP = 1 << 20  # pixels that are converted at once: whole copies of a large image would take gigabytes
-_ORIENTATION = 0x0112  # the EXIF tag
+ORIENTATION = 0x0112
+"""The EXIF tag of the orientation."""
 
 
 def _upright_rgb(image: Image) -> Image:
@@ -126,9 +169,9 @@ def _upright_rgb(image: Image) -> Image:
     rgb = Image.new("RGB", image.size)
     for top, strip in _strips(image):
         rgb.paste(convert(strip), (0, top))
-    orientation = image.getexif().get(_ORIENTATION)
+    orientation = image.getexif().get(ORIENTATION)
     if orientation not in (None, 1):
-        rgb.getexif()[_ORIENTATION] = orientation
+        rgb.getexif()[ORIENTATION] = orientation
         ImageOps.exif_transpose(rgb, in_place=True)
     return rgb
 

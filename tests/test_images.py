@@ -175,3 +175,19 @@ def test_a_small_image_is_shown_as_it_is():
 
     image = Image.new("RGB", (640, 480))
     assert limit_size(image) == (image, 1)
+
+
+@pytest.mark.parametrize(("name", "form"), [("a.avif", "AVIF"), ("a.jp2", "JPEG2000"), ("a.heic", "HEIF")])
+def test_phone_and_web_formats_are_read_with_the_extra_and_named_without_it(tmp_path, monkeypatch, name, form):
+    pytest.importorskip("pillow_heif")
+    from halluguard import images
+
+    images.formats()  # registers the format
+    Image.new("RGB", (64, 48), (200, 30, 30)).save(tmp_path / name, form)
+    opened = load_image(tmp_path / name)
+    assert opened.size == (64, 48)
+    assert abs(opened.getpixel((30, 20))[0] - 200) < 12
+    monkeypatch.setattr(images, "formats", lambda: images.FORMATS)
+    for source in (tmp_path / name, (tmp_path / name).read_bytes()):
+        with pytest.raises(ImageError, match=r"halluguard-mllm\[heif\]"):
+            load_image(source)

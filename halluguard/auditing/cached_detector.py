@@ -18,20 +18,21 @@ import gc
 import hashlib
 import math
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from halluguard.auditing.detection_store import Boxes, DetectionStore, rounded
 from halluguard.auditing.image_store import ImageStore, StoredImage
+from halluguard.boxes import turned
 from halluguard.correction.verification.batches import in_halves
 from halluguard.correction.verification.looks import experts_apart
 from halluguard.correction.verification.thresholds import thresholds_of
 from halluguard.detectors.ensemble import Ensemble
 from halluguard.detectors.specs import fingerprint
 from halluguard.errors import ExpertError, ImageError
-from halluguard.records import Box, Detector
+from halluguard.records import XYXY, Box, Detector
 from halluguard.reliability import precision_of, recall_of
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
 PIXELS = 64_000_000
 """Pixels of the images of one detector call at most, unless it is a single image."""
+_PROPORTION = 0.02
+"""Relative difference of two scales up to which one image is a resized copy of another."""
 FAILURES = 10
 """After this many failed images in a row the detector counts as broken."""
 
@@ -99,7 +102,7 @@ class CachedDetector:
     def detect(self, images: Sequence[StoredImage], phrases: Sequence[Sequence[str]]) -> list[list[Box]]:
         """As `Detector.detect`; a failure is remembered, so that asking again does not repeat it."""
         if not self.needs_image:
-            return self.detector.detect([getattr(image, "name", image) for image in images], phrases)
+            return self._known(images, phrases)
         if self.broken:
             raise self.broken
         missing: dict[str, tuple[StoredImage, list[str]]] = {}
@@ -120,6 +123,18 @@ class CachedDetector:
                 for box in self._boxes[image.key].get(self._record(phrase, words), ())
             ]
             for image, words in zip(images, phrases, strict=True)
+        ]
+
+    def _known(self, images: Sequence[StoredImage | str], phrases: Sequence[Sequence[str]]) -> list[list[Box]]:
+        """What a detector knows of images by name, its boxes in pixels of the upright image where one is at hand."""
+        size_of: Callable[[str], tuple[int, int] | None] | None = getattr(self.detector, "size_of", None)
+        names = [image.name if isinstance(image, StoredImage) else image for image in images]
+        answers = self.detector.detect(names, phrases)
+        if size_of is None:
+            return answers
+        return [
+            _fitted(boxes, size_of(image.name), image) if isinstance(image, StoredImage) else boxes
+            for boxes, image in zip(answers, images, strict=True)
         ]
 
     def _detect_all(self, missing: Iterable[tuple[StoredImage, list[str]]]) -> None:
@@ -282,6 +297,33 @@ def cached_detector(
         for expert in experts_apart(detector)
     ]
     return CachedEnsemble(detector, experts) if isinstance(detector, Ensemble) and len(experts) > 1 else experts[0]
+
+
+def _fitted(boxes: Sequence[Box], made_on: tuple[int, int] | None, image: StoredImage) -> list[Box]:
+    """Boxes in pixels of the upright image, turned or scaled if they were made on the stored or a resized one.
+
+    Raises:
+        ExpertError: they were made on an image of other proportions.
+    """
+    if made_on is None or image.stored_size is None:
+        return list(boxes)
+    stored = image.stored_size
+    upright = stored if image.orientation < 5 else (stored[1], stored[0])
+    if made_on == upright:  # of an image upside down or mirrored, the size does not tell whether its boxes are too
+        return list(boxes)
+    if made_on == stored:
+        return [_moved(box, lambda xyxy: turned(xyxy, stored, image.orientation)) for box in boxes]
+    x, y = upright[0] / made_on[0], upright[1] / made_on[1]
+    if abs(x - y) > _PROPORTION * max(x, y):
+        raise ExpertError(
+            f"the boxes were made on an image of {made_on[0]} x {made_on[1]} pixels, {image.name!r} has {upright[0]} x "
+            f"{upright[1]}; make them on the same images"
+        )
+    return [_moved(box, lambda xyxy: (xyxy[0] * x, xyxy[1] * y, xyxy[2] * x, xyxy[3] * y)) for box in boxes]
+
+
+def _moved(box: Box, move: Callable[[XYXY], XYXY]) -> Box:
+    return box if box.xyxy is None else replace(box, xyxy=move(box.xyxy))
 
 
 def phrases_interact(detector: Detector) -> bool:

@@ -18,10 +18,10 @@ from typing import Protocol
 from PIL.Image import Image
 
 from halluguard.errors import ExpertError, HalluguardError, ImageError, InputError, SettingsError
-from halluguard.images import load_image, resolve_inside
+from halluguard.images import SUFFIXES, load_image, resolve_inside
 from halluguard.io import JsonObject, json_line, read_json, write_text, writing_to
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+_USUAL = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 MAX_CONSECUTIVE_FAILURES = 20
 """After so many images that fail one after another, the captioner is taken to be gone."""
 MAX_BATCH_PIXELS = 50_000_000
@@ -47,15 +47,19 @@ class Captioned:
         captioned: number of images that were captioned now.
         already: number of images whose caption the file held before.
         failed: number of images without a caption.
+        skipped: names of files that look like images but cannot be read here, with the reason.
     """
 
     captioned: int
     already: int
     failed: int
+    skipped: tuple[str, ...] = ()
 
 
 def find_images(folder: Path) -> list[str]:
-    """Sorted paths, relative to the folder, of the image files in it. Links that lead outside are left out.
+    """Sorted paths, relative to the folder, of the files in it that look like images, by the ends of their names.
+
+    Links that lead outside are left out.
 
     Raises:
         InputError: there is no such folder, or no image in it.
@@ -111,7 +115,8 @@ def caption_folder(
     """
     if batch_size < 1 or (limit is not None and limit < 1):
         raise SettingsError(f"batch_size and limit must be at least 1, got {batch_size} and {limit}")
-    names = find_images(folder)[:limit]
+    names, skipped = _readable(folder, find_images(folder))
+    names = names[:limit]
     captioned = _continue(out, settings or {})
     remaining = [name for name in names if name not in captioned]
     failures: list[JsonObject] = []
@@ -140,7 +145,25 @@ def caption_folder(
                 )
             done += len(batch)
             progress(done, len(remaining))
-    return Captioned(len(remaining) - len(failures), len(names) - len(remaining), len(failures))
+    return Captioned(len(remaining) - len(failures), len(names) - len(remaining), len(failures), tuple(skipped))
+
+
+def _readable(folder: Path, names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """(images of usual formats, reasons why the others are skipped); others are opened to see whether they can be read.
+
+    A damaged image of a usual format is no skipped one: it fails when its turn comes.
+    """
+    readable, skipped = [], []
+    for name in names:
+        if Path(name).suffix.lower() in _USUAL:
+            readable.append(name)
+            continue
+        try:
+            load_image(resolve_inside(folder, name))
+            readable.append(name)
+        except ImageError as error:
+            skipped.append(f"{name}: {error}")
+    return readable, skipped
 
 
 def _beside(out: Path, suffix: str) -> Path:

@@ -11,6 +11,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 
 from halluguard.auditing.gates import Gates
+from halluguard.auditing.human_verdicts import HumanVerdict
 from halluguard.calibration.policy import Policy
 from halluguard.calibration.record import Calibration
 from halluguard.correction.verification.thresholds import Thresholds
@@ -41,6 +42,7 @@ class AuditConfig:
         ask: hub name or folder of a vision-language model, or "sandbox". It is asked yes-no questions about the
             attributes and relations that pixels and boxes do not show.
         ocr: read the words written in images, to judge quotations. Needs the extra `ocr`.
+        verdicts: what a person said of verdicts in the report; see `human_verdicts`.
         images: folder of the images, for a detector or another expert that looks at them.
         image_pattern: file name of an image, with its id: "COCO_val2014_{id:012d}.jpg". Default: the usual patterns.
         image_names: the image's id -> path in the folder, in place of a pattern.
@@ -87,6 +89,7 @@ class AuditConfig:
     counts: bool = True
     ask: str | None = None
     ocr: bool = False
+    verdicts: tuple[HumanVerdict, ...] = ()
     images: Path | None = None
     image_pattern: str | None = None
     image_names: Mapping[str, str] = field(default_factory=dict)

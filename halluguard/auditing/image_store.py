@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from halluguard.auditing.caption_rows import Row
 from halluguard.errors import ImageError, InputError, SettingsError
-from halluguard.images import load_image, resolve_inside
+from halluguard.images import ORIENTATION, formats, load_image, resolve_inside
 from halluguard.io import parse_json, read_text
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ IMAGES_AHEAD = 32
 # How datasets name the file of an image id. The first pattern with a file is taken.
 PATTERNS = (
     *("{id}", "{id}.jpg", "{id}.png", "{id}.jpeg", "{id}.webp", "{id:012d}.jpg"),
+    *("{id}.JPG", "{id}.heic", "{id}.HEIC", "{id}.avif", "{id}.jp2"),
     *("COCO_val2014_{id:012d}.jpg", "COCO_train2014_{id:012d}.jpg", "COCO_test2015_{id:012d}.jpg"),
 )
 _FIELD = re.compile(r"\{id(?::0?(\d*)d?)?\}")
@@ -132,12 +133,19 @@ class StoredImage:
     Args:
         key: digest of its content.
         row: a row that has it, from which it is read.
-        pixels: width times height, as its header says; 0 where the header cannot be read.
+        stored_size: width and height as its header says; None where the header cannot be read.
+        orientation: its EXIF orientation, from 1 (upright) to 8.
     """
 
     key: str
     row: Row
-    pixels: int = 0
+    stored_size: tuple[int, int] | None = None
+    orientation: int = 1
+
+    @property
+    def pixels(self) -> int:
+        """Width times height; 0 where they are not known."""
+        return 0 if self.stored_size is None else self.stored_size[0] * self.stored_size[1]
 
     @property
     def name(self) -> str:
@@ -176,7 +184,7 @@ class ImageStore:
             with self.folder.open(row) as file:
                 key = hashlib.file_digest(file, _digest).hexdigest()
                 file.seek(0)
-                return StoredImage(key, row, _pixels(file))
+                return StoredImage(key, row, *_header(file))
         except ImageError as error:
             return error
 
@@ -227,14 +235,16 @@ def _digest() -> hashlib.blake2b:
     return hashlib.blake2b(digest_size=16)
 
 
-def _pixels(file: io.BufferedReader | io.BytesIO) -> int:
+def _header(file: io.BufferedReader | io.BytesIO) -> tuple[tuple[int, int] | None, int]:
+    """(width and height, EXIF orientation) of an image that is not decoded."""
     from PIL import Image
 
     try:
-        with Image.open(file) as image:
-            return image.width * image.height
+        with Image.open(file, formats=formats()) as image:
+            orientation = image.getexif().get(ORIENTATION, 1)
+            return image.size, orientation if orientation in range(1, 9) else 1
     except Exception:  # what is wrong with it, `load_image` says better
-        return 0
+        return None, 1
 
 
 def read_names(path: Path) -> dict[str, str]:

@@ -14,6 +14,7 @@ from halluguard.auditing.cached_detector import cached_detector
 from halluguard.auditing.cached_experts import AnyExpert, cached, kinds_not_judged
 from halluguard.auditing.caption_rows import Row
 from halluguard.auditing.config import AuditConfig
+from halluguard.auditing.human_verdicts import with_human
 from halluguard.auditing.image_store import ImageFolder, ImageStore, StoredImage
 from halluguard.calibration.outcomes import ObjectReader, Outcome, Setting, agreement, withheld
 from halluguard.correction.claims.extract import from_parse, parses
@@ -128,6 +129,7 @@ class Checker:
         self.experts = [cached(expert, cache, self.images, config.batch_size) for expert in experts]
         self.not_judged = kinds_not_judged(config)
         self._reads: dict[int, _Read] | None = None
+        self.human = {(verdict.index, verdict.claim): verdict for verdict in config.verdicts}
         self._sees = any(expert.needs_image for expert in experts)
 
     def check(self, rows: Sequence[Row]) -> list[Checked]:
@@ -150,6 +152,11 @@ class Checker:
                 raise asked.broken
         if self.detector.needs_image:
             self.detector.open_all(stored)
+        if self.human:
+            verdicts = [
+                with_human(one.row.index, one.claims, judged, self.human)
+                for one, judged in zip(read, verdicts, strict=True)
+            ]
         rewritten = rewrite_many([one.parse for one in read], [one.claims for one in read], verdicts)
         found = [
             _checked(one, judged, edited, left_out, complete=self.complete)

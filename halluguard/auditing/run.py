@@ -13,6 +13,7 @@ from halluguard._version import __version__
 from halluguard.auditing.cached_experts import AnyExpert, expert_fingerprint, kinds_not_judged, property_experts
 from halluguard.auditing.config import AuditConfig
 from halluguard.auditing.engines import Progress, engine
+from halluguard.auditing.human_verdicts import digest
 from halluguard.auditing.in_memory_input import Captioner, spool_rows
 from halluguard.auditing.output_checks import check_outputs, remember_written
 from halluguard.auditing.outputs.coco_detections import write_detections
@@ -186,6 +187,7 @@ def manifest(
         "expert": fingerprint(detector),
         "property experts": [expert_fingerprint(expert) for expert in experts],
         "not judged": sorted(kinds_not_judged(config)),
+        "human verdicts": digest(config.verdicts),
         "thresholds": thresholds_dict(thresholds_in(config, detector)),
         "recall": {expert.name: recall_of(expert).to_value() for expert in experts_apart(detector)},
         "completed": config.complete,

@@ -126,6 +126,9 @@ def audit(
     ocr: Annotated[
         bool, _option(_CHECK, "Read the words written in images, to judge quotations. Needs the extra ocr.")
     ] = False,
+    verdicts: Annotated[
+        Path | None, _option(_CHECK, "Verdicts that a person accepted or disputed in the report of an earlier audit.")
+    ] = None,
     thresholds: Annotated[
         Path | None, _option(_CHECK, "Thresholds from `halluguard calibrate`. Default: the detector's own.")
     ] = None,
@@ -215,6 +218,7 @@ def audit(
 
     from halluguard.auditing.config import AuditConfig
     from halluguard.auditing.gates import Gates, per_label, read_summary
+    from halluguard.auditing.human_verdicts import read_human_verdicts
     from halluguard.auditing.image_store import read_names
     from halluguard.auditing.thresholds import read_calibration, read_thresholds
     from halluguard.auditing.vocabularies import read_vocabulary
@@ -235,6 +239,7 @@ def audit(
         counts=counts,
         ask=ask,
         ocr=ocr,
+        verdicts=read_human_verdicts(verdicts) if verdicts else (),
         images=images,
         image_pattern=image_pattern,
         image_names=read_names(image_names) if image_names else {},
@@ -263,7 +268,7 @@ def audit(
         force_new=force_new,
         overwrite=overwrite,
         settings_files=(
-            *(file for file in (thresholds, policy, image_names, baseline, spot_labels) if file),
+            *(file for file in (thresholds, policy, image_names, baseline, spot_labels, verdicts) if file),
             *([Path(vocabulary)] if vocabulary else []),
         ),
         export=export,

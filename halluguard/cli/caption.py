@@ -11,11 +11,16 @@ import typer
 
 from halluguard.cli.app import app
 from halluguard.errors import SettingsError
+from halluguard.printing import printable
 
 if TYPE_CHECKING:
     from halluguard.auditing.captioning import Captioner
 
 _LOCAL, _SERVER = "With a model loaded here", "With --endpoint"
+
+
+_NAMED = 10
+"""Skipped files that are named on the screen, at most."""
 
 
 @app.command()
@@ -85,6 +90,10 @@ def caption(
             progress=lambda done, of: bar.update(task, completed=done, total=of),
         )
     print(f"{result.captioned} captioned, {result.already} already there, {result.failed} failed", file=sys.stderr)
+    for reason in result.skipped[:_NAMED]:
+        print(printable(f"skipped {reason}"), file=sys.stderr)
+    if len(result.skipped) > _NAMED:
+        print(f"{len(result.skipped)} files that look like images were skipped in all", file=sys.stderr)
     raise typer.Exit(4 if result.failed > max_errors else 0)
 
 

@@ -65,6 +65,7 @@ class KnownBoxes:
 
     Attributes:
         skipped: boxes of a file that were left out because they have no width or no height.
+        sizes: image -> width and height in pixels on which its boxes were made, where the file tells them.
 
     >>> detector = KnownBoxes({"a.jpg": [Box("bus", 0.9, (0, 0, 50, 40))]}, labels=["bus", "dog"])
     >>> detector.covers("dog"), detector.covers("unicorn"), detector.detect(["a.jpg"], [["buses", "dog"]])[0][0].phrase
@@ -93,6 +94,7 @@ class KnownBoxes:
         used = {box.label for row in self._boxes.values() for box in row}
         self.labels = Labels(used if labels is None else {*labels, *used})
         self.skipped: tuple[str, ...] = ()
+        self.sizes: dict[str, tuple[int, int]] = {}
         self._short: dict[str, str | None] = {}
         for image in self._boxes:
             for short in {PurePath(image).name, PurePath(image).stem} - {image}:
@@ -175,6 +177,10 @@ class KnownBoxes:
                 boxes.setdefault(str(row["file_name"]), boxes[image])
         known = cls(boxes, name=name or f"coco:{Path(results).name}", **{"labels": names.values(), **options})
         known.skipped = tuple(skipped)
+        for image, row in listed.items():
+            size = _size_of(row, f"image {image!r}")
+            if size is not None:
+                known.sizes |= {image: size, str(row.get("file_name") or image): size}
         return known
 
     @classmethod
@@ -200,6 +206,7 @@ class KnownBoxes:
         """
         boxes: dict[str, list[Box]] = {}
         skipped: list[str] = []
+        known_sizes: dict[str, tuple[int, int]] = {}
         for where, raw in read_rows(path):
             row = _by_field(raw, where)
             image = str(_field(row, "image", where))
@@ -207,6 +214,8 @@ class KnownBoxes:
             if not any(row.get(key) not in (None, "") for key in ("label", "box", "x1", "cx")):
                 continue
             size = (sizes or {}).get(image) or _own_size(row, where)
+            if size is not None:
+                known_sizes[image] = size
             if normalised and size is None:
                 raise InputError(f"{where} has fractions of an image whose size is not known; give sizes[{image!r}]")
             xyxy = _corners(row, where)
@@ -222,7 +231,7 @@ class KnownBoxes:
                 continue
             of_image.append(_checked(str(_field(row, "label", where)), row.get("score"), xyxy, size, where))
         known = cls(boxes, name=name or f"boxes:{Path(path).name}", **options)
-        known.skipped = tuple(skipped)
+        known.skipped, known.sizes = tuple(skipped), known_sizes
         return known
 
     def covers(self, phrase: str) -> bool:
@@ -250,12 +259,21 @@ class KnownBoxes:
             for image, row in zip(images, phrases, strict=True)
         ]
 
-    def _of(self, image: ImageOrKey) -> tuple[Box, ...]:
+    def size_of(self, image: ImageOrKey) -> tuple[int, int] | None:
+        """Width and height in pixels on which the boxes of an image were made; None where the file does not tell."""
+        return self.sizes.get(self._listed(image) or "")
+
+    def _listed(self, image: ImageOrKey) -> str | None:
+        """The name under which an image is listed."""
         key = str(image)
-        for name in (key, PurePath(key).name, PurePath(key).stem):
-            listed = name if name in self._boxes else self._short.get(name)
-            if listed is not None:
-                return _readable(self._boxes[listed], image, self.name)
+        names = (key, PurePath(key).name, PurePath(key).stem)
+        listed = (name if name in self._boxes else self._short.get(name) for name in names)
+        return next((name for name in listed if name is not None), None)
+
+    def _of(self, image: ImageOrKey) -> tuple[Box, ...]:
+        listed = self._listed(image)
+        if listed is not None:
+            return _readable(self._boxes[listed], image, self.name)
         raise ExpertError(
             f"{self.name} lists {len(self._boxes)} images, {image!r} is not among them; "
             "list it (without boxes, if it has none) or leave it out"

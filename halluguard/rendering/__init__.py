@@ -10,7 +10,7 @@ import hashlib
 import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import resources
 from typing import TYPE_CHECKING
@@ -41,7 +41,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Region:
-    """A box to draw: percent of the image's width and height."""
+    """A box to draw, in percent of the image's width and height; `line` is the line on which its label stands."""
 
     left: float
     top: float
@@ -49,6 +49,7 @@ class Region:
     height: float
     label: str
     decision: str
+    line: int = 0
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,7 @@ def card(
     return Card(
         image=data_url(opened, longest) if opened else None,
         size=(width, height),
-        regions=regions,
+        regions=_legible(regions),
         question=answer.question,
         pieces=pieces(answer),
         text=answer.text,
@@ -150,6 +151,20 @@ def card(
         caption=caption,
         changed=answer.text != answer.draft,
     )
+
+
+def _legible(regions: Sequence[Region]) -> list[Region]:
+    """The boxes, each label on a line of its own where it would hide an earlier one."""
+    placed: list[Region] = []
+    for region in regions:
+        hidden = {other.line for other in placed if _near(region, other)}
+        line = next(n for n in range(len(placed) + 1) if n not in hidden)
+        placed.append(replace(region, line=line))
+    return placed
+
+
+def _near(a: Region, b: Region) -> bool:
+    return abs(a.left - b.left) < 25 and abs(a.top - b.top) < 8
 
 
 def _description(edit: Edit) -> str:

@@ -13,6 +13,37 @@ document.documentElement.classList.add("scripted");
     });
   }
 
+  // --- tables sort by the column that is clicked
+  const value = (row, column) => {
+    const cell = row.cells[column];
+    const number = Number(cell.dataset.value ?? NaN);
+    return Number.isNaN(number) ? cell.textContent.trim().toLowerCase() : number;
+  };
+  const compare = (a, b) => (typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b)));
+  for (const table of document.querySelectorAll("table.sortable")) {
+    [...table.tHead.rows[0].cells].forEach((head, column) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.className = "sort";
+      button.textContent = head.textContent;
+      head.replaceChildren(button);
+      button.addEventListener("click", () => {
+        const down = head.getAttribute("aria-sort") !== "descending";
+        for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
+        head.setAttribute("aria-sort", down ? "descending" : "ascending");
+        const sorted = [...table.tBodies[0].rows].map((row) => [value(row, column), row]);
+        sorted.sort((a, b) => (down ? compare(b[0], a[0]) : compare(a[0], b[0])));
+        table.tBodies[0].append(...sorted.map((pair) => pair[1]));
+      });
+    });
+  }
+
+  // --- an image that several samples share is embedded once
+  for (const image of document.querySelectorAll("img[data-same]")) {
+    const first = document.querySelector(`#${CSS.escape(image.dataset.same)} img`);
+    if (first) image.src = first.src;
+  }
+
   // --- the samples
   const form = byId("filters");
   if (!form) return;
@@ -26,6 +57,8 @@ document.documentElement.classList.add("scripted");
 
   const has = (list, one, by) => !one || (list || "").split(by).includes(one);
 
+  let wanted = null; // the card that the address names
+
   function update() {
     const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
     let fitting = 0;
@@ -36,7 +69,7 @@ document.documentElement.classList.add("scripted");
         has(data.kinds, kind.value, " ") && has(data.labels, label.value.trim(), "|") &&
         (!edited.checked || "edited" in data) && words.every((word) => texts[i].includes(word));
       if (fits) fitting += 1;
-      card.hidden = !fits || fitting > shown;
+      card.hidden = (!fits || fitting > shown) && card !== wanted;
     });
     more.hidden = fitting <= shown;
     byId("count").textContent = `${fitting} of ${cards.length} samples`;
@@ -67,6 +100,48 @@ document.documentElement.classList.add("scripted");
     });
   }
 
+  // --- permalinks
+  function follow() {
+    wanted = /^#row-\d+$/.test(location.hash) ? byId(location.hash.slice(1)) : null;
+    update();
+    if (wanted) {
+      wanted.scrollIntoView();
+      wanted.focus({ preventScroll: true });
+    }
+  }
+  window.addEventListener("hashchange", follow);
+
+  // --- human verdicts, saved as JSON lines that `halluguard audit --verdicts` reads
+  const human = new Map();
+  const save = byId("save");
+  for (const button of document.querySelectorAll("button[data-human]")) {
+    button.addEventListener("click", () => {
+      const verdict = button.closest(".verdict");
+      const index = Number(button.closest(".judge").dataset.index);
+      const key = `${index} ${verdict.dataset.claim}`;
+      const pressed = button.getAttribute("aria-pressed") === "true";
+      for (const other of verdict.querySelectorAll("button")) other.setAttribute("aria-pressed", "false");
+      if (pressed) {
+        human.delete(key);
+      } else {
+        button.setAttribute("aria-pressed", "true");
+        const { claim, phrase, decision } = verdict.dataset;
+        human.set(key, { index, claim: Number(claim), phrase, decision, human: button.dataset.human });
+      }
+      save.disabled = human.size === 0;
+      save.textContent = `Save human verdicts (${human.size})`;
+    });
+  }
+  save.addEventListener("click", () => {
+    const lines = [...human.values()].sort((a, b) => a.index - b.index || a.claim - b.claim);
+    const text = lines.map((line) => JSON.stringify(line) + "\n").join("");
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([text], { type: "application/jsonl" }));
+    link.download = "verdicts.jsonl";
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+  });
+
   document.addEventListener("keydown", (event) => {
     const typing = event.target.matches("input:not([type=checkbox]), select");
     if (event.key === "Escape") {
@@ -84,5 +159,5 @@ document.documentElement.classList.add("scripted");
       if (visible[next]) visible[next].focus();
     }
   });
-  update();
+  follow();
 })();

@@ -103,3 +103,11 @@ def test_the_sandbox_model_captions_too(tmp_path, read_lines):
     done = CliRunner().invoke(app, [*arguments, "--out", str(out)])
     assert done.exit_code == 0, done.output
     assert all(row["caption"].startswith("The image") for row in read_lines(out))
+
+
+def test_files_that_look_like_images_and_cannot_be_read_are_named(photos, tmp_path):
+    (photos / "raw.DNG").write_bytes(b"II*\x00not a photo")
+    (photos / "logo.svg").write_text("<svg/>")
+    result = caption_folder(photos, tmp_path / "out.jsonl", lambda images: ["A photo." for _ in images])
+    assert (result.captioned, result.failed) == (3, 0)
+    assert sorted(reason.partition(":")[0] for reason in result.skipped) == ["logo.svg", "raw.DNG"]

@@ -6,12 +6,14 @@ import pytest
 from PIL import Image, ImageDraw
 
 from halluguard.auditing import AuditConfig, audit
+from halluguard.auditing.cached_detector import _fitted
 from halluguard.auditing.cached_experts import CachedExpert, property_experts
 from halluguard.auditing.caption_rows import Row
 from halluguard.auditing.image_store import ImageFolder, ImageStore
 from halluguard.auditing.pipeline import Checker
 from halluguard.detectors import KnownObjects
 from halluguard.errors import ExpertError
+from halluguard.images import load_image
 from halluguard.records import Box, Question
 
 CAPTIONS = [
@@ -151,6 +153,38 @@ def test_each_expert_has_answers_of_its_own_in_the_cache(street):
     for expert in (wood, other):
         CachedExpert(expert, street / "cache.sqlite", image, 8).judge([stored], [[question]])
     assert wood.calls == other.calls == [((120, 80), "bus")]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_boxes_made_on_an_image_as_it_is_stored_are_turned(tmp_path, orientation):
+    image = Image.new("RGB", (60, 40), "white")
+    ImageDraw.Draw(image).rectangle((5, 3, 20, 12), fill=(220, 20, 30))
+    exif = image.getexif()
+    exif[0x0112] = orientation
+    image.save(tmp_path / "a.png", exif=exif)
+    (stored,) = ImageStore(ImageFolder(tmp_path)).identify([Row(0, "0", "a.png", "x")])
+    (box,) = _fitted([Box("car", 1.0, (5, 3, 21, 13))], (60, 40), stored)
+    upright = load_image(tmp_path / "a.png")
+    if orientation in (2, 3, 4):
+        assert box.xyxy == (5, 3, 21, 13), "the size does not tell whether the boxes are turned too"
+    else:
+        x1, y1, x2, y2 = map(int, box.xyxy)
+        assert upright.getpixel((x1, y1)) == upright.getpixel((x2 - 1, y2 - 1)) == (220, 20, 30)
+        assert (x2 - x1) * (y2 - y1) == 160
+
+
+def test_boxes_of_a_resized_copy_are_scaled_and_those_of_another_image_refused(street):
+    (stored,) = ImageStore(ImageFolder(street / "images")).identify([Row(0, "0", "a.png", "x")])
+    assert _fitted([Box("car", 1.0, (10, 20, 30, 40))], (240, 160), stored)[0].xyxy == (5, 10, 15, 20)
+    with pytest.raises(ExpertError, match="240 x 100"):
+        _fitted([Box("car", 1.0, (10, 20, 30, 40))], (240, 100), stored)
+
+
+def test_a_row_whose_boxes_belong_to_another_image_is_skipped_with_the_reason(street):
+    rows = [{"image": "a.png", "boxes": [{"label": "car", "xyxy": [5, 20, 45, 60]}], "width": 999, "height": 80}]
+    (street / "boxes.jsonl").write_text(json.dumps(rows[0]))
+    assert audit(config_of(street))["skipped"]["expert"] >= 1
+    assert "999 x 80" in (street / "out" / "skipped.jsonl").read_text()
 
 
 def failing(street, monkeypatch, error):

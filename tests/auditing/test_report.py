@@ -6,10 +6,12 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 
 import pytest
 
-from halluguard.auditing import audit
+from halluguard.auditing import AuditConfig, audit
+from halluguard.auditing.human_verdicts import HumanVerdict, read_human_verdicts
 from halluguard.auditing.image_store import ImageFolder
 from halluguard.auditing.outputs.explain import explain_rows, find_rows
 from halluguard.auditing.outputs.report import write_report
@@ -149,6 +151,117 @@ def test_no_run_and_bad_settings_are_told(tmp_path):
         write_report(tmp_path)
     with pytest.raises(SettingsError, match="at least 0"):
         write_report(tmp_path, samples=-1)
+
+
+# --- a curator's tool -----------------------------------------------------------------------------------------
+
+
+def test_the_headline_is_of_existence_claims_alone(many_run):
+    page = write_report(many_run).read_text(encoding="utf-8")
+    summary = json.loads((many_run / "summary.json").read_text())
+    rate = summary["by_kind"]["existence"]["rate"]["value"]
+    first = re.search(r'<div class="tile"><p class="label">([^<]*)</p><p class="big">([^<]*)</p>', page)
+    assert first.groups() == ("Objects that are not there", f"{100 * rate:.1f} %")
+
+
+def test_every_rejected_row_is_listed_with_its_reasons(many_run):
+    page = write_report(many_run, samples=4).read_text(encoding="utf-8")
+    section = page.partition('id="rejected"')[2].partition("</section>")[0]
+    assert section.count("<tr>") - 1 == 45
+    assert "no &#39;cat&#39; found" in section
+    links = re.findall(r'href="#(row-\d+)"', section)
+    assert links
+    assert all(f'id="{link}"' in page for link in links), "a link leads to a sample on the page"
+
+
+def test_a_rare_object_has_a_sample(tmp_path, objects_file):
+    rows = [{"image_id": 1, "caption": "There is a dog."}] * 80 + [{"image_id": 1, "caption": "There is a bench."}]
+    path = tmp_path / "captions.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    audit(path, tmp_path / "out", detector=f"objects:{objects_file}")
+    page = write_report(tmp_path / "out", samples=4).read_text(encoding="utf-8")
+    assert re.search(r'data-why="object" id="row-80" [^>]*data-labels="bench"', page)
+
+
+def test_an_image_that_samples_share_is_embedded_once(tmp_path, objects_file):
+    from PIL import Image
+
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (120, 80), "teal").save(tmp_path / "photos" / "1.png")
+    path = tmp_path / "captions.jsonl"
+    path.write_text('{"image_id": 1, "caption": "A dog."}\n{"image_id": 1, "caption": "A cat."}\n')
+    audit(path, tmp_path / "out", detector=f"objects:{objects_file}")
+    page = write_report(tmp_path / "out", ImageFolder(tmp_path / "photos")).read_text(encoding="utf-8")
+    assert page.count("data:image/jpeg;base64,") == 1
+    (same,) = re.findall(r'data-same="(row-\d+)"', page)
+    assert f'id="{same}"' in page
+
+
+def test_the_page_does_not_grow_with_the_run(many_run, tmp_path):
+    lines = (many_run / "captions.jsonl").read_text().splitlines()
+    small = write_report(many_run, samples=20).stat().st_size
+    rows = [json.loads(line) for line in lines]
+    with (many_run / "captions.jsonl").open("w") as file:
+        for n in range(100):
+            file.writelines(json.dumps(row | {"index": 60 * n + k}) + "\n" for k, row in enumerate(rows))
+    assert write_report(many_run, samples=20).stat().st_size < small + 1000 * 300
+
+
+def test_labels_of_boxes_do_not_hide_each_other():
+    from halluguard import rendering
+    from halluguard.records import Answer, Box, Claim, Verdict
+
+    names = ("dog", "cat", "cow")
+    claims = tuple(Claim("existence", name, name, 4 * i, 4 * i + 3) for i, name in enumerate(names))
+    boxes = [Box(name, 0.9, (10, 10 + i, 60, 60)) for i, name in enumerate(names)]
+    verdicts = tuple(Verdict(i, "supported", evidence=(box,)) for i, box in enumerate(boxes))
+    from PIL import Image
+
+    card = rendering.card(
+        Answer("dog cat cow", "dog cat cow", claims=claims, verdicts=verdicts), Image.new("RGB", (100, 100))
+    )
+    assert sorted(region.line for region in card.regions) == [0, 1, 2]
+
+
+def test_verdicts_of_a_person_are_read_back_and_change_the_text(many_run, tmp_path, objects_file):
+    page = write_report(many_run, samples=60).read_text(encoding="utf-8")
+    article = re.search(r'<article[^>]*id="row-1".*?</article>', page, re.DOTALL)[0]
+    shown = re.findall(r'data-claim="(\d+)" data-phrase="([^"]*)" data-decision="([^"]*)"', article)
+    claim, phrase, _ = next(one for one in shown if one[2] == "contradicted")
+    line = {"index": 1, "claim": int(claim), "phrase": phrase, "decision": "contradicted", "human": "dispute"}
+    (tmp_path / "human.jsonl").write_text(json.dumps(line) + "\n")
+    config = AuditConfig(
+        tmp_path / "captions.jsonl",
+        tmp_path / "again",
+        detector=f"objects:{objects_file}",
+        verdicts=read_human_verdicts(tmp_path / "human.jsonl"),
+    )
+    audit(config)
+    rows = [json.loads(text) for text in (tmp_path / "again" / "captions.jsonl").read_text().splitlines()]
+    assert rows[1]["corrected"] == rows[1]["caption"], "the cat stays"
+    assert rows[5]["corrected"] != rows[5]["caption"], "a row with the same caption is not meant"
+    assert rows[1]["verdicts"][int(claim)]["expert"] == "person"
+    with pytest.raises(SettingsError, match="human verdicts"):
+        audit(replace(config, verdicts=()))
+
+
+@pytest.mark.parametrize(
+    "line",
+    ['{"index": 1}', '{"index": 1, "claim": 0, "phrase": "x", "decision": "unsure", "human": "accept"}', "[1]", "no"],
+)
+def test_a_file_of_other_verdicts_is_refused(tmp_path, line):
+    (tmp_path / "human.jsonl").write_text(line + "\n")
+    with pytest.raises(InputError):
+        read_human_verdicts(tmp_path / "human.jsonl")
+
+
+def test_verdicts_on_other_captions_are_refused(many_run, tmp_path, objects_file):
+    human = HumanVerdict(1, 0, "zebra", "contradicted", "accept")
+    config = AuditConfig(
+        tmp_path / "captions.jsonl", tmp_path / "x", detector=f"objects:{objects_file}", verdicts=(human,)
+    )
+    with pytest.raises(InputError, match="other captions"):
+        audit(config)
 
 
 # --- explain --------------------------------------------------------------------------------------------------

@@ -4,8 +4,8 @@
 
 The page is made from the run folder (`summary.json`, `captions.jsonl`) and from the images, which are embedded as small
 copies. It holds no times and no paths, loads nothing from the network, and shows all text escaped. Half of the samples
-are the captions with the most contradictions and half are drawn at random, to show both what is wrong and what is
-usual.
+are the captions with the most contradictions; of the others, some show objects that no sample has yet, rare ones first,
+and the rest is drawn at random: what is wrong, what is rare and what is usual. Its size does not grow with the run.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from __future__ import annotations
 import heapq
 import json
 import random
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from PIL.Image import Image
 from halluguard import rendering
 from halluguard.auditing.caption_rows import Row
 from halluguard.auditing.image_store import ImageFolder
-from halluguard.auditing.outputs.summary import Rate
+from halluguard.auditing.outputs.summary import Rate, share
 from halluguard.auditing.pipeline import Checked, from_dict
 from halluguard.errors import ImageError, InputError, SettingsError
 from halluguard.images import load_image
@@ -32,6 +33,10 @@ from halluguard.records import Answer
 SAMPLES = 200
 SKIPPED = 50
 """Skipped rows that are shown, at most."""
+REJECTED = 1000
+"""Captions with a contradicted claim that are listed, at most."""
+PER_LABEL = 2
+"""Samples that are kept for each label while the rows are read."""
 LABELS = 500
 """Labels that are shown, at most."""
 THUMBNAIL = 360
@@ -45,16 +50,31 @@ class Sample:
     Args:
         card: what the template shows.
         id: name of its row.
-        why: "worst" or "random".
+        index: place of the row in the input.
+        why: "worst", "object" or "random".
         decisions, kinds, labels: of its claims, each once.
+        judged: the claims that a person may accept or dispute.
+        shared: the element whose image this sample shows too; "" where it has its own.
     """
 
     card: rendering.Card
     id: str
+    index: int
     why: str
     decisions: tuple[str, ...]
     kinds: tuple[str, ...]
     labels: tuple[str, ...]
+    judged: tuple[JudgedClaim, ...]
+    shared: str = ""
+
+
+@dataclass(frozen=True)
+class JudgedClaim:
+    """A claim with a verdict that a person may accept or dispute; `claim` is its index in the row."""
+
+    claim: int
+    phrase: str
+    decision: str
 
 
 @dataclass
@@ -66,6 +86,9 @@ class _Draw:
     worst: list[tuple[int, int, str]] = field(default_factory=list)
     drawn: list[tuple[int, str]] = field(default_factory=list)
     skipped: list[JsonObject] = field(default_factory=list)
+    rejected: list[JsonObject] = field(default_factory=list)
+    of_label: dict[str, list[tuple[int, str]]] = field(default_factory=dict)
+    label_counts: Counter[str] = field(default_factory=Counter)
     seen: int = 0
 
     def __post_init__(self) -> None:
@@ -78,6 +101,13 @@ class _Draw:
                 self.skipped.append(row)
             return
         contradicted = sum(verdict["decision"] == "contradicted" for verdict in row["verdicts"])
+        if contradicted and len(self.rejected) < REJECTED:
+            self.rejected.append(_rejection(row))
+        for label in _labels(row):
+            self.label_counts[label] += 1
+            kept = self.of_label.setdefault(label, [])
+            if len(kept) < PER_LABEL and len(self.of_label) <= LABELS:
+                kept.append((row["index"], line))
         if contradicted:
             heapq.heappush(self.worst, (contradicted, -row["index"], line))
             if len(self.worst) > (self.samples + 1) // 2:
@@ -90,15 +120,47 @@ class _Draw:
         self.seen += 1
 
     def chosen(self) -> Iterator[tuple[str, Checked]]:
-        """(why, row): the worst first, then random ones until the samples are full, each row once."""
+        """(why, row): the worst, then rows of objects not shown yet, then random ones; each row once."""
         worst = sorted(self.worst, reverse=True)
         shown = {-index for _, index, _ in worst}
         for _, _, line in worst:
             yield "worst", from_dict(json.loads(line))
+        of_objects = self._of_objects(shown, {label for _, _, line in worst for label in _labels(json.loads(line))})
+        for _, line in sorted(of_objects):
+            yield "object", from_dict(json.loads(line))
+        shown |= {index for index, _ in of_objects}
         others = [(index, line) for index, line in self.drawn if index not in shown]
-        kept = self.rng.sample(others, min(len(others), self.samples - len(worst)))
+        kept = self.rng.sample(others, min(len(others), self.samples - len(worst) - len(of_objects)))
         for _, line in sorted(kept):
             yield "random", from_dict(json.loads(line))
+
+    def _of_objects(self, shown: set[int], labels: set[str]) -> list[tuple[int, str]]:
+        """Rows of objects that no shown row has, the rarest first; at most half of the samples that are left."""
+        rows: list[tuple[int, str]] = []
+        for label, _ in sorted(self.label_counts.items(), key=lambda pair: (pair[1], pair[0])):
+            if len(rows) >= (self.samples - len(shown)) // 2:
+                break
+            fresh = next(((i, line) for i, line in self.of_label.get(label, ()) if i not in shown), None)
+            if label not in labels and fresh is not None and fresh not in rows:
+                rows.append(fresh)
+                labels |= set(_labels(json.loads(fresh[1])))
+        return rows
+
+
+def _labels(row: JsonObject) -> list[str]:
+    """The labels of a row's judged claims, each once."""
+    claims = [row["claims"][verdict["claim"]] for verdict in row["verdicts"]]
+    return sorted({claim.get("category") or claim["name"] for claim in claims})
+
+
+def _rejection(row: JsonObject) -> JsonObject:
+    """A caption with contradicted claims: which, and why."""
+    wrong = [verdict for verdict in row["verdicts"] if verdict["decision"] == "contradicted"]
+    return {
+        **{key: row[key] for key in ("index", "id", "image")},
+        "phrases": list(dict.fromkeys(row["claims"][verdict["claim"]]["phrase"] for verdict in wrong)),
+        "reasons": list(dict.fromkeys(verdict.get("reason", "") for verdict in wrong)),
+    }
 
 
 def write_report(
@@ -132,6 +194,7 @@ def write_report(
         for line in file:
             draw.add(line)
     thresholds = summary["settings"].get("thresholds") or {}
+    shown = _sharing([_sample(why, checked, images, thresholds) for why, checked in draw.chosen()])
     page = rendering.render(
         "report.html.jinja",
         title=title,
@@ -141,7 +204,9 @@ def write_report(
         kinds=[_counts_line(name, counts) for name, counts in summary["by_kind"].items()],
         labels=_label_lines(summary["by_label"]),
         label_count=len(summary["by_label"]),
-        samples=[_sample(why, checked, images, thresholds) for why, checked in draw.chosen()],
+        samples=shown,
+        shown={sample.index for sample in shown},
+        rejected=draw.rejected,
         skipped=[{key: row[key] for key in ("id", "image", "code", "reason")} for row in draw.skipped],
         settings=list(_flat_settings("", summary["settings"])),
         report_style=rendering.source("report.css"),
@@ -165,13 +230,14 @@ class Tile:
 def _tiles(summary: JsonObject) -> list[Tile]:
     rates, words = summary["rates"], summary["words"]
     kept = f"{100 * words['after'] / words['before']:.1f} %" if words["before"] else "–"
+    existence: Rate = summary["by_kind"].get("existence", {"rate": share(0, 0)})["rate"]
     titles = {
-        "hallucination_rate": ("Hallucination rate", "claims"),
         "caption_rate": ("Captions with a contradiction", "captions"),
         "verifiable": ("Claims that could be judged", "claims"),
         "omission_rate": ("Objects found and left out", "objects"),
     }
     return [
+        Tile("Objects that are not there", percent(existence), _interval(existence, "judged existence claims")),
         *(
             Tile(title, percent(rates[name]), _interval(rates[name], of))
             for name, (title, of) in titles.items()
@@ -255,11 +321,28 @@ def _sample(why: str, checked: Checked, images: ImageFolder | None, thresholds: 
     return Sample(
         card=replace(card, edits=list(dict.fromkeys(card.edits))),
         id=row.id,
+        index=row.index,
         why=why,
         decisions=tuple(sorted({verdict.decision for verdict in checked.verdicts})),
         kinds=tuple(sorted({claim.kind for claim in claims})),
         labels=tuple(sorted({claim.category or claim.name for claim in claims})),
+        judged=tuple(
+            JudgedClaim(verdict.claim, checked.claims[verdict.claim].phrase, verdict.decision)
+            for verdict in checked.verdicts
+            if verdict.decision in ("supported", "contradicted")
+        ),
     )
+
+
+def _sharing(samples: Sequence[Sample]) -> list[Sample]:
+    """The samples; those whose image an earlier one embeds show that one."""
+    first: dict[str, int] = {}
+    shared = []
+    for sample in samples:
+        image = sample.card.image
+        before = sample.index if image is None else first.setdefault(image, sample.index)
+        shared.append(sample if before == sample.index else replace(sample, shared=f"row-{before}"))
+    return shared
 
 
 def _image(row: Row, images: ImageFolder | None) -> Image | None:
