@@ -94,7 +94,7 @@ MAY_IMPORT = {
             "metrics",
             "_version",
         ),
-        *("calibration", "sandbox", "vocabulary", "reliability"),  # the sandbox as an expert by name
+        *("boxes", "calibration", "sandbox", "vocabulary", "reliability"),  # the sandbox as an expert by name
     },
     "sandbox": {
         *("records", "errors", "images", "vocabulary", "boxes", "checkpoints", "metrics", "tuning"),

@@ -13,7 +13,7 @@ import numpy as np
 
 from halluguard.detectors.failures import expert_errors
 from halluguard.errors import SettingsError, require
-from halluguard.images import ImageSource, limit_aspect, load_image
+from halluguard.images import ImageSource, limit_size, load_image
 from halluguard.records import Box
 
 _MODELS = {"Det": "*_det_*.onnx", "Cls": "*_cls_*.onnx", "Rec": "*_rec_*.onnx"}
@@ -67,15 +67,16 @@ class WrittenWords:
         image = load_image(source)
         if min(image.size) < _SMALLEST:
             return []
-        pixels = np.asarray(limit_aspect(image))[:, :, ::-1]  # it takes BGR, as OpenCV does
+        shown, factor = limit_size(image)
+        pixels = np.asarray(shown)[:, :, ::-1]  # it takes BGR, as OpenCV does
         with expert_errors(self.name):
             result = self._read(np.ascontiguousarray(pixels))
         if result.boxes is None or result.txts is None or result.scores is None:
             return []
         lines = []
         for corners, text, score in zip(result.boxes, result.txts, result.scores, strict=True):
-            x1, y1 = np.clip(np.min(corners, axis=0), 0, image.size).tolist()
-            x2, y2 = np.clip(np.max(corners, axis=0), 0, image.size).tolist()
+            x1, y1 = np.clip(factor * np.min(corners, axis=0), 0, image.size).tolist()
+            x2, y2 = np.clip(factor * np.max(corners, axis=0), 0, image.size).tolist()
             if text.strip() and x2 > x1 and y2 > y1:
                 lines.append(Box(text.strip(), min(1.0, float(score)), (x1, y1, x2, y2)))
         return sorted(lines, key=_place)
