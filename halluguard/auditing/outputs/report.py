@@ -23,7 +23,7 @@ from PIL.Image import Image
 from halluguard import rendering
 from halluguard.auditing.caption_rows import Row
 from halluguard.auditing.image_store import ImageFolder
-from halluguard.auditing.outputs.summary import Rate, share
+from halluguard.auditing.outputs.summary import Rate
 from halluguard.auditing.pipeline import Checked, from_dict
 from halluguard.errors import ImageError, InputError, SettingsError
 from halluguard.images import load_image
@@ -230,7 +230,8 @@ class Tile:
 def _tiles(summary: JsonObject) -> list[Tile]:
     rates, words = summary["rates"], summary["words"]
     kept = f"{100 * words['after'] / words['before']:.1f} %" if words["before"] else "–"
-    existence: Rate = summary["by_kind"].get("existence", {"rate": share(0, 0)})["rate"]
+    none: Rate = {"value": None, "low": None, "high": None, "n": 0}
+    existence: Rate = summary["by_kind"].get("existence", {"rate": none})["rate"]
     titles = {
         "caption_rate": ("Captions with a contradiction", "captions"),
         "verifiable": ("Claims that could be judged", "claims"),
