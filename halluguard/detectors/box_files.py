@@ -16,7 +16,7 @@ from pathlib import Path, PurePath
 from typing import Any, Self
 
 from halluguard.boxes import clip, from_xywh
-from halluguard.detectors.box_formats import is_coco, read_rows
+from halluguard.detectors.box_formats import SIZE, is_coco, read_rows
 from halluguard.detectors.labels import NO_LABELS, Labels, meaning
 from halluguard.errors import ExpertError, InputError
 from halluguard.io import JsonObject, read_json
@@ -42,7 +42,7 @@ COLUMNS = {
     "cx": ("cx", "x_center", "xcenter", "center_x"),
     "cy": ("cy", "y_center", "ycenter", "center_y"),
     "box": ("xyxy", "box", "bbox"),
-    "size": ("size",),
+    "size": (SIZE,),
 }
 """Field -> column names: those of supervision, torchvision, pandas exports and our own."""
 

@@ -6,7 +6,7 @@
     Label Studio JSON, FiftyOne samples.json          rectangles in percent or fractions, with the image's size
     CVAT XML 1.1 for images, Pascal VOC XML           one file, or a folder of VOC files
 
-A row that this module yields has the fields of `COLUMNS`, and `size` where the file tells the image's size. What cannot
+A row that this module yields has the fields of `COLUMNS`, and `SIZE` where the file tells the image's size. What cannot
 be read without knowing more (YOLO's text files, fractions without sizes) is refused with what is expected instead.
 """
 
@@ -20,6 +20,8 @@ from xml.etree import ElementTree
 from halluguard.errors import InputError
 from halluguard.io import iter_rows, read_json, read_text
 
+SIZE = "__size__"
+"""Key of a row under which the width and height of its image stand; a column "size" may be anything."""
 Row = Mapping[str, Any]
 Located = tuple[str, Row]
 """Where a row stands, for messages, and the row."""
@@ -113,7 +115,7 @@ def _numbers(values: Sequence[object]) -> bool:
 
 
 def _size(width: object, height: object) -> Row:
-    return {} if width in (None, "") or height in (None, "") else {"size": (width, height)}
+    return {} if width in (None, "") or height in (None, "") else {SIZE: (width, height)}
 
 
 def _list(value: object, name: str) -> list[Any]:
@@ -144,7 +146,7 @@ def _label_studio(task: Row, where: str) -> Iterator[Located]:
             score = result.get("score", source.get("score"))
             corners = {"x1": x, "y1": y, "x2": x + w, "y2": y + h}
             for label in labels:
-                row = {"image": image, "label": label, "score": score, **corners, "size": (width, height)}
+                row = {"image": image, "label": label, "score": score, **corners, SIZE: (width, height)}
                 yield f"result {i} of {where}", row
 
 
@@ -161,7 +163,7 @@ def _fiftyone(sample: Row, where: str) -> Iterator[Located]:
             x, y, w, h = one["bounding_box"]
             corners = {"x1": x * width, "y1": y * height, "x2": (x + w) * width, "y2": (y + h) * height}
             row = {"image": image, "label": one["label"], "score": one.get("confidence"), **corners}
-            yield f"detection {i} of {where}", {**row, "size": (width, height)}
+            yield f"detection {i} of {where}", {**row, SIZE: (width, height)}
 
 
 def _folder(path: Path) -> Iterator[Located]:
@@ -198,7 +200,7 @@ def _voc(root: ElementTree.Element, path: Path) -> Iterator[Located]:
     image = root.findtext("filename") or path.stem
     yield f"{str(path)!r}", {"image": image}
     size = _size(root.findtext("size/width"), root.findtext("size/height"))
-    known = size if size.get("size") not in (None, ("0", "0")) else {}
+    known = size if size.get(SIZE) not in (None, ("0", "0")) else {}
     for i, thing in enumerate(root.iter("object")):
         corners = {key: thing.findtext(f"bndbox/{key}") for key in ("xmin", "ymin", "xmax", "ymax")}
         yield f"object {i} of {str(path)!r}", {"image": image, "label": thing.findtext("name"), **corners, **known}

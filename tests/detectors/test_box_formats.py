@@ -86,6 +86,13 @@ def test_another_format_is_refused_by_name(tmp_path, case):
         known_boxes(str(written(tmp_path, name, content)))
 
 
+def test_a_column_named_size_is_no_size_of_the_image(tmp_path):
+    rows = "image,label,size,x1,y1,x2,y2\na.jpg,dog,7,10,20,40,60\n"
+    expert = KnownBoxes.from_rows(written(tmp_path, "x.csv", rows))
+    assert expert.sizes == {}
+    assert len(expert.detect(["a.jpg"], [["dog"]])[0]) == 1
+
+
 def test_a_folder_of_voc_files_is_read_and_one_of_yolo_files_refused(tmp_path):
     for name in ("a", "b"):
         written(tmp_path, f"{name}.xml", VOC.replace("a.jpg", f"{name}.jpg"))
