@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from halluguard.correction.rewriting.rewrite import Style
     from halluguard.correction.verification import Calibration, Properties, Thresholds
     from halluguard.decoding import DecodingMethod
+    from halluguard.decoding.step_back import StepBack
     from halluguard.images import ImageSource
     from halluguard.prompting.checking import Checker
     from halluguard.prompting.conversation import Conversation, Example
@@ -48,6 +49,8 @@ class Guard:
         proposer: language model that may word the correction; `correction.rewriting.llm_rewriter` checks its text.
         complete: True adds what the detector finds and an answer leaves out; names in place of True say what to look
             for (`correction.correct`).
+        step_back: True to have every finished sentence checked while the model writes, and taken back where the
+            detector contradicts it; or a `decoding.step_back.StepBack` with its settings. Needs a detector.
 
     Example:
         >>> from halluguard import Guard, sandbox
@@ -70,6 +73,7 @@ class Guard:
         style: Style = "delete",
         proposer: Proposer | None = None,
         complete: bool | Sequence[str] = False,
+        step_back: StepBack | bool = False,
     ) -> None:
         if getattr(processor, "image_processor", None) is None:
             raise UnsupportedModelError(
@@ -81,6 +85,7 @@ class Guard:
         self.detector, self.decoding, self.thresholds = detector, decoding, thresholds
         self.properties, self.calibration, self.style, self.proposer = properties, calibration, style, proposer
         self.complete = complete
+        self.step_back = _step_back(step_back, detector)
 
     @classmethod
     def from_pretrained(
@@ -89,6 +94,7 @@ class Guard:
         *,
         detector: str | Path | Detector | None = None,
         decoding: DecodingMethod | str | None = None,
+        step_back: StepBack | bool = False,
         adapter: str | Path | None = None,
         device: str | torch.device | None = None,
         device_map: str | dict[str, int | str | torch.device] | None = None,
@@ -108,6 +114,7 @@ class Guard:
             name: hub name or folder of an image-text-to-text model. Only safetensors are read; remote code is not run.
             detector: a detector, or the hub name or folder of one.
             decoding: decoding method for every answer, or its name: "vcd".
+            step_back: as of the class.
             adapter: hub name or folder of a PEFT adapter trained on this model (needs the extra `train`).
             device: "cuda", "cpu", ...; default the first GPU, else the CPU.
             device_map: placement of the model's parts, in place of `device`, such as "auto" (needs accelerate).
@@ -156,7 +163,7 @@ class Guard:
             from halluguard.detectors.checkpoints import load_detector
 
             detector = load_detector(detector, device=target)
-        return cls(model, processor, detector=detector, decoding=decoding)
+        return cls(model, processor, detector=detector, decoding=decoding, step_back=step_back)
 
     def __getstate__(self) -> dict[str, Any]:
         # transformers records hidden states by hooks that cannot be pickled; it installs them again where they are gone
@@ -176,6 +183,7 @@ class Guard:
             "properties": self.properties,
             "calibration": None if self.calibration is None else type(self.calibration).__name__,
             "proposer": None if self.proposer is None else type(self.proposer).__name__,
+            "step_back": self.step_back,
         }
         shown = [f"{name}={value!r}" for name, value in parts.items() if value is not None]
         return f"Guard({', '.join([model, *shown, f'style={self.style!r}'])})"
@@ -354,14 +362,19 @@ class Guard:
             for draft in of_prompt
         ]
         answers = self._checker.answers([draft for draft, _ in rows], [about for _, about in rows], audit_thinking)
+        stepped = [{"returns": draft.returns, "tokens taken back": draft.extra} for draft, _ in rows]
         contrasted, plain = self._settings(method, seed, generate), self._settings(None, seed, generate)
         return [
             replace(
                 answer,
                 timings={"generate": seconds, **answer.timings},
-                settings={**(contrasted if about.images else plain), **answer.settings},
+                settings={
+                    **(contrasted if about.images else plain),
+                    **answer.settings,
+                    **({} if self.step_back is None else {"step back": counts}),
+                },
             )
-            for answer, (_, about) in zip(answers, rows, strict=True)
+            for answer, (_, about), counts in zip(answers, rows, stepped, strict=True)
         ]
 
     def stream(
@@ -458,11 +471,14 @@ class Guard:
     def _drafter(
         self, method: DecodingMethod | None, seed: int | None, image_free: ImageFree, generate: Mapping[str, Any]
     ) -> Drafter:
-        from halluguard.prompting.drafting import Drafter
+        from halluguard.prompting.drafting import Drafter, Stepping
 
         if image_free not in get_args(ImageFree):
             raise SettingsError(f"image_free must be one of {get_args(ImageFree)}, got {image_free!r}; choose one")
-        return Drafter(self.model, self.processor, method, seed, image_free == "asked", generate)
+        stepping = None
+        if self.step_back is not None and self.detector is not None:
+            stepping = Stepping(self.step_back, self.detector, self.thresholds)
+        return Drafter(self.model, self.processor, method, seed, image_free == "asked", generate, stepping)
 
     @property
     def _checker(self) -> Checker:
@@ -498,6 +514,25 @@ class Guard:
             "seed": seed,
             "generate": plain,
         }
+
+
+def _step_back(setting: StepBack | bool, detector: Detector | None) -> StepBack | None:
+    """The settings of stepping back, or None.
+
+    Raises:
+        SettingsError: there is no detector that could contradict, or it is no such setting.
+    """
+    if setting is False:
+        return None
+    if detector is None:
+        raise SettingsError("step_back needs a detector that checks the sentences, got none; pass detector=...")
+    from halluguard.decoding.step_back import StepBack
+
+    if setting is True:
+        return StepBack()
+    if not isinstance(setting, StepBack):
+        raise SettingsError(f"step_back must be True, False or a StepBack from decoding.step_back, got {setting!r}")
+    return setting
 
 
 def _conversation(

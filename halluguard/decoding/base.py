@@ -144,6 +144,8 @@ class DecodingMethod(LogitsCombiner):
     """Whether the method only serves as a comparison for others."""
     keeps_sampling_support: ClassVar[bool] = False
     """Read top-k, top-p and the like on the original branch, so that they allow the same tokens at every setting."""
+    runs_search: ClassVar[bool] = False
+    """Whether the method runs the search of transformers several times, so that no one else can go back in it."""
     custom_generate: ClassVar[Callable[..., Any] | None] = None
     """A `custom_generate` callable of transformers, for a method with a search of its own."""
 

@@ -5,22 +5,26 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel, ProcessorMixin, StoppingCriteria, StoppingCriteriaList
 from transformers.generation.streamers import BaseStreamer
 
+from halluguard.correction.sentence_judge import SentenceJudge
 from halluguard.correction.text.thinking import thoughts, without_tags
+from halluguard.correction.verification import Thresholds
 from halluguard.decoding.base import DecodingMethod
 from halluguard.decoding.engine.checks import explained
 from halluguard.decoding.negative_inputs import NoImage
+from halluguard.decoding.step_back import ModelCalls, StepBack, Written
 from halluguard.errors import SettingsError
 from halluguard.prompting.conversation import Conversation
 from halluguard.prompting.model_inputs import model_inputs
+from halluguard.records import Detector
 from halluguard.seeding import Seeded
 
 Result = TypeVar("Result")
@@ -39,10 +43,35 @@ class Draft:
     Args:
         text: the answer.
         thinking: what it thought before, without the tags around it; "" for most models.
+        returns: how often it stepped back.
+        extra: number of tokens that it took back.
     """
 
     text: str
     thinking: str = ""
+    returns: int = 0
+    extra: int = 0
+
+
+@dataclass(frozen=True)
+class Stepping:
+    """How a model steps back while writing.
+
+    Args:
+        settings: how to step back.
+        detector: detector that is asked at the end of each sentence.
+        thresholds: scores that decide its verdicts; default the detector's own.
+    """
+
+    settings: StepBack
+    detector: Detector
+    thresholds: Thresholds | None = None
+
+    def judge(self, conversations: Sequence[Conversation]) -> SentenceJudge:
+        """The judge of answers to some conversations."""
+        images = [[image for image, _ in conversation.subjects] for conversation in conversations]
+        questions = [conversation.question for conversation in conversations]
+        return SentenceJudge(self.detector, images, questions, thresholds=self.thresholds)
 
 
 class _PromptLength(StoppingCriteria):
@@ -69,6 +98,8 @@ class Drafter:
         keep_examples: whether a branch without the image loses the asked image alone, and keeps those of the examples
             and of earlier messages.
         generate: arguments of `model.generate`.
+        stepping: how to step back while writing, and who judges; None never goes back. A batch in which a prompt has
+            no image is written without.
     """
 
     model: PreTrainedModel
@@ -77,6 +108,7 @@ class Drafter:
     seed: int | None
     keep_examples: bool
     generate: Mapping[str, Any]
+    stepping: Stepping | None = None
 
     def drafts(self, conversations: Sequence[Conversation], batch_size: int | None = None) -> list[list[Draft]]:
         """For each of B conversations its drafts: one, or as many as `num_return_sequences`.
@@ -95,11 +127,17 @@ class Drafter:
         return in_batches(self._batch, list(conversations), size)
 
     def _batch(self, conversations: Sequence[Conversation], start: int) -> list[list[Draft]]:
+        seeded = nullcontext() if self.seed is None else Seeded(self.seed + start)
+        if self.stepping is not None and all(conversation.subjects for conversation in conversations):
+            with torch.inference_mode(), seeded:
+                written = self._stepped(conversations)
+            each = len(written) // len(conversations)
+            drafts = [self._stepped_draft(one) for one in written]
+            return [drafts[i * each : (i + 1) * each] for i in range(len(conversations))]
         inputs = model_inputs(self.model, self.processor, conversations)
         model, arguments = self._call(inputs, conversations)
         noted = _PromptLength()
         criteria = StoppingCriteriaList([*(arguments.pop("stopping_criteria", None) or []), noted])
-        seeded = nullcontext() if self.seed is None else Seeded(self.seed + start)
         with torch.inference_mode(), seeded:
             output = self._generated(model, **arguments, stopping_criteria=criteria)
         tokens = output if torch.is_tensor(output) else output.sequences
@@ -111,6 +149,26 @@ class Drafter:
         drafts = [decoded(self.processor, sequence) for sequence in tokens[:, length:]]
         each = len(drafts) // len(conversations)
         return [drafts[i * each : (i + 1) * each] for i in range(len(conversations))]
+
+    def _stepped(
+        self, conversations: Sequence[Conversation], release: Callable[[list[int]], None] | None = None
+    ) -> list[Written]:
+        """Answers that step back where the detector contradicts a sentence; see `decoding.step_back`."""
+        assert self.stepping is not None
+        settings = self.stepping.settings
+        retrying = self if settings.retry is None else replace(self, method=settings.retry)
+
+        def call_of(prompts: Sequence[int], retried: bool) -> tuple[Any, Mapping[str, Any]]:
+            chosen = [conversations[prompt] for prompt in prompts]
+            drafter = retrying if retried else self
+            return drafter._call(model_inputs(self.model, self.processor, chosen), chosen)
+
+        calls = ModelCalls(self.model, self.processor.tokenizer, call_of)
+        return calls.write(len(conversations), settings, self.stepping.judge(conversations), release)
+
+    def _stepped_draft(self, written: Written) -> Draft:
+        draft = decoded(self.processor, torch.tensor(written.tokens, dtype=torch.long))
+        return replace(draft, returns=written.returns, extra=written.extra)
 
     def _call(self, inputs: Mapping[str, Any], conversations: Sequence[Conversation]) -> tuple[Any, dict[str, Any]]:
         """The model or a view of it, and the arguments of its `generate`."""
@@ -158,43 +216,59 @@ class Drafter:
     def stream(self, conversation: Conversation) -> Generator[Draft, None, None]:
         """The draft so far, after each token that the model writes."""
         check_settings(self.generate)
-        model, arguments = self._call(model_inputs(self.model, self.processor, [conversation]), [conversation])
-        stop, written = _Stop(), _Tokens()
-        arguments["stopping_criteria"] = StoppingCriteriaList([*(arguments.pop("stopping_criteria", None) or []), stop])
+        stop = _Stop()
+        queue: _Queue = SimpleQueue()
+        criteria = [*(self.generate.get("stopping_criteria") or []), stop]
+        watched = replace(self, generate={**self.generate, "stopping_criteria": StoppingCriteriaList(criteria)})
+        seeded = nullcontext() if self.seed is None else Seeded(self.seed)
 
         def run() -> None:
-            seeded = nullcontext() if self.seed is None else Seeded(self.seed)
             try:
                 with torch.inference_mode(), seeded:
-                    self._generated(model, **arguments, streamer=written)
-                written.queue.put(None)
+                    watched._write_into(queue, conversation)
+                queue.put(None)
             except BaseException as error:
-                written.queue.put(error)
+                queue.put(error)
 
         thread = threading.Thread(target=run, daemon=True)
         thread.start()
         try:
-            tokens: list[int] = []
-            while (item := written.queue.get()) is not None:
+            while (item := queue.get()) is not None:
                 if isinstance(item, BaseException):
                     raise item
-                tokens += item
-                yield decoded(self.processor, torch.tensor(tokens))
+                yield item if isinstance(item, Draft) else decoded(self.processor, torch.tensor(item))
         finally:
             stop.now = True
             thread.join()
 
+    def _write_into(self, queue: _Queue, conversation: Conversation) -> None:
+        """Write one answer; the tokens so far go into the queue, after each token or, with returns, each sentence."""
+        if self.stepping is not None and conversation.subjects:
+            (written,) = self._stepped([conversation], queue.put)
+            queue.put(self._stepped_draft(written))
+            return
+        model, arguments = self._call(model_inputs(self.model, self.processor, [conversation]), [conversation])
+        self._generated(model, **arguments, streamer=_Tokens(queue))
+
+
+_Queue: TypeAlias = "SimpleQueue[list[int] | Draft | BaseException | None]"
+"""The tokens of an answer so far, again and again, or its draft; None ends it, an error of the call too."""
+
 
 class _Tokens(BaseStreamer):
-    """Queue of the tokens that a call of `generate` writes; None ends it, an error of the call too."""
+    """Put the tokens of an answer so far into a queue.
 
-    def __init__(self) -> None:
-        self.queue: SimpleQueue[list[int] | BaseException | None] = SimpleQueue()
-        self.prompt = True
+    Args:
+        queue: gets a list of tokens after each new token.
+    """
+
+    def __init__(self, queue: _Queue) -> None:
+        self.queue, self.tokens, self.prompt = queue, list[int](), True
 
     def put(self, value: Any) -> None:
         if not self.prompt:
-            self.queue.put(value.flatten().tolist())
+            self.tokens += value.flatten().tolist()
+            self.queue.put(list(self.tokens))
         self.prompt = False
 
     def end(self) -> None:

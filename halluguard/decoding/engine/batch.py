@@ -92,11 +92,28 @@ class Branch:
                 if name != "token_type_ids":  # transformers repeats its last value
                     more = torch.full_like(more, name == "attention_mask")
                 inputs[name] = torch.cat([tensor, more], -1)
+        for name in IMAGE_MASKS:
+            tensor = inputs.get(name)
+            if tensor is not None and 1 < tensor.shape[1] < ids.shape[1]:
+                more = tensor[:, -1:].expand(-1, ids.shape[1] - tensor.shape[1], *tensor.shape[2:])
+                inputs[name] = torch.cat([tensor, more], 1)
         positions = inputs.get("position_ids")
         if positions is not None and positions.shape[-1] < ids.shape[1]:
             more = torch.arange(1, ids.shape[1] - positions.shape[-1] + 1, device=positions.device)
             inputs["position_ids"] = torch.cat([positions, positions[..., -1:] + more], -1)
         return replace(self, ids=ids, inputs=inputs)
+
+
+def without_last(inputs: ModelInputs, tokens: int) -> ModelInputs:
+    """Model inputs of prompts (B, L) without their last `tokens` tokens."""
+    length = inputs["input_ids"].shape[1]
+    cut: ModelInputs = {}
+    for name, value in inputs.items():
+        per_token = name == "input_ids" or name in PER_TOKEN
+        axis = 1 if name in (*IMAGE_MASKS, *BOXES) else -1
+        whole = per_token and torch.is_tensor(value) and value.shape[axis] == length
+        cut[name] = value.narrow(axis, 0, length - tokens) if whole else value
+    return cut
 
 
 @dataclass

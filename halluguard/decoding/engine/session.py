@@ -17,7 +17,7 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList,
 from transformers.utils import ModelOutput
 
 from halluguard.decoding.base import DecodingMethod, LogitsCombiner, Step, combine, on_cpu
-from halluguard.decoding.engine.batch import Branch, ImageData, ModelInputs, original_only, stacked
+from halluguard.decoding.engine.batch import Branch, ImageData, ModelInputs, original_only, stacked, without_last
 from halluguard.decoding.engine.compatibility import CACHES, without_cache
 from halluguard.decoding.engine.layout import Layout
 from halluguard.decoding.engine.shared_copy import shared_copy_of
@@ -48,6 +48,7 @@ class Session:
         makers: makers of the negative branches.
         call: the call as the user made it.
         apply_mask: whether tokens that the method does not allow are masked.
+        answered: number of tokens at the end of the prompts that are already part of the answer.
     """
 
     method: DecodingMethod
@@ -55,6 +56,7 @@ class Session:
     makers: tuple[NegativeInputs, ...]
     call: Call
     apply_mask: bool = True
+    answered: int = 0
     negatives: list[Branch] = field(default_factory=list)
     own: list[Branch] = field(default_factory=list)  # the negative prompts at their own length
     short: ShortBranches | None = None  # to read after the forward under way
@@ -102,9 +104,11 @@ class Session:
         if prompt is not None:
             mask = torch.ones_like(prompt) if mask is None else mask
             user_inputs |= {"input_ids": prompt, "attention_mask": mask}
+            if self.answered and not encodes:
+                user_inputs = without_last(user_inputs, self.answered)
         call, start = replace(self.call, inputs=user_inputs), int(ids[0, 0]) if encodes else None
         negatives = [prepared_branch(call, maker(call), self.beams, start) for maker in self.makers]
-        self.prompt = ids.shape[1]
+        self.prompt = ids.shape[1] - self.answered
         self.padded_prompt = max([self.prompt, *(branch.ids.shape[1] for branch in negatives)])
         self.own = negatives
         self.negatives = [branch.padded(self.padded_prompt, call.pad_id) for branch in negatives]

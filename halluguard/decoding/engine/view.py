@@ -43,7 +43,7 @@ from transformers.utils import ModelOutput
 from halluguard.decoding.base import DecodingMethod, Step
 from halluguard.decoding.engine import checks, delegation
 from halluguard.decoding.engine.attention import check_used, pause_edits, use_attention
-from halluguard.decoding.engine.batch import PLACES, Branch, ModelInputs, image_features, with_features_of
+from halluguard.decoding.engine.batch import PLACES, Branch, ModelInputs, image_features, with_features_of, without_last
 from halluguard.decoding.engine.compatibility import cache_name, without_cache
 from halluguard.decoding.engine.layout import Layout
 from halluguard.decoding.engine.session import AllowedTokensProcessor, NegativeInputsArgument, Session, makers_of
@@ -94,6 +94,7 @@ class FoldedView(_TheModelsClass):
         *,
         images: Sequence[Image.Image] | None = None,
         negative_inputs: NegativeInputsArgument | None = None,
+        answered: int = 0,
         **kwargs: Any,
     ) -> Any:
         """The model's own `generate`, with the method in every forward.
@@ -104,6 +105,8 @@ class FoldedView(_TheModelsClass):
                 changes them before the processor, in any layout that the model uses.
             negative_inputs: model inputs of your own for the negative branch (one mapping, or one per branch). What is
                 not named stays as in the original branch; None removes an input (pixel_values, for a text-only prompt).
+            answered: number of tokens at the end of the prompts that are the beginning of the answer: the generation
+                goes on behind them as if it had written them itself.
             **kwargs: model inputs and everything that `model.generate` takes.
 
         Returns:
@@ -114,7 +117,7 @@ class FoldedView(_TheModelsClass):
             InputError, SettingsError, UnsupportedModelError: with the cause and what to do.
         """
         kwargs |= {} if inputs is None else {"input_ids": inputs}
-        return self._generate(kwargs, images, negative_inputs)
+        return self._generate(kwargs, images, negative_inputs, answered=answered)
 
     def first_token_logits(self, inputs: Tensor | None = None, **kwargs: Any) -> Tensor:
         """(B, V) combined scores of the first token in fp32, before the mask of allowed tokens.
@@ -134,14 +137,19 @@ class FoldedView(_TheModelsClass):
         negative_inputs: NegativeInputsArgument | None,
         apply_mask: bool = True,
         checked: bool = False,
+        answered: int = 0,
     ) -> Any:
         method, model, processor = self._origin
         if method.is_identity:
             return shared_copy_of(model).generate(**kwargs)
         if not checked:
             checks.check_call(model, kwargs)
-        call = Call(model, processor, checks.model_inputs(kwargs), images, checks.pad_token(model))
-        session = Session(method, method, makers_of(method.negative_branches, negative_inputs), call, apply_mask)
+        inputs = checks.model_inputs(kwargs)
+        if answered and not model.config.is_encoder_decoder:
+            inputs = without_last(inputs, answered)
+        call = Call(model, processor, inputs, images, checks.pad_token(model))
+        makers = makers_of(method.negative_branches, negative_inputs)
+        session = Session(method, method, makers, call, apply_mask, answered)
         view = shared_copy_of(model, type(self))
         view.__dict__["_session"] = session
         _skip_cross_attention(view, session)
@@ -315,8 +323,14 @@ class DelegatingView(FoldedView):
         negative_inputs: NegativeInputsArgument | None,
         apply_mask: bool = True,
         checked: bool = False,
+        answered: int = 0,
     ) -> Any:
         method, model, processor = self._origin
+        if answered:
+            raise UnsupportedModelError(
+                f"{type(model).__name__} hands its prompt to an inner model, which cannot go on behind the start of "
+                f"an answer of {answered} tokens; do not step back, or use no decoding method"
+            )
         outer, name = shared_copy_of(model), self._inner
         if method.is_identity:
             return outer.generate(**delegation.copied(kwargs))

@@ -104,6 +104,7 @@ class OPERA(DecodingMethod):
             returns. Code: 15.
     """
 
+    runs_search = True
     PRESETS: ClassVar = {
         "off": Preset({"alpha": 0.0}),
         "code": Preset(

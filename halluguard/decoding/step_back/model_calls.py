@@ -1,0 +1,147 @@
+"""Calls of a model's `generate`, or of a view's, that go on behind the beginning of an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import (
+    LogitsProcessor,
+    LogitsProcessorList,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
+
+from halluguard.decoding.base import DecodingMethod
+from halluguard.decoding.engine.view import FoldedView
+from halluguard.decoding.step_back.continuation import continued
+from halluguard.decoding.step_back.settings import Judge, StepBack
+from halluguard.decoding.step_back.writer import Written, write
+from halluguard.errors import SettingsError
+
+ENDLESS = 1 << 20
+"""Limit of an answer whose call names none."""
+
+CallOf = Callable[[Sequence[int], bool], tuple[Any, Mapping[str, Any]]]
+"""Prompts and whether a return came before -> a model or view, and the arguments of its `generate`, inputs included."""
+
+
+class _Length(StoppingCriteria):
+    """Note how many tokens the first call of the search begins with; never stop."""
+
+    length: int | None = None
+
+    def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: object) -> Tensor:  # type: ignore[override]
+        if self.length is None:
+            self.length = input_ids.shape[1] - 1
+        return torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
+
+
+@dataclass(frozen=True)
+class ModelCalls:
+    """Answers of one model to a batch of prompts, with returns.
+
+    Args:
+        model: the model itself, whose config names lengths and stop tokens.
+        tokenizer: its tokenizer.
+        call_of: makes the model or view and the arguments of a call for some of the prompts.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    call_of: CallOf
+
+    def write(
+        self,
+        prompts: int,
+        settings: StepBack,
+        judge: Judge,
+        release: Callable[[list[int]], None] | None = None,
+    ) -> list[Written]:
+        """Answers to all prompts; see `writer.write`.
+
+        Raises:
+            SettingsError: a search that cannot go back: assisted generation, or a method that goes back itself.
+        """
+        model, arguments = self.call_of(range(prompts), False)
+        self._check(model, arguments)
+        if settings.retry is not None:
+            check_method(settings.retry)
+        config = arguments.get("generation_config") or self.model.generation_config
+
+        def setting(name: str, default: Any) -> Any:
+            value = arguments.get(name, getattr(config, name, None))
+            return default if value is None else value
+
+        stops = setting("eos_token_id", [])
+        limit = setting("max_new_tokens", None)
+        if limit is None:
+            ids = arguments.get("input_ids")
+            length = 1 if self.model.config.is_encoder_decoder or ids is None else ids.shape[1]
+            limit = setting("max_length", ENDLESS) - length
+        return write(
+            *(self, prompts, settings, judge, self.tokenizer),
+            stops=[stops] if isinstance(stops, int) else [int(stop) for stop in stops],
+            limit=limit,
+            sampling=bool(setting("do_sample", False)),
+            beams=setting("num_beams", 1),
+            each=setting("num_return_sequences", 1),
+            release=release,
+        )
+
+    def _check(self, model: Any, arguments: Mapping[str, Any]) -> None:
+        for option in ("prompt_lookup_num_tokens", "assistant_model", "streamer", "custom_generate"):
+            if arguments.get(option) is not None:
+                raise SettingsError(
+                    f"{option} should be left out when a model steps back, got {arguments[option]!r}: sentences are "
+                    "read as they are written; leave it out, or use step_back=False"
+                )
+        if isinstance(model, FoldedView):
+            check_method(model._origin[0])
+
+    def __call__(
+        self,
+        prompts: Sequence[int],
+        answered: Sequence[int],
+        processor: LogitsProcessor,
+        criterion: StoppingCriteria,
+        retried: bool,
+    ) -> list[list[int]]:
+        """One call of `generate`; see `writer.Generate`."""
+        model, given = self.call_of(prompts, retried)
+        arguments, noted = dict(given), _Length()
+        if answered:
+            arguments = self._shortened(continued(self.model, arguments, answered), len(answered))
+            if isinstance(model, FoldedView) and not model._origin[0].is_identity:
+                arguments["answered"] = len(answered)
+        arguments["logits_processor"] = LogitsProcessorList([*(arguments.get("logits_processor") or ()), processor])
+        criteria = [*(arguments.get("stopping_criteria") or ()), criterion, noted]
+        arguments["stopping_criteria"] = StoppingCriteriaList(criteria)
+        output = model.generate(**arguments)
+        tokens = output if torch.is_tensor(output) else output.sequences
+        return tokens[:, noted.length or 0 :].tolist()
+
+    def _shortened(self, arguments: dict[str, Any], answered: int) -> dict[str, Any]:
+        """The arguments of a call that goes on behind `answered` tokens: what counts new tokens counts fewer."""
+        config = arguments.get("generation_config") or self.model.generation_config
+        for name in ("max_new_tokens", "min_new_tokens"):
+            value = arguments.get(name, getattr(config, name, None))
+            if value is not None:
+                arguments[name] = max(1 if name == "max_new_tokens" else 0, value - answered)
+        if getattr(config, "begin_suppress_tokens", None) is not None:
+            arguments["begin_suppress_tokens"] = None  # the answer has begun
+        return arguments | {"num_return_sequences": 1}
+
+
+def check_method(method: DecodingMethod) -> None:
+    """Raise SettingsError for a method that runs the search of transformers several times itself."""
+    if method.runs_search or method.custom_generate is not None:
+        raise SettingsError(
+            f"a method that leaves the search to transformers is expected when a model steps back, got {method!r}, "
+            "which goes back itself; use another method, or step_back=False"
+        )
