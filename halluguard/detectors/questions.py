@@ -124,15 +124,24 @@ class VisualQuestions:
         template = self.relation if question.kind == "relation" else self.attribute
         text = template.format(name=question.name, value=question.value, other=question.other_name or "")
         part, _ = limit_size(crop(image, _around(question), self.name, self.margin))
+        yes, no = self.answer_probabilities(part, text)
+        if yes + no < self.heard or yes + no == 0 or abs(yes / (yes + no) - 0.5) < self.unsure:
+            return None
+        return min(1.0, yes / (yes + no))
+
+    def answer_probabilities(self, image: Image, text: str) -> tuple[float, float]:
+        """Probabilities that the answer to a question begins with yes, and with no.
+
+        Raises:
+            ExpertError: the model failed or its output is not finite.
+        """
         with expert_errors(self.name, f" on {text!r}"), torch.inference_mode():
-            logits = self._first_logits(part, text).float()
+            logits = self._first_logits(image, text).float()
         if torch.isnan(logits).any() or torch.isposinf(logits).any():
             raise ExpertError(f"{self.name} must give finite logits, got NaN or infinity; check dtype and image")
         probabilities = logits.softmax(-1)
         yes, no = (float(probabilities[sorted(ids)].sum()) for ids in (self._yes, self._no))
-        if yes + no < self.heard or yes + no == 0 or abs(yes / (yes + no) - 0.5) < self.unsure:
-            return None
-        return min(1.0, yes / (yes + no))
+        return yes, no
 
     def _first_logits(self, image: Image, text: str) -> Tensor:
         """Logits (V,) of the answer's first token, or (A,) of the answers of a model with a fixed list."""

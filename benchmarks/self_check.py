@@ -1,0 +1,96 @@
+"""AUROC of a model that checks its own captions, on the sandbox, beside the place in the caption and the detector.
+
+    python benchmarks/self_check.py --scenes 200
+
+The sandbox model captions scenes by greedy search. For each category that a caption names first at some place, truth is
+whether the scene holds it. "Equal place" counts only pairs of mentions of equal rank (1st, 2nd, ... object of their
+caption): later mentions are false more often, so a score that only knows the place looks good without it. Intervals are
+95 % bootstrap intervals over images.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+import numpy as np
+
+from halluguard import Guard, sandbox
+from halluguard.correction.claims.extract import extract
+from halluguard.detectors.self_check import SelfCheck
+from halluguard.sandbox.world import CATEGORIES
+from halluguard.vocabulary import category
+
+PROMPT = "Describe the image."
+Row = tuple[int, int, bool, dict[str, float]]
+"""Image, rank of the mention, truth, scores by name."""
+
+
+def auroc(rows: Sequence[Row], name: str, equal_place: bool) -> float:
+    """Share of (true, false) pairs that a score puts in order; half for a tie."""
+    scores, ranks = np.array([row[3][name] for row in rows]), np.array([row[1] for row in rows])
+    truth = np.array([row[2] for row in rows])
+    higher = np.sign(scores[truth][:, None] - scores[~truth][None]) / 2 + 0.5
+    counted = ranks[truth][:, None] == ranks[~truth][None] if equal_place else np.ones_like(higher, dtype=bool)
+    return float(higher[counted].mean()) if counted.any() else float("nan")
+
+
+def interval(rows: Sequence[Row], name: str, equal_place: bool, resamples: int, seed: int) -> tuple[float, float]:
+    """95 % bootstrap interval over images."""
+    draw, by_image = np.random.default_rng(seed), dict[int, list[Row]]()
+    for row in rows:
+        by_image.setdefault(row[0], []).append(row)
+    groups = list(by_image.values())
+    values = []
+    for _ in range(resamples):
+        chosen = draw.integers(0, len(groups), len(groups))
+        values.append(auroc([row for i in chosen for row in groups[i]], name, equal_place))
+    low, high = np.nanpercentile(values, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def rows_of(scenes: Sequence[sandbox.Sample]) -> list[Row]:
+    """One row per category that a caption names, at its first mention."""
+    guard = Guard.from_pretrained(sandbox.MLLM, detector=sandbox.DETECTOR)
+    expert = SelfCheck(guard.model, guard.processor)
+    images, rows = [scene.image for scene in scenes], []
+    assert guard.detector is not None
+    captions = [text for i in range(0, len(images), 50) for text in guard.drafts(images[i : i + 50], PROMPT)]
+    for index, (scene, caption) in enumerate(zip(scenes, captions, strict=True)):
+        claims = [c for c in extract(caption) if c.kind == "existence" and c.polarity == "asserted"]
+        names = [claim.name if claim.name in CATEGORIES else category(claim.name) for claim in claims]
+        named = list(dict.fromkeys(name for name in names if name in CATEGORIES))
+        scores = {}
+        for kind, one in (("detector", guard.detector), ("asking", expert)):
+            (boxes,) = one.detect([scene.image], [list(named)])
+            scores[kind] = [max((b.score for b in boxes if b.phrase == i), default=0.0) for i in range(len(named))]
+        for rank, name in enumerate(named):
+            own = {kind: values[rank] for kind, values in scores.items()}
+            rows.append((index, rank, name in scene.names, {**own, "place": -float(rank)}))
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--scenes", type=int, default=200, help="number of fresh scenes [200]")
+    parser.add_argument("--start", type=int, default=30_000_000, help="first seed of the scenes [30000000]")
+    parser.add_argument("--resamples", type=int, default=1000, help="bootstrap resamples [1000]")
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    rows = rows_of(list(sandbox.fresh_scenes(given.scenes, given.start)))
+    true = sum(row[2] for row in rows)
+    print(f"{given.scenes} scenes from seed {given.start}, {len(rows)} first mentions, {true} of them true")
+    print("| score | AUROC | at equal place |\n|---|---|---|")
+    for name in ("place", "asking", "detector"):
+        cells = []
+        for equal in (False, True):
+            low, high = interval(rows, name, equal, given.resamples, given.seed)
+            cells.append(f"{auroc(rows, name, equal):.3f} [{low:.3f}, {high:.3f}]")
+        print(f"| {name} | {' | '.join(cells)} |")
+    wrong = [row for row in rows if not row[2]]
+    believed = sum(row[3]["asking"] >= 0.5 for row in wrong)
+    print(f"false mentions that the model affirms when asked: {believed} of {len(wrong)}")
+
+
+if __name__ == "__main__":
+    main()
