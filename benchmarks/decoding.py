@@ -73,7 +73,9 @@ def every_run() -> list[Run]:
     runs = [Run("plain", "greedy", lambda guard: None)]
     runs += [Run(f"imagination {e:+.2f}", "greedy", partial(_imagination, e)) for e in SETTINGS]
     runs += [Run(f"rising {e:+.2f}", "greedy", partial(_rising, e)) for e in (-1.0, -0.5)]
-    methods = sorted([*(name for name, cls in METHODS.items() if not cls.is_baseline), "Contrast:crop"])
+    # AllPath and MARINE do nothing without lists of the caller's own
+    known = [name for name, cls in METHODS.items() if not cls.is_baseline and not get_method(name).is_identity]
+    methods = sorted([*known, "Contrast:crop"])
     runs += [Run(name, "greedy", partial(method, name)) for name in methods]
     runs += [Run(f"distilled {e:+.2f}", "greedy", partial(distilled, e)) for e in SETTINGS if e]
     runs += [Run("plain", "sampling", lambda guard: None, False)]

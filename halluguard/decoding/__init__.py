@@ -18,20 +18,24 @@ from halluguard.decoding import imagination, methods
 from halluguard.decoding.base import DecodingMethod
 from halluguard.decoding.imagination import Imagination
 from halluguard.decoding.methods.agla import AGLA
+from halluguard.decoding.methods.all_path import AllPath
 from halluguard.decoding.methods.baselines import Greedy, PlausibilityOnly, TemperatureMatched, YesBias
 from halluguard.decoding.methods.contrast import Contrast
 from halluguard.decoding.methods.deco import DeCo
 from halluguard.decoding.methods.dola import DoLa
 from halluguard.decoding.methods.icd import ICD
 from halluguard.decoding.methods.m3id import M3ID
+from halluguard.decoding.methods.marine import MARINE
 from halluguard.decoding.methods.only import ONLY
 from halluguard.decoding.methods.opera import OPERA
 from halluguard.decoding.methods.pai import PAI
 from halluguard.decoding.methods.ritual import RITUAL
 from halluguard.decoding.methods.sid import SID
+from halluguard.decoding.methods.vaf import VAF
 from halluguard.decoding.methods.vcd import VCD
 from halluguard.decoding.methods.vdd import VDD
 from halluguard.decoding.methods.vista import VISTA
+from halluguard.decoding.methods.visual_entropy import VisualEntropy
 from halluguard.decoding.methods.vti import VTI
 from halluguard.errors import SettingsError
 
@@ -39,16 +43,19 @@ __all__ = [
     "AGLA",
     "ICD",
     "M3ID",
+    "MARINE",
     "METHODS",
     "ONLY",
     "OPERA",
     "PAI",
     "RITUAL",
     "SID",
+    "VAF",
     "VCD",
     "VDD",
     "VISTA",
     "VTI",
+    "AllPath",
     "Contrast",
     "DeCo",
     "DecodingMethod",
@@ -57,6 +64,7 @@ __all__ = [
     "Imagination",
     "PlausibilityOnly",
     "TemperatureMatched",
+    "VisualEntropy",
     "YesBias",
     "get_method",
 ]

@@ -24,8 +24,8 @@ SPATIAL = {"AGLA", "Contrast", "RITUAL", "TemperatureMatched"}
 REFUSED = {
     "qwen2_5_vl": SPATIAL,
     "gemma3": {"ONLY"},  # norms on both sides of its blocks
-    "mllama": {*SPATIAL, "ONLY", "OPERA", "PAI", "SID"},  # no image in the sequence
-    "qwen3_5": {*SPATIAL, "ONLY", "SID"},  # layers without attention
+    "mllama": {*SPATIAL, "AllPath", "ONLY", "OPERA", "PAI", "SID", "VAF", "VisualEntropy"},  # no image in the sequence
+    "qwen3_5": {*SPATIAL, "AllPath", "ONLY", "SID"},  # layers without attention
 }
 
 

@@ -55,8 +55,10 @@ class PrefixedPrompt:
                 "be put in front of its question; contrast with another image (VCD)"
             )
         ids, mask = call.inputs["input_ids"], call.inputs["attention_mask"].bool()
-        prefix = torch.tensor(token_ids(self.text, call), dtype=ids.dtype, device=ids.device)
-        prompts = [self._prefixed(prompt[kept], prefix, call) for prompt, kept in zip(ids, mask, strict=True)]
+        prefixes = [torch.tensor(text, dtype=ids.dtype, device=ids.device) for text in self.prefixes(call, len(ids))]
+        prompts = [
+            self._prefixed(prompt[kept], prefix, call) for prompt, kept, prefix in zip(ids, mask, prefixes, strict=True)
+        ]
         length = max(len(prompt) for prompt, _ in prompts)
         new_ids = ids.new_full((len(prompts), length), call.pad_id)
         new_mask = torch.zeros_like(new_ids)
@@ -75,6 +77,10 @@ class PrefixedPrompt:
                 copied = value.gather(1, index)
                 inputs[name] = copied if name in (*IMAGE_MASKS, *BOXES) else copied * new_mask
         return inputs
+
+    def prefixes(self, call: Call, prompts: int) -> list[list[int]]:
+        """Token ids that are put in front of the question of each prompt."""
+        return [token_ids(self.text, call)] * prompts
 
     def _prefixed(self, ids: Tensor, prefix: Tensor, call: Call) -> tuple[Tensor, int]:
         """A prompt with the text in it, and its place: after the last image, or at the start of the text."""

@@ -1,0 +1,43 @@
+"""Locate the projection that mixes the outputs of attention heads, before which they stand side by side."""
+
+from __future__ import annotations
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from halluguard.decoding.engine.layers import READS_LOGITS, decoder_layers
+from halluguard.errors import UnsupportedModelError
+
+_ATTENTIONS = ("self_attn", "attention", "attn", "self_attention")
+_OUTPUTS = ("o_proj", "out_proj", "dense", "wo", "c_proj")
+
+
+def output_projections(model: PreTrainedModel) -> list[nn.Module]:
+    """The output projection of each decoder layer's self-attention.
+
+    Raises:
+        UnsupportedModelError: a layer has none by a known name, or its input is not one vector per head.
+    """
+    return [_projection(model, layer) for layer in decoder_layers(model)]
+
+
+def _projection(model: PreTrainedModel, layer: nn.Module) -> nn.Module:
+    attention = next((part for name in _ATTENTIONS if (part := getattr(layer, name, None)) is not None), None)
+    found = next((part for name in _OUTPUTS if (part := getattr(attention, name, None)) is not None), None)
+    width = getattr(found, "in_features", None)
+    if found is None or width is None or width % heads_of(model):
+        raise UnsupportedModelError(
+            f"layers whose heads are mixed by one linear projection, named one of {_OUTPUTS}, are expected, and those "
+            f"of {type(model).__name__} are not; {READS_LOGITS}"
+        )
+    return found
+
+
+def heads_of(model: PreTrainedModel) -> int:
+    """Number of query heads of each decoder layer."""
+    heads = getattr(model.config.get_text_config(decoder=True), "num_attention_heads", None)
+    if not isinstance(heads, int):
+        raise UnsupportedModelError(
+            f"one number of attention heads for all layers is expected, got {heads}; {READS_LOGITS}"
+        )
+    return heads

@@ -1,0 +1,94 @@
+"""VAF: visual amplification fusion (ClearSight), attention scores towards the image multiplied in middle layers.
+
+    w_ij <- enhance  w_ij        j: image tokens
+    w_ij <- suppress w_ij        j: tokens before the image (the system prompt)
+    i: tokens after the image, of the prompt and of the answer;  scores before the softmax
+
+Yin et al. 2025, "ClearSight: visual signal enhancement for object hallucination mitigation in multimodal large language
+models", CVPR, arXiv 2503.13107. Original code: ustc-hyin/ClearSight (no licence file), `AttnAdapter.py`.
+The code multiplies signed scores: a negative score becomes more negative with `enhance` > 1 (PAI adds the magnitude).
+
+Differences from the original: image tokens are where the prompt has them (the code has them at columns 35 to 610); with
+several images, the tokens before the first are suppressed. Padding is masked and stays so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from halluguard.decoding.base import Combined, Cost, DecodingMethod, Preset, Step, check_range
+from halluguard.decoding.engine.attention import edit_attention
+from halluguard.decoding.engine.layers import at_depth, depth
+from halluguard.decoding.engine.view import FoldedView
+from halluguard.errors import SettingsError
+
+
+def amplified(scores: Tensor, image: Tensor, system: Tensor, enhance: float, suppress: float) -> Tensor:
+    """Scores (..., K) with those of image tokens times `enhance` and those of tokens before the image times `suppress`;
+    `image` and `system` broadcast to them."""
+    factor = torch.ones_like(scores).masked_fill(image, enhance).masked_fill(system, suppress)
+    return scores * factor
+
+
+@dataclass(frozen=True)
+class VAF(DecodingMethod):
+    """Multiply the attention scores of image tokens, and those of the tokens before the image, in middle layers.
+
+    The decoder runs an attention of our own, as exact as the family's eager one, without fused kernels. Refused:
+    cross-attention models, attention with sinks or biases, layers that see only the end of the sequence.
+
+    Args:
+        enhance: factor of the scores of image tokens, > 0; 1 leaves them alone. Script: 1.15.
+        suppress: factor of the scores of tokens before the image, > 0; 1 leaves them alone. Script: 0.95.
+        layers: first edited layer and the one after the last, or None for the code's 9 to 15 of 32, at the same share
+            of this model's depth.
+    """
+
+    PRESETS: ClassVar = {
+        "off": Preset({"enhance": 1.0, "suppress": 1.0}),
+        "script": Preset({"enhance": 1.15, "suppress": 0.95}, "`infer_pope.py`'s script and README"),
+    }
+    reference = "Yin et al., CVPR 2025, arXiv 2503.13107. Code: ustc-hyin/ClearSight"
+    cost = Cost(requires="attention scores; image tokens in the prompt")
+    law_settings: ClassVar = {"enhance": 4.0, "suppress": 0.2, "layers": (0, 99)}
+
+    enhance: float = 1.15
+    suppress: float = 0.95
+    layers: Sequence[int] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("enhance", "suppress"):
+            check_range(name, getattr(self, name), 0, above=True, advice="use 1 to leave the scores alone")
+        if self.layers is not None:
+            object.__setattr__(self, "layers", tuple(self.layers))
+            if len(self.layers) != 2 or not 0 <= self.layers[0] < self.layers[1]:
+                raise SettingsError(f"layers must be first and end, as (9, 15), got {self.layers}; or None")
+
+    def bind(self, view: FoldedView) -> Self:
+        layer_count = depth(view)
+        first, end = self.layers or (at_depth(9, layer_count), max(at_depth(15, layer_count), 1))
+
+        def edit(scores: Tensor, layer: int) -> Tensor:
+            if not first <= layer < end:
+                return scores
+            image = view.layout.image_tokens(scores.shape[-1])  # (B, K)
+            begun = image.cumsum(-1) > 0
+            last = image.shape[-1] - 1 - image.flip(-1).long().argmax(-1)  # (B,), the last image token
+            length = view.layout.length
+            queries = torch.arange(length - scores.shape[2], length, device=scores.device)
+            after = (queries[None] > last[:, None])[:, None, :, None]
+            edited = amplified(scores, image[:, None, None], ~begun[:, None, None], self.enhance, self.suppress)
+            # masked places stay at the type's minimum
+            masked = scores <= torch.finfo(scores.dtype).min / 2
+            return edited.where(after & ~masked, scores)
+
+        edit_attention(view, edit)
+        return self
+
+    def combine_logits(self, branches: list[Tensor], step: Step) -> Combined:
+        return branches[0], None
