@@ -173,7 +173,7 @@ def smallest_alpha(rows: Sequence[Scored]) -> float:
     0.07
     """
     present = [row.score for row in rows if row.present]
-    return round((sum(score == 0 for score in present) + 1) / (len(present) + 1) + 5e-5, 4)
+    return math.ceil(1e4 * (sum(score == 0 for score in present) + 1) / (len(present) + 1) - 1e-9) / 1e4
 
 
 def _nearly_blind(rows: Sequence[Scored]) -> dict[str, float]:
