@@ -241,13 +241,13 @@ def _image(index: int, entry: Mapping[str, Any], supply: Iterator[ImageSource]) 
     if len(sources) > 1:
         raise InputError(f"message {index} gives an image twice, as {sorted(entry)}; leave all but one out")
     if not sources:
-        source = next(supply, None)
-        if source is None:
+        supplied = next(supply, None)
+        if supplied is None:
             raise InputError(
                 f"message {index} has a placeholder of an image and images=[...] has none left for it; add the image "
                 "there, or to the part as {'type': 'image', 'image': ...}"
             )
-        return load_image(source)
+        return load_image(supplied)
     source: Any = sources[0].get("url") if isinstance(sources[0], Mapping) else sources[0]
     if "base64" in entry:
         return load_image(_decoded(index, source))
