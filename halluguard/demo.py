@@ -125,7 +125,7 @@ def run(out: Path, scenes: int | None = None, seed: int = 0) -> list[Result]:
     console.print(f"halluguard {__version__}: {len(samples)} test scenes, no network. Loading the sandbox models ...")
     plain, tuned = _guards()
     columns = (TextColumn("{task.description:<10}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    results = []
+    results: list[Result] = []
     with Progress(*columns, console=console) as progress:
         for setup in SETUPS:
             guard = tuned if setup.before else plain

@@ -1,8 +1,9 @@
 """Find what an expert sees and an answer leaves out: the other half of a comparison of the two.
 
-An object is omitted when an expert that is trusted with its label (`reliability.TRUSTED`) finds it at its own
-threshold, no expert whose silence speaks looked for it in vain, and no words of the answer name it: not as a synonym, a
-kind or a wider word, not denied, hedged or quoted.
+An object is omitted when an expert that is trusted with its label (`reliability.TRUSTED`) finds it at a score at least
+half-way from its own threshold to 1, no expert whose silence speaks looked for it in vain, and no words of the answer
+name it: not as a synonym, a kind or a wider word, not denied, hedged or quoted. Most of what is there is named already,
+so that at the threshold itself half of what seems left out is not there.
 """
 
 from __future__ import annotations
@@ -87,7 +88,9 @@ def _trusted(name: str, evidence: Evidence) -> bool:
     wrong = 1.0
     for one in evidence.experts or (evidence,):
         verdict = presence(name, one)
-        if verdict.decision == "supported" and any(related(name, box.label) != "wider" for box in verdict.evidence):
+        least = (one.thresholds.of(name)[0] + 1) / 2
+        found = [box for box in verdict.evidence if related(name, box.label) != "wider" and box.score >= least]
+        if verdict.decision == "supported" and found:
             wrong *= 1.0 - precision_of(one.detector).of(name)
         elif verdict.decision == "contradicted":  # its silence speaks, or it would be unsure
             return False
