@@ -46,13 +46,8 @@ class Asked:
     detector: Detector
     known: dict[tuple[Hashable, str], list[Box]] = field(default_factory=dict)
 
-    @property
-    def name(self) -> str:
-        return self.detector.name
-
-    @property
-    def needs_image(self) -> bool:
-        return self.detector.needs_image
+    def __post_init__(self) -> None:
+        self.name, self.needs_image = self.detector.name, self.detector.needs_image
 
     def covers(self, phrase: str) -> bool:
         return self.detector.covers(phrase)

@@ -36,7 +36,7 @@ class _Length(StoppingCriteria):
 
     length: int | None = None
 
-    def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: object) -> Tensor:  # type: ignore[override]
+    def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: object) -> Tensor:
         if self.length is None:
             self.length = input_ids.shape[1] - 1
         return torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)

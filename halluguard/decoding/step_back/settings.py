@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 
 from halluguard.decoding.base import DecodingMethod, check_range, check_whole
 from halluguard.errors import SettingsError
+from halluguard.records import Decision
 
 ENDS = {"sentence": ".!?\n。！？", "clause": ".!?\n。！？,;:，；："}
 """The marks that end a unit; what stands before them is judged."""
@@ -17,6 +18,23 @@ QUOTES = "\"')]”’»*_ "
 
 LONGEST = 64
 """Tokens after which a sentence without an end is judged all the same."""
+
+
+class Word(Protocol):
+    """One claim of an answer; its members are those of `JudgedWord`."""
+
+    @property
+    def start(self) -> int: ...
+    @property
+    def end(self) -> int: ...
+    @property
+    def decision(self) -> Decision: ...
+    @property
+    def score(self) -> float: ...
+    @property
+    def high(self) -> float: ...
+    @property
+    def repeated(self) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -33,7 +51,7 @@ class JudgedWord:
 
     start: int
     end: int
-    decision: Literal["supported", "contradicted", "unsure", "unverifiable"]
+    decision: Decision
     score: float = 0.0
     high: float = 1.0
     repeated: bool = False
@@ -51,7 +69,7 @@ class Judge(Protocol):
         The claims whose words begin at `start` or behind it, in reading order.
     """
 
-    def __call__(self, prompt: int, text: str, start: int) -> Sequence[JudgedWord]: ...
+    def __call__(self, prompt: int, text: str, start: int) -> Sequence[Word]: ...
 
 
 @dataclass(frozen=True)
@@ -83,7 +101,7 @@ class StepBack:
         if self.unit not in ENDS:
             raise SettingsError(f"unit must be one of {list(ENDS)}, got {self.unit!r}; the default is 'sentence'")
 
-    def rejects(self, word: JudgedWord, attempt: int) -> bool:
+    def rejects(self, word: Word, attempt: int) -> bool:
         """Whether a word is taken back.
 
         Args:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from transformers import LogitsProcessor, PreTrainedTokenizerBase, StoppingCriteria
 
-from halluguard.decoding.step_back.settings import LONGEST, Judge, JudgedWord, StepBack
+from halluguard.decoding.step_back.settings import LONGEST, Judge, StepBack, Word
 
 
 class Generate(Protocol):
@@ -113,7 +113,7 @@ class _Answer:
         self.generated += len(self.tokens) - len(kept)
 
     def _text(self, tokens: Sequence[int]) -> str:
-        return self.tokenizer.decode(list(tokens), skip_special_tokens=True)
+        return str(self.tokenizer.decode(list(tokens), skip_special_tokens=True))
 
     def check(self) -> None:
         """Judge the sentence under way: find its first contradicted word, or release it."""
@@ -146,7 +146,7 @@ class _Answer:
         places = range(self.sentence, len(self.tokens))
         return [place for place in places if tuple(self.tokens[:place]) in self.attempts]
 
-    def _article_or(self, at: int, word: JudgedWord, text: str) -> int:
+    def _article_or(self, at: int, word: Word, text: str) -> int:
         """The token of "an" in front of a word, which few other words can follow, or that of the word itself."""
         article = None if self.from_sentence else _AN.search(text[: word.start])
         return at if article is None else max(self.sentence, self._token_at(article.start(1)))
@@ -200,7 +200,7 @@ class _Reader(StoppingCriteria):
         self.answers, self.answered = answers, list(answered)
         self.start: int | None = None
 
-    def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: object) -> Tensor:  # type: ignore[override]
+    def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: object) -> Tensor:
         if self.start is None:
             self.start = input_ids.shape[1] - 1
         rows = input_ids[:, self.start :].tolist()
@@ -215,7 +215,7 @@ class _Bars(LogitsProcessor):
         self.answer, self.answered = answer, list(answered)
         self.start: int | None = None
 
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # type: ignore[override]
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         if self.answer is None:
             return scores
         if self.start is None:
@@ -238,7 +238,7 @@ class _Hypotheses(LogitsProcessor):
         self.start: int | None = None
         self.dead: dict[tuple[int, Place], bool] = {}
 
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # type: ignore[override]
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         if self.start is None:
             self.start = input_ids.shape[1]
         rows = [tuple(row) for row in input_ids[:, self.start :].tolist()]
@@ -264,7 +264,7 @@ class _Hypotheses(LogitsProcessor):
         return self.dead[key]
 
     def _contradicted(self, prompt: int, row: Place) -> bool:
-        text = self.tokenizer.decode(list(row), skip_special_tokens=True)
+        text = str(self.tokenizer.decode(list(row), skip_special_tokens=True))
         if not self.settings.ended(text):
             return False
         return any(word.decision == "contradicted" for word in self.judge(prompt, text, 0))
@@ -273,7 +273,7 @@ class _Hypotheses(LogitsProcessor):
 class _Silent(StoppingCriteria):
     """Never stop."""
 
-    def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: object) -> Tensor:  # type: ignore[override]
+    def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: object) -> Tensor:
         return torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
 
 
