@@ -104,10 +104,12 @@ def _same_thing(name: str, absent: str) -> bool:
 
 
 def corrected(cases: Sequence[Case]) -> list[Answer]:
-    """The corrected answers; a detector knows what is there, and every name that a case holds."""
-    vocabulary = {name for case in cases for name in case.absent | case.present}
-    known = KnownObjects({n: sorted(case.present) for n, case in enumerate(cases)}, vocabulary=vocabulary)
-    return list(correct_many([case.text for case in cases], range(len(cases)), known))
+    """The corrected answers; the detector of each knows what is there, and no other names than the text's."""
+    answers: list[Answer] = []
+    for case in cases:
+        known = KnownObjects({0: sorted(case.present)}, vocabulary=case.absent | case.present)
+        answers += correct_many([case.text], [0], known)
+    return answers
 
 
 def in_place(answer: Answer) -> str:

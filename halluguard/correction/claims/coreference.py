@@ -16,6 +16,9 @@ _OF_MANY = frozenset(
     ("one", "some", "others", "another", "other", "both", "each", "two", "three", "four", "several", "most")
 )
 _SUBJECTS = ("nsubj", "nsubjpass")
+_SAYING = frozenset(
+    "is was 's be been seems seem seemed appears appear appeared looks look happens said believed known noted".split()
+)
 
 
 def links(parse: Parse, mentions: Sequence[Mention]) -> dict[int, int]:
@@ -78,7 +81,7 @@ def expletive(parse: Parse, i: int) -> bool:
         parse.deps[j] in ("xcomp", "advcl") and parse.tags[j] == "VB" and j > said for j in infinitives
     ):
         return True
-    if any(parse.deps[j] in ("ccomp", "csubj") for j in parse.children[verb]):
+    if parse.words[verb] in _SAYING and any(parse.deps[j] in ("ccomp", "csubj") for j in parse.children[verb]):
         return True
     clause = parse.child(verb, "ccomp", "advcl")
     begins = (

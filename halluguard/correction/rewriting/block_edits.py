@@ -7,6 +7,7 @@ heading of an empty section. Siblings are never touched.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from halluguard.correction.rewriting import restating, term_lists
@@ -20,6 +21,7 @@ _STAYS = ("document", "object", "array", "code", "member", "cell")
 """Blocks that stay when they are empty: what was valid JSON or a table stays so."""
 
 
+_SPECIAL = re.compile(r"<\|?[^<>\s]{1,40}\|?>")
 _LONG_NAME = 5
 """From this number of tokens on a name may hold more than one thing."""
 
@@ -131,7 +133,7 @@ class BlockEditor:
         if lost and unit.kind == "heading":
             return False
         if lost:
-            wholes = len(lost) <= restating.MOST and all(plan.whole[n] for n in lost)
+            wholes = len(lost) <= restating.MOST and all(map(plan.can_be_stated, lost))
             if not wholes or unit.kind not in ("item", "pair", "paragraph"):
                 return False
             phrases = [restating.phrase(plan.editor, plan.mentions[n], set(self.heads)) for n in sorted(lost)]
@@ -222,7 +224,7 @@ class BlockEditor:
             bool(self.gone)
             and not alive
             and not self.restated
-            and all(child.kind in in_words for child in self.document.root.children)
+            and all(child.kind in in_words for child in self.document.root.children if _has_words(self.plan, child))
         )
 
     def put_fallback(self, text: str, why: Iterable[int]) -> None:
@@ -283,6 +285,11 @@ def _widest_separator(text: str, start: int, end: int) -> tuple[int, int]:
     ):
         return before, after
     return start, end
+
+
+def _has_words(plan: EditPlan, block: Block) -> bool:
+    """Whether a block holds more than the special tokens of a chat template."""
+    return bool(_SPECIAL.sub("", plan.parse.text[slice(*block.outer)]).strip())
 
 
 def _announces(block: Block) -> bool:

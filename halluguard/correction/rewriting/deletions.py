@@ -33,6 +33,7 @@ _PLACED = frozenset("situated located placed positioned set mounted perched nest
 _POSTURES = frozenset(
     "sit sits sat sitting stand stands stood standing rest rests rested resting lie lies lay lying".split()
 )
+_ASIDES = (",", "(", "-", "–", "—", ";")
 _NO_PLACE = frozenset("with by for during like as without".split())
 _NEEDS_CLAUSE = frozenset("way fact moment time place manner reason extent point sense impression feeling".split())
 _BE = frozenset(("is", "are", "was", "were", "be", "been", "being", "'s", "'re"))
@@ -47,7 +48,7 @@ def member_tokens(parse: Parse, member: int) -> list[int]:
     end = min(after, default=len(parse))
     own = [member]
     for child in parse.children[member]:
-        if child in after or child > end or parse.deps[child] in ("cc", "preconj") or parse.words[child] in ",;.":
+        if child in after or child > end or parse.deps[child] in ("cc", "preconj") or parse.words[child] in ",;.:":
             continue
         own += parse.subtree(child)
     return list(range(min(own), max(own) + 1))
@@ -142,8 +143,9 @@ def _cut(parse: Parse, node: int, out: Out) -> set[int] | None:
     if dep in ("prep", "agent", "advmod", "npadvmod"):
         return None if _needed(parse, node, out) else _phrase(parse, node)
     if dep in ("acl", "relcl", "appos", "advcl", "parataxis"):
-        if min(parse.subtree(node)) > 0 and parse.words[min(parse.subtree(node)) - 1] == ":":
-            return None  # "Description: a wall" without the wall describes nothing
+        sign = parse.words[max(0, min(parse.subtree(node)) - 1)]
+        if sign == ":" or (dep == "appos" and sign not in _ASIDES):
+            return None  # "Description: a wall" without the wall describes nothing; "a coaching inn" is one name
         return None if dep in ("acl", "relcl") and parse.words[head] in _NEEDS_CLAUSE else _phrase(parse, node)
     if dep == "poss":
         owner = parse.subtree(node)
@@ -189,8 +191,11 @@ def heir_of_article(parse: Parse, node: int, out: Out) -> tuple[int, int] | None
     if not later or out(later[0]):
         return None
     heir = later[0]
+    if parse.tags[heir] in ("NNP", "NNPS"):
+        return None
     definite = any(parse.words[j] in _FOR_ANY_NUMBER for j in parse.children[node] if j < node)
-    if not definite and parse.tags[node] != parse.tags[heir]:
+    in_title = bool(parse.block) and parse.block[node] in parse.folded
+    if (definite and in_title) or (not definite and parse.tags[node] != parse.tags[heir]):
         return None
     hedges = [j for j in parse.children[node] if parse.words[j] in _HEDGES and j < node]
     if parse.tags[node] != "NN" and not hedges and not definite:
@@ -233,6 +238,8 @@ def _needed(parse: Parse, phrase: int, out: Out) -> bool:
     head = parse.heads[phrase]
     word, tag = parse.words[head], parse.tags[head]
     if tag in VERB_TAGS:
+        if word in _BE and parse.words[phrase] in ("of", "about") and parse.child(head, "attr", "acomp") is None:
+            return True  # "the image is of two cats"
         aside = phrase > head + 1 and parse.words[min(parse.subtree(phrase)) - 1] == ","
         return not aside and not stands(parse, head, lambda i: out(i) or i == phrase)
     if word in _NEEDS_PREPOSITION and parse.words[phrase] in ("of", "to", "from", "with", "for"):
@@ -272,7 +279,7 @@ def _lives(parse: Parse, verb: int) -> bool:
         return True
     name = singular(parse.words[subject])
     known = category(name)
-    return known is None or known == "person" or "animal" in parents(known)
+    return known == "person" or "animal" in parents(known or name)
 
 
 def _verb_cut(parse: Parse, verb: int, out: Out) -> set[int] | None:

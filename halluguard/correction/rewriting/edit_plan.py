@@ -50,12 +50,9 @@ class EditPlan:
             restating.is_whole(parse, m, claims[claim_of[n]] if n in claim_of else None)
             for n, m in enumerate(self.mentions)
         ]
-        for n, mention in enumerate(self.mentions):
-            head = parse.heads[mention.last]
-            false_head = any(
-                m.last == head and self.decision.get(k) == "contradicted" for k, m in enumerate(self.mentions)
-            )
-            if mention.part and mention.category is not None and false_head:
+        false = {m.last for n, m in enumerate(self.mentions) if self.decision.get(n) == "contradicted"}
+        for n, named in enumerate(self.mentions):
+            if named.part and named.category is not None and parse.heads[named.last] in false:
                 self.whole[n] = True  # the toilet of a "toilet bowl" without a bowl
         self.kept: set[int] = set()  # tokens that no cut may take: the yes or no of an answer
         self.adopted: dict[int, int] = {}  # list member -> first token of an article it took over
@@ -121,6 +118,10 @@ class EditPlan:
         self._written.add((claim.subject, value))
         return value is not None and (value in values or written)
 
+    def can_be_stated(self, mention: int) -> bool:
+        """Whether the mention may stand in a sentence of its own: "There is a barn."."""
+        return self.whole[mention] and restating.can_be_stated(self.parse, self.mentions[mention])
+
     def protected(self, mention: int) -> bool:
         """Whether the mention was seen, or may be there."""
         return self.decision.get(mention) in ("supported", "unsure")
@@ -128,12 +129,12 @@ class EditPlan:
     def worth_keeping(self, mention: int) -> bool:
         """Whether the text must not lose the mention: a whole object that was seen, or was not judged."""
         whole = self.whole[mention]
-        if self.mentions[mention].category is None and self._says_what_is_false(mention):
+        if self._says_what_is_false(mention):
             return False
         is_object = self.mentions[mention].category is not None
         is_object = is_object and not restating.is_aside(self.parse, self.mentions[mention])
-        seen = self.protected(mention) and (whole or (is_object and not self._says_what_is_false(mention)))
-        return seen or (whole and self.decision.get(mention) == "unverifiable")
+        seen = self.protected(mention) and (whole or is_object)
+        return seen or (self.decision.get(mention) == "unverifiable" and self.can_be_stated(mention))
 
     def _says_what_is_false(self, mention: int) -> bool:
         """Whether it only says of something false what that is or has: "the cat is an adult", "it has a white coat"."""
@@ -144,7 +145,8 @@ class EditPlan:
         )
         tells = parse.deps[noun] == "attr" or (parse.deps[noun] == "dobj" and having)
         subject = parse.child(verb, "nsubj") if tells else None
-        stands_for = self.links.get(subject, -1) if subject is not None else -1
+        known = self.mentions[mention].category is not None
+        stands_for = -1 if subject is None or known else self.links.get(subject, -1)
         return self.decision.get(stands_for) == "contradicted" or any(
             m.last == subject and self.decision.get(n) == "contradicted" for n, m in enumerate(self.mentions)
         )
@@ -249,6 +251,18 @@ class EditPlan:
             self.restate.setdefault(sentence, set()).update(lost)
             self.phrases |= {n: restating.phrase(self.editor, self.mentions[n], self._out()) for n in lost}
         self.editor.delete(cut, why)
+
+    def proper(self, token: int) -> bool:
+        """Whether a word is part of a name of several words written with capitals: "Assassin's Creed"."""
+        parse = self.parse
+        if parse.block and parse.block[token] in parse.folded:
+            return False
+        first, end = parse.sentences[parse.sentence[token]]
+        beside = [i for i in (token - 1, token + 1) if first <= i < end]
+        if token + 2 < end and parse.words[token + 1] in ("'s", "’s"):
+            beside.append(token + 2)
+        capital = [self.editor.original(i)[:1].isupper() and i > first for i in (token, *beside)]
+        return capital[0] and any(capital[1:]) and not self.editor.original(token).isupper()
 
     def flag(self, sentence: int, heads: Mapping[int, int], reason: str) -> None:
         """Leave the contradicted words of a sentence as they are, and say so."""

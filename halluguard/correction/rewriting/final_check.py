@@ -26,7 +26,8 @@ _DOUBLED = re.compile(
     r"\b(and|or|with|of|a|an|the|in|on|is|are)\s+\1\b|,\s*,|,\s*[.;!?]|\(\s*\)|\[\s*\]|“\s*”|\"\"|\*{4,}|``", re.I
 )
 _JOINED = re.compile(
-    r"[:;(]\s*(?:and|or)\b|(?<=\s)-\w|\b(?:and|or|with|of|a|an|the|in|on)\s+(?:and|or|of)\b|\b(?:a|an|the)\s+(?:is|are|with|in|on)\b",
+    r"[:;(]\s*(?:and|or)\b|(?<=\s)-\w|\b(?:and|or|with|of|a|an|the|in|on)\s+(?:and|or|of)\b|\b(?:a|an|the)\s+(?:is|are|with|in|on)\b"
+    r"|\b(?:of|in|on|with|from|to|at|by|for)\s+(?:particularly|especially|including|namely|notably|specifically)\b",
     re.I,
 )
 _SUBORDINATE = frozenset("what which that who whose where when while because whether although though".split())
@@ -136,6 +137,7 @@ def _names(mention: mentions.Mention) -> tuple[str, str]:
 _FENCED = re.compile(r"```(?:json)?\s*\n(.*?)```", re.S)
 _TAG = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9]*)\b[^<>]*?(/?)>")
 _VOID_TAGS = frozenset("br hr img input meta link".split())
+_YAML_LINE = re.compile(r"\s*(?:- .*|[\w\"'-]+:(?: .*)?)$")
 _CELL_BORDER = re.compile(r"(?<!\\)\|")
 
 
@@ -149,6 +151,10 @@ def breaks_structure(before: str, after: str) -> str:
         return "a tag would stay open"
     if _table_shapes(after) - _table_shapes(before):
         return "a row would have other columns"
+    if _open_emphasis(after) > _open_emphasis(before):
+        return "emphasis would stay open"
+    if _yaml_keys(before) and _yaml_keys(before) != _yaml_keys(after):
+        return "a key of the YAML would be lost"
     return ""
 
 
@@ -163,6 +169,19 @@ def _is_json(text: str) -> bool:
         return isinstance(json.loads(text), dict | list)
     except (ValueError, RecursionError):
         return False
+
+
+def _open_emphasis(text: str) -> int:
+    """How many lines hold an odd number of asterisks, bullets not counted."""
+    return sum(re.sub(r"^\s*\* ", "", line).count("*") % 2 for line in text.splitlines() if "*" in line)
+
+
+def _yaml_keys(text: str) -> list[str]:
+    """The keys of an answer that is nothing but YAML lines, in order; none where it is something else."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    if len(lines) < 3 or not all(map(_YAML_LINE.match, lines)) or not any(line.lstrip()[:2] == "- " for line in lines):
+        return []
+    return [line.strip() for line in lines if line.rstrip().endswith(":") and line[:1] not in "-*"]
 
 
 def _unbalanced(text: str) -> set[str]:

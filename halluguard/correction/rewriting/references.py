@@ -89,16 +89,30 @@ def _still_named(plan: EditPlan, antecedent: int, token: int, gone: Callable[[in
     here = parse.sentence[token]
     near = [
         m
-        for m in plan.mentions
-        if m.last < token and here - parse.sentence[m.last] <= coreference.REACH and not gone(m.last)
+        for n, m in enumerate(plan.mentions)
+        if n in plan.decision  # "no dog" is nothing that "it" could be
+        and m.last < token
+        and not gone(m.last)
+        and _sentences_left(parse, parse.sentence[m.last], here, gone) <= coreference.REACH
     ]
     people = parse.words[token] in _OF_PEOPLE
+    elsewhere = parse.sentence[lost.last] < here
     return any(
         m.name == lost.name
         or (people and m.category == "person")
-        or (parse.sentence[m.last] < here and m.plural == lost.plural and (m.category == "person") is _is_person(lost))
+        or (
+            elsewhere
+            and parse.sentence[m.last] < here
+            and m.plural == lost.plural
+            and _is_person(m) == _is_person(lost)
+        )
         for m in near
     )
+
+
+def _sentences_left(parse: Parse, start: int, end: int, gone: Callable[[int], bool]) -> int:
+    """How many sentences back a sentence is, those that went not counted."""
+    return sum(not all(map(gone, range(*parse.sentences[n]))) for n in range(start, end))
 
 
 def _is_person(mention: Mention) -> bool:
@@ -126,7 +140,9 @@ def _people_before(plan: EditPlan, token: int) -> int | None:
 def _pointed_at(parse: Parse, token: int) -> int | None:
     """The sentence before, when a sentence opens with a word that points back at it: "This shows ...", "Both are"."""
     sentence = parse.sentence[token]
-    if sentence == 0 or token != parse.sentences[sentence][0]:
+    first = parse.sentences[sentence][0]
+    after_adverb = parse.tags[token] == "PRP" and parse.deps[token] in ("nsubj", "nsubjpass") and token <= first + 2
+    if sentence == 0 or not (token == first or after_adverb):
         return None
     word = parse.words[token]
     following = parse.words[token + 1] if token + 1 < len(parse) else ""

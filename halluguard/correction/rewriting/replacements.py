@@ -1,4 +1,4 @@
-"""Replacements that keep the sentence: another number, another colour, the other side, yes turned into no.
+"""Replace words and keep the sentence: another number, another colour, the other side, yes turned into no.
 
 A replacement writes only what an expert found (`Verdict.replacement`); where nothing clear was found an adjective is
 dropped and a relation stays as it was written. Nothing is invented.
@@ -183,7 +183,7 @@ def negate(editor: TokenEditor, claim: Claim, why: int) -> bool:
 
 
 _CLIPPED = {"ca": "can", "wo": "will", "sha": "shall"}
-"""What is left of an auxiliary when "n't" goes."""
+"""Stump of an auxiliary without "n't" -> the whole auxiliary."""
 
 
 def affirm_verb(editor: TokenEditor, verb: int, why: int) -> bool:

@@ -17,7 +17,7 @@ from halluguard.correction.text.parse import SUBJECTS, Parse
 
 _MODIFIERS = ("relcl", "acl", "appos", "amod", "nummod", "compound")
 _COMPLETED_BY = {
-    "dobj": ("dobj", "obj"), "attr": ("attr", "acomp", "prep", "advmod", "agent"),
+    "dobj": ("dobj", "obj"), "attr": ("attr", "acomp", "advmod", "agent"),
     "acomp": ("attr", "acomp", "prep", "advmod"), "agent": ("agent",), "pobj": ("pobj", "pcomp", "prep"),
 }  # fmt: skip
 """Relation -> relations of which one must be left to a word that had it."""

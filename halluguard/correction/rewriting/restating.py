@@ -15,12 +15,13 @@ from halluguard.correction.text.parse import Parse
 from halluguard.records import Claim
 
 _MASS = words("mass")
-_NEVER = words("not restated") | _MASS
+_NEVER = words("not restated") | words("measures") | _MASS
 _PREMODIFIERS = ("det", "amod", "nummod", "compound", "poss", "quantmod", "nmod", "predet", "advmod", "punct")
 _INDEFINITE = frozenset(("a", "an", "some", "several", "many", "multiple", "various", "numerous"))
 _NOT_THERE = frozenset(("for", "like", "as", "than", "about", "without", "into"))
 """Prepositions of what is compared with or meant for, more than there."""
 _PARTITIVE = frozenset(("of", "from", "including"))
+_BUILT = frozenset("wall garden courtyard park path window door lake river".split())
 _LONG_SENTENCE = 22
 """In a sentence of more tokens, what a thing is doing there is seldom told by naming it."""
 _LONGEST_PHRASE = 7
@@ -38,18 +39,30 @@ def is_whole(parse: Parse, mention: Mention, claim: Claim | None) -> bool:
         return False  # "San Francisco Bay"
     matter = name in _NEVER or (" " not in name and parse.words[mention.last] in _NEVER)
     matter = matter and not (mention.category is not None and name in _MASS)  # "some broccoli"
-    if mention.part or matter:
+    if mention.part or (matter and not _is_built(parse, mention)):
         return False
     owned = any(parse.deps[j] == "poss" for j in parse.children[mention.last])
-    if (
-        is_aside(parse, mention)
-        or _taken_for_granted(parse, mention)
-        or not (mention.plural or _counted(parse, mention))
-        or _is_predicate(parse, mention)
-    ):
+    if is_aside(parse, mention):
         return False
     governor = _preposition(parse, mention)
     return not owned and (governor not in _PARTITIVE or mention.category is not None)
+
+
+def _is_built(parse: Parse, mention: Mention) -> bool:
+    """Whether a place or part is a thing to name here: "a striking living wall"."""
+    before = [j for j in parse.children[mention.last] if j < mention.last]
+    introduced = any(parse.words[j] in ("a", "an") for j in before) and any(parse.deps[j] == "amod" for j in before)
+    return introduced and parse.words[mention.last] in _BUILT
+
+
+def can_be_stated(parse: Parse, mention: Mention) -> bool:
+    """Whether a sentence of its own would say of a whole object what the text said: that there is one."""
+    counted = mention.plural or _counted(parse, mention)
+    attached = parse.deps[mention.last] == "pobj" and parse.words[parse.heads[mention.last]] == "with"
+    other = any(parse.words[j] == "other" for j in parse.children[mention.last])
+    if mention.rule != "vocabulary" and (other or (attached and mention.plural)):
+        return False  # "with branches and needles": parts of what it is with
+    return counted and not _taken_for_granted(parse, mention) and not _is_predicate(parse, mention)
 
 
 def _taken_for_granted(parse: Parse, mention: Mention) -> bool:
@@ -66,16 +79,17 @@ def _taken_for_granted(parse: Parse, mention: Mention) -> bool:
     first, end = parse.sentences[parse.sentence[last]]
     named_before = parse.sentence[last] == 0 or parse.words[last] in parse.words[:last]
     opens = named_before and parse.deps[last] in ("nsubj", "nsubjpass")
-    in_maze = end - first > _LONG_SENTENCE and not named_before
+    purpose = any(parse.deps[i] == "pcomp" and parse.words[parse.heads[i]] == "for" for i in (last, *parse.chain(last)))
+    in_maze = purpose or end - first > _LONG_SENTENCE
     each = in_maze or any(parse.words[i] in ("each", "every") for i in range(max(0, mention.first - 4), mention.first))
-    return mention.category is None and ((definite and not opens) or in_relative or each)
+    return mention.rule != "vocabulary" and ((definite and not opens) or in_relative or each)
 
 
 def _counted(parse: Parse, mention: Mention) -> bool:
     """Whether an article or a number makes it one thing: a bare "seaweed" is matter, or was misread."""
     before = [j for i in parse.conjuncts(mention.last) for j in parse.children[i] if j < i]
     first, end = parse.sentences[parse.sentence[mention.last]]
-    if mention.category is not None and mention.rule == "vocabulary":
+    if mention.rule == "vocabulary":
         return True
     bare_text = _folded(parse, mention.last) or not any(tag in ("VBZ", "VBP", "VBD") for tag in parse.tags[first:end])
     return bare_text or any(parse.deps[j] in ("det", "nummod", "predet") for j in before)

@@ -124,6 +124,10 @@ class _Rewriting:
                 cuts |= repair(plan, i)
         plan.affirmed = frozenset(i for i in range(len(self.parse)) if not plan.editor.alive(i))
         heads = plan.doomed() | cuts
+        proper = {token: why for token, why in heads.items() if plan.proper(token)}
+        for sentence in sorted({self.parse.sentence[token] for token in proper}):
+            plan.flag(sentence, proper, "it is part of a name")
+        heads = {token: why for token, why in heads.items() if token not in proper}
         gone = set[int]()
         if self.parse.document is not None:
             self.blocks = BlockEditor(plan, self.parse.document, heads)

@@ -16,6 +16,7 @@ from collections.abc import Collection, Mapping, Sequence
 from halluguard.correction.rewriting import final_check, references, rereading, restating
 from halluguard.correction.rewriting.edit_plan import EditPlan
 from halluguard.correction.rewriting.token_editor import Snapshot
+from halluguard.correction.text.document import Block
 from halluguard.correction.text.parse import Parse
 
 _WITHOUT_ARTICLE = re.compile(r"^(?:an?|some)\s+", re.I)
@@ -120,7 +121,9 @@ class SentenceEdits:
         plan = self.plan
         first, end = plan.parse.sentences[sentence]
         there = [
-            m for n, m in enumerate(plan.mentions) if first <= m.last < end and plan.whole[n] and plan.protected(n)
+            m
+            for n, m in enumerate(plan.mentions)
+            if first <= m.last < end and plan.can_be_stated(n) and plan.protected(n)
         ]
         if not there or len(there) > restating.MOST:
             return False
@@ -154,14 +157,20 @@ def _entry(plan: EditPlan, token: int) -> list[int] | None:
     """The tokens after the label of the entry that a token stands in; None outside, in a list, and for false labels."""
     document = plan.parse.document
     path = document.path(plan.parse.starts[token]) if document is not None else []
-    pair = next((block for block in path if block.kind == "pair"), None)
-    if pair is None or any(block.kind in ("item", "row", "member", "value") for block in path):
+    pair = next((block for block in path if block.kind == "pair" or _announced(block)), None)
+    if pair is None or any(block.kind in ("item", "row", "member", "value", "keywords") for block in path):
         return None
     labels = [leaf for leaf in pair.leaves() if leaf.kind == "label"]
     inside = [i for i, start in enumerate(plan.parse.starts) if pair.outer[0] <= start < pair.outer[1]]
     after = [i for i in inside if not any(label.start <= plan.parse.starts[i] < label.end for label in labels)]
     label_left = any(plan.editor.alive(i) for i in set(inside) - set(after))
     return after if labels and label_left else None
+
+
+def _announced(block: Block) -> bool:
+    """Whether a paragraph begins with a label on a line of its own."""
+    first = block.children[0] if block.kind == "paragraph" and block.children else None
+    return first is not None and first.kind == "pair" and all(leaf.kind == "label" for leaf in first.leaves())
 
 
 def _drop_follower(plan: EditPlan, token: int, before: int) -> bool:
@@ -188,7 +197,7 @@ def _undo(plan: EditPlan, sentence: int, state: Snapshot) -> None:
 def _loses(plan: EditPlan, sentence: int) -> str:
     """The reason why what a cut took along cannot be stated again, or ""."""
     lost = plan.restate.get(sentence, set())
-    part = next((plan.mentions[n].name for n in sorted(lost) if not plan.whole[n]), None)
+    part = next((plan.mentions[n].name for n in sorted(lost) if not plan.can_be_stated(n)), None)
     if part is not None:
         return f"{part!r} would be lost"
     return "too much would be lost" if len(lost) > restating.MOST else ""

@@ -9,6 +9,7 @@ from halluguard.correction.rewriting.token_editor import Span
 from halluguard.correction.text.document import Block
 
 _JOINT = re.compile(r"(and|or)\s+", re.I)
+_JOINT_BETWEEN = re.compile(r",?\s+(and|or)\s+$", re.I)
 
 
 def mended(text: str, terms: Sequence[Block], gone: Iterable[Block], why: frozenset[int]) -> Iterator[Span]:
@@ -24,6 +25,10 @@ def mended(text: str, terms: Sequence[Block], gone: Iterable[Block], why: frozen
     if not left or len(left) == len(terms):
         return
     joint = _JOINT.match(text, terms[-1].start)
+    if joint is None and len(terms) > 2 and len(left) == 2 and left[-1] is terms[-1] and left[-2] is terms[-2]:
+        between = _JOINT_BETWEEN.search(text, terms[-2].outer[1], terms[-1].start)
+        if between is not None:
+            yield Span(between.start(), between.end(), f" {between[1]} ", why)
     if joint is not None and len(terms) > 1:
         yield from _last_joint(text, terms, left, joint, why)
     first, begins = terms[0], left[0].start

@@ -254,10 +254,10 @@ class TokenEditor:
                 continue
             left, right = self.before(i), self.after(i)
             beyond = self.after(right) if right is not None and self.tokens[right] in _QUOTES else right
-            if right is None and self.tokens[i] == ":":
+            if self.tokens[i] == ":" and (right is None or self.tokens[right] == ","):
                 continue  # it announces a list
             lonely = left is None or beyond is None or self.tokens[beyond] in (*_STOPS, ",", ";", ":", ")")
-            if lonely or self.tokens[left or 0] in (",", "(", ";"):
+            if lonely or self.tokens[left or 0] in (",", "(", ";", ":"):
                 self._drop(i, first, end)
         self._lonely_list_comma(first, end)
         for i in range(first, end):
@@ -268,15 +268,31 @@ class TokenEditor:
 
     def _lonely_list_comma(self, first: int, end: int) -> None:
         """ "shops, and bicycles", after a list of three has lost one."""
-        commas = [i for i in range(first, end) if self.tokens[i] == ","]
-        if len(commas) != 1 or not self._touched(commas[0]):
-            return
-        joint, word = self.after(commas[0]), None
-        if joint is not None and self.tokens[joint] in ("and", "or"):
-            word = next((j for j in self.parse.children[self.parse.heads[joint]] if j > joint and self.alive(j)), None)
-        bare = word is not None and not any(self.parse.deps[j] in SUBJECTS for j in self.parse.children[word])
-        if word is not None and bare and self.parse.deps[word] == "conj":
-            self._drop(commas[0], first, end)
+        for i in range(first, end):
+            joint, word = self.after(i) if self.tokens[i] == "," else None, None
+            if joint is not None and self.tokens[joint] in ("and", "or") and self._list_ends_before(i, first):
+                siblings = self.parse.children[self.parse.heads[joint]]
+                word = next((j for j in siblings if j > joint and self.alive(j)), None)
+            bare = word is not None and not any(self.parse.deps[j] in SUBJECTS for j in self.parse.children[word])
+            if (
+                word is not None
+                and bare
+                and self.parse.deps[word] == "conj"
+                and self._left_of_list(word, first, end) < 3
+            ):
+                self._drop(i, first, end)
+
+    def _left_of_list(self, member: int, first: int, end: int) -> int:
+        """How many members of a list are left, of whatever kind the parser takes them to be."""
+        top = self.parse.first_conjunct(member)
+        return sum(self.alive(i) and self.parse.first_conjunct(i) == top for i in range(first, end))
+
+    def _list_ends_before(self, comma: int, first: int) -> bool:
+        """Whether a comma went on the left of this one, with no other comma between them."""
+        for i in range(comma - 1, first - 1, -1):
+            if self._tokens[i] == ",":
+                return not self.alive(i)
+        return False
 
     def _spaces(self, first: int, end: int) -> None:
         """One gap where a run of tokens went."""

@@ -64,11 +64,15 @@ def left_over(plan: EditPlan) -> Iterator[Edit]:
         for mention, decision in plan.decision.items()
         if decision == "contradicted" and len(plan.mentions[mention].name) >= _SHORTEST_NAME
     }
+    names = set(absent)
+    absent |= {name.split()[-1]: why for name, why in absent.items() if " " in name}
     named = {i for mention in plan.mentions for i in range(mention.first, mention.last + 1)} | parse.quoted
     for i, tag in enumerate(parse.tags):
         free = plan.editor.alive(i) and i not in named and tag in NOUN_TAGS
         if free and not _hyphenated(plan, i) and not parse.span(i, i)[:1].isupper():
-            cause = absent.get(singular(parse.words[i]))
+            whole = singular(parse.words[i])
+            definite = any(parse.words[j] in ("the", "this", "these") for j in parse.children[i])
+            cause = absent.get(whole) if whole in names or definite else None
             if cause is not None:
                 start, end = parse.starts[i], parse.ends[i]
                 words = parse.text[start:end]

@@ -32,7 +32,7 @@ def mend(parse: Parse) -> None:
             parse.heads[i] = owner
             parse.children[owner].append(i)
     for i, head in enumerate(parse.heads):
-        apposed = parse.deps[i] == "appos" and head < i and parse.tags[i] in _NOUNS and parse.tags[head] in _NOUNS
+        apposed = parse.deps[i] == "appos" and head < i and parse.tags[i] in _NOUNS and parse.tags[head][:2] == "NN"
         goes_on = any(parse.deps[j] in ("conj", "cc") for j in parse.children[i]) or _list_after(parse, head, i)
         if apposed and (goes_on or _bare_list(parse, head, i)):
             parse.deps[i] = "conj"

@@ -1,4 +1,4 @@
-"""What a detector found in one image, and the phrases that a claim puts to it."""
+"""Evidence of one image: detected boxes, answers of property experts, and the phrases that a claim puts to them."""
 
 from __future__ import annotations
 
