@@ -82,6 +82,7 @@ def worlds(args: argparse.Namespace) -> list[dict[str, Any]]:
             rows.append(
                 {"world": f"{images}x{claims} {kind}", **_world(images, claims, kind == "ties", rng, args.splits)}
             )
+            print(json.dumps(rows[-1]), flush=True)
     return rows
 
 
