@@ -165,6 +165,8 @@ def _upright_rgb(image: Image) -> Image:
     """The image in RGB, over white where it is transparent, turned as its EXIF orientation says."""
     from PIL import Image, ImageOps
 
+    if type(image) is Image.Image and image.mode == "RGB" and not image.info and not image.getexif():
+        return image  # opened before: a copy takes 400 MB for the largest
     convert = _scaling_to_8_bits(image) if image.mode in ("I", "F") or image.mode.startswith("I;16") else _over_white
     rgb = Image.new("RGB", image.size)
     for top, strip in _strips(image):

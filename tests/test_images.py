@@ -191,3 +191,12 @@ def test_phone_and_web_formats_are_read_with_the_extra_and_named_without_it(tmp_
     for source in (tmp_path / name, (tmp_path / name).read_bytes()):
         with pytest.raises(ImageError, match=r"halluguard-mllm\[heif\]"):
             load_image(source)
+
+
+def test_an_opened_image_is_not_copied_and_one_with_more_to_it_is():
+    plain = Image.new("RGB", (4, 4))
+    assert load_image(plain) is plain
+    turned = Image.new("RGB", (4, 2))
+    turned.getexif()[0x0112] = 6
+    assert load_image(turned).size == (2, 4)
+    assert load_image(Image.new("RGBA", (4, 4))).mode == "RGB"
