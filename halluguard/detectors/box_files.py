@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any, Self
 
 from halluguard.boxes import clip, from_xywh
 from halluguard.detectors.box_formats import SIZE, is_coco, read_rows
+from halluguard.detectors.image_ids import ImageIndex
 from halluguard.detectors.labels import NO_LABELS, Labels, meaning
 from halluguard.errors import ExpertError, InputError
 from halluguard.io import JsonObject, read_json
@@ -95,10 +96,7 @@ class KnownBoxes:
         self.labels = Labels(used if labels is None else {*labels, *used})
         self.skipped: tuple[str, ...] = ()
         self.sizes: dict[str, tuple[int, int]] = {}
-        self._short: dict[str, str | None] = {}
-        for image in self._boxes:
-            for short in {PurePath(image).name, PurePath(image).stem} - {image}:
-                self._short[short] = None if short in self._short else image
+        self._index = ImageIndex(self._boxes)
 
     @classmethod
     def from_file(
@@ -261,17 +259,10 @@ class KnownBoxes:
 
     def size_of(self, image: ImageOrKey) -> tuple[int, int] | None:
         """Width and height in pixels on which the boxes of an image were made; None where the file does not tell."""
-        return self.sizes.get(self._listed(image) or "")
-
-    def _listed(self, image: ImageOrKey) -> str | None:
-        """The name under which an image is listed."""
-        key = str(image)
-        names = (key, PurePath(key).name, PurePath(key).stem)
-        listed = (name if name in self._boxes else self._short.get(name) for name in names)
-        return next((name for name in listed if name is not None), None)
+        return self.sizes.get(self._index.find(image) or "")
 
     def _of(self, image: ImageOrKey) -> tuple[Box, ...]:
-        listed = self._listed(image)
+        listed = self._index.find(image)
         if listed is not None:
             return _readable(self._boxes[listed], image, self.name)
         raise ExpertError(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from halluguard.detectors.image_ids import ImageIndex
 from halluguard.detectors.label_language import check_english
 from halluguard.detectors.labels import DOUBTFUL, NO_LABELS, meaning
 from halluguard.errors import ExpertError, InputError
@@ -61,6 +62,7 @@ class KnownObjects:
         self.precision = Rates.of_value(precision)
         self.vocabulary = frozenset(name for word in vocabulary for name in meaning(word).names)
         self._written = {str(image): self._names(image, names) for image, names in objects.items()}
+        self._index = ImageIndex(self._written)
         check_english([name for names in self._written.values() for name in names])
 
     def _names(self, image: ImageOrKey, names: Iterable[str]) -> tuple[str, ...]:
@@ -95,12 +97,13 @@ class KnownObjects:
         """
         boxes = []
         for image, words in zip(images, phrases, strict=True):
-            written = self._written.get(str(image))
-            if written is None:
+            listed = self._index.find(image)
+            if listed is None:
                 raise ExpertError(
                     f"{self.name} knows {len(self._written)} images, {image!r} is not among them; "
                     "list it (with no objects, if it has none) or leave it out"
                 )
+            written = self._written[listed]
             boxes.append([box for i, word in enumerate(words) if (box := self._box(i, normal(word), image, written))])
         return boxes
 
