@@ -53,7 +53,7 @@ def check_outputs(config: AuditConfig) -> None:
 
 
 def _check_existing(option: str, target: Path, config: AuditConfig) -> None:
-    if not target.is_file() or file_hash(target) in _written(config.out):
+    if not target.is_file() or {file_hash(target), _beginning(target)} & _written(config.out):
         return
     if config.images is not None and _inside(target, config.images):
         raise SettingsError(f"{option} {str(target)!r} is a file in the folder of images; name another file")
@@ -63,10 +63,19 @@ def _check_existing(option: str, target: Path, config: AuditConfig) -> None:
         )
 
 
+def remember_writing(out: Path, target: Path) -> None:
+    """Note that the run is about to write this file: killed before `remember_written`, it may still replace it."""
+    write_json(out / WRITTEN, sorted({*_written(out), _beginning(target)}))
+
+
 def remember_written(out: Path, target: Path) -> None:
     """Note that the run wrote this file, so that the same command may replace it."""
-    if target.is_file():
-        write_json(out / WRITTEN, sorted({*_written(out), file_hash(target)}))
+    notes = _written(out) - {_beginning(target)}
+    write_json(out / WRITTEN, sorted({*notes, file_hash(target)} if target.is_file() else notes))
+
+
+def _beginning(target: Path) -> str:
+    return f"writing {target.absolute()}"
 
 
 def _written(out: Path) -> set[str]:

@@ -15,7 +15,7 @@ from halluguard.auditing.config import AuditConfig
 from halluguard.auditing.engines import Progress, engine
 from halluguard.auditing.human_verdicts import digest
 from halluguard.auditing.in_memory_input import Captioner, spool_rows
-from halluguard.auditing.output_checks import check_outputs, remember_written
+from halluguard.auditing.output_checks import check_outputs, remember_writing, remember_written
 from halluguard.auditing.outputs.coco_detections import write_detections
 from halluguard.auditing.outputs.export import write_export
 from halluguard.auditing.outputs.filters import parse_filter
@@ -244,10 +244,12 @@ def write_extras(config: AuditConfig, source: Source, title: str = "Caption audi
     if config.export is not None:
         keep = parse_filter(config.filter) if config.filter else None
         unchanged = Unchanged(source.path)
+        remember_writing(config.out, config.export)
         exported = write_export(config.out, source, config.export, keep, promised=config.policy is not None)
         unchanged.check()
         remember_written(config.out, config.export)
     if config.coco_detections is not None:
+        remember_writing(config.out, config.coco_detections)
         write_detections(config.out, config.coco_detections)
         remember_written(config.out, config.coco_detections)
     if config.report:

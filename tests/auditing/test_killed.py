@@ -34,8 +34,9 @@ def in_a_child(work):
     if child == 0:
         try:
             work()
-        finally:
-            os._exit(0)
+        except BaseException:  # the parent sees the exit status
+            os._exit(1)
+        os._exit(0)
     return child
 
 
@@ -60,6 +61,7 @@ def killed_and_continued(settings, folder, kills, seed, name="captions.jsonl"):
         os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
         died += os.WIFSIGNALED(status)
+        assert status in (0, signal.SIGKILL), "a continued run failed"
         if not os.WIFSIGNALED(status):
             ended.append(outputs(folder / out))
     audited(f"killed-{len(ended)}")

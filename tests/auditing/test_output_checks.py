@@ -106,3 +106,20 @@ def test_a_cache_is_never_made_of_another_file(config, tmp_path):
         with pytest.raises(SettingsError, match="no detection cache"):
             audit(config(cache=cache, overwrite=True))
     assert (text.read_text(), database.read_bytes()) == ("precious", before)
+
+
+def test_a_run_that_was_killed_after_its_export_writes_it_again(config, tmp_path, monkeypatch):
+    """The export stood there, the note of its hash did not, and the same command was refused."""
+    from halluguard.auditing import run
+
+    settings = config(export=tmp_path / "e.jsonl")
+    with monkeypatch.context() as patched:
+        patched.setattr(run, "remember_written", lambda *paths: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            audit(settings)
+    whole = (tmp_path / "e.jsonl").read_bytes()
+    audit(settings)
+    assert (tmp_path / "e.jsonl").read_bytes() == whole
+    (tmp_path / "e.jsonl").write_text("somebody else's")
+    with pytest.raises(SettingsError, match="not from this run"):
+        audit(settings)
