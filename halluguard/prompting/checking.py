@@ -13,9 +13,10 @@ from halluguard.correction import correct_many
 from halluguard.correction.rewriting.llm_rewriter import Proposer
 from halluguard.correction.rewriting.rewrite import Style
 from halluguard.correction.verification import Calibration, Properties, Thresholds
+from halluguard.correction.verification.verify import is_reader
 from halluguard.prompting.conversation import Conversation
 from halluguard.prompting.drafting import Draft
-from halluguard.prompting.evidence_images import ImageSet, SetDetector, SetExpert, with_places
+from halluguard.prompting.evidence_images import ImageSet, SetDetector, SetExpert, SetReader, with_places
 from halluguard.records import Answer, Detector
 
 _SENTENCE_END = re.compile(r"[.!?][\"')\]]*\s+(?=\S)|\n+(?=\S)")
@@ -81,7 +82,9 @@ class Checker:
         experts = self.properties
         if experts is not None:
             several = list(experts) if isinstance(experts, Sequence) else [experts]
-            experts = [SetExpert(expert, detector) for expert in several]
+            experts = [
+                SetReader(expert, detector) if is_reader(expert) else SetExpert(expert, detector) for expert in several
+            ]
         settings = {**self._settings, "properties": experts}
         keys: list[Any] = [group]
         (answer,) = correct_many([text], keys, detector, [conversation.question], **settings)

@@ -12,7 +12,7 @@ from typing import Any
 
 from PIL.Image import Image
 
-from halluguard.records import Answer, Box, Detector, PropertyExpert, Question, Verdict
+from halluguard.records import Answer, Box, Detector, PropertyExpert, Question, TextReader, Verdict
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,12 +65,37 @@ class SetDetector:
         for phrase in range(phrases):
             by_image = [[box for box in boxes if box.phrase == phrase] for boxes in found]
             best = max(range(len(found)), key=lambda i: max((box.score for box in by_image[i]), default=-1.0))
-            for box in by_image[best]:
-                own = replace(box)  # a new object, so that its id is its own
-                self.shown[id(own)] = best
-                self.boxes.append(own)
-                chosen.append(own)
+            chosen += [self.placed(box, best) for box in by_image[best]]
         return chosen
+
+    def placed(self, box: Box, image: int) -> Box:
+        """A copy of the box, noted as seen in one image of the set."""
+        own = replace(box)  # a new object, so that its id is its own
+        self.shown[id(own)] = image
+        self.boxes.append(own)
+        return own
+
+
+class SetReader:
+    """A reader of written words on `ImageSet`s: the lines of all images, one after another.
+
+    Args:
+        reader: the reader of images.
+        detector: notes which image a line is in.
+    """
+
+    needs_image = False
+
+    def __init__(self, reader: TextReader, detector: SetDetector) -> None:
+        self.reader, self.detector, self.name = reader, detector, reader.name
+
+    def read(self, images: Sequence[Any]) -> list[list[Box]]:
+        """As `TextReader.read`."""
+        lines = iter(self.reader.read([image for group in images for image in group.images]))
+        return [
+            [self.detector.placed(box, i) for i, _ in enumerate(group.images) for box in next(lines)]
+            for group in images
+        ]
 
 
 class SetExpert:

@@ -73,6 +73,32 @@ def test_the_frames_of_a_clip_are_checked_with_their_times(guard, scenes, monkey
     assert answer.verdicts[0].reason.endswith("(at 1:07)")
 
 
+def test_a_reader_reads_every_image_and_its_lines_keep_their_place(scenes):
+    from halluguard.prompting.evidence_images import ImageSet, SetDetector, SetReader
+    from halluguard.records import Box
+
+    class Reader:
+        name, needs_image = "reader", True
+
+        def read(self, images):
+            return [[Box(f"line {i}", 0.9)] for i, _ in enumerate(images)]
+
+    detector = SetDetector(Nothing())
+    (lines,) = SetReader(Reader(), detector).read([ImageSet(tuple(scenes), (None,) * 3)])
+    assert [line.label for line in lines] == ["line 0", "line 1", "line 2"]
+    assert [detector.shown[id(line)] for line in lines] == [0, 1, 2]
+
+
+class Nothing:
+    name, needs_image = "nothing", True
+
+    def covers(self, phrase):
+        return True
+
+    def detect(self, images, phrases):
+        return [[] for _ in images]
+
+
 def test_frames_never_add_up_to_a_count(guard, scenes, monkeypatch):
     name = next(sandbox.fresh_scenes(1)).names[0]
     monkeypatch.setattr(Drafter, "drafts", lambda *_: [[Draft(f"There are three {name}s.")]])

@@ -89,7 +89,8 @@ def empty_copy(inputs: ModelInputs) -> DynamicCache | None:
 
 def join(cache: DynamicCache, short: DynamicCache, order: Tensor) -> None:
     """Append the sequences of `short` to `cache`, padded on the left, and put all of them in `order`."""
-    for layer, other in zip(cache.layers, short.layers, strict=True):
+    layers: list[tuple[Any, Any]] = list(zip(cache.layers, short.layers, strict=True))
+    for layer, other in layers:
         if isinstance(layer, LinearAttentionLayer):
             for states, others in (
                 (layer.conv_states, other.conv_states),
