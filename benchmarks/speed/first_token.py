@@ -4,7 +4,8 @@
 
 The model is `decoding.py`'s LLaVA with random weights, with 50 tokens of text around the image; one prompt, one thread.
 Ways take turns round by round, and a ratio is the median over rounds of the way's time over plain's in the same round.
-With `--against`, the checkout in FOLDER is measured in the same rounds by a second process.
+With `--against`, the checkout in FOLDER is measured in the same rounds by a second process, with its own copy of
+`decoding.py`.
 """
 
 from __future__ import annotations
@@ -30,10 +31,10 @@ def work() -> None:
 
     import torch
 
-    sys.path.append(str(Path(__file__).parent))
+    sys.path.insert(0, str(Path(os.environ["PYTHONPATH"]) / "benchmarks" / "speed"))
     from decoding import IMAGE, PATCH, llava
 
-    from halluguard.decoding import get_method
+    from halluguard import decoding as methods
 
     torch.set_num_threads(1)
     models: dict[tuple[str, str], Any] = {}
@@ -49,7 +50,7 @@ def work() -> None:
         inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "pixel_values": pixels}
         view = model
         if name != "plain":
-            view = get_method(name, **SETTINGS.get(name, {})).on(model)
+            view = getattr(methods, name)(**SETTINGS.get(name, {})).on(model)
         seconds = []
         for tokens in (1, 9):
             started = time.perf_counter()
