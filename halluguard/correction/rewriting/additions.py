@@ -88,7 +88,7 @@ def complete(
     edits = [*edits, *_certainties(draft, edits, claims, verdicts)]
     edits.sort(key=lambda edit: (edit.start, edit.end))
     text, place = _applied(draft, edits)
-    for insertion in _insertions(text, omitted):
+    for insertion in _beside_last_tag(draft, text, omitted) or _insertions(text, omitted):
         at = place(insertion.at)
         names = ", ".join(one.name for one in insertion.omissions)
         boxes = tuple(box for one in insertion.omissions for box in one.evidence)
@@ -232,6 +232,16 @@ def _in_keywords(document: Document, blocks: Sequence[Block], omitted: tuple[Omi
     separator = text[terms[-2].outer[1] : terms[-1].outer[0]] if len(terms) > 1 else ", "
     names = [_as_tag(one.name, terms, text) for one in omitted]
     return Insertion(terms[-1].outer[1], "".join(separator + name for name in names), omitted)
+
+
+def _beside_last_tag(draft: str, text: str, omitted: Sequence[Omission]) -> list[Insertion]:
+    """A tag behind the one that is left of several: "dog" of "dog, cat, sofa" is no sentence."""
+    names = [part.lstrip("# ").lower() for part in _TAGS.split(draft.strip())]
+    left = text.strip().lower()
+    if not omitted or len(names) < 2 or left not in names or not all(name in FORMS for name in names):
+        return []
+    separator = _TAGS.findall(draft.strip())[-1]
+    return [Insertion(len(text.rstrip()), "".join(separator + one.name for one in omitted), tuple(omitted))]
 
 
 def _in_two_tags(document: Document, blocks: Sequence[Block], omitted: tuple[Omission, ...]) -> Insertion | None:
