@@ -449,7 +449,7 @@ def verdicts(name: str, matrix: bool = False) -> dict[str, str]:
     return row
 
 
-def _alarms(statuses: dict[int, str]) -> str:
+def _alarms(statuses: Mapping[int, str]) -> str:
     """Numbers of the faults found, and behind a bar the number of probes that passed."""
     faults = " ".join(str(number) for number, status in statuses.items() if status == "fault") or "none"
     return f"{faults} | {sum(status == 'ok' for status in statuses.values())} passed"

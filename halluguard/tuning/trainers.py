@@ -331,8 +331,8 @@ def save_adapter(trainer: Trainer, folder: Path) -> None:
             model.save_pretrained(name, safe_serialization=True, selected_adapters=["default"])
             for file in sorted(Path(name).iterdir(), key=lambda file: file.suffix == ".json"):
                 file.replace(folder / file.name)
-        for file in _ADAPTER_FILES:
-            (folder / PREVIOUS / file).unlink(missing_ok=True)
+        for former in _ADAPTER_FILES:
+            (folder / PREVIOUS / former).unlink(missing_ok=True)
         with suppress(OSError):  # it may hold files of the user's own
             (folder / PREVIOUS).rmdir()
     trainer.accelerator.wait_for_everyone()
