@@ -128,7 +128,7 @@ def test_an_audit_of_pictures(tmp_path):
     [
         ((), "needs one detector"),
         (("--detector", "some/detector"), "name their folder"),
-        (("--detector", "sandbox", "--objects", "x.json"), "needs one detector"),
+        (("--detector", "sandbox", "--objects", "x.json"), "name their folder"),
     ],
 )
 def test_an_audit_without_a_usable_detector_says_what_to_name(tmp_path, arguments, words):

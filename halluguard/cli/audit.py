@@ -420,7 +420,7 @@ def _detectors(
     from halluguard.reliability import LIST_RECALL
 
     if not detectors and not objects:
-        raise SettingsError("an audit needs a detector: --detector with --images, or --objects FILE")
+        raise SettingsError("an audit needs one detector or more: --detector with --images, or --objects FILE")
     if images is None and any(name.partition(":")[0] not in ("objects", "precomputed") for name in detectors):
         raise SettingsError("a detector looks at images; name their folder with --images")
     partial = "" if exhaustive else f",recall={LIST_RECALL}"
