@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 METHODS = ("plain", "Imagination", "VCD", "VDD", "M3ID", "PAI")
-SETTINGS: dict[str, dict[str, Any]] = {"Imagination": {"imagination": -0.5}, "VDD": {"branches": "none"}}
+SETTINGS: dict[str, dict[str, Any]] = {"Imagination": {"imagination": -0.5}}
 TEXT = 50
 
 
