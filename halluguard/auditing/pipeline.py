@@ -232,7 +232,8 @@ class Checker:
             for i, (of_row, evidence) in zip(rows, judged, strict=True):
                 row = read[i].row
                 if self.names and evidence is not None:
-                    omitted[i] = omitted_from(row.caption, row.question, claims[i], evidence, self.names)
+                    least = self.setting.complete if self.setting is not None else None
+                    omitted[i] = omitted_from(row.caption, row.question, claims[i], evidence, self.names, least=least)
                 verdicts[i] = [self._or_not_judged(claims[i][v.claim], v) for v in of_row]
         return verdicts, omitted
 

@@ -227,7 +227,7 @@ class Drafts:
         verdicts = [judged for judged, _ in examined]
         texts = self._texts(verdicts)
         if names:
-            texts = [self._completed(i, text, examined[i]) for i, text in enumerate(texts)]
+            texts = [self._completed(i, text, examined[i], setting.complete) for i, text in enumerate(texts)]
         reasons = withheld(
             texts, self.images, self.detector, limits, setting, self.reader, second_look=self.second_look
         )
@@ -250,13 +250,15 @@ class Drafts:
         self._rewritten.update(zip(new, rewritten, strict=True))
         return [self._rewritten[key][0] for key in keys]
 
-    def _completed(self, i: int, text: str, examined: tuple[Sequence[Verdict], Evidence | None]) -> str:
+    def _completed(
+        self, i: int, text: str, examined: tuple[Sequence[Verdict], Evidence | None], least: float | None
+    ) -> str:
         """A corrected text with the objects that its draft leaves out."""
         verdicts, evidence = examined
         if evidence is None or FALLBACK in text:
             return text
         draft, claims = self.captions[self.readable[i]], self.claims[i]
-        omitted = omitted_from(draft, self.questions[i], claims, evidence, self.names)
+        omitted = omitted_from(draft, self.questions[i], claims, evidence, self.names, least=least)
         edits = self._rewritten[i, _decisions(verdicts)][1]
         return apply_edits(draft, complete(draft, edits, claims, verdicts, omitted))
 

@@ -12,7 +12,13 @@ from halluguard.records import Answer, Claim, apply_edits
 
 
 def omitted_from(
-    text: str, question: str | None, claims: Sequence[Claim], evidence: Evidence, names: Sequence[str]
+    text: str,
+    question: str | None,
+    claims: Sequence[Claim],
+    evidence: Evidence,
+    names: Sequence[str],
+    *,
+    least: float | None = None,
 ) -> list[Omission]:
     """What an answer leaves out; nothing where its question does not ask what there is.
 
@@ -22,10 +28,11 @@ def omitted_from(
         claims: its claims.
         evidence: what the experts found, `names` among what they were asked.
         names: the vocabulary, from `omissions.candidates`.
+        least: score from which an object counts as there; see `omissions`.
     """
     if not wants_description(question) or any(claim.kind == "answer" for claim in claims):
         return []
-    return omissions(text, claims, evidence, names)
+    return omissions(text, claims, evidence, names, least=least)
 
 
 def completed(answer: Answer, evidence: Evidence, names: Sequence[str]) -> Answer:

@@ -60,7 +60,9 @@ def test_a_second_row_doubles_the_cache_and_one_row_methods_do_not(script, model
     assert {kept[name] for name in ("plain", "Imagination:off", "Imagination, controller", "DoLa", "DeCo", "ONLY")} == {
         row
     }
-    assert {kept[name] for name in ("VCD", "Imagination", "two forwards", "PAI")} == {2 * row}
+    assert {kept[name] for name in ("VCD", "two forwards")} == {2 * row}
+    # A branch without the image is read in a cache of its own length, which is joined to the other and dropped.
+    assert {2 * row < kept[name] < 3 * row for name in ("Imagination", "PAI")} == {True}
     assert costs["plain"].logits_bytes == script.VOCABULARY * 4
     assert costs["VCD"].logits_bytes == 2 * script.VOCABULARY * 4
 

@@ -12,7 +12,9 @@ IMAGE, START, END = 900, 902, 903
 
 
 def call_of(ids, **config):
-    model = SimpleNamespace(config=SimpleNamespace(image_token_id=IMAGE, is_encoder_decoder=False, **config))
+    settings = SimpleNamespace(image_token_id=IMAGE, is_encoder_decoder=False, **config)
+    settings.get_text_config = lambda: settings
+    model = SimpleNamespace(config=settings)
     ids = torch.tensor([ids])
     return Call(model, None, {"input_ids": ids, "attention_mask": torch.ones_like(ids), "pixel_values": torch.ones(1)})
 

@@ -367,7 +367,7 @@ def test_boxes_of_a_large_image_are_in_its_own_pixels(monkeypatch):
 
     image = sandbox.scenes(1)[0].image
     large = image.resize((image.width * 3, image.height * 3), 0)
-    detector = sandbox.load_detector()
+    detector = ZeroShotDetector(*sandbox.load_detector())
     names = [sandbox.scenes(1)[0].names[0]]
     (plain,) = detector.detect([image], [names])
     monkeypatch.setattr(images, "MAX_MODEL_PIXELS", image.width * image.height)

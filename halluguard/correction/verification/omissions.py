@@ -1,9 +1,9 @@
 """Find what an expert sees and an answer leaves out: the other half of a comparison of the two.
 
-An object is omitted when an expert that is trusted with its label (`reliability.TRUSTED`) finds it at a score at least
-half-way from its own threshold to 1, no expert whose silence speaks looked for it in vain, and no words of the answer
-name it: not as a synonym, a kind or a wider word, not denied, hedged or quoted. Most of what is there is named already,
-so that at the threshold itself half of what seems left out is not there.
+An object is omitted when an expert that is trusted with its label (`reliability.TRUSTED`) finds it at a score that is
+given or, by default, at least half-way from its own threshold to 1, no expert whose silence speaks looked for it in
+vain, and no words of the answer name it: not as a synonym, a kind or a wider word, not denied, hedged or quoted. Most of
+what is there is named already, so that at the threshold itself half of what seems left out is not there.
 """
 
 from __future__ import annotations
@@ -61,7 +61,9 @@ def candidates(detector: object, wanted: bool | Sequence[str]) -> tuple[str, ...
     return tuple(dict.fromkeys(name for names in listed for name in (COCO if names is None else names)))
 
 
-def omissions(text: str, claims: Sequence[Claim], evidence: Evidence, names: Iterable[str]) -> list[Omission]:
+def omissions(
+    text: str, claims: Sequence[Claim], evidence: Evidence, names: Iterable[str], *, least: float | None = None
+) -> list[Omission]:
     """What is there and not named, in the order of the names.
 
     Args:
@@ -69,6 +71,7 @@ def omissions(text: str, claims: Sequence[Claim], evidence: Evidence, names: Ite
         claims: its claims.
         evidence: what the experts found; the names were put to them.
         names: the names to look for, from `candidates`.
+        least: score from which an object counts as there, in [0, 1]; default half-way from an expert's threshold to 1.
     """
     said = _said(text, claims)
     omitted: list[Omission] = []
@@ -76,20 +79,20 @@ def omissions(text: str, claims: Sequence[Claim], evidence: Evidence, names: Ite
         if name in UNFILED or _is_said(name, said):
             continue
         verdict = presence(name, evidence)
-        if verdict.decision == "supported" and _trusted(name, evidence):
+        if verdict.decision == "supported" and _trusted(name, evidence, least):
             omitted.append(_omission(name, verdict, evidence))
             said.add(name)
     supports = {f"on the {one.name.removeprefix('dining ')}" for one in omitted}
     return [replace(one, place="") if one.place in supports else one for one in omitted]
 
 
-def _trusted(name: str, evidence: Evidence) -> bool:
+def _trusted(name: str, evidence: Evidence, least: float | None) -> bool:
     """Whether the experts that found it are precise enough together, and no silence speaks against it."""
     wrong = 1.0
     for one in evidence.experts or (evidence,):
         verdict = presence(name, one)
-        least = (one.thresholds.of(name)[0] + 1) / 2
-        found = [box for box in verdict.evidence if related(name, box.label) != "wider" and box.score >= least]
+        enough = (one.thresholds.of(name)[0] + 1) / 2 if least is None else least
+        found = [box for box in verdict.evidence if related(name, box.label) != "wider" and box.score >= enough]
         if verdict.decision == "supported" and found:
             wrong *= 1.0 - precision_of(one.detector).of(name)
         elif verdict.decision == "contradicted":  # its silence speaks, or it would be unsure

@@ -171,7 +171,8 @@ class Session:
         if cache is None:
             return None
         followed = {i: branch.followed_by(ids[:, self.prompt :]) for i, branch in branches.items()}
-        return ShortBranches(followed, cache, self.call.pad_id)
+        longest = ids.shape[1] + self.padded_prompt - self.prompt
+        return ShortBranches(followed, cache, self.call.pad_id, longest)
 
     def fold(self, output: ModelOutput) -> ModelOutput:
         """Combine the logits of R branches into one, in fp32. Other outputs keep the original branch."""

@@ -39,11 +39,13 @@ class ShortBranches:
         branches: number of the branch -> the branch at its own length.
         cache: an empty cache of the kind that the model fills.
         pad_id: token for masked places.
+        longest: tokens of the other branches, to which the caches are joined.
     """
 
     branches: dict[int, Branch]
     cache: DynamicCache
     pad_id: int
+    longest: int
 
     def read(
         self, prepare: Callable[..., ModelInputs], forward: Callable[..., ModelOutput], logits_to_keep: int | None
@@ -55,6 +57,8 @@ class ShortBranches:
         inputs["past_key_values"] = self.cache
         prepared = prepare(ids, is_first_iteration=True, **inputs)
         prepared.pop("logits_to_keep", None)
+        if prepared.get("position_ids") is None:  # the family counts the places of the cache, not the tokens
+            prepared["position_ids"] = torch.arange(self.longest - length, self.longest, device=ids.device)[None]
         kept = {} if logits_to_keep is None else {"logits_to_keep": logits_to_keep}
         return forward(**{**prepared, **kept, "return_dict": True})
 
