@@ -1,10 +1,18 @@
 """What tests of several folders share."""
 
+import contextlib
 import importlib.util
+import os
 import sys
 from pathlib import Path
 
 import pytest
+
+with contextlib.suppress(ImportError):  # the same examples every time, where a run decides on a change
+    from hypothesis import settings
+
+    settings.register_profile("same", derandomize=True)
+    settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
 @pytest.fixture(scope="session")

@@ -33,6 +33,7 @@ class EditPlan:
         self.mentions = mentions.find(parse)
         self.decision: dict[int, str] = {}  # mention -> decision
         self.cause: dict[int, int] = {}  # mention -> verdict
+        self.wrongly_denied: set[int] = set()  # mentions that are there, and that the text will name
         by_end = {parse.ends[m.last]: n for n, m in enumerate(self.mentions)}
         for index, verdict in enumerate(verdicts):
             claim = claims[verdict.claim]
@@ -40,6 +41,8 @@ class EditPlan:
             if claim.kind == "existence" and mention is not None and claim.polarity == "asserted":
                 self.decision[mention] = verdict.decision
                 self.cause[mention] = index
+            elif claim.kind == "existence" and mention is not None and verdict.decision == "contradicted":
+                self.wrongly_denied.add(mention)
         self.by_head = {m.last for m in self.mentions}
         self.links = coreference.links(parse, self.mentions)
         self._continue_subjects()

@@ -90,7 +90,7 @@ def _still_named(plan: EditPlan, antecedent: int, token: int, gone: Callable[[in
     near = [
         m
         for n, m in enumerate(plan.mentions)
-        if n in plan.decision  # "no dog" is nothing that "it" could be
+        if (n in plan.decision or n in plan.wrongly_denied)  # "no dog" is nothing that "it" could be
         and m.last < token
         and not gone(m.last)
         and _sentences_left(parse, parse.sentence[m.last], here, gone) <= coreference.REACH
