@@ -33,10 +33,11 @@ MAY_IMPORT = {
     "checkpoint_sizes": {"errors", "tensor_files"},
     "tensor_files": {"errors"},
     "seeding": set(),
+    "thinking": set(),
     "controller": {"errors", "tensor_files"},
     "baking": {"errors", "checkpoints", "controller"},
     "rendering": {"records", "errors", "images", "boxes"},
-    "metrics": {"records", "errors", "io", "_version"},
+    "metrics": {"records", "errors", "io", "thinking", "_version"},
     "tuning": {
         *(
             "records",
@@ -64,12 +65,12 @@ MAY_IMPORT = {
         "checkpoints",
         "tensor_files",
     },
-    "correction": {"records", "errors", "vocabulary", "reliability", "boxes", "checkpoints"},
+    "correction": {"records", "errors", "vocabulary", "reliability", "boxes", "checkpoints", "thinking"},
     "calibration": {
         *("records", "errors", "io", "images", "metrics", "vocabulary", "reliability", "_version"),
         *("correction", "detectors"),  # a policy is fitted to what the whole pipeline lets out
     },
-    "prompting": {"records", "errors", "images", "decoding", "correction", "seeding"},
+    "prompting": {"records", "errors", "images", "decoding", "correction", "seeding", "thinking"},
     "guard": {
         "records",
         "errors",

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from halluguard.correction.claims.extract import extract
-from halluguard.correction.text.thinking import thoughts
 from halluguard.correction.verification import Thresholds, thresholds_of, verify
 from halluguard.records import Box, Claim, Decision, Detector, Verdict
+from halluguard.thinking import thoughts
 from halluguard.vocabulary import category, same
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from typing import Literal
 
 from halluguard import io
 from halluguard.errors import InputError
-from halluguard.evaluation.running import add_model_options, load, load_images, options, resume
+from halluguard.evaluation.running import add_forms_option, add_model_options, load, load_images, options, resume
 from halluguard.metrics import amber
 from halluguard.metrics.ground_truth import image_key
 from halluguard.metrics.pope import ask as question_for
@@ -40,8 +40,9 @@ def options_parser() -> argparse.ArgumentParser:
     parser.add_argument("--amber", type=Path, help="data folder of AMBER; not needed for the sandbox")
     parser.add_argument("--similarity", default=None, help="spaCy pipeline with word vectors, or none [en_core_web_lg]")
     parser.add_argument(
-        "--reading", choices=["exact", "first-word"], help="how answers are read [exact; sandbox: first-word]"
+        "--reading", choices=["exact", "first-word", "modern"], help="how answers are read [exact; sandbox: first-word]"
     )
+    add_forms_option(parser)
     add_model_options(parser, max_new_tokens=512, batch_size=8)
     return parser
 
@@ -58,7 +59,7 @@ def run(given: argparse.Namespace) -> None:
     else:
         raise InputError("AMBER needs its annotations; name its data folder with --amber")
     name = given.similarity or ("none" if sandbox else "en_core_web_lg")
-    reading: Literal["exact", "first-word"] = given.reading or ("first-word" if sandbox else "exact")
+    reading: Literal["exact", "first-word", "modern"] = given.reading or ("first-word" if sandbox else "exact")
     responses = responded(given, queries) if given.model else read_responses(given.responses)
     if given.limit:
         responses = dict(list(responses.items())[: given.limit])
@@ -71,9 +72,11 @@ def run(given: argparse.Namespace) -> None:
             responses, annotations, lexicon, similarity=similarity, similarity_name=name, **how
         )
     if not all(kinds.get(key, True) for key in responses):
-        scores["questions"] = amber.discriminative(responses, annotations, reading=reading, **how)
+        scores["questions"] = amber.discriminative(responses, annotations, reading=reading, forms=given.forms, **how)
         always = dict.fromkeys((key for key in responses if not kinds[key]), "No")
-        scores["baseline: always no"] = amber.discriminative(always, annotations, reading=reading, **how)
+        scores["baseline: always no"] = amber.discriminative(
+            always, annotations, reading=reading, forms=given.forms, **how
+        )
     if not scores:
         raise InputError("no response answers an annotated item; check that the ids are AMBER's")
     report(scores, given)

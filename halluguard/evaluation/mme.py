@@ -18,7 +18,15 @@ from itertools import chain
 from pathlib import Path
 
 from halluguard.errors import InputError
-from halluguard.evaluation.running import add_model_options, heading, load, load_images, options, resume
+from halluguard.evaluation.running import (
+    add_forms_option,
+    add_model_options,
+    heading,
+    load,
+    load_images,
+    options,
+    resume,
+)
 from halluguard.metrics import mme
 from halluguard.metrics.ground_truth import image_key
 from halluguard.metrics.pope import ask as question_for
@@ -30,7 +38,10 @@ def options_parser() -> argparse.ArgumentParser:
     parser, source = options(__doc__, None)
     source.add_argument("--answers", type=Path, nargs="+", help="published answers to score, without a model")
     parser.add_argument("--questions", type=Path, help="questions for the model; not needed for the sandbox")
-    parser.add_argument("--parser", choices=["official", "lmms-eval", "vlmevalkit"], default="official")
+    parser.add_argument(
+        "--parser", choices=list(mme.PARSERS), default="official", help="how answers are read [official]"
+    )
+    add_forms_option(parser)
     parser.add_argument("--tasks", nargs="+", default=list(mme.SUBSET), help="tasks to score [the four]")
     add_model_options(parser, max_new_tokens=16, batch_size=16)
     return parser
@@ -46,7 +57,7 @@ def run(given: argparse.Namespace) -> None:
         images = list(dict.fromkeys((row.task, row.image) for row in rows))[: given.limit]
         rows = [row for row in rows if (row.task, row.image) in set(images)]
     always = [mme.Row(row.task, row.image, row.question, row.label, "No") for row in rows]
-    how = {"parser": given.parser, "seed": given.seed, "resamples": given.resamples}
+    how = {"parser": given.parser, "forms": given.forms, "seed": given.seed, "resamples": given.resamples}
     scores = {
         str(given.model or given.answers[0].stem): mme.score(rows, **how),
         "baseline: always no": mme.score(always, **how),

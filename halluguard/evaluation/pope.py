@@ -26,6 +26,7 @@ from pathlib import Path
 
 from halluguard.errors import InputError
 from halluguard.evaluation.running import (
+    add_forms_option,
     add_model_options,
     heading,
     load,
@@ -46,6 +47,7 @@ def options_parser() -> argparse.ArgumentParser:
     parser, _ = options(__doc__, "answers")
     parser.add_argument("--questions", type=Path, help="question file; not needed for the sandbox")
     parser.add_argument("--parser", choices=list(pope.PARSERS), default="official", help="how answers are read")
+    add_forms_option(parser)
     parser.add_argument("--in-order", action="store_true", help="line n answers question n; for a file without ids")
     parser.add_argument("--answer-key", help="name of the field with the answer [prediction, response, answer, ...]")
     parser.add_argument("--labels", type=Path, help="corrected labels of the same questions, such as RePOPE's file")
@@ -78,7 +80,7 @@ def one(given: argparse.Namespace, questions: list[pope.Question], split: str | 
     split = split or pope.file_version(questions)
 
     def score(by_id: dict[str, str], logits: dict[str, float] | None = None) -> Score:
-        how = {"seed": given.seed, "resamples": given.resamples, "split": split}
+        how = {"forms": given.forms, "seed": given.seed, "resamples": given.resamples, "split": split}
         return pope.score(questions, by_id, parser=given.parser, logits=logits, **how)
 
     result = score(answers(path, questions, given), logits=margins(path, questions))
@@ -112,7 +114,7 @@ def one(given: argparse.Namespace, questions: list[pope.Question], split: str | 
 def under_both(given: argparse.Namespace, questions: list[pope.Question], path: Path) -> None:
     """Print the scores under the original and the corrected labels, and which orders turn round."""
     corrected = pope.read_questions(given.labels)
-    how = {"parser": given.parser, "seed": given.seed, "resamples": given.resamples or 1}
+    how = {"parser": given.parser, "forms": given.forms, "seed": given.seed, "resamples": given.resamples or 1}
     runs = {}
     for file in dict.fromkeys(file for file in (path, given.plain) if file):
         runs[file.name] = pope_labels.score_both(questions, corrected, answers(file, questions, given), **how)

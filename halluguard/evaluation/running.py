@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, get_args
 
 from halluguard import io
 from halluguard.errors import HalluguardError, InputError, SettingsError
+from halluguard.metrics.final_answers import Forms
 from halluguard.metrics.ground_truth import ImageId, image_key
 from halluguard.metrics.score import JsonObject
 from halluguard.metrics.stats import UndefinedScoreWarning
@@ -52,6 +53,12 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number, at least 1, got {text}")
     return int(text)
+
+
+def add_forms_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option of the step before a yes/no parser."""
+    text = "final: without reasoning, boxes, JSON and emphasis; raw: as the file has them [final]"
+    parser.add_argument("--forms", choices=get_args(Forms), default="final", help=text)
 
 
 def add_model_options(parser: argparse.ArgumentParser, max_new_tokens: int, batch_size: int) -> None:

@@ -28,7 +28,9 @@ import numpy as np
 
 from halluguard.errors import InputError, SettingsError
 from halluguard.metrics import wordnet
+from halluguard.metrics.final_answers import Forms, check_forms, final_answer
 from halluguard.metrics.ground_truth import ById
+from halluguard.metrics.pope_parsers import modern
 from halluguard.metrics.score import JsonObject, Score, from_counts
 from halluguard.metrics.stats import Totals, ratio, warn_undefined
 
@@ -249,7 +251,8 @@ def discriminative(
     responses: ById[str],
     annotations: Iterable[JsonObject],
     *,
-    reading: Literal["exact", "first-word"] = "exact",
+    reading: Literal["exact", "first-word", "modern"] = "exact",
+    forms: Forms = "final",
     seed: int = 0,
     resamples: int = 1000,
 ) -> Score:
@@ -259,12 +262,16 @@ def discriminative(
         responses: item id -> answer; captions are ignored, see `generative`.
         annotations: rows of annotations.json.
         reading: "exact", the official one, accepts only "Yes" and "No", so that "Yes." is wrong; "first-word" accepts
-            the first word in any case. An answer that cannot be read is wrong, and counted as `unread`.
+            the first word in any case; "modern" is ours, see `pope_parsers`. An answer that cannot be read is wrong,
+            and counted as `unread`.
+        forms: "final" takes reasoning, boxes, JSON and emphasis off before, see `final_answers`; "raw" does not, and
+            the signature says so.
         seed: seed of the bootstrap.
         resamples: number of bootstrap samples; 0 leaves the intervals out.
     """
-    if reading not in ("exact", "first-word"):
-        raise SettingsError(f"reading must be 'exact' or 'first-word', got {reading!r}")
+    if reading not in ("exact", "first-word", "modern"):
+        raise SettingsError(f"reading must be 'exact', 'first-word' or 'modern', got {reading!r}")
+    check_forms(forms)
     items = items_of(annotations)
     chosen = _responses(responses, items, generative=False)
     dimensions = [*_DIMENSIONS.values(), "relation"]
@@ -275,7 +282,10 @@ def discriminative(
         if truth not in ("yes", "no"):
             raise InputError(f"the truth of question {number} must be yes or no, got {items[number]['truth']!r}")
         item_dimension = _DIMENSIONS.get(items[number]["type"], "relation")
-        if reading == "first-word":
+        answer = final_answer(answer) if forms == "final" else answer
+        if reading == "modern":
+            answer = modern(answer).capitalize()
+        elif reading == "first-word":
             word = re.match(r"\W*(yes|no)\b", answer, re.IGNORECASE)
             answer = word[1].capitalize() if word else answer
         right = answer == truth.capitalize()
@@ -289,7 +299,7 @@ def discriminative(
         values,
         list(chosen),
         columns,
-        {"task": "discriminative", "reading": reading},
+        {"task": "discriminative", "reading": reading, **({"forms": forms} if forms == "raw" else {})},
         seed=seed,
         resamples=resamples,
     )

@@ -19,6 +19,7 @@ from typing import Literal
 import numpy as np
 
 from halluguard.errors import ExpertError, InputError, SettingsError
+from halluguard.metrics.final_answers import without_thoughts
 from halluguard.metrics.score import JsonObject, Score, from_counts
 from halluguard.metrics.stats import Totals, ratio
 
@@ -40,8 +41,12 @@ PROMPT = (
 
 
 def read_verdict(reply: str) -> Literal["correct", "incorrect", "unclear"]:
-    """The verdict in a judge's reply. "incorrect" is looked for before "correct"; anything else is unclear."""
-    text = reply.lower()
+    """The verdict in a judge's reply, its reasoning left out. "incorrect" is looked for before "correct"; else unclear.
+
+    >>> read_verdict("<think>Is it incorrect?</think>Correct."), read_verdict("<think>It is correct")
+    ('correct', 'unclear')
+    """
+    text = without_thoughts(reply).lower()
     return "incorrect" if "incorrect" in text else "correct" if "correct" in text else "unclear"
 
 
@@ -57,9 +62,8 @@ def values(totals: Totals) -> dict[str, np.ndarray]:
 
 
 def _judged(row: JsonObject, judge: Judge, prompt: str) -> str:
-    reply = judge(
-        prompt.format(question=row["question"], reference=row["gt_answer_details"], answer=row["model_prediction"])
-    )
+    answer = without_thoughts(str(row["model_prediction"]))
+    reply = judge(prompt.format(question=row["question"], reference=row["gt_answer_details"], answer=answer))
     if not isinstance(reply, str):
         raise ExpertError(f"a judge must reply with text, got {type(reply).__name__}; no verdict is guessed")
     return read_verdict(reply)

@@ -12,13 +12,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
 from halluguard import io
 from halluguard.errors import InputError, SettingsError
-from halluguard.metrics.pope_parsers import vlmevalkit
+from halluguard.metrics.final_answers import Forms, check_forms, final_answer
+from halluguard.metrics.pope_parsers import modern, vlmevalkit
 from halluguard.metrics.reading import answer_field, read_lines, read_rows, text_field
 from halluguard.metrics.score import Score, from_counts
 from halluguard.metrics.stats import Totals, ratio
@@ -26,8 +27,8 @@ from halluguard.metrics.stats import Totals, ratio
 SUBSET = ("existence", "count", "position", "color")
 """The four of MME's fourteen tasks that measure hallucination."""
 
-Parser = Literal["official", "lmms-eval", "vlmevalkit"]
-_PARSERS = ("official", "lmms-eval", "vlmevalkit")
+Parser = Literal["official", "lmms-eval", "vlmevalkit", "modern"]
+PARSERS: tuple[Parser, ...] = get_args(Parser)
 _COUNTS = ("right", "both", "questions", "images", "other")
 
 
@@ -50,21 +51,27 @@ class Row:
     answer: str
 
 
-def parse(answer: str, parser: Parser = "official") -> str:
+def parse(answer: str, parser: Parser = "official", *, forms: Forms = "final") -> str:
     """Read an answer: "yes", "no" or "other".
 
     "official" searches the first four characters of the lower-cased answer, leading blanks included, so that "none" is
     no and a yes after three line breaks is other. "lmms-eval" first strips blanks and periods, and accepts a single y
-    or n. "vlmevalkit" searches the whole answer for the two words.
+    or n. "vlmevalkit" searches the whole answer for the two words. "modern" is ours, see `pope_parsers`. With the forms
+    "final", reasoning, boxes, JSON and emphasis are taken off before, see `final_answers`; with "raw" they are not.
 
     >>> parse("Nope"), parse("The answer is no."), parse("y", "lmms-eval")
     ('no', 'other', 'yes')
+    >>> parse("The answer is no.", "modern"), parse("<think>No cat.</think>Yes")
+    ('no', 'yes')
     """
-    if parser not in _PARSERS:
-        raise SettingsError(f"parser must be one of {_PARSERS}, got {parser!r}")
+    check_forms(forms)
+    if parser not in PARSERS:
+        raise SettingsError(f"parser must be one of {PARSERS}, got {parser!r}")
+    answer = final_answer(answer) if forms == "final" else answer
     text = answer.lower()
-    if parser == "vlmevalkit":
-        return {"yes": "yes", "no": "no", "neither": "other"}[vlmevalkit(answer, "")]
+    if parser in ("vlmevalkit", "modern"):
+        verdict = (vlmevalkit if parser == "vlmevalkit" else modern)(answer, "")
+        return "other" if verdict == "neither" else verdict
     if parser == "lmms-eval":
         text = text.strip().replace(".", "")
         if len(text) == 1:
@@ -84,12 +91,20 @@ def values(totals: Totals) -> dict[str, np.ndarray]:
     return by_task
 
 
-def score(rows: Iterable[Row], *, parser: Parser = "official", seed: int = 0, resamples: int = 1000) -> Score:
+def score(
+    rows: Iterable[Row],
+    *,
+    parser: Parser = "official",
+    forms: Forms = "final",
+    seed: int = 0,
+    resamples: int = 1000,
+) -> Score:
     """Score answers, two per image.
 
     Args:
         rows: the questions with their answers.
         parser: how answers are read, see `parse`.
+        forms: "final" or "raw", see `parse`; the signature names "raw".
         seed: seed of the bootstrap.
         resamples: number of bootstrap samples; 0 leaves the intervals out.
 
@@ -108,7 +123,7 @@ def score(rows: Iterable[Row], *, parser: Parser = "official", seed: int = 0, re
         if len(pair) != 2 or {row.label for row in pair} != {"yes", "no"}:
             labels = [row.label for row in pair]
             raise InputError(f"image {image} of {task} must have two questions, labelled yes and no, got {labels}")
-        readings = [parse(row.answer, parser) for row in pair]
+        readings = [parse(row.answer, parser, forms=forms) for row in pair]
         right = sum(reading == row.label for reading, row in zip(readings, pair, strict=True))
         counted = dict(zip(_COUNTS, (right, right == 2, 2, 1, readings.count("other")), strict=True))
         for name in names:
@@ -119,7 +134,7 @@ def score(rows: Iterable[Row], *, parser: Parser = "official", seed: int = 0, re
         values,
         [f"{task}/{image}" for task, image in pairs],
         columns,
-        {"parser": parser, "split": "+".join(tasks)},
+        {"parser": parser, **({"forms": forms} if forms == "raw" else {}), "split": "+".join(tasks)},
         seed=seed,
         resamples=resamples,
     )

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from halluguard.errors import ExpertError, InputError
+from halluguard.metrics.final_answers import without_thoughts
 from halluguard.metrics.score import Score, from_counts
 from halluguard.metrics.stats import Totals, ratio
 
@@ -25,7 +26,7 @@ def read_rating(reply: str) -> int | None:
     >>> read_rating("Informative.\\nRating: 5"), read_rating("Rating: 5 or rating: 2"), read_rating("five")
     (5, None, None)
     """
-    text = reply.lower()
+    text = without_thoughts(reply).lower()
     ratings = [n for n in range(7) if f"rating: {n}" in text]
     return ratings[0] if len(ratings) == 1 else None
 

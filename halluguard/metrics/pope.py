@@ -8,7 +8,7 @@ yes_ratio: a method that only pushes towards one answer gains on one split and l
 how much.
 
 Differences from RUCAIBox/POPE evaluate.py: questions and answers are matched by id, never by order; 0/0 is 0 with a
-warning, while it crashes there; answers that say neither yes nor no are counted. The five ways to read an answer are in
+warning, while it crashes there; answers that say neither yes nor no are counted. The ways to read an answer are in
 `pope_parsers.py`, the questions in `pope_questions.py`.
 """
 
@@ -24,6 +24,7 @@ import numpy as np
 
 from halluguard.errors import InputError
 from halluguard.metrics import stats
+from halluguard.metrics.final_answers import Forms
 from halluguard.metrics.ground_truth import ById, ImageId, image_key
 from halluguard.metrics.pope_parsers import PARSERS, Verdict, parse, says_neither
 from halluguard.metrics.pope_questions import (
@@ -116,6 +117,7 @@ def score(
     answers: Answers[str],
     *,
     parser: str = "official",
+    forms: Forms = "final",
     logits: Answers[float] | None = None,
     seed: int = 0,
     resamples: int = 1000,
@@ -127,6 +129,8 @@ def score(
         questions: from `read_questions` or `build_questions`.
         answers: question id -> the model's answer, or pairs of the two.
         parser: how answers are read, a name of `PARSERS`.
+        forms: "final" takes reasoning, boxes, JSON and emphasis off before the parser, see `final_answers`; "raw" does
+            not, and the signature says so.
         logits: question id -> how much the model prefers yes over no, on any scale; adds the value `auc`.
         seed: seed of the bootstrap over images.
         resamples: number of bootstrap samples; 0 leaves the intervals out.
@@ -138,7 +142,7 @@ def score(
         details["per_question"]: [question id, image, label, verdict] of each question, for `mcnemar`.
 
     Raises:
-        SettingsError: unknown parser.
+        SettingsError: unknown parser or forms.
         InputError: no questions, ids that do not match, an answer that is not a string, a logit that is not finite.
 
     >>> asked = build_questions({1: ["dog", "cat"], 2: ["car", "bus"]}, "popular", per_image=1)
@@ -155,11 +159,16 @@ def score(
     column = {name: i for i, name in enumerate(_COUNTS)}
     verdicts: list[Verdict] = []
     for question, answer in zip(questions, matched, strict=True):
-        verdict = parse(answer, parser, question.label)
+        verdict = parse(answer, parser, question.label, forms=forms)
         verdicts.append(verdict)
         row = table[images[image_key(question.image)]]
         cell = _cell(verdict, question.label, parser)
-        for name in (cell, "questions", says_neither(answer) and "neither", verdict == "neither" and "unparsed"):
+        for name in (
+            cell,
+            "questions",
+            says_neither(answer, forms=forms) and "neither",
+            verdict == "neither" and "unparsed",
+        ):
             if name:
                 row[column[name]] += 1
     totals = dict(zip(_COUNTS, table.sum(axis=0), strict=True))
@@ -170,7 +179,7 @@ def score(
         values,
         list(images),
         {name: table[:, i].tolist() for i, name in enumerate(_COUNTS)},
-        {"parser": parser, "split": split or file_version(questions)},
+        {"parser": parser, **({"forms": forms} if forms == "raw" else {}), "split": split or file_version(questions)},
         seed=seed,
         resamples=resamples,
         warnings=[warn_undefined(empty, "no right yes, or no yes at all")] if empty else [],

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from halluguard.errors import InputError
+from halluguard.metrics.final_answers import Forms
 from halluguard.metrics.ground_truth import image_key
 from halluguard.metrics.pope import Answers, score, values
 from halluguard.metrics.pope_questions import Question, file_version, question_key
@@ -129,6 +130,7 @@ def score_both(
     answers: Answers[str],
     *,
     parser: str = "official",
+    forms: Forms = "final",
     seed: int = 0,
     resamples: int = 1000,
 ) -> TwoScores:
@@ -138,7 +140,7 @@ def score_both(
         questions: the questions that were answered.
         corrected: the same questions with corrected labels; some may be left out.
         answers: question id -> the model's answer, or pairs of the two, for all `questions`.
-        parser, seed, resamples: as for `pope.score`; at least one resample.
+        parser, forms, seed, resamples: as for `pope.score`; at least one resample.
 
     Raises:
         InputError: as `relabel` and `pope.score`.
@@ -153,10 +155,10 @@ def score_both(
     labels = relabel(questions, corrected)
     pairs = answers.items() if isinstance(answers, Mapping) else answers
     by_id = {question_key(key, "answers"): answer for key, answer in pairs}
-    original = score(questions, by_id, parser=parser, seed=seed, resamples=resamples)
+    original = score(questions, by_id, parser=parser, forms=forms, seed=seed, resamples=resamples)
     kept = {question.question_id: by_id[question.question_id] for question in labels.questions}
     name = f"{file_version(questions)}-corrected-{file_version(corrected)}"
-    new = score(labels.questions, kept, split=name, parser=parser, seed=seed, resamples=resamples)
+    new = score(labels.questions, kept, split=name, parser=parser, forms=forms, seed=seed, resamples=resamples)
     return TwoScores(original, new, _changes(original, new, seed, resamples), labels)
 
 

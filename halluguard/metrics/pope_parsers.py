@@ -5,8 +5,11 @@
     vcd          VCD, Deco, cd_rethink: right if the label occurs anywhere in the answer, "no" in "snowboard" too
     lmms-eval    the answer must be the bare word; "Yes." is neither
     vlmevalkit   one of the words yes and no, and not the other; everything else is neither
+    modern       ours: "Answer: yes", "The answer is no.", a leading yes or no, or one of the two words; else neither
 
-They agree on one-word answers. They differ on "Yes, but not clearly" (official: no) and "No!" (official: yes).
+They agree on one-word answers. They differ on "Yes, but not clearly" (official: no) and "No!" (official: yes). The
+first five equal the official codes. Reasoning, boxes, JSON and emphasis are taken off before every parser, see
+`final_answers.py`; published answers have none of them. An answer that is reasoning alone is neither to every parser.
 """
 
 from __future__ import annotations
@@ -16,10 +19,15 @@ from collections.abc import Callable
 from typing import Literal
 
 from halluguard.errors import InputError, SettingsError
+from halluguard.metrics.final_answers import Forms, check_forms, final_answer
 
 Verdict = Literal["yes", "no", "neither"]
 
 _EITHER = re.compile(r"\b(?:yes|no)\b", re.IGNORECASE)
+_STATED = re.compile(r"\banswer\b\W{0,3}(?:\s*(?:is|would be|should be)\b\s*:?|\s*:)\W{0,4}(yes|no)\b", re.IGNORECASE)
+_LEADING = re.compile(r"\W*(yes|no)\b", re.IGNORECASE)
+_BOTH = re.compile(r"\b(?:yes\W+(?:(?:or|and)\W+)?no|no\W+(?:(?:or|and)\W+)?yes)\b", re.IGNORECASE)
+_NOT_AN_ANSWER = re.compile(r"\bno (?:idea|clue|doubt|way|longer|matter|information|answer|image)\b", re.IGNORECASE)
 
 
 def official(answer: str, label: str) -> Verdict:
@@ -49,6 +57,21 @@ def vlmevalkit(answer: str, label: str) -> Verdict:
     return "yes" if "yes" in words else "no"
 
 
+def modern(answer: str, label: str = "") -> Verdict:
+    """Read what an answer states, and nothing else: "not sure", "I have no idea" and "yes or no" are neither.
+
+    >>> [modern(text) for text in ("The answer is no.", "There are no dogs.", "Yes or no?", "I have no idea.")]
+    ['no', 'no', 'neither', 'neither']
+    """
+    text = _NOT_AN_ANSWER.sub(" ", _BOTH.sub(" ", answer))
+    stated = _STATED.findall(text)
+    leading = _LEADING.match(text)
+    words = {word.lower() for word in stated[-1:] or ([leading[1]] if leading else _EITHER.findall(text))}
+    if len(words) != 1:
+        return "neither"
+    return "yes" if "yes" in words else "no"
+
+
 def _without_punctuation(text: str) -> str:
     """VQA's rule: a mark beside a blank vanishes, one inside a word becomes a blank; periods vanish."""
     thousands = re.search(r"\d,\d", text) is not None
@@ -65,33 +88,44 @@ PARSERS: dict[str, Callable[[str, str], Verdict]] = {
     "vcd": vcd,
     "lmms-eval": lmms_eval,
     "vlmevalkit": vlmevalkit,
+    "modern": modern,
 }
 
 
-def parse(answer: str, parser: str = "official", label: str | None = None) -> Verdict:
+def parse(answer: str, parser: str = "official", label: str | None = None, *, forms: Forms = "final") -> Verdict:
     """Read an answer.
 
     Args:
         answer: the model's answer.
         parser: a name of `PARSERS`.
         label: the right answer, "yes" or "no"; needed by "vcd", ignored by the others.
+        forms: "final" parses the `final_answers.final_answer`; "raw" parses the answer as it is.
 
     Raises:
-        SettingsError: unknown parser, or "vcd" without a label.
+        SettingsError: unknown parser or forms, or "vcd" without a label.
         InputError: `answer` is not a string.
 
     >>> parse("No!"), parse("No!", "vlmevalkit"), parse("No!", "lmms-eval")
     ('yes', 'no', 'neither')
+    >>> thinking = "<think>There is no cat here.</think>Yes"
+    >>> parse(thinking, "opera"), parse(thinking, "opera", forms="raw")
+    ('yes', 'no')
     """
+    check_forms(forms)
     if parser not in PARSERS:
         raise SettingsError(f"parser must be one of {list(PARSERS)}, got {parser!r}")
     if parser == "vcd" and label not in ("yes", "no"):
         raise SettingsError(f"the parser 'vcd' reads an answer by its label, which must be yes or no, got {label!r}")
     if not isinstance(answer, str):
         raise InputError(f"an answer must be a string, got {type(answer).__name__} {answer!r}")
+    if forms == "final":
+        final = final_answer(answer)
+        if answer.strip() and not final.strip():
+            return "neither"  # reasoning alone
+        answer = final
     return PARSERS[parser](answer, label or "")
 
 
-def says_neither(answer: str) -> bool:
+def says_neither(answer: str, *, forms: Forms = "final") -> bool:
     """Whether an answer holds neither the word yes nor the word no, in any case."""
-    return _EITHER.search(answer) is None
+    return _EITHER.search(final_answer(answer) if forms == "final" else answer) is None

@@ -10,10 +10,10 @@ from typing import Any, Literal, TypeAlias
 
 from PIL.Image import Image
 
-from halluguard.correction.text.thinking import thoughts
 from halluguard.errors import InputError
 from halluguard.images import ImageSource, load_image
 from halluguard.records import DEFAULT_PROMPT
+from halluguard.thinking import thoughts
 
 Role = Literal["system", "user", "assistant"]
 

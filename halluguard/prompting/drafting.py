@@ -15,7 +15,6 @@ from transformers import PreTrainedModel, ProcessorMixin, StoppingCriteria, Stop
 from transformers.generation.streamers import BaseStreamer
 
 from halluguard.correction.sentence_judge import SentenceJudge
-from halluguard.correction.text.thinking import thoughts, without_tags
 from halluguard.correction.verification import Thresholds
 from halluguard.decoding.base import DecodingMethod
 from halluguard.decoding.engine.checks import explained
@@ -26,6 +25,7 @@ from halluguard.prompting.conversation import Conversation
 from halluguard.prompting.model_inputs import model_inputs
 from halluguard.records import Detector
 from halluguard.seeding import Seeded
+from halluguard.thinking import thoughts, without_tags
 
 Result = TypeVar("Result")
 

@@ -16,7 +16,7 @@ from markdown_it.token import Token
 from halluguard.correction.text.document import Block, BlockKind, Document
 from halluguard.correction.text.json_blocks import find_json, json_blocks, json_end, looks_like_json
 from halluguard.correction.text.lines import line_blocks
-from halluguard.correction.text.thinking import thoughts
+from halluguard.thinking import thoughts
 
 # Indented code, references and HTML are no blocks of an answer; inline markup is read by `markup.py`.
 _MARKDOWN = MarkdownIt("commonmark").enable("table").disable(["code", "reference", "html_block", "inline"])
