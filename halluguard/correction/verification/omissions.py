@@ -2,8 +2,8 @@
 
 An object is omitted when an expert that is trusted with its label (`reliability.TRUSTED`) finds it at a score that is
 given or, by default, at least half-way from its own threshold to 1, no expert whose silence speaks looked for it in
-vain, and no words of the answer name it: not as a synonym, a kind or a wider word, not denied, hedged or quoted. Most of
-what is there is named already, so that at the threshold itself half of what seems left out is not there.
+vain, and no words of the answer name it: not as a synonym, a kind or a wider word, not denied, hedged or quoted. Most
+of what is there is named already, so that at the threshold itself half of what seems left out is not there.
 """
 
 from __future__ import annotations
