@@ -23,6 +23,8 @@ from halluguard.vocabulary import NAMES, category, normal, plural
 ENOUGH = 20
 """A label with fewer judged claims fails no gate that was set for all labels."""
 
+_NOTHING: JsonObject = {"value": None, "low": None, "high": None, "n": 0}
+
 
 @dataclass(frozen=True)
 class Gates:
@@ -33,6 +35,7 @@ class Gates:
         max_per_label: the same by label; "" stands for every label with at least `ENOUGH` judged claims.
         min_verifiable: smallest share of claims that must be judged, in [0, 1].
         max_omission_rate: largest share of the objects that were found which captions may leave out, in [0, 1].
+        min_read: smallest share of letters, and of nouns, of the audited captions that must be read, in [0, 1].
         max_errors: rows that may be skipped: a share if below 1, else a number. None allows all rows but one.
         baseline: summary of an earlier run; the hallucination rate must not be significantly higher.
     """
@@ -41,12 +44,13 @@ class Gates:
     max_per_label: Mapping[str, float] = field(default_factory=dict)
     min_verifiable: float | None = None
     max_omission_rate: float | None = None
+    min_read: float | None = None
     max_errors: float | None = None
     baseline: JsonObject | None = None
 
     def __post_init__(self) -> None:
         limits = {"max-hallucination-rate": self.max_hallucination_rate, "min-verifiable": self.min_verifiable}
-        limits["max-omission-rate"] = self.max_omission_rate
+        limits |= {"max-omission-rate": self.max_omission_rate, "min-read": self.min_read}
         for name, value in {**limits, **{f"max-per-label {k}": v for k, v in self.max_per_label.items()}}.items():
             if value is not None and not 0.0 <= value <= 1.0:
                 raise SettingsError(f"--{name.strip()} is a share, in [0, 1], got {value}")
@@ -91,12 +95,18 @@ class Gates:
         rates = summary["rates"]
         failed = [
             _over("hallucination rate", rates["hallucination_rate"], self.max_hallucination_rate),
-            _under("share of judged claims", rates["verifiable"], self.min_verifiable),
+            _under("share of judged claims", rates["verifiable"], self.min_verifiable, "no claims to judge"),
+            _under("share of letters read", rates.get("text_read", _NOTHING), self.min_read, "no letters to read"),
+            self._nouns(rates),
             self._omissions(rates),
             *self._labels(summary["by_label"]),
             self._regression(summary),
         ]
         return [words for words in failed if words]
+
+    def _nouns(self, rates: Mapping[str, JsonObject]) -> str:
+        rate = rates.get("nouns_read", _NOTHING)  # "Yes." has no nouns, and is read whole
+        return "" if rate["value"] is None else _under("share of nouns read", rate, self.min_read, "")
 
     def _omissions(self, rates: Mapping[str, JsonObject]) -> str:
         rate = rates.get("omission_rate")
@@ -160,11 +170,11 @@ def _over(what: str, rate: JsonObject, limit: float | None) -> str:
     return f"{what} {_written(rate)} is above {limit:g}"
 
 
-def _under(what: str, rate: JsonObject, limit: float | None) -> str:
+def _under(what: str, rate: JsonObject, limit: float | None, nothing: str) -> str:
     if limit is None:
         return ""
     if rate["value"] is None:
-        return f"{what}: there are no claims, and at least {limit:g} must be judged"
+        return f"{what}: there are {nothing}, and it must be at least {limit:g}"
     return f"{what} {_written(rate)} is below {limit:g}" if rate["value"] < limit else ""
 
 

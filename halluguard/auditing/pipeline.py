@@ -17,6 +17,7 @@ from halluguard.auditing.config import AuditConfig
 from halluguard.auditing.human_verdicts import with_human
 from halluguard.auditing.image_store import ImageFolder, ImageStore, StoredImage
 from halluguard.calibration.outcomes import ObjectReader, Outcome, Setting, agreement, withheld
+from halluguard.correction.claims.coverage import Coverage, coverage
 from halluguard.correction.claims.extract import from_parse, parses
 from halluguard.correction.completing import omitted_from
 from halluguard.correction.rewriting import rewrite_many
@@ -50,6 +51,7 @@ class Checked:
         claims, verdicts, edits: as in `halluguard.records.Answer`.
         withheld: why the policy keeps the caption back; "" where it leaves, None without a policy.
         omitted: what the detector found and the caption does not name; None where it was not looked for.
+        coverage: how much of the caption was read; None for a skipped row.
     """
 
     row: Row
@@ -61,6 +63,7 @@ class Checked:
     edits: tuple[Edit, ...] = ()
     withheld: str | None = None
     omitted: tuple[Omission, ...] | None = None
+    coverage: Coverage | None = None
 
 
 @dataclass(frozen=True)
@@ -315,8 +318,15 @@ def _checked(
         edits = with_additions(read.row.caption, edits, read.claims, verdicts, omitted)
         corrected = apply_edits(read.row.caption, edits)
     left_out = None if omitted is None else tuple(omitted)
-    claims = tuple(read.claims)
-    return Checked(read.row, OK, "", corrected, claims, tuple(verdicts), tuple(edits), omitted=left_out)
+    return Checked(
+        read.row,
+        corrected=corrected,
+        claims=tuple(read.claims),
+        verdicts=tuple(verdicts),
+        edits=tuple(edits),
+        omitted=left_out,
+        coverage=coverage(read.parse, read.claims),
+    )
 
 
 def _flagged(edit: Edit) -> Edit:
@@ -346,6 +356,7 @@ def to_dict(checked: Checked) -> JsonObject:
         "edits": [sparse(edit) for edit in checked.edits],
         **({} if checked.withheld is None else {"withheld": checked.withheld}),
         "omitted": None if checked.omitted is None else [_omission(one) for one in checked.omitted],
+        "coverage": None if checked.coverage is None else dataclasses.asdict(checked.coverage),
     }
 
 
@@ -366,6 +377,7 @@ def from_dict(data: JsonObject) -> Checked:
         edits=tuple(Edit.from_dict(edit) for edit in data["edits"]),
         withheld=data.get("withheld"),
         omitted=None if data.get("omitted") is None else tuple(map(_read_omission, data["omitted"])),
+        coverage=None if data.get("coverage") is None else Coverage(**data["coverage"]),
     )
 
 

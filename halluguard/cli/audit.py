@@ -196,6 +196,9 @@ def audit(
     max_omission_rate: Annotated[
         float | None, _option(_LIMITS, "Largest share of the objects found that captions may leave out, in [0, 1].")
     ] = None,
+    min_read: Annotated[
+        float | None, _option(_LIMITS, "Smallest share of letters, and of nouns, that must be read, in [0, 1].")
+    ] = None,
     baseline: Annotated[
         Path | None, _option(_LIMITS, "Earlier summary.json, than which the rate must not be significantly higher.")
     ] = None,
@@ -281,6 +284,7 @@ def audit(
             max_per_label=per_label(max_per_label or ()),
             min_verifiable=min_verifiable,
             max_omission_rate=max_omission_rate,
+            min_read=min_read,
             max_errors=max_errors,
             baseline=read_summary(baseline) if baseline else None,
         ),

@@ -68,6 +68,9 @@ def _print(checked: Checked, console: Console) -> None:
     console.print(_marked_caption(checked))
     if checked.verdicts:
         console.print(_claims_table(checked))
+    if (covered := checked.coverage) is not None:
+        read = f"read: {covered.text:.0%} of its letters, {covered.named:.0%} of its {covered.nouns} nouns"
+        console.print(Text(read, style="dim"))
     for edit in checked.edits:
         before, after = visible(edit.before), visible(edit.after)
         if edit.decision == "flagged":

@@ -236,6 +236,9 @@ def _tiles(summary: JsonObject) -> list[Tile]:
         "caption_rate": ("Captions with a contradiction", "captions"),
         "verifiable": ("Claims that could be judged", "claims"),
         "omission_rate": ("Objects found and left out", "objects"),
+        "text_read": ("Letters read", "letters"),
+        "nouns_read": ("Nouns read", "nouns"),
+        "unverifiable": ("Claims that no expert can judge", "claims"),
     }
     return [
         Tile("Objects that are not there", percent(existence), _interval(existence, "judged existence claims")),

@@ -8,6 +8,9 @@ verdict is "supported" or "contradicted". With c_i contradicted and j_i judged c
     verifiable           sum j_i / number of claims
     omission_rate        sum o_i / sum (o_i + s_i)   share of objects that were found and that the caption leaves out,
                                                      with o_i omitted and s_i supported labels, where it was looked for
+    text_read            letters read / letters of the audited captions, as `correction.claims.coverage` counts them
+    nouns_read           nouns read / nouns, in the same way
+    unverifiable         share of claims that no expert could be asked about, such as scenery put to a list of objects
 
 The claims of one image are not independent, whether they stand in one caption or in several. The interval of every rate
 is therefore that of a ratio of sums over images (`metrics.stats.clustered_share`). Images are put into `BUCKETS` by a
@@ -77,7 +80,8 @@ class Tally:
         self.with_contradiction = self.edited = 0
         self.by_kind: dict[str, Counter[str]] = {}
         self.by_label: dict[str, Counter[str]] = {}
-        self.claims, self.captions, self.judged = Sums(), Sums(), Sums()
+        self.claims, self.captions, self.judged, self.unverifiable = Sums(), Sums(), Sums(), Sums()
+        self.letters, self.nouns = Sums(), Sums()
         self.of_kind: defaultdict[str, Sums] = defaultdict(Sums)
         self.of_label: defaultdict[str, Sums] = defaultdict(Sums)
         self.words = self.words_kept = 0
@@ -108,6 +112,11 @@ class Tally:
         self.claims.add(bucket, c, j)
         self.captions.add(bucket, c > 0, 1)
         self.judged.add(bucket, j, len(row["verdicts"]))
+        unverifiable = sum(verdict["decision"] == "unverifiable" for verdict in row["verdicts"])
+        self.unverifiable.add(bucket, unverifiable, len(row["verdicts"]))
+        if covered := row.get("coverage"):
+            self.letters.add(bucket, covered["letters_read"], covered["letters"])
+            self.nouns.add(bucket, covered["nouns_read"], covered["nouns"])
         self.with_contradiction += c > 0
         self.edited += row["corrected"] != row["caption"]
         self.leaving += not row.get("withheld")
@@ -150,6 +159,9 @@ class Tally:
                 "caption_rate": self.captions.rate(),
                 "verifiable": self.judged.rate(),
                 "omission_rate": self.omissions.rate(),
+                "text_read": self.letters.rate(),
+                "nouns_read": self.nouns.rate(),
+                "unverifiable": self.unverifiable.rate(),
             },
             "by_kind": {kind: _with_rate(n, self.of_kind[kind]) for kind, n in sorted(self.by_kind.items())},
             "by_label": {label: self._of_label(label) for label in sorted({*self.by_label, *self.omissions_of})},

@@ -1,7 +1,7 @@
 """Write the tables of a run from its finished parts in one pass.
 
 captions.jsonl     one line per caption: claims, verdicts with their evidence, edits
-captions.parquet   one row per caption: counts by decision, the corrected text
+captions.parquet   one row per caption: counts by decision, shares of letters and nouns read, the corrected text
 claims.jsonl, claims.parquet    one row per claim: span, kind, name, decision, confidence, boxes, reason
 skipped.jsonl      the rows that could not be checked, with the reason
 """
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from halluguard.auditing.outputs.shift import ShiftWatch
 from halluguard.auditing.outputs.summary import DECISIONS, Tally
 from halluguard.auditing.run_folder import parts_of
+from halluguard.correction.claims.coverage import Coverage
 from halluguard.correction.kinds import KINDS
 from halluguard.io import JsonObject, json_line, replacing
 
@@ -67,6 +68,7 @@ def caption_row(row: JsonObject) -> JsonObject:
     flagged = sum(edit.get("decision") == "flagged" for edit in row["edits"])
     additions = sum(edit.get("decision") == "addition" for edit in row["edits"])
     omitted = row.get("omitted")
+    covered = Coverage(**row["coverage"]) if row.get("coverage") else None  # of a skipped row, nothing was read
     return {
         "index": row["index"],
         "id": writable(row["id"]),
@@ -82,6 +84,8 @@ def caption_row(row: JsonObject) -> JsonObject:
         "omitted_names": ", ".join(one["name"] for one in omitted or ()),
         "words": len(row["caption"].split()),
         "words_kept": len(row["corrected"].split()),
+        "text_read": round(covered.text, 6) if covered else 0.0,
+        "nouns_read": round(covered.named, 6) if covered else 0.0,
         "question": writable(row["question"] or "") or None,
         "caption": writable(row["caption"]),
         "corrected": writable(row["corrected"]),
@@ -175,6 +179,7 @@ CAPTION_COLUMNS = {
     **dict.fromkeys((*DECISIONS, "claims", "edits", "flagged", "additions", "omitted"), "int32"),
     "omitted_names": "string",
     **dict.fromkeys(("words", "words_kept"), "int32"),
+    **dict.fromkeys(("text_read", "nouns_read"), "float64"),
     **dict.fromkeys(("question", "caption", "corrected"), "string"),
 }
 _CLAIM_COLUMNS = {
