@@ -254,12 +254,14 @@ def limit_aspect(image: Image, ratio: float = 8.0) -> Image:
 
 
 def resolve_inside(root: Path, name: str) -> Path:
-    """The file `name` under `root`; refuses absolute names, URLs, and whatever leads outside, links included.
+    """The file `name` under `root`; refuses URLs and whatever leads outside, links included.
+
+    An absolute path is taken where it lies inside `root`.
 
     Raises:
         ImageError: the name leads outside `root`.
     """
-    if "\x00" in name or "://" in name or name.startswith(("/", "\\", "~")) or (len(name) > 1 and name[1] == ":"):
+    if "\x00" in name or "://" in name or name.startswith(("\\", "~")) or (len(name) > 1 and name[1] == ":"):
         raise ImageError(
             f"expected an image path relative to {str(root)!r}, got {name!r}; use a path inside the folder"
         )

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Iterable
 
+REASONS = 3
+"""Reasons of skipped or failed rows that are printed at most, the commonest ones."""
 _UNSAFE = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
+_PARTICULAR = re.compile(r"'[^']*'|\"[^\"]*\"|\d+")
+"""What differs between two reasons of one kind: names and numbers."""
 
 
 def printable(text: object) -> str:
@@ -16,3 +22,34 @@ def printable(text: object) -> str:
     dog\x1b[2J\n.png
     """
     return _UNSAFE.sub(lambda match: match.group().encode("unicode_escape").decode("ascii"), str(text))
+
+
+def commonest(reasons: Iterable[str]) -> list[tuple[str, int]]:
+    """The kinds of reasons, the commonest first: the first reason of each and their number.
+
+    Two reasons that differ in quoted names or numbers only are of one kind.
+
+    >>> commonest(["no image for 'a.png'", "empty caption", "no image for 'b.png'"])
+    [("no image for 'a.png'", 2), ('empty caption', 1)]
+    """
+    first: dict[str, str] = {}
+    counts: Counter[str] = Counter()
+    for reason in reasons:
+        kind = _PARTICULAR.sub("", reason)
+        first.setdefault(kind, reason)
+        counts[kind] += 1
+    return [(first[kind], number) for kind, number in counts.most_common()]
+
+
+def reason_lines(reasons: Iterable[str]) -> list[str]:
+    """A line for each of the commonest reasons, safe to print.
+
+    >>> print(*reason_lines(["no image for 'a.png'", "no image for 'b.png'", "empty"]), sep="\\n")
+      2 times, such as: no image for 'a.png'
+      once: empty
+    """
+    lines = [
+        f"  once: {reason}" if number == 1 else f"  {number:,} times, such as: {reason}"
+        for reason, number in commonest(reasons)
+    ]
+    return [printable(line) for line in lines[:REASONS]]

@@ -147,6 +147,16 @@ def test_no_path_leads_outside_the_folder(tmp_path, name):
     assert resolve_inside(root, "a/b.png") == root.resolve() / "a" / "b.png"
 
 
+def test_an_absolute_path_inside_the_folder_is_inside(tmp_path):
+    root = tmp_path / "images"
+    root.mkdir()
+    assert resolve_inside(root, f"{root}/a/b.png") == root.resolve() / "a" / "b.png"
+    with pytest.raises(ImageError, match="leads outside"):
+        resolve_inside(root, f"{root}/../b.png")
+    with pytest.raises(ImageError, match="leads outside"):
+        resolve_inside(root, f"{root}-other/b.png")
+
+
 def test_the_limit_of_webp_is_half_because_its_decoder_takes_twice_the_memory():
     assert load_image(encoded(RED, "PNG"), max_pixels=RED.width * RED.height).size == RED.size
     with pytest.raises(ImageError, match="shrink it"):

@@ -48,12 +48,16 @@ class Captioned:
         already: number of images whose caption the file held before.
         failed: number of images without a caption.
         skipped: names of files that look like images but cannot be read here, with the reason.
+        reasons: the reason of each failed image.
+        failures: file that holds the reason of every failed image; None where none failed.
     """
 
     captioned: int
     already: int
     failed: int
     skipped: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
+    failures: Path | None = None
 
 
 def find_images(folder: Path) -> list[str]:
@@ -145,7 +149,11 @@ def caption_folder(
                 )
             done += len(batch)
             progress(done, len(remaining))
-    return Captioned(len(remaining) - len(failures), len(names) - len(remaining), len(failures), tuple(skipped))
+    return Captioned(
+        *(len(remaining) - len(failures), len(names) - len(remaining), len(failures), tuple(skipped)),
+        tuple(str(failure["reason"]) for failure in failures),
+        _beside(out, "errors.jsonl") if failures else None,
+    )
 
 
 def _readable(folder: Path, names: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -171,12 +179,12 @@ def _beside(out: Path, suffix: str) -> Path:
 
 
 def _continue(out: Path, settings: JsonObject) -> set[str]:
-    """The images that `out` holds already. A line that a crash cut short is removed."""
+    """The images that `out` holds already. A line that a crash cut short is removed; an empty file binds to nothing."""
     beside = _beside(out, "settings.json")
     captioned: set[str] = set()
     if out.exists():
         before = read_json(beside) if beside.exists() else None
-        if before != json.loads(json.dumps(settings)):
+        if out.stat().st_size and before != json.loads(json.dumps(settings)):
             raise SettingsError(
                 f"{str(out)!r} was begun with other settings ({before}); remove it, or name another file"
             )

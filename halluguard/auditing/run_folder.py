@@ -71,7 +71,7 @@ class RunFolder:
 
     def _claim(self, manifest: JsonObject, force_new: bool) -> None:
         before = read_manifest(self.path)
-        if before is not None and before != manifest and not force_new:
+        if before is not None and before != manifest and not force_new and self._has_results():
             raise SettingsError(
                 f"{str(self.path)!r} holds a run with other settings ({_differences(before, manifest)}); use the same "
                 "settings to continue it, another folder, or --force-new to throw its results away"
@@ -92,6 +92,10 @@ class RunFolder:
             self.parts.mkdir(exist_ok=True)
             remove_leftovers(self.path)
             remove_leftovers(self.parts)
+
+    def _has_results(self) -> bool:
+        """Whether the folder holds anything that was checked; settings of a run that produced nothing bind nobody."""
+        return any(_numbered(self.path)) or any((self.path / output).exists() for output in OUTPUTS)
 
     def part(self, number: int) -> Path:
         return self.parts / f"part-{number:06d}.jsonl"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
@@ -15,7 +15,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from halluguard.cli.app import app
 from halluguard.errors import SettingsError
-from halluguard.printing import printable
+from halluguard.printing import printable, reason_lines
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -343,13 +343,17 @@ def _run(config: AuditConfig, console: Console, mode: Mode, spots: _Spots, *, dr
     from dataclasses import replace
 
     from halluguard.auditing.dry_run import estimate
+    from halluguard.auditing.engines import engine
     from halluguard.auditing.in_memory_input import spool_stream
     from halluguard.auditing.output_checks import check_outputs
+    from halluguard.auditing.pipeline import image_folder
     from halluguard.auditing.progress import ProgressDisplay
     from halluguard.auditing.run import run, write_extras
     from halluguard.auditing.signals import Stopped, stoppable
     from halluguard.auditing.source import open_source, rows_expected
 
+    engine(config.engine)  # a wrong name or folder is refused before anything is loaded
+    image_folder(config)
     check_outputs(config)
     title = f"Audit of {config.captions.name}"
     if str(config.captions) == "-":
@@ -474,6 +478,13 @@ def _shard(text: str | None) -> tuple[int, int]:
     return int(share) - 1, int(shares)
 
 
+def _reasons(skipped: Path) -> Iterator[str]:
+    """The reason of every row of a file of skipped rows."""
+    with skipped.open(encoding="utf-8") as file:
+        for line in file:
+            yield str(json.loads(line)["reason"])
+
+
 def _print_results(summary: JsonObject, out: Path, gates: Gates, console: Console) -> int:
     """Print the main results and the limits that were exceeded; the exit code."""
     from halluguard.auditing.outputs.summary import DECISIONS
@@ -499,7 +510,12 @@ def _print_results(summary: JsonObject, out: Path, gates: Gates, console: Consol
             console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
     if skipped:
         reasons = ", ".join(f"{n} {code}" for code, n in summary["skipped"].items())
-        console.print(printable(f"{skipped} rows skipped ({reasons}): see {out / 'skipped.jsonl'}"), markup=False)
+        console.print(printable(f"{skipped} rows skipped ({reasons}):"), markup=False)
+        for line in reason_lines(_reasons(out / "skipped.jsonl")):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(
+            printable(f"every skipped row with its reason: {out / 'skipped.jsonl'}"), markup=False, soft_wrap=True
+        )
     console.print(printable(f"results in {out}"), style="dim", markup=False)
     failures = gates.failures(summary)
     for failure in failures:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from halluguard.cli.app import app
 from halluguard.errors import SettingsError
-from halluguard.printing import printable
+from halluguard.printing import printable, reason_lines
 
 if TYPE_CHECKING:
     from halluguard.auditing.captioning import Captioner
@@ -44,6 +44,13 @@ def caption(
     limit: Annotated[int | None, typer.Option(help="Number of images to caption, in order. Default: all.")] = None,
     max_errors: Annotated[int, typer.Option(help="Number of images that may fail before the exit code is 4.")] = 0,
     workers: Annotated[int, typer.Option(help="Requests sent at the same time, or images per batch.")] = 8,
+    device: Annotated[
+        str | None, typer.Option(help="Device: cpu, cuda, cuda:1 ... Default: the first GPU.", rich_help_panel=_LOCAL)
+    ] = None,
+    dtype: Annotated[
+        Literal["auto", "float32", "bfloat16", "float16"] | None,
+        typer.Option(help="Type of the weights. Default: auto on a GPU, float32 on a CPU.", rich_help_panel=_LOCAL),
+    ] = None,
     imagination: Annotated[
         float | None,
         typer.Option(help="Decoding setting in [-1, 1]; below 0 is more grounded.", rich_help_panel=_LOCAL),
@@ -66,11 +73,12 @@ def caption(
 
     ask: Captioner
     if endpoint is None:
-        ask = _local_captioner(model, prompt, imagination, max_tokens)
+        ask = _local_captioner(model, prompt, imagination, max_tokens, device=device, dtype=dtype)
         settings = {"model": model, "prompt": prompt, "max_tokens": max_tokens, "imagination": imagination}
     else:
-        if imagination is not None:
-            raise SettingsError("--imagination needs a model loaded here, got --endpoint; leave one of them out")
+        local = {"--imagination": imagination, "--device": device, "--dtype": dtype}
+        if given := [option for option, value in local.items() if value is not None]:
+            raise SettingsError(f"{given[0]} needs a model loaded here, got --endpoint; leave one of them out")
         ask = server = Endpoint(
             *(endpoint, model, prompt),
             max_tokens=max_tokens,
@@ -90,6 +98,10 @@ def caption(
             progress=lambda done, of: bar.update(task, completed=done, total=of),
         )
     print(f"{result.captioned} captioned, {result.already} already there, {result.failed} failed", file=sys.stderr)
+    for line in reason_lines(result.reasons):
+        print(line, file=sys.stderr)
+    if result.failures is not None:
+        print(printable(f"every failed image with its reason: {result.failures}"), file=sys.stderr)
     for reason in result.skipped[:_NAMED]:
         print(printable(f"skipped {reason}"), file=sys.stderr)
     if len(result.skipped) > _NAMED:
@@ -97,12 +109,16 @@ def caption(
     raise typer.Exit(4 if result.failed > max_errors else 0)
 
 
-def _local_captioner(model: str, prompt: str, imagination: float | None, max_tokens: int) -> Captioner:
+def _local_captioner(
+    model: str, prompt: str, imagination: float | None, max_tokens: int, *, device: str | None, dtype: str | None
+) -> Captioner:
     """Answers of a model that is loaded in this process."""
     from halluguard import sandbox
+    from halluguard.detectors.specs import check_device
     from halluguard.guard import Guard
 
-    guard = Guard.from_pretrained(sandbox.MLLM if model == "sandbox" else model)
+    check_device(device)
+    guard = Guard.from_pretrained(sandbox.MLLM if model == "sandbox" else model, device=device, dtype=dtype)
     return lambda images: [
         answer.text for answer in guard.batch(images, prompt, imagination=imagination, max_new_tokens=max_tokens)
     ]

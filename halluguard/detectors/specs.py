@@ -88,10 +88,19 @@ def _stated(spec: str) -> tuple[str, dict[str, Stated]]:
     return spec, stated
 
 
-def _loaded(spec: str, device: str | None) -> Detector:
-    """The detector of a name without its recall and precision."""
+def check_device(device: str | None) -> None:
+    """Refuse a text that names no device.
+
+    Raises:
+        SettingsError: it is neither None nor of the form "cpu", "cuda" or "cuda:1".
+    """
     if device is not None and not _DEVICE.fullmatch(device):
         raise SettingsError(f"expected a device such as 'cpu', 'cuda' or 'cuda:1', got {device!r}")
+
+
+def _loaded(spec: str, device: str | None) -> Detector:
+    """The detector of a name without its recall and precision."""
+    check_device(device)
     kind, colon, rest = spec.partition(":")
     if colon and kind in _LOADERS:
         if not rest:
