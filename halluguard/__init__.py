@@ -5,7 +5,7 @@ their folders, for example `from halluguard.decoding import VCD`.
 """
 
 from halluguard._version import __version__
-from halluguard.correction import correct
+from halluguard.correction import correct, warm_up
 from halluguard.errors import (
     ExpertError,
     HalluguardError,
@@ -37,4 +37,5 @@ __all__ = [
     "Verdict",
     "__version__",
     "correct",
+    "warm_up",
 ]

@@ -12,8 +12,10 @@ This is the only module that calls `from_pretrained` of transformers or peft.
 from __future__ import annotations
 
 import difflib
+import logging
 import os
 import re
+import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -36,11 +38,14 @@ from transformers.configuration_utils import PreTrainedConfig
 from transformers.modeling_utils import PreTrainedModel
 from transformers.models.auto.auto_factory import _BaseAutoModelClass
 from transformers.processing_utils import ProcessorMixin
+from transformers.utils import logging as transformers_logging
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from halluguard.checkpoint_references import check_adapter, check_references
 from halluguard.checkpoint_sizes import check_config, check_parameters, tensor_shapes
 from halluguard.errors import InputError, MissingExtraError, UnsupportedModelError, first_line, require
+
+_log = logging.getLogger(__name__)
 
 
 class SourceOptions(TypedDict, total=False):
@@ -82,6 +87,7 @@ def load_pretrained(loader: ModelLoader | ProcessorLoader | type[AutoConfig], na
     """
     _check_name(name)
     chosen = {key: value for key, value in options.items() if value is not None}
+    _log.info("%s.from_pretrained(%r)", loader.__name__, str(name))
     check_references(name, model=loader not in (AutoProcessor, AutoImageProcessor, AutoTokenizer), **_source(options))
     try:
         with _confined(name):
@@ -108,20 +114,28 @@ _LOADING = threading.RLock()
 def _confined(name: str | Path) -> Iterator[None]:
     """Keep transformers from asking on the terminal whether to run remote code, and from the network for a folder.
 
+    Where standard error is no terminal, nothing draws bars of progress into it.
     One load at a time: the settings are those of the process.
     """
     with _LOADING:
         time_out, offline = dynamic_module_utils.TIME_OUT_REMOTE_CODE, hub_constants.HF_HUB_OFFLINE
         dynamic_module_utils.TIME_OUT_REMOTE_CODE = 0
         hub_constants.HF_HUB_OFFLINE = offline or Path(name).is_dir()
+        quiet = transformers_logging.is_progress_bar_enabled() and not sys.stderr.isatty()
+        if quiet:
+            transformers_logging.disable_progress_bar()
         try:
             yield
         finally:
             dynamic_module_utils.TIME_OUT_REMOTE_CODE, hub_constants.HF_HUB_OFFLINE = time_out, offline
+            if quiet:
+                transformers_logging.enable_progress_bar()
 
 
 def _check_name(name: str | Path) -> None:
-    """Refuse a path that does not exist before the hub is asked for it.
+    """Refuse a path that does not exist, or a misspelt name of a local checkpoint, before the hub is asked for it.
+
+    A name of one word belongs to a checkpoint here more often than to one of the hub, where names have an owner.
 
     Raises:
         InputError: no such folder; the message names one that is written similarly.
@@ -129,7 +143,16 @@ def _check_name(name: str | Path) -> None:
     text, path = os.fspath(name), Path(name)
     if not text.strip():
         raise InputError("expected a folder or the name of a hub model, got an empty name; give one")
-    if path.exists() or (re.fullmatch(r"[\w.-]+(/[\w.-]+)?", text) and not isinstance(name, Path) and text[0] != "."):
+    if path.exists():
+        return
+    if re.fullmatch(r"[\w-]+", text) and not isinstance(name, Path):
+        folders = [config.parent.name for config in Path().glob("*/config.json")]
+        if meant := difflib.get_close_matches(text, ["sandbox", *folders], n=1, cutoff=0.75):
+            raise InputError(
+                f"expected a folder or the name of a hub model, got {text!r}; did you mean {meant[0]!r}? "
+                "Write a model of the hub with its owner, as in owner/name"
+            )
+    if re.fullmatch(r"[\w.-]+(/[\w.-]+)?", text) and not isinstance(name, Path) and text[0] != ".":
         return
     beside = [one.name for one in path.parent.iterdir()] if path.parent.is_dir() else []
     close = difflib.get_close_matches(path.name, beside, n=1)

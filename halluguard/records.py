@@ -295,6 +295,15 @@ class Answer(_Record):
         if isinstance(self.thoughts, Mapping):
             object.__setattr__(self, "thoughts", Answer.from_dict(self.thoughts))
 
+    @property
+    def checked(self) -> bool:
+        """Whether an expert judged at least one claim; False where it failed, or covers nothing that was said.
+
+        >>> Answer("A dog.", "A dog.").checked
+        False
+        """
+        return any(verdict.decision != "unverifiable" for verdict in self.verdicts)
+
     def to_dict(self) -> dict[str, Any]:
         """The record as JSON values, without the image; without the fields on thinking where nothing was thought."""
         data = dataclasses.asdict(dataclasses.replace(self, image=None, thoughts=None))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -37,6 +38,8 @@ from halluguard.errors import SettingsError
 from halluguard.io import JsonObject, write_json
 from halluguard.records import Box, Detector
 from halluguard.reliability import recall_of
+
+_log = logging.getLogger(__name__)
 
 
 def audit(
@@ -132,10 +135,12 @@ def run(
     settings = manifest(config, source, detector, experts)
     config.gates.check_baseline(settings)
     watch = shift_watch(config.policy.agreements) if config.policy else None
+    _log.info("settings: %s", settings)
     with RunFolder(config.out, settings, force_new=config.force_new) as folder:
         for part in worker.run(config, source, finished_parts(folder), detector, experts, progress):
             unchanged.check()
             folder.commit(part.number, part.lines)
+            _log.info("part %d finished", part.number)
             if watch is not None and watch.add_lines(part.lines):
                 warnings.warn(watch.monitor.words(), ShiftWarning, stacklevel=2)
         unchanged.check()

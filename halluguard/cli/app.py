@@ -27,7 +27,6 @@ from halluguard.printing import printable
 app = typer.Typer(
     help="Mitigate hallucination in multimodal large language models: before, during and after generation.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 

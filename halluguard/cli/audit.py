@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperGroup
 
 from halluguard.cli.app import app
+from halluguard.cli.options import Command
 from halluguard.errors import SettingsError
 from halluguard.printing import printable, reason_lines
 
@@ -41,7 +42,7 @@ class _Group(TyperGroup):
         return super().parse_args(ctx, args if args and args[0] in self.commands else [_FILE, *args])
 
 
-class _FileCommand(TyperCommand):
+class _FileCommand(Command):
     """Shows itself as `halluguard audit`, without its hidden name."""
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
@@ -394,7 +395,7 @@ def _run(config: AuditConfig, console: Console, mode: Mode, spots: _Spots, *, dr
     return code or (GATE_FAILED if failure else OK)
 
 
-@_audit.command("merge")
+@_audit.command("merge", cls=Command)
 def merge(
     shards: Annotated[list[Path], typer.Argument(help="Result folders of all shards, in any order.")],
     out: Annotated[Path, typer.Option(help="Folder for the merged run.")],

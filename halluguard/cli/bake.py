@@ -9,9 +9,10 @@ from typing import Annotated, Literal
 import typer
 
 from halluguard.cli.app import app
+from halluguard.cli.options import Command
 
 
-@app.command()
+@app.command(cls=Command)
 def bake(
     model: Annotated[str, typer.Option(help="Model of the controller: a hub name, a folder, or 'sandbox'.")],
     controller: Annotated[Path, typer.Option(help="Controller file, as training or distillation wrote it.")],

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from halluguard.cli.app import app
+from halluguard.cli.options import Command
 from halluguard.errors import InputError, SettingsError
 from halluguard.io import parsing
 from halluguard.printing import printable
@@ -23,7 +24,7 @@ _FIT = "How thresholds are fitted"
 _PROMISE = "A promise on the output (--risk)"
 
 
-@app.command()
+@app.command(cls=Command)
 def calibrate(
     rows: Annotated[
         Path,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from halluguard.cli.app import app
+from halluguard.cli.options import Command
 from halluguard.errors import SettingsError
 from halluguard.printing import printable, reason_lines
 
@@ -23,7 +24,7 @@ _NAMED = 10
 """Skipped files that are named on the screen, at most."""
 
 
-@app.command()
+@app.command(cls=Command)
 def caption(
     images: Annotated[Path, typer.Argument(help="Folder of images; folders below it are searched too.")],
     out: Annotated[

@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from halluguard.cli.app import app
+from halluguard.cli.options import Command
 
 
-@app.command()
+@app.command(cls=Command)
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the page demo.html and the numbers demo.json.")] = Path("demo"),
     scenes: Annotated[int | None, typer.Option(help="Number of scenes to use. Default: all that are shipped.")] = None,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from halluguard.cli.app import app
+from halluguard.cli.options import Command
 
 if TYPE_CHECKING:
     from transformers import ProcessorMixin
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 _WAY = "Your way of calling the model"
 
 
-@app.command()
+@app.command(cls=Command)
 def doctor(
     model: Annotated[str, typer.Argument(help="Hub name or folder of an image-text-to-text model, or 'sandbox'.")],
     processor: Annotated[

@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from halluguard.cli.app import app
+from halluguard.cli.options import Command
 
 
-@app.command()
+@app.command(cls=Command)
 def explain(
     run: Annotated[Path, typer.Argument(help="Folder of a finished audit.")],
     row: Annotated[str, typer.Argument(help="Id or image of a row, or its place in the input, such as '#12'.")],

@@ -8,11 +8,12 @@ from typing import Annotated
 import typer
 
 from halluguard.cli.app import app
+from halluguard.cli.options import Command
 from halluguard.errors import SettingsError
 from halluguard.printing import printable
 
 
-@app.command()
+@app.command(cls=Command)
 def sample(
     captions: Annotated[Path, typer.Argument(help="File or folder of captions, in any format of `audit`.")],
     out: Annotated[Path, typer.Option(help="CSV file to write: one line per object that a caption names.")],

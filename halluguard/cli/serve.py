@@ -9,12 +9,13 @@ from typing import Annotated, Literal
 import typer
 
 from halluguard.cli.app import app
+from halluguard.cli.options import Command
 from halluguard.errors import SettingsError
 
 _BEHIND, _CHECKS, _LIMITS = "What answers", "Checks", "Limits"
 
 
-@app.command()
+@app.command(cls=Command)
 def serve(
     upstream: Annotated[
         str | None,

@@ -12,8 +12,8 @@ import typer
 
 from halluguard import io
 from halluguard.cli.app import app
+from halluguard.cli.options import Command
 from halluguard.errors import InputError, SettingsError
-from halluguard.io import read_json
 from halluguard.printing import printable
 
 if TYPE_CHECKING:
@@ -28,36 +28,13 @@ def _option(panel: str, help: str) -> Any:
     return typer.Option(help=help, rich_help_panel=panel)
 
 
-def _read_config(context: typer.Context, config: Path | None) -> Path | None:
-    """Take settings of a JSON file for the options that are not given."""
-    if config is None:
-        return None
-    settings = read_json(config)
-    known = {parameter.name for parameter in context.command.params}
-    if not isinstance(settings, dict) or None in settings.values():
-        raise InputError(f"expected an object of settings, none of them null, in {str(config)!r}; write it so")
-    unknown = sorted(set(settings) - known)
-    if unknown:
-        raise InputError(f"{config} has unknown settings {unknown}; known are {sorted(known - {'config', 'help'})}")
-    context.default_map = {**(context.default_map or {}), **settings}
-    return config
-
-
-@app.command()
+@app.command(cls=Command)
 def train(
     out: Annotated[Path, typer.Option(help="Folder for the adapter and its checkpoints.")],
     model: Annotated[str, typer.Option(help="Hub name or folder of the model, or 'sandbox'.")],
     data: Annotated[
         Path | None,
         typer.Argument(help="File of preferences in any known form, or COCO's instances; 'sandbox' draws scenes."),
-    ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            callback=_read_config,
-            is_eager=True,
-            help="JSON file of options, written with _ for -. Options on the command line win.",
-        ),
     ] = None,
     merge: Annotated[
         Path | None, typer.Option(help="Folder to write the merged model to as well, with its model card.")

@@ -1,0 +1,159 @@
+"""Options that every command takes: a file of options, and what is logged."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperOption
+
+from halluguard.errors import InputError, SettingsError
+from halluguard.io import read_json, read_text
+from halluguard.printing import printable
+
+if TYPE_CHECKING:
+    from typer.core import TyperArgument
+
+_SHARED = "For every command"
+
+
+class _PrintableFormatter(logging.Formatter):
+    """Writes a record on one line that is safe on a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
+
+
+def _log(verbose: bool) -> None:
+    """Print what the logger `halluguard` is told; a second command of one process adds no second handler."""
+    if not verbose:
+        return
+    logger = logging.getLogger("halluguard")
+    for handler in [handler for handler in logger.handlers if isinstance(handler.formatter, _PrintableFormatter)]:
+        logger.removeHandler(handler)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_PrintableFormatter("%(asctime)s %(name)s: %(message)s", "%H:%M:%S"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+
+
+def _take_file(context: typer.Context, config: Path | None) -> None:
+    """Take the options of a file for those that are not on the command line."""
+    if config is None:
+        return
+    names = _names(context)
+    defaults: dict[str, str | bool | list[str]] = {}
+    for key, value in read_options(config).items():
+        parameter = names.get(key.replace("_", "-"))
+        if parameter is None:
+            raise SettingsError(unknown_option(key, config, names))
+        defaults[parameter.name] = _value(key, value, parameter, config)
+    context.default_map = {**(context.default_map or {}), **defaults}
+
+
+def _names(context: typer.Context) -> dict[str, TyperOption | TyperArgument]:
+    """The options and arguments of a command by their long names, without those of this module and --help."""
+    names = {}
+    for parameter in context.command.params:
+        if parameter.name in ("config", "verbose", "help"):
+            continue
+        for word in (parameter.name, *parameter.opts):
+            names[word.lstrip("-").replace("_", "-")] = parameter
+    return names
+
+
+def read_options(file: Path) -> Mapping[str, object]:
+    """A file of options, YAML or JSON, as an object.
+
+    Raises:
+        InputError: the file cannot be read, or holds no object of options.
+    """
+    settings = read_json(file) if file.suffix == ".json" else _read_yaml(file)
+    if not isinstance(settings, dict) or not all(isinstance(key, str) for key in settings):
+        raise InputError(f"expected options by their long names in {str(file)!r}, such as 'out: audited'; write it so")
+    return settings
+
+
+def _read_yaml(file: Path) -> object:
+    import yaml
+
+    try:
+        return yaml.safe_load(read_text(file))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        if isinstance(error, InputError):
+            raise
+        where = getattr(error, "problem_mark", None)
+        line = f", line {where.line + 1}" if where is not None else ""
+        raise InputError(
+            f"the file of options {str(file)!r} is no YAML{line} ({getattr(error, 'problem', None) or error}); mend it"
+        ) from error
+
+
+def unknown_option(key: str, file: Path, known: Mapping[str, object]) -> str:
+    """The sentence that refuses an option, with the one that was probably meant."""
+    near = difflib.get_close_matches(key.replace("_", "-"), known, 1)
+    advice = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}"
+    return f"the file of options {str(file)!r} has an unknown option {key!r}; {advice}"
+
+
+def _value(key: str, value: object, parameter: TyperOption | TyperArgument, file: Path) -> str | bool | list[str]:
+    """A value as the command line would give it; its type is checked there.
+
+    Raises:
+        InputError: it is no single value, or for an option that may be repeated, no list of them.
+    """
+    flag = getattr(parameter, "is_flag", False)
+    several = getattr(parameter, "multiple", False) or parameter.nargs != 1
+    if several and isinstance(value, list) and all(isinstance(one, str | int | float) for one in value):
+        return [str(one) for one in value]
+    if flag and isinstance(value, bool):
+        return value
+    if not flag and isinstance(value, str | int | float) and not isinstance(value, bool):
+        return [str(value)] if several else str(value)
+    expected = "true or false" if flag else "one value or a list of them" if several else "one value"
+    raise InputError(f"expected {expected} for {key!r} in {str(file)!r}, got {printable(repr(value)[:80])}; mend it")
+
+
+def _shared(
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            callback=_take_file,
+            is_eager=True,
+            expose_value=False,
+            rich_help_panel=_SHARED,
+            help="YAML or JSON file of options by their long names. Options on the command line win.",
+        ),
+    ] = None,
+    verbose: Annotated[
+        bool,
+        typer.Option(
+            "--verbose",
+            "-v",
+            callback=_log,
+            is_eager=True,
+            expose_value=False,
+            rich_help_panel=_SHARED,
+            help="Print what is done, as the logger 'halluguard' is told.",
+        ),
+    ] = False,
+) -> None:
+    """Hold the options that every command takes."""
+
+
+def _shared_options() -> list[Any]:
+    holder = typer.Typer(add_completion=False)
+    holder.command()(_shared)
+    return list(typer.main.get_command(holder).params)
+
+
+class Command(TyperCommand):
+    """A command with `--config` and `--verbose`."""
+
+    def __init__(self, name: str | None, *, params: list[Any] | None = None, **settings: Any) -> None:
+        super().__init__(name, params=[*(params or []), *_shared_options()], **settings)
