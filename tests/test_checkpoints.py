@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForZeroShotObjectDetection, AutoTokenizer
+from transformers.utils import logging as transformers_logging
 
 import halluguard
 from halluguard import Guard, sandbox
@@ -294,6 +295,20 @@ def test_broken_files_are_one_sentence(tmp_path, content, file):
     folder = copied(sandbox.MLLM, tmp_path / "model")
     (folder / file).write_text(content, encoding="utf-8")
     assert "\n" not in refusal(load_mllm, folder)
+
+
+@pytest.mark.parametrize(("name", "meant"), [("sandbx", "sandbox"), ("my-detectr", "my-detector")])
+def test_a_misspelt_local_name_is_refused_before_the_hub_is_asked(name, meant, tmp_path, monkeypatch):
+    copied(sandbox.DETECTOR, tmp_path / "my-detector")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=f"did you mean '{meant}'"):
+        load_config(name)
+
+
+def test_nothing_draws_bars_into_captured_output(capfd):
+    load_mllm(sandbox.MLLM)
+    assert "Loading" not in capfd.readouterr().err
+    assert transformers_logging.is_progress_bar_enabled(), "the setting of the process was changed"
 
 
 def test_a_missing_folder_is_a_sentence_and_a_similar_name_is_offered(tmp_path):
