@@ -7,17 +7,14 @@ import logging
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand, TyperOption
+from typer.core import TyperArgument, TyperCommand, TyperOption
 
 from halluguard.errors import InputError, SettingsError
 from halluguard.io import read_json, read_text
 from halluguard.printing import printable
-
-if TYPE_CHECKING:
-    from typer.core import TyperArgument
 
 _SHARED = "For every command"
 
@@ -58,9 +55,9 @@ def _take_file(context: typer.Context, config: Path | None) -> None:
 
 def _names(context: typer.Context) -> dict[str, TyperOption | TyperArgument]:
     """The options and arguments of a command by their long names, without those of this module and --help."""
-    names = {}
+    names: dict[str, TyperOption | TyperArgument] = {}
     for parameter in context.command.params:
-        if parameter.name in ("config", "verbose", "help"):
+        if parameter.name in ("config", "verbose", "help") or not isinstance(parameter, TyperOption | TyperArgument):
             continue
         for word in (parameter.name, *parameter.opts):
             names[word.lstrip("-").replace("_", "-")] = parameter
