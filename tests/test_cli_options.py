@@ -10,7 +10,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from halluguard.cli import app
-from halluguard.errors import InputError, SettingsError
+from halluguard.errors import InputError
 
 
 def run(*arguments):
@@ -61,14 +61,14 @@ def test_a_file_gives_options_and_the_command_line_wins(folder, name):
 @pytest.mark.parametrize(
     ("text", "error", "words"),
     [
-        ("objcts: [x]", SettingsError, "unknown option 'objcts'; did you mean 'objects'?"),
-        ("verbose: true", SettingsError, "unknown option 'verbose'"),
+        ("objcts: [x]", InputError, "unknown option 'objcts'; did you mean 'objects'?"),
+        ("verbose: true", InputError, "unknown option 'verbose'"),
         ("report: maybe", InputError, "expected true or false for 'report'"),
         ("limit: [1, 2]", InputError, "expected one value for 'limit'"),
         ("limit:", InputError, "expected one value for 'limit'"),
         ("objects: {a: b}", InputError, "one value or a list of them"),
-        ("- out", InputError, "expected options by their long names"),
-        ("1: out", InputError, "expected options by their long names"),
+        ("- out", InputError, "expected an object of settings"),
+        ("1: out", InputError, "expected an object of settings"),
         ("a: [1\nb: 2", InputError, "is no YAML, line 2"),
         ("[" * 5000, InputError, "is no YAML"),
         ("out: !!python/object/apply:os.system [ls]", InputError, "is no YAML"),

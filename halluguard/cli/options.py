@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperOption
 
-from halluguard.errors import InputError, SettingsError
+from halluguard.errors import InputError
 from halluguard.io import read_json, read_text
 from halluguard.printing import printable
 
@@ -48,7 +48,7 @@ def _take_file(context: typer.Context, config: Path | None) -> None:
     for key, value in read_options(config).items():
         parameter = names.get(key.replace("_", "-"))
         if parameter is None:
-            raise SettingsError(unknown_option(key, config, names))
+            raise InputError(unknown_option(key, config, names))
         defaults[parameter.name] = _value(key, value, parameter, config)
     context.default_map = {**(context.default_map or {}), **defaults}
 
@@ -72,7 +72,9 @@ def read_options(file: Path) -> Mapping[str, object]:
     """
     settings = read_json(file) if file.suffix == ".json" else _read_yaml(file)
     if not isinstance(settings, dict) or not all(isinstance(key, str) for key in settings):
-        raise InputError(f"expected options by their long names in {str(file)!r}, such as 'out: audited'; write it so")
+        raise InputError(
+            f"expected an object of settings by their long names in {str(file)!r}, such as 'out: audited'; write it so"
+        )
     return settings
 
 
