@@ -34,7 +34,7 @@ _BEAMS = ("num_beams", "num_return_sequences", "num_beam_groups")
 _PATTERNS = ("target_modules", "exclude_modules", "layers_pattern", "modules_to_save", "target_parameters")
 """Settings of an adapter that may be regular expressions."""
 _REPEATED_GROUP = re.compile(r"\)[*+{]")
-"""What can make a regular expression search for ever."""
+"""Parts of a regular expression that can make it search for ever."""
 
 
 def check_references(name: str | Path, *, model: bool, **source: Any) -> None:

@@ -10,7 +10,7 @@ REASONS = 3
 """Reasons of skipped or failed rows that are printed at most, the commonest ones."""
 _UNSAFE = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
 _PARTICULAR = re.compile(r"'[^']*'|\"[^\"]*\"|\d+")
-"""What differs between two reasons of one kind: names and numbers."""
+"""The parts that differ between two reasons of one kind: names and numbers."""
 
 
 def printable(text: object) -> str:

@@ -18,7 +18,7 @@ _WORDS = ("value", "content", "text", "content.@text.text")
 
 
 _EXCHANGES = ("texts.*.assistant", "qa_pairs.*.answer", "qa.*.answer", "conversations.*.assistant", "turns.*.answer")
-"""Where dialogues stand as a list of exchanges, each an object with a question and an answer."""
+"""Keys of dialogues that are lists of exchanges, each an object with a question and an answer."""
 
 
 def _of_role(role: str) -> list[str]:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from spacy.language import Language
 
 Filter = Literal["all", "confirmed"]
-"""Which captions leave: all, or those in which the detector confirms every object word that is left."""
+"""The captions that leave: all, or those in which the detector confirms every object word that is left."""
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ SIZE = "__size__"
 """Key of a row under which the width and height of its image stand; a column "size" may be anything."""
 Row = Mapping[str, Any]
 Located = tuple[str, Row]
-"""Where a row stands, for messages, and the row."""
+"""A row, and before it its place in the file, for messages."""
 
 EXPECTED = (
     "expected COCO JSON, rows (CSV, TSV, JSON) with image, label, score, x1, y1, x2, y2 in pixels, CVAT or VOC XML, "

@@ -236,7 +236,7 @@ class _Choice:
     out: asyncio.Queue[JsonObject | Exception | None]
     draft: str = ""
     finish: str | None = None
-    ended: bool = False
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
     emitted: asyncio.Task[None] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -258,9 +258,9 @@ class _Choice:
 
     def end(self) -> None:
         """The server behind has sent everything."""
-        if isinstance(self.check, SentenceCheck) and not self.ended:
+        if isinstance(self.check, SentenceCheck) and not self.ended.is_set():
             self.check.feed(None)
-        self.ended = True
+        self.ended.set()
 
     def _send(self, delta: JsonObject, finish: str | None = None, **fields: object) -> None:
         choice = {"index": self.index, "delta": delta, "finish_reason": finish, "logprobs": None, **fields}
@@ -268,8 +268,7 @@ class _Choice:
 
     async def _emit(self) -> None:
         if not isinstance(self.check, SentenceCheck):
-            while not self.ended:
-                await asyncio.sleep(0.01)
+            await self.ended.wait()
             self._send({}, self.finish, halluguard={"checked": False, "draft": self.draft, "reason": self.check})
             return
         answer = Answer("", "")
@@ -280,7 +279,8 @@ class _Choice:
                 self._send({}, self.finish, halluguard={**reason, "draft": self.draft})
                 return
             piece, answer = item
-            self.review.passed(answer, evidence=False) if any(v.error for v in answer.verdicts) else None
+            if any(verdict.error for verdict in answer.verdicts):
+                self.review.passed(answer, evidence=False)  # raises where the server fails closed
             if piece:
                 self._send({"content": piece})
         _, evidence = self.review.passed(answer, self.request.evidence)
@@ -288,8 +288,7 @@ class _Choice:
 
     async def _rest(self, start: int) -> None:
         """Send what was not checked, once all of it has come."""
-        while not self.ended:
-            await asyncio.sleep(0.01)
+        await self.ended.wait()
         if self.draft[start:]:
             self._send({"content": self.draft[start:]})
 

@@ -8,7 +8,7 @@ from halluguard.correction.claims.mentions import Mention
 from halluguard.correction.text.parse import Parse
 
 REACH = 2
-"""How many sentences back a pronoun reaches."""
+"""Number of sentences that a pronoun reaches back."""
 _ONE_PERSON = frozenset(("he", "she", "him", "her", "himself", "herself"))
 _ONE_THING = frozenset(("it", "itself"))
 _MANY = frozenset(("they", "them", "themselves", "these", "those"))
