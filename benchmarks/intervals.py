@@ -9,7 +9,8 @@ holds if it covers the truth in 93 to 97 % of the draws. Beside them, intervals 
 
     audit        `metrics.stats.clustered_share`: every rate in an audit's summary, tables and report
     benchmark    `metrics.stats.bootstrap`: CHAIR, POPE and the other scores
-    difference   `metrics.stats.paired`: the comparison of two runs
+    difference   `metrics.stats.paired`: the comparison of two runs, of which one halves the rate
+    alike        the same, of which one removes a tenth of the hits, among draws in which an image tells them apart
     wilson       `metrics.stats.wilson` on one claim per image, for which it is made
     claims       Wilson's interval on all claims, as if they were independent
 """
@@ -29,7 +30,7 @@ from halluguard.metrics.stats import Totals, bootstrap, clustered_share, paired,
 WORLDS = [(n, rate, rho) for n in (60, 250) for rate in (0.05, 0.2, 0.45) for rho in (0.05, 0.4)]
 CLAIMS = 4
 """Claims per image, on average."""
-RESAMPLES = 200
+RESAMPLES = 1000
 
 
 def main() -> None:
@@ -65,17 +66,23 @@ def coverage(n: int, rate: float, rho: float, draws: int, rng: np.random.Generat
         columns = {"hits": hits.tolist(), "claims": claims.tolist()}
         # The second run removes each hit with probability 1/2: its rate is half of the first's.
         halved = {"hits": rng.binomial(hits, 0.5).tolist(), "claims": claims.tolist()}
+        fewer = rng.binomial(hits, 0.9)
+        while hits.any() and (fewer == hits).all():
+            fewer = rng.binomial(hits, 0.9)
+        nearly = {"hits": fewer.tolist(), "claims": claims.tolist()}
         ones = int(world(n, rate, rho, rng, single=True)[0].sum())
         _, *audit = clustered_share(hits, claims)
         intervals = {
             "audit": (audit, rate),
             "benchmark": (bootstrap(columns, metric, resamples=RESAMPLES)["rate"], rate),
             "difference": (paired(columns, halved, metric, resamples=RESAMPLES)["rate"]["interval"], -rate / 2),
+            "alike": (paired(columns, nearly, metric, resamples=RESAMPLES)["rate"]["interval"], -rate / 10),
             "wilson": (wilson(ones, n), rate),
             "claims": (wilson(int(hits.sum()), int(claims.sum())), rate),
         }
         held.update(kind for kind, ((low, high), truth) in intervals.items() if low <= truth <= high)
-    return {kind: round(held[kind] / draws, 4) for kind in ("audit", "benchmark", "difference", "wilson", "claims")}
+    kinds = ("audit", "benchmark", "difference", "alike", "wilson", "claims")
+    return {kind: round(held[kind] / draws, 4) for kind in kinds}
 
 
 def world(

@@ -6,7 +6,14 @@ questions or mentions, because the mentions of one image are not independent.
 Where a share rests on few hits, the percentiles of resamples lie too close together: with 5 % of 40 images, a 95 %
 interval holds the truth 87 times in 100. So a share p in [0, 1] with fewer than `FEW` effective hits n p, or misses,
 has Wilson's interval for n trials and a t quantile instead, where n = p (1 - p) / (standard error)^2 (Dean and Pagano
-2015, Survey Methodology 41). `benchmarks/intervals.py` measures the coverage of every interval that is printed.
+2015, Survey Methodology 41). The standard error is the jackknife's. Where few images carry most of it, it is uncertain
+itself, so the t quantile has the degrees of freedom that Satterthwaite's rule gives for the images' influence. Other
+values have percentiles of resamples, widened for few images (Hesterberg 2015, The American Statistician 69).
+
+A difference of two runs on the same images has the interval of Bonett and Price (2012, Journal of Educational and
+Behavioral Statistics 37) for paired shares, carried over to sums over images: two more images are counted, of which one
+speaks for either run as an image does on which they differ. `benchmarks/intervals.py` measures the coverage of all
+these intervals.
 """
 
 from __future__ import annotations
@@ -105,37 +112,71 @@ def bootstrap(
     matrix = _matrix(columns)
     points = metric(_by_name(columns, matrix.sum(axis=0)))
     values = metric(_by_name(columns, _resampled(matrix, resamples, seed)))
-    return {name: _interval(float(points[name]), drawn, len(matrix), level) for name, drawn in values.items()}
+    influence = _influence(columns, matrix, metric)
+    return {name: _interval(float(points[name]), values[name], influence[name], level) for name in values}
 
 
-def _interval(point: float, drawn: np.ndarray, images: int, level: float) -> tuple[float, float]:
-    """Percentiles of resamples; of a share with few hits, Wilson's interval with their standard error."""
-    error = float(drawn.std())
+def _influence(columns: Columns, matrix: np.ndarray, metric: Metric) -> dict[str, np.ndarray]:
+    """Value name -> (images,): how far each image moves the value, from leaving it out (jackknife); sums to 0."""
+    without = metric(_by_name(columns, matrix.sum(axis=0) - matrix))
+    return {name: values.mean() - values for name, values in without.items()}
+
+
+def _interval(point: float, drawn: np.ndarray, influence: np.ndarray, level: float) -> tuple[float, float]:
+    """Percentiles of resamples; of a share with few hits, Wilson's interval with the jackknife's standard error."""
+    images = len(influence)
     if 0 <= point <= 1 and drawn.min() >= 0 and drawn.max() <= 1:
-        trials = point * (1 - point) / error**2 if error > 0 and 0 < point < 1 else float(images)
+        variance = (images - 1) / images * float(influence @ influence)
+        trials = point * (1 - point) / variance if variance > 0 and 0 < point < 1 else float(images)
         if trials * min(point, 1 - point) < FEW:
-            return effective_wilson(point, trials, images, level=level)
-    tail = 50 * (1 - level)
-    low, high = np.percentile(drawn, [tail, 100 - tail])
+            return effective_wilson(point, trials, degrees_of_freedom(influence), level=level)
+    tail = _expanded_tail(images, level)
+    low, high = np.quantile(drawn, [tail, 1 - tail])
     return float(low), float(high)
 
 
-def effective_wilson(share: float, trials: float, clusters: int, *, level: float = 0.95) -> tuple[float, float]:
+def _expanded_tail(images: int, level: float) -> float:
+    """Share of resamples beyond either end, smaller than (1 - level) / 2 by what few images call for."""
+    from scipy.special import ndtr, stdtrit
+
+    few = max(1, images - 1)
+    return float(ndtr(-math.sqrt((few + 1) / few) * stdtrit(few, (1 + level) / 2)))
+
+
+def degrees_of_freedom(influence: np.ndarray) -> float:
+    """Degrees of freedom of the variance that influences sum to, between 2 and one less than their number.
+
+    Satterthwaite's rule, 2 E[v]^2 / Var[v] for v = sum z^2: few when a few large values make up the sum.
+
+    Args:
+        influence: one number per independent unit, such as an image, with mean 0.
+
+    >>> round(degrees_of_freedom(np.array([1.0, -1.0] * 20))), round(degrees_of_freedom(np.array([5.0, -1, -1, -3])), 1)
+    (39, 3.0)
+    """
+    most = max(1, len(influence) - 1)
+    squares = influence**2
+    total = float(squares.sum())
+    spread = float(squares @ squares) - total**2 / max(1, len(influence))
+    return min(most, max(2.0, 2 * total**2 / spread)) if spread > 1e-12 * total**2 else float(most)
+
+
+def effective_wilson(share: float, trials: float, degrees: float, *, level: float = 0.95) -> tuple[float, float]:
     """Wilson's interval of a share of dependent trials, with a t quantile.
 
     Args:
         share: in [0, 1].
         trials: how many independent trials would vary as much as the share does; at least 1 is used.
-        clusters: number of independent units, such as images.
+        degrees: degrees of freedom of the share's standard error, at least 1.
         level: coverage in (0, 1).
 
-    >>> tuple(round(bound, 4) for bound in effective_wilson(0.15, 20, 10))
+    >>> tuple(round(bound, 4) for bound in effective_wilson(0.15, 20, 9))
     (0.0451, 0.3976)
     """
     from scipy.special import stdtrit
 
     n = max(1.0, trials)
-    t = float(stdtrit(max(1, clusters - 1), (1 + level) / 2))
+    t = float(stdtrit(max(1.0, degrees), (1 + level) / 2))
     shrink = 1 + t * t / n
     middle = (share + t * t / (2 * n)) / shrink
     half = t / shrink * math.sqrt(share * (1 - share) / n + t * t / (4 * n * n))
@@ -162,9 +203,10 @@ def clustered_share(hits: ArrayLike, trials: ArrayLike, *, level: float = 0.95) 
     c, j = c[j > 0], j[j > 0]
     clusters, total = len(j), float(j.sum())
     share = float(c.sum()) / total
-    variance = clusters / max(1, clusters - 1) * float(((c - share * j) ** 2).sum()) / total**2
+    influence = (c - share * j) / total
+    variance = clusters / max(1, clusters - 1) * float(influence @ influence)
     worth = share * (1 - share) / variance if variance > 0 and 0 < share < 1 else float(clusters)
-    return share, *effective_wilson(share, min(worth, total), clusters, level=level)
+    return share, *effective_wilson(share, min(worth, total), degrees_of_freedom(influence), level=level)
 
 
 def paired(
@@ -181,8 +223,9 @@ def paired(
         level: coverage of the intervals, in (0, 1).
 
     Returns:
-        value name -> `difference`, its bootstrap `interval` (both runs resampled together), and `p`: two-sided, from
-        exchanging the two runs image by image at random (approximate randomisation), never below 1/(resamples + 1).
+        value name -> `difference`, its `interval` (see the module; 0 to 0 if the runs agree on every image), and `p`:
+        two-sided, from exchanging the two runs image by image at random (approximate randomisation), never below
+        1/(resamples + 1).
     """
     a, b = _matrix(first), _matrix(second)
     if list(first) != list(second) or a.shape != b.shape:
@@ -191,7 +234,8 @@ def paired(
             f"and {list(second)} of {len(b)}"
         )
     value_a, value_b = (metric(_by_name(first, m.sum(axis=0))) for m in (a, b))
-    drawn_a, drawn_b = (metric(_by_name(first, _resampled(m, resamples, seed))) for m in (a, b))
+    influence_a, influence_b = (_influence(first, m, metric) for m in (a, b))
+    differs = (a != b).any(axis=1)
 
     rng = np.random.default_rng([seed, 1])
     change, base = b - a, a.sum(axis=0)
@@ -199,18 +243,30 @@ def paired(
     null_a = metric(_by_name(first, base + swapped))
     null_b = metric(_by_name(first, b.sum(axis=0) - swapped))
 
-    tail = 50 * (1 - level)
     changes: dict[str, Change] = {}
     for name in value_a:
         difference = float(value_b[name] - value_a[name])
-        low, high = np.percentile(drawn_b[name] - drawn_a[name], [tail, 100 - tail])
         extreme = int(np.sum(np.abs(null_b[name] - null_a[name]) >= abs(difference) - 1e-12))
+        apart = influence_b[name] - influence_a[name]
+        one_image = math.sqrt(float(np.mean(apart[differs] ** 2))) if differs.any() else 0.0
         changes[name] = {
             "difference": difference,
-            "interval": (float(low), float(high)),
+            "interval": _paired_interval(difference, apart, one_image, level),
             "p": (extreme + 1) / (resamples + 1),
         }
     return changes
+
+
+def _paired_interval(difference: float, apart: np.ndarray, one_image: float, level: float) -> tuple[float, float]:
+    """Interval of a difference from how far each image moves it, with `one_image` added on either side."""
+    from scipy.special import stdtrit
+
+    images = len(apart)
+    augmented = np.r_[apart, one_image, -one_image]
+    half = math.sqrt((images + 1) / (images + 2) * float(augmented @ augmented))
+    half *= float(stdtrit(degrees_of_freedom(augmented), (1 + level) / 2))
+    middle = difference * images / (images + 2)
+    return middle - half, middle + half
 
 
 def wilson(successes: float, trials: int, *, level: float = 0.95) -> tuple[float, float]:
