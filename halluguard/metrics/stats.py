@@ -40,6 +40,9 @@ Metric = Callable[[Totals], dict[str, np.ndarray]]
 FEW = 20
 """Effective hits or misses below which a share has Wilson's interval."""
 
+LEAST_DEGREES = 6.0
+"""Smallest number of degrees of freedom of a standard error, if there are enough images."""
+
 
 class UndefinedScoreWarning(UserWarning):
     """A score is 0/0; it is reported as 0."""
@@ -144,21 +147,22 @@ def _expanded_tail(images: int, level: float) -> float:
 
 
 def degrees_of_freedom(influence: np.ndarray) -> float:
-    """Degrees of freedom of the variance that influences sum to, between 2 and one less than their number.
+    """Degrees of freedom of the variance that influences sum to, at least 6 and at most one less than their number.
 
-    Satterthwaite's rule, 2 E[v]^2 / Var[v] for v = sum z^2: few when a few large values make up the sum.
+    Satterthwaite's rule, 2 E[v]^2 / Var[v] for v = sum z^2: few when a few large values make up the sum. Fewer than 6
+    would make an interval about three hits too wide, by the coverage that `benchmarks/intervals.py` measures.
 
     Args:
         influence: one number per independent unit, such as an image, with mean 0.
 
-    >>> round(degrees_of_freedom(np.array([1.0, -1.0] * 20))), round(degrees_of_freedom(np.array([5.0, -1, -1, -3])), 1)
-    (39, 3.0)
+    >>> round(degrees_of_freedom(np.array([1.0, -1.0] * 20))), degrees_of_freedom(np.array([19.0] + [-1.0] * 19))
+    (39, 6.0)
     """
     most = max(1, len(influence) - 1)
     squares = influence**2
     total = float(squares.sum())
     spread = float(squares @ squares) - total**2 / max(1, len(influence))
-    return min(most, max(2.0, 2 * total**2 / spread)) if spread > 1e-12 * total**2 else float(most)
+    return min(most, max(LEAST_DEGREES, 2 * total**2 / spread)) if spread > 1e-12 * total**2 else float(most)
 
 
 def effective_wilson(share: float, trials: float, degrees: float, *, level: float = 0.95) -> tuple[float, float]:
