@@ -10,7 +10,14 @@ import typer
 from halluguard.cli.app import app
 from halluguard.errors import SettingsError
 
-BENCHMARKS = {"pope": "pope", "chair": "chair", "amber": "amber", "mme": "mme", "compare": "comparing"}
+BENCHMARKS = {
+    "pope": "pope",
+    "chair": "chair",
+    "amber": "amber",
+    "mme": "mme",
+    "open": "open_vocabulary",
+    "compare": "comparing",
+}
 """Name on the command line -> module of `halluguard.evaluation`."""
 
 
@@ -19,7 +26,7 @@ BENCHMARKS = {"pope": "pope", "chair": "chair", "amber": "amber", "mme": "mme", 
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
 )
 def evaluate(context: typer.Context) -> None:
-    """Score answers on a benchmark: pope, chair, amber, mme; or compare scores. Help: halluguard eval NAME --help."""
+    """Score on a benchmark: pope, chair, amber, mme, open; or compare scores. Help: halluguard eval NAME --help."""
     name, *arguments = context.args or ["--help"]
     if name in ("-h", "--help"):
         print(f"usage: halluguard eval {{{','.join(BENCHMARKS)}}} ...")

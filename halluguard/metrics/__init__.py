@@ -6,6 +6,7 @@ pope_labels                 the same answers under corrected labels (RePOPE), an
 amber                       both, on AMBER's images
 mme                         existence, count, position, color
 hallusionbench, mmhal, cceval    scored with a judge model that you provide
+open_vocabulary             captions against reference captions, any word (WordNet relations: `word_relations`)
 baselines                   changes to plain output that do not look at the image: a method must beat them
 stats                       intervals, paired comparison, significance
 
@@ -19,7 +20,19 @@ How to add a metric: write one module in this folder, with
 script in `benchmarks/` reads the files and prints the score; a test holds the values against the authors' own code.
 """
 
-from halluguard.metrics import amber, baselines, cceval, chair, hallusionbench, mme, mmhal, pope, pope_labels, stats
+from halluguard.metrics import (
+    amber,
+    baselines,
+    cceval,
+    chair,
+    hallusionbench,
+    mme,
+    mmhal,
+    open_vocabulary,
+    pope,
+    pope_labels,
+    stats,
+)
 from halluguard.metrics.score import Score, compare, from_counts
 from halluguard.metrics.stats import UndefinedScoreWarning
 
@@ -35,6 +48,7 @@ __all__ = [
     "hallusionbench",
     "mme",
     "mmhal",
+    "open_vocabulary",
     "pope",
     "pope_labels",
     "stats",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from halluguard.errors import MissingExtraError, require
 
@@ -47,6 +47,21 @@ def _lemmatizer() -> WordNetLemmatizer:
     from nltk.stem import WordNetLemmatizer
 
     return WordNetLemmatizer()
+
+
+def corpus() -> Any:
+    """NLTK's WordNet reader.
+
+    Raises:
+        MissingExtraError: nltk or its data are missing.
+    """
+    return _nltk().corpus.wordnet
+
+
+def tagged(text: str) -> list[tuple[str, str]]:
+    """(word, part-of-speech tag) of the tokens of `text`, in order."""
+    nltk = _nltk()
+    return [(word, tag) for word, tag in nltk.pos_tag(nltk.word_tokenize(text))]
 
 
 def lemmas(text: str) -> list[str]:

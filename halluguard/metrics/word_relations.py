@@ -1,0 +1,140 @@
+"""WordNet relations between the words of two captions: how far one word is borne out by another.
+
+Similarity of two nouns is Lin's, with the information content that WordNet's own tree gives (Seco, Veale and Hayes
+2004, ECAI): a concept with few kinds below it says much. A more general word is borne out by a more special one
+("animal" by "dog"), not the other way round. Words of one family (ski, skier) and words that hold each other (board,
+surfboard) count as near equal.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from functools import lru_cache
+from typing import Any, Literal
+
+from halluguard.metrics.wordnet import corpus, tagged
+
+Kind = Literal["noun", "number", "colour", "adjective", "verb"]
+
+NEAR = 0.9
+"""Similarity from which two words count as the same."""
+
+NUMBERS = {
+    **{word: number for number, word in enumerate("two three four five six seven eight nine ten".split(), 2)},
+    "couple": 2,
+    "pair": 2,
+    "both": 2,
+}
+COLOURS = frozenset(
+    "red blue green yellow black white brown grey gray orange pink purple silver gold tan beige".split()
+)
+_VAGUE = frozenset(
+    "background foreground front side top photo picture view image day time area group lot other number variety way "
+    "thing one be have do left right middle bunch part place".split()
+)
+_SENSES = 3
+_NOUNS = 82_115
+"""Noun concepts of WordNet 3.0."""
+
+_WORD = re.compile(r"[a-z]+(?:['-][a-z]+)*", re.IGNORECASE)
+_KINDS: dict[str, Kind] = {"N": "noun", "V": "verb", "J": "adjective", "C": "number"}
+_PARTS = {"noun": "n", "verb": "v", "adjective": "a", "number": "n", "colour": "a"}
+
+
+@lru_cache(maxsize=1 << 16)
+def base(word: str, part: str) -> str:
+    """Base form of a word as a part of speech (n, v, a); the word itself where WordNet has none.
+
+    >>> base("racquets", "n")  # doctest: +SKIP
+    'racquet'
+    """
+    return corpus().morphy(word, part) or word
+
+
+def content_words(text: str) -> list[tuple[Kind, str, str]]:
+    """(kind, base form, word as written) of the words that say something about an image, in order."""
+    words: list[tuple[Kind, str, str]] = []
+    for word, tag in tagged(text):
+        lower = word.lower()
+        kind = _KINDS.get(tag[0])
+        if lower in NUMBERS:
+            kind = "number"
+        elif kind == "number" or kind is None or not lower[0].isalpha():
+            continue
+        elif kind == "adjective" and lower in COLOURS:
+            kind = "colour"
+        form = base(lower, _PARTS[kind])
+        if form not in _VAGUE:
+            words.append((kind, form, word))
+    return words
+
+
+@lru_cache(maxsize=1 << 14)
+def all_forms(text: str) -> frozenset[str]:
+    """Lower-cased words of a reference with their base forms, whatever their part of speech."""
+    words = {word.lower() for word in _WORD.findall(text)}
+    return frozenset(words | {base(word, part) for word in words for part in "nva"} - _VAGUE)
+
+
+@lru_cache(maxsize=1 << 16)
+def _concepts(word: str) -> tuple[Any, ...]:
+    return tuple(corpus().synsets(word, "n")[:_SENSES])
+
+
+@lru_cache(maxsize=1 << 16)
+def _content(concept: Any) -> float:
+    below = len(set(concept.closure(lambda one: one.hyponyms())))
+    return 1 - math.log(below + 1) / math.log(_NOUNS)
+
+
+@lru_cache(maxsize=1 << 16)
+def _above(concept: Any) -> dict[int, float]:
+    """Offset -> content of a concept and of all that are more general, most content first."""
+    concepts = {concept, *concept.closure(lambda one: one.hypernyms() + one.instance_hypernyms())}
+    contents = {one.offset(): _content(one) for one in concepts}
+    return dict(sorted(contents.items(), key=lambda pair: -pair[1]))
+
+
+@lru_cache(maxsize=1 << 16)
+def family(word: str) -> frozenset[str]:
+    """Words that WordNet derives from a word, such as skier from ski."""
+    lemmas = (lemma for concept in corpus().synsets(word)[:4] for lemma in concept.lemmas())
+    return frozenset(form.name().lower() for lemma in lemmas for form in lemma.derivationally_related_forms())
+
+
+@lru_cache(maxsize=1 << 20)
+def kinship(word: str, reference: str) -> float:
+    """How near two words are by form: 1 for the same word, .95 in one family, .9 if one holds the other, else 0.
+
+    >>> kinship("dog", "dog")
+    1.0
+    """
+    if word == reference:
+        return 1.0
+    if word in family(reference) or reference in family(word):
+        return 0.95
+    return NEAR if min(len(word), len(reference)) > 3 and (word in reference or reference in word) else 0.0
+
+
+@lru_cache(maxsize=1 << 20)
+def similarity(word: str, reference: str) -> float:
+    """How far a reference's word bears out a noun by meaning, in [0, 1]; not symmetric."""
+    pairs = [(a, b) for a in _concepts(word) for b in _concepts(reference)]
+    return max((_lin(a, b) for a, b in pairs), default=0.0)
+
+
+def _lin(concept: Any, reference: Any) -> float:
+    above, above_reference = _above(concept), _above(reference)
+    if concept.offset() in above_reference:
+        return 0.97
+    shared = next((content for offset, content in above.items() if offset in above_reference), 0.0)
+    both = above[concept.offset()] + above_reference[reference.offset()]
+    return 2 * shared / both if both else 0.0
+
+
+@lru_cache(maxsize=1 << 16)
+def topic(word: str) -> str:
+    """WordNet's topic of a noun's first sense, such as "artifact" or "food"; "none" for a word that it lacks."""
+    concepts = _concepts(word)
+    return concepts[0].lexname().removeprefix("noun.") if concepts else "none"
