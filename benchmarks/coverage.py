@@ -13,7 +13,6 @@ alone is run with one prompt. `--results` keeps the verdicts, so that a run can 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import sys
 import warnings
@@ -29,6 +28,11 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
+sys.path.append(str(Path(__file__).parent))
+import architectures
+import coverage_report as report
+import families
+
 from halluguard.decoding import VCD, Imagination
 from halluguard.decoding.base import FORBIDDEN, DecodingMethod, Step, combine
 from halluguard.decoding.engine.batch import ModelInputs
@@ -36,24 +40,7 @@ from halluguard.decoding.engine.shared_copy import shared_copy_of
 from halluguard.decoding.negative_inputs import NoImage
 from halluguard.errors import HalluguardError
 
-
-def beside(name: str) -> Any:
-    """The script `name` in this folder, loaded once."""
-    full = f"benchmarks_{name}"
-    if full not in sys.modules:
-        spec = importlib.util.spec_from_file_location(full, Path(__file__).parent / f"{name}.py")
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[full] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[full])
-    return sys.modules[full]
-
-
-architectures, report = beside("architectures"), beside("coverage_report")
-import families  # noqa: E402
-
 kind = report.kind
-
 TEXTS = [[5, 6, 7, 8, 9, 10, 11], [12, 13, 14]]  # unequal: the second is left-padded
 # Special tokens are kept out of the answers: a placeholder there would stand for an image that does not exist.
 NEW: dict[str, Any] = {"max_new_tokens": 6, "do_sample": False, "suppress_tokens": list(range(890, 1000))}

@@ -140,11 +140,6 @@ UNCUT = ("VTI",)
 """Methods inside the model that neither cut nor sharpen what is sampled from."""
 
 
-def cell(score: Score, name: str) -> str:
-    low, high = score.intervals[name]
-    return f"{100 * score[name]:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
-
-
 def change(difference: Difference) -> str:
     low, high = (100 * value for value in difference.interval)
     return f"{100 * difference.value:+.1f} [{low:+.1f}, {high:+.1f}]"
@@ -173,7 +168,7 @@ def chair_table(runs: Runs, mode: str) -> tuple[str, dict[str, str]]:
             score = runs.chair(key)
             row = [
                 shown,
-                *(cell(score, column) for column in ("CHAIRi", "CHAIRs", "recall")),
+                *(score.percent(column) for column in ("CHAIRi", "CHAIRs", "recall")),
                 f"{runs.length(key):.1f}",
             ]
             if shown == name and name not in BASELINES:
@@ -194,7 +189,7 @@ def pope_table(runs: Runs, split: str = "adversarial") -> tuple[str, dict[str, s
     for name in ["plain", *runs.methods("greedy")]:
         key = ("greedy", name)
         score = runs.pope(key, split)
-        row = [name, *(cell(score, column) for column in ("acc", "f1", "yes_ratio", "auc"))]
+        row = [name, *(score.percent(column) for column in ("acc", "f1", "yes_ratio", "auc"))]
         if name == "plain":
             row += ["", "", "baseline"]
         else:
@@ -213,8 +208,12 @@ def imagination_table(runs: Runs, kind: str = "imagination") -> str:
         key = ("greedy", name)
         captions, questions = runs.chair(key), runs.pope(key)
         difference = change(runs.at_recall(("greedy", "plain"), key))
-        columns = [*(cell(captions, c) for c in ("CHAIRi", "CHAIRs", "recall")), f"{runs.length(key):.1f}", difference]
-        rows.append([name.split()[1], *columns, *(cell(questions, c) for c in ("yes_ratio", "auc"))])
+        columns = [
+            *(captions.percent(c) for c in ("CHAIRi", "CHAIRs", "recall")),
+            f"{runs.length(key):.1f}",
+            difference,
+        ]
+        rows.append([name.split()[1], *columns, *(questions.percent(c) for c in ("yes_ratio", "auc"))])
     columns = ["imagination", "CHAIRi", "CHAIRs", "recall", "words", "CHAIRi - plain at equal recall"]
     return table([*columns, "POPE yes-ratio", "POPE AUC"], rows)
 

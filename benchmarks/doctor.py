@@ -12,7 +12,6 @@ verdicts, so that a run can be done in parts.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import sys
 import warnings
@@ -28,6 +27,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
+sys.path.append(str(Path(__file__).parent))
+import architectures
+
 from halluguard import sandbox
 from halluguard.decoding.engine.shared_copy import shared_copy_of
 from halluguard.doctor import FAULTS, PROBES, Subject, by_generate, by_processor
@@ -40,20 +42,6 @@ from halluguard.doctor.subject import QUESTIONS
 Images = Sequence[Sequence[Image.Image]]
 Inputs = dict[str, Any]
 
-
-def beside(name: str) -> Any:
-    """The script `name` in this folder, loaded once."""
-    full = f"benchmarks_{name}"
-    if full not in sys.modules:
-        spec = importlib.util.spec_from_file_location(full, Path(__file__).parent / f"{name}.py")
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[full] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[full])
-    return sys.modules[full]
-
-
-architectures = beside("architectures")
 
 SIDE = 56
 """Width and height of the images that are painted into a tiny model's tensors."""

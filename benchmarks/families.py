@@ -91,7 +91,6 @@ PINPOINTS = {"image_grid_pinpoints": [[112, 56], [56, 112]]}
 WORDS = {f"IMGIMG{chr(65 + i // 10)}{chr(65 + i % 10)}Z": 100 + i for i in range(16)}
 SMALL_VQ = {"num_embeddings": 16, "base_channels": 32, "channel_multiplier": [1, 2, 2], "num_res_blocks": 1}
 DEEP = {**rope(2, 3, 3), "vision_config": {"deepstack_visual_indexes": [0, 1]}}
-CHAMELEON = {"image_token_id": IMAGE, "vocabulary_map": {"<image>": IMAGE, **WORDS}, "vq_config": SMALL_VQ}
 GRANITE = {"deepstack_layer_map": [[-1, 0]], "spatial_target_layers": [1], "downsample_rate": "1/2"}
 MORE_HEADS = {"text_config": {"num_key_value_heads": 4}}
 EMU3 = {

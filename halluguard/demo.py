@@ -198,7 +198,7 @@ def caption_table(results: Sequence[Result]) -> Tabulated:
     rows = [
         [
             result.setup.name,
-            *(_percent(result.captions, name) for name in CAPTION_COLUMNS.values()),
+            *(result.captions.percent(name) for name in CAPTION_COLUMNS.values()),
             _words(result.answers),
         ]
         for result in results
@@ -213,7 +213,7 @@ def caption_table(results: Sequence[Result]) -> Tabulated:
 
 def pope_table(results: Sequence[Result], split: str) -> Tabulated:
     rows = [
-        [result.setup.name, *(_percent(result.pope[split], name) for name in POPE_COLUMNS.values())]
+        [result.setup.name, *(result.pope[split].percent(name) for name in POPE_COLUMNS.values())]
         for result in results
         if not result.setup.completed
     ]
@@ -310,11 +310,6 @@ def write(
 def _numbers(score: Score) -> dict[str, Any]:
     intervals = {name: list(pair) for name, pair in score.intervals.items()}
     return {"signature": score.signature, "values": dict(score.values), "intervals": intervals}
-
-
-def _percent(score: Score, name: str) -> str:
-    low, high = score.intervals[name]
-    return f"{100 * score[name]:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
 
 
 def _mean_words(answers: Sequence[Answer]) -> float:

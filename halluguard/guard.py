@@ -219,13 +219,7 @@ class Guard:
         """
         answers = self._answer(
             [_conversation(image, prompt, messages, images)],
-            examples=examples,
-            imagination=imagination,
-            decoding=decoding,
-            seed=seed,
-            image_free=image_free,
-            audit_thinking=audit_thinking,
-            **generate,
+            *(examples, imagination, decoding, seed, None, image_free, audit_thinking, generate),
         )
         if len(answers) > 1:
             raise SettingsError(
@@ -323,28 +317,20 @@ class Guard:
         """
         return self._answer(
             _questions(images, prompts),
-            examples=examples,
-            imagination=imagination,
-            decoding=decoding,
-            seed=seed,
-            batch_size=batch_size,
-            image_free=image_free,
-            audit_thinking=audit_thinking,
-            **generate,
+            *(examples, imagination, decoding, seed, batch_size, image_free, audit_thinking, generate),
         )
 
     def _answer(
         self,
         conversations: Sequence[Conversation],
-        *,
-        examples: Iterable[Example] = (),
-        imagination: float | None = None,
-        decoding: DecodingMethod | str | None = None,
-        seed: int | None = None,
-        batch_size: int | None = None,
-        image_free: ImageFree = "all",
-        audit_thinking: bool = False,
-        **generate: Any,
+        examples: Iterable[Example],
+        imagination: float | None,
+        decoding: DecodingMethod | str | None,
+        seed: int | None,
+        batch_size: int | None,
+        image_free: ImageFree,
+        audit_thinking: bool,
+        generate: Mapping[str, Any],
     ) -> list[Answer]:
         from halluguard.prompting.conversation import with_examples
 

@@ -13,6 +13,7 @@ of the captioning literature (Rohrbach et al. 2018), with common words added. Th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -132,6 +133,15 @@ def article(word: str) -> str:
     if word.startswith(_AN_DESPITE) and not word.startswith("80"):
         return "an"
     return "an" if word[:1] in tuple("aeiou") and not word.startswith(_A_DESPITE) else "a"
+
+
+def listing(phrases: Sequence[str]) -> str:
+    """Phrases as one list in a sentence.
+
+    >>> listing(["a dog", "a cat", "a bird"])
+    'a dog, a cat and a bird'
+    """
+    return phrases[0] if len(phrases) == 1 else ", ".join(phrases[:-1]) + " and " + phrases[-1]
 
 
 @lru_cache(maxsize=65536)

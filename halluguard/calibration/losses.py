@@ -86,10 +86,6 @@ class LossCounter:
             self._scores[key] = self.scorer.caption(self.images[caption], text)
         return self._scores[key]
 
-    def true_objects(self) -> int:
-        """How many true objects all drafts name."""
-        return sum(len(self._true(i)) for i in range(len(self.images)))
-
 
 def _named(score: CaptionScore) -> frozenset[str]:
     return frozenset(mention.category for mention in score.mentions)

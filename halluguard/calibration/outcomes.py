@@ -164,7 +164,7 @@ class Drafts:
         detector: the detector; its answers are kept, so each phrase is asked once per image.
         questions: N questions, None where there is none.
         reader: how the filter "confirmed" reads objects.
-        properties, second_look: see `halluguard.correction.verification.verify.verify_many`.
+        properties, second_look: see `halluguard.correction.verification.verify.Settings`.
         nlp: a spaCy pipeline; default the best one installed.
     """
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from halluguard.cli.app import app
-from halluguard.cli.options import Command
+from halluguard.cli.options import Command, option
 from halluguard.errors import InputError, SettingsError
 from halluguard.io import parsing
 from halluguard.printing import printable
@@ -47,80 +47,44 @@ def calibrate(
     device: Annotated[
         str | None, typer.Option(help="Where the detector runs: cpu, cuda, cuda:1 ... Default: cpu.")
     ] = None,
-    alpha: Annotated[
-        float, typer.Option(help="Largest share of true claims that may be contradicted.", rich_help_panel=_FIT)
-    ] = 0.05,
-    beta: Annotated[
-        float, typer.Option(help="Largest share of false claims that may be supported.", rich_help_panel=_FIT)
-    ] = 0.05,
+    alpha: Annotated[float, option(_FIT, "Largest share of true claims that may be contradicted.")] = 0.05,
+    beta: Annotated[float, option(_FIT, "Largest share of false claims that may be supported.")] = 0.05,
     min_images: Annotated[
-        int,
-        typer.Option(
-            help="Images with and without it that a label needs for thresholds of its own.", rich_help_panel=_FIT
-        ),
+        int, option(_FIT, "Images with and without it that a label needs for thresholds of its own.")
     ] = 50,
     negatives: Annotated[
-        str,
-        typer.Option(
-            help="Absent objects that set the upper threshold: random, co-occurring, or claims of --captions.",
-            rich_help_panel=_FIT,
-        ),
+        str, option(_FIT, "Absent objects that set the upper threshold: random, co-occurring, or claims of --captions.")
     ] = "random",
     method: Annotated[
-        str,
-        typer.Option(help="How scores become probabilities: isotonic, or platt for few rows.", rich_help_panel=_FIT),
+        str, option(_FIT, "How scores become probabilities: isotonic, or platt for few rows.")
     ] = "isotonic",
-    holdout: Annotated[
-        float,
-        typer.Option(help="Share of the images that the printed figures are computed on.", rich_help_panel=_FIT),
-    ] = 0.5,
+    holdout: Annotated[float, option(_FIT, "Share of the images that the printed figures are computed on.")] = 0.5,
     risk: Annotated[
         list[str] | None,
-        typer.Option(
-            help="Promise a limit, such as chair_s=0.03, lost=0.05 or 0.7*chair_s+0.3*lost=0.05. May be repeated.",
-            rich_help_panel=_PROMISE,
+        option(
+            _PROMISE, "Promise a limit, such as chair_s=0.03, lost=0.05 or 0.7*chair_s+0.3*lost=0.05. May be repeated."
         ),
     ] = None,
-    confidence: Annotated[
-        float, typer.Option(help="Chance that the promise holds, in (0, 1).", rich_help_panel=_PROMISE)
-    ] = 0.95,
+    confidence: Annotated[float, option(_PROMISE, "Chance that the promise holds, in (0, 1).")] = 0.95,
     captions: Annotated[
         list[str] | None,
-        typer.Option(
-            help="Captions of the labelled images, in any format of `audit`; or IMAGINATION=FILE, several times.",
-            rich_help_panel=_PROMISE,
+        option(
+            _PROMISE, "Captions of the labelled images, in any format of `audit`; or IMAGINATION=FILE, several times."
         ),
     ] = None,
-    captioner: Annotated[
-        str, typer.Option(help="Name of the model that wrote the captions.", rich_help_panel=_PROMISE)
-    ] = "",
-    detector_name: Annotated[
-        str, typer.Option(help="Name of a detector that is known by a file.", rich_help_panel=_PROMISE)
-    ] = "",
+    captioner: Annotated[str, option(_PROMISE, "Name of the model that wrote the captions.")] = "",
+    detector_name: Annotated[str, option(_PROMISE, "Name of a detector that is known by a file.")] = "",
     group_key: Annotated[
         str | None,
-        typer.Option(
-            help="Column of the captions that names what is independent, such as a video. Default: the image.",
-            rich_help_panel=_PROMISE,
-        ),
+        option(_PROMISE, "Column of the captions that names what is independent, such as a video. Default: the image."),
     ] = None,
-    path: Annotated[
-        Path | None,
-        typer.Option(help="JSON list of settings to test, plain to strictest.", rich_help_panel=_PROMISE),
-    ] = None,
+    path: Annotated[Path | None, option(_PROMISE, "JSON list of settings to test, plain to strictest.")] = None,
     protocol: Annotated[
-        str,
-        typer.Option(help="How object words are read: fixed, pattern or wordnet (CHAIR).", rich_help_panel=_PROMISE),
+        str, option(_PROMISE, "How object words are read: fixed, pattern or wordnet (CHAIR).")
     ] = "fixed",
-    vocabulary: Annotated[
-        Path | None, typer.Option(help="Objects that count, in the form of CHAIR's synonyms.", rich_help_panel=_PROMISE)
-    ] = None,
-    caption_key: Annotated[
-        str | None, typer.Option(help="Column of the captions. Default: guessed.", rich_help_panel=_PROMISE)
-    ] = None,
-    image_key: Annotated[
-        str | None, typer.Option(help="Column of the images. Default: guessed.", rich_help_panel=_PROMISE)
-    ] = None,
+    vocabulary: Annotated[Path | None, option(_PROMISE, "Objects that count, in the form of CHAIR's synonyms.")] = None,
+    caption_key: Annotated[str | None, option(_PROMISE, "Column of the captions. Default: guessed.")] = None,
+    image_key: Annotated[str | None, option(_PROMISE, "Column of the images. Default: guessed.")] = None,
 ) -> None:
     """Fit a detector's thresholds and confidences on labelled rows, and print how good they are.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from halluguard.cli.app import app
-from halluguard.cli.options import Command
+from halluguard.cli.options import Command, option
 from halluguard.errors import SettingsError
 from halluguard.printing import printable, reason_lines
 
@@ -45,25 +45,18 @@ def caption(
     limit: Annotated[int | None, typer.Option(help="Number of images to caption, in order. Default: all.")] = None,
     max_errors: Annotated[int, typer.Option(help="Number of images that may fail before the exit code is 4.")] = 0,
     workers: Annotated[int, typer.Option(help="Requests sent at the same time, or images per batch.")] = 8,
-    device: Annotated[
-        str | None, typer.Option(help="Device: cpu, cuda, cuda:1 ... Default: the first GPU.", rich_help_panel=_LOCAL)
-    ] = None,
+    device: Annotated[str | None, option(_LOCAL, "Device: cpu, cuda, cuda:1 ... Default: the first GPU.")] = None,
     dtype: Annotated[
         Literal["auto", "float32", "bfloat16", "float16"] | None,
-        typer.Option(help="Type of the weights. Default: auto on a GPU, float32 on a CPU.", rich_help_panel=_LOCAL),
+        option(_LOCAL, "Type of the weights. Default: auto on a GPU, float32 on a CPU."),
     ] = None,
     imagination: Annotated[
-        float | None,
-        typer.Option(help="Decoding setting in [-1, 1]; below 0 is more grounded.", rich_help_panel=_LOCAL),
+        float | None, option(_LOCAL, "Decoding setting in [-1, 1]; below 0 is more grounded.")
     ] = None,
-    temperature: Annotated[
-        float, typer.Option(help="Sampling temperature, at least 0; 0 is greedy.", rich_help_panel=_SERVER)
-    ] = 0.0,
-    seed: Annotated[
-        int, typer.Option(help="Seed sent with each request; not every server uses it.", rich_help_panel=_SERVER)
-    ] = 0,
+    temperature: Annotated[float, option(_SERVER, "Sampling temperature, at least 0; 0 is greedy.")] = 0.0,
+    seed: Annotated[int, option(_SERVER, "Seed sent with each request; not every server uses it.")] = 0,
     key_variable: Annotated[
-        str, typer.Option(help="Environment variable that holds the server's key.", rich_help_panel=_SERVER)
+        str, option(_SERVER, "Environment variable that holds the server's key.")
     ] = "OPENAI_API_KEY",
 ) -> None:
     """Caption a folder of images with a model, or with an OpenAI-compatible endpoint."""
@@ -78,7 +71,7 @@ def caption(
         settings = {"model": model, "prompt": prompt, "max_tokens": max_tokens, "imagination": imagination}
     else:
         local = {"--imagination": imagination, "--device": device, "--dtype": dtype}
-        if given := [option for option, value in local.items() if value is not None]:
+        if given := [name for name, value in local.items() if value is not None]:
             raise SettingsError(f"{given[0]} needs a model loaded here, got --endpoint; leave one of them out")
         ask = server = Endpoint(
             *(endpoint, model, prompt),

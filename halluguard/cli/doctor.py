@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from halluguard.cli.app import app
-from halluguard.cli.options import Command
+from halluguard.cli.options import Command, option
 
 if TYPE_CHECKING:
     from transformers import ProcessorMixin
@@ -22,24 +22,13 @@ _WAY = "Your way of calling the model"
 def doctor(
     model: Annotated[str, typer.Argument(help="Hub name or folder of an image-text-to-text model, or 'sandbox'.")],
     processor: Annotated[
-        str | None,
-        typer.Option(help="Hub name or folder of the processor that you use, if another.", rich_help_panel=_WAY),
+        str | None, option(_WAY, "Hub name or folder of the processor that you use, if another.")
     ] = None,
-    chat_template: Annotated[
-        Path | None, typer.Option(help="File of the chat template that you use.", rich_help_panel=_WAY)
-    ] = None,
-    max_length: Annotated[
-        int | None, typer.Option(help="Length in tokens at which you truncate prompts.", rich_help_panel=_WAY)
-    ] = None,
-    max_pixels: Annotated[
-        int | None, typer.Option(help="Largest number of pixels per image that you set.", rich_help_panel=_WAY)
-    ] = None,
-    adapter: Annotated[
-        str | None, typer.Option(help="Hub name or folder of the adapter that you load.", rich_help_panel=_WAY)
-    ] = None,
-    stop: Annotated[
-        list[int] | None, typer.Option(help="Id of a stop token that you set; may be repeated.", rich_help_panel=_WAY)
-    ] = None,
+    chat_template: Annotated[Path | None, option(_WAY, "File of the chat template that you use.")] = None,
+    max_length: Annotated[int | None, option(_WAY, "Length in tokens at which you truncate prompts.")] = None,
+    max_pixels: Annotated[int | None, option(_WAY, "Largest number of pixels per image that you set.")] = None,
+    adapter: Annotated[str | None, option(_WAY, "Hub name or folder of the adapter that you load.")] = None,
+    stop: Annotated[list[int] | None, option(_WAY, "Id of a stop token that you set; may be repeated.")] = None,
     dtype: Annotated[str | None, typer.Option(help="Number type, such as bfloat16. Default: the checkpoint's.")] = None,
     device: Annotated[str | None, typer.Option(help="Device, such as cuda. Default: a GPU if there is one.")] = None,
     json: Annotated[Path | None, typer.Option(help="File for the findings as JSON; '-' prints them.")] = None,

@@ -19,6 +19,11 @@ from halluguard.printing import printable
 _SHARED = "For every command"
 
 
+def option(panel: str, help: str) -> Any:
+    """An option with its help, shown in a panel of the help page."""
+    return typer.Option(help=help, rich_help_panel=panel)
+
+
 class _PrintableFormatter(logging.Formatter):
     """Writes a record on one line that is safe on a terminal."""
 

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from halluguard.cli.app import app
-from halluguard.cli.options import Command
+from halluguard.cli.options import Command, option
 from halluguard.errors import SettingsError
 
 _BEHIND, _CHECKS, _LIMITS = "What answers", "Checks", "Limits"
@@ -18,47 +18,30 @@ _BEHIND, _CHECKS, _LIMITS = "What answers", "Checks", "Limits"
 @app.command(cls=Command)
 def serve(
     upstream: Annotated[
-        str | None,
-        typer.Option(help="Base address of an OpenAI-compatible server to stand in front of.", rich_help_panel=_BEHIND),
+        str | None, option(_BEHIND, "Base address of an OpenAI-compatible server to stand in front of.")
     ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(help="Model to load here: a hub name, a folder, or 'sandbox'.", rich_help_panel=_BEHIND),
-    ] = None,
-    detector: Annotated[
-        str | None,
-        typer.Option(help="Detector: a hub name, a folder, or 'sandbox'.", rich_help_panel=_CHECKS),
-    ] = None,
+    model: Annotated[str | None, option(_BEHIND, "Model to load here: a hub name, a folder, or 'sandbox'.")] = None,
+    detector: Annotated[str | None, option(_CHECKS, "Detector: a hub name, a folder, or 'sandbox'.")] = None,
     fail: Annotated[
-        Literal["open", "closed"],
-        typer.Option(help="What to do where a check fails: let the answer pass, or refuse.", rich_help_panel=_CHECKS),
+        Literal["open", "closed"], option(_CHECKS, "What to do where a check fails: let the answer pass, or refuse.")
     ] = "open",
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)] = 8000,
     device: Annotated[
         str | None, typer.Option(help="Device of the detector and the model. Default: the first GPU, or the CPU.")
     ] = None,
-    key_variable: Annotated[
-        str,
-        typer.Option(help="Environment variable with the upstream's key.", rich_help_panel=_BEHIND),
-    ] = "OPENAI_API_KEY",
+    key_variable: Annotated[str, option(_BEHIND, "Environment variable with the upstream's key.")] = "OPENAI_API_KEY",
     images: Annotated[
         Path | None, typer.Option(help="Folder whose files requests may name as file:// URLs. Default: none.")
     ] = None,
     fetch: Annotated[
         bool, typer.Option("--fetch", help="Fetch images from http(s) addresses that are not private.")
     ] = False,
-    timeout: Annotated[float, typer.Option(help="Seconds for the model's answer.", rich_help_panel=_LIMITS)] = 300.0,
-    check_timeout: Annotated[
-        float, typer.Option(help="Seconds for the check of an answer.", rich_help_panel=_LIMITS)
-    ] = 60.0,
-    max_images: Annotated[int, typer.Option(help="Images in one request.", rich_help_panel=_LIMITS)] = 16,
-    running: Annotated[
-        int, typer.Option(help="Requests that are worked on at the same time.", rich_help_panel=_LIMITS)
-    ] = 32,
-    waiting: Annotated[
-        int, typer.Option(help="Further requests that wait; others get status 503.", rich_help_panel=_LIMITS)
-    ] = 256,
+    timeout: Annotated[float, option(_LIMITS, "Seconds for the model's answer.")] = 300.0,
+    check_timeout: Annotated[float, option(_LIMITS, "Seconds for the check of an answer.")] = 60.0,
+    max_images: Annotated[int, option(_LIMITS, "Images in one request.")] = 16,
+    running: Annotated[int, option(_LIMITS, "Requests that are worked on at the same time.")] = 32,
+    waiting: Annotated[int, option(_LIMITS, "Further requests that wait; others get status 503.")] = 256,
 ) -> None:
     """Serve checked answers under OpenAI's API, in front of another server or around a model loaded here.
 

@@ -12,7 +12,7 @@ import typer
 
 from halluguard import io
 from halluguard.cli.app import app
-from halluguard.cli.options import Command
+from halluguard.cli.options import Command, option
 from halluguard.errors import InputError, SettingsError
 from halluguard.printing import printable
 
@@ -22,10 +22,6 @@ if TYPE_CHECKING:
     from halluguard.tuning.trainers import PreferenceLoss
 
 _ROWS, _LOSS, _COURSE = "The rows", "The loss on preferences", "The course of the training"
-
-
-def _option(panel: str, help: str) -> Any:
-    return typer.Option(help=help, rich_help_panel=panel)
 
 
 @app.command(cls=Command)
@@ -39,34 +35,34 @@ def train(
     merge: Annotated[
         Path | None, typer.Option(help="Folder to write the merged model to as well, with its model card.")
     ] = None,
-    images: Annotated[Path | None, _option(_ROWS, "Folder of the images.")] = None,
-    coco: Annotated[bool, _option(_ROWS, "DATA is COCO's instances; questions are built from them.")] = False,
+    images: Annotated[Path | None, option(_ROWS, "Folder of the images.")] = None,
+    coco: Annotated[bool, option(_ROWS, "DATA is COCO's instances; questions are built from them.")] = False,
     keys: Annotated[
-        str, _option(_ROWS, "Keys of DATA where they are not known ones: prompt=question_text,chosen=good,image=pic.")
+        str, option(_ROWS, "Keys of DATA where they are not known ones: prompt=question_text,chosen=good,image=pic.")
     ] = "",
     negatives: Annotated[
-        str, _option(_ROWS, "Kinds of negative images to draw, separated by commas: crop,shuffle,noise.")
+        str, option(_ROWS, "Kinds of negative images to draw, separated by commas: crop,shuffle,noise.")
     ] = "",
-    plain: Annotated[bool, _option(_ROWS, "Learn the chosen answers as written, without preference.")] = False,
-    beta: Annotated[float, _option(_LOSS, "Strength of the tie to the reference model, above 0.")] = 0.1,
-    visual_weight: Annotated[float, _option(_LOSS, "Weight of the loss on negative images.")] = 1.0,
-    anchor_weight: Annotated[float, _option(_LOSS, "Weight of the anchor on the chosen answers.")] = 1.0,
-    gamma: Annotated[float, _option(_LOSS, "Weight of the words that differ between the two answers.")] = 1.0,
-    losses: Annotated[str, _option(_LOSS, "TRL's loss types, separated by commas.")] = "sigmoid",
-    rank: Annotated[int, _option(_COURSE, "LoRA rank.")] = 16,
+    plain: Annotated[bool, option(_ROWS, "Learn the chosen answers as written, without preference.")] = False,
+    beta: Annotated[float, option(_LOSS, "Strength of the tie to the reference model, above 0.")] = 0.1,
+    visual_weight: Annotated[float, option(_LOSS, "Weight of the loss on negative images.")] = 1.0,
+    anchor_weight: Annotated[float, option(_LOSS, "Weight of the anchor on the chosen answers.")] = 1.0,
+    gamma: Annotated[float, option(_LOSS, "Weight of the words that differ between the two answers.")] = 1.0,
+    losses: Annotated[str, option(_LOSS, "TRL's loss types, separated by commas.")] = "sigmoid",
+    rank: Annotated[int, option(_COURSE, "LoRA rank.")] = 16,
     learning_rate: Annotated[
-        float | None, _option(_COURSE, "Learning rate. Default: 2e-4 for answers, 1e-5 for preferences.")
+        float | None, option(_COURSE, "Learning rate. Default: 2e-4 for answers, 1e-5 for preferences.")
     ] = None,
-    epochs: Annotated[float, _option(_COURSE, "Passes over the rows.")] = 1.0,
-    batch_size: Annotated[int, _option(_COURSE, "Rows per batch and process.")] = 8,
-    accumulate: Annotated[int, _option(_COURSE, "Batches per optimizer step.")] = 1,
-    four_bit: Annotated[bool, _option(_COURSE, "Load the model in 4 bits (QLoRA); needs bitsandbytes.")] = False,
-    bf16: Annotated[bool, _option(_COURSE, "Compute in bfloat16.")] = False,
-    checkpointing: Annotated[bool, _option(_COURSE, "Recompute activations: less memory, more time.")] = False,
-    save_every: Annotated[int | None, _option(_COURSE, "Steps between checkpoints. Default: none are kept.")] = None,
-    resume: Annotated[bool, _option(_COURSE, "Continue from the last checkpoint.")] = False,
-    device: Annotated[str | None, _option(_COURSE, "'cpu' keeps the training off a GPU.")] = None,
-    seed: Annotated[int, _option(_COURSE, "Seed of every random choice.")] = 0,
+    epochs: Annotated[float, option(_COURSE, "Passes over the rows.")] = 1.0,
+    batch_size: Annotated[int, option(_COURSE, "Rows per batch and process.")] = 8,
+    accumulate: Annotated[int, option(_COURSE, "Batches per optimizer step.")] = 1,
+    four_bit: Annotated[bool, option(_COURSE, "Load the model in 4 bits (QLoRA); needs bitsandbytes.")] = False,
+    bf16: Annotated[bool, option(_COURSE, "Compute in bfloat16.")] = False,
+    checkpointing: Annotated[bool, option(_COURSE, "Recompute activations: less memory, more time.")] = False,
+    save_every: Annotated[int | None, option(_COURSE, "Steps between checkpoints. Default: none are kept.")] = None,
+    resume: Annotated[bool, option(_COURSE, "Continue from the last checkpoint.")] = False,
+    device: Annotated[str | None, option(_COURSE, "'cpu' keeps the training off a GPU.")] = None,
+    seed: Annotated[int, option(_COURSE, "Seed of every random choice.")] = 0,
 ) -> None:
     """Fine-tune a model on preferences, instructions or ratings, with negative images; writes a LoRA adapter."""
     from halluguard import sandbox
@@ -117,9 +113,9 @@ def train(
 def _check_folders(out: Path, merge: Path | None, model: str) -> None:
     """Refuse to write into the folder of the model, or both results into one folder."""
     base = Path(model).resolve() if Path(model).is_dir() else None
-    for option, folder in (("--out", out), ("--merge", merge)):
+    for name, folder in (("--out", out), ("--merge", merge)):
         if folder is not None and folder.resolve() == base:
-            raise SettingsError(f"{option} {str(folder)!r} is the folder of the model; name another folder")
+            raise SettingsError(f"{name} {str(folder)!r} is the folder of the model; name another folder")
     if merge is not None and merge.resolve() == out.resolve():
         raise SettingsError(f"--out and --merge name the same folder {str(out)!r}; name two folders")
 

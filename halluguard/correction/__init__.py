@@ -79,7 +79,7 @@ def correct(
         detector: finds objects; see `halluguard.records.Detector`.
         question: the question that was asked, needed to judge "Yes", "No" and fragments.
         thresholds: scores at which support ends and contradiction begins; default the detector's own.
-        properties, calibration, second_look: see `halluguard.correction.verification.verify.verify_many`.
+        properties, calibration, second_look: see `halluguard.correction.verification.verify.Settings`.
         style: "delete", "hedge" or "annotate", see `halluguard.correction.rewriting.rewrite.rewrite`.
         proposer: a language model that may word the correction, accepted only if it passes the checks of
             `halluguard.correction.rewriting.llm_rewriter`; otherwise the text of the rules stands.

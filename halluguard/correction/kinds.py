@@ -48,11 +48,6 @@ class ClaimKind:
     repair: Repairer | None = None
     field: str | None = None
 
-    @property
-    def is_property(self) -> bool:
-        """Whether it claims a property of a thing, as numbers, attributes and relations do."""
-        return self.field is not None
-
     def value(self, claim: Claim) -> int | str | None:
         """The claimed number, attribute or relation; None where the claim is the thing itself."""
         return None if self.field is None else getattr(claim, self.field)

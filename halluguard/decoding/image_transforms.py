@@ -16,8 +16,8 @@ import torch
 from PIL import Image, ImageStat
 from torch import Tensor
 
-from halluguard.decoding.base import check_range, check_whole
 from halluguard.decoding.negative_inputs import Call, ModelInputs, generator, is_image_input
+from halluguard.decoding.setting_checks import check_range, check_whole
 from halluguard.errors import InputError, UnsupportedModelError
 
 ImageChange = Callable[[Image.Image], Image.Image]

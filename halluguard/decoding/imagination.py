@@ -35,10 +35,11 @@ from torch import Tensor
 from transformers import PreTrainedModel, ProcessorMixin
 
 from halluguard.controller import Controller
-from halluguard.decoding.base import Combined, Cost, DecodingMethod, Preset, Step, check_range
+from halluguard.decoding.base import Combined, Cost, DecodingMethod, Preset, Step
 from halluguard.decoding.engine.checks import opened
 from halluguard.decoding.engine.view import FoldedView
 from halluguard.decoding.negative_inputs import NegativeInputs, NoImage
+from halluguard.decoding.setting_checks import check_range
 from halluguard.errors import SettingsError
 
 SLACK = 0.5

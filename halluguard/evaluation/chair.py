@@ -23,15 +23,7 @@ from itertools import islice
 from pathlib import Path
 
 from halluguard.errors import InputError
-from halluguard.evaluation.running import (
-    add_model_options,
-    heading,
-    load,
-    load_images,
-    options,
-    resume,
-    sandbox_objects,
-)
+from halluguard.evaluation import running
 from halluguard.metrics import baselines, chair
 from halluguard.metrics.ground_truth import ById, ImageId, coco_objects, image_key, read_objects, write_objects
 from halluguard.metrics.reading import read_captions
@@ -41,7 +33,7 @@ COLUMNS = ("CHAIRs", "CHAIRi", "recall", "precision", "f1")
 
 
 def options_parser() -> argparse.ArgumentParser:
-    parser, _ = options(__doc__, "captions")
+    parser, _ = running.options(__doc__, "captions")
     parser.add_argument("--objects", type=Path, help="JSON file, image id -> categories; not needed for the sandbox")
     parser.add_argument("--coco", type=Path, help="folder of COCO annotations from which --objects is made")
     parser.add_argument(
@@ -54,7 +46,7 @@ def options_parser() -> argparse.ArgumentParser:
     parser.add_argument("--caption-key", help="name of the field with the caption [caption, prediction, ...]")
     parser.add_argument("--image-key", help="name of the field with the image id [image_id, image]")
     parser.add_argument("--plain", type=Path, help="captions of plain decoding on the same images")
-    add_model_options(parser, max_new_tokens=512, batch_size=8)
+    running.add_model_options(parser, max_new_tokens=512, batch_size=8)
     parser.add_argument(
         "--prompt", help='prompt ["Please describe this image in detail."; sandbox: "Describe the image."]'
     )
@@ -96,7 +88,7 @@ def run(given: argparse.Namespace) -> None:
     scored = (scorer.caption(image, text) for image, text in plain())
     rows += [(label, scorer.total(baselines.drop_mentions(scored, scorer, share, given.seed), **how))]
 
-    print(heading("captions", COLUMNS))
+    print(running.heading("captions", COLUMNS))
     for name, score in rows:
         print(score.markdown_row(name, COLUMNS))
     if given.plain and given.resamples:
@@ -122,23 +114,23 @@ def ground_truth(given: argparse.Namespace, protocol: chair.Protocol) -> ById[li
     if given.objects:
         return read_objects(given.objects)
     if given.model == "sandbox":
-        return sandbox_objects()
+        return running.sandbox_objects()
     raise InputError("CHAIR needs the objects of the images; name their file with --objects")
 
 
 def described(given: argparse.Namespace, objects: ById[list[str]]) -> Path:
     """Let the model describe the images. Returns the file of its captions."""
     ids: Iterator[ImageId] = islice(objects, given.limit)
-    images = load_images(given, ids)
+    images = running.load_images(given, ids)
     path = given.json.with_suffix(".captions.jsonl")
     prompt = given.prompt or (
         "Describe the image." if given.model == "sandbox" else "Please describe this image in detail."
     )
-    guard, settings = load(given)
+    guard, settings = running.load(given)
 
     def ask(batch: list[str]) -> list[JsonObject]:
         answers = guard.batch([images[key] for key in batch], prompt, max_new_tokens=given.max_new_tokens)
         return [{"image_id": key, "caption": answer.text} for key, answer in zip(batch, answers, strict=True)]
 
-    resume(path, "image_id", list(images), ask, given.batch_size, {**settings, "prompt": prompt})
+    running.resume(path, "image_id", list(images), ask, given.batch_size, {**settings, "prompt": prompt})
     return path

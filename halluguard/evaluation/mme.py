@@ -18,15 +18,7 @@ from itertools import chain
 from pathlib import Path
 
 from halluguard.errors import InputError
-from halluguard.evaluation.running import (
-    add_forms_option,
-    add_model_options,
-    heading,
-    load,
-    load_images,
-    options,
-    resume,
-)
+from halluguard.evaluation import running
 from halluguard.metrics import mme
 from halluguard.metrics.ground_truth import image_key
 from halluguard.metrics.pope import ask as question_for
@@ -35,15 +27,15 @@ from halluguard.metrics.score import JsonObject
 
 
 def options_parser() -> argparse.ArgumentParser:
-    parser, source = options(__doc__, None)
+    parser, source = running.options(__doc__, None)
     source.add_argument("--answers", type=Path, nargs="+", help="published answers to score, without a model")
     parser.add_argument("--questions", type=Path, help="questions for the model; not needed for the sandbox")
     parser.add_argument(
         "--parser", choices=list(mme.PARSERS), default="official", help="how answers are read [official]"
     )
-    add_forms_option(parser)
+    running.add_forms_option(parser)
     parser.add_argument("--tasks", nargs="+", default=list(mme.SUBSET), help="tasks to score [the four]")
-    add_model_options(parser, max_new_tokens=16, batch_size=16)
+    running.add_model_options(parser, max_new_tokens=16, batch_size=16)
     return parser
 
 
@@ -65,7 +57,7 @@ def run(given: argparse.Namespace) -> None:
     result = next(iter(scores.values()))
     print("\n".join(result.lines()))
     columns = [name for name in result.values if name.endswith(("acc", "acc+"))]
-    print(heading("answers", ["total", *columns]))
+    print(running.heading("answers", ["total", *columns]))
     for label, score in scores.items():
         row = score.markdown_row(label, columns)
         print(row.replace(f"| {label} |", f"| {label} | {score['total']:.1f} |", 1))
@@ -92,8 +84,8 @@ def answered(given: argparse.Namespace) -> list[mme.Row]:
     if given.limit:
         images = set(list(dict.fromkeys((row.task, row.image) for row in questions))[: given.limit])
         questions = [row for row in questions if (row.task, row.image) in images]
-    files = load_images(given, [row.image for row in questions])
-    guard, settings = load(given)
+    files = running.load_images(given, [row.image for row in questions])
+    guard, settings = running.load(given)
     path = given.json.with_suffix(".answers.jsonl")
 
     def ask(batch: list[int]) -> list[JsonObject]:
@@ -102,7 +94,7 @@ def answered(given: argparse.Namespace) -> list[mme.Row]:
         replies = guard.batch(images, texts, max_new_tokens=given.max_new_tokens)
         return [{"number": i, "answer": answer.text} for i, answer in zip(batch, replies, strict=True)]
 
-    resume(path, "number", range(len(questions)), ask, given.batch_size, settings)
+    running.resume(path, "number", range(len(questions)), ask, given.batch_size, settings)
     answers = {field(path, n, row, "number"): text_field(path, n, row, "answer") for n, row in read_rows(path)}
     return [mme.Row(row.task, row.image, row.question, row.label, answers[i]) for i, row in enumerate(questions)]
 

@@ -25,16 +25,7 @@ import argparse
 from pathlib import Path
 
 from halluguard.errors import InputError
-from halluguard.evaluation.running import (
-    add_forms_option,
-    add_model_options,
-    heading,
-    load,
-    load_images,
-    options,
-    resume,
-    sandbox_objects,
-)
+from halluguard.evaluation import running
 from halluguard.metrics import baselines, pope, pope_labels
 from halluguard.metrics.ground_truth import image_key
 from halluguard.metrics.score import JsonObject, Score
@@ -44,15 +35,15 @@ KINDS: tuple[pope.Kind, ...] = ("random", "popular", "adversarial")
 
 
 def options_parser() -> argparse.ArgumentParser:
-    parser, _ = options(__doc__, "answers")
+    parser, _ = running.options(__doc__, "answers")
     parser.add_argument("--questions", type=Path, help="question file; not needed for the sandbox")
     parser.add_argument("--parser", choices=list(pope.PARSERS), default="official", help="how answers are read")
-    add_forms_option(parser)
+    running.add_forms_option(parser)
     parser.add_argument("--in-order", action="store_true", help="line n answers question n; for a file without ids")
     parser.add_argument("--answer-key", help="name of the field with the answer [prediction, response, answer, ...]")
     parser.add_argument("--labels", type=Path, help="corrected labels of the same questions, such as RePOPE's file")
     parser.add_argument("--plain", type=Path, help="answers of plain decoding to the same questions")
-    add_model_options(parser, max_new_tokens=16, batch_size=16)
+    running.add_model_options(parser, max_new_tokens=16, batch_size=16)
     kind_help = "for the sandbox: the kind of questions whose score OUT holds [adversarial]"
     parser.add_argument("--kind", choices=KINDS, default="adversarial", help=kind_help)
     return parser
@@ -60,7 +51,7 @@ def options_parser() -> argparse.ArgumentParser:
 
 def run(given: argparse.Namespace) -> None:
     if given.model == "sandbox" and not given.questions:
-        objects = sandbox_objects()
+        objects = running.sandbox_objects()
         scores = {}
         for kind in KINDS:
             questions = pope.build_questions(objects, kind, seed=given.seed)[: given.limit]
@@ -98,7 +89,7 @@ def one(given: argparse.Namespace, questions: list[pope.Question], split: str | 
             rows.append(("baseline: plain, threshold moved", score(moved)))
     compared = rows[1:]
     rows += [(f"baseline: always {word.lower()}", score(baselines.always(questions, word))) for word in ("No", "Yes")]
-    print(heading("answers", COLUMNS))
+    print(running.heading("answers", COLUMNS))
     for label, scored in rows:
         print(scored.markdown_row(label, COLUMNS))
     for label, other in compared:
@@ -142,9 +133,9 @@ def margins(path: Path, questions: list[pope.Question]) -> dict[str, float] | No
 
 def answered(given: argparse.Namespace, questions: list[pope.Question], split: str | None) -> Path:
     """Ask the model the questions. Returns the file of its answers and margins."""
-    images = load_images(given, [q.image for q in questions])
+    images = running.load_images(given, [q.image for q in questions])
     path = given.json.with_suffix(f".{split}.jsonl" if split else ".answers.jsonl")
-    guard, settings = load(given)
+    guard, settings = running.load(given)
     by_id = {q.question_id: q for q in questions}
 
     def ask(batch: list[str]) -> list[JsonObject]:
@@ -157,5 +148,5 @@ def answered(given: argparse.Namespace, questions: list[pope.Question], split: s
             for key, answer, margin in zip(batch, replies, yes_margins, strict=True)
         ]
 
-    resume(path, "question_id", list(by_id), ask, given.batch_size, settings)
+    running.resume(path, "question_id", list(by_id), ask, given.batch_size, settings)
     return path

@@ -128,12 +128,14 @@ class Score:
             shown.append(f"{name:<12} {scale * value:6.1f}{span}")
         return [*shown, *(f"warning: {w}" for w in self.warnings), self.signature]
 
+    def percent(self, name: str) -> str:
+        """A value with its interval in percent: "19.6 [18.1, 21.0]"."""
+        low, high = self.intervals.get(name, (self.values[name],) * 2)
+        return f"{100 * self.values[name]:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+
     def markdown_row(self, label: str, names: Sequence[str]) -> str:
         """Markdown table row `| label | value [low, high] | ... | signature |`, values in percent."""
-        cells = [label]
-        for name in names:
-            low, high = self.intervals.get(name, (self.values[name],) * 2)
-            cells.append(f"{100 * self.values[name]:.1f} [{100 * low:.1f}, {100 * high:.1f}]")
+        cells = [label, *map(self.percent, names)]
         signature = self.signature.replace("|", "\\|")  # a bar ends a cell, in code too
         return f"| {' | '.join(cells)} | `{signature}` |"
 

@@ -20,6 +20,7 @@ from halluguard.decoding.base import DecodingMethod
 from halluguard.decoding.engine.checks import explained
 from halluguard.decoding.negative_inputs import NoImage
 from halluguard.decoding.step_back import ModelCalls, StepBack, Written
+from halluguard.decoding.step_back.model_calls import PromptLength
 from halluguard.errors import SettingsError
 from halluguard.prompting.conversation import Conversation
 from halluguard.prompting.model_inputs import model_inputs
@@ -74,18 +75,6 @@ class Stepping:
         return SentenceJudge(self.detector, images, questions, thresholds=self.thresholds)
 
 
-class _PromptLength(StoppingCriteria):
-    """Note how many tokens the first call of the search begins with; never stop."""
-
-    def __init__(self) -> None:
-        self.length: int | None = None
-
-    def __call__(self, input_ids: Any, scores: Any, **kwargs: Any) -> Any:
-        if self.length is None:
-            self.length = input_ids.shape[1] - 1
-        return torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
-
-
 @dataclass(frozen=True)
 class Drafter:
     """A model, its processor and the settings of one call.
@@ -136,7 +125,7 @@ class Drafter:
             return [drafts[i * each : (i + 1) * each] for i in range(len(conversations))]
         inputs = model_inputs(self.model, self.processor, conversations)
         model, arguments = self._call(inputs, conversations)
-        noted = _PromptLength()
+        noted = PromptLength()
         criteria = StoppingCriteriaList([*(arguments.pop("stopping_criteria", None) or []), noted])
         with torch.inference_mode(), seeded:
             output = self._generated(model, **arguments, stopping_criteria=criteria)

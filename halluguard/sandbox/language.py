@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from halluguard.sandbox.world import CATEGORIES, COLORS, CONTEXTS, IMAGE_SIZE, PARTNERS, RHO, Scene
-from halluguard.vocabulary import article, plural
+from halluguard.vocabulary import article, listing, plural
 
 CAPTION_PROMPTS = (
     "Describe the image.",
@@ -103,7 +103,7 @@ def caption(scene: Scene, rng: random.Random, bias: Bias = SEEN, extra: Sequence
         return _noun_phrase(scene, name, rng) if name in names else with_article(name)
 
     place = with_article(scene.context)
-    sentences = [rng.choice(_OPENINGS).format(place, _join([phrase(name) for name in kept[:2]]))]
+    sentences = [rng.choice(_OPENINGS).format(place, listing([phrase(name) for name in kept[:2]]))]
     rest = kept[2:]
     relations = [r for r in scene.relations if {r[0], r[2]} <= set(kept[:2])]
     if relations and rng.random() < 0.3:
@@ -114,7 +114,7 @@ def caption(scene: Scene, rng: random.Random, bias: Bias = SEEN, extra: Sequence
         sentences.append(f"There {_verb(scene, name)} {phrase(name)} {_side(scene, name)}.")
     tail = [*rest, *extra]
     if tail:
-        listed = _join([phrase(name) for name in tail[:4]])
+        listed = listing([phrase(name) for name in tail[:4]])
         sentences.append(rng.choice(_CLOSINGS).format(_verb(scene, tail[0]), listed))
     if len(sentences) == 1 or (len(sentences) < 4 and rng.random() < 0.7):
         sentences.append(_MOODS[sorted(CONTEXTS).index(scene.context) % len(_MOODS)])
@@ -134,10 +134,6 @@ def _verb(scene: Scene, name: str) -> str:
 def _side(scene: Scene, name: str) -> str:
     x = scene.largest(name).center[0]
     return "on the left" if x < IMAGE_SIZE / 3 else "on the right" if x > 2 * IMAGE_SIZE / 3 else "in the middle"
-
-
-def _join(phrases: Sequence[str]) -> str:
-    return phrases[0] if len(phrases) == 1 else ", ".join(phrases[:-1]) + " and " + phrases[-1]
 
 
 def existence_turn(

@@ -13,7 +13,8 @@ MINE = '''
 from dataclasses import dataclass
 from typing import ClassVar
 
-from halluguard.decoding.base import Cost, DecodingMethod, Preset, check_alpha
+from halluguard.decoding.base import Cost, DecodingMethod, Preset
+from halluguard.decoding.setting_checks import check_alpha
 from halluguard.decoding.negative_inputs import NoImage
 
 

@@ -75,12 +75,6 @@ def read(answer: ParsedAnswer, existence: Sequence[Claim]) -> list[Claim]:
     return claims
 
 
-def _rule(parse: Parse, noun: int, amount: Quantity) -> str:
-    if amount.vague:
-        return "vague"
-    return "total" if amount.total or total(parse, noun) else "numeral"
-
-
 def number(words: list[str]) -> int | None:
     """The value of a numeral in words or digits.
 

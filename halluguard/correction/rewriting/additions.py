@@ -18,12 +18,11 @@ from dataclasses import dataclass
 
 from halluguard.correction.rewriting.block_edits import NAMING_KEYS
 from halluguard.correction.rewriting.final_check import breaks_structure
-from halluguard.correction.rewriting.restating import listing
 from halluguard.correction.text.document import Block, Document
 from halluguard.correction.text.reading import read_document
 from halluguard.correction.verification.omissions import Omission
 from halluguard.records import Claim, Edit, Verdict
-from halluguard.vocabulary import FORMS, article, plural
+from halluguard.vocabulary import FORMS, article, listing, plural
 
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _MANY = "several"

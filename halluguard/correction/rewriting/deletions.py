@@ -20,9 +20,6 @@ _NEEDS_PHRASE = words("needs its phrase")
 _NEEDS_PREPOSITION = words("needs its preposition")
 _MEASURES = words("measures")
 _GENERIC = words("generic")
-_ADJUNCTS = frozenset(
-    ("prep", "agent", "acl", "relcl", "appos", "advcl", "npadvmod", "parataxis", "advmod", "nmod", "prepc")
-)
 _COMPLEMENTS = frozenset(
     ("dobj", "obj", "attr", "acomp", "xcomp", "ccomp", "prep", "agent", "oprd", "advcl", "dative", "advmod", "npadvmod")
 )

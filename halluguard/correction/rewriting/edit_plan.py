@@ -16,7 +16,7 @@ from halluguard.correction.rewriting.token_editor import TokenEditor
 from halluguard.correction.text.lexicon import NOUN_TAGS, VERB_TAGS, words
 from halluguard.correction.text.parse import Parse
 from halluguard.records import Claim, Edit, Verdict
-from halluguard.vocabulary import category, parents, same
+from halluguard.vocabulary import category, listing, parents, same
 
 _HAVING = frozenset("have has had having wear wears wearing wore".split())
 _PARTS = words("parts") & words("not restated") | words("mass")
@@ -315,7 +315,7 @@ class EditPlan:
         if alive or (deletions.is_clause(self.parse, sentence) and not self._labelled_fragment(sentence)):
             says = restating.statement(phrases)
         else:
-            says = restating.listing(phrases)
+            says = listing(phrases)
             says += self.parse.words[end - 1] if self.parse.words[end - 1] in ".!?" else ""
             says = says[0].upper() + says[1:] if self.editor.original(first)[:1].isupper() else says
         why = set().union(*(self.editor.why[i] for i in range(first, end)))

@@ -13,6 +13,7 @@ from halluguard.correction.rewriting.token_editor import TokenEditor, article
 from halluguard.correction.text.lexicon import words
 from halluguard.correction.text.parse import Parse
 from halluguard.records import Claim
+from halluguard.vocabulary import listing
 
 _MASS = words("mass")
 _NEVER = words("not restated") | words("measures") | _MASS
@@ -184,11 +185,6 @@ def _lowered(editor: TokenEditor, first: int, last: int) -> str:
     if opens and not text.isupper() and len(text) > 1 and not text[1].isupper():
         return text[0].lower() + text[1:]
     return text
-
-
-def listing(phrases: Sequence[str]) -> str:
-    """ "a dog, a cat and a bird"."""
-    return phrases[0] if len(phrases) == 1 else ", ".join(phrases[:-1]) + " and " + phrases[-1]
 
 
 def statement(phrases: Sequence[str]) -> str:

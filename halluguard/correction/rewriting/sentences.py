@@ -18,6 +18,7 @@ from halluguard.correction.rewriting.edit_plan import EditPlan
 from halluguard.correction.rewriting.token_editor import Snapshot
 from halluguard.correction.text.document import Block
 from halluguard.correction.text.parse import Parse
+from halluguard.vocabulary import listing
 
 _WITHOUT_ARTICLE = re.compile(r"^(?:an?|some)\s+", re.I)
 _SUPPORT = ("do", "does", "did", "not", "n't", "no")
@@ -129,7 +130,7 @@ class SentenceEdits:
             return False
         _undo(plan, sentence, self.states[sentence])
         phrases = [_WITHOUT_ARTICLE.sub("", restating.phrase(plan.editor, m, set(self.heads))) for m in there]
-        words = restating.listing(phrases)
+        words = listing(phrases)
         why = {verdict for token, verdict in self.heads.items() if first <= token < end}
         plan.editor.delete(range(first, end), why)
         plan.editor.state(first, words[0].upper() + words[1:], why)

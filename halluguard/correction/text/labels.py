@@ -15,8 +15,6 @@ _DENYING = re.compile(
     re.IGNORECASE,
 )
 
-_LABELLED = ("pair", "list", "keywords", "term")
-
 
 def denied_leaves(document: Document, leaves: list[Block]) -> set[int]:
     """Indices of the leaves that a label or the value of a label denies."""

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from halluguard.correction import kinds
 from halluguard.correction.verification.batches import error_text
@@ -39,31 +39,34 @@ Properties = PropertyExpert | TextReader | Sequence[PropertyExpert | TextReader]
 """Experts on attributes and relations, and one that reads written words; those with a method `read` are readers."""
 
 
-def verify(
-    claims: Sequence[Claim],
-    image: object,
-    detector: Detector,
-    *,
-    thresholds: Thresholds | None = None,
-    properties: Properties = None,
-    calibration: Calibration | None = None,
-    second_look: bool = True,
-) -> list[Verdict]:
+class Settings(TypedDict, total=False):
+    """Keyword arguments of `verify` and `verify_many`.
+
+    Args:
+        thresholds: default the detector's own `thresholds` attribute, (high, low), or `Thresholds()`.
+        properties: experts on attributes and relations; the first that covers a question is asked. Without one, such
+            claims are unverifiable unless an object that they are about is not there at all. An expert with a method
+            `read` reads written words; without one, quotations are unverifiable.
+        calibration: makes `Verdict.confidence` a probability (`calibrated` True); without it, it is a raw score.
+        second_look: whether images of 512 pixels or more are cut into four parts and looked at again before an object
+            is called absent; what is seen there is "unsure". It costs one more call per image with a contradiction.
+            Default True.
+    """
+
+    thresholds: Thresholds | None
+    properties: Properties
+    calibration: Calibration | None
+    second_look: bool
+
+
+def verify(claims: Sequence[Claim], image: object, detector: Detector, **settings: Unpack[Settings]) -> list[Verdict]:
     """One verdict per claim of one answer; see `verify_many` for the arguments.
 
     Returns:
         Verdicts in the order of the claims, `verdict.claim` being the index. When the detector fails, every verdict
         says so: decision "unverifiable", `error` True, the failure in `reason`.
     """
-    (verdicts,) = verify_many(
-        [claims],
-        [image],
-        detector,
-        thresholds=thresholds,
-        properties=properties,
-        calibration=calibration,
-        second_look=second_look,
-    )
+    (verdicts,) = verify_many([claims], [image], detector, **settings)
     return verdicts
 
 
@@ -72,11 +75,8 @@ def verify_many(
     images: Sequence[object],
     detector: Detector,
     *,
-    thresholds: Thresholds | None = None,
-    properties: Properties = None,
-    calibration: Calibration | None = None,
-    second_look: bool = True,
     batch_size: int = 8,
+    **settings: Unpack[Settings],
 ) -> list[list[Verdict]]:
     """Verdicts for N answers; answers that share an image (the same object, or the same key) share its detector pass.
 
@@ -84,23 +84,10 @@ def verify_many(
         claims: N lists of claims, from `extract`.
         images: N RGB images (PIL), or keys that the detector knows when it needs no image; one per answer.
         detector: finds objects; see `halluguard.records.Detector`.
-        thresholds: default the detector's own `thresholds` attribute, (high, low), or `Thresholds()`.
-        properties: experts on attributes and relations; the first that covers a question is asked. Without one, such
-            claims are unverifiable unless an object that they are about is not there at all. An expert with a method
-            `read` reads written words; without one, quotations are unverifiable.
-        calibration: makes `Verdict.confidence` a probability (`calibrated` True); without it, it is a raw score.
-        second_look: before an absence is called, look again at images of 512 pixels or more, cut into four parts;
-            what is seen there is "unsure". Costs one more call per image with a contradiction.
         batch_size: images per detector call. A call that fails is halved and tried again, down to one image.
+        **settings: thresholds, properties, calibration, second_look; see `Settings`.
     """
-    examined = examine_many(
-        *(claims, images, detector),
-        thresholds=thresholds,
-        properties=properties,
-        calibration=calibration,
-        second_look=second_look,
-        batch_size=batch_size,
-    )
+    examined = examine_many(claims, images, detector, batch_size=batch_size, **settings)
     return [verdicts for verdicts, _ in examined]
 
 

@@ -30,7 +30,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -78,6 +78,27 @@ def folded_view(method: DecodingMethod, model: nn.Module, processor: ProcessorMi
     return view
 
 
+@dataclass(frozen=True)
+class Request:
+    """What a view is asked to generate.
+
+    Args:
+        kwargs: arguments of the model's `generate`, inputs included.
+        images: the images behind the inputs, if they are known.
+        negative_inputs: the user's own model inputs for the negative branches.
+        apply_mask: whether the method's mask of allowed tokens is applied.
+        checked: whether the arguments have been checked already.
+        answered: number of tokens at the end of the prompts that begin the answer.
+    """
+
+    kwargs: ModelInputs
+    images: Sequence[Image.Image] | None
+    negative_inputs: NegativeInputsArgument | None
+    apply_mask: bool = True
+    checked: bool = False
+    answered: int = 0
+
+
 _TheModelsClass: Any = object  # comes after FoldedView among the bases of a view's class; super() is the model
 
 
@@ -117,7 +138,7 @@ class FoldedView(_TheModelsClass):
             InputError, SettingsError, UnsupportedModelError: with the cause and what to do.
         """
         kwargs |= {} if inputs is None else {"input_ids": inputs}
-        return self._generate(kwargs, images, negative_inputs, answered=answered)
+        return self._generate(Request(kwargs, images, negative_inputs, answered=answered))
 
     def first_token_logits(self, inputs: Tensor | None = None, **kwargs: Any) -> Tensor:
         """(B, V) combined scores of the first token in fp32, before the mask of allowed tokens.
@@ -128,28 +149,21 @@ class FoldedView(_TheModelsClass):
         images, negative_inputs = kwargs.pop("images", None), kwargs.pop("negative_inputs", None)
         kwargs |= {"max_new_tokens": 1, "num_beams": 1, "num_return_sequences": 1, "do_sample": False}
         kwargs |= {"return_dict_in_generate": True, "output_logits": True}
-        return self._generate(kwargs, images, negative_inputs, apply_mask=False).logits[0]
+        return self._generate(Request(kwargs, images, negative_inputs, apply_mask=False)).logits[0]
 
-    def _generate(
-        self,
-        kwargs: ModelInputs,
-        images: Sequence[Image.Image] | None,
-        negative_inputs: NegativeInputsArgument | None,
-        apply_mask: bool = True,
-        checked: bool = False,
-        answered: int = 0,
-    ) -> Any:
+    def _generate(self, request: Request) -> Any:
         method, model, processor = self._origin
+        kwargs = request.kwargs
         if method.is_identity:
             return shared_copy_of(model).generate(**kwargs)
-        if not checked:
+        if not request.checked:
             checks.check_call(model, kwargs)
         inputs = checks.model_inputs(kwargs)
-        if answered and not model.config.is_encoder_decoder:
-            inputs = without_last(inputs, answered)
-        call = Call(model, processor, inputs, images, checks.pad_token(model))
-        makers = makers_of(method.negative_branches, negative_inputs)
-        session = Session(method, method, makers, call, apply_mask, answered)
+        if request.answered and not model.config.is_encoder_decoder:
+            inputs = without_last(inputs, request.answered)
+        call = Call(model, processor, inputs, request.images, checks.pad_token(model))
+        makers = makers_of(method.negative_branches, request.negative_inputs)
+        session = Session(method, method, makers, call, request.apply_mask, request.answered)
         view = shared_copy_of(model, type(self))
         view.__dict__["_session"] = session
         _skip_cross_attention(view, session)
@@ -316,37 +330,29 @@ class DelegatingView(FoldedView):
     ) -> None:
         self._origin, self._inner = (method, model, processor), inner
 
-    def _generate(
-        self,
-        kwargs: ModelInputs,
-        images: Sequence[Image.Image] | None,
-        negative_inputs: NegativeInputsArgument | None,
-        apply_mask: bool = True,
-        checked: bool = False,
-        answered: int = 0,
-    ) -> Any:
+    def _generate(self, request: Request) -> Any:
         method, model, processor = self._origin
-        if answered:
+        if request.answered:
             raise UnsupportedModelError(
                 f"{type(model).__name__} hands its prompt to an inner model, which cannot go on behind the start of "
-                f"an answer of {answered} tokens; do not step back, or use no decoding method"
+                f"an answer of {request.answered} tokens; do not step back, or use no decoding method"
             )
         outer, name = shared_copy_of(model), self._inner
         if method.is_identity:
-            return outer.generate(**delegation.copied(kwargs))
-        call = Call(model, processor, checks.model_inputs(kwargs), images, checks.pad_token(model))
-        makers = makers_of(method.negative_branches, negative_inputs)
+            return outer.generate(**delegation.copied(request.kwargs))
+        call = Call(model, processor, checks.model_inputs(request.kwargs), request.images, checks.pad_token(model))
+        makers = makers_of(method.negative_branches, request.negative_inputs)
         with torch.no_grad(), checks.explaining(model):
             negatives = delegation.negative_inner_inputs(call, makers, name)
 
         def generate(**inner: Any) -> Any:
             view = folded_view(method, getattr(model, name), processor)
             given = {key: value for key, value in inner.items() if value is not None}
-            return view._generate(given, None, negatives or None, apply_mask, checked=True)
+            return view._generate(Request(given, None, negatives or None, request.apply_mask, checked=True))
 
         getattr(outer, name).__dict__["generate"] = generate
         with checks.explaining(model):
-            return outer.generate(**delegation.copied(kwargs))
+            return outer.generate(**delegation.copied(request.kwargs))
 
 
 @functools.cache

@@ -22,9 +22,10 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from halluguard.decoding.base import Combined, Cost, DecodingMethod, Preset, Step, check_range
+from halluguard.decoding.base import Combined, Cost, DecodingMethod, Preset, Step
 from halluguard.decoding.engine.heads import heads_of, output_projections
 from halluguard.decoding.engine.view import FoldedView
+from halluguard.decoding.setting_checks import check_range
 from halluguard.errors import InputError, SettingsError
 
 Heads = Sequence[tuple[int, int]]

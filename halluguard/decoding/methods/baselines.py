@@ -22,9 +22,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, ProcessorMixin
 
-from halluguard.decoding.base import Combined, Cost, DecodingMethod, Preset, Step, check_beta, plausible
+from halluguard.decoding.base import Combined, Cost, DecodingMethod, Preset, Step, plausible
 from halluguard.decoding.engine.view import FoldedView
 from halluguard.decoding.negative_inputs import NegativeInputs
+from halluguard.decoding.setting_checks import check_beta
 from halluguard.errors import SettingsError
 
 

@@ -14,10 +14,11 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from halluguard.decoding.base import Combined, Cost, DecodingMethod, Preset, Step, check_alpha, check_beta, plausible
+from halluguard.decoding.base import Combined, Cost, DecodingMethod, Preset, Step, plausible
 from halluguard.decoding.image_transforms import Cropped, ImageChange, Masked, TransformedImage
 from halluguard.decoding.methods.vdd import debias
 from halluguard.decoding.negative_inputs import NegativeInputs
+from halluguard.decoding.setting_checks import check_alpha, check_beta
 from halluguard.errors import SettingsError
 
 CHANGES: dict[str, ImageChange] = {"crop": Cropped(), "mask": Masked()}

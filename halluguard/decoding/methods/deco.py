@@ -20,19 +20,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from halluguard.decoding.base import (
-    Combined,
-    Cost,
-    DecodingMethod,
-    LogitsCombiner,
-    Preset,
-    Step,
-    check_alpha,
-    check_range,
-    check_whole,
-)
+from halluguard.decoding.base import Combined, Cost, DecodingMethod, LogitsCombiner, Preset, Step
 from halluguard.decoding.engine.layers import check_layer_range, early_logits, layer_range
 from halluguard.decoding.engine.view import FoldedView
+from halluguard.decoding.setting_checks import check_alpha, check_range, check_whole
 
 
 def candidate_tokens(logits: Tensor, top_p: float, top_k: int) -> Tensor:

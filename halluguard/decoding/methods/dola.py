@@ -22,19 +22,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from halluguard.decoding.base import (
-    Combined,
-    Cost,
-    DecodingMethod,
-    LogitsCombiner,
-    Preset,
-    Step,
-    check_alpha,
-    check_beta,
-    plausible,
-)
+from halluguard.decoding.base import Combined, Cost, DecodingMethod, LogitsCombiner, Preset, Step, plausible
 from halluguard.decoding.engine.layers import depth, early_logits, embeddings, head
 from halluguard.decoding.engine.view import FoldedView
+from halluguard.decoding.setting_checks import check_alpha, check_beta
 from halluguard.errors import SettingsError
 
 

@@ -23,9 +23,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from halluguard.decoding.base import Combined, Cost, DecodingMethod, Preset, Step, check_alpha, check_beta, plausible
+from halluguard.decoding.base import Combined, Cost, DecodingMethod, Preset, Step, plausible
 from halluguard.decoding.engine.batch import BOXES, IMAGE_MASKS, PER_TOKEN
 from halluguard.decoding.negative_inputs import Call, ModelInputs, NegativeInputs, token_ids, visual_token_ids
+from halluguard.decoding.setting_checks import check_alpha, check_beta
 from halluguard.errors import SettingsError, UnsupportedModelError
 
 CONFUSED = "You are a confused objects detector to provide a fuzzy overview or impression of the image."

@@ -20,8 +20,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from halluguard.decoding.base import Combined, Cost, DecodingMethod, Preset, Step, check_beta, check_range, plausible
+from halluguard.decoding.base import Combined, Cost, DecodingMethod, Preset, Step, plausible
 from halluguard.decoding.negative_inputs import NegativeInputs, NoImage
+from halluguard.decoding.setting_checks import check_beta, check_range
 
 
 def corrected(logits: Tensor, blind: Tensor, t: Tensor, forgetting: float, gate: float | None) -> Tensor:

@@ -23,9 +23,10 @@ from typing import Any, ClassVar
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from halluguard.decoding.base import Combined, Cost, DecodingMethod, Preset, Step, check_range
+from halluguard.decoding.base import Combined, Cost, DecodingMethod, Preset, Step
 from halluguard.decoding.methods.icd import PrefixedPrompt
 from halluguard.decoding.negative_inputs import Call, NegativeInputs, token_ids
+from halluguard.decoding.setting_checks import check_range
 from halluguard.errors import InputError
 
 HINT = "The image contains {objects}. "

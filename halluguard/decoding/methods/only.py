@@ -27,20 +27,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from halluguard.decoding.base import (
-    Combined,
-    Cost,
-    DecodingMethod,
-    LogitsCombiner,
-    Preset,
-    Step,
-    check_beta,
-    check_range,
-    plausible,
-)
+from halluguard.decoding.base import Combined, Cost, DecodingMethod, LogitsCombiner, Preset, Step, plausible
 from halluguard.decoding.engine.attention import edit_attention
 from halluguard.decoding.engine.layers import decoder_layers, early_logits, final_norm
 from halluguard.decoding.engine.view import FoldedView
+from halluguard.decoding.setting_checks import check_beta, check_range
 from halluguard.errors import UnsupportedModelError
 
 RESIDUAL = 0.2

@@ -42,23 +42,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import Cache, DynamicCache, StaticCache
 
-from halluguard.decoding.base import (
-    Combined,
-    Cost,
-    DecodingMethod,
-    LogitsCombiner,
-    Preset,
-    Step,
-    check_alpha,
-    check_range,
-    check_whole,
-)
+from halluguard.decoding.base import Combined, Cost, DecodingMethod, LogitsCombiner, Preset, Step
 from halluguard.decoding.engine.attention import edit_attention
 from halluguard.decoding.engine.compatibility import cache_name
 from halluguard.decoding.engine.layers import decoder, depth
 from halluguard.decoding.engine.retrospection import Judged, Retrospection
 from halluguard.decoding.engine.view import FoldedView
 from halluguard.decoding.negative_inputs import ModelInputs
+from halluguard.decoding.setting_checks import check_alpha, check_range, check_whole
 from halluguard.errors import SettingsError, UnsupportedModelError
 
 EARLY = 10

@@ -20,21 +20,12 @@ from typing import ClassVar, Self
 
 from torch import Tensor
 
-from halluguard.decoding.base import (
-    Combined,
-    Cost,
-    DecodingMethod,
-    Preset,
-    Step,
-    check_alpha,
-    check_beta,
-    check_range,
-    plausible,
-)
+from halluguard.decoding.base import Combined, Cost, DecodingMethod, Preset, Step, plausible
 from halluguard.decoding.engine.attention import edit_attention
 from halluguard.decoding.engine.layers import at_depth, depth
 from halluguard.decoding.engine.view import FoldedView
 from halluguard.decoding.negative_inputs import NegativeInputs, NoImage
+from halluguard.decoding.setting_checks import check_alpha, check_beta, check_range
 from halluguard.errors import SettingsError
 
 

@@ -25,9 +25,10 @@ from typing import ClassVar
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 from torch import Tensor
 
-from halluguard.decoding.base import Combined, Cost, DecodingMethod, Preset, Step, check_alpha, check_beta, plausible
+from halluguard.decoding.base import Combined, Cost, DecodingMethod, Preset, Step, plausible
 from halluguard.decoding.image_transforms import TransformedImage, whole_images
 from halluguard.decoding.negative_inputs import NegativeInputs
+from halluguard.decoding.setting_checks import check_alpha, check_beta
 from halluguard.errors import SettingsError
 
 

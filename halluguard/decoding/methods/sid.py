@@ -21,23 +21,13 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor
 
-from halluguard.decoding.base import (
-    Combined,
-    Cost,
-    DecodingMethod,
-    Preset,
-    Step,
-    check_alpha,
-    check_beta,
-    check_range,
-    check_whole,
-    plausible,
-)
+from halluguard.decoding.base import Combined, Cost, DecodingMethod, Preset, Step, plausible
 from halluguard.decoding.engine.attention import edit_attention
 from halluguard.decoding.engine.layers import depth
 from halluguard.decoding.engine.view import FoldedView
 from halluguard.decoding.methods.vcd import contrast
 from halluguard.decoding.negative_inputs import Call, ModelInputs, NegativeInputs
+from halluguard.decoding.setting_checks import check_alpha, check_beta, check_range, check_whole
 from halluguard.errors import UnsupportedModelError
 
 

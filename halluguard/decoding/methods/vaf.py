@@ -21,10 +21,11 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor
 
-from halluguard.decoding.base import Combined, Cost, DecodingMethod, Preset, Step, check_range
+from halluguard.decoding.base import Combined, Cost, DecodingMethod, Preset, Step
 from halluguard.decoding.engine.attention import edit_attention
 from halluguard.decoding.engine.layers import at_depth, depth
 from halluguard.decoding.engine.view import FoldedView
+from halluguard.decoding.setting_checks import check_range
 from halluguard.errors import SettingsError
 
 

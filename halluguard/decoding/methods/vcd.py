@@ -21,9 +21,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from halluguard.decoding.base import Combined, Cost, DecodingMethod, Preset, Step, check_alpha, check_beta, plausible
+from halluguard.decoding.base import Combined, Cost, DecodingMethod, Preset, Step, plausible
 from halluguard.decoding.image_transforms import TransformedImage
 from halluguard.decoding.negative_inputs import NegativeInputs, generator
+from halluguard.decoding.setting_checks import check_alpha, check_beta
 from halluguard.errors import SettingsError
 
 

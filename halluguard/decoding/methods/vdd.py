@@ -19,7 +19,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from halluguard.decoding.base import Combined, Cost, DecodingMethod, Preset, Step, check_alpha, check_beta, plausible
+from halluguard.decoding.base import Combined, Cost, DecodingMethod, Preset, Step, plausible
 from halluguard.decoding.negative_inputs import (
     Call,
     ModelInputs,
@@ -29,6 +29,7 @@ from halluguard.decoding.negative_inputs import (
     image_token_ids,
     visual_token_ids,
 )
+from halluguard.decoding.setting_checks import check_alpha, check_beta
 from halluguard.errors import SettingsError
 
 

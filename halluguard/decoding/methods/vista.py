@@ -23,11 +23,12 @@ from typing import ClassVar
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-from halluguard.decoding.base import Combined, Cost, DecodingMethod, LogitsCombiner, Preset, Step, check_range
+from halluguard.decoding.base import Combined, Cost, DecodingMethod, LogitsCombiner, Preset, Step
 from halluguard.decoding.engine.layers import check_layer_range, decoder_layers, early_logits, layer_range
 from halluguard.decoding.engine.steering import last_residuals, steer, steered
 from halluguard.decoding.engine.view import FoldedView
 from halluguard.decoding.negative_inputs import NoImage
+from halluguard.decoding.setting_checks import check_range
 
 
 def strength(hidden: Tensor, direction: Tensor, lam: float) -> Tensor:

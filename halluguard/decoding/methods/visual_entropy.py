@@ -20,18 +20,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from halluguard.decoding.base import (
-    Combined,
-    Cost,
-    DecodingMethod,
-    LogitsCombiner,
-    Preset,
-    Step,
-    check_alpha,
-    check_range,
-)
+from halluguard.decoding.base import Combined, Cost, DecodingMethod, LogitsCombiner, Preset, Step
 from halluguard.decoding.engine.layers import decoder, early_logits
 from halluguard.decoding.engine.view import FoldedView
+from halluguard.decoding.setting_checks import check_alpha, check_range
 from halluguard.errors import UnsupportedModelError
 
 POSITIONS = 128

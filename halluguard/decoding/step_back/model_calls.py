@@ -31,7 +31,7 @@ CallOf = Callable[[Sequence[int], bool], tuple[Any, Mapping[str, Any]]]
 """Prompts and whether a return came before -> a model or view, and the arguments of its `generate`, inputs included."""
 
 
-class _Length(StoppingCriteria):
+class PromptLength(StoppingCriteria):
     """Note how many tokens the first call of the search begins with; never stop."""
 
     length: int | None = None
@@ -114,7 +114,7 @@ class ModelCalls:
     ) -> list[list[int]]:
         """One call of `generate`; see `writer.Generate`."""
         model, given = self.call_of(prompts, retried)
-        arguments, noted = dict(given), _Length()
+        arguments, noted = dict(given), PromptLength()
         if answered:
             arguments = self._shortened(continued(self.model, arguments, answered), len(answered))
             if isinstance(model, FoldedView) and not model._origin[0].is_identity:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from halluguard.decoding.base import DecodingMethod, check_range, check_whole
+from halluguard.decoding.base import DecodingMethod
+from halluguard.decoding.setting_checks import check_range, check_whole
 from halluguard.errors import SettingsError
 from halluguard.records import Decision
 
