@@ -196,7 +196,7 @@ _VERB = ("VB", "MD")
 
 
 def without_verb(answer: Answer) -> list[str]:
-    """Sentences of the corrected text that have no verb and are no sentence of the draft."""
+    """Sentences of the corrected text that have no verb and do not stand in the draft."""
     if answer.text == answer.draft:
         return []
     (parse,) = parse_many([answer.text])

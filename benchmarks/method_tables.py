@@ -55,7 +55,7 @@ TABLES = {"costs": costs, "presets": presets}
 
 
 def page(text: str) -> str:
-    """The page with its tables made anew."""
+    """The page with its tables made again."""
     for name, table in TABLES.items():
         block = re.compile(rf"(<!-- {name}: [^\n]* -->\n).*?(<!-- end of {name} -->)", flags=re.DOTALL)
         text = block.sub(lambda match, table=table: f"{match[1]}\n{table()}\n\n{match[2]}", text)  # type: ignore[misc]

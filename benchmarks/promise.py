@@ -181,7 +181,7 @@ def _splits(
         "p": round(binomtest(broken, splits, 0.05, alternative="greater").pvalue, 4),
         "true objects kept": kept("lost"),
         "words kept": kept("words_lost"),
-        "images leave": kept("withheld"),
+        "images released": kept("withheld"),
         "chair_s": None if not chosen_settings else round(100 - (kept("chair_s") or 0), 1),
     }
 

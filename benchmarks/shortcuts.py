@@ -1,6 +1,6 @@
 """Can the rows of each builder be solved without the image? Words and lengths should be at chance.
 
-    python benchmarks/shortcuts.py               # sandbox scenes, drawn anew
+    python benchmarks/shortcuts.py               # sandbox scenes, drawn again
     python benchmarks/shortcuts.py --coco        # the same through COCO's files
     python benchmarks/shortcuts.py --instances instances.json --captions captions.json --images train2017/
 

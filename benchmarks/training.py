@@ -10,7 +10,7 @@ Arms, all with the same questions, answers, steps and settings; only the images 
                other), or the two are natural images that share objects. The same question is answered yes on one and
                no on the other; captions name the object on one and not on the other
     blank      the same with every image grey: what the texts alone teach
-    equal      the same with both images the same: what pairs teach whose negative is no negative
+    equal      the same with both images the same: what pairs teach whose negative is not a negative
 
 Methods: `sft` learns the true answers with TRL's SFTTrainer; `preference` prefers them to the false ones, each image
 being the other's negative (mDPO's three terms). Only `negative` can teach to look: where `blank` or `equal` raise the

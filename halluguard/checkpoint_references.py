@@ -1,4 +1,4 @@
-"""Refuse a checkpoint whose files lead elsewhere: to another model, a host, or a module of code.
+"""Refuse a checkpoint whose files refer to something outside it: another model, a host, or a module of code.
 
 A model folder is read by transformers and peft, which follow what its files name: an adapter names its base model, a
 processor an audio tokenizer, an attention implementation a package of compiled code on the hub. A folder must stand
@@ -98,7 +98,7 @@ def _limit(keys: tuple[str, ...], beside: Collection[str]) -> int | None:
 
 
 def _values(settings: object) -> Iterator[tuple[tuple[str, ...], object, Collection[str]]]:
-    """(keys that lead to it, value, keys beside it) of each value that is no container, without recursion."""
+    """(keys that lead to it, value, keys beside it) of each value that is not a container, without recursion."""
     stack: list[tuple[tuple[str, ...], object, Collection[str]]] = [((), settings, ())]
     while stack:
         keys, value, beside = stack.pop()

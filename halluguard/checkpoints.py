@@ -1,10 +1,10 @@
-"""Load models, processors and adapters, from the hub or a folder, by rules that no caller can forget.
+"""Load models, processors and adapters from the hub or a folder, always by the same safety rules:
 
     remote code is never run, and nobody is asked whether to run it
     weights are read from safetensors only
     a configuration that does not fit the size of its weights is refused before a model is built
     weights that are missing, unknown or of another shape are refused by name, never replaced by random ones
-    a folder stands for itself: settings that lead to another checkpoint, a host or code are refused
+    a folder is loaded alone: settings that refer to another checkpoint, a host or code are refused
 
 This is the only module that calls `from_pretrained` of transformers or peft.
 """
@@ -114,7 +114,7 @@ _LOADING = threading.RLock()
 def _confined(name: str | Path) -> Iterator[None]:
     """Keep transformers from asking on the terminal whether to run remote code, and from the network for a folder.
 
-    Where standard error is no terminal, nothing draws bars of progress into it.
+    Where standard error is not a terminal, nothing draws bars of progress into it.
     One load at a time: the settings are those of the process.
     """
     with _LOADING:

@@ -506,7 +506,7 @@ def _step_back(setting: StepBack | bool, detector: Detector | None) -> StepBack 
     """The settings of stepping back, or None.
 
     Raises:
-        SettingsError: there is no detector that could contradict, or it is no such setting.
+        SettingsError: there is no detector that could contradict, or the setting has another type.
     """
     if setting is False:
         return None
@@ -558,7 +558,7 @@ def _named(method: DecodingMethod | str | None) -> DecodingMethod | None:
     """The decoding method, made by its name where one is given.
 
     Raises:
-        SettingsError: there is no method of that name, or it is no method.
+        SettingsError: there is no method of that name, or it is not a method.
     """
     if isinstance(method, str):
         from halluguard.decoding import METHODS, get_method

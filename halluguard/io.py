@@ -168,7 +168,7 @@ def open_text(
 
     Args:
         path: the file.
-        encoding: its encoding; None means what its byte order mark says, else UTF-8. The mark is no part of the text.
+        encoding: its encoding; None means what its byte order mark says, else UTF-8. The mark is not part of the text.
         newline, errors: as for the built-in `open`.
 
     Raises:

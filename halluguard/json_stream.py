@@ -15,7 +15,7 @@ _BRACES = re.compile(r"[^{}]*+(?P<mark>\{+|\}+)")
 
 
 def split_objects(pieces: Iterable[str], limit: int) -> Iterator[tuple[int, str | None]]:
-    """Split a text into its objects, and the runs of anything else that is no separator.
+    """Split a text into its objects, and the runs of anything else that is not a separator.
 
     An object ends where its braces close, so a malformed one costs only itself. Strings are skipped whole, so that
     braces inside them do not count. No string runs over a line end: a quote without its partner on the line is no

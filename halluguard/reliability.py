@@ -1,7 +1,7 @@
-"""State how far an expert's word and its silence can be trusted, per label.
+"""Recall and precision of an expert per label: how far "not found" and "found" can be trusted.
 
-    recall      share of the objects that are there which the expert finds: the price of its silence
-    precision   share of the objects that it finds which are there: the price of its word
+    recall      of the objects that are there, the share that the expert finds: the weight of "not found"
+    precision   of the objects that the expert finds, the share that is there: the weight of "found"
 
 "Not found" contradicts a claim only where recall reaches `SPEAKS`; below it, the claim is unsure. An object that the
 answer leaves out is added only where precision reaches `TRUSTED`. An expert states both in attributes of these names,

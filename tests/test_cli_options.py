@@ -70,9 +70,9 @@ def test_a_file_gives_options_and_the_command_line_wins(folder, name):
         ("objects: {a: b}", InputError, "one value or a list of them"),
         ("- out", InputError, "expected an object of settings"),
         ("1: out", InputError, "expected an object of settings"),
-        ("a: [1\nb: 2", InputError, "is no YAML, line 2"),
-        ("[" * 5000, InputError, "is no YAML"),
-        ("out: !!python/object/apply:os.system [ls]", InputError, "is no YAML"),
+        ("a: [1\nb: 2", InputError, "is not valid YAML, line 2"),
+        ("[" * 5000, InputError, "is not valid YAML"),
+        ("out: !!python/object/apply:os.system [ls]", InputError, "is not valid YAML"),
     ],
 )
 def test_a_file_that_cannot_be_taken_is_refused_by_name(folder, text, error, words):

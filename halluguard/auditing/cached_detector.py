@@ -221,7 +221,7 @@ class CachedDetector:
         if self._failed_in_a_row >= FAILURES:
             self.broken = ExpertError(
                 f"{self.name} failed on {FAILURES} images in a row, the last time with {type(error).__name__}: "
-                f"{error}; mend it and run the same command again: what is finished is kept"
+                f"{error}; correct it and run the same command again: what is finished is kept"
             )
             raise self.broken
 

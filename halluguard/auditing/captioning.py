@@ -159,7 +159,7 @@ def caption_folder(
 def _readable(folder: Path, names: Sequence[str]) -> tuple[list[str], list[str]]:
     """(images of usual formats, reasons why the others are skipped); others are opened to see whether they can be read.
 
-    A damaged image of a usual format is no skipped one: it fails when its turn comes.
+    A damaged image of a usual format is not a skipped one: it fails when its turn comes.
     """
     readable, skipped = [], []
     for name in names:
@@ -199,7 +199,7 @@ def _continue(out: Path, settings: JsonObject) -> set[str]:
                     captioned.add(json.loads(line)["image"])
                 except (ValueError, LookupError, TypeError, RecursionError) as error:
                     raise InputError(
-                        f"{str(out)!r} holds lines that are no captions ({error}); name another file"
+                        f"{str(out)!r} holds lines that are not captions ({error}); name another file"
                     ) from error
     write_text(beside, json.dumps(settings, ensure_ascii=False, sort_keys=True) + "\n")
     return captioned

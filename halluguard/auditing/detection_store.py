@@ -3,7 +3,7 @@
     (detector's fingerprint, digest of the image's content, phrase)  ->  boxes
 
 Only results are kept, never a failure. A record with a wrong checksum counts as missing, and a damaged file is begun
-anew: losing it costs time, never results. Several processes may use one file on a local disk.
+again: losing it costs time, never results. Several processes may use one file on a local disk.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ class DetectionStore:
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[None]:
-        """What stands on a damaged page counts as missing, and is written anew."""
+        """What stands on a damaged page counts as missing, and is written again."""
         with contextlib.suppress(sqlite3.DatabaseError):
             yield
 

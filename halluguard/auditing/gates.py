@@ -135,7 +135,7 @@ class Gates:
             if then != now:
                 raise SettingsError(
                     f"the baseline was made with another setting of {name} ({then} then, {now} now), so the rates "
-                    "cannot be compared; audit the baseline's captions anew, or use the same setting"
+                    "cannot be compared; audit the baseline's captions again, or use the same setting"
                 )
 
     def _regression(self, summary: JsonObject) -> str:
@@ -186,7 +186,7 @@ def read_summary(path: Path) -> JsonObject:
     """Read the `summary.json` of an earlier run as a baseline.
 
     Raises:
-        InputError: it is no summary, or one of another version.
+        InputError: it is not a summary, or one of another version.
     """
     summary = read_json(path)
     with parsing(path, "the summary.json of an audit"):
@@ -196,7 +196,7 @@ def read_summary(path: Path) -> JsonObject:
         if rate["value"] is not None and not 0 <= rate["low"] <= rate["value"] <= rate["high"] <= 1 <= rate["n"]:
             raise ValueError(f"no rate: {rate}")
     if schema != SCHEMA:
-        raise InputError(f"expected a summary of schema {SCHEMA} at {str(path)!r}, got {schema}; audit anew")
+        raise InputError(f"expected a summary of schema {SCHEMA} at {str(path)!r}, got {schema}; audit again")
     return summary
 
 

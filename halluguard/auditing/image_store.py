@@ -254,7 +254,7 @@ def read_names(path: Path) -> dict[str, str]:
         try:
             names = parse_json(text)
         except ValueError as error:
-            raise InputError(f"the image mapping {str(path)!r} is not JSON: {error}; mend it") from error
+            raise InputError(f"the image mapping {str(path)!r} is not JSON: {error}; correct it") from error
         if not all(isinstance(name, str) for name in names.values()):
             raise InputError(f"expected an object of image id -> path in {str(path)!r}; write it so")
         return names

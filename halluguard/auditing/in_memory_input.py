@@ -1,4 +1,4 @@
-"""Write inputs that are no files into the run folder, under a name made of their content, and read them from there.
+"""Write inputs that are not files (streams, rows in memory) into the run folder, and read them from there.
 
 A run can then be continued: the same content gives the same file, and other content another.
 """

@@ -46,7 +46,7 @@ def check_outputs(config: AuditConfig) -> None:
         if _same(one, two):
             raise SettingsError(f"{option} and {other} name the same file {str(one)!r}; name two files")
     if config.cache is not None and config.cache.exists() and not is_detection_cache(config.cache):
-        raise SettingsError(f"--cache {str(config.cache)!r} exists and is no detection cache; name another file")
+        raise SettingsError(f"--cache {str(config.cache)!r} exists and is not a detection cache; name another file")
     for option in ("--export", "--coco-detections"):
         if option in targets:
             _check_existing(option, targets[option], config)

@@ -1,5 +1,6 @@
-"""Check rows: caption -> claims -> verdicts -> corrected caption. A row's result depends on nothing but the row, its
-image, the detector and the settings.
+"""Check rows: caption -> claims -> verdicts -> corrected caption.
+
+The result of a row depends only on the row, its image, the detector and the settings.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class Checked:
         reason: the code in words.
         corrected: the caption after correction; the caption itself when nothing was contradicted.
         claims, verdicts, edits: as in `halluguard.records.Answer`.
-        withheld: why the policy keeps the caption back; "" where it leaves, None without a policy.
+        withheld: why the policy keeps the caption back; "" if it is released, None without a policy.
         omitted: what the detector found and the caption does not name; None where it was not looked for.
         coverage: how much of the caption was read; None for a skipped row.
     """

@@ -79,7 +79,7 @@ def read_captions(
         left_out[reason] += bool(reason)
         kept += [] if reason else [i]
     if not kept:
-        raise InputError(f"no caption can be used ({next(iter(+left_out), 'the file is empty')}); mend the file")
+        raise InputError(f"no caption can be used ({next(iter(+left_out), 'the file is empty')}); correct the file")
     contents = _contents([first[i] for i in kept], config)
     names = {image_key(first[i].image) for i in kept}
     return LabelledCaptions(

@@ -4,7 +4,7 @@
     (a person fills the column `present`: yes or no)
     halluguard audit captions.jsonl ... --spot-labels sheet.csv --max-spot-rate 0.03
 
-An audit checks the labelled images first. Its loss of an image is 1 if a corrected caption that leaves names an object
+An audit checks the labelled images first. Its loss of an image is 1 if a released caption names an object
 that is labelled absent, or that nobody labelled. Labels are read up to the first image that is not filled in: whoever
 skips hard images would no longer have a random sample. The sheet keeps its seed, so that the audit can draw again and
 see that it is the whole sample and nothing else.
@@ -22,7 +22,7 @@ from pathlib import Path
 from halluguard.auditing.cached_experts import AnyExpert
 from halluguard.auditing.caption_rows import Row
 from halluguard.auditing.config import AuditConfig
-from halluguard.auditing.outputs.export import leaves
+from halluguard.auditing.outputs.export import is_released
 from halluguard.auditing.pipeline import Checker, to_dict
 from halluguard.auditing.source import Source
 from halluguard.calibration.outcomes import ObjectReader
@@ -133,7 +133,7 @@ def read_labels(path: Path) -> SpotLabels:
     """Read a sheet that was filled in.
 
     Raises:
-        InputError: it is no sheet of `halluguard sample`, or a cell says neither yes nor no.
+        InputError: it is not a sheet of `halluguard sample`, or a cell says neither yes nor no.
     """
     images: dict[int, LabelledImage] = {}
     filled: dict[int, bool] = {}
@@ -148,7 +148,7 @@ def read_labels(path: Path) -> SpotLabels:
                 f"{where} must have the columns {', '.join(COLUMNS)}; write the sheet with halluguard sample"
             ) from error
         if said and said not in _FILLED:
-            raise InputError(f"{where} must say yes or no under 'present', got {said!r}; mend it")
+            raise InputError(f"{where} must say yes or no under 'present', got {said!r}; correct it")
         labelled = images.setdefault(number, LabelledImage(image))
         filled[number] = filled.get(number, True) and bool(said or not name)
         if name and said and labelled.objects.setdefault(name, _FILLED[said]) != _FILLED[said]:
@@ -203,7 +203,7 @@ def check_spots(
         for name, labelled in zip(drawn, labels.images, strict=False):
             wrong = False
             for checked in checker.check(by_image[name]):
-                if leaves(to_dict(checked)):
+                if is_released(to_dict(checked)):
                     named = reader.categories(checked.corrected)
                     wrong = wrong or any(not labelled.objects.get(category, False) for category in named)
             bound.add(float(wrong))

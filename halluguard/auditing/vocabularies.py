@@ -28,6 +28,7 @@ def read_vocabulary(name: str) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(normal(line) for line in lines if line and not line.startswith("#")))
     if not names or len(names) > LARGEST or any(len(one) > 80 for one in names):
         raise InputError(
-            f"expected 1 to {LARGEST:,} names of at most 80 characters in {str(path)!r}, one a line, got {len(names):,}"
+            f"expected 1 to {LARGEST:,} names of at most 80 characters in {str(path)!r}, one per line, "
+            f"got {len(names):,}"
         )
     return names

@@ -95,7 +95,7 @@ def _labelled(row: object, where: str) -> Labelled:
     image, phrase = values.get("image"), values.get("phrase")
     present = _PRESENT.get(str(values.get("present")).strip().lower())
     if image in (None, "") or not isinstance(phrase, str) or not normal(phrase) or present is None:
-        raise InputError(f"{where} must have image, phrase, and present (true or false), got {row!r}; mend it")
+        raise InputError(f"{where} must have image, phrase, and present (true or false), got {row!r}; correct it")
     return Labelled(str(image), phrase, present, str(values.get("group") or ""))
 
 

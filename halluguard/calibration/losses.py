@@ -1,14 +1,14 @@
-"""Losses per image of what leaves a run, against the objects that are there.
+"""Losses per image: the released captions of a run compared with the objects that are in the image.
 
-    chair_s           1 if a caption that leaves names an object that is not there        undefined if none leaves
-    chair_i           share of the object words that leave which name such an object      undefined if none leaves
-    wrong_additions   1 if such an object stands in the caption and not in its draft      undefined if none leaves
-    lost              share of the true objects named in the drafts that no longer leave  undefined if none was named
-    withheld          1 if no caption of the image leaves
-    words_lost        share of the drafts' words that do not leave
+    chair_s           1 if a released caption names an object that is not there           undefined if none is released
+    chair_i           share of the released object words that name such an object         undefined if none is released
+    wrong_additions   1 if a released caption names such an object and its draft does not  undefined if none is released
+    lost              share of the drafts' true objects that no released caption names    undefined if none was named
+    withheld          1 if no caption of the image is released
+    words_lost        share of the drafts' words that are not released
 
 The unit is the image, or the group that the user names: all its captions make one loss. A mean over images on which a
-loss is defined is an estimate for new images on which it is: "of the images whose captions leave, ...".
+loss is defined is an estimate for new images on which it is: "of the images whose captions are released, ...".
 """
 
 from __future__ import annotations
@@ -53,26 +53,26 @@ class LossCounter:
         return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
     def _image(self, captions: Sequence[tuple[int, Outcome]]) -> dict[str, float]:
-        leaving = [(i, outcome) for i, outcome in captions if not outcome.withheld]
-        scores = [self._score(i, outcome.text) for i, outcome in leaving]
+        released = [(i, outcome) for i, outcome in captions if not outcome.withheld]
+        scores = [self._score(i, outcome.text) for i, outcome in released]
         wrong = sum(len(score.hallucinated) for score in scores)
         words = sum(len(score.mentions) for score in scores)
         added = any(
             {m.category for m in score.hallucinated} - _named(self._score(i, outcome.draft))
-            for (i, outcome), score in zip(leaving, scores, strict=True)
+            for (i, outcome), score in zip(released, scores, strict=True)
         )
-        kept = {i: _named(score) for (i, _), score in zip(leaving, scores, strict=True)}
+        kept = {i: _named(score) for (i, _), score in zip(released, scores, strict=True)}
         true = {i: self._true(i) for i, _ in captions}
         named = sum(map(len, true.values()))
         stayed = sum(len(objects & kept.get(i, frozenset())) for i, objects in true.items())
         before = sum(len(self.plain[i].split()) for i, _ in captions)
-        after = sum(len(outcome.text.split()) for _, outcome in leaving)
+        after = sum(len(outcome.text.split()) for _, outcome in released)
         return {
-            "chair_s": float(wrong > 0) if leaving else NAN,
-            "chair_i": (wrong / words if words else 0.0) if leaving else NAN,
-            "wrong_additions": float(added) if leaving else NAN,
+            "chair_s": float(wrong > 0) if released else NAN,
+            "chair_i": (wrong / words if words else 0.0) if released else NAN,
+            "wrong_additions": float(added) if released else NAN,
             "lost": 1 - stayed / named if named else NAN,
-            "withheld": float(not leaving),
+            "withheld": float(not released),
             "words_lost": min(1.0, max(0.0, 1 - after / before)) if before else NAN,
         }
 

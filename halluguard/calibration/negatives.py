@@ -1,8 +1,8 @@
-"""Pick the absent objects that are like the lies of captions: absent objects at random are easier to tell.
+"""Choose absent objects that resemble the errors of captions, which are harder for a detector than random ones.
 
 random          every absent row
 co-occurring    in each image, the absent labels that most often occur with the labels that are present
-claims          the absent rows whose label a caption of the image names: lies that a model has told
+claims          the absent rows whose label a caption of the image names: real errors of a model
 """
 
 from __future__ import annotations

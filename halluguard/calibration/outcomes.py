@@ -1,4 +1,4 @@
-"""Run the correction at several settings and say what leaves at each: the pipeline that a policy is fitted to.
+"""Run the correction at several settings and record what each releases: the pipeline that a policy is fitted to.
 
 Parsing and detection happen once; a setting re-judges and re-writes. Second looks and ensembles run here as they run
 later, so they are part of what is calibrated.
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from spacy.language import Language
 
 Filter = Literal["all", "confirmed"]
-"""The captions that leave: all, or those in which the detector confirms every object word that is left."""
+"""The captions that are released: all, or those in which the detector confirms every remaining object word."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class Setting:
 
     Args:
         contradict: score below which a claim is contradicted, in [0, 1]; 0 contradicts nothing.
-        filter: "all", or "confirmed": a caption leaves only if each object word that CHAIR's rules read in it scores at
-            least `contradict`.
+        filter: "all", or "confirmed": a caption is released only if each object word that CHAIR's rules read in it
+            scores at least `contradict`.
         complete: score from which an object that a caption leaves out is added to it, in [0, 1]; None adds nothing.
         imagination: the imagination setting of the captions, where captions of several were made.
     """
@@ -80,7 +80,7 @@ class Outcome:
     Args:
         draft: the caption as it came.
         text: the corrected caption.
-        withheld: why it does not leave; empty where it does.
+        withheld: the reason why it is not released; empty if it is.
         agreement: mean detector score of its claims in [0, 1], for `watching.ShiftMonitor`; None without such claims.
         error: whether the caption or its image could not be checked at all.
     """
@@ -137,9 +137,9 @@ def withheld(
     *,
     second_look: bool,
 ) -> list[str]:
-    """Why each corrected text must not leave at a setting; "" where it may.
+    """The reason why each corrected text is not released at a setting; "" if it is.
 
-    A text of which no sentence was left says nothing of its image and does not leave at any setting.
+    A text without a sentence after correction says nothing of its image and is not released at any setting.
     """
     reasons = ["no sentence was left" if FALLBACK in text else "" for text in texts]
     if setting.filter == "all":

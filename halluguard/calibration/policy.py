@@ -254,7 +254,7 @@ class Policy:
         properties: Sequence[PropertyExpert] = (),
         nlp: Language | None = None,
     ) -> list[Outcome]:
-        """Run the policy's setting on new captions: what leaves, corrected, and what is withheld, with the reason.
+        """Run the policy's setting on new captions: the released ones corrected, the withheld ones with the reason.
 
         Args:
             captions, images, detector, questions, properties, nlp: as in `fit`.
@@ -395,4 +395,4 @@ def _differs(what: str, then: object, now: object, option: str = "") -> str:
     if then == now:
         return ""
     advice = f"; declare it with {option} if it is the same" if option and not now else ""
-    return f"{what} {then}, and this is {now or 'undeclared'}{advice or '; calibrate anew'}"
+    return f"{what} {then}, and this is {now or 'undeclared'}{advice or '; calibrate again'}"

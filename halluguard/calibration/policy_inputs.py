@@ -89,7 +89,7 @@ def checked_units(counter: LossCounter, outcomes: Sequence[Sequence[Outcome]]) -
     checked = np.array([not failed & set(members) for members in counter.members])
     if not checked.any():
         reason = next(outcome.withheld for outcome in outcomes[0] if outcome.error)
-        raise InputError(f"no image could be checked ({reason}); mend the captions or the detector")
+        raise InputError(f"no image could be checked ({reason}); correct the captions or the detector")
     return checked
 
 

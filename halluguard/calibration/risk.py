@@ -10,9 +10,9 @@ A setting s has n images with losses L_1..L_n in [0, 1]. The hypothesis of image
 Settings are tested in an order declared before the data are seen, each at the full level; the first that fails ends the
 sequence. So the chance that any certified setting has a risk above its limit is at most the level, for any order.
 
-At the strict end few images may leave. A setting at which fewer leave than could show the limit without any error is
-never certified, and is passed over: it ends no sequence. Which settings these are depends on captions and images, not
-on labels.
+At the strict end few captions may be released. A setting that releases fewer images than could show the limit without
+any error is never certified, and is passed over: it ends no sequence. Which settings these are depends on captions and
+images, not on labels.
 
 Several risks that fall as settings get stricter share one sequence, from the strictest setting on: a setting passes if
 every one of its tests passes at the full level. No correction is needed, because its hypothesis "some risk is above its
@@ -39,11 +39,11 @@ FALLING = ("chair_s", "chair_i", "wrong_additions")
 RISING = ("lost", "withheld", "words_lost")
 """Losses that rise as settings get stricter."""
 PROMISES = {
-    "chair_s": "of the images whose captions leave, at most {} % have one that names an object that is not there",
-    "chair_i": "of the object words that leave, at most {} % name what is not there (mean over images)",
-    "wrong_additions": "of the images whose captions leave, at most {} % were given an object that is not there",
+    "chair_s": "of the images with released captions, at most {} % have one that names an object that is not there",
+    "chair_i": "of the object words in released captions, at most {} % name what is not there (mean over images)",
+    "wrong_additions": "of the images with released captions, at most {} % were given an object that is not there",
     "lost": "of the true objects that the drafts named, at most {} % are lost (mean over images)",
-    "withheld": "of at most {} % of the images no caption leaves",
+    "withheld": "at most {} % of the images have no released caption",
     "words_lost": "of the words of the drafts, at most {} % are lost (mean over images)",
 }
 """Loss -> what a limit on it says."""
@@ -210,7 +210,7 @@ class Certificate:
 
 
 def level_of(risks: Sequence[Risk], confidence: float) -> float:
-    """The level of each test: half of what the confidence leaves where risks that fall and that rise are limited.
+    """The level of each test: 1 - confidence, halved where both falling and rising risks are limited.
 
     Raises:
         SettingsError: no risks, one of them twice, or a confidence out of range.
@@ -248,7 +248,7 @@ def certify(losses: Sequence[Mapping[str, ArrayLike]], risks: Sequence[Risk], co
 
     Args:
         losses: per setting, from the plainest to the strictest, loss -> one number per image; NaN where a loss is not
-            defined, such as that of an image of which nothing leaves.
+            defined, such as that of an image without a released caption.
         risks: what is promised.
         confidence: chance, over the draw of the images, that the promise holds; in (0, 1).
     """

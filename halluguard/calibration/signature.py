@@ -42,16 +42,16 @@ class Signature:
     def differences(self, now: Signature) -> Iterator[str]:
         """What differs, as the end of a sentence "it was calibrated with ..."."""
         if self.detector != now.detector:
-            yield f"the detector {self.detector}, and this is {now.detector}; calibrate anew"
+            yield f"the detector {self.detector}, and this is {now.detector}; calibrate again"
         if tuple(self.experts) != now.experts:
             yield (
                 f"the experts {', '.join(self.experts) or 'none'} beside the detector, and these are "
-                f"{', '.join(now.experts) or 'none'}; calibrate anew"
+                f"{', '.join(now.experts) or 'none'}; calibrate again"
             )
         if self.vocabulary != now.vocabulary:
             yield (
                 f"another vocabulary ({self.covered} of {self.categories} kinds of objects can be judged, now "
-                f"{now.covered} of {now.categories}); calibrate anew"
+                f"{now.covered} of {now.categories}); calibrate again"
             )
 
 

@@ -185,7 +185,7 @@ class ShiftMonitor:
         return (
             f"from about image {self.alarm_at} of {self.new} on, the images no longer look like the calibration's "
             f"(evidence {self.highest:.3g}, by chance with probability at most {1 / self.highest:.2g}): do not rely on "
-            "the promise; label some of them and calibrate anew"
+            "the promise; label some of them and calibrate again"
         )
 
 

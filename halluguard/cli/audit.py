@@ -14,7 +14,8 @@ import typer
 from typer.core import TyperGroup
 
 from halluguard.cli.app import app
-from halluguard.cli.options import Command, option
+from halluguard.cli.options import Command
+from halluguard.cli.options import option as _option
 from halluguard.errors import SettingsError
 from halluguard.printing import printable, reason_lines
 
@@ -68,10 +69,10 @@ def audit(
         Path, typer.Argument(metavar="CAPTIONS", help="File or folder of captions; - reads standard input.")
     ],
     out: Annotated[Path, typer.Option(help="Folder for the results. An unfinished run found there is continued.")],
-    images: Annotated[Path | None, option(_CHECK, "Folder of the images.")] = None,
+    images: Annotated[Path | None, _option(_CHECK, "Folder of the images.")] = None,
     detector: Annotated[
         list[str] | None,
-        option(
+        _option(
             _CHECK,
             "Detector: hub name or folder of a model, 'sandbox' for its drawn scenes, 'objects:FILE', "
             "'precomputed:FILE' or 'groundingdino:CONFIG,CHECKPOINT'. ',recall=0.7' behind it says how often it finds "
@@ -80,129 +81,133 @@ def audit(
     ] = None,
     objects: Annotated[
         list[str] | None,
-        option(_CHECK, "Known objects, as a detector or beside one. JSON: image id -> names. May be repeated."),
+        _option(_CHECK, "Known objects, as a detector or beside one. JSON: image id -> names. May be repeated."),
     ] = None,
     agree: Annotated[
-        str, option(_CHECK, "How several detectors agree: any (one is enough), all, or votes (more than half).")
+        str, _option(_CHECK, "How several detectors agree: any (one is enough), all, or votes (more than half).")
     ] = "any",
     exhaustive: Annotated[
-        bool, option(_CHECK, "--objects name everything there is; with --no-exhaustive, what they leave out is unsure.")
+        bool,
+        _option(_CHECK, "--objects name everything there is; with --no-exhaustive, what they leave out is unsure."),
     ] = True,
     recall: Annotated[
         list[str] | None,
-        option(
+        _option(
             _CHECK,
             "Share of what is there that the detectors find: a share, LABEL=SHARE or a JSON file {label: share}. "
             f"Below {_SPEAKS}, 'not found' is unsure. May be repeated. Default: the detectors' own.",
         ),
     ] = None,
     complete: Annotated[
-        bool, option(_CHECK, "Add to the captions what the detector finds and they leave out.")
+        bool, _option(_CHECK, "Add to the captions what the detector finds and they leave out.")
     ] = False,
     vocabulary: Annotated[
         str | None,
-        option(
+        _option(
             _CHECK,
             "What is looked for beside the claims: coco, common (everyday things, for open-vocabulary detectors) or a "
-            "file of names, one a line. Default: the detector's own labels. With --policy: the objects that the policy "
-            "counts, in the form of CHAIR's synonyms.",
+            "file of names, one per line. Default: the detector's own labels. With --policy: the objects that the "
+            "policy counts, in the form of CHAIR's synonyms.",
         ),
     ] = None,
-    attributes: Annotated[bool, option(_CHECK, "Judge attributes; colours by the pixels of the object's box.")] = True,
-    relations: Annotated[bool, option(_CHECK, "Judge relations; spatial ones by the boxes of both objects.")] = True,
-    counts: Annotated[bool, option(_CHECK, "Judge numbers, by the detector's boxes.")] = True,
+    attributes: Annotated[bool, _option(_CHECK, "Judge attributes; colours by the pixels of the object's box.")] = True,
+    relations: Annotated[bool, _option(_CHECK, "Judge relations; spatial ones by the boxes of both objects.")] = True,
+    counts: Annotated[bool, _option(_CHECK, "Judge numbers, by the detector's boxes.")] = True,
     ask: Annotated[
         str | None,
-        option(
+        _option(
             _CHECK,
             "Vision-language model (hub name, folder or 'sandbox') that is asked yes-no questions about the attributes "
             "and relations that pixels and boxes do not show.",
         ),
     ] = None,
     ocr: Annotated[
-        bool, option(_CHECK, "Read the words written in images, to judge quotations. Needs the extra ocr.")
+        bool, _option(_CHECK, "Read the words written in images, to judge quotations. Needs the extra ocr.")
     ] = False,
     verdicts: Annotated[
-        Path | None, option(_CHECK, "Verdicts that a person accepted or disputed in the report of an earlier audit.")
+        Path | None, _option(_CHECK, "Verdicts that a person accepted or disputed in the report of an earlier audit.")
     ] = None,
     thresholds: Annotated[
-        Path | None, option(_CHECK, "Thresholds from `halluguard calibrate`. Default: the detector's own.")
+        Path | None, _option(_CHECK, "Thresholds from `halluguard calibrate`. Default: the detector's own.")
     ] = None,
     policy: Annotated[
-        Path | None, option(_PROMISE, "Policy from `halluguard calibrate --risk`: the setting and what is promised.")
+        Path | None, _option(_PROMISE, "Policy from `halluguard calibrate --risk`: the setting and what is promised.")
     ] = None,
-    captioner: Annotated[str, option(_PROMISE, "Name of the model that wrote the captions.")] = "",
-    imagination: Annotated[float | None, option(_PROMISE, "Imagination setting of the captions.")] = None,
-    detector_name: Annotated[str, option(_PROMISE, "Name of a detector that is known by a file.")] = "",
-    caption_key: Annotated[str | None, option(_ROWS, "Column of the captions. Default: guessed.")] = None,
-    image_key: Annotated[str | None, option(_ROWS, "Column of the images. Default: guessed.")] = None,
-    id_key: Annotated[str | None, option(_ROWS, "Column of the ids. Default: guessed.")] = None,
-    question_key: Annotated[str | None, option(_ROWS, "Column of the questions. Default: guessed.")] = None,
+    captioner: Annotated[str, _option(_PROMISE, "Name of the model that wrote the captions.")] = "",
+    imagination: Annotated[float | None, _option(_PROMISE, "Imagination setting of the captions.")] = None,
+    detector_name: Annotated[str, _option(_PROMISE, "Name of a detector that is known by a file.")] = "",
+    caption_key: Annotated[str | None, _option(_ROWS, "Column of the captions. Default: guessed.")] = None,
+    image_key: Annotated[str | None, _option(_ROWS, "Column of the images. Default: guessed.")] = None,
+    id_key: Annotated[str | None, _option(_ROWS, "Column of the ids. Default: guessed.")] = None,
+    question_key: Annotated[str | None, _option(_ROWS, "Column of the questions. Default: guessed.")] = None,
     encoding: Annotated[
-        str | None, option(_ROWS, "Encoding of text files. Default: the byte order mark's, else UTF-8.")
+        str | None, _option(_ROWS, "Encoding of text files. Default: the byte order mark's, else UTF-8.")
     ] = None,
     image_pattern: Annotated[
-        str | None, option(_ROWS, "File name of an image, such as 'COCO_val2014_{id:012d}.jpg'. Default: usual ones.")
+        str | None, _option(_ROWS, "File name of an image, such as 'COCO_val2014_{id:012d}.jpg'. Default: usual ones.")
     ] = None,
-    image_names: Annotated[Path | None, option(_ROWS, "File that maps image ids to paths: JSON, CSV or TSV.")] = None,
-    limit: Annotated[int | None, option(_ROWS, "Number of rows to check, from the first on. Default: all.")] = None,
-    seed: Annotated[int | None, option(_ROWS, "Draw the rows of --limit at random, with this seed.")] = None,
+    image_names: Annotated[Path | None, _option(_ROWS, "File that maps image ids to paths: JSON, CSV or TSV.")] = None,
+    limit: Annotated[int | None, _option(_ROWS, "Number of rows to check, from the first on. Default: all.")] = None,
+    seed: Annotated[int | None, _option(_ROWS, "Draw the rows of --limit at random, with this seed.")] = None,
     shard: Annotated[
-        str | None, option(_ROWS, "Check one of n shares of the images, written i/n with 1 <= i <= n.")
+        str | None, _option(_ROWS, "Check one of n shares of the images, written i/n with 1 <= i <= n.")
     ] = None,
-    engine: Annotated[str, option(_WORK, "Where rows are checked: local (this process) or ray.")] = "local",
-    workers: Annotated[int, option(_WORK, "Number of Ray actors.")] = 1,
+    engine: Annotated[str, _option(_WORK, "Where rows are checked: local (this process) or ray.")] = "local",
+    workers: Annotated[int, _option(_WORK, "Number of Ray actors.")] = 1,
     ray_address: Annotated[
-        str | None, option(_WORK, "Address of a Ray cluster. Default: one is started on this machine.")
+        str | None, _option(_WORK, "Address of a Ray cluster. Default: one is started on this machine.")
     ] = None,
-    device: Annotated[str | None, option(_WORK, "Where the detector runs: cpu, cuda, cuda:1 ... Default: cpu.")] = None,
-    batch_size: Annotated[int, option(_WORK, "Images per detector call.")] = 8,
-    part_rows: Annotated[int, option(_WORK, "Rows per finished part: what a killed run loses at most.")] = 1000,
+    device: Annotated[
+        str | None, _option(_WORK, "Where the detector runs: cpu, cuda, cuda:1 ... Default: cpu.")
+    ] = None,
+    batch_size: Annotated[int, _option(_WORK, "Images per detector call.")] = 8,
+    part_rows: Annotated[int, _option(_WORK, "Rows per finished part: what a killed run loses at most.")] = 1000,
     cache: Annotated[
-        Path | None, option(_WORK, "File that keeps detections between runs. Default: cache.sqlite in --out.")
+        Path | None, _option(_WORK, "File that keeps detections between runs. Default: cache.sqlite in --out.")
     ] = None,
-    force_new: Annotated[bool, option(_WORK, "Throw away a run with other settings that is found in --out.")] = False,
+    force_new: Annotated[bool, _option(_WORK, "Throw away a run with other settings that is found in --out.")] = False,
     overwrite: Annotated[
-        bool, option(_OUTPUT, "Let --export and --coco-detections replace files that this run did not write.")
+        bool, _option(_OUTPUT, "Let --export and --coco-detections replace files that this run did not write.")
     ] = False,
-    export: Annotated[Path | None, option(_OUTPUT, "File for a copy of the input with corrected captions.")] = None,
+    export: Annotated[Path | None, _option(_OUTPUT, "File for a copy of the input with corrected captions.")] = None,
     filter: Annotated[
-        str | None, option(_OUTPUT, "Captions that --export keeps, such as 'contradicted == 0 and supported >= 2'.")
+        str | None, _option(_OUTPUT, "Captions that --export keeps, such as 'contradicted == 0 and supported >= 2'.")
     ] = None,
-    coco_detections: Annotated[Path | None, option(_OUTPUT, "File for the detected boxes, in COCO's format.")] = None,
-    report: Annotated[bool, option(_OUTPUT, "Write report.html into --out.")] = True,
-    report_samples: Annotated[int, option(_OUTPUT, "Number of captions that the report shows.")] = 200,
-    dry_run: Annotated[bool, option(_OUTPUT, "Print what would be checked and its cost; write nothing.")] = False,
-    quiet: Annotated[bool, option(_OUTPUT, "Print errors and exceeded limits only.")] = False,
+    coco_detections: Annotated[Path | None, _option(_OUTPUT, "File for the detected boxes, in COCO's format.")] = None,
+    report: Annotated[bool, _option(_OUTPUT, "Write report.html into --out.")] = True,
+    report_samples: Annotated[int, _option(_OUTPUT, "Number of captions that the report shows.")] = 200,
+    dry_run: Annotated[bool, _option(_OUTPUT, "Print what would be checked and its cost; write nothing.")] = False,
+    quiet: Annotated[bool, _option(_OUTPUT, "Print errors and exceeded limits only.")] = False,
     progress: Annotated[
-        str, option(_OUTPUT, "Progress on standard error: auto, bar, json (a line per second) or off.")
+        str, _option(_OUTPUT, "Progress on standard error: auto, bar, json (a line per second) or off.")
     ] = "auto",
     max_hallucination_rate: Annotated[
-        float | None, option(_LIMITS, "Largest share of judged claims that may be contradicted, in [0, 1].")
+        float | None, _option(_LIMITS, "Largest share of judged claims that may be contradicted, in [0, 1].")
     ] = None,
     max_per_label: Annotated[
-        list[str] | None, option(_LIMITS, "The same for every label, or for one label as LABEL=SHARE. May be repeated.")
+        list[str] | None,
+        _option(_LIMITS, "The same for every label, or for one label as LABEL=SHARE. May be repeated."),
     ] = None,
     min_verifiable: Annotated[
-        float | None, option(_LIMITS, "Smallest share of claims that must be judged, in [0, 1].")
+        float | None, _option(_LIMITS, "Smallest share of claims that must be judged, in [0, 1].")
     ] = None,
     max_omission_rate: Annotated[
-        float | None, option(_LIMITS, "Largest share of the objects found that captions may leave out, in [0, 1].")
+        float | None, _option(_LIMITS, "Largest share of the objects found that captions may leave out, in [0, 1].")
     ] = None,
     min_read: Annotated[
-        float | None, option(_LIMITS, "Smallest share of letters, and of nouns, that must be read, in [0, 1].")
+        float | None, _option(_LIMITS, "Smallest share of letters, and of nouns, that must be read, in [0, 1].")
     ] = None,
     baseline: Annotated[
-        Path | None, option(_LIMITS, "Earlier summary.json, than which the rate must not be significantly higher.")
+        Path | None, _option(_LIMITS, "Earlier summary.json, than which the rate must not be significantly higher.")
     ] = None,
     spot_labels: Annotated[
-        Path | None, option(_LIMITS, "Sheet from `halluguard sample`, filled in: bounds the share of wrong images.")
+        Path | None, _option(_LIMITS, "Sheet from `halluguard sample`, filled in: bounds the share of wrong images.")
     ] = None,
     max_spot_rate: Annotated[
-        float | None, option(_LIMITS, "Largest such share: the run stops when it is shown to be above.")
+        float | None, _option(_LIMITS, "Largest such share: the run stops when it is shown to be above.")
     ] = None,
     max_errors: Annotated[
-        float | None, option(_LIMITS, "Rows that may be skipped: a share if below 1, else a number.")
+        float | None, _option(_LIMITS, "Rows that may be skipped: a share if below 1, else a number.")
     ] = None,
 ) -> None:
     """Check the claims of a file of captions against their images, and correct them.
@@ -497,7 +502,7 @@ def _print_results(summary: JsonObject, out: Path, gates: Gates, console: Consol
         for line in (
             promise["promise"],
             promise["rests_on"],
-            f"{promise['leave']} captions leave, {promise['withheld']} are withheld",
+            f"{promise['released']} captions are released, {promise['withheld']} withheld",
             *([promise["shift"]["words"]] if "shift" in promise else []),
         ):
             console.print(printable(line), markup=False, highlight=False, soft_wrap=True)

@@ -159,7 +159,7 @@ def calibrate_file(
         detector: the detector to calibrate.
         images: folder of the images; needed by a detector that looks at them.
         out: file for the thresholds.
-        overwrite: let it replace a file that is no calibration.
+        overwrite: let it replace a file that is not a calibration.
         captions: files of captions whose false claims are to be measured (and fitted to, with negatives "claims").
         options: keyword arguments of `calibration.fitting.fit`.
     """
@@ -235,7 +235,7 @@ def _claims(files: Sequence[Path]) -> dict[str, list[str]]:
 
 
 def _check_target(out: Path, rows: Path, *, overwrite: bool) -> None:
-    """Refuse to replace the input, or a file that is no calibration."""
+    """Refuse to replace the input, or a file that is not a calibration."""
     from halluguard.calibration.record import Calibration
 
     if not out.exists():
@@ -247,4 +247,4 @@ def _check_target(out: Path, rows: Path, *, overwrite: bool) -> None:
             Calibration.load(out)
     except InputError as error:
         if not overwrite:
-            raise SettingsError(f"--out {str(out)!r} exists and is no calibration; name another file") from error
+            raise SettingsError(f"--out {str(out)!r} exists and is not a calibration; name another file") from error

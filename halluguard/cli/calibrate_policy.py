@@ -1,4 +1,4 @@
-"""The half of `halluguard calibrate` that fits a policy: what `--risk` asks for."""
+"""Fit a policy for `halluguard calibrate --risk`."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def calibrate_policy(
         out: file for the policy.
         confidence, path, protocol: as for `Policy.fit`.
         group_key: column of the captions that names the independent unit.
-        overwrite: let `out` replace a file that is no policy.
+        overwrite: let `out` replace a file that is not a policy.
     """
     from typing import cast
 
@@ -111,7 +111,7 @@ def calibrate_policy(
 
 
 def _check_target(out: Path, inputs: list[Path], *, overwrite: bool) -> None:
-    """Refuse to replace an input, or a file that is no policy."""
+    """Refuse to replace an input, or a file that is not a policy."""
     from halluguard.calibration.policy import Policy
 
     if not out.exists():
@@ -123,7 +123,7 @@ def _check_target(out: Path, inputs: list[Path], *, overwrite: bool) -> None:
         Policy.load(out)
     except InputError as error:
         if not overwrite:
-            raise SettingsError(f"--out {str(out)!r} exists and is no policy; name another file") from error
+            raise SettingsError(f"--out {str(out)!r} exists and is not a policy; name another file") from error
 
 
 def table(policy: Policy) -> Table:

@@ -1,4 +1,4 @@
-"""Show a calibration of thresholds: the table of labels, and what a reader must know of it."""
+"""Print a calibration of thresholds: the table of labels and notes on its limits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from halluguard.printing import printable
 
 
 def notes(calibration: Calibration) -> list[str]:
-    """What a reader must know of a calibration, in sentences."""
+    """Sentences on the limits of a calibration, for its readers."""
     settings, overall = calibration.settings, calibration.report[""]
     alpha, smallest = settings["alpha"], settings["smallest_alpha"]
     lines = []

@@ -94,7 +94,8 @@ def _read_yaml(file: Path) -> object:
         where = getattr(error, "problem_mark", None)
         line = f", line {where.line + 1}" if where is not None else ""
         raise InputError(
-            f"the file of options {str(file)!r} is no YAML{line} ({getattr(error, 'problem', None) or error}); mend it"
+            f"the file of options {str(file)!r} is not valid YAML{line} "
+            f"({getattr(error, 'problem', None) or error}); correct it"
         ) from error
 
 
@@ -109,7 +110,7 @@ def _value(key: str, value: object, parameter: TyperOption | TyperArgument, file
     """A value as the command line would give it; its type is checked there.
 
     Raises:
-        InputError: it is no single value, or for an option that may be repeated, no list of them.
+        InputError: it is not a single value, or for an option that may be repeated, no list of them.
     """
     flag = getattr(parameter, "is_flag", False)
     several = getattr(parameter, "multiple", False) or parameter.nargs != 1
@@ -120,7 +121,7 @@ def _value(key: str, value: object, parameter: TyperOption | TyperArgument, file
     if not flag and isinstance(value, str | int | float) and not isinstance(value, bool):
         return [str(value)] if several else str(value)
     expected = "true or false" if flag else "one value or a list of them" if several else "one value"
-    raise InputError(f"expected {expected} for {key!r} in {str(file)!r}, got {printable(repr(value)[:80])}; mend it")
+    raise InputError(f"expected {expected} for {key!r} in {str(file)!r}, got {printable(repr(value)[:80])}; correct it")
 
 
 def _shared(

@@ -1,4 +1,4 @@
-"""Print tables whole: a table cut to the width of a log file cannot be read."""
+"""Print tables at full width, also into a log file, whose width would cut them."""
 
 from __future__ import annotations
 

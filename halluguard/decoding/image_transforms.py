@@ -1,7 +1,7 @@
 """Make the inputs of branches that see another image, and the ready-made changes of an image.
 
 A change is a callable from image to image of the same size. Its method `pixels`, where it has one, does the same to
-normalised pixels, for callers who hold tensors only. Random numbers are drawn anew from the seed for every image, so a
+normalised pixels, for callers who hold tensors only. Random numbers are drawn again from the seed for every image, so a
 branch does not depend on the rest of the batch.
 """
 

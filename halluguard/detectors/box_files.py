@@ -347,7 +347,7 @@ def _corners(row: JsonObject, where: str) -> XYXY:
 
 def _numbers(values: object, count: int, where: str) -> list[float]:
     try:
-        numbers = [float(value) for value in values]  # type: ignore[attr-defined]  # a TypeError says it is no list
+        numbers = [float(value) for value in values]  # type: ignore[attr-defined]  # a TypeError says it is not a list
     except (TypeError, ValueError):
         numbers = []
     if len(numbers) != count:

@@ -140,7 +140,7 @@ def _label_studio(task: Row, where: str) -> Iterator[Located]:
                 continue
             width, height = result.get("original_width"), result.get("original_height")
             if not width or not height:
-                raise InputError(f"result {i} of {where} needs original_width and original_height; export it anew")
+                raise InputError(f"result {i} of {where} needs original_width and original_height; export it again")
             x, y = value["x"] * width / 100, value["y"] * height / 100
             w, h = value["width"] * width / 100, value["height"] * height / 100
             score = result.get("score", source.get("score"))

@@ -41,7 +41,7 @@ def check_fractions(**settings: float) -> None:
 
 
 def by_size(images: Sequence[Image], indices: Iterable[int]) -> list[list[int]]:
-    """The indices of images grouped by size, so that no image is padded for its neighbours' sake."""
+    """The indices of images grouped by size, so that no image is padded to the size of another."""
     groups: dict[tuple[int, int], list[int]] = {}
     for i in indices:
         groups.setdefault(images[i].size, []).append(i)

@@ -1,4 +1,4 @@
-"""Refuse lists of labels in other languages: no phrase would ever meet them, and all would look absent."""
+"""Refuse lists of labels in other languages: English phrases match none of them, so every object would look absent."""
 
 from __future__ import annotations
 

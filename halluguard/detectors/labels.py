@@ -23,11 +23,11 @@ _WITHOUT_SPACES = {name.replace(" ", ""): name for name in sorted(NAMES) if " " 
     name.replace(" ", ""): name for name in COCO
 }
 NO_LABELS = frozenset({"", "n/a", "na", "none", "background", "no object", "bg", "__background__"})
-"""Entries of label lists that are no label, lower case."""
+"""Entries of label lists that are not names of objects, lower case."""
 DOUBTFUL = 0.275
 """Highest score of a box whose label may mean one of several things: between the default thresholds, so "unsure"."""
 _LIKENESSES = frozenset("stuffed painted printed carved animated framed inflated knitted".split())
-"""Words that make a name that of a likeness: a stuffed bear is no bear."""
+"""Words that make a name that of a likeness: a stuffed bear is not a bear."""
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _BRACKETS = re.compile(r"[(\[{][^)\]}]*[)\]}]")
 

@@ -90,7 +90,7 @@ class VisualQuestions:
         """Load a model of the hub or a folder; arguments as in `load_checkpoint`, options as of the class.
 
         Raises:
-            UnsupportedModelError: it is no model that answers questions about images.
+            UnsupportedModelError: it is not a model that answers questions about images.
         """
         kind = load_config(name, revision=revision).model_type
         model, processor, _ = load_checkpoint(

@@ -70,7 +70,7 @@ class SelfCheck:
         """Load a model of the hub or a folder; arguments as of `VisualQuestions.from_pretrained`, options of the class.
 
         Raises:
-            UnsupportedModelError: it is no model that answers questions about images.
+            UnsupportedModelError: it is not a model that answers questions about images.
         """
         questions = VisualQuestions.from_pretrained(name, device=device, dtype=dtype)
         return cls(questions.model, questions.processor, **{"name": questions.name, **options})

@@ -48,7 +48,7 @@ def from_spec(spec: str, *, device: str | None = None) -> Detector:
 
     Raises:
         InputError: its file cannot be read.
-        SettingsError: the name has none of the forms, or a recall or precision is no share.
+        SettingsError: the name has none of the forms, or a recall or precision is not a share.
         ExpertError, MissingExtraError, UnsupportedModelError: it cannot be loaded.
     """
     spec, stated = _stated(spec)
@@ -273,7 +273,7 @@ def fingerprint(detector: Detector | PropertyExpert | TextReader) -> str:
     """The cache key of a detector or property expert: its name, settings and weights, or its attribute `fingerprint`.
 
     The weights of a hub model are known by its commit; those of a folder or of a model made in this process are read.
-    Thresholds are no part of it: they judge what was detected.
+    Thresholds are not part of it: they judge what was detected.
     """
     own = getattr(detector, "fingerprint", None)
     if isinstance(own, str):

@@ -89,7 +89,7 @@ def start_token(subject: Subject) -> Finding:
 def chat_template(subject: Subject) -> Finding:
     """Fault 1: what stands before and after the question is not what the checkpoint's template puts there.
 
-    Text of the user's own before the question, such as a system prompt, is no fault.
+    Text of the user's own before the question, such as a system prompt, is not a fault.
     """
     if not has_text(subject) or getattr(subject.processor, "chat_template", None) is None:
         return Finding(1, "skipped", "the checkpoint has no chat template")

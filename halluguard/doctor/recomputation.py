@@ -1,5 +1,4 @@
-"""Probes that run the model twice in two ways that must agree: alone and beside others, first and later, this image
-and another."""
+"""Probes that run the model twice in ways that must agree: alone or in a batch, first or later, one image or two."""
 
 from __future__ import annotations
 

@@ -7,9 +7,9 @@ Questions ("discriminative"), where the positive class is *no*:
     acc, precision = right no / all said no, recall = right no / all truly no, f1
 Together: score = (100 - CHAIR + F1) / 2, in percent.
 
-A noun is considered when relation.json contains it. It is no hallucination when it is a truth object, an associate of
-one, or has a similarity above 0.8 with one of these. The official similarity is that of spaCy's en_core_web_lg; smaller
-pipelines give other scores. Nouns keep their original case, so a capitalised word seldom counts.
+A noun is considered when relation.json contains it. It is not a hallucination when it is a truth object, an associate
+of one, or has a similarity above 0.8 with one of these. The official similarity is that of spaCy's en_core_web_lg;
+smaller pipelines give other scores. Nouns keep their original case, so a capitalised word seldom counts.
 
 Every denominator of the official code starts at 0.001; here values are exact fractions and 0/0 is 0.
 `details["official"]` holds the figures as the official code prints them, with these offsets and its rounded F1.

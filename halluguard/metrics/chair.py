@@ -140,7 +140,7 @@ def mentions(
     else:
         raise SettingsError(f"protocol must be one of {get_args(Protocol)}, got {protocol!r}")
     length = len(units)
-    # The seat of a toilet is no chair. As in the original, `starts` is not shortened with it.
+    # The seat of a toilet is not a chair. As in the original, `starts` is not shortened with it.
     if protocol != "fixed" and "seat" in units and "toilet" in units:
         units = [unit for unit in units if unit != "seat"]
     words = vocabulary.words
@@ -159,7 +159,7 @@ class ChairScorer:
 
     Raises:
         SettingsError: unknown protocol.
-        InputError: an object is no known category, or an image id is not a number or a name.
+        InputError: an object is not a known category, or an image id is not a number or a name.
     """
 
     def __init__(
@@ -211,7 +211,7 @@ class ChairScorer:
                 costs a few dozen bytes of memory, so that files of any length fit.
 
         Raises:
-            InputError: no captions, an unknown image, a second caption of an image, a caption that is no string.
+            InputError: no captions, an unknown image, a second caption of an image, a caption that is not a string.
         """
         scored = (self.caption(image_id, text) for image_id, text in captions)
         return self.total(scored, seed=seed, resamples=resamples, split=split, keep_captions=keep_captions)

@@ -1,4 +1,4 @@
-r"""Final answers of today's models: what is left of an answer without its reasoning and the marks around it.
+r"""Find the final answer of a model: its text without the reasoning, tags, boxes and JSON around it.
 
 The parsers of the benchmarks were written for answers of a few words. They read a yes out of a thought, or a no out of
 `**No**` as yes. `final_answer` is the step before every parser. It acts only on

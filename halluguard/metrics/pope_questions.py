@@ -182,7 +182,7 @@ def read_questions(path: str | Path) -> list[Question]:
             raise InputError(f"{path}, line {number}: question_id {key} was already used on line {seen[key]}")
         seen[key] = number
         image = field(path, number, row, "image")
-        image_key(image)  # raises for a value that is no id
+        image_key(image)  # raises for a value that is not an id
         text = text_field(path, number, row, "text", "question")
         questions.append(Question(key, str(image), text, cast(Label, label)))
     return questions

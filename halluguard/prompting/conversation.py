@@ -102,7 +102,7 @@ class Conversation:
         return subjects
 
     def without_asked_image(self) -> Conversation:
-        """The same conversation without the images and clips of the last message that has one and is no example."""
+        """The same conversation without the images and clips of the last message that has one and is not an example."""
         last = max((i for i, m in enumerate(self.messages) if m.images and not m.is_example), default=None)
         if last is None:
             return self

@@ -1,7 +1,7 @@
 """Check answers about several images, or about the frames of a clip, with the detectors of one image.
 
 A claim is true of several images when it is true of one of them, so each phrase is answered from the image that shows
-it best. Boxes of different images are never added up: two frames of one dog are no two dogs.
+it best. Boxes of different images are never added up: two frames of one dog are not two dogs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class ImageSet:
 
     Args:
         images: RGB images.
-        times: seconds from the start of the clip, None for an image that is no frame.
+        times: seconds from the start of the clip, None for an image that is not a frame.
     """
 
     images: tuple[Image, ...]

@@ -1,4 +1,4 @@
-"""What stands behind the server: another server, or a model in this process. Both give checked answers."""
+"""Backends of the server, which give checked answers: another server, or a model in this process."""
 
 from __future__ import annotations
 

@@ -134,7 +134,7 @@ def _check_base(model: PreTrainedModel, adapter: str | Path) -> None:
                 )
             continue
         if len(shape) != 2:
-            raise UnsupportedModelError(f"the adapter's {name!r} is no matrix; copy the adapter again")
+            raise UnsupportedModelError(f"the adapter's {name!r} is not a matrix; copy the adapter again")
         width, here = (shape[1], module.in_features) if half[0] == "A" else (shape[0], module.out_features)
         if width != here:
             raise UnsupportedModelError(

@@ -1,4 +1,4 @@
-"""Rows of training data: what every builder and reader makes and every trainer takes.
+"""Rows of training data, which builders and readers make and trainers take.
 
     InstructionRow   (images, prompt) -> completion                  learnt as written (SFT)
     PreferenceRow    (images, prompt) -> chosen rather than rejected (DPO and kin), perhaps with negative images
@@ -83,7 +83,7 @@ class TrainingRow:
         history: earlier (question, answer) exchanges of the same dialogue.
 
     Raises:
-        InputError: an empty text, or images that are no sequence.
+        InputError: an empty text, or images that are not a sequence.
     """
 
     images: tuple[RowImage, ...]

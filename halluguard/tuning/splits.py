@@ -59,7 +59,7 @@ class EvaluationImages:
         aliases: id in the training data -> id in the lists, such as Visual Genome's `coco_id` by `image_id`.
 
     Raises:
-        SettingsError: a name is no regular expression.
+        SettingsError: a name is not a regular expression.
     """
 
     ids: frozenset[str] = frozenset()

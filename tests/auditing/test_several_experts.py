@@ -123,7 +123,7 @@ def test_vocabularies_are_named_or_read_from_files(tmp_path):
     (tmp_path / "names.txt").write_text("# mine\nLizards\n\nred panda\n")
     assert read_vocabulary(str(tmp_path / "names.txt")) == ("lizard", "red panda")
     (tmp_path / "empty.txt").write_text("# nothing\n")
-    with pytest.raises(InputError, match="one a line"):
+    with pytest.raises(InputError, match="one per line"):
         read_vocabulary(str(tmp_path / "empty.txt"))
     with pytest.raises(SettingsError, match="file of names"):
         read_vocabulary("lvis2")

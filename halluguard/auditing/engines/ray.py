@@ -106,7 +106,7 @@ def _check_reachable(address: str) -> None:
     """Refuse an address where nothing listens or answers; Ray itself would try for minutes.
 
     Raises:
-        SettingsError: it is no address.
+        SettingsError: it is not an address.
         ExpertError: nothing listens there, or nothing answers.
     """
     host, colon, port = address.removeprefix("ray://").rpartition(":")

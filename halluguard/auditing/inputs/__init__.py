@@ -149,7 +149,7 @@ def _head(path: Path) -> bytes:
 
 @contextlib.contextmanager
 def text_writer(out: BinaryIO) -> Iterator[io.TextIOWrapper]:
-    """Write UTF-8 text with "\\n" line ends into `out`. Bytes that were no text when read become the same bytes."""
+    """Write UTF-8 text with "\\n" line ends into `out`. Bytes that were not text when read become the same bytes."""
     text = io.TextIOWrapper(out, encoding="utf-8", newline="\n", errors="surrogateescape")
     try:
         yield text
@@ -199,7 +199,7 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def json_again(item: Item, key: str, decision: Decision) -> bytes:
-    """A row's JSON: its own text when nothing changed, else written anew with the other texts."""
+    """A row's JSON: its own text when nothing changed, else written again with the other texts."""
     texts = decision.texts(key)
     if not texts or item.fields is None:
         return item.raw.encode("utf-8", "surrogateescape") if isinstance(item.raw, str) else item.raw or b""

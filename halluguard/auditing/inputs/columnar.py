@@ -95,7 +95,7 @@ def export(path: Path, encoding: str | None, out: BinaryIO, key: str, decisions:
 
 
 def _with_captions(table: pa.Table, key: str, decisions: list[Decision]) -> pa.Table:
-    """The table with other captions; a row without one is not converted, as it may hold what is no text."""
+    """The table with other captions; a row without one is not converted, as it may hold something other than text."""
     import pyarrow as pa
 
     if not any(decision.texts(key) for decision in decisions):

@@ -25,7 +25,7 @@ def recognises(path: Path, head: bytes) -> bool:
 
 
 def read(path: Path, encoding: str | None = None, columns: Collection[str] | None = None) -> Iterator[Item]:
-    """The objects in order; anything between them that is no separator is a row with a problem."""
+    """The objects in order; anything between them that is not a separator is a row with a problem."""
     for _, text in split_objects(_pieces(path, encoding), MAX_ROW):
         if text is None:
             yield too_long("an object", MAX_ROW, "characters")

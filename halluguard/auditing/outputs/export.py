@@ -26,14 +26,14 @@ def write_export(
     *,
     promised: bool = False,
 ) -> int:
-    """Write the input anew with the captions of a run.
+    """Write the input again with the captions of a run.
 
     Args:
         run: run folder.
         source: the input that the run was made from.
         target: the file to write, in the input's format; compressed if its name ends in ".gz" or ".zst".
         keep: whether to keep a caption, given its row of `captions.parquet`; default all. See `parse_filter`.
-        promised: whether the run has a policy, so that skipped and withheld captions must not leave.
+        promised: whether the run has a policy, so that skipped and withheld captions are not written.
 
     Returns:
         How many rows were kept.
@@ -52,7 +52,7 @@ def write_export(
                 ahead = next(checked, None)
             # An entry without a row was not selected for this run. One that has several is kept if all of them are.
             is_kept = bool(rows) and item.raw is not None and (keep is None or all(keep(caption_row(r)) for r in rows))
-            is_kept = is_kept and (not promised or (len(rows) == len(texts) and all(map(leaves, rows))))
+            is_kept = is_kept and (not promised or (len(rows) == len(texts) and all(map(is_released, rows))))
             kept += len(rows) * is_kept
             changed = {texts[r["index"] - index].key: r["corrected"] for r in rows if r["corrected"] != r["caption"]}
             index += len(texts)
@@ -67,6 +67,6 @@ def write_export(
     return kept
 
 
-def leaves(row: JsonObject) -> bool:
-    """Whether a caption leaves a run with a policy: it was checked, and nothing withholds it."""
+def is_released(row: JsonObject) -> bool:
+    """Whether a run with a policy releases a caption: it was checked, and the policy does not withhold it."""
     return row["code"] == "ok" and not row.get("withheld")

@@ -85,7 +85,7 @@ class Tally:
         self.of_kind: defaultdict[str, Sums] = defaultdict(Sums)
         self.of_label: defaultdict[str, Sums] = defaultdict(Sums)
         self.words = self.words_kept = 0
-        self.leaving = 0
+        self.released = 0
         self.watch: ShiftWatch | None = None
         self.omissions = Sums()  # objects left out, of those that were found
         self.omissions_of: defaultdict[str, Sums] = defaultdict(Sums)
@@ -119,7 +119,7 @@ class Tally:
             self.nouns.add(bucket, covered["nouns_read"], covered["nouns"])
         self.with_contradiction += c > 0
         self.edited += row["corrected"] != row["caption"]
-        self.leaving += not row.get("withheld")
+        self.released += not row.get("withheld")
         self._add_omissions(row, bucket)
         self.words += len(row["caption"].split())
         self.words_kept += len(row["corrected"].split())
@@ -174,12 +174,12 @@ class Tally:
         return {**_with_rate(counts, self.of_label[label]), "omitted": omitted, "omission_rate": rate}
 
     def _promise(self, policy: JsonObject, audited: int) -> JsonObject:
-        """What is promised of the captions that leave, and how many do."""
+        """The promise on the released captions, and their number."""
         return {
             "promise": policy["promise"],
             "rests_on": policy["rests_on"],
-            "leave": self.leaving,
-            "withheld": audited - self.leaving,
+            "released": self.released,
+            "withheld": audited - self.released,
             **({"shift": self.watch.result()} if self.watch is not None else {}),
         }
 

@@ -58,7 +58,7 @@ def repeats(parse: Parse, mentions: Sequence[Mention]) -> dict[int, int]:
 
 
 def _antecedent_sort(parse: Parse, i: int, word: str) -> str:
-    """The sort of antecedent that the token needs: "person", "thing", "many", or "" where it is no pronoun."""
+    """The sort of antecedent that the token needs: "person", "thing", "many", or "" where it is not a pronoun."""
     if word in _ONE_PERSON and parse.tags[i] in ("PRP", "PRP$"):
         return "person"
     if word in _ONE_THING and not expletive(parse, i):

@@ -1,4 +1,4 @@
-"""An answer's parse with its mentions, and the subjects that its verbs and adjectives speak of."""
+"""An answer's parse with its mentions, and the subjects of its verbs and adjectives."""
 
 from __future__ import annotations
 

@@ -234,7 +234,7 @@ def _in_keywords(document: Document, blocks: Sequence[Block], omitted: tuple[Omi
 
 
 def _beside_last_tag(draft: str, text: str, omitted: Sequence[Omission]) -> list[Insertion]:
-    """A tag behind the one that is left of several: "dog" of "dog, cat, sofa" is no sentence."""
+    """A tag behind the one that is left of several: "dog" of "dog, cat, sofa" is not a sentence."""
     names = [part.lstrip("# ").lower() for part in _TAGS.split(draft.strip())]
     left = text.strip().lower()
     if not omitted or len(names) < 2 or left not in names or not all(name in FORMS for name in names):

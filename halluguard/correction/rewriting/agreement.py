@@ -1,4 +1,4 @@
-"""Grammar after a cut: list signs between the members that are left, and verbs that agree with them."""
+"""Repair the grammar after a cut: commas and "and" in lists, and the agreement of verbs."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _PAIRING = ("both", "either", "neither")
 
 
 def relist(editor: TokenEditor, listed: list[int], adopted: Mapping[int, int]) -> None:
-    """Commas and "and" where list members went, in the list's own style; joints far from the cut stay.
+    """Put commas and "and" where members of a list were deleted, in the list's own style; the rest of the list stays.
 
     Args:
         listed: heads of all members, in reading order.
-        adopted: member -> first token of the article that it took over from a member that went.
+        adopted: member -> first token of the article that it takes over from a deleted member.
     """
     parse = editor.parse
     left = [m for m in listed if editor.alive(m)]

@@ -1,8 +1,8 @@
-"""Edits of an answer's structure: items, rows, pairs, terms and JSON elements go whole, and numbers follow on.
+"""Edit an answer's structure: delete whole items, rows, pairs, terms and JSON elements, and renumber lists.
 
-What names a false object as a name (a keyword, a label, a heading, the first cell of a row) takes its block along: the
-bullet under "**Umbrella:**" speaks of nothing else. What is left without words goes too: a list without items, the
-heading of an empty section. Siblings are never touched.
+Where a false object is named as a keyword, a label, a heading or the first cell of a row, its whole block is deleted:
+the bullet under "**Umbrella:**" is about nothing else. Blocks that lose all their words are deleted too: a list without
+items, the heading of an empty section. Siblings are never touched.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _LONG_NAME = 5
 
 
 class BlockEditor:
-    """Decides which blocks go whole.
+    """Decides which blocks are deleted as a whole.
 
     Args:
         heads: condemned token -> index of the verdict.
@@ -236,7 +236,7 @@ class BlockEditor:
     # -- characters ----------------------------------------------------------------------------------------------------
 
     def spans(self) -> list[Span]:
-        """The characters that go or change: whole blocks, statements in their place, and numbers that follow on."""
+        """The characters that are deleted or changed: whole blocks, statements in their place, and renumbered items."""
         text = self.plan.parse.text
         cuts = [
             Span(*_widest_separator(text, start, end), "", frozenset(self._causes(start, end)))

@@ -1,9 +1,9 @@
-"""Cuts that remove a word and leave a sentence, smallest first.
+"""Find cuts that remove a word and leave a grammatical sentence, smallest first.
 
     a list member  <  a phrase or clause that only modifies  <  one of two joined clauses  <  the sentence
 
-A cut is a set of tokens. Climbing from the word towards the root of its sentence, each constituent is tried: an adjunct
-may go when its governor can stand without it, a subject or object takes its clause along.
+A cut is a set of tokens. From the word upwards to the root of its sentence, each constituent is tried: an adjunct can
+be cut if its governor is complete without it; a subject or an object is cut together with its clause.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def cuts(parse: Parse, token: int, out: Out, things: Collection[int] = ()) -> It
 
 
 def _completes(parse: Parse, node: int, things: Collection[int]) -> bool:
-    """Whether a noun that is no thing needs this phrase: "a glimpse of a hand", "elements of a body"."""
+    """Whether a noun that is not a thing needs this phrase: "a glimpse of a hand", "elements of a body"."""
     head = parse.heads[node]
     of_noun = parse.words[node] == "of" and parse.tags[head] in NOUN_TAGS
     modifier = parse.deps[node] in ("compound", "nmod") and parse.tags[head] in NOUN_TAGS and head > node
@@ -109,7 +109,7 @@ def is_clause(parse: Parse, sentence: int) -> bool:
 
 
 def fragment(parse: Parse, sentence: int, alive: Out) -> set[int]:
-    """What cannot stand in the rest of a sentence: a clause whose subject is gone, or the sentence without a verb."""
+    """What is incomplete after a cut: a clause whose subject was cut, or a sentence without a verb."""
     first, end = parse.sentences[sentence]
     left = [i for i in range(first, end) if alive(i)]
     verbs = [i for i in left if parse.tags[i] in VERB_TAGS]
@@ -249,7 +249,7 @@ def _needed(parse: Parse, phrase: int, out: Out) -> bool:
 
 
 def stands(parse: Parse, verb: int, out: Out) -> bool:
-    """Whether a verb can stand with the phrases that are left to it."""
+    """Whether a verb is complete with the phrases that remain of its own."""
     word = parse.words[verb]
     left = [j for j in parse.children[verb] if parse.deps[j] in _COMPLEMENTS and not out(j) and j > verb]
     left = [j for j in left if not (parse.deps[j] == "advcl" and word in _NEEDS_PHRASE)]

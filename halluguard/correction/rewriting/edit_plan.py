@@ -1,7 +1,7 @@
-"""The plan of one rewriting: what must go, what must stay, and which cut is chosen.
+"""Plan the edits of one text: the words to delete, the objects to keep, and the cut that is chosen.
 
-What a cut would take along is weighed first: a supported (or undecided) object may go only if the text still names it
-elsewhere; otherwise a wider cut is tried, and where none helps the object is stated again in a sentence of its own.
+A cut may delete a supported (or undecided) object only if the text still names it elsewhere. Otherwise a wider cut is
+tried, and if none helps, the object is stated again in a separate sentence.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _PARTS = words("parts") & words("not restated") | words("mass")
 
 
 class EditPlan:
-    """Which tokens must go, which mentions must stay, and the editor that carries it out."""
+    """The tokens to delete, the mentions to keep, and the editor that makes the edits."""
 
     def __init__(self, parse: Parse, claims: Sequence[Claim], verdicts: Sequence[Verdict]) -> None:
         self.parse, self.claims, self.verdicts = parse, claims, verdicts
@@ -60,7 +60,7 @@ class EditPlan:
         self.kept: set[int] = set()  # tokens that no cut may take: the yes or no of an answer
         self.adopted: dict[int, int] = {}  # list member -> first token of an article it took over
         self.turned: set[int] = set()  # sentences of a turned yes or no, which check themselves
-        self.rewritten: set[int] = set()  # sentences that were written anew: no fragments
+        self.rewritten: set[int] = set()  # sentences that were written again: no fragments
         self.affirmed: frozenset[int] = frozenset()  # negations that a repair took away on purpose
         self.flags: list[Edit] = []  # contradicted words that no sound edit takes away
         self.phrases: dict[int, str] = {}  # mention -> the words that state it again

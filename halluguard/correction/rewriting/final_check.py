@@ -1,4 +1,4 @@
-"""Check an edited sentence by reading it again, before it is let into the text.
+"""Check an edited sentence by reading it again, before it is accepted.
 
 A correction that breaks a sentence is worse than none. An edit is withdrawn when what it leaves has lost its verb or
 its subject, ends in the air ("is sitting next."), doubles its joints ("and and"), or names an object that the draft
@@ -81,7 +81,7 @@ def _ends_so(word: str, mark: str, before: str) -> bool:
 
 
 def breaks_clause(parse: Parse, sentence: int, alive: Callable[[int], bool]) -> str:
-    """The reason why what is left of a sentence is no clause any more, as its own parse tells; "" when it is."""
+    """The reason why what is left of a sentence is not a clause, by its own parse; "" if it is."""
     tokens = range(*parse.sentences[sentence])
     finite = [i for i in tokens if parse.tags[i] in _FINITE]
     subjects = [i for i in tokens if parse.deps[i] in SUBJECTS and parse.tags[parse.heads[i]] in VERB_TAGS]

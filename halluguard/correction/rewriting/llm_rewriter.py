@@ -1,10 +1,10 @@
-"""A language model may word the correction, but it decides nothing: what it writes is read again and checked.
+"""Let a language model word the correction: its text is read again, checked, and refused if it changes a fact.
 
 A proposal is accepted only if, read by the same rules as the draft,
 
     it names no object, number, property or relation that is not in the draft or in the evidence
     it still names every object that was supported or could not be judged to be absent
-    what was contradicted is gone, denied or put right
+    what was contradicted is deleted, denied or corrected
     yes stays yes and no stays no, unless that was the error
     its length is within 0.5 to 1.2 times the draft's, and it holds no markup or talk about itself
 

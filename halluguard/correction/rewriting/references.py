@@ -1,4 +1,4 @@
-"""Find pronouns that would point at nothing, once what they stand for is cut.
+"""Find pronouns that would refer to nothing after a cut.
 
 A man waits. His dog sleeps.      without the first sentence, "his" is nobody's
 It shows a cake. This is sweet.   without the first sentence, "this" is nothing

@@ -1,4 +1,4 @@
-"""Mend the "and" and the capital of a list of terms that lost some: "Pipes, fittings, and insulation"."""
+"""Repair the "and" and the capital of a list of terms after deletions: "Pipes, fittings, and insulation"."""
 
 from __future__ import annotations
 

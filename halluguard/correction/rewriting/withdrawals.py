@@ -1,8 +1,9 @@
-"""Last look at the edits of a text: take back what touched another block, and flag false names that are left.
+"""Check the edits of a text at the end: withdraw those that touch another block, and flag false names that remain.
 
-Thinking, code, other languages and the special tokens of chat templates are no part of what is edited. An edit that
+Thinking, code, other languages and the special tokens of chat templates are not edited. An edit that
 reaches into one is withdrawn with all edits of its block. A name that was not found may also stand in words that were
-not read as a claim ("the skyscraper towers" taken for towers): it is flagged, so that nothing false passes in silence.
+not read as a claim ("the skyscraper towers" taken for towers): it is flagged, so that no false name passes without a
+mark.
 """
 
 from __future__ import annotations

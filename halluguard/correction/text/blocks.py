@@ -18,7 +18,7 @@ from halluguard.correction.text.json_blocks import find_json, json_blocks, json_
 from halluguard.correction.text.lines import line_blocks
 from halluguard.thinking import thoughts
 
-# Indented code, references and HTML are no blocks of an answer; inline markup is read by `markup.py`.
+# Indented code, references and HTML are not blocks of an answer; inline markup is read by `markup.py`.
 _MARKDOWN = MarkdownIt("commonmark").enable("table").disable(["code", "reference", "html_block", "inline"])
 _PLAIN = re.compile(r"\A[ \t]*(?:[^\W\d_]|[(\"'“‘])[^\n\r|]*\Z")
 _BULLET = re.compile(r"^([ \t]*)[•‣◦▪▫●○·–—*+](?=[ \t])", re.MULTILINE)
@@ -35,7 +35,7 @@ _TURN = re.compile(
     r"(?:<\|(?:im_(?:start|end|user|assistant|system)|end(?:_of_text|_of_turn|oftext)?|eot_id|eom_id|user|assistant|"
     r"system)\|>|<(?:start|end)_of_turn>|</s>)+(?:(?:assistant|user|system|model)\b)?"
 )
-"""Special tokens between two turns: what stands after them is no part of the sentence before."""
+"""Special tokens between two turns: what stands after them is not part of the sentence before."""
 
 
 def read_blocks(text: str) -> Document:

@@ -104,7 +104,7 @@ class Parse:
             members.append(i)
             queue += [j for j in self.children[i] if self.deps[j] == "conj" and self._same_kind(i, j)]
         verb = self.heads[top]
-        # "Three bags are here; one near a wall, others further away": what follows the verb is no second subject.
+        # "Three bags are here; one near a wall, others further away": what follows the verb is not a second subject.
         after_verb = {i for i in members if top < verb < i and self.deps[top] in SUBJECTS}
         return sorted(i for i in members if i not in after_verb or i == token)
 

@@ -1,4 +1,4 @@
-"""Verdicts on the answers yes and no, and on kinds of claims that nothing verifies."""
+"""Verdicts on yes/no answers, and on kinds of claims that no expert judges."""
 
 from __future__ import annotations
 

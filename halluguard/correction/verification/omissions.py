@@ -1,4 +1,4 @@
-"""Find what an expert sees and an answer leaves out: the other half of a comparison of the two.
+"""Find objects that an expert detects and an answer leaves out.
 
 An object is omitted when an expert that is trusted with its label (`reliability.TRUSTED`) finds it at a score that is
 given or, by default, at least half-way from its own threshold to 1, no expert whose silence speaks looked for it in

@@ -1,4 +1,4 @@
-"""Verdicts on written words: what the answer quotes, held against the lines that a reader of text found.
+"""Verdicts on written words: the quotations of an answer, compared with the lines that OCR read in the image.
 
 Case, accents, punctuation, blanks and line breaks make no difference. With s the similarity of the claimed words and
 the most similar run of words that was read, 1 - (edit distance) / (longer length):

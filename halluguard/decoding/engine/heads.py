@@ -1,4 +1,4 @@
-"""Locate the projection that mixes the outputs of attention heads, before which they stand side by side."""
+"""Locate the output projection of self-attention, whose input holds the outputs of all heads side by side."""
 
 from __future__ import annotations
 

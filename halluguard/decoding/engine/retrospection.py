@@ -1,4 +1,4 @@
-"""Retrospection: return to the token that a whole stretch of the answer has leaned on, and continue in another way.
+"""Retrospection: return to the token that the following tokens attend to most, and continue with another token.
 
     c_t      most trusted column at step t, one per beam: mode over its candidates of argmax_j prod_{i >= j} sigma w_ij
     s        summary token: the mode of c_t over the beams

@@ -1,4 +1,4 @@
-"""Baselines: what a contrastive method must beat before its contrast can be credited.
+"""Baselines without a contrast, which a contrastive method must beat to show that its contrast helps.
 
     Greedy               the most probable token, whatever the mode
     PlausibilityOnly     s = l on { y : p(y) >= beta max p }: the mask of the methods, without their contrast

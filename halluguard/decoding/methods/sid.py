@@ -5,7 +5,7 @@
 
 Huo et al. 2025, "Self-introspective decoding: alleviating hallucinations for large vision-language models", ICLR, arXiv
 2408.02032. Original code: huofushuo/SID (no licence file found), `transformers/src/transformers/models/llama/
-modeling_llama.py`, `vcd_sample.py`. K = 2, 100 of 576 tokens; chosen anew at every step, from the mean over heads of
+modeling_llama.py`, `vcd_sample.py`. K = 2, 100 of 576 tokens; chosen again at every step, from the mean over heads of
 the last token's attention, and applied to every query of that forward.
 
 Differences from the original: tokens are chosen for each sequence (the code takes those of sequence 0 for all); greedy

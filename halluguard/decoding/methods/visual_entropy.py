@@ -1,4 +1,4 @@
-"""Visual entropy: tokens that no part of the image stands out for are penalised.
+"""Visual entropy: penalise tokens that all image positions predict equally well.
 
     p_i(y) = softmax over image positions i of Z_i(y),   Z: logits of the prompt's last hidden states at image positions
     E(y)   = -sum_i p_i(y) log p_i(y) / log m  in [0, 1]

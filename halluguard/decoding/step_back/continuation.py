@@ -1,4 +1,4 @@
-"""Model inputs that go on behind the beginning of an answer."""
+"""Make model inputs that continue an answer from its first tokens."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SUFFIX_TYPED = ("paligemma",)
 
 
 def continued(model: PreTrainedModel, inputs: Mapping[str, Any], tokens: Sequence[int]) -> ModelInputs:
-    """The inputs of one prompt with the beginning of its answer behind it.
+    """The inputs of one prompt followed by the first tokens of its answer.
 
     Args:
         model: the model; its type says which masks a token of the answer has.

@@ -1,4 +1,4 @@
-"""Calls of a model's `generate`, or of a view's, that go on behind the beginning of an answer."""
+"""Call the `generate` of a model or a view so that it continues an answer from its first tokens."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ class ModelCalls:
         return tokens[:, noted.length or 0 :].tolist()
 
     def _shortened(self, arguments: dict[str, Any], answered: int) -> dict[str, Any]:
-        """The arguments of a call that goes on behind `answered` tokens: what counts new tokens counts fewer."""
+        """The arguments of a call that continues after `answered` tokens: limits on new tokens become smaller."""
         config = arguments.get("generation_config") or self.model.generation_config
         for name in ("max_new_tokens", "min_new_tokens"):
             value = arguments.get(name, getattr(config, name, None))

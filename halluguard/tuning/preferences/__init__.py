@@ -181,7 +181,7 @@ class _Reader:
         return drafts
 
     def row(self, draft: DraftRow, entry: Entry) -> TrainingRow | None:
-        """The row of a draft; None if its image is missing or its texts are no row."""
+        """The row of a draft; None if its image is missing or its texts do not form a row."""
         assert self.format is not None  # a draft comes from a format
         try:
             found = tuple(self._found(image) for image in draft.images)
