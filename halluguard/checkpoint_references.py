@@ -38,7 +38,8 @@ _REPEATED_GROUP = re.compile(r"\)[*+{]")
 
 
 def check_references(name: str | Path, *, model: bool, **source: Any) -> None:
-    """Refuse a checkpoint that is an adapter, or whose settings lead elsewhere or ask for too much.
+    """Refuse a checkpoint that is an adapter, or whose settings refer to something outside it or ask for too much
+    memory.
 
     Args:
         name: hub name or folder.

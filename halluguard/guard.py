@@ -379,8 +379,8 @@ class Guard:
     ) -> Generator[str, None, Answer]:
         """Yield corrected sentences while the model writes; arguments as for a call, one answer.
 
-        A sentence is given out once the model has begun the next one. Joined, the pieces are the text of the answer
-        that a call gives, unless a later sentence changes the correction of one that was given out.
+        A sentence is yielded once the model has begun the next one. Joined, the pieces are the text of the answer
+        that a call gives, unless a later sentence changes the correction of one that was yielded.
 
         Returns:
             The answer, as the value of the generator (`StopIteration.value`). Closing the generator stops the model.

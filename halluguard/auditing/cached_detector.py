@@ -82,7 +82,7 @@ class CachedDetector:
         self._boxes: dict[str, dict[str, Boxes]] = {}
 
     def begin(self, images: Sequence[StoredImage]) -> None:
-        """Forget the last rows; these images come next."""
+        """Forget the last rows, and announce the images that come next."""
         self.unreadable.clear()
         self._failed.clear()
         self._boxes.clear()
@@ -178,7 +178,7 @@ class CachedDetector:
             self.store.put(by_image, {query.stored.key: query.image.size for query in queries})
 
     def _smaller(self, error: Exception, size: int) -> int:
-        """Free memory after a failure; the batch size to go on with, which stays smaller if memory ran out."""
+        """Free memory after a failure, and return the next batch size, which stays smaller if memory ran out."""
         _free_memory(error)
         if size > 1 and _out_of_memory(error):
             self.batch_size = size // 2
@@ -336,12 +336,12 @@ def phrases_interact(detector: Detector) -> bool:
 
 
 def _out_of_memory(error: Exception) -> bool:
-    """Whether a detector failed for want of memory, the computer's or the GPU's."""
+    """Whether a detector failed because memory ran out, on the CPU or the GPU."""
     return isinstance(error, MemoryError) or "out of memory" in str(error).lower()
 
 
 def _free_memory(error: Exception) -> None:
-    """Let go of what a failed call holds: the frames of its traceback, and the GPU's cached memory."""
+    """Free what a failed call holds: the frames of its traceback, and the GPU's cached memory."""
     error.__traceback__ = None
     gc.collect()
     torch = sys.modules.get("torch")

@@ -168,7 +168,7 @@ class Endpoint:
                 async with client.stream("POST", self._address, content=body, headers=headers) as response:
                     reply = await _read(response)
         except TimeoutError:
-            raise _BusyError(f"no whole answer in {self.timeout:g} seconds") from None
+            raise _BusyError(f"no complete answer in {self.timeout:g} seconds") from None
         except httpx.TransportError as error:
             raise _BusyError(f"{type(error).__name__}: {self._safe(error)}") from None
         status, text = response.status_code, reply.decode("utf-8", "replace")

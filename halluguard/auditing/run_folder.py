@@ -94,7 +94,7 @@ class RunFolder:
             remove_leftovers(self.parts)
 
     def _has_results(self) -> bool:
-        """Whether the folder holds anything that was checked; settings of a run that produced nothing bind nobody."""
+        """Whether the folder holds any checked row; a run without one may be repeated with other settings."""
         return any(_numbered(self.path)) or any((self.path / output).exists() for output in OUTPUTS)
 
     def part(self, number: int) -> Path:

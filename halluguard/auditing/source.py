@@ -148,7 +148,7 @@ def selected_rows(config: AuditConfig, source: Source) -> Iterator[Row]:
 
 
 def shard_of(row: Row, shards: int) -> int:
-    """The shard of a row, in 0..shards-1, by its image (by its id where it names none)."""
+    """The shard of a row, in 0..shards-1: a hash of its image, or of its id if it names no image."""
     name = row.image or row.id
     digest = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "big") % shards

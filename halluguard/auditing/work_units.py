@@ -32,7 +32,7 @@ FinishedParts = Mapping[int, frozenset[int]]
 
 @dataclass(frozen=True)
 class Part:
-    """Rows of one part that are to be checked; `rows` is a stream, to be read once and before the next part."""
+    """Rows of one part that are to be checked; `rows` is a stream that must be read once, before the next part."""
 
     number: int
     rows: Iterable[Row]

@@ -75,7 +75,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What becomes of one caption.
+    """The result for one caption at a setting.
 
     Args:
         draft: the caption as it came.
@@ -212,7 +212,7 @@ class Drafts:
         self._rewritten: dict[tuple[int, tuple[tuple[str, str | None], ...]], tuple[str, list[Edit]]] = {}
 
     def at(self, setting: Setting) -> list[Outcome]:
-        """What becomes of each caption at a setting."""
+        """The result for each caption at a setting."""
         limits = setting.thresholds(self.detector.detector)
         names = self.names if setting.complete is not None else ()
         examined = examine_many(

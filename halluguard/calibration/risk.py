@@ -127,7 +127,7 @@ class Risk:
 
 
 def p_value(losses: ArrayLike, limit: float) -> float:
-    """How likely losses so small are if their expectation is above the limit; 1 without losses.
+    """Probability of losses this small or smaller if their expectation is above the limit; 1 without losses.
 
     Args:
         losses: n independent losses in [0, 1], one per image.
@@ -226,7 +226,7 @@ def level_of(risks: Sequence[Risk], confidence: float) -> float:
 
 
 def check_enough(risks: Sequence[Risk], images: int, confidence: float) -> None:
-    """Refuse a number of images that could show a risk not even without errors.
+    """Refuse a number of images that is too small to certify a risk even if no image has an error.
 
     Raises:
         PromiseError: there are too few; the message says how many would do.
@@ -277,7 +277,7 @@ def certify(losses: Sequence[Mapping[str, ArrayLike]], risks: Sequence[Risk], co
 
 
 def _testable(losses: np.ndarray, risk: Risk, level: float) -> bool:
-    """Whether so many images could show the risk, if they had no losses."""
+    """Whether this number of images can certify the risk if none of them has a loss."""
     return len(losses) >= (images_needed(risk.limit, level) or LARGEST)
 
 
@@ -300,7 +300,7 @@ def fixed_sequence(p_values: Mapping[int, float], level: float) -> list[int]:
 
 
 def refuse(certificate: Certificate, risks: Sequence[Risk], images: int, confidence: float) -> PromiseError:
-    """The error that says why no setting was certified, and what would do."""
+    """The error that says why no setting was certified, and what would be enough."""
     at = f"at {100 * confidence:g} %"
     for risk in risks:
         p_values, means = certificate.p_values[risk.name], certificate.means[risk.name]

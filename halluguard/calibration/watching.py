@@ -176,7 +176,7 @@ class ShiftMonitor:
         return total
 
     def words(self) -> str:
-        """What the monitor has to say, in a sentence."""
+        """The result of the monitor, in a sentence."""
         if self.alarm_at is None:
             return (
                 f"{self.new} images look like the calibration's (evidence of a shift {self.highest:.3g}, alarm at "

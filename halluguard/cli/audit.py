@@ -75,37 +75,45 @@ def audit(
         _option(
             _CHECK,
             "Detector: hub name or folder of a model, 'sandbox' for its drawn scenes, 'objects:FILE', "
-            "'precomputed:FILE' or 'groundingdino:CONFIG,CHECKPOINT'. ',recall=0.7' behind it says how often it finds "
-            "what is there. May be repeated.",
+            "'precomputed:FILE' or 'groundingdino:CONFIG,CHECKPOINT'. ',recall=0.7' after it states the share "
+            "of objects that it finds. May be repeated.",
         ),
     ] = None,
     objects: Annotated[
         list[str] | None,
-        _option(_CHECK, "Known objects, as a detector or beside one. JSON: image id -> names. May be repeated."),
+        _option(
+            _CHECK,
+            "Known objects, as a detector. JSON: image id -> names. May be repeated; may stand beside --detector.",
+        ),
     ] = None,
     agree: Annotated[
         str, _option(_CHECK, "How several detectors agree: any (one is enough), all, or votes (more than half).")
     ] = "any",
     exhaustive: Annotated[
         bool,
-        _option(_CHECK, "--objects name everything there is; with --no-exhaustive, what they leave out is unsure."),
+        _option(
+            _CHECK,
+            "--objects list every object of an image; with --no-exhaustive, objects that they do not list are unsure.",
+        ),
     ] = True,
     recall: Annotated[
         list[str] | None,
         _option(
             _CHECK,
-            "Share of what is there that the detectors find: a share, LABEL=SHARE or a JSON file {label: share}. "
+            "Share of the objects in an image that the detectors find: SHARE, LABEL=SHARE or a JSON file "
+            "{label: share}. "
             f"Below {_SPEAKS}, 'not found' is unsure. May be repeated. Default: the detectors' own.",
         ),
     ] = None,
     complete: Annotated[
-        bool, _option(_CHECK, "Add to the captions what the detector finds and they leave out.")
+        bool, _option(_CHECK, "Add to the captions the objects that the detector finds and they do not name.")
     ] = False,
     vocabulary: Annotated[
         str | None,
         _option(
             _CHECK,
-            "What is looked for beside the claims: coco, common (everyday things, for open-vocabulary detectors) or a "
+            "Objects to look for besides the claimed ones: coco, common (everyday things, for open-vocabulary "
+            "detectors) or a "
             "file of names, one per line. Default: the detector's own labels. With --policy: the objects that the "
             "policy counts, in the form of CHAIR's synonyms.",
         ),
@@ -148,7 +156,9 @@ def audit(
     ] = None,
     image_names: Annotated[Path | None, _option(_ROWS, "File that maps image ids to paths: JSON, CSV or TSV.")] = None,
     limit: Annotated[int | None, _option(_ROWS, "Number of rows to check, from the first on. Default: all.")] = None,
-    seed: Annotated[int | None, _option(_ROWS, "Draw the rows of --limit at random, with this seed.")] = None,
+    seed: Annotated[
+        int | None, _option(_ROWS, "Draw the rows of --limit at random with this seed. Default: the first rows.")
+    ] = None,
     shard: Annotated[
         str | None, _option(_ROWS, "Check one of n shares of the images, written i/n with 1 <= i <= n.")
     ] = None,
@@ -186,7 +196,10 @@ def audit(
     ] = None,
     max_per_label: Annotated[
         list[str] | None,
-        _option(_LIMITS, "The same for every label, or for one label as LABEL=SHARE. May be repeated."),
+        _option(
+            _LIMITS,
+            "Largest share of contradicted claims per label: SHARE for all labels, LABEL=SHARE for one label.",
+        ),
     ] = None,
     min_verifiable: Annotated[
         float | None, _option(_LIMITS, "Smallest share of claims that must be judged, in [0, 1].")
@@ -195,16 +208,17 @@ def audit(
         float | None, _option(_LIMITS, "Largest share of the objects found that captions may leave out, in [0, 1].")
     ] = None,
     min_read: Annotated[
-        float | None, _option(_LIMITS, "Smallest share of letters, and of nouns, that must be read, in [0, 1].")
+        float | None, _option(_LIMITS, "Smallest share of the letters, and of the nouns, that must be read, in [0, 1].")
     ] = None,
     baseline: Annotated[
-        Path | None, _option(_LIMITS, "Earlier summary.json, than which the rate must not be significantly higher.")
+        Path | None, _option(_LIMITS, "Earlier summary.json; the rate must not be significantly higher than its rate.")
     ] = None,
     spot_labels: Annotated[
         Path | None, _option(_LIMITS, "Sheet from `halluguard sample`, filled in: bounds the share of wrong images.")
     ] = None,
     max_spot_rate: Annotated[
-        float | None, _option(_LIMITS, "Largest such share: the run stops when it is shown to be above.")
+        float | None,
+        _option(_LIMITS, "Largest share of wrong images: the run stops when the labels show a larger one."),
     ] = None,
     max_errors: Annotated[
         float | None, _option(_LIMITS, "Rows that may be skipped: a share if below 1, else a number.")
@@ -305,7 +319,7 @@ class _Spots:
             )
 
     def failure(self, bound: RateBound) -> str:
-        """Why the limit is not kept, once all labels are read; "" where it is shown to be kept."""
+        """The reason why the limit fails after all labels were read; "" if the labels show that it holds."""
         if self.limit is None or bound.high <= self.limit:
             return ""
         said = "is above" if bound.low > self.limit else "is not shown to be at most"
@@ -337,7 +351,7 @@ def _check_spots(spots: _Spots, config: AuditConfig, source: Source, console: Co
 
 
 def _run(config: AuditConfig, console: Console, mode: Mode, spots: _Spots, *, dry_run: bool) -> int:
-    """Do what the configuration says; the exit code."""
+    """Run the audit that the configuration describes, and return the exit code."""
     from dataclasses import replace
 
     from halluguard.auditing.dry_run import estimate
@@ -484,7 +498,7 @@ def _reasons(skipped: Path) -> Iterator[str]:
 
 
 def _print_results(summary: JsonObject, out: Path, gates: Gates, console: Console) -> int:
-    """Print the main results and the limits that were exceeded; the exit code."""
+    """Print the main results and the limits that were exceeded, and return the exit code."""
     from halluguard.auditing.outputs.summary import DECISIONS
 
     skipped, rows = sum(summary["skipped"].values()), summary["rows"]

@@ -65,7 +65,7 @@ def calibrate_policy(
     protocol: str,
     overwrite: bool,
 ) -> Policy:
-    """Fit a policy to labelled captions, write it, and print the promise, the path and what was left out.
+    """Fit a policy to labelled captions, write it, and print the promise, the path and the captions that were left out.
 
     Args:
         labels: the objects in each image, as for `calibration.labelled_rows.read_truth`.

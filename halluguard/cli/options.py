@@ -32,7 +32,7 @@ class _PrintableFormatter(logging.Formatter):
 
 
 def _log(verbose: bool) -> None:
-    """Print what the logger `halluguard` is told; a second command of one process adds no second handler."""
+    """Print the messages of the logger `halluguard`; a second command of one process adds no second handler."""
     if not verbose:
         return
     logger = logging.getLogger("halluguard")
@@ -144,7 +144,7 @@ def _shared(
             is_eager=True,
             expose_value=False,
             rich_help_panel=_SHARED,
-            help="Print what is done, as the logger 'halluguard' is told.",
+            help="Print the messages of the logger 'halluguard' on standard error.",
         ),
     ] = False,
 ) -> None:

@@ -20,7 +20,7 @@ def omitted_from(
     *,
     least: float | None = None,
 ) -> list[Omission]:
-    """What an answer leaves out; nothing where its question does not ask what there is.
+    """The objects that an answer leaves out; none if its question does not ask for a description.
 
     Args:
         text: the answer.

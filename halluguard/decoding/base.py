@@ -185,7 +185,7 @@ class DecodingMethod(LogitsCombiner):
 
     @classmethod
     def fit(cls, model: PreTrainedModel, processor: ProcessorMixin, images: Sequence[Image]) -> Self:
-        """The method at its defaults, with what it learns from a user's images; most methods learn nothing."""
+        """The method at its defaults, fitted to a user's images; most methods have nothing to fit."""
         return cls()
 
     def bind(self, view: FoldedView) -> LogitsCombiner:
@@ -207,7 +207,7 @@ class DecodingMethod(LogitsCombiner):
 
 
 def combine(combiner: LogitsCombiner, branches: list[Tensor], step: Step) -> Combined:
-    """`combiner.combine_logits`, with the tokens that a model bans by itself left banned.
+    """Run `combiner.combine_logits`; tokens that the model itself bans stay banned.
 
     A model bans a token by a logit at the type's minimum, and a formula would turn two such values into no number. It
     gets them at `FORBIDDEN`; what they were below it is added to their scores.
@@ -220,7 +220,7 @@ def combine(combiner: LogitsCombiner, branches: list[Tensor], step: Step) -> Com
 
 
 def on_cpu(tensor: Tensor) -> bool:
-    """Whether to look at values before computing with them: a pass less on a CPU, a wait for the device elsewhere."""
+    """Whether values can be read without a wait: on a CPU a look saves a pass; on a GPU it waits for the device."""
     return tensor.device.type == "cpu"
 
 

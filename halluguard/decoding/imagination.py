@@ -95,7 +95,7 @@ def matched(logits: Tensor, statistic: Tensor, setting: Tensor, nats: float) -> 
 
 
 def ramp(start: float, end: float, tokens: int) -> Callable[[Tensor], Tensor]:
-    """A schedule from `start` at the first token to `end` at token `tokens` and after: captions hallucinate late.
+    """A schedule from `start` at the first token to `end` at token `tokens` and later: captions hallucinate late.
 
     >>> import torch
     >>> ramp(0.0, 1.0, 4)(torch.tensor([0, 2, 9])).tolist()
@@ -110,7 +110,7 @@ def ramp(start: float, end: float, tokens: int) -> Callable[[Tensor], Tensor]:
 
 @dataclass(frozen=True)
 class Imagination(DecodingMethod):
-    """Negative settings keep to the image, positive ones add to it, 0 is exactly the plain model.
+    """Negative settings keep closer to the image, positive ones invent more freely, 0 is exactly the plain model.
 
     Args:
         imagination: in [-1, 1]; one value, or one per prompt of the batch. At -1 the contrast has VCD's strength; at 1

@@ -48,7 +48,7 @@ def from_spec(spec: str, *, device: str | None = None) -> Detector:
 
     Raises:
         InputError: its file cannot be read.
-        SettingsError: the name has none of the forms, or a recall or precision is not a share.
+        SettingsError: the name has none of the forms, or a recall or precision is not in [0, 1].
         ExpertError, MissingExtraError, UnsupportedModelError: it cannot be loaded.
     """
     spec, stated = _stated(spec)

@@ -21,7 +21,7 @@ def ids_of(inputs: Inputs) -> list[int]:
 
 
 def words_of(subject: Subject, ids: Sequence[int]) -> list[int]:
-    """Token ids without the image: all between the first and the last placeholder is left out."""
+    """Token ids without the image: everything from the first to the last placeholder is left out."""
     marks = set(subject.placeholders)
     at = [i for i, token in enumerate(ids) if token in marks]
     return [*ids[: at[0]], *ids[at[-1] + 1 :]] if at else list(ids)
@@ -46,7 +46,7 @@ def shared_start(one: Sequence[int], other: Sequence[int]) -> list[int]:
 
 
 def contains(ids: Sequence[int], part: Sequence[int]) -> bool:
-    """Whether `part` stands in `ids` in one piece."""
+    """Whether `ids` contain `part` as one contiguous run."""
     return any(list(ids[i : i + len(part)]) == list(part) for i in range(len(ids) - len(part) + 1))
 
 
@@ -89,7 +89,7 @@ def start_token(subject: Subject) -> Finding:
 def chat_template(subject: Subject) -> Finding:
     """Fault 1: what stands before and after the question is not what the checkpoint's template puts there.
 
-    Text of the user's own before the question, such as a system prompt, is not a fault.
+    Text that the user adds before the question, such as a system prompt, is not a fault.
     """
     if not has_text(subject) or getattr(subject.processor, "chat_template", None) is None:
         return Finding(1, "skipped", "the checkpoint has no chat template")

@@ -122,7 +122,7 @@ class Checker:
 
 
 def _new_part(given: str, text: str) -> tuple[str, str]:
-    """What `text` has beyond the text that was given out, and all that is then given out."""
+    """The part of `text` that was not yielded yet, and the whole text yielded with it."""
     common = next((i for i, (a, b) in enumerate(zip(given, text, strict=False)) if a != b), min(len(given), len(text)))
     if common < len(given):  # an earlier sentence reads otherwise now; go on at the same sentence
         done = len(_SENTENCE_END.findall(given)) + 1

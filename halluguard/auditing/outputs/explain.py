@@ -1,4 +1,4 @@
-"""Show in the terminal why a row got its verdicts: its caption, each claim with its evidence, each edit.
+"""Print why a row got its verdicts: its caption, each claim with its evidence, each edit.
 
 halluguard explain audited 4217
 """

@@ -27,7 +27,7 @@ class ShiftWatch:
         self._images: set[int] = set()
 
     def add(self, row: JsonObject) -> bool:
-        """Take a checked row; whether it set off the alarm."""
+        """Add a checked row, and return whether it set off the alarm."""
         name = hashlib.blake2b(str(row["image"]).encode("utf-8", "surrogatepass"), digest_size=8).digest()
         image = int.from_bytes(name, "big")
         if row["code"] != "ok" or image in self._images:
@@ -40,18 +40,18 @@ class ShiftWatch:
         return before is None and self.monitor.alarm_at is not None
 
     def add_lines(self, lines: Iterable[str]) -> bool:
-        """Take the lines of a part; whether one set off the alarm."""
+        """Add the lines of a part, and return whether one set off the alarm."""
         alarms = [self.add(json.loads(line)) for line in lines]
         return any(alarms)
 
     def result(self) -> JsonObject:
-        """What the monitor has to say, as JSON values."""
+        """The result of the monitor, as JSON values."""
         monitor = self.monitor
         return {"words": monitor.words(), "alarm_at": monitor.alarm_at, "evidence": float(f"{monitor.highest:.6g}")}
 
 
 def shift_watch(scores: Sequence[float]) -> ShiftWatch | None:
-    """A watch against the calibration's scores; None where too few were kept to compare with."""
+    """A comparison with the calibration's scores; None if the policy holds too few of them."""
     return ShiftWatch(ShiftMonitor(scores)) if len(scores) >= ENOUGH_SCORES else None
 
 

@@ -119,7 +119,7 @@ def _applied(draft: str, edits: Sequence[Edit]) -> tuple[str, Callable[[int], in
 def _certainties(
     draft: str, edits: Sequence[Edit], claims: Sequence[Claim], verdicts: Sequence[Verdict]
 ) -> Iterator[Edit]:
-    """Edits that take the doubt from what was found: "possibly a dog" becomes "a dog"."""
+    """Edits that remove a hedge from objects that were found: "possibly a dog" becomes "a dog"."""
     for i, verdict in enumerate(verdicts):
         claim = claims[verdict.claim]
         if claim.kind != "existence" or claim.modality != "hedged" or verdict.decision != "supported":
@@ -142,7 +142,7 @@ def _certainties(
 
 
 def _insertions(text: str, omitted: Sequence[Omission]) -> list[Insertion]:
-    """What to put into a text so that it names the objects; nothing where its form has no place for them."""
+    """The insertions that make a text name the objects; none if its form has no place for them."""
     if not omitted or not text.strip():
         return []
     document = read_document(text)
@@ -221,7 +221,7 @@ def _phrase(omission: Omission) -> str:
 
 
 def _in_keywords(document: Document, blocks: Sequence[Block], omitted: tuple[Omission, ...]) -> Insertion | None:
-    """Tags behind the last tag, written as that one is, in an answer that is nothing but tags."""
+    """Tags after the last tag, in the same form, in an answer that consists of tags."""
     if any(_has_prose(block) for block in blocks):
         return None
     rows = [block for block in _walk(document.root) if block.kind == "keywords"]
@@ -278,7 +278,7 @@ def _cased(name: str, like: str) -> str:
 
 
 def _in_list(document: Document, blocks: Sequence[Block], omitted: tuple[Omission, ...]) -> Insertion | None:
-    """Items behind the last item of a closing list of things."""
+    """Items after the last item of a list of things at the end."""
     if not blocks or blocks[-1].kind != "list" or not blocks[-1].children:
         return None
     items, text = blocks[-1].children, document.text

@@ -16,7 +16,7 @@ _INSIDE = ("det", "amod", "nummod", "poss", "compound", "quantmod", "advmod", "p
 
 
 def hedge(plan: EditPlan) -> None:
-    """Put "possibly" before what is contradicted; yes and no are still turned round. What is hedged already stays."""
+    """Put "possibly" before contradicted objects; yes and no are turned as in style "delete". Hedged text stays."""
     settled = YesNoRewriter(plan).settle()
     for i in plan.wrong:
         index = plan.verdicts[i].claim

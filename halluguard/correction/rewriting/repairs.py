@@ -15,7 +15,7 @@ Cuts = dict[int, int]
 
 
 def repair_denial(plan: EditPlan, verdict: int) -> Cuts:
-    """ "There is no dog" where one is; "without a dog" is cut; other denials stay, for want of a safe edit."""
+    """Correct "There is no dog" if there is one, and cut "without a dog"; other denials have no safe edit and stay."""
     claim = plan.verdicts[verdict].claim
     mention = plan.by_claim.get(claim)
     if plan.claims[claim].polarity != "denied" or mention is None:
@@ -56,7 +56,7 @@ def repair_attribute(plan: EditPlan, verdict: int) -> Cuts:
 
 
 def repair_text(plan: EditPlan, verdict: int) -> Cuts:
-    """Write what stands there in place of a wrong quotation; where that is not one clear line, flag the words."""
+    """Replace a wrong quotation by the text in the image; where that is not one clear line, flag the words."""
     claim, found = plan.claims[plan.verdicts[verdict].claim], plan.verdicts[verdict]
     tokens = replacements.tokens_of(plan.editor, claim.start, claim.end)
     if found.replacement is None or not tokens:

@@ -130,7 +130,7 @@ def _loses_object(plan: EditPlan, sentence: int, after: Parse) -> str:
 
 
 def incomplete(plan: EditPlan, sentence: int, spared: frozenset[int] = frozenset()) -> str:
-    """The reason why a word that stays has lost what it cannot be without, in the parse of the draft; "" when none has.
+    """The reason why a kept word has lost a complement that it needs, by the parse of the draft; "" if none has.
 
     Args:
         spared: negations that an earlier step took away on purpose.

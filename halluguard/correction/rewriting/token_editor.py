@@ -1,6 +1,6 @@
 """Edit a text token by token, with the small repairs that keep it a sentence.
 
-A text is its tokens and the gaps between them. Edits touch tokens; `edits` mends commas, capitals, articles and
+A text is its tokens and the gaps between them. Edits touch tokens; `edits` repairs commas, capitals, articles and
 spaces, only where something next to them changed. Every other byte stays as it was.
 """
 
@@ -73,7 +73,7 @@ def _enclosing_markup(parse: Parse) -> list[tuple[int, int, Markup]]:
 
 
 class TokenEditor:
-    """The tokens and gaps of a parse while they are edited. `why` are indices of the verdicts that caused an edit."""
+    """The tokens and gaps of a parse during editing. `why` are the indices of the verdicts that cause an edit."""
 
     def __init__(self, parse: Parse) -> None:
         n = len(parse)
@@ -215,7 +215,8 @@ class TokenEditor:
         """The new text, and the edits that make it from the old one.
 
         Args:
-            spans: characters that are edited whole, sorted and apart; what happened to tokens inside does not count.
+            spans: character ranges that are replaced as a whole, sorted, without overlap; edits of tokens inside are
+                ignored.
         """
         inside = {i for span in spans for i in self._tokens_in(span.start, span.end)}
         for first, end in self.parse.sentences:

@@ -34,7 +34,7 @@ class YesNoRewriter:
         self.verdict_of = {verdict.claim: i for i, verdict in enumerate(plan.verdicts)}
 
     def settle(self) -> set[int]:
-        """Turn each contradicted answer; returns the claims that need no other edit."""
+        """Turn each contradicted yes or no round, and return the claims that need no other edit."""
         claims, verdicts = self.plan.claims, self.plan.verdicts
         wrong = [i for i in self.plan.wrong if claims[verdicts[i].claim].kind == "answer"]
         token = yes_no.word(self.parse)

@@ -69,7 +69,7 @@ class Block:
 
     @property
     def removable(self) -> bool:
-        """Whether it may go whole and leave a sound text."""
+        """Whether the whole block can be deleted and the text stays well formed."""
         return self.kind in REMOVABLE and self.reads
 
     def leaves(self) -> Iterator[Block]:
@@ -118,7 +118,7 @@ class Document:
         return path
 
     def cut(self, blocks: Collection[Block]) -> list[tuple[int, int]]:
-        """The characters that go when these blocks go, sorted and apart.
+        """The character ranges to delete with these blocks, sorted, without overlap.
 
         Siblings keep exactly one separator (a comma, a line break, a blank line) between those that stay. Where all
         children of a block go, only their own characters are given: let the parent go instead.

@@ -1,4 +1,5 @@
-"""Recognise what is not English, block by block. The rules of this layer read nothing else, and say so.
+"""Recognise what is not English, block by block. The rules of this layer read English only; other blocks are reported
+as unread.
 
 Words that only English uses settle most texts at once; the rest is put to py3langid, which ships its model.
 """

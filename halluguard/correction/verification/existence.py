@@ -30,7 +30,7 @@ def existence(claim: Claim, evidence: Evidence) -> Verdict:
 
 
 def presence(name: str, evidence: Evidence) -> Verdict:
-    """The verdict on "there is such an object". Silence is weighed: what an expert often misses is not absent."""
+    """The verdict on "there is such an object". An object that an expert often misses is not called absent."""
     experts = evidence.experts or (evidence,)
     votes = [Vote(_unpriced(name, one), one.recall.of(name)) for one in experts]
     verdict = agreed(votes, evidence.agree)
@@ -51,7 +51,7 @@ def _lists(detector: Detector, name: str) -> bool:
 
 
 def _unpriced(name: str, evidence: Evidence) -> Verdict:
-    """The verdict of one expert, taken at its word. What only the second look saw is unsure, not absent."""
+    """The verdict of one expert without regard to its recall. Objects seen only by the second look are unsure."""
     verdict = _calibrated(_at_first_look(name, evidence), name, evidence)
     if verdict.decision != "contradicted":
         return replace(verdict, expert=evidence.detector.name)

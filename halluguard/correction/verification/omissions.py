@@ -64,7 +64,7 @@ def candidates(detector: object, wanted: bool | Sequence[str]) -> tuple[str, ...
 def omissions(
     text: str, claims: Sequence[Claim], evidence: Evidence, names: Iterable[str], *, least: float | None = None
 ) -> list[Omission]:
-    """What is there and not named, in the order of the names.
+    """The objects that are there and not named, in the order of the names.
 
     Args:
         text: the answer.

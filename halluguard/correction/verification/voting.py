@@ -1,4 +1,4 @@
-"""Make one verdict of those of several experts, and weigh the silence of each by its recall.
+"""Combine the verdicts of several experts; "not found" counts by the recall of each expert.
 
     any      one that found it supports; all must have looked in vain to contradict
     all      every expert must have found it; the silence of one whose recall suffices contradicts
@@ -19,14 +19,14 @@ from halluguard.reliability import SPEAKS, joint_recall
 
 @dataclass(frozen=True)
 class Vote:
-    """The verdict of one expert, taken at its word, and its recall for the label, in [0, 1]."""
+    """The verdict of one expert without regard to its recall, and its recall for the label, in [0, 1]."""
 
     verdict: Verdict
     recall: float = 1.0
 
 
 def agreed(votes: Sequence[Vote], agree: str = "any") -> Verdict:
-    """The one verdict of at least one vote; see above for `agree`."""
+    """The combined verdict of one or more votes; `agree` is described at the top of this file."""
     judging = [vote for vote in votes if vote.verdict.decision != "unverifiable"]
     if not judging:
         return _joined([vote.verdict for vote in votes])
@@ -65,7 +65,7 @@ def _silence(votes: Sequence[Vote]) -> Verdict:
     recall = joint_recall(vote.recall for vote in votes)
     if recall >= SPEAKS:
         return verdict
-    reason = f"{verdict.reason}; but only {recall:.0%} of what is there is found, so silence decides nothing"
+    reason = f"{verdict.reason}; but the experts find only {recall:.0%} of such objects, so 'not found' decides nothing"
     return replace(verdict, decision="unsure", confidence=0.5, calibrated=False, reason=reason)
 
 

@@ -126,8 +126,8 @@ class FoldedView(_TheModelsClass):
                 changes them before the processor, in any layout that the model uses.
             negative_inputs: model inputs of your own for the negative branch (one mapping, or one per branch). What is
                 not named stays as in the original branch; None removes an input (pixel_values, for a text-only prompt).
-            answered: number of tokens at the end of the prompts that are the beginning of the answer: the generation
-                goes on behind them as if it had written them itself.
+            answered: number of tokens at the end of the prompts that already belong to the answer; the generation
+                continues after them as if it had written them itself.
             **kwargs: model inputs and everything that `model.generate` takes.
 
         Returns:
@@ -334,8 +334,8 @@ class DelegatingView(FoldedView):
         method, model, processor = self._origin
         if request.answered:
             raise UnsupportedModelError(
-                f"{type(model).__name__} hands its prompt to an inner model, which cannot go on behind the start of "
-                f"an answer of {request.answered} tokens; do not step back, or use no decoding method"
+                f"{type(model).__name__} hands its prompt to an inner model, which cannot continue an "
+                f"answer from its first {request.answered} tokens; do not step back, or use no decoding method"
             )
         outer, name = shared_copy_of(model), self._inner
         if method.is_identity:

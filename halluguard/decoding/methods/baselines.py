@@ -83,7 +83,7 @@ class PlausibilityOnly(DecodingMethod):
 
 @dataclass(frozen=True)
 class TemperatureMatched(DecodingMethod):
-    """Plain sampling as sharp as a method, on its mask: the method without its direction.
+    """Plain sampling at the entropy of a method, on its mask: the method's sharpening without its contrast.
 
     Needs and costs what the method does, since its branches are run to know how sharp it is. Under greedy search it is
     the plain model on the mask. It scales the margin of each question by a temperature of its own, so it has no AUC to

@@ -31,7 +31,7 @@ class Generate(Protocol):
         retried: whether the call follows a return.
 
     Returns:
-        For each sequence the tokens behind the prompt and `answered`.
+        For each sequence the tokens after the prompt and `answered`.
     """
 
     def __call__(
@@ -96,7 +96,7 @@ class _Answer:
     restored: int = 0
 
     def read(self, tokens: Sequence[int]) -> bool:
-        """Take the tokens of the answer so far; True if the answer stops here, at its end or before a return."""
+        """Take the tokens of the answer so far; return True if it stops here, at its end or before a return."""
         if self.wrong is not None or self.ended:
             return True
         self.tokens = list(tokens)
@@ -107,7 +107,7 @@ class _Answer:
         return self.wrong is not None or self.ended
 
     def take(self, kept: Sequence[int], rest: Sequence[int]) -> None:
-        """Take what a call of `generate` wrote behind `kept`. If the answer did not stop the call, it is complete."""
+        """Take what a call of `generate` wrote after `kept`. If the answer did not stop the call, it is complete."""
         if self.wrong is None:
             self.tokens, self.ended = _up_to_stop([*kept, *rest], self.stops), True
         self.generated += len(self.tokens) - len(kept)
