@@ -54,7 +54,7 @@ _ROWS = 8192
 
 @dataclass(frozen=True)
 class Baked:
-    """What `bake` wrote.
+    """The result of `bake`.
 
     Args:
         folder: where it was written.

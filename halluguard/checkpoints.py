@@ -49,7 +49,7 @@ _log = logging.getLogger(__name__)
 
 
 class SourceOptions(TypedDict, total=False):
-    """Where a checkpoint is read from; the words are those of transformers."""
+    """Source of a checkpoint; the names are those of transformers."""
 
     revision: str | None
     local_files_only: bool
@@ -58,7 +58,7 @@ class SourceOptions(TypedDict, total=False):
 
 
 class ModelOptions(SourceOptions, total=False):
-    """How a model is loaded; the words are those of transformers."""
+    """Options for loading a model; the names are those of transformers."""
 
     dtype: torch.dtype | str | None
     device_map: str | dict[str, int | str | torch.device] | None

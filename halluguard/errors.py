@@ -81,7 +81,7 @@ class MissingExtraError(HalluguardError, ImportError):
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, on one line; its class name where it says nothing.
+    """The message of an error on one line; its class name if it has no message.
 
     >>> first_line(ValueError("no such layer\\nsee above")), first_line(KeyError())
     ('no such layer', 'KeyError')
@@ -113,7 +113,7 @@ def require(module: str, *, feature: str, extra: str | None = None) -> ModuleTyp
 
 
 def _requirements_for(module: str, extra: str | None) -> list[str]:
-    """What to install for a module: all packages of its extra, or its own package in the version we need."""
+    """The packages to install for a module: all packages of its extra, or its own package in the version we need."""
     if extra is not None:
         return requirements_of(extra)
     package = module.partition(".")[0]

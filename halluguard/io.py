@@ -54,7 +54,7 @@ _BYTE_ORDER_MARKS = (
 
 @contextlib.contextmanager
 def reading(path: str | Path, content: str = "") -> Iterator[None]:
-    """Turn what reading a bad file raises into one sentence.
+    """Raise the errors of reading a bad file as one `InputError`.
 
     Args:
         path: the file that is read inside the block.
@@ -78,7 +78,7 @@ _MALFORMED = (ArithmeticError, AttributeError, LookupError, RecursionError, Type
 
 @contextlib.contextmanager
 def parsing(path: str | Path, content: str) -> Iterator[None]:
-    """Turn what code raises that meets unexpected values of a file into one sentence.
+    """Raise the errors that unexpected values of a file cause as one `InputError`.
 
     Args:
         path: the file whose values are used inside the block.

@@ -41,7 +41,7 @@ class CaptionerRefusedError(ExpertError):
 
 @dataclass(frozen=True)
 class Captioned:
-    """How a run went.
+    """Result of a captioning run.
 
     Args:
         captioned: number of images that were captioned now.

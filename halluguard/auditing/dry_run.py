@@ -22,7 +22,7 @@ TIMED = 3
 
 
 def estimate(config: AuditConfig, source: Source) -> dict[str, object]:
-    """What an audit would do, as JSON values.
+    """The work that an audit would do, as JSON values.
 
     Args:
         config: the settings.

@@ -101,7 +101,7 @@ class Endpoint:
 
     @property
     def settings(self) -> JsonObject:
-        """What decides the captions. The address is without user, password and query, which may be secret."""
+        """The settings that decide the captions; the address without user, password and query, which may be secret."""
         names = ("model", "prompt", "max_tokens", "temperature", "seed", "max_side")
         return {"endpoint": self._shown_url, **{name: getattr(self, name) for name in names}}
 

@@ -26,7 +26,7 @@ _OPPOSITE: dict[str, Decision] = {"supported": "contradicted", "contradicted": "
 
 @dataclass(frozen=True)
 class HumanVerdict:
-    """What a person says of one verdict.
+    """A person's judgement of one verdict.
 
     Args:
         index: place of the row in the input.
@@ -70,7 +70,7 @@ def read_human_verdicts(path: Path) -> tuple[HumanVerdict, ...]:
 
 
 def digest(verdicts: Sequence[HumanVerdict]) -> str | None:
-    """What distinguishes two lists of verdicts; None for an empty one."""
+    """Digest of a list of verdicts; None for an empty list."""
     return hashlib.blake2b(repr(verdicts).encode(), digest_size=8).hexdigest() if verdicts else None
 
 

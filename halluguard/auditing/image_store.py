@@ -71,7 +71,7 @@ class ImageFolder:
             raise SettingsError(f"an id in an image pattern has at most 99 digits, got {self.pattern!r}")
 
     def manifest(self) -> dict[str, str | None]:
-        """How files are found under the root; where the root lies makes no difference."""
+        """The settings by which files are found under the root; the path of the root itself is not among them."""
         listed = json.dumps(sorted(self.names.items())).encode()
         return {"pattern": self.pattern, "names": content_key(listed) if self.names else None}
 
@@ -132,7 +132,7 @@ class StoredImage:
 
     Args:
         key: digest of its content.
-        row: a row that has it, from which it is read.
+        row: a row with this image, through which its bytes are read.
         stored_size: width and height as its header says; None where the header cannot be read.
         orientation: its EXIF orientation, from 1 (upright) to 8.
     """

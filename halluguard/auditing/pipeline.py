@@ -77,7 +77,7 @@ class _Read:
 
 
 def image_folder(config: AuditConfig) -> ImageFolder:
-    """Where the images of an audit are."""
+    """The folder of the images of an audit."""
     return ImageFolder(config.images, config.image_pattern, config.image_names)
 
 

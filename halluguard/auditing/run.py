@@ -175,7 +175,7 @@ def check_policy(config: AuditConfig, detector: Detector, experts: Sequence[AnyE
 
 
 def experts_of(config: AuditConfig, experts: Sequence[AnyExpert]) -> tuple[str, ...]:
-    """What besides the detector decides verdicts: the property experts, and the kinds of claims that are not judged."""
+    """The property experts, and the kinds of claims that are not judged: they decide verdicts too."""
     unjudged = sorted(kinds_not_judged(config))
     return (*map(expert_fingerprint, experts), *(f"no {kind}" for kind in unjudged))
 

@@ -52,7 +52,7 @@ class RunFolder:
         force_new: throw away the parts of a run with other settings. The detection cache is kept: its keys are exact.
 
     Raises:
-        SettingsError: another run is at work here, or this folder holds a run with other settings.
+        SettingsError: another run is using this folder, or it holds a run with other settings.
         OutputError: the folder cannot be written.
     """
 

@@ -178,7 +178,7 @@ def fingerprint(path: Path) -> tuple[str, int]:
 
 
 def rows_expected(config: AuditConfig, source: Source) -> int | None:
-    """How many rows will be checked, where a look at the file tells."""
+    """Number of rows that will be checked, if the file shows it without being read whole; else None."""
     lines = fingerprint(source.path)[1] if source.format == "jsonl" else -1
     several = "@" in source.keys.caption or "*" in source.keys.caption  # texts in an entry
     if lines < 0 or several or config.shard[1] > 1 or is_compressed(source.path):

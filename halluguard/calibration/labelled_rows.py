@@ -36,7 +36,7 @@ class Scored:
 
     @property
     def unit(self) -> str:
-        """What is independent of other units: the group, or the image."""
+        """The independent unit of the row: its group, or its image."""
         return self.group or self.image
 
 

@@ -321,13 +321,13 @@ class Policy:
 
     @property
     def promise(self) -> str:
-        """What is promised, in one sentence."""
+        """The promise, in one sentence."""
         clauses = "; ".join(_risk(name, limit).words() for name, limit in self.risks.items())
         return f"At {100 * self.confidence:g} % confidence: {clauses}."
 
     @property
     def rests_on(self) -> str:
-        """What the promise rests on, in one sentence."""
+        """The assumptions of the promise, in one sentence."""
         return (
             f"It rests on {self.images} labelled images from which the new ones do not differ except by chance, on "
             f"captions of {self.captioner or 'the same source'}, on {self.signature.words()}, and on halluguard "

@@ -84,7 +84,7 @@ def check_path(path: Sequence[Setting], captions: Mapping[Any, Sequence[object]]
 
 
 def checked_units(counter: LossCounter, outcomes: Sequence[Sequence[Outcome]]) -> np.ndarray:
-    """Which units could be checked at every setting, as a mask."""
+    """Mask of the units that could be checked at every setting."""
     failed = {i for one in outcomes for i, outcome in enumerate(one) if outcome.error}
     checked = np.array([not failed & set(members) for members in counter.members])
     if not checked.any():

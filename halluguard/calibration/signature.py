@@ -19,7 +19,7 @@ _OF_FILE = re.compile(r"\b(known-objects|precomputed|coco|rows):[^\s,()]+(?:,[0-
 
 @dataclass(frozen=True)
 class Signature:
-    """What identifies a detector and the objects that a promise is about.
+    """Identity of a detector and of the objects that a promise is about.
 
     Args:
         detector: name, settings and weights; for a detector known by a file, its kind or declared name.
@@ -40,7 +40,7 @@ class Signature:
         return f"the detector {self.detector}, which can judge {self.covered} of the {self.categories} kinds of objects"
 
     def differences(self, now: Signature) -> Iterator[str]:
-        """What differs, as the end of a sentence "it was calibrated with ..."."""
+        """Each difference, as the end of a sentence "it was calibrated with ..."."""
         if self.detector != now.detector:
             yield f"the detector {self.detector}, and this is {now.detector}; calibrate again"
         if tuple(self.experts) != now.experts:

@@ -22,7 +22,7 @@ _WAY = "Your way of calling the model"
 def doctor(
     model: Annotated[str, typer.Argument(help="Hub name or folder of an image-text-to-text model, or 'sandbox'.")],
     processor: Annotated[
-        str | None, option(_WAY, "Hub name or folder of the processor that you use, if another.")
+        str | None, option(_WAY, "Hub name or folder of your processor. Default: the model's own.")
     ] = None,
     chat_template: Annotated[Path | None, option(_WAY, "File of the chat template that you use.")] = None,
     max_length: Annotated[int | None, option(_WAY, "Length in tokens at which you truncate prompts.")] = None,

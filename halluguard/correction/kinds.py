@@ -32,7 +32,7 @@ Repairer = Callable[[EditPlan, int], dict[int, int]]
 
 @dataclass(frozen=True, slots=True)
 class ClaimKind:
-    """How one kind of claim is handled.
+    """The functions that handle one kind of claim.
 
     Args:
         extract: reads the claims of this kind from a parsed answer, given its existence claims (none yet for the

@@ -1,4 +1,4 @@
-"""Turn whatever a model or other foreign code raises into `ExpertError`."""
+"""Raise the errors of a model, or of other code from outside, as `ExpertError`."""
 
 from __future__ import annotations
 

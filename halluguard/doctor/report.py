@@ -60,7 +60,7 @@ class Finding:
 
     @property
     def cure(self) -> str:
-        """What removes the fault."""
+        """The change that removes the fault."""
         return FAULTS[self.fault][1]
 
     def __str__(self) -> str:

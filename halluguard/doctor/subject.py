@@ -82,7 +82,7 @@ def by_generate(model: PreTrainedModel) -> Run:
 
 @dataclass
 class Subject:
-    """What is examined.
+    """A model under examination, with its user's way of calling it.
 
     Args:
         model: the model, with its adapter if it has one.

@@ -48,7 +48,7 @@ class Score:
 
     @property
     def signature(self) -> str:
-        """How the numbers were made, on one line.
+        """The settings and data behind the numbers, on one line.
 
         >>> Score("chair", {"protocol": "pattern", "n": 500, "version": "0.1.0"}, {}).signature
         'chair|protocol:pattern|n:500|version:0.1.0'

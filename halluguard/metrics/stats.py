@@ -49,7 +49,7 @@ class UndefinedScoreWarning(UserWarning):
 
 
 class Change(TypedDict):
-    """How much one value differs between two runs, with its 95 % interval and two-sided p-value."""
+    """Difference of one value between two runs, with its 95 % interval and two-sided p-value."""
 
     difference: float
     interval: tuple[float, float]

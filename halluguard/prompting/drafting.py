@@ -39,12 +39,12 @@ by one. docs/coverage.md has the measurement."""
 
 @dataclass(frozen=True)
 class Draft:
-    """What a model wrote.
+    """The output of a model for one prompt.
 
     Args:
         text: the answer.
-        thinking: what it thought before, without the tags around it; "" for most models.
-        returns: how often it stepped back.
+        thinking: its reasoning before the answer, without the tags around it; "" for most models.
+        returns: number of times that it stepped back.
         extra: number of tokens that it took back.
     """
 
@@ -56,7 +56,7 @@ class Draft:
 
 @dataclass(frozen=True)
 class Stepping:
-    """How a model steps back while writing.
+    """Settings and detector of stepping back.
 
     Args:
         settings: how to step back.
@@ -87,7 +87,7 @@ class Drafter:
         keep_examples: whether a branch without the image loses the asked image alone, and keeps those of the examples
             and of earlier messages.
         generate: arguments of `model.generate`.
-        stepping: how to step back while writing, and who judges; None never goes back. A batch in which a prompt has
+        stepping: settings and detector of stepping back; None never steps back. A batch in which a prompt has
             no image is written without.
     """
 

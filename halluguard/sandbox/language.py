@@ -36,7 +36,7 @@ _CLOSINGS = ("Nearby, there {} also {}.", "In the background, you can see {1}.")
 
 @dataclass(frozen=True)
 class Bias:
-    """How far the text departs from the image.
+    """Rates at which the text departs from the image.
 
     Args:
         scale: factor of `RHO`, the probability that an absent partner of a visible object is named.

@@ -21,7 +21,7 @@ from halluguard.serving.settings import ServerSettings
 
 
 class Backend(Protocol):
-    """What answers chat requests."""
+    """A source of answers to chat requests."""
 
     async def complete(self, request: ChatRequest, headers: dict[str, str]) -> JsonObject:
         """A chat completion of OpenAI's form, its texts corrected, each choice with the field `halluguard`."""

@@ -10,7 +10,7 @@ _SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100)
 
 
 class Metrics:
-    """What a server did. Each server has its own, so that several can run in one process."""
+    """Counters of one server. Each server has its own, so that several can run in one process."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()

@@ -13,7 +13,7 @@ OnFailure = Literal["open", "closed"]
 
 @dataclass(frozen=True)
 class ServerSettings:
-    """How requests are read, checked and bounded.
+    """Settings for reading, checking and bounding requests.
 
     Args:
         on_failure: what happens to an answer that could not be checked: "open" lets it pass and says so in its field

@@ -200,7 +200,7 @@ class Companions:
         self.by_frequency = tuple(sorted(self.names, key=lambda name: (-self.frequency[name], name)))
 
     def beside(self, name: str, present: Sequence[str]) -> int:
-        """How often `name` occurs together with each of `present`, summed."""
+        """Number of times that `name` occurs together with each of `present`, summed."""
         return sum(self._beside[other][name] for other in present if other != name and other in self._beside)
 
     def expected(self, present: Sequence[str], among: Sequence[str]) -> list[str]:

@@ -70,7 +70,7 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class Limits:
-    """How far a value may move from the start of the training before an alarm.
+    """Largest changes of a value since the start of the training, above which an alarm is raised.
 
     Args:
         yes_ratio: yes-ratio of POPE, up or down, as a fraction.

@@ -59,8 +59,9 @@ class Crop:
         seed: seed of the window.
         least, most: smallest and largest share of the area, in (0, 1]; the share is drawn uniformly between them, the
             aspect ratio from 3:4 to 4:3 as in mDPO's `RandomResizedCrop`.
-        keep_out: boxes in pixels that the window should avoid: a crop that still shows the object of the answer is no
-            negative. The first of 20 windows that keeps at most `keep` of their area is taken, else the best one.
+        keep_out: boxes in pixels that the window should avoid: a crop that still shows the object of the answer is
+            not a negative image. The first of 20 windows that keeps at most `keep` of their area is taken, else the
+            best one.
         keep: share of the area of `keep_out` that a window may keep, in [0, 1].
     """
 

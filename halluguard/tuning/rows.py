@@ -69,7 +69,7 @@ class Truth:
 
 @dataclass(frozen=True)
 class TrainingRow:
-    """What the three kinds of rows have in common.
+    """Base class of the three kinds of rows.
 
     Args:
         images: images the prompt is about; none for a text-only row.

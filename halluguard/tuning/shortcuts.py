@@ -48,7 +48,7 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class ShortcutReport:
-    """What can be predicted without the image. A value is None where the rows have no such task.
+    """Accuracy of predictions without the image. A value is None where the rows have no such task.
 
     Args:
         rows: number of rows in the training and the test part.

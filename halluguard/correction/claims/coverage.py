@@ -17,7 +17,7 @@ _LATIN = 0x24F
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """What was read of one answer; its thoughts do not count.
+    """Counts of the letters and nouns that were read of one answer, without its thoughts.
 
     Args:
         letters, letters_read: letters of the answer, and those in blocks that are read and in Latin script.
@@ -41,7 +41,7 @@ class Coverage:
 
 
 def coverage(parse: Parse, claims: Sequence[Claim]) -> Coverage:
-    """How much of a parsed answer its claims account for."""
+    """The share of a parsed answer that its claims account for."""
     letters = read = 0
     leaves = parse.document.root.leaves() if parse.document is not None else iter(parse.leaves)
     for leaf in leaves:

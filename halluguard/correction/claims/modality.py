@@ -37,7 +37,7 @@ _KINDS_OF = words("kinds of")
 
 
 def modality(parse: Parse, mention: Mention) -> Modality:
-    """How the text keeps its distance from the mention; "asserted" when it does not."""
+    """The modality of a mention, such as depicted or hedged; "asserted" if the text states it."""
     first, end = parse.sentences[parse.sentence[mention.last]]
     if "?" in parse.words[max(first, end - 2) : end] and _asks(parse, first, end):
         return "question"

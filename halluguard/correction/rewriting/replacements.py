@@ -31,7 +31,7 @@ def tokens_of(editor: TokenEditor, start: int, end: int) -> list[int]:
 
 
 def number(editor: TokenEditor, mention: Mention, claim: Claim, verdict: Verdict, why: int) -> None:
-    """ "three dogs are" with two found: "two dogs are"; with one: "one dog is", and "a person" for "several people"."""
+    """Replace a number: "three dogs are" becomes "two dogs are", or "one dog is"."""
     if claim.trigger is None or verdict.replacement is None or not editor.alive(mention.last):
         return
     parse, count = editor.parse, int(verdict.replacement)
@@ -60,7 +60,7 @@ def number(editor: TokenEditor, mention: Mention, claim: Claim, verdict: Verdict
 
 
 def _renumber(editor: TokenEditor, mention: Mention, count: int, why: int, head: int) -> None:
-    """Noun and verb take the new number; `head` is what the verb agrees with ("couple" in "a couple of dogs")."""
+    """Give noun and verb the new number; the verb agrees with `head` ("couple" in "a couple of dogs")."""
     parse, noun = editor.parse, mention.last
     many = parse.tags[noun] in ("NNS", "NNPS") or mention.plural
     if many == (count != 1):
@@ -76,7 +76,7 @@ def _renumber(editor: TokenEditor, mention: Mention, count: int, why: int, head:
 
 
 def attribute(editor: TokenEditor, claim: Claim, new_value: str | None, why: int) -> bool:
-    """ "a red car" that is blue: "a blue car"; without a clear other colour "a car". False where only a cut helps."""
+    """Replace an attribute: "a red car" becomes "a blue car", or "a car". Returns False if a cut is needed."""
     if claim.trigger is None:
         return True
     tokens = [i for i in tokens_of(editor, *claim.trigger) if editor.alive(i)]
@@ -90,7 +90,7 @@ def attribute(editor: TokenEditor, claim: Claim, new_value: str | None, why: int
 
 
 def _drop_adjective(editor: TokenEditor, tokens: Sequence[int], why: int) -> bool:
-    """One adjective out of those before a noun, with the sign that joined it to its neighbour."""
+    """Delete one adjective before a noun, with the comma or "and" that joined it to its neighbour."""
     parse, value = editor.parse, tokens[-1]
     top = parse.first_conjunct(value)
     if parse.deps[top] not in ("amod", "compound", "nmod") or parse.heads[top] < top:
@@ -105,7 +105,7 @@ def _drop_adjective(editor: TokenEditor, tokens: Sequence[int], why: int) -> boo
 
 
 def relation(editor: TokenEditor, claim: Claim, new_value: str, why: int) -> None:
-    """ "to the left of" that is to the right: the one word is turned."""
+    """Replace a relation by its opposite: "to the left of" becomes "to the right of"."""
     if claim.trigger is None or claim.relation is None:
         return
     parse = editor.parse
@@ -122,7 +122,7 @@ def relation(editor: TokenEditor, claim: Claim, new_value: str, why: int) -> Non
 
 
 def flip(editor: TokenEditor, claim: Claim, why: int) -> None:
-    """Yes becomes No, No becomes Yes, in the writer's own capitals."""
+    """Change Yes to No or No to Yes, with the same capitals."""
     (token,) = tokens_of(editor, claim.start, claim.end)
     word = "no" if editor.parse.words[token] in yes_no.YES else "yes"
     old = editor.tokens[token]
@@ -130,7 +130,7 @@ def flip(editor: TokenEditor, claim: Claim, why: int) -> None:
 
 
 def deny(editor: TokenEditor, noun: int, why: int) -> bool:
-    """ "there is a dog": "there is no dog". False where the sentence is built otherwise."""
+    """Deny: "there is a dog" becomes "there is no dog". Returns False if the sentence has another form."""
     parse = editor.parse
     if not _introduced(editor, noun) or len(parse.conjuncts(noun)) > 1:
         return False
@@ -147,7 +147,7 @@ def deny(editor: TokenEditor, noun: int, why: int) -> bool:
 
 
 def affirm(editor: TokenEditor, noun: int, why: int) -> bool:
-    """ "there is no cat": "there is a cat". False where the sentence is built otherwise."""
+    """Affirm: "there is no cat" becomes "there is a cat". Returns False if the sentence has another form."""
     parse = editor.parse
     verb = parse.heads[noun]
     listed = len(parse.conjuncts(noun)) > 1
@@ -166,7 +166,7 @@ def affirm(editor: TokenEditor, noun: int, why: int) -> bool:
 
 
 def negate(editor: TokenEditor, claim: Claim, why: int) -> bool:
-    """ "the car is red": "the car is not red". False where no form of "be" carries the claim."""
+    """Negate: "the car is red" becomes "the car is not red". Returns False without a form of "be"."""
     parse = editor.parse
     if claim.trigger is None:
         return False
@@ -187,7 +187,7 @@ _CLIPPED = {"ca": "can", "wo": "will", "sha": "shall"}
 
 
 def affirm_verb(editor: TokenEditor, verb: int, why: int) -> bool:
-    """ "he is not wearing", "it does not show": "he is wearing", "it shows". False where nothing is negated."""
+    """Affirm a verb: "he is not wearing" becomes "he is wearing". Returns False if nothing is negated."""
     parse = editor.parse
     negations = [j for j in parse.children[verb] if parse.deps[j] == "neg" or parse.words[j] in ("not", "n't", "never")]
     if not negations:
@@ -209,7 +209,7 @@ def affirm_verb(editor: TokenEditor, verb: int, why: int) -> bool:
 
 
 def negate_verb(editor: TokenEditor, verb: int, why: int) -> bool:
-    """ "he is wearing", "it shows": "he is not wearing", "it does not show". False where it is negated already."""
+    """Negate a verb: "it shows" becomes "it does not show". Returns False if it is negated already."""
     parse = editor.parse
     word, tag = parse.words[verb], parse.tags[verb]
     if any(parse.deps[j] == "neg" for j in parse.children[verb]):
@@ -227,7 +227,7 @@ def negate_verb(editor: TokenEditor, verb: int, why: int) -> bool:
 
 
 def _introduced(editor: TokenEditor, noun: int) -> bool:
-    """ "there is a dog"."""
+    """Whether the noun is introduced, as in "there is a dog"."""
     parse = editor.parse
     verb = parse.heads[noun]
     return parse.deps[noun] in ("attr", "nsubj", "dobj") and any(parse.deps[j] == "expl" for j in parse.children[verb])

@@ -92,7 +92,7 @@ def phrases_for(claim: Claim, terms_of: TermsOf) -> list[str]:
 
 @dataclass
 class PropertyAnswers:
-    """What property experts answer about one image; each question is asked once.
+    """Answers of property experts about one image; each question is asked once.
 
     Args:
         image: the image, as the experts take it.

@@ -87,7 +87,7 @@ class Look:
         return cls(expert, terms_of, thresholds, calibration, _detect(image_of, phrases, expert, batch_size))
 
     def evidence(self, key: Hashable, image: object, answers: PropertyAnswers) -> Evidence:
-        """What the expert found in one image, on which it did not fail."""
+        """The evidence of the expert on one image, on which it did not fail."""
         detected = self.detected[key]
         assert not isinstance(detected, Exception)
         return Evidence(

@@ -30,7 +30,7 @@ Watch = Callable[[Tensor, Tensor, int], None]
 
 @dataclass
 class Edits:
-    """What one call does to its attention.
+    """The edits of attention in one call.
 
     Args:
         edit, watch, original_only: see `edit_attention`.

@@ -80,7 +80,7 @@ def folded_view(method: DecodingMethod, model: nn.Module, processor: ProcessorMi
 
 @dataclass(frozen=True)
 class Request:
-    """What a view is asked to generate.
+    """A call of a view's `generate`.
 
     Args:
         kwargs: arguments of the model's `generate`, inputs included.

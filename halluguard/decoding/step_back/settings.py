@@ -75,7 +75,7 @@ class Judge(Protocol):
 
 @dataclass(frozen=True)
 class StepBack:
-    """How to step back.
+    """Settings of stepping back.
 
     Args:
         retries: largest number of returns to one place; then the first draft comes back. 0 never goes back.

@@ -80,7 +80,7 @@ def is_llama_factory(entry: Fields) -> bool:
 
 
 def is_trl_pair(entry: Fields) -> bool:
-    """TRL's pairs: images in a list, or messages instead of texts."""
+    """Whether an entry is a pair in TRL's form: images in a list, or messages instead of texts."""
     if not {"chosen", "rejected"} <= entry.keys():
         return False
     messages = any(
@@ -91,6 +91,6 @@ def is_trl_pair(entry: Fields) -> bool:
 
 
 def is_chat(entry: Fields) -> bool:
-    """Other rows of conversations, instructions or queries."""
+    """Whether an entry is another conversation, instruction or query."""
     asked = any(isinstance(entry.get(key), list) for key in CONVERSATIONS)
     return asked or "instruction" in entry or "query" in entry or {"prompt", "completion"} <= entry.keys()
