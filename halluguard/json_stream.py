@@ -18,8 +18,8 @@ def split_objects(pieces: Iterable[str], limit: int) -> Iterator[tuple[int, str 
     """Split a text into its objects, and the runs of anything else that is not a separator.
 
     An object ends where its braces close, so a malformed one costs only itself. Strings are skipped whole, so that
-    braces inside them do not count. No string runs over a line end: a quote without its partner on the line is no
-    string. Every character is looked at a few times at most, and `limit` characters are held.
+    braces inside them do not count. No string runs over a line end: a quote without its partner on the line does not
+    open a string. Every character is looked at a few times at most, and `limit` characters are held.
 
     Args:
         pieces: the text.

@@ -28,7 +28,7 @@ class Source:
     Args:
         path: the file, or a folder that is one dataset.
         format: name of its module in `auditing.inputs`.
-        keys: where a row's parts stand.
+        keys: the keys of a row's caption, image, id and question.
         encoding: encoding of text files; None means what the byte order mark says, else UTF-8.
     """
 

@@ -16,7 +16,7 @@ from halluguard.vocabulary import normal
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """Whether the object of a phrase is present in an image; `group` names what is independent, default the image."""
+    """Whether the object of a phrase is present in an image; `group` is the independent unit, default the image."""
 
     image: str
     phrase: str

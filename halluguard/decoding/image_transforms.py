@@ -73,13 +73,13 @@ class TransformedImage:
 
 
 def processed(images: list[Image.Image], call: Call) -> ModelInputs:
-    """Model inputs of changed images, by the image processor as it made the call's own.
+    """Model inputs of changed images, made by the image processor in the way it made those of the call.
 
     Families want images as one list or as a list per prompt, and some keep options of the image processor in the
-    processor's class. The original images are processed too: the way that makes the call's own inputs again is taken.
+    processor's class. The original images are processed too; the way that reproduces the call's own inputs is used.
 
     Raises:
-        InputError: no way makes the call's own inputs again.
+        InputError: no way reproduces the call's own inputs.
     """
     if getattr(call.processor, "image_processor", None) is None:
         raise InputError(

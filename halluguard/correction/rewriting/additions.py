@@ -6,7 +6,7 @@
     ["dog", "cat"]       ->  ["dog", "cat", "cup"]
 
 Additions are insertions into the corrected text: without them it stands as it was, byte for byte. Where the text says
-"possibly a dog" of a dog that was found, the doubt goes in place; nothing is said twice.
+"possibly a dog" of a dog that was found, the hedge is deleted in place; nothing is said twice.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Insertion:
     """Words to put into a text.
 
     Args:
-        at: the character before which they go.
+        at: the character before which they are inserted.
         words: the words.
         omissions: the objects that they name.
     """

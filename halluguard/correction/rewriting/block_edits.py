@@ -95,7 +95,7 @@ class BlockEditor:
         return len(inside) >= _LONG_NAME and bool(nouns)
 
     def _unit(self, leaf: Block) -> Block | None:
-        """The block that goes with a name; None where the words alone must do."""
+        """The block to delete with a name; None if only the words can be deleted."""
         above = self.parent[id(leaf)]
         if leaf.kind == "cell":
             named = above.kind == "row" and self.plan.parse.text[leaf.start : leaf.end].strip() == above.label
@@ -152,7 +152,7 @@ class BlockEditor:
         self._sweep(self.document.root)
 
     def _sweep(self, block: Block) -> bool:
-        """Whether nothing is left of a block that had words; it then stands in `gone`."""
+        """Whether all words of a block were deleted; the block is then added to `gone`."""
         if any(block is other for other in self.gone):
             return True
         if any(span.start == block.start and span.end == block.end for span in self.restated):
@@ -176,7 +176,7 @@ class BlockEditor:
         return all(empty) and block.kind not in _STAYS
 
     def _forget(self, block: Block) -> None:
-        """Blocks inside one that goes whole need not go one by one."""
+        """Drop the blocks inside a block that is deleted as a whole."""
         inside = {id(block)}
         queue = [block]
         while queue:
@@ -194,7 +194,7 @@ class BlockEditor:
         )
 
     def _headings(self, block: Block, empty: list[bool]) -> None:
-        """A heading, or the line that announces a list, goes with the last block of its section."""
+        """Delete a heading, or the line that announces a list, with the last block of its section."""
         children = block.children
         for n, child in enumerate(children):
             if empty[n] or not child.removable:
@@ -276,7 +276,7 @@ class BlockEditor:
 
 
 def _widest_separator(text: str, start: int, end: int) -> tuple[int, int]:
-    """The characters that go with a block in the middle, such that of two gaps around it the wider stays."""
+    """The characters to delete with a block in the middle, so that the wider of the two gaps around it stays."""
     before, after = len(text[:start].rstrip()), len(text[:end].rstrip())
     if (
         before > 0

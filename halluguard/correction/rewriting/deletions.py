@@ -55,7 +55,7 @@ def cuts(parse: Parse, token: int, out: Out, things: Collection[int] = ()) -> It
     """Sets of tokens whose removal takes `token` away, smallest first; the last one is its whole sentence.
 
     Args:
-        out: whether a token is gone already or has to go.
+        out: whether a token is deleted or must be deleted.
         things: heads of noun phrases that name a thing, which can stand without an "of" phrase or a modifier.
     """
     first, end = parse.sentences[parse.sentence[token]]
@@ -128,7 +128,7 @@ def fragment(parse: Parse, sentence: int, alive: Out) -> set[int]:
 
 
 def _cut(parse: Parse, node: int, out: Out) -> set[int] | None:
-    """The tokens that go with this constituent, or None when what is left could not stand."""
+    """The tokens to delete with this constituent, or None if the rest would be incomplete."""
     dep, head = parse.deps[node], parse.heads[node]
     if parse.tags[node] not in VERB_TAGS:
         listed = parse.conjuncts(node)
@@ -206,7 +206,7 @@ def heir_of_article(parse: Parse, node: int, out: Out) -> tuple[int, int] | None
 
 
 def _phrase(parse: Parse, node: int) -> set[int]:
-    """The constituent with the commas that set it off."""
+    """The constituent with the commas around it."""
     tokens = set(_before_aside(parse, node))
     first, last = min(tokens), max(tokens)
     start, end = parse.sentences[parse.sentence[node]]
@@ -280,7 +280,7 @@ def _lives(parse: Parse, verb: int) -> bool:
 
 
 def _verb_cut(parse: Parse, verb: int, out: Out) -> set[int] | None:
-    """One of two joined verbs or clauses goes, with what joined it."""
+    """Delete one of two joined verbs or clauses, with the word that joined it."""
     if parse.deps[verb] == "conj":
         tokens = set(parse.subtree(verb))
         # "preparing and eating the hot dogs": the object serves both verbs

@@ -66,10 +66,11 @@ class EditPlan:
         self.phrases: dict[int, str] = {}  # mention -> the words that state it again
         self.restate: dict[int, set[int]] = {}  # sentence -> mentions to state again after it
 
-    # -- what must go and what must stay -------------------------------------------------------------------------------
+    # -- tokens to delete, mentions to keep
+    # -------------------------------------------------------------------------------
 
     def doomed(self) -> dict[int, int]:
-        """Token -> verdict that condemns it: contradicted mentions, and pronouns that stand for them."""
+        """Token to delete -> verdict that causes it: contradicted mentions, and pronouns that refer to them."""
         heads = {self.mentions[n].last: self.cause[n] for n, d in self.decision.items() if d == "contradicted"}
         for pronoun, n in self.links.items():
             if self.parse.text[self.parse.ends[pronoun] : self.parse.ends[pronoun] + 1] == "-":
@@ -110,7 +111,7 @@ class EditPlan:
         return orphans
 
     def _also_kept(self, mention: int) -> bool:
-        """A plural pronoun after "a dog and a cat" still has the dog."""
+        """Keep a plural pronoun after "a dog and a cat" if one of the two stays."""
         listed = self.parse.conjuncts(self.mentions[mention].last)
         return any(m.last in listed and self.decision.get(n) != "contradicted" for n, m in enumerate(self.mentions))
 
@@ -140,7 +141,7 @@ class EditPlan:
         return seen or (self.decision.get(mention) == "unverifiable" and self.can_be_stated(mention))
 
     def _says_what_is_false(self, mention: int) -> bool:
-        """Whether it only says of something false what that is or has: "the cat is an adult", "it has a white coat"."""
+        """Whether the sentence only describes a false object: "the cat is an adult", "it has a white coat"."""
         parse, noun = self.parse, self.parse.first_conjunct(self.mentions[mention].last)
         verb = parse.heads[noun]
         having = parse.words[verb] in _HAVING or any(  # "both have striped coats", read as a perfect tense
@@ -171,7 +172,7 @@ class EditPlan:
         return {n for key, n in taken.items() if key not in kept}
 
     def _is_attribute(self, mention: Mention, cut: set[int]) -> bool:
-        """Whether it only describes something false: the stars of "a cap with white stars"."""
+        """Whether the mention only describes a false object: the stars of "a cap with white stars"."""
         parse = self.parse
         governor = parse.heads[parse.heads[mention.last]]
         described = parse.deps[mention.last] == "pobj" and parse.tags[governor] in NOUN_TAGS and governor in cut
@@ -198,7 +199,7 @@ class EditPlan:
     # -- removing ------------------------------------------------------------------------------------------------------
 
     def cut_sentence(self, sentence: int, heads: Mapping[int, int]) -> None:
-        """Cut the condemned tokens out of one sentence, and repair what the cuts left: fragments, lists, verbs.
+        """Cut the contradicted tokens out of one sentence, and repair what the cuts left: fragments, lists, verbs.
 
         Args:
             heads: token -> verdict that condemns it, of the whole text.
@@ -283,7 +284,7 @@ class EditPlan:
         return set(self.doomed())
 
     def _give_up_fragments(self, sentence: int) -> None:
-        """A clause that lost its subject goes, and a sentence that lost its verb."""
+        """Delete clauses that lost their subject, and sentences that lost their verb."""
         first, end = self.parse.sentences[sentence]
         why = set().union(*(self.editor.why[i] for i in range(first, end)))
         while why and sentence not in self.rewritten:

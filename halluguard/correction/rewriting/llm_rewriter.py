@@ -126,7 +126,7 @@ def violations(
 
 
 def _objects(claims: Sequence[Claim], decision: dict[int, Verdict], proposed: Sequence[Claim]) -> list[str]:
-    """Objects must come from the draft; supported ones stay and contradicted ones go."""
+    """Objects must come from the draft; supported ones must stay, contradicted ones must be deleted."""
     complaints = []
     before = [(n, c) for n, c in enumerate(claims) if c.kind == "existence"]
     after = [c for c in proposed if c.kind == "existence" and c.polarity == "asserted"]

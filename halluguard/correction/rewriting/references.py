@@ -26,7 +26,7 @@ _IMAGE = frozenset("image picture photo photograph scene illustration painting d
 
 
 def dangling(plan: EditPlan) -> Iterator[tuple[int, int]]:
-    """Pairs of a token that would point at nothing, and the sentence that holds what it stands for."""
+    """Pairs of a token that would refer to nothing, and the sentence that holds its antecedent."""
     parse = plan.parse
 
     def gone(token: int) -> bool:
@@ -49,7 +49,7 @@ def dangling(plan: EditPlan) -> Iterator[tuple[int, int]]:
 
 
 def unintroduced(plan: EditPlan) -> Iterator[tuple[int, int]]:
-    """Pairs of a noun that stays though it was not found, and the sentence that introduced it and went."""
+    """Pairs of a noun that was not found but stays, and the deleted sentence that introduced it."""
     parse = plan.parse
     for n, mention in enumerate(plan.mentions):
         if plan.decision.get(n) != "contradicted" or not plan.editor.alive(mention.last):
@@ -74,7 +74,7 @@ def is_sure(parse: Parse, pronoun: int, antecedent: int) -> bool:
 
 
 def _continues(parse: Parse, token: int, gone: Callable[[int], bool]) -> bool:
-    """Whether the sentence before opens with the same word: what that stands for, this one does."""
+    """Whether the previous sentence opens with the same word, which then has the same antecedent."""
     sentence = parse.sentence[token]
     first = parse.sentences[sentence][0]
     before = parse.sentences[sentence - 1][0] if sentence else first
@@ -111,7 +111,7 @@ def _still_named(plan: EditPlan, antecedent: int, token: int, gone: Callable[[in
 
 
 def _sentences_left(parse: Parse, start: int, end: int, gone: Callable[[int], bool]) -> int:
-    """How many sentences back a sentence is, those that went not counted."""
+    """Number of sentences between two sentences, without the deleted ones."""
     return sum(not all(map(gone, range(*parse.sentences[n]))) for n in range(start, end))
 
 

@@ -53,7 +53,7 @@ def _begins_with_verb(before: Parse, sentence: int, after: Parse) -> str:
 
 
 def _only_list_members(plan: EditPlan, sentence: int) -> bool:
-    """Whether all that went are members of lists of nouns that have others left: the structure around them stays."""
+    """Whether only members of lists were deleted, of which others stay: the structure around them is unchanged."""
     parse, alive = plan.parse, plan.editor.alive
     for i in range(*parse.sentences[sentence]):
         if alive(i) or not parse.words[i].isalnum() or parse.deps[i] == "cc":
@@ -65,7 +65,7 @@ def _only_list_members(plan: EditPlan, sentence: int) -> bool:
 
 
 def _only_shortened(plan: EditPlan, sentence: int) -> bool:
-    """Whether only the end of the sentence went: what stands before reads as it did."""
+    """Whether only the end of the sentence was deleted, so that the part before it reads as it did."""
     tokens = range(*plan.parse.sentences[sentence])
     first_cut = next((i for i in tokens if plan.editor.changed(i)), tokens.stop)
     return not any(plan.editor.alive(i) and plan.parse.words[i].isalnum() for i in range(first_cut, tokens.stop))

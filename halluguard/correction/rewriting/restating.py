@@ -57,7 +57,7 @@ def _is_built(parse: Parse, mention: Mention) -> bool:
 
 
 def can_be_stated(parse: Parse, mention: Mention) -> bool:
-    """Whether a sentence of its own would say of a whole object what the text said: that there is one."""
+    """Whether "There is a barn." would say no more than the text does: that this whole object is there."""
     counted = mention.plural or _counted(parse, mention)
     attached = parse.deps[mention.last] == "pobj" and parse.words[parse.heads[mention.last]] == "with"
     other = any(parse.words[j] == "other" for j in parse.children[mention.last])
@@ -67,7 +67,7 @@ def can_be_stated(parse: Parse, mention: Mention) -> bool:
 
 
 def _taken_for_granted(parse: Parse, mention: Mention) -> bool:
-    """Whether the text does not introduce it: "close to the roots", "the buildings' history", "(the Tower)"."""
+    """Whether the text presupposes it: "close to the roots", "the buildings' history", "(the Tower)"."""
     last = mention.last
     if parse.deps[last] == "poss" or (
         mention.first > 0 and "(" in parse.words[max(0, mention.first - 2) : mention.first]
@@ -97,7 +97,7 @@ def _counted(parse: Parse, mention: Mention) -> bool:
 
 
 def _is_predicate(parse: Parse, mention: Mention) -> bool:
-    """Whether it says of another thing what that is: "the cat on the right is an adult"."""
+    """Whether the noun describes another thing: "the cat on the right is an adult"."""
     verb = parse.heads[mention.last]
     subject = parse.child(verb, "nsubj")
     introduced = parse.child(verb, "expl") is not None
@@ -124,7 +124,7 @@ def _opens(parse: Parse, i: int) -> bool:
 
 
 def _folded(parse: Parse, token: int) -> bool:
-    """Whether capitals say nothing where the token stands, as in a title."""
+    """Whether capitals carry no meaning at the token, as in a title."""
     return bool(parse.leaves) and parse.block[token] in parse.folded
 
 

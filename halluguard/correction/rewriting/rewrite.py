@@ -87,7 +87,7 @@ def rewrite_many(
 
 
 class _Rewriting:
-    """One text on its way to its correction: its edits are made, read again, and kept or withdrawn.
+    """One text under correction: its edits are made, read again, and kept or withdrawn.
 
     Args:
         previews: edited sentences that are to be read again.
@@ -113,7 +113,7 @@ class _Rewriting:
             self._delete(self.plan)
 
     def _delete(self, plan: EditPlan) -> None:
-        """Make the edits of style "delete", but those of blocks that are left empty."""
+        """Make the edits of style "delete", except for blocks that end up empty."""
         settled = YesNoRewriter(plan).settle()
         cuts: dict[int, int] = {}
         for i in plan.wrong:

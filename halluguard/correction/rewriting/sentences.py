@@ -1,8 +1,8 @@
 """Correct a text sentence by sentence: the smallest sound edit of each, or none.
 
-    cut           what is false goes, the rest of the sentence stays
-    state again   the sentence goes, and the whole objects that it alone named are stated: "There is a barn."
-    drop          the sentence goes; nothing true is lost with it
+    cut           the false words are deleted, the rest of the sentence stays
+    state again   the sentence is deleted, and the whole objects that it alone named are stated: "There is a barn."
+    drop          the sentence is deleted; nothing true is lost with it
     flag          every edit would break the sentence or lose something true: it stays, and the edit record says so
 
 Each edited sentence is read again (`final_check.py`) before it is let in.
@@ -22,15 +22,15 @@ from halluguard.vocabulary import listing
 
 _WITHOUT_ARTICLE = re.compile(r"^(?:an?|some)\s+", re.I)
 _SUPPORT = ("do", "does", "did", "not", "n't", "no")
-"""Words that go when a denial is turned round; its clause stays."""
+"""Words that are deleted when a denial becomes a statement; its clause stays."""
 
 
 class SentenceEdits:
-    """The edits of every sentence that holds something condemned, or that earlier steps have changed.
+    """The edits of every sentence that names something contradicted, or that earlier steps have changed.
 
     Args:
-        heads: token -> index of the verdict that condemns it.
-        settled: sentences that went with their block.
+        heads: token to delete -> index of the verdict that causes it.
+        settled: sentences that were deleted with their block.
         previews: sentence -> how it reads after its cut, for all that are to be read again.
     """
 
@@ -105,7 +105,7 @@ class SentenceEdits:
             self._flag(sentence, f"{reason}, and {lost}" if reason != lost else reason)
 
     def _flag(self, sentence: int, reason: str) -> None:
-        """Flag a sentence, and leave those that are condemned only for a pronoun that stands for its words."""
+        """Flag a sentence, and keep the sentences that were to be deleted only for a pronoun that refers to it."""
         plan = self.plan
         plan.flag(sentence, self.heads, reason)
         first, end = plan.parse.sentences[sentence]
@@ -137,7 +137,7 @@ class SentenceEdits:
         return True
 
     def _keep_antecedents(self) -> None:
-        """Take back the edits that leave a pronoun without what it stands for."""
+        """Undo the edits that leave a pronoun without its antecedent."""
         plan = self.plan
         while True:
             pairs = [*references.dangling(plan), *references.unintroduced(plan)]
@@ -175,7 +175,7 @@ def _announced(block: Block) -> bool:
 
 
 def _drop_follower(plan: EditPlan, token: int, before: int) -> bool:
-    """Drop a sentence that only speaks of what went; False where it names something that is there."""
+    """Delete a sentence that is only about deleted objects; False if it names an object that is there."""
     sentence = plan.parse.sentence[token]
     first, end = plan.parse.sentences[sentence]
     if (
@@ -196,7 +196,7 @@ def _undo(plan: EditPlan, sentence: int, state: Snapshot) -> None:
 
 
 def _loses(plan: EditPlan, sentence: int) -> str:
-    """The reason why what a cut took along cannot be stated again, or ""."""
+    """The reason why the objects that a cut deleted cannot be stated again, or ""."""
     lost = plan.restate.get(sentence, set())
     part = next((plan.mentions[n].name for n in sorted(lost) if not plan.can_be_stated(n)), None)
     if part is not None:

@@ -112,7 +112,7 @@ class TokenEditor:
         self._links = {i: link for i, link in self._links.items() if not first <= i < end} | state.links
 
     def reset(self, first: int, end: int) -> None:
-        """Take all edits of tokens first..end-1 back."""
+        """Undo all edits of tokens first..end-1."""
         self.tokens[first:end], self.gaps[first:end] = self._tokens[first:end], self._gaps[first:end]
         self.why[first:end] = [set() for _ in range(first, end)]
         self._links = {i: link for i, link in self._links.items() if not first <= i < end}
@@ -182,7 +182,7 @@ class TokenEditor:
         self.put(i, text, why)
 
     def link(self, left: int, right: int, sign: str, why: Iterable[int]) -> None:
-        """Let exactly `sign` stand between two tokens that are alive; what is between them goes."""
+        """Write exactly `sign` between two kept tokens, in place of everything between them."""
         between = range(left + 1, right)
         written = self.parse.text[self.extents[left][1] : self.extents[right][0]]
         if written == sign and all(map(self.alive, between)):
@@ -194,7 +194,7 @@ class TokenEditor:
         self.why[left + 1 if left + 1 < right else left] |= set(why)
 
     def _belonging(self, i: int) -> tuple[str, str]:
-        """Markup that belongs to one token and goes with it, such as written boxes: before it and after it."""
+        """Markup that is deleted with its token, such as written boxes: before it and after it."""
         start, end = self.parse.extent(i)
         return self.parse.text[start : self.parse.starts[i]], self.parse.text[self.parse.ends[i] : end]
 
@@ -241,7 +241,7 @@ class TokenEditor:
         self.delete([i], causes)
 
     def _quoted_end(self, i: int) -> bool:
-        """Whether a comma closes a quotation after which something went: '"Fuego," which is ...'."""
+        """Whether a comma closes a quotation after which something was deleted: '"Fuego," which is ...'."""
         return i + 2 < len(self.tokens) and self.tokens[i + 1] in _QUOTES and not self.alive(i + 2)
 
     def _touched(self, i: int) -> bool:
@@ -284,19 +284,19 @@ class TokenEditor:
                 self._drop(i, first, end)
 
     def _left_of_list(self, member: int, first: int, end: int) -> int:
-        """How many members of a list are left, of whatever kind the parser takes them to be."""
+        """Number of members of a list that are left, whatever the parser takes them for."""
         top = self.parse.first_conjunct(member)
         return sum(self.alive(i) and self.parse.first_conjunct(i) == top for i in range(first, end))
 
     def _list_ends_before(self, comma: int, first: int) -> bool:
-        """Whether a comma went on the left of this one, with no other comma between them."""
+        """Whether a comma on the left of this one was deleted, with no other comma between them."""
         for i in range(comma - 1, first - 1, -1):
             if self._tokens[i] == ",":
                 return not self.alive(i)
         return False
 
     def _spaces(self, first: int, end: int) -> None:
-        """One gap where a run of tokens went."""
+        """Leave one gap in place of a run of deleted tokens."""
         i = first
         while i < end:
             if self.alive(i):

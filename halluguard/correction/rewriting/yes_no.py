@@ -4,7 +4,7 @@ Yes, there is a dog.   ->  No, there is no dog.        Yes, the car is red.   ->
 No, there is no cat.   ->  Yes, there is a cat.        Yes, it is.            ->  No, it is not.
 Yes, I see a dog.      ->  No, there is no dog.        Yes, and it is red.    ->  No.
 
-A clause that cannot be turned goes: the bare word is an answer. Clauses about other, true objects stay.
+A clause that cannot be turned is deleted: the bare word is an answer. Clauses about other, true objects stay.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class YesNoRewriter:
         return settled
 
     def _about_answer(self, token: int) -> set[int]:
-        """Denials beside an answer that stands: turned round, they would contradict it."""
+        """Denials beside an answer that stays; turned round, they would contradict it."""
         sentence, claims = self.parse.sentence[token], self.plan.claims
         answered = any(claim.kind == "answer" for claim in claims)
         return {n for n, c in enumerate(claims) if answered and c.sentence == sentence and c.polarity == "denied"}

@@ -11,13 +11,13 @@ Reading and editing share this tree:
     block.start, block.end          the words themselves, markers left out: `text[start:end]`
     block.outer                     the block with its marker ("2. "), brackets, key and children, without separators
     block.children                  the blocks inside, in reading order
-    block.removable                 whether it may go whole: items, rows, terms, JSON elements and members, pairs, ...
-    block.number                    the characters of an ordered item's number, for numbering again
-    document.leaves()               the blocks that hold words and are read
-    document.path(at)               the blocks around a character, outermost first
-    document.cut(blocks)            the characters that go when these blocks go, separators included
-    document.markup                 emphasis, code ticks, links, quotation marks: `inner` is what they enclose; when all
-                                    of `inner` goes, `start:end` goes too
+    block.removable                 whether it may be deleted as a whole: items, rows, terms, JSON elements and members,
+    pairs, ... block.number                    the characters of an ordered item's number, for numbering again
+    document.leaves()               the blocks that hold words and are read document.path(at)               the blocks
+    around a character, outermost first document.cut(blocks)            the characters to delete with these blocks,
+    separators included document.markup                 emphasis, code ticks, links, quotation marks: `inner` is what
+    they enclose; when all
+                                    of `inner` is deleted, `start:end` is too
 
 A parse carries its document: `parse.document`, and `parse.block[token]`, the index in `parse.leaves` of the leaf that a
 token stands in. Sentences never cross leaves. A leaf of kind "prose" holds sentences, "term", "label" and "cell" the
@@ -121,7 +121,7 @@ class Document:
         """The character ranges to delete with these blocks, sorted, without overlap.
 
         Siblings keep exactly one separator (a comma, a line break, a blank line) between those that stay. Where all
-        children of a block go, only their own characters are given: let the parent go instead.
+        children of a block are deleted, only their own characters are given: delete the parent instead.
         """
         spans: list[tuple[int, int]] = []
         queue = [self.root]
@@ -134,7 +134,7 @@ class Document:
 
 
 def _runs(siblings: tuple[Block, ...], gone: list[bool]) -> Iterator[tuple[int, int]]:
-    """One span per run of siblings that go: up to the next that stays, or from the end of the last that stays."""
+    """One span per run of deleted siblings: up to the next one that stays, or from the end of the last that stays."""
     n = len(siblings)
     first = 0
     while first < n:

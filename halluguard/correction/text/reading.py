@@ -53,7 +53,7 @@ def readable(text: object) -> str:
     if not isinstance(text, str):
         raise InputError(f"an answer must be a string, got {type(text).__name__}; convert it or leave the row out")
     if len(text) > MAX_CHARS:
-        raise InputError(f"an answer may have {MAX_CHARS:,} characters, got {len(text):,}; cut it into parts")
+        raise InputError(f"an answer may have at most {MAX_CHARS:,} characters, got {len(text):,}; cut it into parts")
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:

@@ -110,7 +110,7 @@ class PropertyAnswers:
     _lines: Sequence[Box] | None = None
 
     def lines(self) -> Sequence[Box] | None:
-        """The lines that the reader found, read once; None where it failed, which is remembered."""
+        """The lines that the reader found, read once; None if it failed, and then it is not asked again."""
         if self.reader is not None and self._lines is None and self.reader.name not in self.failed:
             try:
                 (self._lines,) = self.reader.read([self.image])
