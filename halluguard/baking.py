@@ -57,7 +57,7 @@ class Baked:
     """The result of `bake`.
 
     Args:
-        folder: where it was written.
+        folder: folder that was written.
         epsilon: setting of the controller that is folded in.
         difference: largest difference of logits between the controlled model and what was written.
         largest: largest logit of the controlled model, in absolute value.

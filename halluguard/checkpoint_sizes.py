@@ -101,7 +101,7 @@ def check_config(name: str | Path, shapes: Mapping[str, tuple[int, ...]], **sour
 
     Args:
         name: hub name or folder.
-        shapes: what `tensor_shapes` returned.
+        shapes: result of `tensor_shapes`.
         source: as for `tensor_shapes`.
 
     Raises:
@@ -133,7 +133,7 @@ def check_parameters(name: str | Path, parameters: int, shapes: Mapping[str, tup
     Args:
         name: hub name or folder.
         parameters: number of the model's parameters.
-        shapes: what `tensor_shapes` returned.
+        shapes: result of `tensor_shapes`.
         quantized: whether the weights are packed.
 
     Raises:

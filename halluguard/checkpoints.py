@@ -209,7 +209,7 @@ def load_model(
         loader: class of transformers for this kind of model, such as `AutoModelForCausalLM`.
         name: hub name or folder.
         expected: kind of model, for the error: "an image-text-to-text checkpoint".
-        advice: what to do about another kind, for the error.
+        advice: advice about another kind of checkpoint, for the error.
         options: those of `ModelOptions`.
 
     Raises:
@@ -264,9 +264,9 @@ def check_weights(
     """Refuse weights that are missing, unknown or of another shape.
 
     Args:
-        what: what was loaded, for the error.
+        what: name of the loaded object, for the error.
         missing, unexpected, mismatched: names of weights.
-        advice: what to do, for the error.
+        advice: advice for the error.
 
     Raises:
         UnsupportedModelError: any are left; the message names the first three of each.

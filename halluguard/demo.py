@@ -226,7 +226,7 @@ def pope_table(results: Sequence[Result], split: str) -> Tabulated:
 
 
 def reading(results: Sequence[Result], samples: Sequence[Sample], exam: Exam) -> list[str]:
-    """Sentences that read the numbers: each layer against plain, paired over the same images."""
+    """Sentences that interpret the numbers: each layer against plain, paired over the same images."""
     plain = results[0]
     notes = [f"{result.setup.name}: {result.setup.description}." for result in results]
     for result in results[1:]:

@@ -94,7 +94,7 @@ def require(module: str, *, feature: str, extra: str | None = None) -> ModuleTyp
 
     Args:
         module: dotted name of the module.
-        feature: what needs it, as the subject of the message.
+        feature: feature that needs it, as the subject of the message.
         extra: the extra of this distribution that lists the package; None for a package that is always required.
 
     Raises:

@@ -58,7 +58,7 @@ def reading(path: str | Path, content: str = "") -> Iterator[None]:
 
     Args:
         path: the file that is read inside the block.
-        content: what it should hold, for the message ("JSON", "a list of images").
+        content: expected content, for the message ("JSON", "a list of images").
 
     Raises:
         InputError: the block raised one of `READ_ERRORS`.
@@ -82,7 +82,7 @@ def parsing(path: str | Path, content: str) -> Iterator[None]:
 
     Args:
         path: the file whose values are used inside the block.
-        content: what it should hold, for the message ("thresholds", "the summary of an audit").
+        content: expected content, for the message ("thresholds", "the summary of an audit").
 
     Raises:
         InputError: the block raised because a value was missing, or of another type or range.

@@ -271,7 +271,7 @@ class Answer(_Record):
         claims, verdicts, edits: the evidence; a verdict names its claim by index, an edit its verdicts.
         timings: seconds per stage.
         settings: everything that reproduces the answer: model, decoding, detector, thresholds, seed, versions.
-        thinking: what a reasoning model thought before its answer, as it wrote it.
+        thinking: text that a reasoning model wrote before its answer, unchanged.
         thoughts: `thinking` checked like an answer, where that was asked for.
         image: the image, for `draw` and `save`; never written to JSON.
     """

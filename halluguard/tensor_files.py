@@ -46,8 +46,8 @@ def read_tensors(path: str | Path, *, content: str, advice: str) -> tuple[dict[s
 
     Args:
         path: the file.
-        content: what it should hold, for the error ("a controller").
-        advice: what to do about another file, for the error.
+        content: expected content, for the error ("a controller").
+        advice: advice about another kind of file, for the error.
 
     Raises:
         InputError: no such file, it is damaged, or a value is NaN or infinite.

@@ -71,7 +71,7 @@ class Row:
         caption: the text to check.
         question: the question that the caption answers, if the input has one.
         image_bytes: bytes of the image, if the input carries them.
-        code: why the row cannot be checked ("no-caption"); empty when it can.
+        code: code of the reason why the row is skipped ("no-caption"); empty if it can be checked.
         reason: the code in words.
     """
 
@@ -147,7 +147,7 @@ def to_rows(index: int, item: Item, keys: Keys) -> list[Row]:
     Args:
         index: that of the first row.
         item: the entry.
-        keys: where its parts stand.
+        keys: keys of its parts.
     """
     if item.fields is None:
         return [Row(index, str(index), code="unreadable-row", reason=item.problem)]

@@ -106,8 +106,8 @@ def caption_folder(
         folder: folder of images, searched with its subfolders.
         out: the file to write. Captions that it holds already are kept, and their images are not captioned again.
         captioner: see `Captioner`.
-        settings: what decides the captions (model, prompt, ...). They are kept beside `out`, and compared when it is
-            continued.
+        settings: settings that decide the captions (model, prompt, ...). They are kept beside `out`, and compared when
+            it is continued.
         limit: number of images, the first in order of name; None for all.
         batch_size: images per call of the captioner.
         progress: called with (images done, images to do) after each batch.

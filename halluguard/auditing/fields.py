@@ -55,8 +55,8 @@ def texts_of(fields: Fields, key: str, question_key: str | None = None) -> list[
 
     Args:
         fields: those of a row.
-        key: where captions stand.
-        question_key: where questions stand; a turn's own question comes before it.
+        key: key of the captions.
+        question_key: key of the questions; a question in the dialogue itself comes first.
 
     >>> turns = [{"from": "human", "value": "Who?"}, {"from": "gpt", "value": "A dog."}]
     >>> texts_of({"conversations": turns}, "conversations.@assistant.value")

@@ -157,7 +157,7 @@ class ImageStore:
     """Opens the images of a folder in threads.
 
     Args:
-        folder: where they are.
+        folder: folder of the images.
     """
 
     def __init__(self, folder: ImageFolder) -> None:

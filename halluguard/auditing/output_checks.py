@@ -30,7 +30,7 @@ def check_outputs(config: AuditConfig) -> None:
     for path in inputs:
         if _inside(config.out, path) or _inside(path, config.out / "parts"):
             raise SettingsError(
-                f"--out {str(config.out)!r} and the input {str(path)!r} lie inside each other; part them"
+                f"--out {str(config.out)!r} and the input {str(path)!r} must not contain each other; use two folders"
             )
     named = {"--export": config.export, "--coco-detections": config.coco_detections, "--cache": config.cache}
     targets = {option: target for option, target in named.items() if target is not None}

@@ -51,8 +51,8 @@ class Checked:
         corrected: the caption after correction; the caption itself when nothing was contradicted.
         claims, verdicts, edits: as in `halluguard.records.Answer`.
         withheld: why the policy keeps the caption back; "" if it is released, None without a policy.
-        omitted: what the detector found and the caption does not name; None where it was not looked for.
-        coverage: how much of the caption was read; None for a skipped row.
+        omitted: objects that the detector found and the caption does not name; None if none were looked for.
+        coverage: share of the caption that was read; None for a skipped row.
     """
 
     row: Row

@@ -34,8 +34,8 @@ class ProgressDisplay:
     Args:
         mode: "bar", "json" (one object per second) or "off".
         total: rows that are to be checked, if known.
-        console: where the bar is drawn.
-        stream: where the JSON lines go. Default: standard error.
+        console: console that shows the bar.
+        stream: stream for the JSON lines. Default: standard error.
     """
 
     def __init__(

@@ -117,7 +117,7 @@ def run(
         config: the settings.
         source: the opened input.
         progress: called after every group of rows; see `engines.Progress`.
-        spots: what spot labels say of the run, for the summary; see `spot_labels.check_spots`.
+        spots: bound from the spot labels, for the summary; see `spot_labels.check_spots`.
 
     Raises:
         SettingsError: the folder is in use, or holds a run with other settings.

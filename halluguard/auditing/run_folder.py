@@ -171,7 +171,7 @@ def check_finished(path: Path, rows: int) -> None:
 
     Args:
         path: the run folder.
-        rows: how many rows its summary counts.
+        rows: number of rows by its summary.
 
     Raises:
         InputError: a part is missing, or is not as the run wrote it.

@@ -163,7 +163,7 @@ class Drafts:
         images: N images, or keys of a detector that needs none.
         detector: the detector; its answers are kept, so each phrase is asked once per image.
         questions: N questions, None where there is none.
-        reader: how the filter "confirmed" reads objects.
+        reader: reader of objects for the filter "confirmed".
         properties, second_look: see `halluguard.correction.verification.verify.Settings`.
         nlp: a spaCy pipeline; default the best one installed.
     """

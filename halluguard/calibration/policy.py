@@ -69,7 +69,7 @@ class Policy:
     """A setting, what is promised of its output, and what the promise rests on.
 
     Args:
-        setting: what runs.
+        setting: setting of the pipeline.
         risks: name of a risk -> its limit.
         confidence: chance that the promise holds, over the draw of the calibration images.
         images: number of calibration images (or groups).
@@ -138,7 +138,7 @@ class Policy:
             path: settings from plain to strictest; default `default_path`. Declare it without looking at the labels.
             captioner: the model that wrote the captions.
             detector_name: name of a detector that is known by a file.
-            protocol, vocabulary: how object words are read; see `metrics.chair`.
+            protocol, vocabulary: rules by which object words are read; see `metrics.chair`.
             properties, second_look, nlp: as in `correct_many`.
 
         Raises:
@@ -205,10 +205,10 @@ class Policy:
 
         Args:
             path: the settings, from plain to strictest.
-            outcomes: what became of each caption, per setting.
+            outcomes: result for each caption, per setting.
             counter: counts the losses of the same captions.
             risks, confidence, captioner, second_look: as in `fit`.
-            signature: what ran.
+            signature: identity of the detector and the vocabulary.
 
         Raises:
             PromiseError, InputError: as `fit`.
@@ -258,7 +258,7 @@ class Policy:
 
         Args:
             captions, images, detector, questions, properties, nlp: as in `fit`.
-            captioner, imagination, detector_name, vocabulary: what `check` compares.
+            captioner, imagination, detector_name, vocabulary: values that `check` compares.
 
         Raises:
             SettingsError: the promise does not cover these captions; see `check`.

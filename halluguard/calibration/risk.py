@@ -249,7 +249,7 @@ def certify(losses: Sequence[Mapping[str, ArrayLike]], risks: Sequence[Risk], co
     Args:
         losses: per setting, from the plainest to the strictest, loss -> one number per image; NaN where a loss is not
             defined, such as that of an image without a released caption.
-        risks: what is promised.
+        risks: limits that are to be promised.
         confidence: chance, over the draw of the images, that the promise holds; in (0, 1).
     """
     values = {

@@ -206,7 +206,7 @@ def train_adapter(
 
     Args:
         rows: the training rows.
-        notes: where they come from, for `training.json`.
+        notes: notes on their sources, for `training.json`.
         model: hub name or folder.
         out: folder for the adapter.
         merge: folder for the merged model.

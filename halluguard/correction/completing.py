@@ -26,7 +26,7 @@ def omitted_from(
         text: the answer.
         question: its question.
         claims: its claims.
-        evidence: what the experts found, `names` among what they were asked.
+        evidence: findings of the experts, which were asked for `names` too.
         names: the vocabulary, from `omissions.candidates`.
         least: score from which an object counts as there; see `omissions`.
     """

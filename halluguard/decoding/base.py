@@ -220,7 +220,7 @@ def combine(combiner: LogitsCombiner, branches: list[Tensor], step: Step) -> Com
 
 
 def on_cpu(tensor: Tensor) -> bool:
-    """Whether values can be read without a wait: on a CPU a look saves a pass; on a GPU it waits for the device."""
+    """Whether a tensor is on the CPU, where reading its values is cheap; on a GPU, it waits for the device."""
     return tensor.device.type == "cpu"
 
 

@@ -66,7 +66,7 @@ def from_specs(specs: Sequence[str], agree: Combination = "any", *, device: str 
 
     Args:
         specs: at least one name, as for `from_spec`.
-        agree: how their verdicts become one: "any", "all" or "votes"; see `detectors.ensemble`.
+        agree: rule that combines their verdicts: "any", "all" or "votes"; see `detectors.ensemble`.
         device: device of models; default "cpu".
     """
     detectors = [from_spec(spec, device=device) for spec in specs]

@@ -42,7 +42,7 @@ class Finding:
     Args:
         fault: number of the fault, a key of `FAULTS`.
         status: outcome.
-        reason: what was measured, in plain words.
+        reason: the measurement, in plain words.
         measured: the number on which the verdict rests; None where there is none.
         limit: the number it was compared with.
     """

@@ -204,7 +204,7 @@ def resume(
         items: the items to have rows for.
         ask: makes the rows of a batch of items.
         batch_size: items per batch.
-        settings: what decides the rows.
+        settings: settings that decide the rows.
 
     Raises:
         InputError: the file was begun with other settings, or its settings file is missing.

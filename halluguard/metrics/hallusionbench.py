@@ -87,7 +87,7 @@ def score(
         judge: prompt -> reply, called once per row. An exception that it raises is not caught.
         judge_name: name of the judge, for the signature; another judge gives another score.
         prompt: template with {question}, {reference} and {answer}.
-        easy: which questions are easy, see the module.
+        easy: easy questions; see the module.
         seed: seed of the bootstrap.
         resamples: number of bootstrap samples; 0 leaves the intervals out.
 

@@ -103,13 +103,13 @@ def score(
 
     Args:
         rows: the questions with their answers.
-        parser: how answers are read, see `parse`.
+        parser: parser of the answers, see `parse`.
         forms: "final" or "raw", see `parse`; the signature names "raw".
         seed: seed of the bootstrap.
         resamples: number of bootstrap samples; 0 leaves the intervals out.
 
     Raises:
-        InputError: no rows, an image with another number of questions than two, or whose labels are not yes and no.
+        InputError: no rows, or an image without exactly two questions, one labelled yes and one no.
     """
     pairs: dict[tuple[str, str], list[Row]] = {}
     for row in rows:

@@ -128,7 +128,7 @@ def score(
     Args:
         questions: from `read_questions` or `build_questions`.
         answers: question id -> the model's answer, or pairs of the two.
-        parser: how answers are read, a name of `PARSERS`.
+        parser: parser of the answers, a name of `PARSERS`.
         forms: "final" takes reasoning, boxes, JSON and emphasis off before the parser, see `final_answers`; "raw" does
             not, and the signature says so.
         logits: question id -> how much the model prefers yes over no, on any scale; adds the value `auc`.

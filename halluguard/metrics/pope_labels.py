@@ -33,7 +33,7 @@ class Relabelled:
     """A question set under corrected labels.
 
     Args:
-        questions: those that are kept, with the ids of the original file and the corrected labels.
+        questions: kept questions, with the ids of the original file and the corrected labels.
         to_no: ids of questions whose label was yes and is no.
         to_yes: ids of questions whose label was no and is yes.
         dropped: ids of questions that the corrected set leaves out as ambiguous.

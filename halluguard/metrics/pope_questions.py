@@ -114,7 +114,7 @@ def build_questions(
     Args:
         objects: image -> names of its objects, in the order in which they are asked about. Images with fewer than
             `per_image` objects are left out.
-        kind: how absent objects are chosen: "random", "popular" or "adversarial".
+        kind: choice of absent objects: "random", "popular" or "adversarial".
         seed: seed of the sample of images and of the random choices.
         images: number of images to sample; by default all, in their order.
         per_image: number of present objects per image.
@@ -189,7 +189,7 @@ def read_questions(path: str | Path) -> list[Question]:
 
 
 def question_key(question_id: object, place: str) -> str:
-    """The one spelling of a question id: 12 and "12" are the same. `place` says in errors where it stands."""
+    """The one spelling of a question id: 12 and "12" are the same. `place` is its position, for errors."""
     if isinstance(question_id, bool) or not isinstance(question_id, (int, str)) or str(question_id).strip() == "":
         raise InputError(f"{place}: question_id must be a number or a name, got {question_id!r}")
     return str(question_id).strip()

@@ -160,7 +160,7 @@ def from_counts(
         image_ids: one id per row of `columns`. Rows are sorted by id before resampling, so that the interval does
             not depend on the order of the file.
         columns: count name -> one number per image.
-        settings: what decides the numbers; the number of images, the seed and the version are added.
+        settings: settings that decide the numbers; the number of images, the seed and the version are added.
         seed: seed of the bootstrap.
         resamples: number of bootstrap samples; 0 leaves the intervals out.
         warnings: see `Score`.
@@ -229,5 +229,5 @@ def _values_of(metric: str) -> Metric:
         return cast(Metric, module.values)
     except (ImportError, AttributeError, TypeError) as error:
         raise InputError(
-            f"halluguard.metrics has no metric {metric!r} to compare by; give compare the function values of yours"
+            f"halluguard.metrics has no metric {metric!r} to compare by; pass the function `values` of your own metric"
         ) from error

@@ -170,7 +170,7 @@ def effective_wilson(share: float, trials: float, degrees: float, *, level: floa
 
     Args:
         share: in [0, 1].
-        trials: how many independent trials would vary as much as the share does; at least 1 is used.
+        trials: number of independent trials that would vary as much as the share does; at least 1 is used.
         degrees: degrees of freedom of the share's standard error, at least 1.
         level: coverage in (0, 1).
 
@@ -277,7 +277,7 @@ def wilson(successes: float, trials: int, *, level: float = 0.95) -> tuple[float
     """Wilson score interval of a proportion, for independent trials.
 
     Args:
-        successes: how many of the trials succeeded; a tie may count as one half.
+        successes: number of successful trials; a tie may count as one half.
         trials: number of trials, at least 1.
         level: coverage in (0, 1).
 

@@ -59,7 +59,7 @@ class Stepping:
     """Settings and detector of stepping back.
 
     Args:
-        settings: how to step back.
+        settings: settings of stepping back.
         detector: detector that is asked at the end of each sentence.
         thresholds: scores that decide its verdicts; default the detector's own.
     """

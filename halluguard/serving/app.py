@@ -58,7 +58,7 @@ def create_app(backend: Backend, settings: ServerSettings, metrics: Metrics) -> 
     """The application around a backend.
 
     Args:
-        backend: what answers: `Upstream` or `LocalModel`.
+        backend: source of the answers: `Upstream` or `LocalModel`.
         settings: limits.
         metrics: counters, those of the backend.
     """

@@ -40,7 +40,7 @@ class Review:
     """Turn checked answers into what leaves the server, and decide on those that could not be checked.
 
     Args:
-        settings: what happens where a check fails.
+        settings: settings of the server, such as its reaction to a failed check.
         metrics: counters.
     """
 
@@ -72,7 +72,7 @@ class Review:
 
         Args:
             draft: the answer.
-            reason: why it was not checked.
+            reason: reason why it was not checked.
             failed: False where there was nothing to check, such as a conversation without an image.
 
         Raises:

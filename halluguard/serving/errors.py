@@ -12,7 +12,7 @@ class ApiError(HalluguardError):
 
     Args:
         status: HTTP status.
-        message: what was expected, what came, what to do.
+        message: expected value, received value, advice.
         kind: OpenAI's type of the error.
         param: the part of the request that is wrong.
         code: OpenAI's code, such as "model_not_found".

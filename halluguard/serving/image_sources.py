@@ -26,8 +26,8 @@ async def read_image(url: object, settings: ServerSettings, param: str) -> bytes
 
     Args:
         url: a data: URL, a file:// URL, or an http(s) address.
-        settings: which of them are allowed, and how long an image may be.
-        param: where it stands in the request, for the error.
+        settings: allowed sources, and largest size of an image.
+        param: its position in the request, for the error.
 
     Raises:
         ApiError: it is none of these, is not allowed, or cannot be read.

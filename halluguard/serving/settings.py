@@ -16,7 +16,7 @@ class ServerSettings:
     """Settings for reading, checking and bounding requests.
 
     Args:
-        on_failure: what happens to an answer that could not be checked: "open" lets it pass and says so in its field
+        on_failure: treatment of an answer that could not be checked: "open" lets it pass and says so in its field
             `halluguard`, "closed" ends the request with an error.
         timeout: seconds for the answer of the model, from the first byte to the last.
         check_timeout: seconds for the check of an answer, or of one sentence of a stream.

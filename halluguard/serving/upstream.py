@@ -38,7 +38,7 @@ class Upstream:
         settings: limits.
         metrics: counters.
         key: bearer token for it, where clients do not send their own.
-        transport: how it is reached; default the network.
+        transport: HTTP transport; default the network.
     """
 
     def __init__(

@@ -61,7 +61,7 @@ def export(
         base: hub name or folder of the model the adapter was trained on.
         adapter: folder that `fine_tune` wrote.
         out: folder to write: safetensors, configuration, processor with its chat template, README.md.
-        facts: what `fine_tune` returned, for the card.
+        facts: result of `fine_tune`, for the card.
         data: description of the training data, for the card.
         licenses: licences of the data; one that forbids commercial use binds the model's users too.
         metrics: measurements by name, for the card. Without any, the card says that nothing was measured.

@@ -63,7 +63,7 @@ def negative_instructions(
         items: annotated images; they are not opened.
         seed: the same seed gives the same rows.
         per_image: questions of each polarity per image; fewer where an image has fewer objects or balance forbids more.
-        samplings: how absent objects are drawn, in turn: "random", "popular" (most frequent over `items`),
+        samplings: ways to draw absent objects, used in turn: "random", "popular" (most frequent over `items`),
             "adversarial" (most frequent together with the image's objects).
         questions, answers: templates, see `question_templates`; the yes and the no of a pair share theirs.
 

@@ -36,9 +36,9 @@ class Entry:
     """One entry of a file.
 
     Args:
-        place: where it stands, such as "line 7" or "row 7".
+        place: position in the file, such as "line 7" or "row 7".
         value: the entry as parsed.
-        problem: why it could not be parsed; then `value` is None.
+        problem: reason why it could not be parsed; then `value` is None.
         key: its key, where the file is a mapping.
     """
 

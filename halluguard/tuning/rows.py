@@ -78,7 +78,7 @@ class TrainingRow:
         kind: name of the kind of row its builder made ("negative-popular", "erased", "retention", ...).
         source: name of the data it comes from ("COCO", "LRV-Instruction", "sandbox", ...).
         seed: seed of everything random in the row.
-        truth: what is known about the image.
+        truth: known facts about the image.
         license: licence of the data, as its authors name it; a model card must repeat it.
         history: earlier (question, answer) exchanges of the same dialogue.
 

@@ -61,7 +61,7 @@ class Item:
         fields: its columns or keys; None when it could not be read.
         raw: its own text, for formats that repeat unchanged rows word for word; None if it is too long to be held, and
             the export leaves the row out.
-        problem: why it could not be read.
+        problem: reason why it could not be read.
         image_bytes: the bytes of its image, when the input carries them.
     """
 

@@ -120,7 +120,7 @@ class _Sample:
         image: the bytes of its image.
         names: the members so far.
         size: bytes that are held of it.
-        problem: why it cannot be read.
+        problem: reason why it cannot be read.
     """
 
     key: str

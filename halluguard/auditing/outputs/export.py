@@ -36,7 +36,7 @@ def write_export(
         promised: whether the run has a policy, so that skipped and withheld captions are not written.
 
     Returns:
-        How many rows were kept.
+        Number of rows that were kept.
     """
     kept = 0
 

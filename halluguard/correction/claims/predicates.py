@@ -91,7 +91,7 @@ class ParsedAnswer:
         return []
 
     def negated(self, token: int) -> bool:
-        """Whether a negation hangs on the token."""
+        """Whether the token is negated."""
         return any(self.parse.deps[j] == "neg" for j in self.parse.children[token])
 
     def span(self, *tokens: int) -> tuple[int, int]:

@@ -80,7 +80,7 @@ def complete(
 
     Args:
         draft: the text before correction.
-        edits: those that correct it.
+        edits: edits that correct it.
         claims, verdicts: of the draft.
         omitted: the objects to add.
     """

@@ -237,7 +237,7 @@ _NOTE = re.compile(r" \[(?:not found|unsure|-?\d+(?:, -?\d+){3}(?:; -?\d+(?:, -?
 
 
 def annotated(text: str, at: int) -> bool:
-    """Whether a note that style "annotate" writes stands at this place."""
+    """Whether the text has a note of style "annotate" at this position."""
     return _NOTE.match(text, at) is not None
 
 

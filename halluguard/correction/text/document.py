@@ -47,7 +47,7 @@ class Block:
     """One block of an answer.
 
     Args:
-        kind: what it is; see `BlockKind`.
+        kind: kind of block; see `BlockKind`.
         start, end: characters of its words in the original string.
         outer: the same with its marker, brackets, key and children; without separators and line breaks around it.
         children: the blocks inside, in reading order.

@@ -48,7 +48,7 @@ class Cleaned:
     Args:
         text: the words as they are parsed.
         starts, ends: for each character of `text`, the first and one past the last character it stands for.
-        markup: what was taken out, and quotation marks.
+        markup: the markup that was removed, and quotation marks.
         quoted: character ranges of the original that stand in quotation marks inside the words.
     """
 

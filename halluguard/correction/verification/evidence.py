@@ -151,9 +151,9 @@ class Evidence:
         detected: phrase -> boxes, for each phrase that was put to the detector; no boxes means not found.
         terms_of: the query terms of a name.
         answers: answers of the property experts.
-        recall: how often the detector finds what is there; it decides whether "not found" contradicts.
+        recall: share of the objects in an image that the detector finds; it decides whether "not found" contradicts.
         experts: the evidence of each expert of an ensemble, which are judged apart; empty for a single detector.
-        agree: how the verdicts of `experts` become one: "any", "all" or "votes".
+        agree: rule that combines the verdicts of `experts`: "any", "all" or "votes".
         size: width and height of the image in pixels, where they are known.
         second_look: phrase -> best score in the second look; empty when there was none.
         second_look_failed: the error of the second look, or "".

@@ -35,8 +35,8 @@ class Omission:
     Args:
         name: its name.
         evidence: the boxes on which it rests, best first.
-        count: how many were found; None where the evidence has no boxes.
-        place: where it is, in words ("on the left"), or "".
+        count: number of objects found; None where the evidence has no boxes.
+        place: its place in words ("on the left"), or "".
     """
 
     name: str
@@ -69,7 +69,7 @@ def omissions(
     Args:
         text: the answer.
         claims: its claims.
-        evidence: what the experts found; the names were put to them.
+        evidence: findings of the experts, which were asked for the names.
         names: the names to look for, from `candidates`.
         least: score from which an object counts as there, in [0, 1]; default half-way from an expert's threshold to 1.
     """

@@ -67,7 +67,7 @@ def compare(claimed: str, lines: Sequence[Box], bearers: Sequence[Box] = ()) -> 
 
     Args:
         claimed: the words, quotation marks or not.
-        lines: what was read: boxes labelled with their text, scores in [0, 1].
+        lines: lines that were read: boxes labelled with their text, scores in [0, 1].
         bearers: boxes of the things that may bear the words; none means the whole image.
 
     >>> compare("stop", [Box("STOP", 0.99, (0, 0, 50, 20))]).decision

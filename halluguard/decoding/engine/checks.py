@@ -146,7 +146,7 @@ def check_order(
         before: features of each image, before the prompts were repeated.
         after: features of each image, afterwards.
         tokens: number of image tokens in each prompt.
-        times: how often the prompts were repeated.
+        times: number of repetitions of the prompts.
     """
     rest, expected = list(before), []
     for count in tokens:

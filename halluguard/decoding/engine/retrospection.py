@@ -42,7 +42,7 @@ def summary_token(trusted: Tensor, threshold: int) -> int | None:
 
     Args:
         trusted: (beams, steps) long, the most trusted column of each beam at each step so far.
-        threshold: how many times a column may be the most trusted one.
+        threshold: number of times that a column may be the most trusted one.
     """
     summary = trusted[:, -1].mode().values
     if summary < FIRST or not bool(((trusted == summary).sum(-1) > threshold).all()):
@@ -113,7 +113,7 @@ class Retrospection:
 
     Args:
         view: the folded view of the call.
-        threshold: how many times a column may be the most trusted one.
+        threshold: number of times that a column may be the most trusted one.
         limit: number of returns to one step.
     """
 

@@ -80,9 +80,9 @@ class StepBack:
     Args:
         retries: largest number of returns to one place; then the first draft comes back. 0 never goes back.
         returns: largest number of returns in one answer.
-        unit: what is judged when it is finished: a "sentence", or a "clause" (commas end one too).
+        unit: unit that is judged when it is complete: a "sentence", or a "clause" (commas end one too).
         strict: whether a replacement about which the expert is unsure counts as contradicted.
-        demand: how much more than its threshold a replacement must score, in [0, 1]: at the k-th return to a place, the
+        demand: excess over its threshold that a replacement must score, in [0, 1]: at the k-th return to a place, the
             score must reach high + (1 - high) * demand * k / retries. Trying until the expert agrees selects its false
             positives; the rising demand is what counters that.
         retry: decoding method of the sentence after a return, such as `Imagination(-0.5)`; None keeps the call's own.

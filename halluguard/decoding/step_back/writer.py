@@ -296,7 +296,7 @@ def write(
     Args:
         generate: calls the model.
         prompts: number of prompts.
-        settings: how to step back.
+        settings: settings of stepping back.
         judge: judges the words of finished sentences.
         tokenizer: the model's tokenizer.
         stops: ids that end an answer.

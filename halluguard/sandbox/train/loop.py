@@ -104,7 +104,7 @@ def fit_model(
 
     Args:
         name: name of the stage; the model's folder is `out`/`name`.
-        model, processor: what is trained, and what is saved beside it.
+        model, processor: the model to train, and the processor that is saved with it.
         slow: parameters that are trained at 3e-4; they may belong to another module.
         rate: peak learning rate of the model's other parameters.
         loss_of, batches, steps: see `fit`.

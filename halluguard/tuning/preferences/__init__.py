@@ -85,7 +85,7 @@ def read_preferences(
 
     Args:
         path: JSON, JSON Lines or Parquet, plain or compressed; or a folder of them.
-        images: where the images are: a folder, a mapping from the file's names or ids, or a function from them to an
+        images: source of the images: a folder, a mapping from the file's names or ids, or a function from them to an
             image (None where there is none). Not needed where the file holds the images themselves.
         report: filled while reading.
         license: licence of the data; by default what the rows state, else what the authors of the format state, else
@@ -93,8 +93,8 @@ def read_preferences(
         missing_share: largest allowed share of rows without their image, in [0, 1].
         open_images: whether to open every image now, and not only look for its file.
         options: choices that some formats leave open.
-        keys: where a file of no known format holds its fields: our name (see `OWN_KEYS`) -> the file's key, in which
-            dots lead into records.
+        keys: keys of a file whose format is not known: our name of a field (see `OWN_KEYS`) -> the file's key, in which
+            dots lead into nested records.
         seed: seed of the rows' own seeds, and of prompts where the data have none.
 
     Yields:
