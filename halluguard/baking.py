@@ -6,7 +6,7 @@ The head H is linear, so a controller at a fixed epsilon is another head: the sa
 model, on any server that reads a folder of transformers. As a LoRA adapter of the head (A = down, B = H up) the same
 product stays apart from H, and the adapter's scale is epsilon.
 
-Whatever a model does behind its head (soft caps, scales) is kept, and what it does between the final norm and the head
+Whatever a model does after its head (soft caps, scales) is kept, and what it does between the final norm and the head
 is linear in every architecture that was tried. Neither is taken on trust: what was written is loaded again without
 halluguard's hooks, its logits are compared with those of the controlled model, and nothing is left behind if they
 differ.

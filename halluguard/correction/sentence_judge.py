@@ -105,7 +105,7 @@ class SentenceJudge:
         self.images, self.questions, self.nlp = images, questions, nlp
 
     def __call__(self, prompt: int, text: str, start: int) -> list[SentenceWord]:
-        """The claims of a text that begin at character `start` or behind it; those of thoughts are left out."""
+        """The claims of a text that begin at character `start` or after it; those of thoughts are left out."""
         hidden = thoughts(text)
         claims = [one for one in extract(text, self.questions[prompt], nlp=self.nlp) if one.kind == "existence"]
         new = [

@@ -142,7 +142,7 @@ def stop_token(subject: Subject) -> Finding:
 
 
 def _end_of_turn(subject: Subject) -> int | None:
-    """First special token behind an assistant's message in the chat template, or else the tokenizer's end token."""
+    """First special token after an assistant's message in the chat template, or else the tokenizer's end token."""
     processor: Any = subject.processor
     tokenizer = processor.tokenizer
     if getattr(processor, "chat_template", None) is not None:

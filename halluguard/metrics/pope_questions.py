@@ -150,7 +150,7 @@ def build_questions(
             asked.add(name)
             absent = [other for other in frequent if other not in asked and other not in names]
             if not absent:
-                raise InputError(f"nothing absent from image {image!r} is left to ask for; add images, lower per_image")
+                raise InputError(f"nothing absent from image {image!r} is left to ask for; use more images")
             companion = next((other for other in companions[name] if other in absent), None)
             if kind == "popular":
                 negative = absent[0]

@@ -27,7 +27,7 @@ class ChatRequest:
     """A request that was read.
 
     Args:
-        body: the request for a model behind this server: images are data URLs, and fields of ours are left out.
+        body: the request as the upstream server gets it: images are data URLs, and fields of ours are left out.
         messages: the messages with their images opened, as `Guard.chat` takes them.
         conversation: the messages, read; None where they have a form that is passed on unchecked, such as tool
             calls.

@@ -55,5 +55,5 @@ def busy(message: str) -> ApiError:
 
 
 def bad_gateway(message: str, status: int = 502) -> ApiError:
-    """The server behind this one failed."""
+    """The upstream server failed."""
     return ApiError(status, message, kind="server_error", code="upstream_error")

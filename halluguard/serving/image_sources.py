@@ -22,7 +22,7 @@ from halluguard.serving.settings import ServerSettings
 
 
 async def read_image(url: object, settings: ServerSettings, param: str) -> bytes:
-    """The bytes behind the URL of an image part.
+    """The bytes of the image that the URL of a part names.
 
     Args:
         url: a data: URL, a file:// URL, or an http(s) address.

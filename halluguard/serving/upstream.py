@@ -24,13 +24,13 @@ from halluguard.serving.metrics import Metrics
 from halluguard.serving.settings import ServerSettings
 
 MAX_REPLY = 16 * 1024 * 1024
-"""Longest reply of the server behind, or whole stream, in bytes."""
+"""Longest reply of the upstream server, or whole stream, in bytes."""
 PASSED_ON = ("authorization", "openai-organization", "openai-project", "x-request-id")
-"""Headers of a client that the server behind receives."""
+"""Headers of a client that the upstream server receives."""
 
 
 class Upstream:
-    """A server behind this one.
+    """An upstream server, in front of which this one stands.
 
     Args:
         url: its base address, such as "http://localhost:8001/v1".
@@ -57,7 +57,7 @@ class Upstream:
             address = httpx.URL()
         if address.scheme not in ("http", "https") or not address.host:
             raise SettingsError(
-                "the server behind is an http or https address, such as http://host:8001/v1; check --upstream"
+                "the upstream server is an http or https address, such as http://host:8001/v1; check --upstream"
             )
         self.checker, self.settings, self.metrics = checker, settings, metrics
         self.review = Review(settings, metrics)
@@ -77,7 +77,7 @@ class Upstream:
         self.metrics.model.observe(time.perf_counter() - started)
         choices = reply.get("choices")
         if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
-            raise bad_gateway("expected a list of choices from the server behind, got something else")
+            raise bad_gateway("expected a list of choices from the upstream server, got something else")
         await asyncio.gather(*(self._check_choice(choice, request) for choice in choices))
         return reply
 
@@ -112,7 +112,7 @@ class Upstream:
         return self.review.passed(answer, request.evidence)
 
     async def stream(self, request: ChatRequest, headers: dict[str, str]) -> AsyncIterator[JsonObject]:
-        """Chunks: what the server behind sends beside text goes on at once, text once its sentence is checked."""
+        """Yield the chunks of the upstream server: text once its sentence is checked, everything else at once."""
         chunks: asyncio.Queue[JsonObject | Exception | None] = asyncio.Queue()
         work = asyncio.create_task(self._relay(request, headers, chunks))
         try:
@@ -183,12 +183,12 @@ class Upstream:
                         return
                     chunk = _parsed(data.encode())
                     if "error" in chunk:
-                        raise bad_gateway("the server behind ended the stream with an error")
+                        raise bad_gateway("the upstream server ended the stream with an error")
                     yield chunk
         except (TimeoutError, httpx.TimeoutException):
             raise self._too_slow() from None
         except httpx.HTTPError as error:
-            raise bad_gateway(f"the server behind cannot be reached ({type(error).__name__})") from None
+            raise bad_gateway(f"the upstream server cannot be reached ({type(error).__name__})") from None
 
     async def models(self, headers: dict[str, str]) -> JsonObject:
         return await self._json("GET", "models", headers)
@@ -209,7 +209,7 @@ class Upstream:
         except (TimeoutError, httpx.TimeoutException):
             raise self._too_slow() from None
         except httpx.HTTPError as error:
-            raise bad_gateway(f"the server behind cannot be reached ({type(error).__name__})") from None
+            raise bad_gateway(f"the upstream server cannot be reached ({type(error).__name__})") from None
         if response.status_code != 200:
             raise _refusal(response.status_code, reply)
         return _parsed(reply)
@@ -221,7 +221,7 @@ class Upstream:
         return {**kept, "accept-encoding": "identity"}
 
     def _too_slow(self) -> ApiError:
-        return bad_gateway(f"the server behind gave no whole answer in {self.settings.timeout:g} seconds", 504)
+        return bad_gateway(f"the upstream server gave no complete answer in {self.settings.timeout:g} seconds", 504)
 
 
 @dataclass
@@ -243,7 +243,7 @@ class _Choice:
         self.emitted = asyncio.create_task(self._emit())
 
     def take(self, part: JsonObject) -> None:
-        """One part of a chunk of the server behind."""
+        """One part of a chunk of the upstream server."""
         delta = dict(part.get("delta") or {})
         text = delta.pop("content", None)
         self.finish = part.get("finish_reason") or self.finish
@@ -257,7 +257,7 @@ class _Choice:
             self._send(delta)
 
     def end(self) -> None:
-        """The server behind has sent everything."""
+        """The upstream server has sent everything."""
         if isinstance(self.check, SentenceCheck) and not self.ended.is_set():
             self.check.feed(None)
         self.ended.set()
@@ -303,7 +303,7 @@ async def _read(response: httpx.Response) -> bytes:
     async for piece in response.aiter_raw():
         body += piece
         if len(body) > MAX_REPLY:
-            raise bad_gateway(f"the server behind sent more than {MAX_REPLY:,} bytes")
+            raise bad_gateway(f"the upstream server sent more than {MAX_REPLY:,} bytes")
     return bytes(body)
 
 
@@ -313,7 +313,7 @@ async def _lines(response: httpx.Response) -> AsyncIterator[str]:
     async for piece in response.aiter_raw():
         total += len(piece)
         if total > MAX_REPLY:
-            raise bad_gateway(f"the server behind sent more than {MAX_REPLY:,} bytes")
+            raise bad_gateway(f"the upstream server sent more than {MAX_REPLY:,} bytes")
         *lines, rest = (rest + piece).split(b"\n")
         for line in lines:
             yield line.decode("utf-8", "replace").rstrip("\r")
@@ -327,17 +327,17 @@ def _parsed(data: bytes) -> JsonObject:
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
-        raise bad_gateway("expected a JSON object from the server behind, got something else")
+        raise bad_gateway("expected a JSON object from the upstream server, got something else")
     return value
 
 
 def _refusal(status: int, reply: bytes) -> ApiError:
-    """The error of the server behind, with its own words where they have OpenAI's form."""
+    """The error of the upstream server, with its own words where they have OpenAI's form."""
     try:
         found = json.loads(reply)["error"]
         message = str(found["message"] if isinstance(found, dict) else found)[:500]
     except (ValueError, LookupError, TypeError, RecursionError):
-        message = f"the server behind answered with status {status}"
+        message = f"the upstream server answered with status {status}"
     if status in (408, 429) or status >= 500:
         return bad_gateway(message, status if status in (408, 429, 503) else 502)
     return ApiError(status, message) if 400 <= status < 500 else invalid(message)

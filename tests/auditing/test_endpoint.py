@@ -117,7 +117,7 @@ def test_a_drip_does_not_outlast_the_timeout(server, reply):
     started = time.monotonic()
     answer = caption(server, [reply], timeout=0.5, retries=0)
     assert isinstance(answer, ExpertError)
-    assert "no whole answer in 0.5 seconds" in str(answer)
+    assert "no complete answer in 0.5 seconds" in str(answer)
     assert time.monotonic() - started < 3
 
 

@@ -103,7 +103,7 @@ def test_a_cache_is_never_made_of_another_file(config, tmp_path):
         file.execute("PRAGMA user_version = 7")
     before = database.read_bytes()
     for cache in (text, database):
-        with pytest.raises(SettingsError, match="no detection cache"):
+        with pytest.raises(SettingsError, match="not a detection cache"):
             audit(config(cache=cache, overwrite=True))
     assert (text.read_text(), database.read_bytes()) == ("precious", before)
 

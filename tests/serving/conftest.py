@@ -1,4 +1,4 @@
-"""A server behind, and servers of ours in front of it."""
+"""An upstream server, and our servers in front of it."""
 
 import pytest
 

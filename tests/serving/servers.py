@@ -1,4 +1,4 @@
-"""A server behind that answers as it is asked to, images that a detector reads by their colour, requests."""
+"""An upstream server that answers as it is asked to, images that a detector reads by their colour, requests."""
 
 import asyncio
 import base64

@@ -207,14 +207,14 @@ def test_a_check_that_takes_too_long_counts_as_failed(start):
         ask(server)
 
 
-# --- failures of the server behind -------------------------------------------------------------------------------
+# --- failures of the upstream server ------------------------------------------------------------------------------
 
 
 def test_one_that_hangs_or_drips_ends_in_time(start):
     server = start(timeout=1.0)
-    with pytest.raises(openai.InternalServerError, match="no whole answer in 1 seconds"):
+    with pytest.raises(openai.InternalServerError, match="no complete answer in 1 seconds"):
         ask(server, question("hang"))
-    with pytest.raises(openai.APIError, match="no whole answer in 1 seconds"):
+    with pytest.raises(openai.APIError, match="no complete answer in 1 seconds"):
         streamed(server, question("drip"))
 
 
@@ -225,7 +225,7 @@ def test_its_refusals_reach_the_client(server, status, error):
 
 
 def test_nonsense_is_a_bad_gateway(server):
-    with pytest.raises(openai.InternalServerError, match="expected a JSON object from the server behind"):
+    with pytest.raises(openai.InternalServerError, match="expected a JSON object from the upstream server"):
         ask(server, question("nonsense"))
 
 

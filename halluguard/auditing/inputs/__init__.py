@@ -93,7 +93,7 @@ class Format(Protocol):
     """A module of this folder.
 
     Args:
-        NAME: what messages call the format.
+        NAME: name of the format in messages.
         ORDER: place in the order in which formats are tried; the lowest is first.
     """
 

@@ -76,7 +76,7 @@ def wants_description(question: str | None) -> bool:
 def complete(
     draft: str, edits: Sequence[Edit], claims: Sequence[Claim], verdicts: Sequence[Verdict], omitted: Sequence[Omission]
 ) -> list[Edit]:
-    """The edits with additions among them.
+    """The edits together with the additions of omitted objects.
 
     Args:
         draft: the text before correction.
@@ -181,7 +181,7 @@ def _has_prose(block: Block) -> bool:
 
 
 def _sentences(said: str, omitted: tuple[Omission, ...]) -> str:
-    """The words to put behind what was said: a sentence of their own, or a clause where it ends without a stop."""
+    """The words to add after a text: a separate sentence, or a clause if the text ends without a full stop."""
     capitals = said.isupper()
     statements = _statements(omitted, capitals)
     if said.rstrip("\"'”’)*_").endswith((".", "!", "?", "…")):
@@ -234,7 +234,7 @@ def _in_keywords(document: Document, blocks: Sequence[Block], omitted: tuple[Omi
 
 
 def _beside_last_tag(draft: str, text: str, omitted: Sequence[Omission]) -> list[Insertion]:
-    """A tag behind the one that is left of several: "dog" of "dog, cat, sofa" is not a sentence."""
+    """A tag after the only one that is left: "dog" of "dog, cat, sofa" is not a sentence."""
     names = [part.lstrip("# ").lower() for part in _TAGS.split(draft.strip())]
     left = text.strip().lower()
     if not omitted or len(names) < 2 or left not in names or not all(name in FORMS for name in names):
@@ -244,7 +244,7 @@ def _beside_last_tag(draft: str, text: str, omitted: Sequence[Omission]) -> list
 
 
 def _in_two_tags(document: Document, blocks: Sequence[Block], omitted: tuple[Omission, ...]) -> Insertion | None:
-    """A tag behind "dog, sofa" or "#dog #sofa": too short to be read as tags, unless each is the name of a thing."""
+    """A tag after "dog, sofa" or "#dog #sofa": too short to be read as tags, unless each is the name of a thing."""
     text = document.text.rstrip()
     parts = _TAGS.split(text)
     names = [part.lstrip("# ").lower() for part in parts]
@@ -317,7 +317,7 @@ def _item(omission: Omission, like: Block, leaves: Sequence[Block], text: str, s
 
 
 def _in_json(document: Document, blocks: Sequence[Block], omitted: tuple[Omission, ...]) -> Insertion | None:
-    """Elements behind the last of an array of names, or a sentence in a caption that a member holds."""
+    """Elements after the last of an array of names, or a sentence in a caption that a member holds."""
     text = document.text
     if not any(block.kind in ("object", "array") for block in _walk(document.root)):
         return None

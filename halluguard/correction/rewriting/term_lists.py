@@ -13,12 +13,12 @@ _JOINT_BETWEEN = re.compile(r",?\s+(and|or)\s+$", re.I)
 
 
 def mended(text: str, terms: Sequence[Block], gone: Iterable[Block], why: frozenset[int]) -> Iterator[Span]:
-    """The characters that change between the terms that stay.
+    """The edits of commas, "and" and capitals between the terms that stay.
 
     Args:
         terms: all terms of one list, in reading order.
-        gone: the terms that go whole.
-        why: the verdicts behind it.
+        gone: the deleted terms.
+        why: the verdicts that cause the edits.
     """
     out = {id(block) for block in gone}
     left = [term for term in terms if id(term) not in out]

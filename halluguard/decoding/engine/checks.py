@@ -96,7 +96,7 @@ def check_call(model: PreTrainedModel, kwargs: Mapping[str, object]) -> None:
 
 @contextmanager
 def explaining(model: PreTrainedModel) -> Iterator[None]:
-    """Raise the `explained` form of what transformers or torch raise in this block."""
+    """Raise the errors of transformers or torch in this block in their `explained` form."""
     try:
         yield
     except Exception as error:

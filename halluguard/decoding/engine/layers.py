@@ -121,7 +121,7 @@ def check_layer_range(layers: Sequence[int] | None) -> tuple[int, int] | None:
 
 
 def layer_range(model: PreTrainedModel, layers: Sequence[int] | None, first: int, last: int) -> range:
-    """The layers of a setting; for None, `first` to `last` of a 32-layer model at the same share of this one's depth.
+    """The layers of a setting; for None, `first` to `last` of a 32-layer model, scaled to the depth of this one.
 
     The last layer itself is never among them.
 

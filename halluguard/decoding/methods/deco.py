@@ -59,8 +59,8 @@ class DeCo(DecodingMethod):
         alpha: strength of the correction, >= 0; 0 is plain generation. Code: 0.6.
         top_p: probability that C holds, in (0, 1]. Code: 0.9.
         top_k: most tokens of C, >= 1. Code: 20.
-        layers: first and last candidate, or None for the paper's 20 to 28 of 32 at the same share of this model's
-            depth (never the last layer itself).
+        layers: first and last candidate. None takes the paper's 20 to 28 of 32, scaled to the number of layers of this
+            model (never the last layer itself).
     """
 
     PRESETS: ClassVar = {

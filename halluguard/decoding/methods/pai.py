@@ -53,8 +53,8 @@ class PAI(DecodingMethod):
             0.2.
         gamma: strength of the contrast, >= 1; 1 leaves it out. README: 1.1; argparse: 2.
         beta: plausibility bound in [0, 1], used with the contrast only. Code: 0.1, fixed.
-        layers: first edited layer and the one after the last, or None for the code's 2 to 32 of 32, at the same share
-            of this model's depth.
+        layers: first edited layer, and the layer after the last edited one. None takes the code's 2 to 32 of 32, scaled
+            to the number of layers of this model.
     """
 
     PRESETS: ClassVar = {

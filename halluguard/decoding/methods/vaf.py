@@ -46,8 +46,8 @@ class VAF(DecodingMethod):
     Args:
         enhance: factor of the scores of image tokens, > 0; 1 leaves them alone. Script: 1.15.
         suppress: factor of the scores of tokens before the image, > 0; 1 leaves them alone. Script: 0.95.
-        layers: first edited layer and the one after the last, or None for the code's 9 to 15 of 32, at the same share
-            of this model's depth.
+        layers: first edited layer, and the layer after the last edited one. None takes the code's 9 to 15 of 32, scaled
+            to the number of layers of this model.
     """
 
     PRESETS: ClassVar = {

@@ -52,8 +52,8 @@ class VISTA(DecodingMethod):
     Args:
         lam: strength of the steering, >= 0. Paper, LLaVA-1.5: 0.17 for captions, 0.01 for POPE; argparse: 0.1.
         gamma: share of the late layers' logits, in [0, 1]. Code: 0.3 (`logits_alpha`).
-        layers: first and last mixed layer, or None for the code's 25 to 30 of 32, at the same share of this model's
-            depth (never the last layer itself).
+        layers: first and last mixed layer. None takes the code's 25 to 30 of 32, scaled to the number of layers of this
+            model (never the last layer itself).
     """
 
     PRESETS: ClassVar = {

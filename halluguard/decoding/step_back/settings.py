@@ -67,7 +67,7 @@ class Judge(Protocol):
         start: character at which the sentence begins that has not been judged yet.
 
     Returns:
-        The claims whose words begin at `start` or behind it, in reading order.
+        The claims whose words begin at `start` or after it, in reading order.
     """
 
     def __call__(self, prompt: int, text: str, start: int) -> Sequence[Word]: ...
