@@ -48,7 +48,7 @@ def check_references(name: str | Path, *, model: bool, **source: Any) -> None:
 
     Raises:
         UnsupportedModelError: it does; the message names the file and the setting.
-        InputError: a file is no JSON.
+        InputError: a file is not JSON.
     """
     if model and find_file(name, ADAPTER, source) is not None:
         raise UnsupportedModelError(

@@ -86,7 +86,7 @@ def read_json_file(path: Path) -> Any:
     """The JSON value in a file of a checkpoint.
 
     Raises:
-        InputError: it cannot be read, is larger than `MAX_SETTINGS`, or is no JSON.
+        InputError: it cannot be read, is larger than `MAX_SETTINGS`, or is not JSON.
     """
     try:
         if not path.is_file() or path.stat().st_size > MAX_SETTINGS:

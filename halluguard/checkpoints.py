@@ -135,7 +135,7 @@ def _confined(name: str | Path) -> Iterator[None]:
 def _check_name(name: str | Path) -> None:
     """Refuse a path that does not exist, or a misspelt name of a local checkpoint, before the hub is asked for it.
 
-    A name of one word belongs to a checkpoint here more often than to one of the hub, where names have an owner.
+    A name without a slash probably means a local folder: names of the hub start with their owner.
 
     Raises:
         InputError: no such folder; the message names one that is written similarly.

@@ -225,10 +225,10 @@ def _scaling_to_8_bits(image: Image) -> Callable[[Image], Image]:
 
 
 def limit_size(image: Image, ratio: float = 8.0) -> tuple[Image, int]:
-    """An image as detectors take it, and the factor by which its sides were divided to have `MAX_MODEL_PIXELS` or less.
+    """Shrink an image to at most `MAX_MODEL_PIXELS`; returns it with the factor by which its sides were divided.
 
-    Detectors resize images to about a megapixel in floating-point numbers, which take 12 bytes per pixel and channel
-    before. Strips are padded; see `limit_aspect`. Boxes times the factor are those in the original.
+    Detectors convert an image to floating-point numbers, 12 bytes per pixel and channel, before they resize it to about
+    a megapixel. Strips are padded; see `limit_aspect`. Multiply boxes by the factor for boxes in the original.
     """
     width, height = image.size
     padded = max(width, math.ceil(height / ratio)) * max(height, math.ceil(width / ratio))
@@ -256,7 +256,7 @@ def limit_aspect(image: Image, ratio: float = 8.0) -> Image:
 def resolve_inside(root: Path, name: str) -> Path:
     """The file `name` under `root`; refuses URLs and whatever leads outside, links included.
 
-    An absolute path is taken where it lies inside `root`.
+    An absolute path is accepted if it lies inside `root`.
 
     Raises:
         ImageError: the name leads outside `root`.

@@ -211,9 +211,9 @@ class Edit(_Record):
         before, after: the words there, and the words that replace them.
         verdicts: indices of the verdicts that caused the edit, in the answer's list of verdicts.
         reason: the cause in words.
-        decision: "edited", or "flagged" for contradicted words that stand as they were (`after == before`), because
-            no edit would have left a sound and true text; or "addition" for what the draft left out or said with
-            doubt, and an expert found.
+        decision: "edited", or "flagged" for contradicted words that stay unchanged (`after == before`), because no edit
+            would have left a sound and true text; or "addition" for an object that an expert found and the draft left
+            out or hedged.
         evidence: boxes on which an addition rests.
     """
 
@@ -453,8 +453,8 @@ class TextReader(Protocol):
             images: B upright RGB images (PIL) of any size.
 
         Returns:
-            B lists of boxes, one per line from top to bottom: the label is what stands there, the score how sure the
-            reading is, in [0, 1].
+            B lists of boxes, one per line from top to bottom: the label is the text of the line, the score the
+            confidence of the reading, in [0, 1].
 
         Raises:
             ExpertError: the reader failed. It never returns an empty list instead.

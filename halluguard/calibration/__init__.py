@@ -5,8 +5,8 @@ fitting.py         thresholds, curves, and their measures on held-out images: a 
 record.py          the result, as the file that `halluguard audit --thresholds` reads
 policy.py          a setting whose output keeps a promise, as the file that `halluguard audit --policy` reads
 risk.py            the tests behind the promise
-outcomes.py        what the pipeline lets out at a setting
-losses.py          what is wrong with it, per image
+outcomes.py        the captions that the pipeline releases at a setting
+losses.py          their errors, per image
 """
 
 from halluguard.calibration.fitting import fit

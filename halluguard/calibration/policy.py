@@ -142,7 +142,8 @@ class Policy:
             properties, second_look, nlp: as in `correct_many`.
 
         Raises:
-            PromiseError: these images cannot show the promise; the message says how many would, where any number would.
+            PromiseError: these images cannot show the promise; the message says how many would be enough, if any number
+                would.
             InputError: the labels and captions do not fit together.
 
         >>> from halluguard.detectors.precomputed import KnownObjects

@@ -21,7 +21,7 @@ def default_path(detector: Detector, imaginations: Sequence[float] = ()) -> tupl
 
     They follow from the detector's own thresholds (high, low) alone, never from labels: nothing contradicted; claims
     contradicted below low/4, low/2, low, the middle, high, and from high on three quarters of the way to 1; then the
-    same once more with captions withheld in which an object word is not confirmed. With several imagination settings,
+    same settings with the filter "confirmed". With several imagination settings,
     the last one, which stays closest to the image, is used for all but the first.
     """
     limits = thresholds_of(detector)

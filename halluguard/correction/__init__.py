@@ -83,9 +83,10 @@ def correct(
         style: "delete", "hedge" or "annotate", see `halluguard.correction.rewriting.rewrite.rewrite`.
         proposer: a language model that may word the correction, accepted only if it passes the checks of
             `halluguard.correction.rewriting.llm_rewriter`; otherwise the text of the rules stands.
-        complete: True adds what the detector finds and the answer leaves out, in the answer's own form, as edits with
-            the decision "addition": of the detector's labels, or of COCO's where it takes any phrase. Names in place of
-            True are the vocabulary to look for. Answers to questions that do not ask what there is stay as they are.
+        complete: True adds objects that the detector finds and the answer leaves out, in the answer's own form, as
+            edits with the decision "addition". It looks for the detector's labels, or for COCO's categories if the
+            detector takes any phrase; names in place of True are looked for instead. Answers to questions that do not
+            ask for a description stay as they are.
         nlp: a spaCy pipeline; default the best English one installed.
 
     Returns:
@@ -172,7 +173,7 @@ def correct_many(
     """Correct a stream of answers, one image each; answers in a batch that share an image share its detector pass.
 
     Args:
-        texts, images, questions: as in `correct`, in step.
+        texts, images, questions: as in `correct`, of equal length.
         batch_size: answers read, verified and rewritten together.
     """
     names = candidates(detector, complete)

@@ -1,6 +1,6 @@
 """Judge the words of an unfinished answer: the claims of its last sentence, put to a detector.
 
-It is what a model that steps back while writing asks at the end of every sentence. A name is asked once per image.
+A model that steps back while writing calls it at the end of every sentence. Each name is asked once per image.
 """
 
 from __future__ import annotations

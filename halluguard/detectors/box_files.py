@@ -60,9 +60,10 @@ class KnownBoxes:
         labels: all labels that the tool could have used; default those of the boxes. Other phrases are not covered.
         name: name in verdicts.
         thresholds: (high, low). The default fits scores of 1; give the tool's own for scored boxes.
-        recall: share of what is there that the tool finds, in [0, 1], for all labels or per label. Default: 1 where all
-            scores are 1, as in ground truth; else what is assumed of a detector (`reliability.assumed_recall`).
-        precision: share of what it finds that is there, in the same form. Default 1.
+        recall: share of the objects in an image that the tool finds, in [0, 1], for all labels or per label. Default: 1
+            where all scores are 1, as in ground truth; else what is assumed of a detector
+            (`reliability.assumed_recall`).
+        precision: share of the found objects that are in the image, in the same form. Default 1.
 
     Attributes:
         skipped: boxes of a file that were left out because they have no width or no height.

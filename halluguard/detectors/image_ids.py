@@ -22,7 +22,7 @@ def spellings(image: str) -> Iterator[str]:
 
 
 class ImageIndex:
-    """The images of a list; one whose other spelling means two of them is found by its own name only."""
+    """The images of a list. A spelling that fits two images finds neither; each is then found by its exact name."""
 
     def __init__(self, images: Iterable[str]) -> None:
         self._images = frozenset(images)

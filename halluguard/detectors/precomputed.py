@@ -29,11 +29,11 @@ class KnownObjects:
         objects: image id -> names of the objects in it. Ids are compared as strings: 42 and "42" are one image.
         vocabulary: all names that the lists could contain; default the 80 COCO categories.
         name: name in verdicts.
-        exhaustive: False for lists that do not name everything, such as the confident detections of a tool. What they
-            leave out is then unsure, unless another expert is silent too; what they name supports as before.
-        recall: share of what is there that the lists name, in [0, 1], for all labels or per label; it replaces
-            `exhaustive`. 0 makes tags pure witnesses: they support, and their silence means nothing.
-        precision: share of what they name that is there, in the same form. Default 1.
+        exhaustive: False for lists that do not name everything, such as the confident detections of a tool. An object
+            that they do not list is then unsure, unless another expert does not find it either.
+        recall: share of the objects in an image that the lists name, in [0, 1], for all labels or per label; it
+            replaces `exhaustive`. With 0, listed objects support claims, and a missing object means nothing.
+        precision: share of the listed objects that are in the image, in the same form. Default 1.
 
     >>> detector = KnownObjects({7: ["person", "bus"]})
     >>> [[box.label for box in boxes] for boxes in detector.detect([7], [["man", "vehicle", "dog"]])]

@@ -10,7 +10,7 @@ optionally margin (logit of yes minus logit of no). Both may be compressed. Scor
 without ids is read with --in-order.
 
 With --labels FILE, corrected labels of the same questions (RePOPE's files), it scores the answers under both, says what
-the labels alone change, and whether the order of the answers and of --plain turns round.
+the labels alone change, and whether --plain and the answers change places in the ranking.
 
 With --plain FILE, the answers of plain decoding, it also prints McNemar's test and two baselines that say yes as often
 as the answers scored: the plain answers changed at random, and, if FILE has margins, with a moved threshold. For the

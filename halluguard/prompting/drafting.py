@@ -88,7 +88,7 @@ class Drafter:
             and of earlier messages.
         generate: arguments of `model.generate`.
         stepping: settings and detector of stepping back; None never steps back. A batch in which a prompt has
-            no image is written without.
+            no image is generated without it.
     """
 
     model: PreTrainedModel

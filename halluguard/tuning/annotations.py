@@ -226,7 +226,7 @@ def coco_items(
         source, license: name and licence of the data, for the rows.
 
     Raises:
-        InputError: a file is missing, is no JSON, or lacks what it should hold; the message names the entry.
+        InputError: a file is missing, is not JSON, or lacks what it should hold; the message names the entry.
     """
     data = read_whole(instances, drop=("segmentation",))
     sentences = _captions(captions)

@@ -37,7 +37,7 @@ BOUND_WORDS = frozenset(word for words_before in _BOUNDS for word in words_befor
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """`count` things, read as `bound`; tokens first..last say so. `vague` for "several", `total` for "Cars: 2"."""
+    """A quantity, "at least two": `count` with its `bound`, in tokens first..last; `vague` for "several"."""
 
     count: int
     bound: Bound

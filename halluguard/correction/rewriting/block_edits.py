@@ -30,7 +30,7 @@ class BlockEditor:
     """Decides which blocks are deleted as a whole.
 
     Args:
-        heads: condemned token -> index of the verdict.
+        heads: token to delete -> index of the verdict.
     """
 
     def __init__(self, plan: EditPlan, document: Document, heads: Mapping[int, int]) -> None:

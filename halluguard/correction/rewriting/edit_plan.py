@@ -202,7 +202,7 @@ class EditPlan:
         """Cut the contradicted tokens out of one sentence, and repair what the cuts left: fragments, lists, verbs.
 
         Args:
-            heads: token -> verdict that condemns it, of the whole text.
+            heads: token to delete -> verdict that causes it, for the whole text.
         """
         first, end = self.parse.sentences[sentence]
         for token in range(first, end):

@@ -49,7 +49,7 @@ def rewrite(
         style: "delete" removes and repairs; "hedge" writes "possibly" before what is contradicted; "annotate" leaves
             the words alone and writes after each object where it was found, in pixels, or that it was not found.
         fallback: the text of an answer of which no sentence is left.
-        parse: the parse of the text, if at hand.
+        parse: the parse of the text, if available.
         nlp: a spaCy pipeline; default the best one installed.
 
     Returns:

@@ -23,7 +23,7 @@ def in_halves(
         call: maps B items to B results. It may be foreign code: whatever it raises counts as the failure of its batch.
         items: all items, in order.
         batch_size: items per call.
-        on_failure: called with each error and the size of its batch; returns the batch size to go on with, so that
+        on_failure: called with each error and the size of its batch; returns the next batch size, so that
             later batches can be smaller after an error of memory.
 
     Yields:

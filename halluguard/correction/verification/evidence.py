@@ -54,8 +54,8 @@ def query_terms(name: str, covers: Covers) -> QueryTerms:
     """The phrases that ask for `name`; they depend on nothing but the name and the detector.
 
     The name and its synonym where the detector covers them, else the nearest wider word ("man" -> "person"), else the
-    kinds of it ("vehicle" -> "bus", "car", ...). A covered name is asked together with its COCO category, so that a
-    person who may be a man is told from nobody at all.
+    kinds of it ("vehicle" -> "bus", "car", ...). A covered name is asked together with its COCO category, so that
+    "a person, perhaps a man" can be distinguished from "nobody".
 
     >>> query_terms("man", {"person", "dog"}.__contains__)
     QueryTerms(own=(), wider=('person',))

@@ -1,9 +1,14 @@
 """Find objects that an expert detects and an answer leaves out.
 
-An object is omitted when an expert that is trusted with its label (`reliability.TRUSTED`) finds it at a score that is
-given or, by default, at least half-way from its own threshold to 1, no expert whose silence speaks looked for it in
-vain, and no words of the answer name it: not as a synonym, a kind or a wider word, not denied, hedged or quoted. Most
-of what is there is named already, so that at the threshold itself half of what seems left out is not there.
+An object is omitted if all of these hold:
+
+- an expert whose precision for the label is high enough (`reliability.TRUSTED`) finds it, at a given score or, by
+  default, at least half-way from its own threshold to 1;
+- no expert whose recall is high enough (`reliability.SPEAKS`) looked for it and did not find it;
+- no words of the answer name it: not as a synonym, a kind or a wider word, not denied, hedged or quoted.
+
+The score must be above the threshold because most objects in an image are named already: at the threshold itself, half
+of the objects that seem to be left out are not there.
 """
 
 from __future__ import annotations

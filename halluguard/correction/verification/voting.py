@@ -1,11 +1,11 @@
 """Combine the verdicts of several experts; "not found" counts by the recall of each expert.
 
-    any      one that found it supports; all must have looked in vain to contradict
-    all      every expert must have found it; the silence of one whose recall suffices contradicts
-    votes    more than half must have found it to support, or have looked in vain to contradict
+    any      supported if one expert finds the object; contradicted if none does
+    all      supported if every expert finds it; contradicted if one with sufficient recall does not
+    votes    supported if more than half find it; contradicted if more than half do not
 
-Experts that cannot judge a claim have no vote. Silence contradicts only where the recall of those who are silent,
-together, reaches `reliability.SPEAKS`; below it the verdict is "unsure". A single expert is the case of one vote.
+Experts that cannot judge a claim have no vote. "Not found" contradicts only if the joint recall of the experts that did
+not find the object reaches `reliability.SPEAKS`; below it the verdict is "unsure". A single expert is one vote.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ def steered(hidden: Tensor, direction: Tensor, strength: Tensor | float) -> Tens
 def steer(layers: Sequence[nn.Module], change: Callable[[Tensor, int], Tensor]) -> None:
     """Apply `change(hidden, layer)` to the output of each layer's MLP. For modules of a shared copy only.
 
-    The hooks are never removed; they go with the copy.
+    The hooks are never removed; they vanish with the copy.
     """
     for number, layer in enumerate(layers):
 

@@ -1,9 +1,9 @@
 """Step back while writing: a sentence that a judge contradicts is taken back and written in another way.
 
     write; at each sentence end the judge reads the finished sentence
-    a word is contradicted, returns are left    back to the place where the word begins, its token barred there
-    none are left                               the first draft comes back, and correction edits it afterwards
-    nothing is contradicted                     the sentence is released: nothing goes back past its end
+    a word is contradicted, returns are left    go back to the place where the word begins, and bar its token there
+    a word is contradicted, none are left       restore the first draft, which correction edits afterwards
+    nothing is contradicted                     release the sentence: no later return goes back before its end
 
 A judge is any callable; `halluguard.correction.sentence_judge` makes one from a detector, and `Guard(step_back=True)`
 joins the two. REVERSE (Wu et al., NeurIPS 2025, arXiv 2504.13169) goes back to where a trained verifier doubts; here
