@@ -92,7 +92,7 @@ class Conversation:
 
     @property
     def subjects(self) -> list[tuple[Image, float | None]]:
-        """(image, seconds) of the images that the answer is about, without examples; seconds for frames of clips only."""
+        """(image, seconds) of the images that the answer is about, without examples; seconds only for frames."""
         subjects: list[tuple[Image, float | None]] = []
         for part in (part for message in self.messages if not message.is_example for part in message.parts):
             if isinstance(part, Clip):
