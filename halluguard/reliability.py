@@ -112,7 +112,7 @@ def joint_recall(recalls: Iterable[float]) -> float:
 
 
 def read_rates(text: str) -> Stated:
-    """The number, or the JSON file {label: number}, that a setting of the command line names."""
+    """Read a rate of the command line: a number, or a JSON file {label: number}."""
     from halluguard.io import parsing, read_json
 
     try:

@@ -231,7 +231,7 @@ class CachedDetector:
 
 
 class CachedEnsemble:
-    """Several cached detectors that are judged apart; see `detectors.ensemble`.
+    """Several cached detectors that are judged separately; see `detectors.ensemble`.
 
     Args:
         ensemble: the ensemble of decoded images, or of keys, or of both.

@@ -171,7 +171,7 @@ def audit(
         str | None, _option(_WORK, "Where the detector runs: cpu, cuda, cuda:1 ... Default: cpu.")
     ] = None,
     batch_size: Annotated[int, _option(_WORK, "Images per detector call.")] = 8,
-    part_rows: Annotated[int, _option(_WORK, "Rows per finished part: what a killed run loses at most.")] = 1000,
+    part_rows: Annotated[int, _option(_WORK, "Rows per part. A killed run loses one unfinished part at most.")] = 1000,
     cache: Annotated[
         Path | None, _option(_WORK, "File that keeps detections between runs. Default: cache.sqlite in --out.")
     ] = None,

@@ -56,7 +56,7 @@ def _positive(text: str) -> int:
 
 
 def add_forms_option(parser: argparse.ArgumentParser) -> None:
-    """Add the option of the step before a yes/no parser."""
+    """Add --forms, the cleaning of answers before a yes/no parser."""
     text = "final: without reasoning, boxes, JSON and emphasis; raw: as the file has them [final]"
     parser.add_argument("--forms", choices=get_args(Forms), default="final", help=text)
 

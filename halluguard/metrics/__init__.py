@@ -17,7 +17,7 @@ How to add a metric: write one module in this folder, with
 - `score(...)`, which counts every image and returns `from_counts(<the module's name>, values, ids, columns, settings)`.
 
 `from_counts` adds intervals, the signature and the JSON form, and `compare` finds `values` by the module's name. A
-script in `benchmarks/` reads the files and prints the score; a test holds the values against the authors' own code.
+script in `benchmarks/` reads the files and prints the score; a test compares the values with the authors' own code.
 """
 
 from halluguard.metrics import (

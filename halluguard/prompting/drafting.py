@@ -316,7 +316,7 @@ def _begins_with(tokens: Tensor, prompt: Tensor) -> bool:
 
 
 def decoded(processor: ProcessorMixin, tokens: Tensor) -> Draft:
-    """The text of an answer's tokens, with what was thought before it kept apart."""
+    """The text of an answer's tokens, with the reasoning before it kept apart."""
     tokenizer = processor.tokenizer
     text = tokenizer.decode(tokens, skip_special_tokens=True)
     whole = tokenizer.decode(tokens, skip_special_tokens=False)  # tags of thoughts may be special tokens

@@ -155,7 +155,7 @@ class Scene:
 
 
 def choose_things(rng: random.Random) -> tuple[str, list[str]]:
-    """A context and one to five things for it; partners come together, now and then a stranger."""
+    """A context and one to five things for it; partners come together, with an unrelated thing at times."""
     context = rng.choice(sorted(CONTEXTS))
     weights = CONTEXTS[context].weights
     wanted = rng.choices([1, 2, 3, 4, 5], [1, 3, 4, 3, 1])[0]

@@ -60,7 +60,7 @@ class BlockEditor:
     # -- names ---------------------------------------------------------------------------------------------------------
 
     def remove_named(self) -> set[int]:
-        """Remove the blocks that a condemned name stands for; returns the sentences that need no other edit."""
+        """Remove the blocks that name a contradicted object; returns the sentences that need no other edit."""
         parse = self.plan.parse
         settled = set[int]()
         for token in sorted(self.heads):

@@ -82,7 +82,7 @@ class EditPlan:
         return heads
 
     def _stands_alone(self, mention: int) -> bool:
-        """Whether it can be what a pronoun stands for; parts and matter seldom are."""
+        """Whether a pronoun can refer to it; it rarely refers to parts or matter."""
         return self.mentions[mention].name.split()[-1] not in _PARTS
 
     def _continue_subjects(self) -> None:
@@ -96,7 +96,7 @@ class EditPlan:
                     self.links[pronoun] = self.links[before]
 
     def _orphans(self) -> dict[int, int]:
-        """Pronouns without an antecedent that open a sentence after one whose subject is condemned: "She is ..."."""
+        """Pronouns without an antecedent that open a sentence after one whose subject is deleted: "She is ..."."""
         parse, orphans = self.parse, dict[int, int]()
         for sentence in range(1, len(parse.sentences)):
             pronoun = parse.sentences[sentence][0]
@@ -301,7 +301,7 @@ class EditPlan:
         return leaf is not None and bool(leaf.label) and not finite
 
     def state_again(self, sentence: int) -> None:
-        """ "There is a table." for what a cut could not leave in place."""
+        """Add "There is a table." for objects that a cut had to delete."""
         named = self.restate.get(sentence)
         if not named:
             return

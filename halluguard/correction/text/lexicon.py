@@ -58,7 +58,7 @@ def _inventory() -> dict[str, Evidence]:
 
 @lru_cache(maxsize=1)
 def joined_things() -> dict[str, int]:
-    """First word -> most words of the concrete nouns of several words that begin with it ("fire escape")."""
+    """First word -> number of words of the longest noun that begins with it ("fire" -> 2, "fire escape")."""
     longest: dict[str, int] = {}
     for name in _inventory():
         parts = name.split()

@@ -152,7 +152,7 @@ class Evidence:
         terms_of: the query terms of a name.
         answers: answers of the property experts.
         recall: share of the objects in an image that the detector finds; it decides whether "not found" contradicts.
-        experts: the evidence of each expert of an ensemble, which are judged apart; empty for a single detector.
+        experts: the evidence of each expert of an ensemble, which are judged separately; empty for a single detector.
         agree: rule that combines the verdicts of `experts`: "any", "all" or "votes".
         size: width and height of the image in pixels, where they are known.
         second_look: phrase -> best score in the second look; empty when there was none.

@@ -27,7 +27,7 @@ from halluguard.reliability import recall_of
 
 
 def experts_apart(detector: Detector) -> tuple[Detector, ...]:
-    """The experts that are judged apart; the detector itself where it is one."""
+    """The experts that are judged separately; the detector itself if it is a single one."""
     if getattr(detector, "agree", None) is None:
         return (detector,)
     return tuple(expert for member in detector.experts for expert in experts_apart(member))  # type: ignore[attr-defined]

@@ -25,7 +25,7 @@ from halluguard.decoding.engine.batch import Branch, ImageData, ModelInputs, sta
 from halluguard.decoding.engine.compatibility import cache_name
 
 SHORT = 0.75
-"""A branch with at most this share of the longest prompt is read apart."""
+"""A branch with at most this share of the longest prompt is read separately."""
 
 _ATTENTION = (DynamicLayer, DynamicSlidingWindowLayer)
 _JOINABLE = (*_ATTENTION, LinearAttentionLayer)
@@ -33,7 +33,7 @@ _JOINABLE = (*_ATTENTION, LinearAttentionLayer)
 
 @dataclass
 class ShortBranches:
-    """Branches to read apart after the forward of the others.
+    """Branches that are read in a separate forward, after that of the others.
 
     Args:
         branches: number of the branch -> the branch at its own length.

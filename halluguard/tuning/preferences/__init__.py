@@ -37,7 +37,7 @@ _ENOUGH = 200  # images looked up before the share of missing ones may stop the 
 
 @dataclass
 class ReadingReport:
-    """Counts and reasons of what became of the entries of a file.
+    """Numbers of entries that were read, left out or malformed, with reasons.
 
     Args:
         format: name of the format that was recognised.

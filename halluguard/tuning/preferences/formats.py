@@ -140,7 +140,7 @@ def rendered_pairs(source: Source) -> Drafts:
 
 
 def lrv(source: Source) -> Drafts:
-    """Instructions. Their writer saw boxes and captions but no image, and now and then says so."""
+    """Instructions. Their writer saw boxes and captions but no image, which some answers mention."""
     entry = source.fields
     if not source.options.keep_leaking and _LEAK.search(f"{entry['question']} {entry['answer']}"):
         yield Skip("text that speaks of captions or boxes (keep_leaking)")
