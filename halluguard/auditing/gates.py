@@ -34,9 +34,9 @@ class Gates:
         max_hallucination_rate: largest share of judged claims that may be contradicted, in [0, 1].
         max_per_label: the same by label; "" stands for every label with at least `ENOUGH` judged claims.
         min_verifiable: smallest share of claims that must be judged, in [0, 1].
-        max_omission_rate: largest share of the objects that were found which captions may leave out, in [0, 1].
+        max_omission_rate: largest share of the found objects that captions may leave out, in [0, 1].
         min_read: smallest share of letters, and of nouns, of the audited captions that must be read, in [0, 1].
-        max_errors: rows that may be skipped: a share if below 1, else a number. None allows all rows but one.
+        max_errors: rows that may be skipped: a share if below 1, else a number. None allows all rows except one.
         baseline: summary of an earlier run; the hallucination rate must not be significantly higher.
     """
 

@@ -41,7 +41,7 @@ class Setting:
         filter: "all", or "confirmed": a caption is released only if each object word that CHAIR's rules read in it
             scores at least `contradict`.
         complete: score from which an object that a caption leaves out is added to it, in [0, 1]; None adds nothing.
-        imagination: the imagination setting of the captions, where captions of several were made.
+        imagination: the imagination setting of the captions; None if they have one setting only.
     """
 
     contradict: float = 0.0

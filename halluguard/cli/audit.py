@@ -83,7 +83,7 @@ def audit(
         list[str] | None,
         _option(
             _CHECK,
-            "Known objects, as a detector. JSON: image id -> names. May be repeated; may stand beside --detector.",
+            "Known objects, as a detector. JSON: image id -> names. May be repeated and combined with --detector.",
         ),
     ] = None,
     agree: Annotated[

@@ -50,7 +50,7 @@ def calibrate(
     alpha: Annotated[float, option(_FIT, "Largest share of true claims that may be contradicted.")] = 0.05,
     beta: Annotated[float, option(_FIT, "Largest share of false claims that may be supported.")] = 0.05,
     min_images: Annotated[
-        int, option(_FIT, "Images with and without it that a label needs for thresholds of its own.")
+        int, option(_FIT, "Images with its object, and images without, that a label needs to get its own thresholds.")
     ] = 50,
     negatives: Annotated[
         str, option(_FIT, "Absent objects that set the upper threshold: random, co-occurring, or claims of --captions.")
@@ -76,7 +76,7 @@ def calibrate(
     detector_name: Annotated[str, option(_PROMISE, "Name of a detector that is known by a file.")] = "",
     group_key: Annotated[
         str | None,
-        option(_PROMISE, "Column of the captions that names what is independent, such as a video. Default: the image."),
+        option(_PROMISE, "Column of the captions that names the independent unit, such as a video. Default: image."),
     ] = None,
     path: Annotated[Path | None, option(_PROMISE, "JSON list of settings to test, plain to strictest.")] = None,
     protocol: Annotated[

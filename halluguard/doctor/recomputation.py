@@ -57,7 +57,7 @@ def _order(subject: Subject, text: str) -> tuple[float, float] | None:
 
 
 def other_cache(subject: Subject) -> Finding:
-    """Fault 9: an image is answered with what was computed for the one before, under the same words."""
+    """Fault 9: the answer about an image rests on values computed for the previous image with the same prompt."""
     blocked = subject.found & {2, 10, 15}
     if blocked:
         return Finding(9, "skipped", f"fault {min(blocked)} keeps the probe from running")
@@ -72,7 +72,7 @@ def other_cache(subject: Subject) -> Finding:
 
 
 def stale_positions(subject: Subject) -> Finding:
-    """Fault 5: a prompt is answered otherwise after another prompt than by a fresh model."""
+    """Fault 5: a prompt gets another answer after another prompt than from a fresh model."""
     blocked = subject.found & {2, 9, 10, 15}
     if blocked:
         return Finding(5, "skipped", f"fault {min(blocked)} keeps the probe from running")
@@ -99,7 +99,7 @@ def stale_positions(subject: Subject) -> Finding:
 
 
 def padding(subject: Subject) -> Finding:
-    """Fault 8: a short prompt is answered otherwise beside a long one than alone."""
+    """Fault 8: a short prompt gets another answer in a batch with a long one than alone."""
     blocked = subject.found & {2, 5, 9, 10, 15}
     if blocked:
         return Finding(8, "skipped", f"fault {min(blocked)} keeps the probe from running")

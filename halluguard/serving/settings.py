@@ -53,4 +53,4 @@ class ServerSettings:
         if self.waiting < 0 or self.detector_batch < 1:
             raise SettingsError("waiting must be at least 0 and detector_batch at least 1; raise them")
         if self.images is not None and not self.images.is_dir():
-            raise SettingsError(f"images must be a folder, got {str(self.images)!r}, which is none; check the path")
+            raise SettingsError(f"images must be an existing folder, got {str(self.images)!r}; check the path")

@@ -213,7 +213,7 @@ def mix(rows: Sequence[T], retention: Sequence[T], *, share: float, seed: int) -
     needed = round(len(rows) * share / (1 - share))
     if needed > len(retention):
         raise InputError(
-            f"a share of {share} beside {len(rows)} rows takes {needed} retention rows, got {len(retention)}; "
+            f"a share of {share} together with {len(rows)} rows needs {needed} retention rows, got {len(retention)}; "
             "give more, or lower share"
         )
     rng = random.Random(row_seed(seed, "mix"))

@@ -102,7 +102,7 @@ def test_retention_rows_are_mixed_in_by_share():
     assert len(mixed) == 100
     assert sum(isinstance(r, InstructionRow) for r in mixed) == 20
     assert mixed == mix(main, other, share=0.2, seed=0) != mix(main, other, share=0.2, seed=1)
-    with pytest.raises(InputError, match="takes 53 retention rows, got 30"):
+    with pytest.raises(InputError, match="needs 53 retention rows, got 30"):
         mix(main, other, share=0.4, seed=0)
     with pytest.raises(SettingsError, match="share"):
         mix(main, other, share=1.0, seed=0)

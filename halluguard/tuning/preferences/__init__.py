@@ -234,7 +234,7 @@ class _Reader:
 
 
 def is_file(path: str | Path) -> bool:
-    """Whether there is a file; a name that no file can have is none."""
+    """Whether a file exists; False for a name that is not valid as one."""
     try:
         return Path(path).is_file()
     except (OSError, ValueError):
