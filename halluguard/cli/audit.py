@@ -152,7 +152,8 @@ def audit(
         str | None, _option(_ROWS, "Encoding of text files. Default: the byte order mark's, else UTF-8.")
     ] = None,
     image_pattern: Annotated[
-        str | None, _option(_ROWS, "File name of an image, such as 'COCO_val2014_{id:012d}.jpg'. Default: usual ones.")
+        str | None,
+        _option(_ROWS, "File name of an image, such as 'COCO_val2014_{id:012d}.jpg'. Default: the usual names."),
     ] = None,
     image_names: Annotated[Path | None, _option(_ROWS, "File that maps image ids to paths: JSON, CSV or TSV.")] = None,
     limit: Annotated[int | None, _option(_ROWS, "Number of rows to check, from the first on. Default: all.")] = None,

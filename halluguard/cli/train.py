@@ -43,7 +43,7 @@ def train(
     negatives: Annotated[
         str, option(_ROWS, "Kinds of negative images to draw, separated by commas: crop,shuffle,noise.")
     ] = "",
-    plain: Annotated[bool, option(_ROWS, "Learn the chosen answers as written, without preference.")] = False,
+    plain: Annotated[bool, option(_ROWS, "Train on the chosen answers alone, without preferences.")] = False,
     beta: Annotated[float, option(_LOSS, "Strength of the tie to the reference model, above 0.")] = 0.1,
     visual_weight: Annotated[float, option(_LOSS, "Weight of the loss on negative images.")] = 1.0,
     anchor_weight: Annotated[float, option(_LOSS, "Weight of the anchor on the chosen answers.")] = 1.0,

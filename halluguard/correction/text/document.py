@@ -73,7 +73,7 @@ class Block:
         return self.kind in REMOVABLE and self.reads
 
     def leaves(self) -> Iterator[Block]:
-        """The blocks under it without children, itself when it has none."""
+        """The descendants without children; the block itself if it has none."""
         queue = [self]
         while queue:
             block = queue.pop()

@@ -55,7 +55,7 @@ def find_json(text: str, start: int, end: int) -> list[tuple[int, int]]:
 
 
 def looks_like_json(text: str) -> bool:
-    """Whether a text that is no JSON was meant to be: it opens like an object or an array of strings or objects."""
+    """Whether a text that is not valid JSON was meant as JSON: it opens like an object, or an array of them."""
     return re.match(r"\s*(?:\{\s*\"|\[\s*[{\"])", text) is not None
 
 

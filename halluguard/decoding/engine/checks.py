@@ -107,7 +107,7 @@ def explaining(model: PreTrainedModel) -> Iterator[None]:
 
 
 def explained(error: Exception, model: PreTrainedModel) -> HalluguardError | None:
-    """The error to raise for one that came out of transformers or torch; None for errors of the caller's own code."""
+    """Our error for an error of transformers or torch; None for errors of the caller's own code."""
     if isinstance(error, HalluguardError | torch.OutOfMemoryError | MemoryError):
         return None
     origin = traceback.extract_tb(error.__traceback__)[-1].filename.replace("\\", "/")

@@ -96,7 +96,7 @@ class _Bound(LogitsCombiner):
 
 @dataclass(frozen=True)
 class VisualEntropy(DecodingMethod):
-    """Penalise tokens by how evenly the image's positions predict them, when the top token is such a token.
+    """If all image positions predict the top token about equally, penalise all tokens that are predicted so.
 
     One more product with the head per image position, once. Refused: models without image tokens in the prompt, or
     without a linear head. Function words and the end token are spread evenly too: expect little outside of reasoning
