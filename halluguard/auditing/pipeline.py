@@ -186,7 +186,7 @@ class Checker:
         return withheld(texts, images, detector, self.thresholds, self.setting, self.reader, second_look=False)
 
     def outcomes(self, rows: Sequence[Row], setting: Setting, thresholds: Thresholds) -> list[Outcome]:
-        """What becomes of rows at a setting, for a policy to be fitted to. The same rows are read once.
+        """The results of rows at a setting, to which a policy is fitted. The same rows are read once.
 
         Args:
             rows: all rows, the same ones at every setting.

@@ -209,8 +209,8 @@ class DecodingMethod(LogitsCombiner):
 def combine(combiner: LogitsCombiner, branches: list[Tensor], step: Step) -> Combined:
     """Run `combiner.combine_logits`; tokens that the model itself bans stay banned.
 
-    A model bans a token by a logit at the type's minimum, and a formula would turn two such values into no number. It
-    gets them at `FORBIDDEN`; what they were below it is added to their scores.
+    A model bans a token by a logit at the minimum of its type; a formula could turn two such values into NaN. So the
+    formula gets them as `FORBIDDEN`, and the difference is added to the scores afterwards.
     """
     if on_cpu(branches[0]) and all(bool(branch.amin() >= FORBIDDEN) for branch in branches):
         return combiner.combine_logits(branches, step)

@@ -180,7 +180,7 @@ def plain(value: int, size: int = 448) -> Image.Image:
 
 
 def pixels(inputs: Inputs, like: Inputs) -> tuple[Tensor, Tensor] | None:
-    """All floating image values of two inputs in one row each; None where they have none, or of unequal number."""
+    """All floating image values of two inputs in one row each; None if they have none, or different numbers of them."""
     names = [name for name, value in like.items() if torch.is_tensor(value) and value.is_floating_point()]
     if not names or any(name not in inputs for name in names):
         return None

@@ -48,7 +48,7 @@ class Review:
         self.settings, self.metrics = settings, metrics
 
     def passed(self, answer: Answer, evidence: bool = True) -> tuple[str, JsonObject]:
-        """The text that leaves, and the field `halluguard` of its choice.
+        """The text to send, and the field `halluguard` of its choice.
 
         Args:
             answer: a checked answer.
