@@ -24,7 +24,7 @@ _SIDES = {"assistant": "user", "answer": "question", "response": "query", "outpu
 
 
 class Text(NamedTuple):
-    """A text of a row with the key of its own place, and the question before it where the dialogue has one."""
+    """A text of a row, with its key and, in a dialogue, the question before it."""
 
     key: str
     value: object

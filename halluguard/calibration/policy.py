@@ -137,7 +137,7 @@ class Policy:
             questions: as in `correct_many`.
             path: settings from plain to strictest; default `default_path`. Declare it without looking at the labels.
             captioner: the model that wrote the captions.
-            detector_name: name of a detector that is known by a file.
+            detector_name: name of the detector that made the file of detections.
             protocol, vocabulary: rules by which object words are read; see `metrics.chair`.
             properties, second_look, nlp: as in `correct_many`.
 

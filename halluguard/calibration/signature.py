@@ -22,7 +22,7 @@ class Signature:
     """Identity of a detector and of the objects that a promise is about.
 
     Args:
-        detector: name, settings and weights; for a detector known by a file, its kind or declared name.
+        detector: name, settings and weights; for a file of detections, its kind or the declared name of its detector.
         categories: number of the vocabulary's categories.
         covered: number of them that the detector can judge.
         vocabulary: digest of the categories, their words, and which are covered.
@@ -61,7 +61,7 @@ def signature(detector: Detector, vocabulary: Vocabulary, name: str = "", expert
     Args:
         detector: the detector.
         vocabulary: the objects that are counted.
-        name: declared name of a detector that is known by a file.
+        name: declared name of the detector that made the file of detections.
         experts: names of the other experts.
 
     Raises:

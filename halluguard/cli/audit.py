@@ -143,7 +143,7 @@ def audit(
     ] = None,
     captioner: Annotated[str, _option(_PROMISE, "Name of the model that wrote the captions.")] = "",
     imagination: Annotated[float | None, _option(_PROMISE, "Imagination setting of the captions.")] = None,
-    detector_name: Annotated[str, _option(_PROMISE, "Name of a detector that is known by a file.")] = "",
+    detector_name: Annotated[str, _option(_PROMISE, "Name of the detector that made the file of detections.")] = "",
     caption_key: Annotated[str | None, _option(_ROWS, "Column of the captions. Default: guessed.")] = None,
     image_key: Annotated[str | None, _option(_ROWS, "Column of the images. Default: guessed.")] = None,
     id_key: Annotated[str | None, _option(_ROWS, "Column of the ids. Default: guessed.")] = None,

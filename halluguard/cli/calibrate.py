@@ -73,7 +73,7 @@ def calibrate(
         ),
     ] = None,
     captioner: Annotated[str, option(_PROMISE, "Name of the model that wrote the captions.")] = "",
-    detector_name: Annotated[str, option(_PROMISE, "Name of a detector that is known by a file.")] = "",
+    detector_name: Annotated[str, option(_PROMISE, "Name of the detector that made the file of detections.")] = "",
     group_key: Annotated[
         str | None,
         option(_PROMISE, "Column of the captions that names the independent unit, such as a video. Default: image."),

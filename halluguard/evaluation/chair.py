@@ -39,7 +39,7 @@ def options_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--protocol",
         choices=["pattern", "wordnet", "fixed"],
-        help="see metrics.chair [pattern; sandbox: fixed]",
+        help="rules by which object words are read; see halluguard.metrics.chair [pattern; sandbox: fixed]",
     )
     parser.add_argument("--ground-truth", help="name of the ground truth in the signature [the file's name]")
     parser.add_argument("--split", default="all", help="name of the set of images in the signature [all]")
