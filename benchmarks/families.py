@@ -65,7 +65,7 @@ class Family:
     Args:
         visual: makes the image inputs of one prompt.
         changes: changes to the shrunk configuration.
-        place: True: the ids have one placeholder per image feature; a number: so many per image; False: none.
+        place: True: the ids have one placeholder per image feature; a number: that many per image; False: none.
         text: whether there are ids at all.
         joined: joins the image inputs of a batch.
         scale: scale of the weights, see `architectures.sharpened`.

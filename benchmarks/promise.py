@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("--splits", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--scenes", type=int, default=300)
-    parser.add_argument("--limit", type=int, help="only the first so many captions")
+    parser.add_argument("--limit", type=int, help="number of captions to use, from the first on")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     rows = worlds(args) if args.what == "worlds" else published(args)

@@ -42,7 +42,7 @@ MAX_TEXT_RATIO = 10
 MAX_LINE = 16 * 1024**2
 """Longest line of a JSON Lines file, in characters."""
 MAX_JSON, MAX_JSON_RATIO = 1024**3, 8
-"""A file that is read whole as JSON may take about so many bytes of memory, or so many times its size."""
+"""Limits of the memory for a file that is read whole as JSON: bytes, or a multiple of its size."""
 
 _BUFFER = 1 << 17
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")

@@ -55,7 +55,7 @@ class Clock(list[float]):
 
 
 Way = Callable[[Clock, int], Any]
-"""Generates so many tokens and tells the clock of each."""
+"""Generates a number of tokens and notes the time of each."""
 
 
 @dataclass
@@ -139,7 +139,7 @@ def llava(dtype: torch.dtype, seed: int = 0, hidden: int = 1024, layers: int = 1
 
 
 def prompt(model: Any, words: int = 32, seed: int = 1) -> dict[str, torch.Tensor]:
-    """One image and so many random tokens."""
+    """One image and a number of random tokens."""
     draw = torch.Generator().manual_seed(seed)
     side = model.config.vision_config.image_size
     text = torch.randint(3, IMAGE, (words,), generator=draw)

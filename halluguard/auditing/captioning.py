@@ -23,7 +23,7 @@ from halluguard.io import JsonObject, json_line, read_json, write_text, writing_
 
 _USUAL = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 MAX_CONSECUTIVE_FAILURES = 20
-"""After so many images that fail one after another, the captioner is taken to be gone."""
+"""After this number of consecutive failures, the captioner counts as unavailable."""
 MAX_BATCH_PIXELS = 50_000_000
 """A batch is closed early when its images have more pixels in sum."""
 

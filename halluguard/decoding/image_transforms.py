@@ -111,7 +111,7 @@ def flat(images: Sequence[Image.Image | Sequence[Image.Image]]) -> list[Image.Im
 
 
 def _layouts(call: Call, count: int) -> Iterator[list[int] | None]:
-    """Ways to hand images over: in one list (None), or so many per prompt."""
+    """Ways to pass images: in one list (None), or in lists with these numbers of images, one list per prompt."""
     yield None
     entries = call.images or ()
     if entries and not any(isinstance(entry, Image.Image) for entry in entries):

@@ -22,7 +22,7 @@ _NAMES = frozenset(
 )
 """Names of common objects in languages that are often used in place of English."""
 _KNOWN, _LEAST, _SURE = 0.3, 3, 0.9
-"""Lists are refused with at most this share of known English names, so many words, and so much certainty."""
+"""A list is refused with this share of known English names or less, this many words or more, and this certainty."""
 
 
 class _Identifier(Protocol):

@@ -30,7 +30,7 @@ LEFT = 499
 
 
 class Places:
-    """At most so many requests run, at most so many wait; those beyond are refused."""
+    """Limits the requests that run and those that wait; further ones are refused."""
 
     def __init__(self, running: int, waiting: int) -> None:
         self._free = asyncio.Semaphore(running)

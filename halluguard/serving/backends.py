@@ -68,7 +68,7 @@ class Review:
         return answer.text, field
 
     def unchecked(self, draft: str, reason: str, *, failed: bool = True) -> JsonObject:
-        """The field of an answer that leaves unchecked.
+        """The field of an answer that is sent unchecked.
 
         Args:
             draft: the answer.

@@ -183,7 +183,7 @@ def _member_cut(parse: Parse, node: int, listed: list[int], out: Out) -> set[int
 
 
 def heir_of_article(parse: Parse, node: int, out: Out) -> tuple[int, int] | None:
-    """ "a fork and knife": the article serves both. First token of what the next member takes over, and that member."""
+    """The article that the next list member inherits ("a fork and knife" -> "a knife"), and that member."""
     later = [m for m in parse.conjuncts(node) if m > node]
     if not later or out(later[0]):
         return None
