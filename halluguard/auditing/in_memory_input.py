@@ -60,7 +60,7 @@ def spool_rows(
 def answerer(captioner: Captioner) -> Callable[[Image, str], object]:
     """(image, question) -> text, from a `Guard` or any function.
 
-    What is audited of a Guard is its final answer: its own corrections are part of it.
+    Of a Guard, the final answer is audited, its own corrections included.
     """
     if not callable(captioner):
         raise SettingsError(f"a captioner is a Guard or a function (image, question) -> text, got {captioner!r}")

@@ -38,7 +38,7 @@ def train(
     images: Annotated[Path | None, option(_ROWS, "Folder of the images.")] = None,
     coco: Annotated[bool, option(_ROWS, "DATA is COCO's instances; questions are built from them.")] = False,
     keys: Annotated[
-        str, option(_ROWS, "Keys of DATA where they are not known ones: prompt=question_text,chosen=good,image=pic.")
+        str, option(_ROWS, "Keys of DATA, if its format is not known: prompt=question_text,chosen=good,image=pic.")
     ] = "",
     negatives: Annotated[
         str, option(_ROWS, "Kinds of negative images to draw, separated by commas: crop,shuffle,noise.")

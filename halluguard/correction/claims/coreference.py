@@ -42,8 +42,8 @@ _DEFINITE = frozenset(("the", "this", "that", "these", "those"))
 def repeats(parse: Parse, mentions: Sequence[Mention]) -> dict[int, int]:
     """Mention -> the earlier mention of the same thing: "A dog ... The dog ...".
 
-    Only a definite mention repeats, one of the same name and number, or one that goes by a word for the same category
-    ("A man ... The person ...") when just one such thing was named.
+    Only a definite mention can repeat an earlier one: with the same name and number, or with another name of the same
+    category ("A man ... The person ...") if only one thing of the category was named before.
     """
     first_mention: dict[int, int] = {}
     for n, mention in enumerate(mentions):

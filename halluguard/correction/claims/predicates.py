@@ -56,7 +56,7 @@ class ParsedAnswer:
         return self.heads.get(token, self.links.get(token))
 
     def has_attributes(self, mention: int) -> bool:
-        """Whether attributes of the mention are claims: not those that may be said of a part ("a red car door")."""
+        """Whether attributes of the mention are claims about it; in "a red car door", red may describe the door."""
         return not self.mentions[mention].part
 
     def is_countable(self, mention: int) -> bool:

@@ -69,7 +69,7 @@ def word(parse: Parse) -> int | None:
 def read(answer: ParsedAnswer, existence: Sequence[Claim]) -> list[Claim]:
     """The answer claims, if the text answers yes or no to something that can be judged.
 
-    One claim, but one for each of the things that a yes to "a dog and a cat?" claims.
+    Usually one claim; a yes to "a dog and a cat?" gives one claim per thing.
     """
     parse = answer.parse
     token = word(parse)
