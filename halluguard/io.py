@@ -391,7 +391,7 @@ def _sync_folder(path: Path) -> None:
 
 
 def write_text(path: str | Path, text: str | Iterable[str]) -> None:
-    """Write a text, or lines that each bring their line end, as one atomic file; see `replacing`."""
+    """Write a text, or lines that end in a line break, as one atomic file; see `replacing`."""
     with replacing(path) as file:
         file.writelines([text] if isinstance(text, str) else text)
 

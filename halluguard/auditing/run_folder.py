@@ -112,7 +112,7 @@ class RunFolder:
         return good
 
     def commit(self, number: int, lines: Iterable[str]) -> None:
-        """Write part `number`, whole or not at all; where it stands already, replace the rows that `lines` has."""
+        """Write part `number` atomically; in an existing part, replace only the rows that are in `lines`."""
         lines = list(lines)
         if self.part(number).exists():
             with self.part(number).open(encoding="utf-8") as file:
