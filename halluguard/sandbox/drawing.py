@@ -78,7 +78,7 @@ def draw(seed: int) -> Drawing:
 
 
 def drawings(start: int) -> Iterator[Drawing]:
-    """Drawings of the seeds from `start` on, endless; the few scenes whose every object got covered are skipped."""
+    """Drawings of the seeds `start`, `start` + 1, ..., without end; scenes without a visible object are skipped."""
     for seed in itertools.count(start):
         drawing = draw(seed)
         if drawing.scene.objects:

@@ -70,7 +70,7 @@ def _last_joint(parse: Parse, listed: list[int]) -> int:
 
 
 def agree(editor: TokenEditor, listed: list[int]) -> None:
-    """The verb of which the list is the subject (or which "there" introduces) takes the number of what is left."""
+    """Make the verb of a list, or the verb after "there", agree in number with the members that are left."""
     parse = editor.parse
     left = [m for m in listed if editor.alive(m)]
     top = listed[0]
