@@ -50,7 +50,8 @@ def calibrate(
     alpha: Annotated[float, option(_FIT, "Largest share of true claims that may be contradicted.")] = 0.05,
     beta: Annotated[float, option(_FIT, "Largest share of false claims that may be supported.")] = 0.05,
     min_images: Annotated[
-        int, option(_FIT, "Images with its object, and images without, that a label needs to get its own thresholds.")
+        int,
+        option(_FIT, "Least number of images with the object, and of images without it, for thresholds of its own."),
     ] = 50,
     negatives: Annotated[
         str, option(_FIT, "Absent objects that set the upper threshold: random, co-occurring, or claims of --captions.")

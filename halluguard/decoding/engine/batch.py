@@ -212,7 +212,7 @@ def _stacked_encoder_outputs(branches: Sequence[Branch]) -> ModelInputs:
 def _concatenated(name: str, tensors: Sequence[Tensor]) -> Tensor:
     if len({t.shape[1:] for t in tensors}) > 1:
         raise UnsupportedModelError(
-            f"all branches must have {name!r} of one shape apart from the batch, got {[tuple(t.shape) for t in tensors]}; "
+            f"all branches must have {name!r} of one shape per sample, got {[tuple(t.shape) for t in tensors]}; "
             "give the negative branch an image of the original's size"
         )
     return torch.cat([t.to(tensors[0]) for t in tensors])
