@@ -53,7 +53,7 @@ class SpotLabels:
     """The labelled images of a sample, in the order of the draw.
 
     Args:
-        images: those before the first that is not filled in.
+        images: the labelled images, up to the first one without labels.
         drawn: number of images in the sample.
         population: number of images from which they were drawn.
         seed: seed of the draw.
