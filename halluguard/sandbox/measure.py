@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
@@ -16,7 +16,6 @@ from halluguard.metrics.score import Score
 from halluguard.records import DEFAULT_PROMPT, Box, Detector
 from halluguard.sandbox import CATEGORIES, Sample
 from halluguard.sandbox.world import PARTNERS
-from halluguard.tuning.evaluation import batches
 
 SPLITS: tuple[pope.Kind, ...] = ("random", "popular", "adversarial")
 
@@ -26,6 +25,11 @@ Progress: TypeAlias = Callable[[int], None]
 
 Pair: TypeAlias = tuple[int, str]
 """An image id and a question."""
+
+
+def batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """Runs of `size` items, the last one shorter."""
+    return (items[start : start + size] for start in range(0, len(items), size))
 
 
 def truth(samples: Sequence[Sample]) -> dict[int, list[str]]:

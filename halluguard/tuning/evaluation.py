@@ -97,7 +97,7 @@ def measure(guard: Answering, held: HeldOut, *, batch_size: int = 32, max_new_to
     truth = {number: sorted(names) for number, names in enumerate(held.objects)}
     values = _pope(guard, held, truth, batch_size)
     captions: list[str] = []
-    for images in batches(held.images, batch_size):
+    for images in _batches(held.images, batch_size):
         captions += guard.drafts(images, [held.prompt] * len(images), max_new_tokens=max_new_tokens)
     score = chair.score(list(enumerate(captions)), truth, protocol="fixed", resamples=0, ground_truth="held-out")
     values |= {"chair_s": score["CHAIRs"], "chair_i": score["CHAIRi"], "chair_recall": score["recall"]}
@@ -107,8 +107,7 @@ def measure(guard: Answering, held: HeldOut, *, batch_size: int = 32, max_new_to
     return values
 
 
-def batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    """Runs of `size` items, the last one shorter."""
+def _batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
@@ -118,7 +117,7 @@ def _pope(guard: Answering, held: HeldOut, truth: Mapping[int, list[str]], batch
     by_split = {split: pope.build_questions(rich, split, seed=held.seed) for split in (SPLITS if rich else ())}
     pairs = list(dict.fromkeys((int(q.image), q.text) for questions in by_split.values() for q in questions))
     margins: dict[tuple[int, str], float] = {}
-    for batch in batches(pairs, batch_size):
+    for batch in _batches(pairs, batch_size):
         asked = guard.margins([held.images[image] for image, _ in batch], [text for _, text in batch])
         margins |= zip(batch, asked, strict=True)
     scores = []
@@ -132,7 +131,7 @@ def _pope(guard: Answering, held: HeldOut, truth: Mapping[int, list[str]], batch
 
 def _retention(guard: Answering, held: HeldOut, batch_size: int) -> float:
     right = 0
-    for batch in batches(held.retention, batch_size):
+    for batch in _batches(held.retention, batch_size):
         images, questions = [image for image, _, _ in batch], [question for _, question, _ in batch]
         replies = guard.drafts(images, questions, max_new_tokens=16)
         for reply, (_, _, answer) in zip(replies, batch, strict=True):
