@@ -16,6 +16,8 @@ BENCHMARKS = {
     "amber": "amber",
     "mme": "mme",
     "open": "open_vocabulary",
+    "dash-b": "dash_b",
+    "humblebench": "humblebench",
     "compare": "comparing",
 }
 """Name on the command line -> module of `halluguard.evaluation`."""
@@ -26,7 +28,7 @@ BENCHMARKS = {
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
 )
 def evaluate(context: typer.Context) -> None:
-    """Score on a benchmark: pope, chair, amber, mme, open; or compare scores. Help: halluguard eval NAME --help."""
+    """Score answers on a benchmark, or compare scores. All names: halluguard eval --help."""
     name, *arguments = context.args or ["--help"]
     if name in ("-h", "--help"):
         print(f"usage: halluguard eval {{{','.join(BENCHMARKS)}}} ...")

@@ -5,6 +5,8 @@ pope                        yes/no questions about objects     (the questions: `
 pope_labels                 the same answers under corrected labels (RePOPE), and what the labels alone change
 amber                       both, on AMBER's images
 mme                         existence, count, position, color
+dash_b                      yes/no questions on images that provoke a yes
+humblebench                 multiple choice with "none of the above"
 hallusionbench, mmhal, cceval    scored with a judge model that you provide
 open_vocabulary             captions against reference captions, any word (WordNet relations: `word_relations`)
 baselines                   changes to plain output that do not look at the image: a method must beat them
@@ -25,7 +27,9 @@ from halluguard.metrics import (
     baselines,
     cceval,
     chair,
+    dash_b,
     hallusionbench,
+    humblebench,
     mme,
     mmhal,
     open_vocabulary,
@@ -44,8 +48,10 @@ __all__ = [
     "cceval",
     "chair",
     "compare",
+    "dash_b",
     "from_counts",
     "hallusionbench",
+    "humblebench",
     "mme",
     "mmhal",
     "open_vocabulary",

@@ -1,0 +1,44 @@
+"""DASH-B: yes/no questions on images that make models see an object that is not there.
+
+    halluguard eval dash-b --answers FILE --json OUT
+
+FILE: the answers that YanNeu/DASH-B writes (img_id, object_name, gt, response), as a JSON array, JSON lines or a table.
+Beside the score stand the baselines that always say yes or no.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+from halluguard.evaluation.running import add_forms_option, heading
+from halluguard.metrics import dash_b
+
+COLUMNS = ("acc", "TNR", "TPR", "harmonic_mean")
+
+
+def options_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--answers", type=Path, required=True, help="published answers to score")
+    parser.add_argument("--json", type=Path, required=True, help="file to write the score to")
+    parser.add_argument("--parser", choices=["official", "modern"], default="official", help="how answers are read")
+    add_forms_option(parser)
+    parser.add_argument("--limit", type=int, help="use only the first LIMIT answers")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap [0]")
+    parser.add_argument("--resamples", type=int, default=1000, help="bootstrap samples; 0: no intervals [1000]")
+    return parser
+
+
+def run(given: argparse.Namespace) -> None:
+    rows = list(islice(dash_b.read_file(given.answers), given.limit))
+    how = {"parser": given.parser, "forms": given.forms, "seed": given.seed, "resamples": given.resamples}
+    result = dash_b.score(rows, **how)
+    print("\n".join(result.lines()))
+    print(heading("answers", COLUMNS))
+    print(result.markdown_row(given.answers.name, COLUMNS))
+    for said in ("Yes", "No"):
+        always = dash_b.score([replace(row, answer=said) for row in rows], **how)
+        print(always.markdown_row(f"baseline: always {said.lower()}", COLUMNS))
+    result.save(given.json)

@@ -1,0 +1,42 @@
+"""HumbleBench: multiple-choice questions of which the right answer may be "none of the above".
+
+    halluguard eval humblebench --answers FILE --json OUT
+
+FILE: JSON lines, a JSON array or a table with question_id, label (A to E), type and prediction, as
+maifoundations/HumbleBench writes it. Beside the score stands the baseline that always says E, "none of the above".
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+from halluguard.evaluation.running import add_forms_option, heading
+from halluguard.metrics import humblebench
+
+COLUMNS = ("accuracy", *humblebench.TYPES, "none", "says_none")
+
+
+def options_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--answers", type=Path, required=True, help="published answers to score")
+    parser.add_argument("--json", type=Path, required=True, help="file to write the score to")
+    add_forms_option(parser)
+    parser.add_argument("--limit", type=int, help="use only the first LIMIT answers")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap [0]")
+    parser.add_argument("--resamples", type=int, default=1000, help="bootstrap samples; 0: no intervals [1000]")
+    return parser
+
+
+def run(given: argparse.Namespace) -> None:
+    rows = list(islice(humblebench.read_file(given.answers), given.limit))
+    how = {"forms": given.forms, "seed": given.seed, "resamples": given.resamples}
+    result = humblebench.score(rows, **how)
+    print("\n".join(result.lines()))
+    print(heading("answers", COLUMNS))
+    print(result.markdown_row(given.answers.name, COLUMNS))
+    always = humblebench.score([replace(row, answer="E") for row in rows], **how)
+    print(always.markdown_row("baseline: always E", COLUMNS))
+    result.save(given.json)
