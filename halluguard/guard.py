@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 from halluguard._version import __version__
 from halluguard.errors import InputError, SettingsError, UnsupportedModelError
-from halluguard.records import DEFAULT_PROMPT, Answer, Detector
+from halluguard.records import DEFAULT_PROMPT, Answer, Detector, check_detector
 
 if TYPE_CHECKING:
     import torch
@@ -80,6 +80,8 @@ class Guard:
                 f"expected a processor that takes images, got {type(processor).__name__}; "
                 "load it with AutoProcessor from an image-text-to-text checkpoint"
             )
+        if detector is not None:
+            check_detector(detector)
         decoding = _named(decoding)
         self.model, self.processor = model, processor
         self.detector, self.decoding, self.thresholds = detector, decoding, thresholds

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypeVar, get_args
 
-from halluguard.errors import InputError
+from halluguard.errors import InputError, SettingsError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -373,6 +373,27 @@ class Detector(Protocol):
             ExpertError: the detector failed. It never returns an empty list instead.
         """
         ...
+
+
+def check_detector(detector: object) -> None:
+    """Raise a SettingsError for what is no detector, with the way to make one of it.
+
+    >>> check_detector({"1.jpg": ["dog"]})  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    halluguard.errors.SettingsError: detector must be a detector, got a dict; for known objects wrap it: ...
+    """
+    missing = [name for name in ("name", "needs_image", "covers", "detect") if not hasattr(detector, name)]
+    if not missing:
+        return
+    if isinstance(detector, str | Path):
+        advice = f"load it: halluguard.detectors.checkpoints.load_detector({str(detector)!r})"
+    elif isinstance(detector, Mapping):
+        advice = "for known objects wrap it: halluguard.detectors.KnownObjects(...)"
+    elif isinstance(detector, tuple):
+        advice = "for a model and its processor: halluguard.detectors.zero_shot.ZeroShotDetector(model, processor)"
+    else:
+        advice = f"it lacks {', '.join(missing)}; see halluguard.detectors for the recipe"
+    raise SettingsError(f"detector must be a detector, got a {type(detector).__name__}; {advice}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ from halluguard.correction.verification import (
 from halluguard.correction.verification.omissions import candidates
 from halluguard.correction.verification.verify import examine_many
 from halluguard.errors import SettingsError
-from halluguard.records import Answer, Claim, Detector, Edit, Verdict
+from halluguard.records import Answer, Claim, Detector, Edit, Verdict, check_detector
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -176,6 +176,7 @@ def correct_many(
         texts, images, questions: as in `correct`, of equal length.
         batch_size: answers read, verified and rewritten together.
     """
+    check_detector(detector)
     names = candidates(detector, complete)
     options = _Options(thresholds, properties, calibration, second_look, style, proposer, names, nlp)
     text_stream, image_stream = iter(texts), iter(images)

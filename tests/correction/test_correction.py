@@ -1,5 +1,6 @@
 """End to end with known objects: what comes back from `correct`."""
 
+import re
 import subprocess
 import sys
 
@@ -7,6 +8,7 @@ import pytest
 
 from halluguard.correction import correct, correct_many
 from halluguard.detectors.precomputed import KnownObjects
+from halluguard.errors import SettingsError
 from halluguard.records import Answer, apply_edits
 
 KNOWN = KnownObjects({1: ["dog", "person"], 2: [], 3: ["bench"]})
@@ -45,3 +47,17 @@ def test_many_equal_one_by_one():
 def test_the_layer_imports_light(heavy):
     code = f"import sys, halluguard.correction, halluguard.detectors.precomputed; sys.exit({heavy!r} in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "advice"),
+    [
+        ("IDEA-Research/grounding-dino-tiny", "load_detector('IDEA-Research/grounding-dino-tiny')"),
+        ({"1.jpg": ["dog"]}, "KnownObjects(...)"),
+        (("model", "processor"), "ZeroShotDetector(model, processor)"),
+        (None, "it lacks name, needs_image, covers, detect"),
+    ],
+)
+def test_what_is_no_detector_is_refused_with_the_way_to_one(given, advice):
+    with pytest.raises(SettingsError, match=re.escape(advice)):
+        correct("A dog.", "1.jpg", given)
