@@ -40,7 +40,7 @@ def main() -> None:
     samples = list(fresh_scenes(args.scenes, args.start))
     settings = [StepBack(retries=r, demand=d) for r in args.retries for d in args.demand]
     rows = measured(samples, settings, args.seed)
-    print("| | CHAIRi | CHAIRs | recall | corrected CHAIRi - plain's | corrected recall - plain's | tokens |")
+    print("| | CHAIRi | CHAIRs | recall | CHAIRi - plain's | recall - plain's | tokens |")
     print("|---|---|---|---|---|---|---|")
     for row in rows:
         print(f"| {row['name']} | {' | '.join(row['cells'])} |")
