@@ -24,7 +24,6 @@ from typing import Any, TypedDict, Unpack
 
 import torch
 from huggingface_hub import constants as hub_constants
-from jinja2 import TemplateError
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
@@ -41,11 +40,13 @@ from transformers.processing_utils import ProcessorMixin
 from transformers.utils import logging as transformers_logging
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
+from halluguard import chat_templates
 from halluguard.checkpoint_references import check_adapter, check_references
 from halluguard.checkpoint_sizes import check_config, check_parameters, tensor_shapes
 from halluguard.errors import InputError, MissingExtraError, UnsupportedModelError, first_line, require
 
 _log = logging.getLogger(__name__)
+chat_templates.install()
 
 
 class SourceOptions(TypedDict, total=False):
@@ -308,23 +309,6 @@ def load_processor(loader: ProcessorLoader, name: str | Path, **options: Any) ->
         raise UnsupportedModelError(
             f"expected a processor of transformers at {str(name)!r}, got none that loads ({first_line(error)}); "
             "name a folder or hub model with processor_config.json or preprocessor_config.json"
-        ) from error
-
-
-def render_chat(processor: ProcessorMixin, messages: list[dict[str, Any]]) -> str:
-    """The prompt that a processor's chat template makes of a dialogue, ready for the next answer.
-
-    Templates come with the checkpoint. transformers runs them in a sandbox, which reaches no Python object.
-
-    Raises:
-        UnsupportedModelError: the template fails, or asks for something outside the sandbox.
-    """
-    try:
-        return str(processor.apply_chat_template(messages, add_generation_prompt=True))
-    except (TemplateError, ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
-        raise UnsupportedModelError(
-            f"the chat template of {type(processor).__name__} cannot render a question ({first_line(error)}); use a "
-            "checkpoint whose chat_template.jinja takes messages with an image and a text"
         ) from error
 
 

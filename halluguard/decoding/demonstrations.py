@@ -15,6 +15,7 @@ from PIL.Image import Image
 from torch import Tensor
 from transformers import PreTrainedModel, ProcessorMixin
 
+from halluguard.chat_templates import render_chat
 from halluguard.decoding.engine.shared_copy import shared_copy_of
 from halluguard.decoding.engine.steering import last_residuals, principal, vision_tower
 from halluguard.decoding.image_transforms import masked_image
@@ -109,7 +110,7 @@ class Demonstrations:
         if getattr(self.processor, "chat_template", None) is not None:
             content = [{"type": "image"}, {"type": "text", "text": self.prompt}]
             messages: list[dict[str, Any]] = [{"role": "user", "content": content}]
-            text = self.processor.apply_chat_template(messages, add_generation_prompt=True)
+            text = render_chat(self.processor, messages)
         inputs = self.processor(images=[image], text=[text + (f" {answer}" if answer else "")], return_tensors="pt")
         return {
             name: value.to(self.model.device, self.model.dtype if value.is_floating_point() else None)

@@ -21,7 +21,8 @@ from transformers.modeling_utils import PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 from transformers.processing_utils import ProcessorMixin
 
-from halluguard.checkpoints import load_config, render_chat
+from halluguard.chat_templates import render_chat
+from halluguard.checkpoints import load_config
 from halluguard.detectors.checkpoints import Device, load_checkpoint, model_signature, signature
 from halluguard.detectors.colour import crop, judge_image
 from halluguard.detectors.failures import expert_errors

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from transformers import PreTrainedModel, ProcessorMixin
 
+from halluguard.chat_templates import TemplateLimitError
 from halluguard.doctor import adapters, image_features, pixel_values, prompts, recomputation
 from halluguard.doctor.report import FAULTS, Finding, Report
 from halluguard.doctor.subject import Prepare, Run, Subject, by_generate, by_processor, check_subject
@@ -62,7 +63,7 @@ def examine(
         adapter: hub name or folder of the adapter that should be in the model.
 
     Raises:
-        UnsupportedModelError: no model that generates, or no processor.
+        UnsupportedModelError: no model that generates, no processor, or a chat template without end.
 
     >>> from halluguard import sandbox
     >>> report = examine(*sandbox.load_mllm())
@@ -85,6 +86,8 @@ def _probed(number: int, probe: Callable[[Subject], Finding], subject: Subject) 
     """The finding of a probe. A model or way of calling that fails inside it cannot be judged by it."""
     try:
         return probe(subject)
+    except TemplateLimitError:  # each of the probes would wait for it again
+        raise
     except Exception as error:
         first = next(iter(str(error).splitlines()), "no message")
         return Finding(number, "skipped", f"the probe could not run ({type(error).__name__}: {first[:160]})")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import takewhile
 from typing import Any
 
+from halluguard.chat_templates import template_errors
 from halluguard.doctor.report import Finding
 from halluguard.doctor.subject import QUESTIONS, Inputs, Subject, noise
 
@@ -150,7 +151,8 @@ def _end_of_turn(subject: Subject) -> int | None:
             {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": QUESTIONS[0]}]},
             {"role": "assistant", "content": [{"type": "text", "text": "A dog."}]},
         ]
-        text = processor.apply_chat_template(messages)
+        with template_errors(processor):
+            text = str(processor.apply_chat_template(messages))
         rest = text[text.rindex("A dog.") + len("A dog.") :] if "A dog." in text else ""
         special = set(tokenizer.all_special_ids) | set(getattr(tokenizer, "added_tokens_decoder", ()))
         for token in tokenizer(rest, add_special_tokens=False)["input_ids"]:

@@ -19,6 +19,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, ProcessorMixin
 from transformers.utils import logging
 
+from halluguard.chat_templates import render_chat
 from halluguard.decoding.base import FORBIDDEN
 from halluguard.decoding.engine.shared_copy import shared_copy_of
 from halluguard.decoding.negative_inputs import image_token_ids, visual_token_ids
@@ -61,7 +62,7 @@ def _prompt(processor: ProcessorMixin, text: str, images: int) -> str:
         return text
     content: list[dict[str, Any]] = [{"type": "image"}] * images + [{"type": "text", "text": text}]
     messages: list[dict[str, Any]] = [{"role": "user", "content": content}]
-    return processor.apply_chat_template(messages, add_generation_prompt=True)
+    return render_chat(processor, messages)
 
 
 def by_generate(model: PreTrainedModel) -> Run:

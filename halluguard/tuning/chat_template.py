@@ -6,6 +6,8 @@ from typing import Any
 
 from transformers import ProcessorMixin
 
+from halluguard.chat_templates import render_chat, template_errors
+
 
 def trainable(processor: ProcessorMixin) -> ProcessorMixin:
     """Make the chat template write the start token that the tokenizer adds, and an end token after each answer.
@@ -22,8 +24,9 @@ def trainable(processor: ProcessorMixin) -> ProcessorMixin:
     tokenizer = processor.tokenizer
     question: list[dict[str, Any]] = [{"role": "user", "content": [{"type": "text", "text": "a"}]}]
     dialogue = [*question, {"role": "assistant", "content": [{"type": "text", "text": "b"}]}]
-    prompt = processor.apply_chat_template(question, add_generation_prompt=True)
-    whole = processor.apply_chat_template(dialogue)
+    prompt = render_chat(processor, question)
+    with template_errors(processor):
+        whole = str(processor.apply_chat_template(dialogue))
     ends = not whole.rstrip().endswith("b")  # something is written after the answer
     adds_start = tokenizer(prompt).input_ids[:1] == [tokenizer.bos_token_id] and tokenizer.bos_token is not None
     begins = not adds_start or prompt.startswith(tokenizer.bos_token)

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, ProcessorMixin
 
+from halluguard.chat_templates import template_errors
 from halluguard.errors import PreflightError
 from halluguard.tuning.rows import Conversation
 
@@ -108,7 +109,8 @@ def _check_tokenisation(processor: ProcessorMixin, example: Conversation, number
     turns["prompt"] = prepare_multimodal_messages(example["prompt"], images=images)
     if "completion" not in turns and len(answers) != 2:
         return
-    rendered = apply_chat_template(turns, processor)
+    with template_errors(processor):
+        rendered = apply_chat_template(turns, processor)
 
     def ids(text: str, images: list[object] | None, **settings: bool) -> list[int]:
         inputs = processor(text=[text], **({} if images is None else {"images": [images]}), **settings)

@@ -267,12 +267,13 @@ class ChatModel:
         """The model's answer to the last message."""
         import torch
 
-        inputs = cast(
-            "BatchEncoding",
-            self.tokenizer.apply_chat_template(
+        from halluguard.chat_templates import template_errors
+
+        with template_errors(self.tokenizer):
+            encoded = self.tokenizer.apply_chat_template(
                 messages, add_generation_prompt=True, return_tensors="pt", return_dict=True
-            ),
-        ).to(self.model.device)
+            )
+        inputs = cast("BatchEncoding", encoded).to(self.model.device)
         model: Any = self.model  # its generate is typed for a protocol that PreTrainedModel does not declare
         with torch.inference_mode():
             output = model.generate(**inputs, do_sample=False, max_new_tokens=self.max_new_tokens)
