@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 MAX_MODEL_PIXELS = 25_000_000
-"""Pixels of an image that a detector is shown; a larger one is shown at a half, a third, ... of its size."""
+"""Pixels of an image that a model or detector is shown; a larger one is shown at a half, a third, ... of its size."""
 MAX_PIXELS = 100_000_000
 """Images with more pixels are refused before they are decoded."""
 
@@ -47,12 +47,13 @@ ImageSource: TypeAlias = "Image | NDArray[np.uint8] | bytes | bytearray | memory
 """A PIL image, an (H, W), (H, W, 3) or (H, W, 4) uint8 array, the bytes of a file, or a path."""
 
 
-def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image:
+def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS, shrink_to: int | None = None) -> Image:
     """Open `source` as an upright RGB image.
 
     Args:
         source: PIL image, uint8 array (H, W), (H, W, 3) or (H, W, 4), bytes of a file, or a path to a regular file.
         max_pixels: limit on width * height; half of it for WebP. At the default, opening takes less than 1 GiB.
+        shrink_to: pixels above which an image is opened at a half, a third, ... of its size; None for never.
 
     Returns:
         A PIL image of mode RGB, in whose pixels all boxes are given.
@@ -75,11 +76,18 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image:
         if min(width, height) < 1:
             raise ImageError(f"expected an image, got an empty one ({width} x {height}) in {name}; leave it out")
         image.seek(0) if getattr(image, "is_animated", False) else None
+        if shrink_to is not None and image is not source:
+            factor = _divisor(image, shrink_to)
+            image.draft(None, (width // factor, height // factor))  # JPEG is decoded small
         image.load()
-        rgb = _upright_rgb(image)
+        orientation = image.getexif().get(ORIENTATION)
+        small = image
+        if shrink_to is not None and image.mode in ("RGB", "L", "CMYK") and "transparency" not in image.info:
+            small = shrunk(image, shrink_to)  # before a copy of the whole is made
+        rgb = _upright_rgb(small, orientation)
         if image is not source:
             image.close()  # frees its pixels now; it is part of a reference cycle
-        return rgb
+        return rgb if shrink_to is None else shrunk(rgb, shrink_to)
     except ImageError:
         raise
     except Image.DecompressionBombError as error:
@@ -161,8 +169,8 @@ ORIENTATION = 0x0112
 """The EXIF tag of the orientation."""
 
 
-def _upright_rgb(image: Image) -> Image:
-    """The image in RGB, over white where it is transparent, turned as its EXIF orientation says."""
+def _upright_rgb(image: Image, orientation: int | None) -> Image:
+    """The image in RGB, over white where it is transparent, turned as an EXIF orientation says."""
     from PIL import Image, ImageOps
 
     if type(image) is Image.Image and image.mode == "RGB" and not image.info and not image.getexif():
@@ -171,7 +179,6 @@ def _upright_rgb(image: Image) -> Image:
     rgb = Image.new("RGB", image.size)
     for top, strip in _strips(image):
         rgb.paste(convert(strip), (0, top))
-    orientation = image.getexif().get(ORIENTATION)
     if orientation not in (None, 1):
         rgb.getexif()[ORIENTATION] = orientation
         ImageOps.exif_transpose(rgb, in_place=True)
@@ -222,6 +229,20 @@ def _scaling_to_8_bits(image: Image) -> Callable[[Image], Image]:
         return Image.fromarray(scaled.clip(0, 255).astype(np.uint8)).convert("RGB")
 
     return scale
+
+
+def shrunk(image: Image, pixels: int | None = None) -> Image:
+    """The image, at a half, a third, ... of its size if it has more than `pixels`, by default `MAX_MODEL_PIXELS`.
+
+    Processors of models resize images to a few megapixels at most, and take up to 12 bytes per pixel before.
+    """
+    factor = _divisor(image, MAX_MODEL_PIXELS if pixels is None else pixels)
+    return image.reduce(factor) if factor > 1 else image
+
+
+def _divisor(image: Image, pixels: int) -> int:
+    """The whole number by which the sides of an image are divided to have so many pixels or less."""
+    return max(1, math.ceil(math.sqrt(image.width * image.height / pixels)))
 
 
 def limit_size(image: Image, ratio: float = 8.0) -> tuple[Image, int]:

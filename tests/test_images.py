@@ -11,6 +11,7 @@ from PIL import Image
 
 from halluguard import ImageError
 from halluguard.images import limit_aspect, load_image, resolve_inside
+from halluguard.prompting.conversation import asked
 
 
 def encoded(picture, kind="PNG", **settings):
@@ -45,6 +46,30 @@ def test_sixteen_bits_keep_their_shades():
 def test_transparency_lies_on_white():
     clear = Image.new("RGBA", (2, 2), (0, 0, 0, 0))
     assert load_image(encoded(clear)).getpixel((0, 0)) == (255, 255, 255)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF"])
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "CMYK", "P"])
+def test_an_image_is_opened_at_a_fraction_of_its_size(kind, mode):
+    if (kind, mode) in (("JPEG", "RGBA"), ("JPEG", "P"), ("PNG", "CMYK")):
+        pytest.skip(f"{kind} does not hold {mode}")
+    picture = Image.linear_gradient("L").resize((120, 90)).convert("RGB").convert(mode)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by a quarter
+    data = encoded(picture, kind, exif=exif)
+    whole = load_image(data)
+    small = load_image(data, shrink_to=3_000)
+    assert whole.size == (90, 120)
+    assert small.size == (45, 60)
+    assert np.abs(np.asarray(small, float) - np.asarray(whole.reduce(2), float)).max() < 12
+    assert load_image(data, shrink_to=120 * 90).size == (90, 120)
+
+
+def test_a_model_is_shown_a_large_image_at_a_fraction_of_its_size(monkeypatch):
+    monkeypatch.setattr("halluguard.images.MAX_MODEL_PIXELS", 1_000)
+    conversation = asked(Image.new("RGB", (100, 40)), "What is this?")
+    assert [image.size for image in conversation.images] == [(50, 20)]
+    assert [image.size for image, _ in conversation.subjects] == [(100, 40)]  # boxes are of the original
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "RGB", "I;16", "F"])

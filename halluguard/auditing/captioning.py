@@ -18,7 +18,7 @@ from typing import Protocol
 from PIL.Image import Image
 
 from halluguard.errors import ExpertError, HalluguardError, ImageError, InputError, SettingsError
-from halluguard.images import SUFFIXES, load_image, resolve_inside
+from halluguard.images import MAX_MODEL_PIXELS, SUFFIXES, load_image, resolve_inside
 from halluguard.io import JsonObject, json_line, read_json, write_text, writing_to
 
 _USUAL = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
@@ -211,7 +211,7 @@ def _batches(folder: Path, names: Sequence[str], batch_size: int) -> Iterator[di
     pixels = 0
     for name in names:
         try:
-            image = load_image(resolve_inside(folder, name))
+            image = load_image(resolve_inside(folder, name), shrink_to=MAX_MODEL_PIXELS)
         except ImageError as error:
             batch[name] = error
         else:

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 from PIL.Image import Image
 
 from halluguard.errors import InputError
-from halluguard.images import ImageSource, load_image
+from halluguard.images import ImageSource, load_image, shrunk
 from halluguard.records import DEFAULT_PROMPT
 from halluguard.thinking import thoughts
 
@@ -87,8 +87,8 @@ class Conversation:
 
     @property
     def images(self) -> list[Image]:
-        """All images in the order of their placeholders, frames of clips included."""
-        return [image for message in self.messages for image in message.images]
+        """All images in the order of their placeholders, frames of clips included, no larger than models need."""
+        return [shrunk(image) for message in self.messages for image in message.images]
 
     @property
     def subjects(self) -> list[tuple[Image, float | None]]:

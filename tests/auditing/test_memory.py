@@ -1,4 +1,4 @@
-"""The memory of an audit is bounded whatever an image holds."""
+"""The memory of a command is bounded whatever an image holds."""
 
 import json
 import subprocess
@@ -36,5 +36,29 @@ def test_images_of_the_largest_size_take_less_than_a_gigabyte_and_a_half(mode, t
     rows = [{"image": f"{i}.png", "caption": "There is a dog."} for i in range(4)]
     (tmp_path / "c.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     done = subprocess.run([sys.executable, "-c", _AUDIT, str(tmp_path)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 1536
+
+
+_CAPTION = """
+import resource, sys
+from pathlib import Path
+from halluguard.auditing.captioning import caption_folder
+from halluguard import Guard, sandbox
+
+folder = Path(sys.argv[1])
+guard = Guard.from_pretrained(sandbox.MLLM)
+ask = lambda images: [answer.text for answer in guard.batch(images, "What is this?", max_new_tokens=3)]
+assert caption_folder(folder, folder / "captions.jsonl", ask, batch_size=4).captioned == 4
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("settings", [{"format": "JPEG"}, {"format": "JPEG", "progressive": True}, {"format": "PNG"}])
+def test_captions_of_the_largest_images_take_less_than_a_gigabyte_and_a_half(settings, tmp_path):
+    for i in range(4):
+        Image.new("RGB", (9990, 9990), (i, 9, 200)).save(tmp_path / f"{i}.{settings['format'].lower()}", **settings)
+    done = subprocess.run([sys.executable, "-c", _CAPTION, str(tmp_path)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) < 1536
