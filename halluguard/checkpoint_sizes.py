@@ -6,7 +6,6 @@ files say how many tensors there are and how large they are, without reading the
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -16,11 +15,14 @@ from typing import Any
 from transformers.utils.hub import cached_file
 
 from halluguard.errors import InputError, UnsupportedModelError, first_line
+from halluguard.io import parse_json
 from halluguard.tensor_files import read_shapes
 
 WEIGHTS = ("model.safetensors.index.json", "model.safetensors")
 MAX_SETTINGS = 64 * 1024**2
 """Bytes of a file of settings or of an index."""
+MAX_SETTINGS_MEMORY = 512 * 1024**2
+"""Most memory that such a file may take as JSON, in bytes, by an estimate."""
 PACKING = 8
 """Values of a quantized checkpoint that one stored number may hold."""
 
@@ -91,8 +93,8 @@ def read_json_file(path: Path) -> Any:
     try:
         if not path.is_file() or path.stat().st_size > MAX_SETTINGS:
             raise ValueError(f"no regular file of at most {MAX_SETTINGS:,} bytes")
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        return parse_json(path.read_text(encoding="utf-8"), MAX_SETTINGS_MEMORY)
+    except (OSError, ValueError) as error:
         raise InputError(f"cannot read {str(path)!r} as JSON: {first_line(error)}; copy the file again") from error
 
 

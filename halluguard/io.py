@@ -12,12 +12,13 @@ import gzip
 import hashlib
 import io
 import json
+import math
 import os
 import re
 import secrets
 import stat
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, Literal, Protocol, TextIO, overload
 
@@ -197,16 +198,40 @@ def read_text(path: str | Path, encoding: str | None = None) -> str:
         return data.decode(encoding or text_encoding(data))
 
 
-def parse_json(text: str | bytes) -> Any:
+def parse_json(
+    text: str | bytes,
+    most: int | None = None,
+    members: Callable[[list[tuple[str, Any]]], Any] | None = None,
+    *,
+    finite: bool = False,
+) -> Any:
     """The JSON value in a text.
 
+    Args:
+        text: the text.
+        most: bytes of memory that the value may take, by an estimate; default `MAX_JSON`.
+        members: makes the value of an object from its members (key, value); default a dictionary.
+        finite: refuse NaN and infinite numbers, which are no JSON but are read by default.
+
     Raises:
-        ValueError: it is not JSON, or is nested too deeply.
+        ValueError: it is not JSON, is nested too deeply, or would take too much memory.
     """
+    most = MAX_JSON if most is None else most
+    if len(text) > most // 100 and json_memory(text) > most:  # a character stands for less than 100 bytes
+        raise ValueError(f"it would take more than {most:,} bytes of memory; split it")
     try:
-        return json.loads(text)
+        if not finite:
+            return json.loads(text, object_pairs_hook=members)
+        return json.loads(text, object_pairs_hook=members, parse_float=_finite, parse_constant=_finite)
     except RecursionError:
         raise ValueError("the JSON is nested too deeply") from None
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"expected a finite number, got {text[:40]}")
+    return number
 
 
 def read_json(path: str | Path, encoding: str | None = None) -> Any:
@@ -215,21 +240,29 @@ def read_json(path: str | Path, encoding: str | None = None) -> Any:
     Raises:
         InputError: it is missing, damaged, not JSON, or would take too much memory; the message says where it breaks.
     """
-    text = read_text(path, encoding)
-    if json_memory(text) > max(MAX_JSON, MAX_JSON_RATIO * Path(path).stat().st_size):
+    text, most = read_text(path, encoding), json_limit(path)
+    if json_memory(text) > most:
         raise InputError(
             f"expected JSON that takes at most {MAX_JSON:,} bytes of memory, or {MAX_JSON_RATIO} times the size of its "
             f"file, got more in {str(path)!r}; split the file"
         )
     try:
-        return parse_json(text)
+        return parse_json(text, most)
     except ValueError as error:
         raise InputError(f"cannot read {str(path)!r} as JSON: {error}; check the file") from error
 
 
-def json_memory(text: str) -> int:
+def json_limit(path: str | Path) -> int:
+    """Bytes of memory that the value of a JSON file may take."""
+    return max(MAX_JSON, MAX_JSON_RATIO * Path(path).stat().st_size)
+
+
+def json_memory(text: str | bytes) -> int:
     """Estimate how many bytes of memory the value of a JSON text takes, without parsing it."""
-    return len(text) + 96 * text.count("{") + 72 * text.count("[") + 40 * text.count(",") + 25 * text.count('"')
+    sizes = {"{": 96, "[": 72, ",": 40, '"': 25}
+    if isinstance(text, str):
+        return len(text) + sum(size * text.count(mark) for mark, size in sizes.items())
+    return len(text) + sum(size * text.count(mark.encode()) for mark, size in sizes.items())
 
 
 def iter_json_lines(path: str | Path) -> Iterator[tuple[int, Any]]:

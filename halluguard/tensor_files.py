@@ -5,7 +5,6 @@ This is the only module that opens tensors, besides the loaders of transformers 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,9 +12,12 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, isfinite
 
 from halluguard.errors import InputError, first_line
+from halluguard.io import parse_json
 
 MAX_HEADER = 100_000_000
 """Bytes of a safetensors header, as the format limits it."""
+MAX_MEMORY = 512 * 1024**2
+"""Most memory that a header may take, in bytes, by an estimate."""
 
 
 def read_shapes(path: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
@@ -31,11 +33,11 @@ def read_shapes(path: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
             length = int.from_bytes(file.read(8), "little")
             if length > min(MAX_HEADER, path.stat().st_size):
                 raise ValueError(f"a header of {length:,} bytes")
-            header = json.loads(file.read(length))
+            header = parse_json(file.read(length), MAX_MEMORY)
         for key, entry in header.items():
             if key != "__metadata__":
                 yield key, tuple(int(size) for size in entry["shape"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"expected safetensors in {str(path)!r}, got {first_line(error)}; the file is damaged, copy it again"
         ) from error

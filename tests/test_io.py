@@ -8,6 +8,8 @@ import pyarrow as pa
 import pytest
 
 from halluguard import io
+from halluguard.auditing.image_store import read_names
+from halluguard.calibration.labelled_rows import read_rows, read_truth
 from halluguard.errors import InputError, OutputError
 
 TEXT = "né 犬\nsecond\n"
@@ -91,6 +93,23 @@ def test_json_that_takes_much_more_memory_than_its_text_is_refused(text, tmp_pat
     path.write_bytes(gzip.compress(text.encode()))
     with pytest.raises(InputError, match=r"takes at most 1,000,000 bytes of memory.*bomb\.json\.gz"):
         io.read_json(path)
+
+
+@pytest.mark.parametrize("read", [read_rows, read_truth, read_names, io.read_json])
+def test_every_file_of_one_value_has_the_limit_of_memory(read, tmp_path, monkeypatch):
+    monkeypatch.setattr(io, "MAX_JSON", 1_000_000)
+    monkeypatch.setattr(io, "MAX_JSON_RATIO", 1)
+    path = tmp_path / "values.json"
+    path.write_text('{"a": [' + "[]," * 20_000 + "[]]}")
+    with pytest.raises(InputError, match=r"memory.*values\.json|values\.json.*memory"):
+        read(path)
+
+
+@pytest.mark.parametrize("text", ["[[], {}, 1]", b"[[], {}, 1]"])
+def test_the_memory_of_a_value_is_estimated_before_it_is_parsed(text):
+    assert io.parse_json(text, 1_000) == [[], {}, 1]
+    with pytest.raises(ValueError, match="more than 200 bytes of memory"):
+        io.parse_json(text, 200)
 
 
 def test_a_json_line_over_the_limit_is_named(tmp_path, monkeypatch):

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from halluguard.auditing.caption_rows import Row
 from halluguard.errors import ImageError, InputError, SettingsError
 from halluguard.images import ORIENTATION, formats, load_image, resolve_inside
-from halluguard.io import parse_json, read_text
+from halluguard.io import json_limit, parse_json, read_text
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -252,7 +252,7 @@ def read_names(path: Path) -> dict[str, str]:
     text = read_text(path)
     if text.lstrip().startswith("{"):
         try:
-            names = parse_json(text)
+            names = parse_json(text, json_limit(path))
         except ValueError as error:
             raise InputError(f"the image mapping {str(path)!r} is not JSON: {error}; correct it") from error
         if not all(isinstance(name, str) for name in names.values()):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from halluguard.errors import HalluguardError, InputError
-from halluguard.io import JsonObject, iter_rows, parse_json, read_text
+from halluguard.io import JsonObject, iter_rows, json_limit, parse_json, read_text
 from halluguard.metrics.vocabulary import Vocabulary, load_vocabulary
 from halluguard.records import Box, Detector, ImageOrKey
 from halluguard.vocabulary import normal
@@ -51,7 +51,7 @@ def read_rows(path: str | Path) -> list[Labelled]:
     text = read_text(path)
     if text.lstrip().startswith("{"):
         try:
-            whole = parse_json(text)
+            whole = parse_json(text, json_limit(path))
         except ValueError:  # one object per line
             whole = None
         if isinstance(whole, dict) and {"images", "annotations", "categories"} <= whole.keys():
@@ -74,7 +74,7 @@ def read_truth(path: str | Path, vocabulary: Vocabulary | None = None) -> tuple[
     """
     words = (vocabulary or load_vocabulary()).words
     try:
-        whole = parse_json(read_text(path))
+        whole = parse_json(read_text(path), json_limit(path))
     except ValueError:  # one object per line, or a table
         whole = None
     objects: dict[str, list[str]] = {}

@@ -5,10 +5,7 @@ The kind of file is read from its content. A malformed entry costs only itself, 
 
 from __future__ import annotations
 
-import itertools
-import json
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -19,10 +16,15 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from halluguard import io
+from halluguard.columns import python_size, rows_at_once
 from halluguard.errors import InputError
+from halluguard.json_stream import split_objects
 
 MAX_ENTRY = 64 * 1024 * 1024
 """Largest size of one entry, in characters; a longer entry is reported as malformed and not kept in memory."""
+
+MAX_ENTRY_MEMORY = 2 * MAX_ENTRY
+"""Most memory that an entry of JSON may take, in bytes, by an estimate."""
 
 MAX_WHOLE = 512 * 1024 * 1024
 """Largest JSON file that is read as one value, in bytes after decompression; a larger one is refused."""
@@ -101,8 +103,8 @@ def read_whole(path: str | Path, drop: Sequence[str] = ()) -> Any:
                 f"expected at most {MAX_WHOLE:,} bytes of JSON in {str(path)!r}, got more; split it, or "
                 "write JSON Lines, which are read one by one"
             )
-        return json.loads(data, object_pairs_hook=kept if drop else None)
-    except (ValueError, RecursionError) as error:
+        return io.parse_json(data, io.json_limit(path), kept if drop else None)
+    except ValueError as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"expected JSON in {str(path)!r}, got something else ({error}); check the file") from error
@@ -129,8 +131,8 @@ def _head(path: Path) -> tuple[str, bool]:
     with io.reading(path), io.open_binary(path) as file:
         for line in islice(iter(lambda: file.readline(MAX_ENTRY), b""), _FIRST_LINES):
             try:
-                value = json.loads(line.decode("utf-8-sig"))
-            except (ValueError, RecursionError):
+                value = io.parse_json(line.decode("utf-8-sig"), MAX_ENTRY_MEMORY)
+            except ValueError:
                 continue
             if isinstance(value, dict):  # a mapping may be written on one line
                 return head, bool(file.read(1)) or not _is_mapping(value)
@@ -156,8 +158,8 @@ def _lines(path: Path) -> Iterator[Entry]:
 
 def _parsed(text: str | bytes, place: str) -> Entry:
     try:
-        return Entry(place, json.loads(text))
-    except (ValueError, RecursionError) as error:
+        return Entry(place, io.parse_json(text, MAX_ENTRY_MEMORY))
+    except ValueError as error:
         return Entry(place, problem=f"not JSON ({error})")
 
 
@@ -174,17 +176,11 @@ def _expanded(value: dict[str, Any]) -> Iterator[Entry]:
         yield Entry("entry 1", value)
 
 
-# Strings are skipped whole, so that braces inside them do not count; none runs over a line end. Repeats are possessive:
-# with backtracking, a string of 64 MiB takes gigabytes. The last alternative is a quote without its partner: a string
-# still being read, or a broken one.
-_TOKEN = re.compile(r'"[^"\\\n]*+(?:\\.[^"\\\n]*+)*+"|[{}]|"')
-
-
 def _array(path: Path) -> Iterator[Entry]:
     """The objects of an array. An object ends where its braces close, so a malformed one costs only itself."""
-    for number, (line, text) in enumerate(_objects(_pieces(path)), 1):
+    for number, (line, text) in enumerate(split_objects(_pieces(path), MAX_ENTRY), 1):
         place = f"entry {number} (line {line})"
-        if len(text) > MAX_ENTRY:
+        if text is None:
             yield Entry(place, problem=f"expected at most {MAX_ENTRY:,} characters, got more")
         else:
             yield _parsed(text, place)
@@ -196,61 +192,28 @@ def _pieces(path: Path) -> Iterator[str]:
             yield piece
 
 
-def _objects(pieces: Iterator[str]) -> Iterator[tuple[int, str]]:
-    """(line number, text) of every object, and of any other text between commas."""
-    buffer, start, at, depth, line = "", -1, 0, 0, 1
-    enough = 0  # a string still being read is scanned again only when it has doubled, so that time stays linear
-    for piece in itertools.chain(pieces, [""]):
-        buffer += piece
-        if piece and len(buffer) - at < enough:
-            continue
-        enough = 0
-        outside = 0  # where the text after the last object begins
-        last_line = buffer.rfind("\n")
-        for token in _TOKEN.finditer(buffer, at):
-            mark, at = token.group(), token.end()
-            if mark == '"' and at > last_line:
-                at = token.start()
-                enough = 2 * (len(buffer) - at)
-                break
-            if mark == "{":
-                if depth == 0:
-                    start = token.start()
-                    line += buffer.count("\n", outside, start)
-                    yield from _strays(line, buffer[outside:start])
-                depth += 1
-            elif mark == "}" and depth:
-                depth -= 1
-                if depth == 0:
-                    yield line, buffer[start:at]
-                    line += buffer.count("\n", start, at)
-                    start, outside = -1, at
-        if depth and len(buffer) - start > MAX_ENTRY + _CHUNK:
-            break
-        keep = start if depth else outside
-        buffer, at = buffer[keep:], max(0, at - keep)
-        start = 0 if depth else -1
-    if depth:
-        yield line, buffer[max(start, 0) :]
-    else:
-        yield from _strays(line, buffer)
-
-
-def _strays(line: int, text: str) -> list[tuple[int, str]]:
-    left = text.strip("\ufeff \t\r\n,[]")
-    return [(line, left)] if left else []
-
-
 def _parquet(path: Path) -> Iterator[Entry]:
     number = 0
     try:
-        for batch in parquet.ParquetFile(path).iter_batches(batch_size=64):
-            for place in range(batch.num_rows):
-                number += 1
-                try:
-                    yield Entry(f"row {number}", batch.slice(place, 1).to_pylist()[0])
-                except ValueError as error:  # a string that is not UTF-8
-                    yield Entry(f"row {number}", problem=f"not readable ({error})")
+        source = parquet.ParquetFile(path)
+        names = source.schema_arrow.names
+        for group in range(source.num_row_groups):
+            most = min(64, rows_at_once(path, source.metadata.row_group(group), names, MAX_ENTRY_MEMORY))
+            for batch in source.iter_batches(batch_size=most, row_groups=[group]):
+                for place in range(batch.num_rows):
+                    number += 1
+                    yield _row(batch.slice(place, 1), f"row {number}")
     except (pa.ArrowException, OSError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"could not read {str(path)!r} as Parquet after row {number} ({reason}); check it") from error
+
+
+def _row(batch: pa.RecordBatch, place: str) -> Entry:
+    """The entry of a batch of one row."""
+    try:
+        size = sum(map(python_size, batch.columns))
+        if size > MAX_ENTRY_MEMORY:
+            return Entry(place, problem=f"expected at most {MAX_ENTRY_MEMORY:,} bytes of memory, got {size:,}")
+        return Entry(place, batch.to_pylist()[0])
+    except ValueError as error:  # a string that is not UTF-8
+        return Entry(place, problem=f"not readable ({error})")

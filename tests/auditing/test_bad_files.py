@@ -12,8 +12,8 @@ import pytest
 from pyarrow import parquet
 from typer.testing import CliRunner
 
+from halluguard import columns, json_stream
 from halluguard import io as files
-from halluguard import json_stream
 from halluguard.auditing import audit, inputs
 from halluguard.auditing.inputs import columnar, delimited, json_values, jsonl, webdataset
 from halluguard.auditing.source import open_source
@@ -272,7 +272,7 @@ def test_a_value_that_python_cannot_hold_costs_one_row_of_a_table(tmp_path):
 
 
 def test_a_table_that_unpacks_without_end_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(columnar, "MAX_UNPACKED", 100_000)
+    monkeypatch.setattr(columns, "MAX_UNPACKED", 100_000)
     table = pa.table({"image": ["1"], "caption": ["x" * 10_000_000]})
     parquet.write_table(table, tmp_path / "c.parquet", compression="zstd")
     with pytest.raises(InputError, match="unpack to at most 100 times"):
@@ -636,8 +636,8 @@ def test_a_large_value_that_stands_in_every_row_is_not_held_once_for_each(name, 
     assert all(row.fields["caption"] == "x" * 60_000 for row in rows)
     if name.endswith(".parquet"):
         assert max(sizes) == 1
-    assert columnar._size(table.column("caption").chunk(0)) >= 50 * 60_000
-    assert columnar._size(table.column("caption").chunk(0).slice(3, 1)) < 61_000
+    assert columnar.python_size(table.column("caption").chunk(0)) >= 50 * 60_000
+    assert columnar.python_size(table.column("caption").chunk(0).slice(3, 1)) < 61_000
 
 
 def test_a_list_of_millions_of_numbers_costs_its_row(tmp_path, monkeypatch):

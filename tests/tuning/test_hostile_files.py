@@ -8,8 +8,10 @@ import sys
 import time
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from PIL import Image
+from pyarrow import parquet
 
 from halluguard import InputError
 from halluguard.tuning import reading
@@ -62,9 +64,6 @@ def test_a_bad_line_costs_only_itself(folder, name):
 
 
 def test_a_parquet_string_that_is_not_utf8_costs_only_its_row(folder):
-    import pyarrow as pa
-    from pyarrow import parquet
-
     raw = pa.array([b"A cup.", b"\xff\xfe", b"A cat."], pa.binary())
     texts = pa.Array.from_buffers(pa.string(), 3, raw.buffers())
     columns = {key: pa.array([GOOD[key]] * 3) for key in GOOD} | {"chosen": texts}
@@ -106,6 +105,27 @@ def test_arrays_are_read_in_linear_time(folder, body):
     with pytest.raises(InputError):
         read(folder / "rows.json")
     assert time.process_time() - started < 20
+
+
+@pytest.mark.parametrize("form", ["array", "lines", "Parquet"])
+def test_an_entry_of_very_many_values_costs_only_itself(folder, form, monkeypatch):
+    monkeypatch.setattr(reading, "MAX_ENTRY_MEMORY", 100_000)
+    rows = [GOOD | {"x": []}, GOOD | {"x": [[]] * 3_000}, GOOD | {"question": "Which cup?", "x": []}]
+    entries = list(map(json.dumps, rows))
+    if form == "Parquet":
+        path = folder / "rows.parquet"
+        parquet.write_table(
+            pa.Table.from_pylist(
+                rows, pa.schema([*((k, pa.string()) for k in GOOD), ("x", pa.list_(pa.list_(pa.int8())))])
+            ),
+            path,
+        )
+    else:
+        path = lines(folder, "[" + ",\n".join(entries) + "]") if form == "array" else lines(folder, *entries)
+    rows, report = read(path)
+    assert len(rows) == 2
+    ((_, reason),) = report.problems
+    assert "100,000 bytes of memory" in reason
 
 
 def test_a_file_that_is_read_whole_has_a_limit(folder, monkeypatch):

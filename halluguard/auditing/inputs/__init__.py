@@ -40,7 +40,7 @@ from typing import Any, BinaryIO, NamedTuple, Protocol, cast
 
 from halluguard.auditing.fields import Fields, with_texts
 from halluguard.errors import InputError
-from halluguard.io import MAX_LINE, READ_ERRORS, json_memory, open_binary
+from halluguard.io import MAX_LINE, READ_ERRORS, open_binary, parse_json
 
 HEAD_BYTES = 65_536
 """Size of the start of a file that the formats look at to recognise it, in bytes after decompression."""
@@ -181,11 +181,9 @@ def load_json(text: str) -> Any:
     """A JSON value.
 
     Raises:
-        ValueError, RecursionError: it is not JSON, a key stands twice in an object, or it takes too much memory.
+        ValueError: it is not JSON, a key stands twice in an object, or it takes too much memory.
     """
-    if len(text) > MAX_ROW_MEMORY // 128 and json_memory(text) > MAX_ROW_MEMORY:
-        raise ValueError(f"the row would take more than {MAX_ROW_MEMORY:,} bytes of memory")
-    return json.loads(text, object_pairs_hook=_unique_keys)
+    return parse_json(text, MAX_ROW_MEMORY, _unique_keys)
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -10,18 +10,16 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from halluguard.auditing.fields import with_texts
 from halluguard.auditing.inputs import MAX_ROW_WITH_IMAGE, Decision, Item
+from halluguard.columns import python_size, rows_at_once
 from halluguard.errors import InputError
-from halluguard.io import MAX_RATIO, MAX_UNPACKED
+from halluguard.io import MAX_UNPACKED
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from pyarrow import parquet
 
 NAME = "Parquet or Arrow"
 ORDER = 10
 _BATCH = 64
-_OBJECT = 40
-"""Bytes of a small Python object, such as a number in a list."""
 _SUFFIXES = (".parquet", ".arrow", ".feather")
 
 
@@ -41,7 +39,7 @@ def _items(batch: pa.RecordBatch) -> Iterator[Item]:
     """The rows of a batch. Where a value cannot be read, only its own row is lost."""
     rows: list[Item] | None = None
     try:
-        size = sum(map(_size, batch.columns))
+        size = sum(map(python_size, batch.columns))
         if size > MAX_ROW_WITH_IMAGE:
             raise ValueError(f"expected at most {MAX_ROW_WITH_IMAGE:,} bytes in a row, got {size:,}")
         rows = [Item(row) for row in batch.to_pylist()]
@@ -53,28 +51,6 @@ def _items(batch: pa.RecordBatch) -> Iterator[Item]:
     else:
         for at in range(len(batch)):
             yield from _items(batch.slice(at, 1))
-
-
-def _size(column: pa.Array) -> int:
-    """Estimated bytes that a column's values take in Python; one of a dictionary counts as often as it stands there."""
-    import pyarrow as pa
-    from pyarrow import compute
-
-    types, kind = pa.types, column.type
-    if types.is_dictionary(kind):
-        values = column.dictionary
-        if types.is_string(values.type) or types.is_binary(values.type) or types.is_large_string(values.type):
-            sizes = compute.binary_length(values)
-            return _OBJECT * len(column) + int(compute.sum(sizes.take(column.indices)).as_py() or 0)
-        return len(column) * _size(values)
-    size = _OBJECT * len(column)
-    if types.is_struct(kind):
-        return size + sum(map(_size, column.flatten()))
-    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
-        return size + _size(column.flatten())
-    if types.is_map(kind):
-        return size + _size(column.keys) + _size(column.items)
-    return size + int(column.nbytes)
 
 
 def export(path: Path, encoding: str | None, out: BinaryIO, key: str, decisions: Iterable[Decision]) -> None:
@@ -133,8 +109,8 @@ def _read_file(file: Path, columns: Collection[str] | None) -> Iterator[pa.Recor
         source = parquet.ParquetFile(file)
         kept = [name for name in source.schema_arrow.names if columns is None or name in columns]
         for group in range(source.num_row_groups):
-            rows = _rows_per_batch(file, source.metadata.row_group(group), kept)
-            yield from source.iter_batches(batch_size=rows, row_groups=[group], columns=kept)
+            most = min(_BATCH, rows_at_once(file, source.metadata.row_group(group), kept, MAX_ROW_WITH_IMAGE))
+            yield from source.iter_batches(batch_size=most, row_groups=[group], columns=kept)
         return
     with pa.memory_map(str(file)) as mapped:
         content = mapped.read_buffer()
@@ -230,27 +206,6 @@ def _as_bytes(kind: pa.DataType) -> pa.DataType:
     if pa.types.is_large_list(kind):
         return pa.large_list(kind.value_field.with_type(_as_bytes(kind.value_type)))
     return kind
-
-
-def _rows_per_batch(file: Path, group: parquet.RowGroupMetaData, columns: Collection[str]) -> int:
-    """How many rows to read at once so that, on average, they fit into memory.
-
-    Raises:
-        InputError: the row group unpacks to much more than its size.
-    """
-    chunks = [group.column(i) for i in range(group.num_columns)]
-    chunks = [chunk for chunk in chunks if chunk.path_in_schema.partition(".")[0] in columns]
-    packed = sum(chunk.total_compressed_size for chunk in chunks)
-    unpacked = sum(chunk.total_uncompressed_size for chunk in chunks)
-    if unpacked > max(MAX_UNPACKED, MAX_RATIO * packed):
-        raise InputError(
-            f"expected row groups that unpack to at most {MAX_RATIO} times their size, got more in {str(file)!r}; "
-            "if you trust it, write it again with smaller row groups"
-        )
-    # A value of a dictionary may stand in every row.
-    largest = sum(chunk.total_uncompressed_size for chunk in chunks if chunk.has_dictionary_page)
-    rows = min(MAX_ROW_WITH_IMAGE * group.num_rows // max(unpacked, 1), MAX_ROW_WITH_IMAGE // max(largest, 1))
-    return max(1, min(_BATCH, rows))
 
 
 def _files(folder: Path) -> list[Path]:

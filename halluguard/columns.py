@@ -1,0 +1,66 @@
+"""Bound the memory that Parquet and Arrow files take, whatever their columns hold."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from halluguard.errors import InputError
+from halluguard.io import MAX_RATIO, MAX_UNPACKED
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+_OBJECT = 40
+"""Bytes of a small Python object, such as a number in a list."""
+
+
+def python_size(column: pa.Array) -> int:
+    """Estimated bytes that a column's values take in Python; one of a dictionary counts as often as it stands there."""
+    import pyarrow as pa
+    from pyarrow import compute
+
+    types, kind = pa.types, column.type
+    if types.is_dictionary(kind):
+        values = column.dictionary
+        if types.is_string(values.type) or types.is_binary(values.type) or types.is_large_string(values.type):
+            sizes = compute.binary_length(values)
+            return _OBJECT * len(column) + int(compute.sum(sizes.take(column.indices)).as_py() or 0)
+        return len(column) * python_size(values)
+    size = _OBJECT * len(column)
+    if types.is_struct(kind):
+        return size + sum(map(python_size, column.flatten()))
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        return size + python_size(column.flatten())
+    if types.is_map(kind):
+        return size + python_size(column.keys) + python_size(column.items)
+    return size + int(column.nbytes)
+
+
+def rows_at_once(file: Path, group: parquet.RowGroupMetaData, columns: Collection[str], most: int) -> int:
+    """How many rows of a row group to read at once so that, on average, they take at most `most` bytes.
+
+    Args:
+        file: the file, for the error.
+        group: the row group.
+        columns: names of the columns that are read.
+        most: bytes.
+
+    Raises:
+        InputError: the row group unpacks to much more than its size.
+    """
+    chunks = [group.column(i) for i in range(group.num_columns)]
+    chunks = [chunk for chunk in chunks if chunk.path_in_schema.partition(".")[0] in columns]
+    packed = sum(chunk.total_compressed_size for chunk in chunks)
+    unpacked = sum(chunk.total_uncompressed_size for chunk in chunks)
+    if unpacked > max(MAX_UNPACKED, MAX_RATIO * packed):
+        raise InputError(
+            f"expected row groups that unpack to at most {MAX_RATIO} times their size, got more in {str(file)!r}; "
+            "if you trust it, write it again with smaller row groups"
+        )
+    # A value of a dictionary may stand in every row.
+    largest = sum(chunk.total_uncompressed_size for chunk in chunks if chunk.has_dictionary_page)
+    rows = min(most * group.num_rows // max(unpacked, 1), most // max(largest, 1))
+    return max(1, rows)
