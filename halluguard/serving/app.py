@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response, Streami
 
 from halluguard import __version__
 from halluguard.errors import HalluguardError
-from halluguard.io import JsonObject
+from halluguard.io import JsonObject, parse_json
 from halluguard.printing import printable
 from halluguard.serving.backends import Backend
 from halluguard.serving.chat_requests import read_request
@@ -27,6 +27,14 @@ MAX_DEPTH = 64
 """Deepest nesting of a request's JSON."""
 LEFT = 499
 """Status that is counted for a client that left before its answer."""
+
+
+class AsciiResponse(JSONResponse):
+    """A response of JSON in ASCII: half a surrogate pair, as in a text that was cut, has no other form."""
+
+    def render(self, content: object) -> bytes:
+        """The body."""
+        return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
 
 
 class Places:
@@ -73,11 +81,11 @@ def create_app(backend: Backend, settings: ServerSettings, metrics: Metrics) -> 
 
     @app.exception_handler(ApiError)
     async def api_error(_: Request, error: ApiError) -> JSONResponse:
-        return JSONResponse(error.body, error.status, error.headers)
+        return AsciiResponse(error.body, error.status, error.headers)
 
     @app.exception_handler(HalluguardError)
     async def other_error(_: Request, error: HalluguardError) -> JSONResponse:
-        return JSONResponse(invalid(str(error)).body, 400)
+        return AsciiResponse(invalid(str(error)).body, 400)
 
     @app.exception_handler(Exception)
     async def fault(_: Request, error: Exception) -> JSONResponse:
@@ -93,8 +101,8 @@ def create_app(backend: Backend, settings: ServerSettings, metrics: Metrics) -> 
         return PlainTextResponse(metrics.text(), media_type="text/plain; version=0.0.4")
 
     @app.get("/v1/models")
-    async def models(request: Request) -> JsonObject:
-        return await backend.models(dict(request.headers))
+    async def models(request: Request) -> Response:
+        return AsciiResponse(await backend.models(dict(request.headers)))
 
     @app.post("/v1/chat/completions")
     async def completions(request: Request) -> Response:
@@ -131,7 +139,7 @@ def create_app(backend: Backend, settings: ServerSettings, metrics: Metrics) -> 
             return StreamingResponse(_events(first, chunks, stack), media_type="text/event-stream")
         async with places.place():
             chat = await read_request(body, settings)
-            return JSONResponse(await _unless_left(request, backend.complete(chat, headers)))
+            return AsciiResponse(await _unless_left(request, backend.complete(chat, headers)))
 
     return app
 
@@ -173,8 +181,8 @@ async def _body(request: Request, settings: ServerSettings) -> object:
     except TimeoutError:
         raise ApiError(408, f"the request was not sent within {settings.read_timeout:g} seconds") from None
     try:
-        value = json.loads(bytes(body))
-    except (ValueError, RecursionError):
+        value = parse_json(bytes(body), 8 * settings.max_body, finite=True)
+    except ValueError:
         raise invalid("expected a request of JSON, got something else; check its syntax") from None
     if _is_deeper(value, MAX_DEPTH):
         raise invalid(f"expected JSON of at most {MAX_DEPTH} levels, got more; send it flatter")

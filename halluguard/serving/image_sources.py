@@ -17,6 +17,8 @@ from urllib.parse import unquote, urlsplit
 
 import httpx
 
+from halluguard.errors import ImageError
+from halluguard.images import resolve_inside
 from halluguard.serving.errors import ApiError, invalid
 from halluguard.serving.settings import ServerSettings
 
@@ -38,7 +40,7 @@ async def read_image(url: object, settings: ServerSettings, param: str) -> bytes
     if scheme == "data":
         return _decoded(url, param)
     if scheme == "file":
-        return _file(url, settings.images, param)
+        return await asyncio.to_thread(_file, url, settings, param)
     if scheme in ("http", "https"):
         if not settings.fetch:
             raise invalid("images are not fetched from the network by this server; send a data: URL", param)
@@ -56,15 +58,23 @@ def _decoded(url: str, param: str) -> bytes:
         raise invalid(f"the image is not base64 ({error}); encode it again", param) from None
 
 
-def _file(url: str, folder: Path | None, param: str) -> bytes:
-    if folder is None:
+def _file(url: str, settings: ServerSettings, param: str) -> bytes:
+    if settings.images is None:
         raise invalid("files of this server may not be named in requests; send a data: URL", param)
-    root = folder.resolve()
-    path = Path(unquote(urlsplit(url).path))
-    path = (path if path.is_relative_to(root) else root / path.relative_to(path.anchor)).resolve()
-    if not path.is_relative_to(root) or not path.is_file():
-        raise invalid(f"expected a file of the folder of images, got {path.name!r}, which is not there", param)
-    return path.read_bytes()
+    root, data = settings.images.resolve(), b""
+    try:
+        path = Path(unquote(urlsplit(url).path))
+        path = resolve_inside(root, str(path if path.is_relative_to(root) else path.relative_to(path.anchor)))
+        if not path.is_file():
+            raise ValueError("no file")
+        with path.open("rb") as file:
+            data = file.read(settings.max_body + 1)
+    except (ImageError, OSError, ValueError):  # outside, not there, or a name that no file can have
+        name = url.rpartition("/")[2][:100]
+        raise invalid(f"expected a file of the folder of images, got {name!r}, which is not there", param) from None
+    if len(data) > settings.max_body:
+        raise invalid(f"expected an image of at most {settings.max_body:,} bytes, got a longer one", param)
+    return data
 
 
 async def _fetched(url: str, settings: ServerSettings, param: str) -> bytes:

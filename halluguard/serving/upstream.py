@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import httpx
 
 from halluguard.errors import HalluguardError, SettingsError, first_line
-from halluguard.io import JsonObject
+from halluguard.io import JsonObject, parse_json
 from halluguard.prompting.checking import Checker
 from halluguard.prompting.drafting import Draft
 from halluguard.records import Answer
@@ -170,7 +170,9 @@ class Upstream:
             async with (
                 asyncio.timeout(self.settings.timeout),
                 self.client.stream(
-                    "POST", "chat/completions", json=request.body, headers=self._headers(headers)
+                    *("POST", "chat/completions"),
+                    content=_encoded(request.body),
+                    headers=self._headers(headers),
                 ) as response,
             ):
                 if response.status_code != 200:
@@ -203,7 +205,11 @@ class Upstream:
         try:
             async with (
                 asyncio.timeout(self.settings.timeout),
-                self.client.stream(method, path, json=body, headers=self._headers(headers)) as response,
+                self.client.stream(
+                    *(method, path),
+                    content=None if body is None else _encoded(body),
+                    headers=self._headers(headers),
+                ) as response,
             ):
                 reply = await _read(response)
         except (TimeoutError, httpx.TimeoutException):
@@ -216,6 +222,7 @@ class Upstream:
 
     def _headers(self, headers: dict[str, str]) -> dict[str, str]:
         kept = {name: value for name, value in headers.items() if name.lower() in PASSED_ON}
+        kept["content-type"] = "application/json"
         if self.key and not any(name.lower() == "authorization" for name in kept):
             kept["authorization"] = f"Bearer {self.key}"
         return {**kept, "accept-encoding": "identity"}
@@ -298,6 +305,11 @@ def _failure(error: Exception) -> str:
     return f"the check failed: {said}"
 
 
+def _encoded(body: JsonObject) -> bytes:
+    """A body in ASCII: half a surrogate pair, as in a text that was cut, can be sent as an escape only."""
+    return json.dumps(body).encode("ascii")
+
+
 async def _read(response: httpx.Response) -> bytes:
     body = bytearray()
     async for piece in response.aiter_raw():
@@ -323,8 +335,8 @@ async def _lines(response: httpx.Response) -> AsyncIterator[str]:
 
 def _parsed(data: bytes) -> JsonObject:
     try:
-        value = json.loads(data)
-    except (ValueError, RecursionError):
+        value = parse_json(data, 8 * MAX_REPLY, finite=True)
+    except ValueError:
         value = None
     if not isinstance(value, dict):
         raise bad_gateway("expected a JSON object from the upstream server, got something else")
@@ -334,9 +346,9 @@ def _parsed(data: bytes) -> JsonObject:
 def _refusal(status: int, reply: bytes) -> ApiError:
     """The error of the upstream server, with its own words where they have OpenAI's form."""
     try:
-        found = json.loads(reply)["error"]
+        found = parse_json(reply, 8 * MAX_REPLY)["error"]
         message = str(found["message"] if isinstance(found, dict) else found)[:500]
-    except (ValueError, LookupError, TypeError, RecursionError):
+    except (ValueError, LookupError, TypeError):
         message = f"the upstream server answered with status {status}"
     if status in (408, 429) or status >= 500:
         return bad_gateway(message, status if status in (408, 429, 503) else 502)

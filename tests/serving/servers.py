@@ -14,7 +14,7 @@ pytest.importorskip("openai", reason="needs openai: pip install openai")
 
 import uvicorn
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import JSONResponse, Response, StreamingResponse
 from PIL import Image
 
 from halluguard.records import Box
@@ -84,6 +84,8 @@ def behind():
             await asyncio.sleep(1)
         if words.startswith("status:"):
             return JSONResponse({"error": {"message": "no such thing"}}, int(words[7:]))
+        if words == "not a number":
+            return Response(b'{"choices": [], "usage": {"total_tokens": NaN}}', media_type="application/json")
         if words == "nonsense":
             return JSONResponse(["not", "an", "object"])
         head = {"id": "c1", "created": 1, "model": body["model"]}
@@ -94,7 +96,8 @@ def behind():
             for i in range(body.get("n") or 1)
         ]
         usage = {"prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 8}
-        return {**head, "object": "chat.completion", "choices": choices, "usage": usage}
+        reply = {**head, "object": "chat.completion", "choices": choices, "usage": usage}
+        return Response(json.dumps(reply), media_type="application/json")
 
     async def chunks(head, text, words):
         head = {**head, "object": "chat.completion.chunk"}

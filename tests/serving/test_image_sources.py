@@ -1,6 +1,7 @@
 """Images by address: only where the server allows it, never from a private host, never outside the folder."""
 
 import asyncio
+import os
 
 import pytest
 
@@ -57,3 +58,18 @@ def test_files_are_read_from_their_folder_alone(tmp_path):
     for url in ("file:///../secret", "file:///%2e%2e/secret", f"file://{tmp_path}/secret", "file:///link"):
         with pytest.raises(ApiError, match="not there"):
             read(url, images=folder)
+
+
+@pytest.mark.parametrize("name", ["%00", "\ud800", "a" * 5_000, "[x", "loop", "pipe", "/", "C:/a.png"])
+def test_a_name_that_no_file_can_have_is_refused(name, tmp_path):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    os.mkfifo(tmp_path / "pipe")
+    for start in ("file:///", "file://"):
+        with pytest.raises(ApiError, match="not there"):
+            read(start + name, images=tmp_path)
+
+
+def test_a_long_file_is_not_read(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"x" * 2_000)
+    with pytest.raises(ApiError, match="at most 1,500 bytes"):
+        read("file:///a.png", images=tmp_path, max_body=1_500)

@@ -273,6 +273,29 @@ def test_a_request_that_is_wrong_is_refused_in_openai_s_form(server, change, mes
     assert re.search(message, error["message"]), error
 
 
+def test_half_a_pair_goes_through_as_an_escape(server, upstream):
+    """Clients cut texts inside an emoji; no encoding can write such a half."""
+    half = json.dumps({"model": "tiny", "messages": question("say: A dog \ud83d sits beside a cup.")})
+    reply = post(server, half)
+    assert reply.status_code == 200
+    assert "\ud83d" in reply.json()["choices"][0]["message"]["content"]
+    assert "\ud83d" in json.dumps(upstream.seen[-1][0], ensure_ascii=False)
+    streamed = post(server, half[:-1] + ', "stream": true}')
+    assert "data: [DONE]" in streamed.text
+    assert "\\ud83d" in streamed.text
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "1e999", "[" + "[]," * 3_000_000 + "1]"])
+def test_a_value_that_no_server_should_hold_is_refused(server, value):
+    body = json.dumps({"model": "tiny", "messages": question(), "temperature": 0})
+    assert post(server, body.replace('"temperature": 0', f'"temperature": {value}')).status_code == 400
+
+
+def test_a_reply_that_is_not_a_number_is_a_bad_gateway(server):
+    with pytest.raises(openai.InternalServerError, match="expected a JSON object"):
+        ask(server, question("not a number"))
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"{", b"[1]", b"null", b"\xff\xfe", b"[" * 100_000, b'{"a":' * 90 + b"1" + b"}" * 90]
 )
