@@ -28,6 +28,7 @@ from halluguard.detectors.zero_shot import ZeroShotDetector
 from halluguard.errors import SettingsError
 from halluguard.guard import Guard
 from halluguard.metrics.score import Score, compare
+from halluguard.printing import printable
 from halluguard.records import DEFAULT_PROMPT, Answer
 from halluguard.rendering import page
 from halluguard.sandbox import Sample, measure
@@ -142,7 +143,8 @@ def run(out: Path, scenes: int | None = None, seed: int = 0) -> list[Result]:
     for note in notes:
         console.print(f"- {note}", highlight=False)
     write(out, results, tables, notes, samples, seed)
-    console.print(f"\n{time.perf_counter() - started:.0f} s. Open {out / 'demo.html'} (numbers: {out / 'demo.json'})")
+    opened = printable(f"Open {out / 'demo.html'} (numbers: {out / 'demo.json'})")
+    console.print(f"\n{time.perf_counter() - started:.0f} s. {opened}", markup=False)
     return results
 
 

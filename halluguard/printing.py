@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable
+from typing import TextIO
 
 REASONS = 3
 """Reasons of skipped or failed rows that are printed at most, the commonest ones."""
@@ -22,6 +23,23 @@ def printable(text: object) -> str:
     dog\x1b[2J\n.png
     """
     return _UNSAFE.sub(lambda match: match.group().encode("unicode_escape").decode("ascii"), str(text))
+
+
+def show(*lines: object, end: str = "\n", file: TextIO | None = None) -> None:
+    r"""Print lines that may hold text from outside, each safe for a terminal.
+
+    Args:
+        *lines: texts of one or several lines.
+        end: what is printed behind the last.
+        file: where to; default standard output.
+
+    >>> show("score of dog\x1b[2J.jsonl\n| acc |", "| 90.0 |")
+    score of dog\x1b[2J.jsonl
+    | acc |
+    | 90.0 |
+    """
+    text = "\n".join(map(str, lines))
+    print("\n".join(map(printable, text.split("\n"))), end=end, file=file)
 
 
 def commonest(reasons: Iterable[str]) -> list[tuple[str, int]]:

@@ -235,6 +235,39 @@ def test_escape_sequences_never_reach_the_terminal(tmp_path):
         assert "Traceback" not in printed
 
 
+SECRET = f"http://user:secret@{ESCAPE}"
+NEWER = {
+    "the name of a benchmark": ["eval", ESCAPE],
+    "an option of a benchmark": ["eval", "pope", f"--{ESCAPE}"],
+    "a file of scores": ["eval", "compare", f"{ESCAPE}.json"],
+    "a file of answers": ["eval", "chair", "--captions", f"c{ESCAPE}.jsonl", "--objects", "o.json", "--json", "s.json"],
+    "a model of the doctor": ["doctor", f"./m{ESCAPE}"],
+    "a file to sample from": ["sample", f"{ESCAPE}.jsonl", "--out", "x.csv"],
+    "a sheet": ["sample", f"c{ESCAPE}.jsonl", "--out", f"s{ESCAPE}.csv"],
+    "a controller": ["bake", "--model", "sandbox", "--controller", ESCAPE, "--imagination", "0", "--out", "x"],
+    "a folder to bake": ["bake", "--model", f"./m{ESCAPE}", "--controller", "x", "--imagination", "0", "--out", "x"],
+    "the server behind": ["serve", "--upstream", SECRET, "--detector", "sandbox"],
+    "a model to serve": ["serve", "--model", f"./m{ESCAPE}"],
+    "a port": ["serve", "--model", "sandbox", "--port", ESCAPE],
+    "a file of settings": ["train", "x", "--config", f"{ESCAPE}.yaml"],
+}
+
+
+@pytest.mark.parametrize("name", NEWER)
+def test_escapes_and_passwords_of_arguments_are_not_printed(name, tmp_path, monkeypatch, capsys):
+    (tmp_path / f"c{ESCAPE}.jsonl").write_text('{"image_id": "1", "caption": "A dog and a cat."}\n' * 3)
+    (tmp_path / "o.json").write_text('{"1": ["dog"]}')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["halluguard", *NEWER[name]])
+    with pytest.raises(SystemExit) as ending:
+        main()
+    printed = "".join(capsys.readouterr())
+    assert ending.value.code in (0, 2, 3, 5)
+    assert printed
+    assert "secret" not in printed
+    assert not {"\x1b", "\x07", "\x9b"} & set(printed), printed
+
+
 def test_a_manifest_with_escapes_is_printed_written_out(folder):
     audit(folder)
     manifest = folder / "out" / "manifest.json"

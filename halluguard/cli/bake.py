@@ -10,6 +10,7 @@ import typer
 
 from halluguard.cli.app import app
 from halluguard.cli.options import Command
+from halluguard.printing import show
 
 
 @app.command(cls=Command)
@@ -34,7 +35,7 @@ def bake(
 
     source = sandbox.MLLM if model == "sandbox" else model
     baked = baking.bake(source, controller, imagination, out, form=form, dtype=dtype, device=device)
-    print(
+    show(
         f"{baked.folder}: imagination {imagination:g} is folded in; logits of up to {baked.largest:.3g} differ by at "
         f"most {baked.difference:.1g} from those with the controller attached",
         file=sys.stderr,

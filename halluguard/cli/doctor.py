@@ -9,6 +9,7 @@ import typer
 
 from halluguard.cli.app import app
 from halluguard.cli.options import Command, option
+from halluguard.printing import show
 
 if TYPE_CHECKING:
     from transformers import ProcessorMixin
@@ -52,7 +53,7 @@ def doctor(
         prepare = _way(processor or folder, chat_template, max_length, max_pixels)
     report = examine(loaded, reference, prepare=prepare, stop=stop, adapter=adapter)
     if json is None or str(json) != "-":
-        print(report)
+        show(report)
     if json is not None and str(json) == "-":
         print(report.to_json())
     elif json is not None:

@@ -30,6 +30,7 @@ from halluguard.metrics.ground_truth import image_key
 from halluguard.metrics.pope import ask as question_for
 from halluguard.metrics.reading import answer_field, field, read_json, read_rows
 from halluguard.metrics.score import JsonObject, Score
+from halluguard.printing import show
 
 CAPTIONS = ("CHAIR", "Cover", "Hal", "Cog")
 QUESTIONS = ("acc", "precision", "recall", "f1")
@@ -86,11 +87,11 @@ def report(scores: dict[str, Score], given: argparse.Namespace) -> None:
     for label, score in scores.items():
         columns = CAPTIONS if label == "captions" else QUESTIONS
         shown = [line for line in score.lines() if line.split()[0] in columns or "|" in line or "warning" in line]
-        print(f"\n{label}", *shown, sep="\n")
-        print(f"\n| {label} | {' | '.join(columns)} | signature |\n|{'---|' * (len(columns) + 2)}")
-        print(score.markdown_row(str(given.model or given.responses.name), columns))
+        show(f"\n{label}", *shown)
+        show(f"\n| {label} | {' | '.join(columns)} | signature |\n|{'---|' * (len(columns) + 2)}")
+        show(score.markdown_row(str(given.model or given.responses.name), columns))
     if "captions" in scores and "questions" in scores:
-        print(f"\nAMBER score {amber.amber_score(scores['captions'], scores['questions']):.1f}")
+        show(f"\nAMBER score {amber.amber_score(scores['captions'], scores['questions']):.1f}")
     first, *others = [score for label, score in scores.items() if not label.startswith("baseline")]
     first.save(given.json)
     for other in others:

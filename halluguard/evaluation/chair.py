@@ -28,6 +28,7 @@ from halluguard.metrics import baselines, chair
 from halluguard.metrics.ground_truth import ById, ImageId, coco_objects, image_key, read_objects, write_objects
 from halluguard.metrics.reading import read_captions
 from halluguard.metrics.score import JsonObject, Score, compare
+from halluguard.printing import show
 
 COLUMNS = ("CHAIRs", "CHAIRi", "recall", "precision", "f1")
 
@@ -66,7 +67,7 @@ def run(given: argparse.Namespace) -> None:
 
     how = {"seed": given.seed, "resamples": given.resamples, "split": given.split, "keep_captions": False}
     result = scorer.score(captions(), **how)
-    print("\n".join(result.lines()))
+    show("\n".join(result.lines()))
     rows = [(str(given.model or path.name), result)]
     if given.plain:
         words = baselines.word_counts(captions())
@@ -88,9 +89,9 @@ def run(given: argparse.Namespace) -> None:
     scored = (scorer.caption(image, text) for image, text in plain())
     rows += [(label, scorer.total(baselines.drop_mentions(scored, scorer, share, given.seed), **how))]
 
-    print(running.heading("captions", COLUMNS))
+    show(running.heading("captions", COLUMNS))
     for name, score in rows:
-        print(score.markdown_row(name, COLUMNS))
+        show(score.markdown_row(name, COLUMNS))
     if given.plain and given.resamples:
         for name, other in rows[1:]:
             differences(f"against {name}", other, result, given)
@@ -100,11 +101,11 @@ def run(given: argparse.Namespace) -> None:
 
 
 def differences(label: str, other: Score, result: Score, given: argparse.Namespace) -> None:
-    print()
+    show("")
     for name, change in compare(other, result, seed=given.seed, resamples=given.resamples).items():
         if name in COLUMNS:
             low, high = (100 * value for value in change["interval"])
-            print(f"{label}: {name} {100 * change['difference']:+.1f} [{low:+.1f}, {high:+.1f}], p {change['p']:.3f}")
+            show(f"{label}: {name} {100 * change['difference']:+.1f} [{low:+.1f}, {high:+.1f}], p {change['p']:.3f}")
 
 
 def ground_truth(given: argparse.Namespace, protocol: chair.Protocol) -> ById[list[str]]:

@@ -20,7 +20,9 @@ from typing import Literal, get_args
 
 from halluguard import io
 from halluguard.errors import InputError
+from halluguard.evaluation.running import Parser
 from halluguard.metrics.score import Score, compare
+from halluguard.printing import show
 
 Format = Literal["markdown", "latex", "csv"]
 
@@ -136,7 +138,7 @@ def _escaped(text: str) -> str:
 
 
 def options_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scores", nargs="+", type=Path, help="JSON files of scores; the first is compared with")
     parser.add_argument("--format", choices=get_args(Format), default="markdown", help="form of the table [markdown]")
     parser.add_argument("--out", type=Path, help="file for the table; default standard output")
@@ -156,10 +158,10 @@ def run(given: argparse.Namespace) -> None:
     rows = compared(scores, seed=given.seed, resamples=given.resamples)
     text = table(rows, given.format)
     if given.out is None:
-        print(text, end="")
+        show(text, end="")
         if given.format == "markdown":
-            print("\nIn brackets: paired difference from the first run, 95 % interval.")
-            print("Bold: p below 0.05, adjusted by Holm's method.")
-            print(next(iter(scores.values())).signature)
+            show("\nIn brackets: paired difference from the first run, 95 % interval.")
+            show("Bold: p below 0.05, adjusted by Holm's method.")
+            show(next(iter(scores.values())).signature)
     else:
         io.write_text(given.out, text)

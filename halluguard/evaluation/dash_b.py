@@ -13,14 +13,15 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
-from halluguard.evaluation.running import add_forms_option, heading
+from halluguard.evaluation.running import Parser, add_forms_option, heading
 from halluguard.metrics import dash_b
+from halluguard.printing import show
 
 COLUMNS = ("acc", "TNR", "TPR", "harmonic_mean")
 
 
 def options_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--answers", type=Path, required=True, help="published answers to score")
     parser.add_argument("--json", type=Path, required=True, help="file to write the score to")
     parser.add_argument("--parser", choices=["official", "modern"], default="official", help="how answers are read")
@@ -35,10 +36,10 @@ def run(given: argparse.Namespace) -> None:
     rows = list(islice(dash_b.read_file(given.answers), given.limit))
     how = {"parser": given.parser, "forms": given.forms, "seed": given.seed, "resamples": given.resamples}
     result = dash_b.score(rows, **how)
-    print("\n".join(result.lines()))
-    print(heading("answers", COLUMNS))
-    print(result.markdown_row(given.answers.name, COLUMNS))
+    show("\n".join(result.lines()))
+    show(heading("answers", COLUMNS))
+    show(result.markdown_row(given.answers.name, COLUMNS))
     for said in ("Yes", "No"):
         always = dash_b.score([replace(row, answer=said) for row in rows], **how)
-        print(always.markdown_row(f"baseline: always {said.lower()}", COLUMNS))
+        show(always.markdown_row(f"baseline: always {said.lower()}", COLUMNS))
     result.save(given.json)

@@ -13,14 +13,15 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
-from halluguard.evaluation.running import add_forms_option, heading
+from halluguard.evaluation.running import Parser, add_forms_option, heading
 from halluguard.metrics import humblebench
+from halluguard.printing import show
 
 COLUMNS = ("accuracy", *humblebench.TYPES, "none", "says_none")
 
 
 def options_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--answers", type=Path, required=True, help="published answers to score")
     parser.add_argument("--json", type=Path, required=True, help="file to write the score to")
     add_forms_option(parser)
@@ -34,9 +35,9 @@ def run(given: argparse.Namespace) -> None:
     rows = list(islice(humblebench.read_file(given.answers), given.limit))
     how = {"forms": given.forms, "seed": given.seed, "resamples": given.resamples}
     result = humblebench.score(rows, **how)
-    print("\n".join(result.lines()))
-    print(heading("answers", COLUMNS))
-    print(result.markdown_row(given.answers.name, COLUMNS))
+    show("\n".join(result.lines()))
+    show(heading("answers", COLUMNS))
+    show(result.markdown_row(given.answers.name, COLUMNS))
     always = humblebench.score([replace(row, answer="E") for row in rows], **how)
-    print(always.markdown_row("baseline: always E", COLUMNS))
+    show(always.markdown_row("baseline: always E", COLUMNS))
     result.save(given.json)

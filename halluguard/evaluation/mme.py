@@ -24,6 +24,7 @@ from halluguard.metrics.ground_truth import image_key
 from halluguard.metrics.pope import ask as question_for
 from halluguard.metrics.reading import field, read_rows, text_field
 from halluguard.metrics.score import JsonObject
+from halluguard.printing import show
 
 
 def options_parser() -> argparse.ArgumentParser:
@@ -43,7 +44,7 @@ def run(given: argparse.Namespace) -> None:
     rows = answered(given) if given.model else list(chain.from_iterable(map(mme.read_rows_of, given.answers)))
     left_out = Counter(row.task for row in rows if row.task not in given.tasks)
     for task, count in left_out.items():
-        print(f"left out: {count} questions of {task}, which is not in --tasks")
+        show(f"left out: {count} questions of {task}, which is not in --tasks")
     rows = [row for row in rows if row.task in given.tasks]
     if given.limit:
         images = list(dict.fromkeys((row.task, row.image) for row in rows))[: given.limit]
@@ -55,12 +56,12 @@ def run(given: argparse.Namespace) -> None:
         "baseline: always no": mme.score(always, **how),
     }
     result = next(iter(scores.values()))
-    print("\n".join(result.lines()))
+    show("\n".join(result.lines()))
     columns = [name for name in result.values if name.endswith(("acc", "acc+"))]
-    print(running.heading("answers", ["total", *columns]))
+    show(running.heading("answers", ["total", *columns]))
     for label, score in scores.items():
         row = score.markdown_row(label, columns)
-        print(row.replace(f"| {label} |", f"| {label} | {score['total']:.1f} |", 1))
+        show(row.replace(f"| {label} |", f"| {label} | {score['total']:.1f} |", 1))
     result.save(given.json)
 
 

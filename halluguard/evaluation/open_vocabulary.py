@@ -15,15 +15,16 @@ from itertools import islice
 from pathlib import Path
 
 from halluguard.errors import InputError
-from halluguard.evaluation.running import heading
+from halluguard.evaluation.running import Parser, heading
 from halluguard.metrics import open_vocabulary
 from halluguard.metrics.reading import read_captions, read_json
+from halluguard.printing import show
 
 COLUMNS = ("captions", "words")
 
 
 def options_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--captions", type=Path, required=True, help="captions to score")
     parser.add_argument("--references", type=Path, required=True, help="JSON file, image id -> reference captions")
     parser.add_argument("--detections", type=Path, help="JSON file, image id -> names that a detector found")
@@ -48,9 +49,9 @@ def run(given: argparse.Namespace) -> None:
         seed=given.seed,
         resamples=given.resamples,
     )
-    print("\n".join(result.lines()))
-    print(heading("captions", COLUMNS))
-    print(result.markdown_row(given.captions.name, COLUMNS))
+    show("\n".join(result.lines()))
+    show(heading("captions", COLUMNS))
+    show(result.markdown_row(given.captions.name, COLUMNS))
     result.save(given.json)
 
 

@@ -29,6 +29,7 @@ from halluguard.evaluation import running
 from halluguard.metrics import baselines, pope, pope_labels
 from halluguard.metrics.ground_truth import image_key
 from halluguard.metrics.score import JsonObject, Score
+from halluguard.printing import show
 
 COLUMNS = ("acc", "precision", "recall", "f1", "yes_ratio")
 KINDS: tuple[pope.Kind, ...] = ("random", "popular", "adversarial")
@@ -57,7 +58,7 @@ def run(given: argparse.Namespace) -> None:
             questions = pope.build_questions(objects, kind, seed=given.seed)[: given.limit]
             scores[kind] = one(given, questions, f"sandbox-{kind}")
         means = ", ".join(f"{name} {100 * sum(s[name] for s in scores.values()) / 3:.1f}" for name in COLUMNS)
-        print(f"mean of the three: {means}")
+        show(f"mean of the three: {means}")
         scores[given.kind].save(given.json)
         return
     if not given.questions:
@@ -75,8 +76,8 @@ def one(given: argparse.Namespace, questions: list[pope.Question], split: str | 
         return pope.score(questions, by_id, parser=given.parser, logits=logits, **how)
 
     result = score(answers(path, questions, given), logits=margins(path, questions))
-    print("\n".join(result.lines()))
-    print(" ".join(f"{name} {count}" for name, count in result.counts.items()))
+    show("\n".join(result.lines()))
+    show(" ".join(f"{name} {count}" for name, count in result.counts.items()))
     rows = [(str(given.model or path.name), result)]
     if given.plain:
         base = score(answers(given.plain, questions, given))
@@ -89,16 +90,16 @@ def one(given: argparse.Namespace, questions: list[pope.Question], split: str | 
             rows.append(("baseline: plain, threshold moved", score(moved)))
     compared = rows[1:]
     rows += [(f"baseline: always {word.lower()}", score(baselines.always(questions, word))) for word in ("No", "Yes")]
-    print(running.heading("answers", COLUMNS))
+    show(running.heading("answers", COLUMNS))
     for label, scored in rows:
-        print(scored.markdown_row(label, COLUMNS))
+        show(scored.markdown_row(label, COLUMNS))
     for label, other in compared:
         test = pope.mcnemar(other, result)
         counts = f"right only there {test['only_first']}, only here {test['only_second']}"
-        print(f"against {label}: {counts}, p {test['p']:.4f}")
+        show(f"against {label}: {counts}, p {test['p']:.4f}")
     if given.labels:
         under_both(given, questions, path)
-    print()
+    show("")
     return result
 
 
@@ -109,12 +110,10 @@ def under_both(given: argparse.Namespace, questions: list[pope.Question], path: 
     runs = {}
     for file in dict.fromkeys(file for file in (path, given.plain) if file):
         runs[file.name] = pope_labels.score_both(questions, corrected, answers(file, questions, given), **how)
-        print(f"under corrected labels: {file.name}")
-        print("\n".join(runs[file.name].lines()))
+        show(f"under corrected labels: {file.name}")
+        show("\n".join(runs[file.name].lines()))
     for better, then in pope_labels.flips(runs):
-        print(
-            f"the order turns round: {better} has the higher f1 under the original labels, {then} under the corrected"
-        )
+        show(f"the order turns round: {better} has the higher f1 under the original labels, {then} under the corrected")
 
 
 def answers(path: Path, questions: list[pope.Question], given: argparse.Namespace) -> dict[str, str]:

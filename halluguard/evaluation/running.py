@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar, get_args
+from typing import TYPE_CHECKING, NoReturn, TypeVar, get_args
 
 from halluguard import io
 from halluguard.errors import HalluguardError, InputError, SettingsError
@@ -22,6 +22,7 @@ from halluguard.metrics.final_answers import Forms
 from halluguard.metrics.ground_truth import ImageId, image_key
 from halluguard.metrics.score import JsonObject
 from halluguard.metrics.stats import UndefinedScoreWarning
+from halluguard.printing import printable
 
 if TYPE_CHECKING:  # scoring published outputs loads no model
     from PIL import Image
@@ -35,9 +36,17 @@ LAYERS = ("model", "imagination", "decoding", "set", "adapter", "detector", "dty
 """Options that decide a model's answers. A run can be resumed only with the same ones."""
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors, which quote the arguments, are safe to print."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the usage and the error, and exit with status 2."""
+        super().error(printable(message))
+
+
 def options(doc: str | None, published: str | None) -> tuple[argparse.ArgumentParser, argparse._MutuallyExclusiveGroup]:
     """A parser with the options of every benchmark, and its group of sources: `--model`, or a file `--<published>`."""
-    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     source = parser.add_mutually_exclusive_group(required=True)
     if published:
         source.add_argument(f"--{published}", type=Path, help="published outputs to score, without a model")
@@ -209,6 +218,7 @@ def resume(
     Raises:
         InputError: the file was begun with other settings, or its settings file is missing.
     """
+    from rich.markup import escape
     from rich.progress import track
 
     settings_path = path.with_suffix(".settings.json")
@@ -227,7 +237,7 @@ def resume(
     left = [item for item in items if str(item) not in rows]
     with path.open("a", encoding="utf-8", newline="\n") as file:
         starts = range(0, len(left), batch_size)
-        for start in track(starts, description=path.name) if left else ():
+        for start in track(starts, description=escape(printable(path.name))) if left else ():
             file.writelines(map(io.json_line, ask(left[start : start + batch_size])))
             file.flush()
 
