@@ -26,18 +26,25 @@ from types import ModuleType
 
 from halluguard.printing import printable
 
+MAX_MESSAGE = 4_000
+"""Longest message of an error, in characters."""
+
 
 class HalluguardError(Exception):
     r"""Base class: catch this to catch everything halluguard raises on purpose.
 
-    Messages quote names from files, so they are made safe to print here: one line, no control characters.
+    Messages quote names and values from files, so they are made safe to print here: one line, no control characters,
+    and the middle of a very long one is left out.
 
     >>> print(InputError("expected a caption, got the key 'na\nme'"))
     expected a caption, got the key 'na\nme'
     """
 
     def __str__(self) -> str:
-        return printable(super().__str__())
+        message = super().__str__()
+        if len(message) > MAX_MESSAGE:
+            message = f"{message[: MAX_MESSAGE - 500]} ... {message[-400:]}"
+        return printable(message)
 
 
 class SettingsError(HalluguardError, ValueError):

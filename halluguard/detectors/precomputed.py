@@ -15,6 +15,9 @@ from halluguard.records import Box, ImageOrKey
 from halluguard.reliability import LIST_RECALL, Rates, Stated
 from halluguard.vocabulary import COCO, normal, parents, related, same
 
+MAX_NAMES = 10_000
+"""Names of the objects of one image, at most: each is compared with each phrase."""
+
 
 class KnownObjects:
     """A detector that knows the objects of each image: ground truth, or the tags of another tool.
@@ -68,6 +71,11 @@ class KnownObjects:
     def _names(self, image: ImageOrKey, names: Iterable[str]) -> tuple[str, ...]:
         if isinstance(names, str) or not all(isinstance(name, str) for name in names):
             raise InputError(f"the objects of image {image!r} must be a list of names, got {names!r}; make it a list")
+        names = list(names)
+        if len(names) > MAX_NAMES:
+            raise InputError(
+                f"expected at most {MAX_NAMES:,} names of image {image!r}, got {len(names):,}; name each once"
+            )
         return tuple(dict.fromkeys(name for name in names if name.lower().strip() not in NO_LABELS))
 
     def covers(self, phrase: str) -> bool:

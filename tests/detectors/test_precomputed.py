@@ -7,6 +7,19 @@ from halluguard.errors import ExpertError, InputError
 from halluguard.vocabulary import COCO, plural
 
 
+def test_an_image_has_a_largest_number_of_names():
+    assert KnownObjects({1: ["dog"] * 10_000}).detect([1], [["dog"]])[0]
+    with pytest.raises(InputError, match="at most 10,000 names of image 1, got 10,001"):
+        KnownObjects({1: ["dog"] * 10_001})
+
+
+def test_a_message_that_quotes_a_long_value_is_short():
+    with pytest.raises(InputError) as refused:
+        KnownObjects({1: [0] * 1_000_000})
+    assert len(str(refused.value)) < 5_000
+    assert str(refused.value).endswith("make it a list")
+
+
 def found(objects, *phrases):
     (boxes,) = KnownObjects({1: objects}).detect([1], [phrases])
     return [phrases[box.phrase] for box in boxes]
