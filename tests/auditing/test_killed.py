@@ -13,6 +13,7 @@ import time
 
 import pyarrow as pa
 import pytest
+import torch
 from pyarrow import parquet
 
 from halluguard import sandbox
@@ -154,6 +155,7 @@ def test_killed_twenty_times_with_an_expert_that_looks(tmp_path, capsys):
         for i, sample in enumerate(sandbox.scenes(60) * 2):
             caption = f"There is a {sample.names[0]} and a dog. A cat sits {'near' if i % 2 else 'on'} a table."
             file.write(json.dumps({"image": f"{sample.image_id}.webp", "caption": caption}) + "\n")
+    torch.set_num_threads(1)  # a forked child waits for ever for threads that only its parent has
     pipeline()
     expert = from_spec("sandbox")
     settings = {"detector": expert, "images": sandbox.TEST_SCENES, "part_rows": 15}
