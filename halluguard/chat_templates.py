@@ -67,7 +67,7 @@ class _Counting(NodeTransformer):
         return node
 
 
-def _through(name: str, node: nodes.Expr) -> nodes.Filter:
+def _through(name: str, node: nodes.Node) -> nodes.Filter:
     return nodes.Filter(node, name, [], [], None, None, lineno=node.lineno)
 
 
@@ -118,11 +118,12 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._of_thread = threading.local()
-        self.filters = _Checked(self, self.filters | {name: getattr(self, name) for name in _PASSED})
+        own = {name: getattr(self, name) for name in _PASSED}
+        self.filters = _Checked(self, self.filters | own)  # type: ignore[assignment,arg-type]  # jinja2's type is guessed
         self.tests = _Checked(self, self.tests)
         self.globals.pop("lipsum")
         self.finalize = self.measured
-        self.concat = self._written  # type: ignore[method-assign,assignment]  # what writes a template's parts
+        self.concat = self._written  # type: ignore[method-assign]  # what writes a template's parts
 
     def begin(self, values: object = None) -> None:
         """Start the clock of this thread, for a rendering of `values`."""
@@ -264,7 +265,7 @@ def _size(value: Any, limit: float) -> float:
             remaining += one if size <= limit else ()
         elif isinstance(one, Namespace):
             size += _ITEM
-            remaining.append(one._Namespace__attrs)  # type: ignore[attr-defined]  # it is written with its values
+            remaining.append(one._Namespace__attrs)  # it is written with its values
     return size
 
 
@@ -309,4 +310,4 @@ def render_chat(processor: ProcessorMixin, messages: list[dict[str, Any]]) -> st
 
 def install() -> None:
     """Make transformers render all chat templates in the bounded environment."""
-    chat_template_utils.ImmutableSandboxedEnvironment = BoundedEnvironment
+    chat_template_utils.ImmutableSandboxedEnvironment = BoundedEnvironment  # type: ignore[misc]  # a class of its own

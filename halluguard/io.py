@@ -234,8 +234,8 @@ def _finite(text: str) -> float:
     return number
 
 
-def read_json(path: str | Path, encoding: str | None = None) -> Any:
-    """The JSON value in a file, decompressed if need be.
+def read_json(path: str | Path, encoding: str | None = None, *, finite: bool = False) -> Any:
+    """The JSON value in a file, decompressed if need be; `finite` is as in `parse_json`.
 
     Raises:
         InputError: it is missing, damaged, not JSON, or would take too much memory; the message says where it breaks.
@@ -247,7 +247,7 @@ def read_json(path: str | Path, encoding: str | None = None) -> Any:
             f"file, got more in {str(path)!r}; split the file"
         )
     try:
-        return parse_json(text, most)
+        return parse_json(text, most, finite=finite)
     except ValueError as error:
         raise InputError(f"cannot read {str(path)!r} as JSON: {error}; check the file") from error
 

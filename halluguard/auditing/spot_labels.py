@@ -115,8 +115,8 @@ def write_sheet(
 
 
 def _cell(text: str) -> str:
-    """A text that no spreadsheet takes for a formula, on one line."""
-    line = " ".join(text.split())
+    """A text that no spreadsheet takes for a formula, on one line; half a surrogate pair becomes an escape."""
+    line = " ".join(text.split()).encode("utf-8", "backslashreplace").decode("utf-8")
     return f"'{line}" if line[:1] in ("=", "+", "-", "@") else line
 
 

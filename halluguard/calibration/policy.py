@@ -360,18 +360,20 @@ class Policy:
             InputError: the file is of another kind or version, or was edited so that it contradicts itself.
         """
         try:
-            data = dict(read_json(path))
+            data = dict(read_json(path, finite=True))
             if data.pop("version", None) != VERSION:
                 raise ValueError(f"not a policy of version {VERSION}")
             promise, _ = data.pop("promise"), data.pop("rests_on")
             data["setting"] = Setting(**data["setting"])
-            data["signature"] = Signature(**{**data["signature"], "experts": tuple(data["signature"]["experts"])})
+            data["signature"] = Signature(
+                **{**data["signature"], "experts": tuple(map(str, data["signature"]["experts"]))}
+            )
             data["path"] = tuple(Tested(**{**row, "setting": Setting(**row["setting"])}) for row in data["path"])
             data["agreements"] = tuple(float(value) for value in data["agreements"])
             policy = cls(**data)
             if policy.promise != promise or not any(t.certified and t.setting == policy.setting for t in policy.path):
                 raise ValueError("its promise or setting is not the one that was certified")
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, ArithmeticError, KeyError, TypeError, AttributeError) as error:
             raise InputError(
                 f"cannot read a policy from {str(path)!r} ({error}); write it with halluguard calibrate --risk"
             ) from error

@@ -90,14 +90,14 @@ class Calibration:
             InputError: the file is of another kind or version.
         """
         try:
-            data = dict(read_json(path))
+            data = dict(read_json(path, finite=True))
             if data.pop("version") != VERSION:
                 raise ValueError(f"another version than {VERSION}")
             data["labels"] = {label: (float(high), float(low)) for label, (high, low) in data["labels"].items()}
             data["curve"] = _curve(data["curve"])
             data["curves"] = {label: _curve(curve) for label, curve in data["curves"].items()}
             return cls(**data)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, ArithmeticError, KeyError, TypeError, AttributeError) as error:
             raise InputError(
                 f"cannot read a calibration from {str(path)!r} ({error}); write it with halluguard calibrate"
             ) from error

@@ -312,6 +312,11 @@ def test_a_policy_is_saved_and_read_back(tmp_path):
         {"confidence": 0.99},
         {"path": []},
         {"more": 1},
+        {"images": float("nan")},
+        {"captions": float("inf")},
+        {"agreements": [float("nan")]},
+        {"agreements": [10**400]},
+        {"confidence": 10**400},
     ],
 )
 def test_a_policy_of_another_version_or_edited_is_refused(tmp_path, change):
