@@ -119,8 +119,8 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         super().__init__(*args, **kwargs)
         self._of_thread = threading.local()
         own = {name: getattr(self, name) for name in _PASSED}
-        self.filters = _Checked(self, self.filters | own)  # type: ignore[assignment,arg-type]  # jinja2's type is guessed
-        self.tests = _Checked(self, self.tests)
+        self.filters = _Checked(self, self.filters | own)
+        self.tests = _Checked(self, self.tests)  # type: ignore[assignment,arg-type]  # jinja2's type is a guess
         self.globals.pop("lipsum")
         self.finalize = self.measured
         self.concat = self._written  # type: ignore[method-assign]  # what writes a template's parts
