@@ -41,6 +41,8 @@ class ClosedSetDetector:
         floor: boxes with a lower score are not returned, in [0, 1].
         nms: of two boxes of one phrase that overlap by more than this (IoU), the weaker is dropped; in [0, 1].
         rows_per_pass: images per forward pass.
+        compile: whether the model runs through `torch.compile`; the first passes take longer. It changes the given
+            model.
         recall: share of what is there that the model finds, in [0, 1], for all labels or per label; default what is
             assumed of a detector that nobody measured (`reliability.assumed_recall`).
         precision: share of what it finds that is there, in the same form. Default 1.
@@ -61,6 +63,7 @@ class ClosedSetDetector:
         floor: float = 0.05,
         nms: float = 0.5,
         rows_per_pass: int = 16,
+        compile: bool = False,
         recall: Stated | None = None,
         precision: Stated | None = None,
     ) -> None:
@@ -78,6 +81,8 @@ class ClosedSetDetector:
             )
         geometry.check_fractions(floor=floor, nms=nms)
         self.model, self.processor = model.eval(), processor
+        if compile:
+            self.model.compile()
         self.labels = Labels(self._of_index.values())
         self.name = name or model_signature(model)
         self.thresholds = tuple(thresholds or THRESHOLDS.get(model_kind(model), (0.45, 0.2)))
@@ -121,7 +126,7 @@ class ClosedSetDetector:
         return self.labels.covers(phrase)
 
     def detect(self, images: Sequence[ImageSource], phrases: Sequence[Sequence[str]]) -> list[list[Box]]:
-        """Boxes of each image's phrases; images of one size share forward passes.
+        """Boxes of each image's phrases; images that the model sees at one size share forward passes.
 
         Raises:
             ImageError: an image cannot be opened.
@@ -134,7 +139,7 @@ class ClosedSetDetector:
         sized = [limit_size(image) for image in loaded]
         padded = [image for image, _ in sized]
         boxes: list[list[Box]] = [[] for _ in images]
-        for group in geometry.by_size(padded, (i for i, row in enumerate(phrases) if row)):
+        for group in geometry.by_frame(padded, (i for i, row in enumerate(phrases) if row), self.processor):
             for start in range(0, len(group), self.rows_per_pass):
                 rows = group[start : start + self.rows_per_pass]
                 for i, candidates in zip(rows, self._forward([padded[i] for i in rows]), strict=True):

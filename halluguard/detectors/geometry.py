@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import torch
-from PIL.Image import Image
+from PIL import Image
 from torch import Tensor
 
 from halluguard.boxes import suppress
@@ -40,11 +40,17 @@ def check_fractions(**settings: float) -> None:
             raise SettingsError(f"{name} must be in [0, 1], got {value}; the default suits most models")
 
 
-def by_size(images: Sequence[Image], indices: Iterable[int]) -> list[list[int]]:
-    """The indices of images grouped by size, so that no image is padded to the size of another."""
+def by_frame(images: Sequence[Image.Image], indices: Iterable[int], processor: object) -> list[list[int]]:
+    """The indices of images grouped so that no image is padded to the size of another.
+
+    A processor that resizes everything to one height and width shows all images at one size; behind any other, only
+    images of one size share a group.
+    """
+    size = getattr(getattr(processor, "image_processor", processor), "size", None)
+    one_frame = size is not None and "height" in size and "width" in size
     groups: dict[tuple[int, int], list[int]] = {}
     for i in indices:
-        groups.setdefault(images[i].size, []).append(i)
+        groups.setdefault((0, 0) if one_frame else images[i].size, []).append(i)
     return list(groups.values())
 
 

@@ -19,7 +19,6 @@ from types import ModuleType, SimpleNamespace
 from typing import Any, ClassVar, Self
 
 import torch
-from PIL.Image import Image
 from torch import Tensor
 from transformers import AutoTokenizer, BertConfig, BertModel, PreTrainedTokenizerBase
 from transformers.models.grounding_dino.image_processing_pil_grounding_dino import GroundingDinoImageProcessorPil
@@ -29,7 +28,7 @@ from halluguard.detectors import grounding_prompt
 from halluguard.detectors.checkpoints import Device
 from halluguard.detectors.geometry import corners, in_pixels
 from halluguard.detectors.zero_shot import ZeroShotDetector
-from halluguard.detectors.zero_shot_families import Family, Query, ScoresAndBoxes, grounding_family, texts_of
+from halluguard.detectors.zero_shot_families import Batch, Family, ScoresAndBoxes, grounding_family, texts_of
 from halluguard.errors import InputError, SettingsError, UnsupportedModelError, first_line, require
 from halluguard.tensor_files import read_tensors
 
@@ -40,18 +39,18 @@ PIXELS = {"shortest_edge": 800, "longest_edge": 1333}
 """Image size of the package's `load_image`."""
 
 
-def _forward(detector: ZeroShotDetector, images: list[Image], queries: list[Query]) -> list[ScoresAndBoxes]:
-    prompts = texts_of(detector, queries)
+def _forward(detector: ZeroShotDetector, batch: Batch) -> list[ScoresAndBoxes]:
+    prompts = texts_of(detector, batch.queries)
     captions = [grounding_prompt.caption(row) for row in prompts]
     ids = detector.processor.tokenizer(captions)["input_ids"]
-    output = detector.model(captions, **detector.pixels(images, queries))
+    output = batch.model(captions, **batch.pixels)
     boxes = corners(output["pred_boxes"].float().cpu())
     return [
         (
             grounding_prompt.phrase_scores(output["pred_logits"][row], ids[row], prompts[row], detector.pool),
-            in_pixels(boxes[row], images[query.image].size),
+            in_pixels(boxes[row], batch.images[query.image].size),
         )
-        for row, query in enumerate(queries)
+        for row, query in enumerate(batch.queries)
     ]
 
 

@@ -19,11 +19,13 @@ from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
 from transformers.modeling_utils import PreTrainedModel
 from transformers.processing_utils import ProcessorMixin
 
-from halluguard.detectors import geometry
+from halluguard.checkpoints import load_config
+from halluguard.detectors import geometry, sam3
 from halluguard.detectors.checkpoints import Device, load_checkpoint, model_kind, model_signature
 from halluguard.detectors.failures import expert_errors
 from halluguard.detectors.grounding_prompt import Pool
-from halluguard.detectors.zero_shot_families import FAMILIES, Family, Query
+from halluguard.detectors.image_parts import ImageRows, compile_modules, existing, with_forwards
+from halluguard.detectors.zero_shot_families import FAMILIES, Batch, Family, Query, ScoresAndBoxes
 from halluguard.errors import ExpertError, SettingsError, UnsupportedModelError
 from halluguard.images import ImageSource, limit_size, load_image
 from halluguard.records import Box
@@ -36,7 +38,9 @@ class ZeroShotDetector:
     The boxes of a phrase depend on the image and the phrase alone. OWL-ViT and OWLv2 work like that. In Grounding DINO,
     MM Grounding DINO and OmDet-Turbo the phrases of one prompt change each other's scores, so each phrase gets a row of
     its own in the batch: the price of verdicts that do not depend on the other claims. With `isolate=False` a prompt
-    holds as many phrases as fit, in alphabetical order; faster, and approximate.
+    holds as many phrases as fit, in alphabetical order; faster, and approximate. `joint=` asks all phrases together
+    first, and alone only those that score near a threshold. What a model computes from the image alone, such as its
+    backbone, is computed once per image in any case.
 
     Args:
         model, processor: from `AutoModelForZeroShotObjectDetection` and `AutoProcessor`.
@@ -48,6 +52,10 @@ class ZeroShotDetector:
         phrases_per_pass: most phrases in one row.
         rows_per_pass: rows per forward pass; 1 gives results equal to the last bit whatever else is asked.
         isolate: False to let phrases share a prompt, as above.
+        joint: None, or the distance in [0, 1] within which a score counts as near to a threshold of `thresholds`: such
+            phrases are asked again alone. Families whose phrases are independent need none.
+        compile: whether the heavy parts run through `torch.compile`; the first passes take longer. It changes the
+            given model.
         pool: "mean" or "max" of a phrase's token scores (Grounding DINO families).
         recall: share of what is there that the model finds, in [0, 1], for all labels or per label; default 1 where
             the config has thresholds fitted to the model, else `reliability.assumed_recall`.
@@ -73,6 +81,8 @@ class ZeroShotDetector:
         phrases_per_pass: int = 64,
         rows_per_pass: int = 16,
         isolate: bool = True,
+        joint: float | None = None,
+        compile: bool = False,
         pool: Pool = "mean",
         recall: Stated | None = None,
         precision: Stated | None = None,
@@ -83,7 +93,7 @@ class ZeroShotDetector:
                 f"expected a zero-shot detector of one of the families {', '.join(self.families)}, got {kind!r}; "
                 "use ClosedSetDetector for models with a fixed list of labels"
             )
-        geometry.check_fractions(floor=floor, nms=nms)
+        geometry.check_fractions(floor=floor, nms=nms, joint=joint or 0.0)
         for setting, count in (("phrases_per_pass", phrases_per_pass), ("rows_per_pass", rows_per_pass)):
             if count < 1:
                 raise SettingsError(f"{setting} must be at least 1, got {count}; 1 is the slowest and the most exact")
@@ -103,6 +113,9 @@ class ZeroShotDetector:
         self.floor, self.nms, self.pool = floor, nms, pool
         self.phrases_per_pass, self.rows_per_pass = phrases_per_pass, rows_per_pass
         self.isolate = isolate and not self.family.independent
+        self.joint = joint if self.isolate else None
+        if compile:
+            compile_modules(self.model, self.family.compiled)
 
     @classmethod
     def from_pretrained(
@@ -121,8 +134,10 @@ class ZeroShotDetector:
             MissingExtraError: its architecture needs a package that is not installed.
         """
         # No attn_implementation: "eager" on Grounding DINO mixes phrases, and "sdpa" at the top is refused.
+        kind = load_config(name, revision=revision).model_type
+        loader = sam3.AutoSam3 if kind in sam3.CLASSES else AutoModelForZeroShotObjectDetection
         model, processor, signature = load_checkpoint(
-            *(name, AutoModelForZeroShotObjectDetection, AutoProcessor),
+            *(name, loader, AutoProcessor),
             device=device,
             dtype=dtype,
             revision=revision,
@@ -139,28 +154,30 @@ class ZeroShotDetector:
     def detect(self, images: Sequence[ImageSource], phrases: Sequence[Sequence[str]]) -> list[list[Box]]:
         """Boxes of each image's phrases.
 
-        Only images of one size share a forward pass, so that padding for a neighbour never changes a verdict. Equal
-        phrases ("dog", "a dog", "dogs") are searched once.
+        Images share a forward pass only where the model sees them at one size, so that padding for a neighbour never
+        changes a verdict. Equal phrases ("dog", "a dog", "dogs") are searched once.
 
         Raises:
             ImageError: an image cannot be opened.
             ExpertError: the model failed, its output is not finite, or a phrase is not covered.
         """
         loaded = [load_image(image) for image in images]
-        boxes: list[list[Box]] = [[] for _ in images]
         names = [self._names(row) for row in phrases]
         sized = [limit_size(image) for image in loaded]
         padded = [image for image, _ in sized]
-        for queries in self._batches(padded, names):
-            with expert_errors(self.name), torch.inference_mode():
-                results = self.family.forward(self, padded, queries)
-            for query, (scores, corners) in zip(queries, results, strict=True):
-                i = query.image
-                geometry.check_finite(self.name, scores, corners)
-                columns = [c for c, name in enumerate(query.phrases) for _ in names[i][name]]
-                labels = [(j, phrases[i][j]) for name in query.phrases for j in names[i][name]]
+        boxes: list[list[Box]] = [[] for _ in images]
+        for group in self._groups(padded, names):
+            with expert_errors(self.name):
+                found = self._search(padded, {i: list(names[i]) for i in group})
+            for (i, name), (scores, corners) in found.items():
+                indices = names[i][name]
                 boxes[i] += geometry.records(
-                    scores[:, columns], corners * sized[i][1], labels, loaded[i].size, floor=self.floor, nms=self.nms
+                    scores[:, None].expand(-1, len(indices)),
+                    corners * sized[i][1],
+                    [(j, phrases[i][j]) for j in indices],
+                    loaded[i].size,
+                    floor=self.floor,
+                    nms=self.nms,
                 )
         return [sorted(row, key=lambda box: box.phrase or 0) for row in boxes]
 
@@ -173,20 +190,74 @@ class ZeroShotDetector:
             names.setdefault(self.family.clean(phrase), []).append(i)
         return dict(sorted(names.items()))
 
-    def _batches(self, images: list[Image], names: list[dict[str, list[int]]]) -> Iterator[list[Query]]:
-        """Queries on images of one size, at most `rows_per_pass` at a time."""
-        for group in geometry.by_size(images, range(len(images))):
-            queries = [Query(i, chunk) for i in group if names[i] for chunk in self.family.chunks(self, list(names[i]))]
-            for start in range(0, len(queries), self.rows_per_pass):
-                yield queries[start : start + self.rows_per_pass]
+    def _groups(self, images: list[Image], names: list[dict[str, list[int]]]) -> Iterator[list[int]]:
+        """Images that are looked at together: seen at one size, and as many as fill one pass."""
+        for alike in geometry.by_frame(images, (i for i, row in enumerate(names) if row), self.processor):
+            group: list[int] = []
+            rows = 0
+            for i in alike:
+                needed = len(self.family.chunks(self, list(names[i]), self._alone_first))
+                if group and rows + needed > self.rows_per_pass:
+                    yield group
+                    group, rows = [], 0
+                group.append(i)
+                rows += needed
+            yield group
 
-    def pixels(self, images: list[Image], queries: list[Query]) -> dict[str, Tensor]:
-        """Image inputs of the queries, on the model's device and in its dtype; each image is prepared once."""
-        order = list(dict.fromkeys(query.image for query in queries))
-        prepared = self.processor.image_processor(images=[images[i] for i in order], return_tensors="pt")
-        rows = [order.index(query.image) for query in queries]
+    def _search(self, images: list[Image], names: dict[int, list[str]]) -> dict[tuple[int, str], ScoresAndBoxes]:
+        """(image, name) -> scores (Q,) and boxes (Q, 4) of that name.
+
+        What the model computes from an image alone is computed once, also where phrases are asked together first.
+        """
+        rows = ImageRows()
+        replaced = {
+            path: (lambda _, given=given: lambda *a, **k: given) for path, given in self.family.replaced.items()
+        }
+        once = dict.fromkeys(existing(self.model, self.family.image_parts), rows.once)
+        model = with_forwards(self.model, {**replaced, **once})
+        pixels = rows.once(lambda indices: self._pixels([images[i] for i in indices.tolist()]))
+
+        def ask(wanted: dict[int, list[str]], alone: bool) -> dict[tuple[int, str], ScoresAndBoxes]:
+            queries = [Query(i, chunk) for i, row in wanted.items() for chunk in self.family.chunks(self, row, alone)]
+            found: dict[tuple[int, str], ScoresAndBoxes] = {}
+            for start in range(0, len(queries), self.rows_per_pass):
+                batch = queries[start : start + self.rows_per_pass]
+                rows.images = [query.image for query in batch]
+                with torch.inference_mode():
+                    inputs = pixels(torch.tensor(rows.images))
+                    results = self.family.forward(self, Batch(model, images, batch, inputs))
+                for query, (scores, corners) in zip(batch, results, strict=True):
+                    geometry.check_finite(self.name, scores, corners)
+                    found.update({(query.image, p): (scores[:, c], corners) for c, p in enumerate(query.phrases)})
+            return found
+
+        found = ask(names, self._alone_first)
+        if self.joint is None or self._alone_first:
+            return found
+        several = {i: row for i, row in names.items() if len(row) > 1}  # one phrase was alone already
+        near = {i: [name for name in row if self._near(*found[i, name])] for i, row in several.items()}
+        return {**found, **ask({i: row for i, row in near.items() if row}, True)}
+
+    @property
+    def _alone_first(self) -> bool:
+        """Whether every phrase gets a row of its own at once."""
+        return self.isolate and self.joint is None
+
+    def _near(self, scores: Tensor, boxes: Tensor) -> bool:
+        """Whether a box of a phrase scores so near to a threshold that asking it alone may change the verdict."""
+        kept = scores[geometry.suppressed(boxes, scores, self.floor, self.nms)]
+        high, low = self.thresholds
+        # A name is added to an answer above the middle of `high` and 1 (`correction.verification.omissions`).
+        marks = torch.tensor([low, high, (high + 1) / 2])
+        best = kept.max().item() if len(kept) else 0.0
+        margin = self.joint or 0.0
+        return abs(best - low) <= margin or bool(((kept[:, None] - marks).abs() <= margin).any())
+
+    def _pixels(self, images: list[Image]) -> dict[str, Tensor]:
+        """Image inputs, on the model's device and in its dtype."""
+        prepared = self.processor.image_processor(images=images, return_tensors="pt")
         inputs: dict[str, Tensor] = {
-            key: prepared[key][rows].to(self.model.device) for key in ("pixel_values", "pixel_mask") if key in prepared
+            key: prepared[key].to(self.model.device) for key in ("pixel_values", "pixel_mask") if key in prepared
         }
         inputs["pixel_values"] = inputs["pixel_values"].to(self.model.dtype)
         return inputs

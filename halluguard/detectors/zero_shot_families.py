@@ -6,9 +6,10 @@ and boxes (Q, 4), x1, y1, x2, y2 in pixels of the given image, per query.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import torch
 from PIL.Image import Image
@@ -16,7 +17,7 @@ from torch import Tensor
 from transformers.modeling_utils import PreTrainedModel
 from transformers.processing_utils import ProcessorMixin
 
-from halluguard.detectors import grounding_prompt
+from halluguard.detectors import grounding_prompt, sam3
 from halluguard.detectors.geometry import corners, in_pixels
 from halluguard.errors import UnsupportedModelError
 from halluguard.vocabulary import normal
@@ -33,9 +34,26 @@ class Query:
     phrases: list[str]
 
 
+@dataclass(frozen=True)
+class Batch:
+    """One forward pass.
+
+    Args:
+        model: the detector's model, or a copy of it that runs its image parts once per image.
+        images: all images; queries name them by index.
+        queries: the rows.
+        pixels: image inputs, one row per query.
+    """
+
+    model: Any
+    images: list[Image]
+    queries: list[Query]
+    pixels: dict[str, Tensor]
+
+
 ScoresAndBoxes = tuple[Tensor, Tensor]
 """Scores (Q, P) and boxes (Q, 4) of one query."""
-Forward = Callable[["ZeroShotDetector", list[Image], list[Query]], list[ScoresAndBoxes]]
+Forward = Callable[["ZeroShotDetector", Batch], list[ScoresAndBoxes]]
 
 
 def _no_check(model: PreTrainedModel, processor: ProcessorMixin, name: str) -> None:
@@ -47,28 +65,34 @@ class Family:
     """One architecture.
 
     Args:
-        forward: (detector, images, queries) -> scores and boxes per query.
+        forward: (detector, batch) -> scores and boxes per query.
         thresholds: default (high, low); scores of different families are not comparable.
         fits: whether the text encoder knows a cleaned phrase and has room for it.
-        chunks: cleaned phrases -> the phrases of each query.
+        chunks: (detector, cleaned phrases, alone) -> the phrases of each query; one phrase each where `alone`.
         clean: phrase -> the name that is searched.
         prompt: text that stands for a phrase, with `{}` for the phrase.
         independent: whether the phrases of a query leave each other's scores alone.
         check: refuses a model that was loaded in a way that gives wrong results.
+        image_parts: paths of modules whose output depends on the image alone; `*` stands for all of a list.
+        compiled: paths of the modules that `compile=True` compiles; none of them holds an image part.
+        replaced: path of a module -> the output to use in its place, for parts that no box needs.
     """
 
     forward: Forward
     thresholds: tuple[float, float]
     fits: Callable[[ZeroShotDetector, str], bool]
-    chunks: Callable[[ZeroShotDetector, list[str]], list[list[str]]]
+    chunks: Callable[[ZeroShotDetector, list[str], bool], list[list[str]]]
     clean: Callable[[str], str] = normal
     prompt: str = "{}"
     independent: bool = True
     check: Callable[[PreTrainedModel, ProcessorMixin, str], None] = _no_check
+    image_parts: tuple[str, ...] = ()
+    compiled: tuple[str, ...] = ()
+    replaced: Mapping[str, Any] = field(default_factory=dict)
 
 
-def _equal_parts(detector: ZeroShotDetector, phrases: list[str]) -> list[list[str]]:
-    most = 1 if detector.isolate else detector.phrases_per_pass
+def _equal_parts(detector: ZeroShotDetector, phrases: list[str], alone: bool) -> list[list[str]]:
+    most = 1 if alone else detector.phrases_per_pass
     return [phrases[i : i + most] for i in range(0, len(phrases), most)]
 
 
@@ -87,24 +111,22 @@ def _owl_length(detector: ZeroShotDetector) -> int:
     return int(min(detector.processor.tokenizer.model_max_length, positions))
 
 
-def _owl(detector: ZeroShotDetector, images: list[Image], queries: list[Query]) -> list[ScoresAndBoxes]:
+def _owl(detector: ZeroShotDetector, batch: Batch) -> list[ScoresAndBoxes]:
     """Queries are padded with their first phrase. OWLv2 pads the image to a square, to the right and below."""
-    most = max(len(query.phrases) for query in queries)
-    texts = [p for query in queries for p in [*query.phrases, *query.phrases[:1] * (most - len(query.phrases))]]
+    most = max(len(query.phrases) for query in batch.queries)
+    texts = [p for query in batch.queries for p in [*query.phrases, *query.phrases[:1] * (most - len(query.phrases))]]
     text = detector.processor.tokenizer(
         [detector.prompt.format(phrase) for phrase in texts],
         padding="max_length",
         max_length=_owl_length(detector),
         return_tensors="pt",
     ).to(detector.model.device)
-    output = detector.model(
-        input_ids=text["input_ids"], attention_mask=text["attention_mask"], **detector.pixels(images, queries)
-    )
+    output = batch.model(input_ids=text["input_ids"], attention_mask=text["attention_mask"], **batch.pixels)
     scores, boxes = output.logits.float().sigmoid().cpu(), corners(output.pred_boxes.float().cpu())
     square = detector.model.config.model_type == "owlv2"
     results = []
-    for row, query in enumerate(queries):
-        size = images[query.image].size
+    for row, query in enumerate(batch.queries):
+        size = batch.images[query.image].size
         frame = (max(size), max(size)) if square else size
         results.append((scores[row, :, : len(query.phrases)], in_pixels(boxes[row], frame)))
     return results
@@ -136,12 +158,12 @@ def _grounding_fits(detector: ZeroShotDetector, phrase: str) -> bool:
     return needed is not None and needed <= _grounding_most(detector) - 2
 
 
-def _grounding_chunks(detector: ZeroShotDetector, phrases: list[str]) -> list[list[str]]:
-    if detector.isolate:
+def _grounding_chunks(detector: ZeroShotDetector, phrases: list[str], alone: bool) -> list[list[str]]:
+    if alone:
         return [[phrase] for phrase in phrases]
     lengths = {phrase: _grounding_length(detector, phrase) or 0 for phrase in phrases}
     whole = grounding_prompt.chunks(lengths, _grounding_most(detector))
-    return [part for chunk in whole for part in _equal_parts(detector, chunk)]
+    return [part for chunk in whole for part in _equal_parts(detector, chunk, alone)]
 
 
 def texts_of(detector: ZeroShotDetector, queries: list[Query]) -> list[list[str]]:
@@ -149,8 +171,8 @@ def texts_of(detector: ZeroShotDetector, queries: list[Query]) -> list[list[str]
     return [[grounding_prompt.clean(detector.prompt.format(phrase)) for phrase in query.phrases] for query in queries]
 
 
-def _grounding(detector: ZeroShotDetector, images: list[Image], queries: list[Query]) -> list[ScoresAndBoxes]:
-    prompts = texts_of(detector, queries)
+def _grounding(detector: ZeroShotDetector, batch: Batch) -> list[ScoresAndBoxes]:
+    prompts = texts_of(detector, batch.queries)
     text = detector.processor.tokenizer(
         [grounding_prompt.caption(row) for row in prompts],
         padding=True,
@@ -158,14 +180,14 @@ def _grounding(detector: ZeroShotDetector, images: list[Image], queries: list[Qu
         return_tensors="pt",
     )
     ids = text["input_ids"].tolist()
-    output = detector.model(**text.to(detector.model.device), **detector.pixels(images, queries))
+    output = batch.model(**text.to(detector.model.device), **batch.pixels)
     boxes = corners(output.pred_boxes.float().cpu())
     return [
         (
             grounding_prompt.phrase_scores(output.logits[row], ids[row], prompts[row], detector.pool),
-            in_pixels(boxes[row], images[query.image].size),
+            in_pixels(boxes[row], batch.images[query.image].size),
         )
-        for row, query in enumerate(queries)
+        for row, query in enumerate(batch.queries)
     ]
 
 
@@ -179,15 +201,23 @@ def _omdet_fits(detector: ZeroShotDetector, phrase: str) -> bool:
     return len(ids) <= min(tokenizer.model_max_length, detector.model.config.text_config.max_position_embeddings) - 3
 
 
-def _omdet(detector: ZeroShotDetector, images: list[Image], queries: list[Query]) -> list[ScoresAndBoxes]:
+def _omdet_check(model: PreTrainedModel, processor: ProcessorMixin, name: str) -> None:
+    if model.dtype != torch.float32:
+        raise UnsupportedModelError(
+            f"{name} must run in float32, got {str(model.dtype).removeprefix('torch.')}, in which transformers' "
+            "OmDet-Turbo mixes types; leave dtype out"
+        )
+
+
+def _omdet(detector: ZeroShotDetector, batch: Batch) -> list[ScoresAndBoxes]:
     tokenizer = detector.processor.tokenizer
     room = min(tokenizer.model_max_length, detector.model.config.text_config.max_position_embeddings)
     settings = {"padding": "max_length", "truncation": True, "max_length": int(room), "return_tensors": "pt"}
-    prompts = [[detector.prompt.format(p) for p in query.phrases] for query in queries]
+    prompts = [[detector.prompt.format(p) for p in query.phrases] for query in batch.queries]
     classes = tokenizer([p for row in prompts for p in row], **settings).to(detector.model.device)
     tasks = tokenizer([f"Detect {', '.join(row)}." for row in prompts], **settings).to(detector.model.device)
-    pixels = detector.pixels(images, queries)["pixel_values"]
-    output = detector.model(
+    pixels = batch.pixels["pixel_values"]
+    output = batch.model(
         pixel_values=pixels,
         classes_input_ids=classes["input_ids"],
         classes_attention_mask=classes["attention_mask"],
@@ -198,25 +228,63 @@ def _omdet(detector: ZeroShotDetector, images: list[Image], queries: list[Query]
     scores = output.decoder_class_logits.float().sigmoid().cpu()
     boxes = corners(output.decoder_coord_logits.float().cpu())
     return [
-        (scores[row, :, : len(query.phrases)], in_pixels(boxes[row], images[query.image].size))
-        for row, query in enumerate(queries)
+        (scores[row, :, : len(query.phrases)], in_pixels(boxes[row], batch.images[query.image].size))
+        for row, query in enumerate(batch.queries)
     ]
 
 
-def grounding_family(forward: Forward, check: Callable[..., None] = _no_check) -> Family:
+def grounding_family(
+    forward: Forward, check: Callable[..., None] = _no_check, *, image_parts: tuple[str, ...] = ()
+) -> Family:
     """A family that puts phrases into one caption, as Grounding DINO does."""
     return Family(
         *(forward, (0.35, 0.2), _grounding_fits, _grounding_chunks),
         clean=grounding_prompt.clean,
         independent=False,
         check=check,
+        image_parts=image_parts,
+        compiled=("model.backbone.conv_encoder.model", "model.decoder.layers.*") if image_parts else (),
+    )
+
+
+_FIRST_FUSION = "model.encoder.layers.0.fusion_layer"
+_GROUNDING_PARTS = (
+    *("model.backbone", "model.input_proj_vision.*", f"{_FIRST_FUSION}.layer_norm_vision"),
+    *(f"{_FIRST_FUSION}.attn.vision_proj", f"{_FIRST_FUSION}.attn.values_vision_proj"),
+)
+_OMDET_PARTS = (
+    *("vision_backbone", "encoder", "decoder.channel_projection_layers.*", "decoder.encoder_vision_features"),
+    *("decoder.encoder_bbox_head", "decoder.layers.*.cross_attn.value_proj"),
+)
+_SAM3 = Family(
+    *(sam3.forward, (0.5, 0.3), sam3.fits, sam3.one_each),
+    image_parts=("vision_encoder", "detr_encoder.layers.0.layer_norm1", "detr_encoder.layers.0.self_attn"),
+    compiled=("vision_encoder.backbone", "detr_decoder"),
+    replaced={"mask_decoder": SimpleNamespace(pred_masks=None, semantic_seg=None, attentions=None)},
+)
+
+
+def _owl_family(thresholds: tuple[float, float], body: str) -> Family:
+    return Family(
+        *(_owl, thresholds, _owl_fits, _equal_parts),
+        prompt="a photo of a {}",
+        image_parts=(f"{body}.vision_model", "box_head"),
+        compiled=(f"{body}.vision_model.encoder",),
     )
 
 
 FAMILIES = {
-    "owlvit": Family(_owl, (0.2, 0.1), _owl_fits, _equal_parts, prompt="a photo of a {}"),
-    "owlv2": Family(_owl, (0.25, 0.12), _owl_fits, _equal_parts, prompt="a photo of a {}"),
-    "grounding-dino": grounding_family(_grounding, _grounding_check),
-    "mm-grounding-dino": grounding_family(_grounding, _grounding_check),
-    "omdet-turbo": Family(_omdet, (0.3, 0.15), _omdet_fits, _equal_parts, independent=False),
+    "owlvit": _owl_family((0.2, 0.1), "owlvit"),
+    "owlv2": _owl_family((0.25, 0.12), "owlv2"),
+    "grounding-dino": grounding_family(_grounding, _grounding_check, image_parts=_GROUNDING_PARTS),
+    "mm-grounding-dino": grounding_family(_grounding, _grounding_check, image_parts=_GROUNDING_PARTS),
+    "omdet-turbo": Family(
+        *(_omdet, (0.3, 0.15), _omdet_fits, _equal_parts),
+        independent=False,
+        check=_omdet_check,
+        image_parts=_OMDET_PARTS,
+        compiled=("vision_backbone.vision_backbone",),
+    ),
+    "sam3": _SAM3,
+    "sam3_lite_text": _SAM3,
 }

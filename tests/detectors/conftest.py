@@ -59,7 +59,7 @@ SWIN = {
 }
 
 
-def tiny_grounding(kind="grounding-dino", **settings):
+def tiny_grounding(kind="grounding-dino", layers=2, **settings):
     import torch
     from transformers import AutoConfig, AutoModelForZeroShotObjectDetection
 
@@ -69,10 +69,10 @@ def tiny_grounding(kind="grounding-dino", **settings):
         text_config=text_settings(),
         backbone_config=SWIN,
         d_model=32,
-        encoder_layers=2,
+        encoder_layers=layers,
         encoder_ffn_dim=64,
         encoder_attention_heads=4,
-        decoder_layers=2,
+        decoder_layers=layers,
         decoder_ffn_dim=64,
         decoder_attention_heads=4,
         num_queries=20,
@@ -182,15 +182,62 @@ def tiny_omdet():
     return model, SimpleNamespace(tokenizer=tokenizer, image_processor=images)
 
 
-@pytest.fixture(scope="session", params=["owlvit", "owlv2", "grounding-dino", "mm-grounding-dino", "omdet-turbo"])
-def family(request, grounding_processor):
-    """(model, processor) of each family of the zero-shot mapping."""
+def tiny_sam3(kind="sam3", **vision):
+    """SAM 3 or its small-text variant; its image processor needs torchvision, so a like one of Pillow stands in."""
+    from types import SimpleNamespace
+
+    import torch
+    from transformers import AutoConfig, AutoModel, DetrImageProcessorPil
+
+    from halluguard.sandbox.models import build_detector_processor
+
+    torch.manual_seed(0)
+    tokenizer = build_detector_processor().tokenizer
+    part = {"hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 37}
+    backbone = {
+        **{"model_type": "sam3_vit_model", **part, "num_hidden_layers": 2, "image_size": 112, "patch_size": 14},
+        **{"window_size": 4, "global_attn_indexes": [1], "pretrain_image_size": 56, **vision},
+    }
+    text = {"vocab_size": len(tokenizer), **part, "num_hidden_layers": 2, "max_position_embeddings": 32}
+    text |= {"projection_dim": 32, "eos_token_id": tokenizer.eos_token_id}
+    config = AutoConfig.for_model(
+        kind,
+        vision_config={"model_type": "sam3_vision_model", "backbone_config": backbone, "fpn_hidden_size": 32},
+        text_config=text,
+        geometry_encoder_config={**part, "num_layers": 1},
+        detr_encoder_config={**part, "num_layers": 2},
+        detr_decoder_config={**part, "num_layers": 2, "num_queries": 20},
+        mask_decoder_config={"hidden_size": 32, "num_attention_heads": 2},
+    )
+    model = AutoModel.from_config(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.mul_(2.0)
+    half = [0.5, 0.5, 0.5]
+    images = DetrImageProcessorPil(size={"height": 112, "width": 112}, image_mean=half, image_std=half)
+    return model, SimpleNamespace(tokenizer=tokenizer, image_processor=images)
+
+
+KINDS = ["owlvit", "owlv2", "grounding-dino", "mm-grounding-dino", "omdet-turbo", "sam3", "sam3_lite_text"]
+
+
+def tiny_family(kind, grounding_processor):
+    """(model, processor) of a family of open-vocabulary detectors."""
     from halluguard import sandbox
 
-    if request.param == "owlvit":
+    if kind == "owlvit":
         return sandbox.load_detector()
-    if request.param == "owlv2":
+    if kind == "owlv2":
         return tiny_owlv2()
-    if request.param == "omdet-turbo":
+    if kind == "omdet-turbo":
         return tiny_omdet()
-    return tiny_grounding(request.param), grounding_processor
+    if kind.startswith("sam3"):
+        return tiny_sam3(kind)
+    return tiny_grounding(kind), grounding_processor
+
+
+@pytest.fixture(scope="session", params=KINDS)
+def family(request, grounding_processor):
+    """(model, processor) of each family in turn."""
+    return tiny_family(request.param, grounding_processor)
