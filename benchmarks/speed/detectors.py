@@ -12,6 +12,9 @@ checkpoints (SAM 3 has `--vision-layers` of 32 and a smaller image). Ways of ask
 
 Per way it prints passes, rows of the image backbone, FLOPs (`torch.utils.flop_counter`) and CPU time, the last two as
 ratios to one phrase of the same way. All runs are interleaved on one thread; FLOPs do not depend on the machine.
+
+`--flops` prints FLOPs alone, for large images: they add up, so two passes tell them all. One has a single phrase, and
+says how much of it the image parts take; one has all phrases in one prompt.
 """
 
 from __future__ import annotations
@@ -38,6 +41,7 @@ from transformers import (
     GroundingDinoImageProcessorPil,
 )
 
+from halluguard.detectors.image_parts import existing
 from halluguard.detectors.zero_shot import ZeroShotDetector
 from halluguard.sandbox.models import build_detector_processor
 
@@ -141,12 +145,41 @@ def cost(detector: ZeroShotDetector, image: Image.Image, phrases: int, alone: in
     return Cost(len(passes), sum(rows), counter.get_total_flops(), time.process_time() - start)
 
 
+def flops(model: Any, processor: Any, image: Image.Image, phrases: list[int]) -> None:
+    """Print FLOPs of every way from one pass of a single phrase and one of all."""
+    plain = ways(model, processor)["rows"][0]
+    parts = existing(model, ZeroShotDetector(model, processor).family.image_parts)
+    counter = FlopCounterMode(display=False)
+    with counter:
+        plain.detect([image], [NAMES[:1]])
+    whole = counter.get_total_flops()
+    of_module = {name: sum(counts.values()) for name, counts in counter.get_flop_counts().items()}
+    of_image = sum(of_module.get(f"{type(model).__name__}.{path}", 0) for path in parts)
+    together = {1: whole}
+    if not plain.family.independent:
+        plain.isolate = False
+        counter = FlopCounterMode(display=False)
+        with counter:
+            plain.detect([image], [NAMES[: max(phrases)]])
+        together[max(phrases)] = counter.get_total_flops()
+    print(f"one phrase: {whole / 1e9:.1f} GFLOP, of which the image parts {of_image / whole:.1%}")
+    print("| phrases | rows | image once | joint | joint, 1 | joint, 2 |")
+    print("|---|---|---|---|---|---|")
+    for count in phrases:
+        cells = [count * whole, of_image + count * (whole - of_image)]
+        if count in together:
+            joint = together[count]
+            cells += [joint + alone * (whole - of_image) for alone in range(3 if count > 1 else 1)]
+        print(f"| {count} | " + " | ".join(f"{cell / whole:.2f}" for cell in cells) + " |")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--family", choices=BACKBONES, default="grounding-dino")
     parser.add_argument("--shorter-side", type=int, default=320, help="pixels of the image's shorter side")
     parser.add_argument("--vision-layers", type=int, default=8, help="layers of SAM 3's image encoder")
     parser.add_argument("--phrases", type=int, nargs="+", default=[1, 2, 4, 8])
+    parser.add_argument("--flops", action="store_true", help="FLOPs alone, from two passes")
     options = parser.parse_args()
     torch.set_num_threads(1)
     model, processor = built(options.family, options.shorter_side, options.vision_layers)
@@ -154,6 +187,10 @@ def main() -> None:
     pixels = np.random.default_rng(0).integers(0, 255, (side, side * 4 // 3, 3), dtype=np.uint8)
     image = Image.fromarray(pixels)
     one: dict[str, Cost] = {}
+    if options.flops:
+        print(f"{options.family}, image {image.width} x {image.height}, random weights")
+        flops(model, processor, image, options.phrases)
+        return
     print(f"{options.family}, image {image.width} x {image.height}, random weights, one thread")
     print("| way | phrases | passes | backbone rows | GFLOP | FLOPs / one phrase | CPU time / one phrase |")
     print("|---|---|---|---|---|---|---|")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers.modeling_utils import PreTrainedModel
@@ -10,26 +12,53 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_OBJECT_DETECTION_MA
 from transformers.processing_utils import ProcessorMixin
 
 from halluguard import checkpoints
+from halluguard.errors import SettingsError, require
 from halluguard.records import Detector
 
 Device = str | torch.device | None
 """Device of a model; None for the first GPU, else the CPU."""
 
 
-def load_detector(name: str | Path, *, device: Device = None, revision: str | None = None) -> Detector:
-    """Load a `ZeroShotDetector` or `ClosedSetDetector` from a hub name or folder.
+NEEDS_TORCHVISION = ("sam3", "sam3_lite_text", "sam3_video", "qwen3_vl", "qwen3_vl_moe", "molmo2")
+"""Architectures whose processors transformers loads with torchvision alone; without it, it says something else."""
+
+
+def load_detector(name: str | Path, *, device: Device = None, revision: str | None = None, **options: Any) -> Detector:
+    """Load a detector from a hub name or folder; the architecture says which class it is.
+
+    Object detection models with labels of their own become a `ClosedSetDetector`; Florence-2 and multimodal language
+    models that write boxes or points a `WrittenBoxes`; all others a `ZeroShotDetector`.
+
+    Args:
+        name: hub name or folder.
+        device: device of the model.
+        revision: commit, branch or tag of a hub model.
+        options: further arguments of the class and its `from_pretrained`, such as `dtype`.
 
     Raises:
-        UnsupportedModelError: the model is neither.
+        SettingsError: the class does not take an option.
+        UnsupportedModelError: the model is none of these.
         MissingExtraError: its architecture needs a package that is not installed.
         OSError: no such model, or no network to fetch it.
     """
-    from halluguard.detectors.closed_set import ClosedSetDetector  # both load through this module
+    from halluguard.detectors.closed_set import ClosedSetDetector  # all load through this module
+    from halluguard.detectors.written_boxes import DIALECTS, WrittenBoxes
     from halluguard.detectors.zero_shot import ZeroShotDetector
 
     kind = checkpoints.load_config(name, revision=revision).model_type
-    detector = ClosedSetDetector if kind in MODEL_FOR_OBJECT_DETECTION_MAPPING_NAMES else ZeroShotDetector
-    return detector.from_pretrained(name, device=device, revision=revision)
+    detector: type[ClosedSetDetector | WrittenBoxes | ZeroShotDetector] = ZeroShotDetector
+    if kind in MODEL_FOR_OBJECT_DETECTION_MAPPING_NAMES:
+        detector = ClosedSetDetector
+    elif kind in DIALECTS:
+        detector = WrittenBoxes
+    if kind in NEEDS_TORCHVISION:
+        require("torchvision", feature=f"the image processor of {kind}")
+    known = {"dtype", *inspect.signature(detector.__init__).parameters}
+    if unknown := sorted(options.keys() - known):
+        raise SettingsError(
+            f"a detector of the family {kind!r} takes no {', '.join(unknown)}; leave that option of {str(name)!r} out"
+        )
+    return detector.from_pretrained(name, device=device, revision=revision, **options)
 
 
 def load_checkpoint(

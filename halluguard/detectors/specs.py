@@ -8,6 +8,8 @@ groundingdino:CONFIG,CHECKPOINT[,TOKENIZER]   a checkpoint of the original Groun
 
 Files may be gzipped. Any of these may be followed by how far the expert is to be trusted, `,recall=0.7` and
 `,precision=0.9`: each a share, or a JSON file {label: share} with "" for all other labels (`halluguard.reliability`).
+A model may be followed by how it runs: `,dtype=bfloat16` (or float16), `,compile=yes` (through `torch.compile`), and
+`,joint=0.05`, which asks all phrases together first (`zero_shot.ZeroShotDetector`).
 """
 
 from __future__ import annotations
@@ -16,9 +18,9 @@ import contextlib
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from halluguard.detectors.box_files import KnownBoxes
 from halluguard.detectors.ensemble import Combination, Ensemble
@@ -35,7 +37,13 @@ if TYPE_CHECKING:  # known objects need neither
 
 _WEIGHTS = Path(__file__).parents[1] / "sandbox" / "weights"
 SANDBOX, SANDBOX_MLLM = _WEIGHTS / "detector", _WEIGHTS / "mllm"
-_TRUST = re.compile(r",(recall|precision)=([^,]+)$")
+_STATED = re.compile(r",(recall|precision|dtype|compile|joint)=([^,]+)$")
+_RUN: Mapping[str, Callable[[str], object]] = {
+    "dtype": {name: name for name in ("float32", "float16", "bfloat16")}.__getitem__,
+    "compile": {"yes": True, "no": False}.__getitem__,
+    "joint": float,
+}
+"""How a model runs: option -> reader of its value, which raises KeyError or ValueError."""
 _DEVICE = re.compile(r"(cpu|cuda|mps|xpu|npu|hpu)(:\d{1,3})?")
 
 
@@ -51,8 +59,8 @@ def from_spec(spec: str, *, device: str | None = None) -> Detector:
         SettingsError: the name has none of the forms, or a recall or precision is not in [0, 1].
         ExpertError, MissingExtraError, UnsupportedModelError: it cannot be loaded.
     """
-    spec, stated = _stated(spec)
-    detector = _loaded(spec, device)
+    spec, stated, run = _stated(spec)
+    detector = _loaded(spec, device, run)
     for name, value in stated.items():
         try:
             setattr(detector, name, Rates.of_value(value))
@@ -79,13 +87,23 @@ def from_specs(specs: Sequence[str], agree: Combination = "any", *, device: str 
     return Ensemble(detectors, agree, mixed=True)
 
 
-def _stated(spec: str) -> tuple[str, dict[str, Stated]]:
-    """A name without its recall and precision, and those."""
+def _stated(spec: str) -> tuple[str, dict[str, Stated], dict[str, Any]]:
+    """A name without its options; its recall and precision; and how a model runs."""
     stated: dict[str, Stated] = {}
-    while match := _TRUST.search(spec):
-        stated[match[1]] = read_rates(match[2])
+    run: dict[str, Any] = {}
+    while match := _STATED.search(spec):
+        name, value = match.groups()
         spec = spec[: match.start()]
-    return spec, stated
+        if name not in _RUN:
+            stated[name] = read_rates(value)
+            continue
+        try:
+            run[name] = _RUN[name](value)
+        except (KeyError, ValueError) as error:
+            raise SettingsError(
+                f"expected dtype=float32, float16 or bfloat16, compile=yes or no, or joint=0.05, got {name}={value}"
+            ) from error
+    return spec, stated, run
 
 
 def check_device(device: str | None) -> None:
@@ -98,24 +116,26 @@ def check_device(device: str | None) -> None:
         raise SettingsError(f"expected a device such as 'cpu', 'cuda' or 'cuda:1', got {device!r}")
 
 
-def _loaded(spec: str, device: str | None) -> Detector:
-    """The detector of a name without its recall and precision."""
+def _loaded(spec: str, device: str | None, run: Mapping[str, Any]) -> Detector:
+    """The detector of a name without its options."""
     check_device(device)
     kind, colon, rest = spec.partition(":")
     if colon and kind in _LOADERS:
+        if run:
+            raise SettingsError(f"{', '.join(run)} are for models of transformers; leave them out of {spec!r}")
         if not rest:
             raise SettingsError(f"expected a file after {kind!r}:, as in '{kind}:FILE', got {spec!r}")
         return _LOADERS[kind](rest, device)
     if not spec.strip():
         raise SettingsError("expected the hub name or folder of a detector, or 'objects:FILE'; got nothing")
-    return _from_transformers(str(SANDBOX) if spec == "sandbox" else spec, device)
+    return _from_transformers(str(SANDBOX) if spec == "sandbox" else spec, device, run)
 
 
-def _from_transformers(name: str, device: str | None) -> Detector:
+def _from_transformers(name: str, device: str | None, run: Mapping[str, Any]) -> Detector:
     from halluguard.detectors.checkpoints import load_detector
 
     with _loading(f"the detector {name!r}", device):
-        return load_detector(name, device=device or "cpu")
+        return load_detector(name, device=device or "cpu", **run)
 
 
 def visual_questions(name: str, *, device: str | None = None) -> PropertyExpert:
@@ -141,7 +161,7 @@ def _loading(what: str, device: str | None) -> Iterator[None]:
     """Turn what loading a model raises into one sentence."""
     try:
         yield
-    except (ExpertError, UnsupportedModelError):
+    except (ExpertError, SettingsError, UnsupportedModelError):
         raise
     except (AssertionError, RuntimeError) as error:  # what torch raises where there is no such device
         raise ExpertError(
@@ -267,6 +287,8 @@ _SETTINGS = (
     *("attribute", "relation", "margin", "heard", "unsure"),  # of visual questions
     "least",  # of readers of written words
 )
+_NEW_SETTINGS = ("joint", "max_tokens")
+"""Settings that are part of a key only where they are set, so that keys of older caches stay valid."""
 
 
 def fingerprint(detector: Detector | PropertyExpert | TextReader) -> str:
@@ -282,9 +304,14 @@ def fingerprint(detector: Detector | PropertyExpert | TextReader) -> str:
         how = detector.name.partition("(")[0]
         return f"{how}({', '.join(fingerprint(expert) for expert in detector.experts)})"
     parts = {name: getattr(detector, name) for name in _SETTINGS if hasattr(detector, name)}
+    parts |= {name: value for name in _NEW_SETTINGS if (value := getattr(detector, name, None)) is not None}
+    if parts.get("joint") is not None:
+        parts["thresholds"] = list(getattr(detector, "thresholds", ()))  # they decide which phrases are asked alone
     model = getattr(detector, "model", None)
     if model is not None and callable(getattr(model, "state_dict", None)):
         parts["weights"] = getattr(model.config, "_commit_hash", None) or _weights(model)
+        dtype = str(getattr(model, "dtype", "torch.float32"))
+        parts |= {} if dtype == "torch.float32" else {"dtype": dtype}
     if not parts:
         return detector.name
     return f"{detector.name}#{hashlib.blake2b(json.dumps(parts).encode(), digest_size=8).hexdigest()}"
