@@ -75,8 +75,9 @@ def audit(
         _option(
             _CHECK,
             "Detector: hub name or folder of a model, 'sandbox' for its drawn scenes, 'objects:FILE', "
-            "'precomputed:FILE' or 'groundingdino:CONFIG,CHECKPOINT'. ',recall=0.7' after it states the share of "
-            "objects that it finds; ',dtype=bfloat16', ',compile=yes', ',joint=0.05' how a model runs. May be repeated.",
+            "'precomputed:FILE' or 'groundingdino:CONFIG,CHECKPOINT'. ',recall=0.7' after it states the share "
+            "of objects that it finds; ',dtype=bfloat16', ',compile=yes' and ',joint=0.05' state how a model runs. "
+            "May be repeated.",
         ),
     ] = None,
     objects: Annotated[
