@@ -23,7 +23,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from transformers.modeling_utils import PreTrainedModel
 from transformers.processing_utils import ProcessorMixin
 
-from halluguard.checkpoints import render_chat
+from halluguard.chat_templates import render_chat
 from halluguard.detectors import geometry, grounded_answers
 from halluguard.detectors.checkpoints import Device, load_checkpoint, model_kind, model_signature
 from halluguard.detectors.failures import expert_errors
@@ -256,8 +256,8 @@ class WrittenBoxes:
 def _clean(phrase: str) -> str:
     """A phrase as it can stand in a question: a name without marks that the prompts and answers use.
 
-    >>> _clean('The "dogs" <loc_1>')
-    'dog loc_1'
+    >>> _clean('the "dog"')
+    'dog'
     """
     visible = "".join(c if c.isprintable() else " " for c in phrase)
     return normal(re.sub(r"[<>{}\[\]|\"]+", " ", visible).strip())
