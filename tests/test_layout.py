@@ -35,6 +35,7 @@ MAY_IMPORT = {
     "checkpoint_sizes": {"errors", "io", "tensor_files"},
     "tensor_files": {"errors", "io"},
     "seeding": set(),
+    "spacy_import": set(),
     "thinking": set(),
     "controller": {"errors", "tensor_files"},
     "baking": {"errors", "checkpoints", "controller"},
@@ -79,6 +80,7 @@ MAY_IMPORT = {
         "boxes",
         "checkpoints",
         "thinking",
+        "spacy_import",
     },
     "calibration": {
         *("records", "errors", "io", "images", "metrics", "vocabulary", "reliability", "_version"),
@@ -110,7 +112,14 @@ MAY_IMPORT = {
             "metrics",
             "_version",
         ),
-        *("boxes", "calibration", "sandbox", "vocabulary", "reliability"),  # the sandbox as an expert by name
+        *(
+            "boxes",
+            "calibration",
+            "sandbox",
+            "vocabulary",
+            "reliability",
+            "spacy_import",
+        ),  # the sandbox as an expert by name
     },
     "sandbox": {
         *("records", "errors", "images", "vocabulary", "boxes", "checkpoints", "metrics", "tuning"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from halluguard.auditing.gates import Gates
 from halluguard.auditing.human_verdicts import HumanVerdict
@@ -61,8 +62,9 @@ class AuditConfig:
         limit: at most this many rows, at least 1: the first ones, or random ones if `seed` is given.
         seed: seed of that random choice.
         shard: (i, n): only the rows whose image falls into share i of n, counted from 0.
-        engine: "local" (this process) or "ray".
-        workers: number of Ray actors that check rows, at least 1.
+        engine: "local" (this machine) or "ray".
+        workers: number of processes, or Ray actors, that check rows, at least 1. "auto" is one per core where no model
+            is asked and the input has enough rows, one per GPU for a detector on "cuda", else one.
         ray_address: address of a running Ray cluster. Default: one is started on this machine.
         device: where a detector loaded by name runs ("cpu", "cuda", "cuda:1"). Default: "cpu".
         batch_size: images per detector call, at least 1.
@@ -112,7 +114,7 @@ class AuditConfig:
     seed: int | None = None
     shard: tuple[int, int] = (0, 1)
     engine: str = "local"
-    workers: int = 1
+    workers: int | Literal["auto"] = "auto"
     ray_address: str | None = None
     device: str | None = None
     batch_size: int = 8
@@ -130,7 +132,7 @@ class AuditConfig:
 
     def __post_init__(self) -> None:
         for name, value, least in (
-            ("workers", self.workers, 1),
+            ("workers", 1 if self.workers == "auto" else self.workers, 1),
             ("batch-size", self.batch_size, 1),
             ("part-rows", self.part_rows, 1),
             ("limit", 1 if self.limit is None else self.limit, 1),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from halluguard.auditing.caption_rows import Row
@@ -90,11 +90,10 @@ def chunks(rows: Iterable[Row], size: int = CHUNK) -> Iterator[list[Row]]:
         yield group
 
 
-def check_part(part: Part, checker: Checker) -> Iterator[tuple[list[str], Counter[str]]]:
-    """(lines, counts) of each group of rows; see `counts_of`."""
-    for group in chunks(part.rows):
-        checked = checker.check(group)
-        yield [json_line(to_dict(one)) for one in checked], counts_of(checked)
+def check_group(group: Sequence[Row], checker: Checker) -> tuple[list[str], Counter[str]]:
+    """(lines, counts) of a group of rows; see `counts_of`."""
+    checked = checker.check(group)
+    return [json_line(to_dict(one)) for one in checked], counts_of(checked)
 
 
 def counts_of(checked: Iterable[Checked]) -> Counter[str]:

@@ -23,6 +23,7 @@ from halluguard.errors import (
     UnsupportedModelError,
 )
 from halluguard.printing import printable
+from halluguard.spacy_import import leave_out_torch
 
 app = typer.Typer(
     help="Mitigate hallucination in multimodal large language models: before, during and after generation.",
@@ -55,6 +56,7 @@ def main() -> NoReturn:
     An error that halluguard raises on purpose ends it with one sentence and its exit code. Any other exception is a
     bug: it ends with one sentence too, and its traceback goes to a file.
     """
+    leave_out_torch()
     try:
         code = app(standalone_mode=False)
     except HalluguardError as error:

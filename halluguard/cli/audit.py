@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, get_args
 
 import typer
 from typer.core import TyperGroup
@@ -164,8 +164,11 @@ def audit(
     shard: Annotated[
         str | None, _option(_ROWS, "Check one of n shares of the images, written i/n with 1 <= i <= n.")
     ] = None,
-    engine: Annotated[str, _option(_WORK, "Where rows are checked: local (this process) or ray.")] = "local",
-    workers: Annotated[int, _option(_WORK, "Number of Ray actors.")] = 1,
+    engine: Annotated[str, _option(_WORK, "Where rows are checked: local (this machine) or ray.")] = "local",
+    workers: Annotated[
+        str,
+        _option(_WORK, "Processes, or Ray actors, that check rows: a number, or auto, one per core, or per GPU."),
+    ] = "auto",
     ray_address: Annotated[
         str | None, _option(_WORK, "Address of a Ray cluster. Default: one is started on this machine.")
     ] = None,
@@ -276,7 +279,7 @@ def audit(
         seed=seed,
         shard=_shard(shard),
         engine=engine,
-        workers=workers,
+        workers=_workers(workers),
         ray_address=ray_address,
         device=device,
         batch_size=batch_size,
@@ -349,7 +352,8 @@ def _check_spots(spots: _Spots, config: AuditConfig, source: Source, console: Co
         return spots.limit is None or bound.low <= spots.limit
 
     bound = check_spots(labels, config, source, detector, experts, go_on)
-    return (replace(config, detector=detector) if config.engine == "local" else config), bound
+    loaded_here = config.engine == "local" and config.workers == 1  # other processes load their own
+    return (replace(config, detector=detector) if loaded_here else config), bound
 
 
 def _run(config: AuditConfig, console: Console, mode: Mode, spots: _Spots, *, dry_run: bool) -> int:
@@ -480,6 +484,15 @@ def _progress_mode(text: str, console: Console) -> Mode:
     if text not in get_args(Mode):
         raise SettingsError(f"--progress is one of auto, {', '.join(get_args(Mode))}, got {text!r}")
     return cast(Mode, text)
+
+
+def _workers(text: str) -> int | Literal["auto"]:
+    if text == "auto":
+        return "auto"
+    try:
+        return int(text)
+    except ValueError:
+        raise SettingsError(f"--workers is a number or auto, got {text[:60]!r}") from None
 
 
 def _shard(text: str | None) -> tuple[int, int]:

@@ -24,7 +24,8 @@ from halluguard.auditing.config import AuditConfig
 from halluguard.auditing.engines import Progress
 from halluguard.auditing.pipeline import Checker, detector_of
 from halluguard.auditing.source import Source
-from halluguard.auditing.work_units import CheckedPart, FinishedParts, Part, check_part, parts_left
+from halluguard.auditing.work_units import CheckedPart, FinishedParts, check_group, chunks, parts_left
+from halluguard.auditing.workers import usable_cores
 from halluguard.errors import ExpertError, HalluguardError, SettingsError, require
 from halluguard.records import Detector
 
@@ -46,7 +47,8 @@ def run(
 ) -> Iterator[CheckedPart]:
     """See `Engine.run`. `config.workers` actors check, on the cluster at `config.ray_address` or on this machine.
 
-    Each actor loads its own detector; counts come after every part.
+    Each actor loads its own detector; counts come after every part. "auto" is an actor per core, or per GPU, but for
+    one core that reads.
 
     Raises:
         MissingExtraError: Ray is not installed.
@@ -67,7 +69,7 @@ def run(
             fn_constructor_args=(config, socket.gethostname()),
             batch_size=1,  # one part
             batch_format="pyarrow",
-            compute=data.ActorPoolStrategy(size=config.workers),
+            compute=data.ActorPoolStrategy(size=_actors(ray, config)),
             num_cpus=1,
             num_gpus=1 if (config.device or "").startswith("cuda") else None,
         )
@@ -90,7 +92,7 @@ def _connect(ray: Any, config: AuditConfig) -> bool:
     try:
         ray.init(
             address=config.ray_address,
-            num_cpus=None if config.ray_address else config.workers + 1,  # one more reads
+            num_cpus=None if config.ray_address else _cores(config),
             include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.ERROR,
@@ -100,6 +102,20 @@ def _connect(ray: Any, config: AuditConfig) -> bool:
         where = f"no Ray cluster answers at {config.ray_address!r}" if config.ray_address else "Ray does not start"
         raise ExpertError(f"{where}: {error}; check --ray-address") from error
     return True
+
+
+def _cores(config: AuditConfig) -> int:
+    """Cores of a cluster on this machine: one reads."""
+    return max(2, usable_cores()) if config.workers == "auto" else config.workers + 1
+
+
+def _actors(ray: Any, config: AuditConfig) -> int:
+    """The number of actors."""
+    if config.workers != "auto":
+        return config.workers
+    resources = ray.cluster_resources()
+    of_gpus = (config.device or "").startswith("cuda")
+    return max(1, int(resources.get("GPU", 0) if of_gpus else resources.get("CPU", 2) - 1))
 
 
 def _check_reachable(address: str) -> None:
@@ -190,7 +206,8 @@ class Actor:
         lines: list[str] = []
         counts: Counter[str] = Counter()
         try:
-            for some, of_group in check_part(Part(number, unpacked(rows)), self.checker) if not self.error else ():
+            for group in chunks(unpacked(rows)) if not self.error else ():
+                some, of_group = check_group(group, self.checker)
                 lines += some
                 counts += of_group
         except HalluguardError as error:

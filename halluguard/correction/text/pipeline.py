@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from halluguard.errors import InputError, MissingExtraError
+from halluguard.spacy_import import import_spacy
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -28,15 +29,15 @@ def pipeline(name: str | None = None) -> Language:
         MissingExtraError: none is installed.
         InputError: the files of the pipeline are not those that were reviewed.
     """
-    import spacy
-
+    spacy = import_spacy()
     # The entity recogniser, lemmas and coarse tags are never read here; without them parsing is 1.7 times faster.
     unread = ["ner", "lemmatizer", "attribute_ruler"]
     for candidate in (name,) if name else PIPELINES:
         if spacy.util.is_package(candidate) or name:
             check_files(candidate)
             try:
-                return spacy.load(candidate, exclude=unread)
+                language: Language = spacy.load(candidate, exclude=unread)
+                return language
             except OSError as error:
                 raise MissingExtraError(
                     f"a spaCy pipeline named {candidate!r} was asked for and cannot be loaded ({error}); "
