@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from halluguard.auditing import audit
+from halluguard.auditing.run_folder import read_parts
 
 
 def main() -> None:
@@ -38,9 +39,9 @@ def main() -> None:
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         summary = audit(args.captions, Path(folder), detector=f"objects:{args.objects}")
-        lines = (Path(folder) / "captions.jsonl").read_text(encoding="utf-8").splitlines()
+        rows = list(read_parts(Path(folder)))
     seconds = time.perf_counter() - started
-    ours = [flagged(json.loads(line)) for line in lines]
+    ours = [flagged(row) for row in rows]
     theirs = [Counter(node for _, node in hallucinated) for _, _, hallucinated in official]
     result = {
         "captions": summary["rows"],
@@ -50,9 +51,9 @@ def main() -> None:
         "objects": agreement([Counter(set(c)) for c in ours], [Counter(set(c)) for c in theirs]),
     }
     print(json.dumps(result, indent=2))
-    different = [case for case in zip(lines, ours, theirs, strict=True) if set(case[1]) != set(case[2])]
-    for line, mine, yours in different[: args.show]:
-        print(f"\nonly here {sorted(mine - yours)}, only there {sorted(yours - mine)}\n{json.loads(line)['caption']}")
+    different = [case for case in zip(rows, ours, theirs, strict=True) if set(case[1]) != set(case[2])]
+    for row, mine, yours in different[: args.show]:
+        print(f"\nonly here {sorted(mine - yours)}, only there {sorted(yours - mine)}\n{row['caption']}")
 
 
 def flagged(row: dict[str, Any]) -> Counter[str]:

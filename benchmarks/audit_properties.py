@@ -23,6 +23,7 @@ import numpy as np
 
 from halluguard import sandbox
 from halluguard.auditing import AuditConfig, audit
+from halluguard.auditing.run_folder import read_parts
 from halluguard.guard import Guard
 from halluguard.sandbox.measure import captions
 
@@ -48,7 +49,7 @@ def main() -> None:
                 Path(folder, "captions.jsonl"), out, detector="sandbox", images=Path(folder), **settings
             )
             audit(config)
-            rows = [json.loads(line) for line in (out / "captions.jsonl").read_text(encoding="utf-8").splitlines()]
+            rows = list(read_parts(out))
             print(json.dumps({"run": name, **measured(rows, samples)}))
 
 

@@ -437,17 +437,23 @@ def write_json(path: str | Path, value: object) -> None:
 _LINE_ENDS = {0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}
 
 
-def json_line(value: object) -> str:
+def json_line(value: object, *, spaces: bool = True) -> str:
     """A value as one line of JSON. Half surrogate pairs, and what some readers take for a line end, stay escapes.
+
+    Args:
+        value: the value.
+        spaces: whether a space follows each comma and colon.
 
     >>> json_line({"caption": "né\\u2028"})
     '{"caption": "né\\\\u2028"}\\n'
     """
-    text = json.dumps(value, ensure_ascii=False)
-    if not text.isascii():
-        text = text.translate(_LINE_ENDS)
+    separators = None if spaces else (",", ":")
+    text = json.dumps(value, ensure_ascii=False, separators=separators)
+    if text.isascii():
+        return text + "\n"
+    text = text.translate(_LINE_ENDS)
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
-        text = json.dumps(value)
+        text = json.dumps(value, separators=separators)
     return text + "\n"

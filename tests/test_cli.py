@@ -114,7 +114,7 @@ def test_an_audit_of_pictures(tmp_path):
             export,
         )
         assert done.returncode == 0, done.stderr
-        outs.append(((out / "summary.json").read_bytes(), (out / "claims.jsonl").read_bytes(), export.read_bytes()))
+        outs.append(((out / "summary.json").read_bytes(), (out / "claims.parquet").read_bytes(), export.read_bytes()))
     assert outs[0] == outs[1]
     summary = json.loads(outs[0][0])
     assert summary["audited"] == 3

@@ -125,7 +125,8 @@ def test_values_of_a_training_config(setting, folder):
 def test_files_of_a_run_folder(name, folder):
     run = folder / "run"
     run.mkdir()
-    for file in ("manifest.json", "summary.json", "captions.jsonl"):
+    (run / "parts").mkdir()
+    for file in ("manifest.json", "summary.json", "parts/part-000000.jsonl", "parts/part-000000.check"):
         (run / file).write_bytes(FILES[name])
     invoke("explain", run, "1")
     invoke("audit", "merge", run, "--out", folder / "merged")

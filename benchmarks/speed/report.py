@@ -18,6 +18,8 @@ from pathlib import Path
 
 from halluguard.auditing.outputs.report import write_report
 from halluguard.auditing.outputs.summary import Tally
+from halluguard.auditing.part_lines import to_line
+from halluguard.auditing.run_folder import write_part
 
 
 class Counting(HTMLParser):
@@ -60,11 +62,12 @@ def main() -> None:
 def write_run(folder: Path, rows: int) -> None:
     """A finished run of made-up rows."""
     tally = Tally()
-    with (folder / "captions.jsonl").open("w", encoding="utf-8") as file:
-        for index in range(rows):
-            row = row_of(index)
+    (folder / "parts").mkdir()
+    for number, start in enumerate(range(0, rows, 1000)):
+        part = [row_of(index) for index in range(start, min(rows, start + 1000))]
+        for row in part:
             tally.add(row)
-            file.write(json.dumps(row) + "\n")
+        write_part(folder / "parts" / f"part-{number:06d}.jsonl", number, [to_line(row) for row in part])
     settings = {"expert": "made up", "thresholds": {"high": 0.35, "low": 0.2}}
     (folder / "summary.json").write_text(json.dumps(tally.summary(settings)), encoding="utf-8")
 

@@ -73,6 +73,8 @@ class AuditConfig:
         force_new: throw away a run with other settings that is found in `out`.
         overwrite: let `export` and `coco_detections` replace existing files that this run did not write.
         settings_files: files that settings were read from; no output may replace them.
+        compact: compress the parts, and the JSON Lines that are asked for, by Zstandard.
+        json_lines: write captions.jsonl and claims.jsonl too, which repeat what the parts and tables hold.
         export: file to write the input to again, with corrected captions.
         filter: which captions the export keeps, such as "contradicted == 0 and supported >= 2". Default: all.
         coco_detections: file to write the boxes to, in COCO's format.
@@ -123,6 +125,8 @@ class AuditConfig:
     force_new: bool = False
     overwrite: bool = False
     settings_files: tuple[Path, ...] = ()
+    compact: bool = False
+    json_lines: bool = False
     export: Path | None = None
     filter: str | None = None
     coco_detections: Path | None = None

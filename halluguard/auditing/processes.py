@@ -34,6 +34,10 @@ _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "BLIS_
 _CODE = "from halluguard.auditing.processes import serve; serve()"
 
 
+def idle() -> None:
+    """The start of a process that needs no preparation."""
+
+
 class Processes:
     """A pool of processes.
 

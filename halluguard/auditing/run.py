@@ -22,12 +22,14 @@ from halluguard.auditing.outputs.export import write_export
 from halluguard.auditing.outputs.filters import parse_filter
 from halluguard.auditing.outputs.report import write_report
 from halluguard.auditing.outputs.shift import shift_watch
-from halluguard.auditing.outputs.summary import thresholds_dict
-from halluguard.auditing.outputs.tables import write_tables
+from halluguard.auditing.outputs.summary import Tally, thresholds_dict
+from halluguard.auditing.outputs.tables import write_json_lines, write_tables
+from halluguard.auditing.outputs.tallies import write_tally
 from halluguard.auditing.pipeline import detector_of, image_folder, thresholds_in
-from halluguard.auditing.run_folder import SUMMARY, RunFolder
+from halluguard.auditing.run_folder import SUMMARY, RunFolder, parts_of
 from halluguard.auditing.source import Source, Unchanged, input_manifest, open_source
 from halluguard.auditing.work_units import finished_parts
+from halluguard.auditing.workers import usable_cores
 from halluguard.calibration.policy import Policy
 from halluguard.calibration.watching import RateBound
 from halluguard.correction.text import pipeline
@@ -144,7 +146,7 @@ def run(
             if watch is not None and watch.add_lines(part.lines):
                 warnings.warn(watch.monitor.words(), ShiftWarning, stacklevel=2)
         unchanged.check()
-        return finish(config.out, settings, spots)
+        return finish(config.out, settings, spots, finishing_workers(config), json_lines=config.json_lines)
 
 
 def check_policy(config: AuditConfig, detector: Detector, experts: Sequence[AnyExpert]) -> None:
@@ -202,6 +204,7 @@ def manifest(
         if detector.needs_image or any(e.needs_image for e in experts)
         else None,
         "part_rows": config.part_rows,
+        **({"compact": True} if config.compact else {}),
         **({"policy": promise_of(config.policy)} if config.policy else {}),
     }
 
@@ -224,10 +227,37 @@ class ShiftWarning(UserWarning):
     """The audited images no longer look like those that the policy was calibrated on."""
 
 
-def finish(out: Path, settings: Mapping[str, object], spots: RateBound | None = None) -> JsonObject:
-    """Write the outputs of a run whose parts are all there, the summary last, and return the summary."""
+def finish(
+    out: Path,
+    settings: Mapping[str, object],
+    spots: RateBound | None = None,
+    workers: int = 1,
+    *,
+    json_lines: bool = False,
+) -> JsonObject:
+    """Write the outputs of a run whose parts are all there, the summary last, and return the summary.
+
+    Args:
+        out: the run folder.
+        settings: its manifest.
+        spots: what spot labels say of the run.
+        workers: processes that read parts, where there are many.
+        json_lines: write captions.jsonl and claims.jsonl too.
+    """
     policy = cast(JsonObject, settings.get("policy") or {})
-    summary = write_tables(out, out, shift_watch(policy.get("agreements", ()))).summary(settings)
+    workers = workers if len(parts_of(out)) >= PARTS_FOR_WORKERS else 1
+    tally = write_tables(out, out, shift_watch(policy.get("agreements", ())), workers)
+    write_json_lines(out, wanted=json_lines, compact=bool(settings.get("compact")))
+    if cast(JsonObject, settings["selection"])["shard"][1] > 1:
+        write_tally(out, tally)
+    return write_summary(out, tally, settings, spots)
+
+
+def write_summary(
+    out: Path, tally: Tally, settings: Mapping[str, object], spots: RateBound | None = None
+) -> JsonObject:
+    """Write the summary of a run; from then on it is finished."""
+    summary = tally.summary(settings)
     if spots is not None:
         summary["spot_labels"] = {
             **{"value": round(spots.mean, 6), "low": round(spots.low, 6), "high": round(spots.high, 6), "n": spots.n},
@@ -235,6 +265,15 @@ def finish(out: Path, settings: Mapping[str, object], spots: RateBound | None = 
         }
     write_json(out / SUMMARY, summary)
     return summary
+
+
+PARTS_FOR_WORKERS = 20
+"""Parts from which on several processes read them for the tables."""
+
+
+def finishing_workers(config: AuditConfig) -> int:
+    """Processes that read the finished parts: as many as check rows, or one per core."""
+    return usable_cores() if config.workers == "auto" else config.workers
 
 
 def write_extras(config: AuditConfig, source: Source, title: str = "Caption audit") -> int | None:

@@ -1,7 +1,8 @@
 """The run folder: keeps what is finished when a run is killed, and keeps two runs apart.
 
     OUT/manifest.json           the settings that decide the results; a run is continued only with the same ones
-    OUT/parts/part-000017.jsonl finished rows, a fixed number per part, in the order of the input
+    OUT/parts/part-000017.jsonl finished rows, a fixed number per part, in the order of the input; see `part_lines`
+                                (.jsonl.zst, compressed, where the settings say "compact")
     OUT/parts/part-000017.check what the part must hold: its number, rows, first and last index, digest
     OUT/cache.sqlite            the detections, so that no image is searched twice
     OUT/.lock                   held while a run is at work
@@ -16,16 +17,21 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from filelock import FileLock, Timeout
 
+from halluguard.auditing.part_lines import index_of, read_row
 from halluguard.errors import InputError, OutputError, SettingsError
 from halluguard.io import (
     JsonObject,
     file_hash,
+    open_text,
     parse_json,
+    parsing,
     read_json,
     remove_leftovers,
     write_json,
@@ -33,14 +39,14 @@ from halluguard.io import (
     writing_to,
 )
 
-PART = re.compile(r"part-(\d{6,})\.jsonl")
+PART = re.compile(r"part-(\d{6,})\.jsonl(?:\.zst)?")
 MANIFEST = "manifest.json"
 SUMMARY = "summary.json"
 """Written last: where it stands, the run is finished."""
-OUTPUTS = (
-    *(SUMMARY, "captions.jsonl", "captions.parquet", "claims.jsonl", "claims.parquet", "skipped.jsonl"),
-    "report.html",
-)
+TALLY = "tally.json.zst"
+"""The sums of a shard, from which those of the merged run are added up."""
+JSON_LINES = ("captions.jsonl", "claims.jsonl", "captions.jsonl.zst", "claims.jsonl.zst")
+OUTPUTS = (SUMMARY, "captions.parquet", "claims.parquet", "skipped.jsonl", "report.html", TALLY, *JSON_LINES)
 
 
 class RunFolder:
@@ -59,6 +65,7 @@ class RunFolder:
     def __init__(self, path: Path, manifest: Mapping[str, object], *, force_new: bool = False) -> None:
         self.path = path
         self.parts = path / "parts"
+        self.compact = bool(manifest.get("compact"))
         with writing_to(path):
             path.mkdir(parents=True, exist_ok=True)
             _refuse_links(path)
@@ -98,13 +105,13 @@ class RunFolder:
         return any(_numbered(self.path)) or any((self.path / output).exists() for output in OUTPUTS)
 
     def part(self, number: int) -> Path:
-        return self.parts / f"part-{number:06d}.jsonl"
+        return self.parts / f"part-{number:06d}.jsonl{'.zst' if self.compact else ''}"
 
     def finished(self) -> list[int]:
         """The numbers of the finished parts, in order; a part that does not pass its check is removed."""
         good = []
         for number, part in _numbered(self.path):
-            if _passes(part, number):
+            if passes(_read_check(part, number)):
                 good.append(number)
             else:
                 with writing_to(self.path):
@@ -115,14 +122,13 @@ class RunFolder:
         """Write part `number` atomically; in an existing part, replace only the rows that are in `lines`."""
         lines = list(lines)
         if self.part(number).exists():
-            with self.part(number).open(encoding="utf-8") as file:
+            with open_part(self.part(number)) as file:
                 before = list(file)
-            anew = {json.loads(line)["index"]: line for line in lines}
-            lines = [anew.get(json.loads(line)["index"], line) for line in before]
+            anew = {index_of(line): line for line in lines}
+            lines = [anew.get(index_of(line), line) for line in before]
             if lines == before:
                 return
-        write_text(self.part(number), lines)
-        write_json(_check_file(self.part(number)), _check(self.part(number), number))
+        write_part(self.part(number), number, lines)
 
     def close(self) -> None:
         self._lock.release()
@@ -154,62 +160,97 @@ def parts_of(path: Path) -> list[Path]:
 
 
 def _numbered(path: Path) -> list[tuple[int, Path]]:
-    parts = (path / "parts").glob("part-*.jsonl")
+    parts = (path / "parts").glob("part-*.jsonl*")
     return sorted((int(match.group(1)), part) for part in parts if (match := PART.fullmatch(part.name)))
 
 
-def read_parts(path: Path) -> Iterator[JsonObject]:
-    """The finished rows of a run folder, in the order of the input."""
+def part_lines(path: Path) -> Iterator[str]:
+    """The lines of all finished rows of a run folder, in the order of the input; see `part_lines.read_row`."""
     for part in parts_of(path):
-        with part.open(encoding="utf-8") as file:
-            for line in file:
-                yield json.loads(line)
+        with parsing(part, "the rows of a finished run"), open_part(part) as file:
+            yield from file
 
 
-def check_finished(path: Path, rows: int) -> None:
+def read_parts(path: Path) -> Iterator[JsonObject]:
+    """The finished rows of a run folder, in the order of the input, as `pipeline.to_dict` made them."""
+    for part in parts_of(path):
+        with parsing(part, "the rows of a finished run"), open_part(part) as file:
+            yield from map(read_row, file)
+
+
+def open_part(part: Path) -> TextIO:
+    """Open a part to read its lines."""
+    return open_text(part, "utf-8", newline="\n")
+
+
+def write_part(part: Path, number: int, lines: Sequence[str]) -> None:
+    """Write a part and its check."""
+    write_text(part, lines)
+    first, last = (index_of(lines[0]), index_of(lines[-1])) if lines else (-1, -1)
+    check = {"part": number, "rows": len(lines), "first": first, "last": last, "digest": file_hash(part)}
+    write_json(_check_file(part), check)
+
+
+@dataclass(frozen=True)
+class PartCheck:
+    """A part, and what its check says of it: number, rows, first and last index, digest of the file."""
+
+    path: Path
+    number: int
+    rows: int = -1
+    first: int = -1
+    last: int = -1
+    digest: str = ""
+
+
+def checked_parts(path: Path) -> list[PartCheck]:
+    """The parts of a run folder with their checks; a check that cannot be read says nothing."""
+    return [_read_check(part, number) for number, part in _numbered(path)]
+
+
+def _read_check(part: Path, number: int) -> PartCheck:
+    try:
+        check = read_json(_check_file(part))
+        read = PartCheck(part, check["part"], check["rows"], check["first"], check["last"], check["digest"])
+        return read if read.number == number else PartCheck(part, number)
+    except (OSError, ValueError, KeyError, TypeError):
+        return PartCheck(part, number)
+
+
+def check_finished(path: Path, rows: int, parts: Sequence[PartCheck], whole: Mapping[Path, bool]) -> None:
     """Check that the parts of a finished run are whole.
 
     Args:
         path: the run folder.
         rows: number of rows by its summary.
+        parts: its parts.
+        whole: file of a part -> whether it `passes`.
 
     Raises:
         InputError: a part is missing, or is not as the run wrote it.
     """
-    parts = _numbered(path)
-    damaged = next((number for i, (number, part) in enumerate(parts) if number != i or not _passes(part, number)), None)
+    damaged = next((check.number for i, check in enumerate(parts) if check.number != i or not whole[check.path]), None)
     last = -1
     kept = 0
-    for number, part in parts if damaged is None else ():
-        check = read_json(_check_file(part))
-        kept += check["rows"]
-        if check["first"] <= last:
-            damaged = number
-        last = check["last"]
+    for check in parts if damaged is None else ():
+        kept += check.rows
+        if check.first <= last:
+            damaged = check.number
+        last = check.last
     if damaged is not None or kept != rows:
         where = f"part {damaged} is damaged or missing" if damaged is not None else f"it holds {kept} of {rows} rows"
         raise InputError(f"the audit in {str(path)!r} is not whole: {where}; run its command again")
 
 
 def _check_file(part: Path) -> Path:
-    return part.with_suffix(".check")
+    return part.with_name(part.name.partition(".")[0] + ".check")
 
 
-def _check(part: Path, number: int) -> JsonObject:
-    """What a part holds."""
-    first, last, rows = -1, -1, 0
-    with part.open(encoding="utf-8") as file:
-        for rows, line in enumerate(file, start=1):
-            last = json.loads(line)["index"]
-            first = last if rows == 1 else first
-    return {"part": number, "rows": rows, "first": first, "last": last, "digest": file_hash(part)}
-
-
-def _passes(part: Path, number: int) -> bool:
+def passes(part: PartCheck) -> bool:
     """Whether a part is as it was written."""
     try:
-        return not part.is_symlink() and read_json(_check_file(part)) == _check(part, number)
-    except (OSError, ValueError, KeyError, TypeError):
+        return not part.path.is_symlink() and part.digest == file_hash(part.path)
+    except OSError:
         return False
 
 

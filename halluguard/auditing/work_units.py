@@ -14,10 +14,10 @@ from dataclasses import dataclass
 
 from halluguard.auditing.caption_rows import Row
 from halluguard.auditing.config import AuditConfig
+from halluguard.auditing.part_lines import OK_CODE, to_line
 from halluguard.auditing.pipeline import OK, Checked, Checker, to_dict
-from halluguard.auditing.run_folder import RunFolder
+from halluguard.auditing.run_folder import RunFolder, open_part
 from halluguard.auditing.source import Source, selected_rows
-from halluguard.io import json_line
 
 CHUNK = 128
 """Rows checked together; captions of one image that follow each other stay together."""
@@ -50,8 +50,8 @@ def finished_parts(folder: RunFolder) -> FinishedParts:
     """The finished parts of a run folder, with the rows that are to be checked again."""
     parts = {}
     for number in folder.finished():
-        with folder.part(number).open(encoding="utf-8") as file:
-            failed = ((i, json.loads(line)["code"]) for i, line in enumerate(file) if '"code": "ok"' not in line)
+        with open_part(folder.part(number)) as file:
+            failed = ((i, json.loads(line)["code"]) for i, line in enumerate(file) if OK_CODE not in line)
             parts[number] = frozenset(i for i, code in failed if code in RETRIED)
     return parts
 
@@ -93,7 +93,7 @@ def chunks(rows: Iterable[Row], size: int = CHUNK) -> Iterator[list[Row]]:
 def check_group(group: Sequence[Row], checker: Checker) -> tuple[list[str], Counter[str]]:
     """(lines, counts) of a group of rows; see `counts_of`."""
     checked = checker.check(group)
-    return [json_line(to_dict(one)) for one in checked], counts_of(checked)
+    return [to_line(to_dict(one)) for one in checked], counts_of(checked)
 
 
 def counts_of(checked: Iterable[Checked]) -> Counter[str]:

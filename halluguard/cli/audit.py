@@ -184,6 +184,10 @@ def audit(
     overwrite: Annotated[
         bool, _option(_OUTPUT, "Let --export and --coco-detections replace files that this run did not write.")
     ] = False,
+    compact: Annotated[bool, _option(_OUTPUT, "Compress the finished parts by Zstandard.")] = False,
+    json_lines: Annotated[
+        bool, _option(_OUTPUT, "Write captions.jsonl and claims.jsonl too, which repeat parts and tables.")
+    ] = False,
     export: Annotated[Path | None, _option(_OUTPUT, "File for a copy of the input with corrected captions.")] = None,
     filter: Annotated[
         str | None, _option(_OUTPUT, "Captions that --export keeps, such as 'contradicted == 0 and supported >= 2'.")
@@ -291,6 +295,8 @@ def audit(
             *(file for file in (thresholds, policy, image_names, baseline, spot_labels, verdicts) if file),
             *([Path(vocabulary)] if vocabulary else []),
         ),
+        compact=compact,
+        json_lines=json_lines,
         export=export,
         filter=filter,
         coco_detections=coco_detections,
@@ -423,6 +429,10 @@ def merge(
     force_new: Annotated[
         bool, typer.Option(help="Throw away a run with other settings that is found in --out.")
     ] = False,
+    json_lines: Annotated[
+        bool, typer.Option(help="Write captions.jsonl and claims.jsonl too, which repeat parts and tables.")
+    ] = False,
+    workers: Annotated[str, typer.Option(help="Processes that merge: a number, or auto, one per core.")] = "auto",
     quiet: Annotated[bool, typer.Option(help="Print errors only.")] = False,
 ) -> None:
     """Put finished shards together into the run that one machine would have made, byte for byte."""
@@ -432,9 +442,14 @@ def merge(
     from halluguard.auditing.image_store import ImageFolder
     from halluguard.auditing.outputs.merging import merge_shards
     from halluguard.auditing.outputs.report import write_report
+    from halluguard.auditing.workers import usable_cores
 
     gates = Gates(max_errors=max_errors)
-    summary = merge_shards(shards, out, force_new=force_new)
+    number = _workers(workers)
+    count = usable_cores() if number == "auto" else number
+    if count < 1:
+        raise SettingsError(f"--workers must be at least 1, got {count}; leave it out for one per core")
+    summary = merge_shards(shards, out, force_new=force_new, json_lines=json_lines, workers=count)
     write_report(out, ImageFolder(images))
     raise typer.Exit(_print_results(summary, out, gates, Console(stderr=True, quiet=quiet)))
 

@@ -16,6 +16,7 @@ from halluguard import columns, json_stream
 from halluguard import io as files
 from halluguard.auditing import audit, inputs
 from halluguard.auditing.inputs import columnar, delimited, json_values, jsonl, webdataset
+from halluguard.auditing.run_folder import read_parts
 from halluguard.auditing.source import open_source
 from halluguard.cli import app
 from halluguard.errors import InputError
@@ -129,7 +130,7 @@ def test_captions_and_names_that_are_too_long_are_skipped_and_not_held(tmp_path,
         tmp_path / "c.jsonl", tmp_path / "out", detector=f"objects:{objects_file}", export=tmp_path / "e.jsonl"
     )
     assert summary["skipped"] == {"caption": 2, "unreadable-row": 2}
-    assert all(len(json.dumps(row)) < 450_000 for row in read_lines(tmp_path / "out" / "captions.jsonl"))
+    assert all(len(json.dumps(row)) < 450_000 for row in read_parts(tmp_path / "out"))
     assert read_lines(tmp_path / "e.jsonl") == rows, "the export has them whole"
 
 
@@ -199,7 +200,7 @@ def test_half_a_surrogate_pair_costs_one_row(tmp_path, objects_file, read_lines)
     (tmp_path / "c.jsonl").write_text("\n".join(lines))
     options = ("--export", tmp_path / "e.jsonl", "--report", "--images", tmp_path / "images", "--max-errors", 9)
     assert run(tmp_path / "c.jsonl", objects_file, tmp_path / "out", *options) == 0
-    rows = read_lines(tmp_path / "out" / "captions.jsonl")
+    rows = list(read_parts(tmp_path / "out"))
     assert len(rows) == 5
     assert len(read_lines(tmp_path / "e.jsonl")) == 5
     assert parquet.read_table(tmp_path / "out" / "captions.parquet").num_rows == 5

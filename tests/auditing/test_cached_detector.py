@@ -13,6 +13,7 @@ from halluguard.auditing.caption_rows import Row
 from halluguard.auditing.config import AuditConfig
 from halluguard.auditing.detection_store import DetectionStore
 from halluguard.auditing.engines.ray import _check_reachable, packed, unpacked
+from halluguard.auditing.run_folder import read_parts
 from halluguard.errors import ExpertError, SettingsError
 
 
@@ -90,7 +91,7 @@ def test_one_bad_picture_costs_its_own_rows_and_is_tried_again(folder, read_line
     assert mended.shown() == [(13, 10)]
     whole = Expert()
     audited(folder, whole, "whole")
-    for name in ("captions.jsonl", "claims.parquet", "summary.json"):
+    for name in ("parts/part-000000.jsonl", "claims.parquet", "summary.json"):
         assert (folder / "out" / name).read_bytes() == (folder / "whole" / name).read_bytes()
 
 
@@ -106,7 +107,7 @@ def test_an_expert_that_fails_on_everything_ends_the_run(folder):
 
 
 @pytest.mark.parametrize("batch", [1, 3])
-def test_order_and_batch_size_change_no_verdict(folder, batch, read_lines):
+def test_order_and_batch_size_change_no_verdict(folder, batch):
     audited(folder, Expert())
     lines = (folder / "captions.jsonl").read_text().splitlines(keepends=True)
     (folder / "turned.jsonl").write_text("".join(reversed(lines)))
@@ -116,7 +117,7 @@ def test_order_and_batch_size_change_no_verdict(folder, batch, read_lines):
     audit(turned)
 
     def verdicts(out):
-        return {(row["image"], row["caption"]): row["verdicts"] for row in read_lines(folder / out / "captions.jsonl")}
+        return {(row["image"], row["caption"]): row["verdicts"] for row in read_parts(folder / out)}
 
     assert verdicts("turned") == verdicts("out")
 
@@ -132,7 +133,7 @@ def test_a_damaged_cache_is_begun_anew(tmp_path):
     assert "dog" not in cache.get("p", ["dog"]), "a record whose checksum is wrong is missing"
 
 
-def test_functions_and_pictures_in_memory_can_be_audited(tmp_path, read_lines):
+def test_functions_and_pictures_in_memory_can_be_audited(tmp_path):
     rows = [{"image": Image.new("RGB", (9, 9), c), "question": "What is there?"} for c in ("red", "blue")]
     summary = audit(
         rows,
@@ -141,7 +142,7 @@ def test_functions_and_pictures_in_memory_can_be_audited(tmp_path, read_lines):
         captioner=lambda picture, question: "There is a dog.",
     )
     assert summary["audited"] == 2
-    found = read_lines(tmp_path / "out" / "captions.jsonl")
+    found = list(read_parts(tmp_path / "out"))
     assert [row["verdicts"][0]["decision"] for row in found] == ["supported", "contradicted"]
 
 
@@ -166,7 +167,7 @@ def test_ray_gives_what_one_process_gives(folder):
                 workers=2,
             )
         )
-    for name in ("captions.jsonl", "claims.jsonl", "claims.parquet", "summary.json"):
+    for name in ("parts/part-000000.jsonl", "claims.parquet", "summary.json"):
         assert (folder / "local" / name).read_bytes() == (folder / "ray" / name).read_bytes()
 
 

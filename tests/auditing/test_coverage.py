@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 
 from halluguard.auditing.gates import Gates
 from halluguard.auditing.outputs.merging import merge_shards
+from halluguard.auditing.run_folder import read_parts
 from halluguard.cli import app
 from halluguard.errors import SettingsError
 from halluguard.io import read_json
@@ -31,12 +32,12 @@ def run(objects_file, tmp_path):
     return run
 
 
-def test_each_row_and_the_summary_say_what_was_read(run, read_lines):
+def test_each_row_and_the_summary_say_what_was_read(run):
     from pyarrow import parquet
 
     out, done = run()
     assert done.exit_code == 0
-    whole, part, skipped = read_lines(out / "captions.jsonl")
+    whole, part, skipped = read_parts(out)
     assert whole["coverage"] == {"letters": 16, "letters_read": 16, "nouns": 2, "nouns_read": 2}
     assert skipped["coverage"] is None
     letters = part["coverage"]
@@ -96,7 +97,7 @@ def test_shards_merge_to_the_run_of_one_machine(run, tmp_path):
     whole, _ = run()
     shards = [run("--shard", f"{i}/2", out=f"shard{i}")[0] for i in (1, 2)]
     merge_shards(shards, tmp_path / "merged")
-    for name in ("captions.jsonl", "summary.json"):
+    for name in ("parts/part-000000.jsonl", "summary.json"):
         assert (tmp_path / "merged" / name).read_bytes() == (whole / name).read_bytes()
 
 

@@ -164,7 +164,7 @@ def test_standard_input_gates_and_merge_from_the_command_line(captions_file, obj
     assert command("merge", shards[0], "--out", tmp_path / "m").returncode == 2
     assert command("merge", *shards, "--out", tmp_path / "m").returncode == 0
     audit(captions_file, tmp_path / "one", detector=f"objects:{objects_file}")
-    for name in ("captions.jsonl", "claims.parquet", "summary.json"):
+    for name in ("parts/part-000000.jsonl", "claims.parquet", "summary.json"):
         assert (tmp_path / "m" / name).read_bytes() == (tmp_path / "one" / name).read_bytes()
 
 

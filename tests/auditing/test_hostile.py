@@ -12,6 +12,7 @@ from halluguard import Box
 from halluguard.auditing import audit
 from halluguard.auditing.image_store import ImageFolder
 from halluguard.auditing.outputs.report import write_report
+from halluguard.auditing.run_folder import read_parts
 
 _SPEC = importlib.util.spec_from_file_location("hostile", Path(__file__).with_name("hostile.py"))
 hostile = importlib.util.module_from_spec(_SPEC)
@@ -57,14 +58,14 @@ def opened(monkeypatch):
     return seen
 
 
-def test_every_hostile_row_gets_its_code(tmp_path, read_lines, opened):
+def test_every_hostile_row_gets_its_code(tmp_path, opened):
     captions, codes = hostile.build(tmp_path)
     expert = Sees()
     opened.clear()
     summary = audit(
         captions, tmp_path / "out", detector=expert, images=tmp_path / "images", export=tmp_path / "c.jsonl"
     )
-    rows = read_lines(tmp_path / "out" / "captions.jsonl")
+    rows = list(read_parts(tmp_path / "out"))
     wrong = [
         (row["image"][:60], row["caption"][:40], row["code"], code)
         for row, code in zip(rows, codes, strict=True)

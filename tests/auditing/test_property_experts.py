@@ -4,6 +4,7 @@ import json
 
 import pytest
 from PIL import Image, ImageDraw
+from pyarrow import parquet
 
 from halluguard.auditing import AuditConfig, audit
 from halluguard.auditing.cached_detector import _fitted
@@ -11,6 +12,7 @@ from halluguard.auditing.cached_experts import CachedExpert, property_experts
 from halluguard.auditing.caption_rows import Row
 from halluguard.auditing.image_store import ImageFolder, ImageStore
 from halluguard.auditing.pipeline import Checker
+from halluguard.auditing.run_folder import read_parts
 from halluguard.detectors import KnownObjects
 from halluguard.errors import ExpertError
 from halluguard.images import load_image
@@ -52,13 +54,13 @@ def config_of(street, out="out", **settings):
 
 def verdicts(street, out="out"):
     """(caption, kind, value) -> (decision, expert)."""
-    lines = (street / out / "claims.jsonl").read_text().splitlines()
+    rows = parquet.read_table(street / out / "claims.parquet").to_pylist()
     return {
         (row["index"], row["kind"], row["attribute"] or row["relation"] or row["count"] or row["name"]): (
             row["decision"],
             row["expert"],
         )
-        for row in map(json.loads, lines)
+        for row in rows
     }
 
 
@@ -90,7 +92,7 @@ def test_colours_relations_and_numbers_are_judged_by_default(street):
     assert judged[1, "relation", "right of"] == ("contradicted", "spatial-relations")
     assert judged[2, "count", 2][0] == "contradicted"
     assert judged[2, "attribute", "wooden"][0] == "unverifiable"
-    corrected = [json.loads(line)["corrected"] for line in (street / "out" / "captions.jsonl").open()]
+    corrected = [row["corrected"] for row in read_parts(street / "out")]
     assert corrected[1] == "A red car is to the left of a bus."
 
 
@@ -240,7 +242,7 @@ def test_a_run_that_is_continued_gives_the_same_bytes(street):
         (street / "cut" / "parts" / name).unlink()
     (street / "cut" / "summary.json").unlink()
     audit(config_of(street, "cut", part_rows=1))
-    for name in ("captions.jsonl", "claims.jsonl", "summary.json"):
+    for name in ("parts/part-000000.jsonl", "claims.parquet", "summary.json"):
         assert (street / "cut" / name).read_bytes() == (street / "whole" / name).read_bytes()
 
 
@@ -249,7 +251,7 @@ def test_the_engine_ray_gives_the_bytes_of_the_local_one(street):
     pytest.importorskip("ray")
     audit(config_of(street, "local", ask="sandbox"))
     audit(config_of(street, "ray", ask="sandbox", engine="ray"))
-    for name in ("captions.jsonl", "claims.jsonl", "summary.json"):
+    for name in ("parts/part-000000.jsonl", "claims.parquet", "summary.json"):
         assert (street / "ray" / name).read_bytes() == (street / "local" / name).read_bytes()
 
 

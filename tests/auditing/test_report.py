@@ -15,6 +15,8 @@ from halluguard.auditing.human_verdicts import HumanVerdict, read_human_verdicts
 from halluguard.auditing.image_store import ImageFolder
 from halluguard.auditing.outputs.explain import explain_rows, find_rows
 from halluguard.auditing.outputs.report import write_report
+from halluguard.auditing.part_lines import to_line
+from halluguard.auditing.run_folder import read_parts, write_part
 from halluguard.errors import InputError, SettingsError
 
 HOSTILE = [
@@ -198,12 +200,11 @@ def test_an_image_that_samples_share_is_embedded_once(tmp_path, objects_file):
 
 
 def test_the_page_does_not_grow_with_the_run(many_run, tmp_path):
-    lines = (many_run / "captions.jsonl").read_text().splitlines()
+    rows = list(read_parts(many_run))
     small = write_report(many_run, samples=20).stat().st_size
-    rows = [json.loads(line) for line in lines]
-    with (many_run / "captions.jsonl").open("w") as file:
-        for n in range(100):
-            file.writelines(json.dumps(row | {"index": 60 * n + k}) + "\n" for k, row in enumerate(rows))
+    for n in range(100):
+        lines = [to_line(row | {"index": 60 * n + k}) for k, row in enumerate(rows)]
+        write_part(many_run / "parts" / f"part-{n:06d}.jsonl", n, lines)
     assert write_report(many_run, samples=20).stat().st_size < small + 1000 * 300
 
 
@@ -237,7 +238,7 @@ def test_verdicts_of_a_person_are_read_back_and_change_the_text(many_run, tmp_pa
         verdicts=read_human_verdicts(tmp_path / "human.jsonl"),
     )
     audit(config)
-    rows = [json.loads(text) for text in (tmp_path / "again" / "captions.jsonl").read_text().splitlines()]
+    rows = list(read_parts(tmp_path / "again"))
     assert rows[1]["corrected"] == rows[1]["caption"], "the cat stays"
     assert rows[5]["corrected"] != rows[5]["caption"], "a row with the same caption is not meant"
     assert rows[1]["verdicts"][int(claim)]["expert"] == "person"

@@ -4,8 +4,10 @@ import hashlib
 import json
 
 import pytest
+from pyarrow import parquet
 
 from halluguard.auditing import audit
+from halluguard.auditing.run_folder import read_parts
 from halluguard.errors import SettingsError
 
 
@@ -14,9 +16,9 @@ def contents(folder, but=(".lock",)):
     return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(files)}
 
 
-def test_a_verdict_row_per_caption_and_a_summary(captions_file, objects_file, tmp_path, read_lines):
+def test_a_verdict_row_per_caption_and_a_summary(captions_file, objects_file, tmp_path):
     summary = audit(captions_file, tmp_path / "out", detector=f"objects:{objects_file}")
-    rows = read_lines(tmp_path / "out" / "captions.jsonl")
+    rows = list(read_parts(tmp_path / "out"))
     judged = [[(row["claims"][v["claim"]], v["decision"]) for v in row["verdicts"]] for row in rows]
     decisions = [{c["name"]: decision for c, decision in row if c["kind"] == "existence"} for row in judged]
     assert decisions[0]["dog"] == "supported"
@@ -97,7 +99,7 @@ def test_other_settings_are_refused_and_force_new_starts_afresh(captions_file, o
     assert summary["rows"] == 6
 
 
-def test_a_calibration_file_gives_thresholds_and_probabilities(captions_file, objects_file, tmp_path, read_lines):
+def test_a_calibration_file_gives_thresholds_and_probabilities(captions_file, objects_file, tmp_path):
     from typer.testing import CliRunner
 
     from halluguard.calibration import Calibration, Curve
@@ -107,7 +109,7 @@ def test_a_calibration_file_gives_thresholds_and_probabilities(captions_file, ob
     arguments = ["audit", str(captions_file), "--objects", str(objects_file), "--out", str(tmp_path / "out")]
     done = CliRunner().invoke(app, [*arguments, "--thresholds", str(tmp_path / "thresholds.json")])
     assert done.exit_code == 0, done.output
-    claims = read_lines(tmp_path / "out" / "claims.jsonl")
+    claims = parquet.read_table(tmp_path / "out" / "claims.parquet").to_pylist()
     told = {(c["decision"], c["confidence"], c["calibrated"]) for c in claims if c["kind"] == "existence"}
     assert ("supported", 0.8, True) in told
     assert ("contradicted", 0.9, True) in told

@@ -158,7 +158,7 @@ def test_links_in_a_run_folder_are_refused(name, config, tmp_path):
     assert kept.read_text() == "precious"
 
 
-@pytest.mark.parametrize("name", ["summary.json", "captions.jsonl", "report.html"])
+@pytest.mark.parametrize("name", ["summary.json", "captions.parquet", "report.html"])
 def test_a_link_in_place_of_a_result_is_replaced_and_not_followed(name, config, tmp_path):
     audit(config("out"))
     victim = tmp_path / "victim"

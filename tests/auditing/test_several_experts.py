@@ -4,8 +4,10 @@ import json
 
 import pytest
 from PIL import Image
+from pyarrow import parquet
 
 from halluguard.auditing import AuditConfig, audit
+from halluguard.auditing.run_folder import read_parts
 from halluguard.auditing.vocabularies import read_vocabulary
 from halluguard.cli.app import app
 from halluguard.errors import InputError, SettingsError
@@ -35,7 +37,7 @@ def command(files, *options):
     done = CliRunner().invoke(
         app, ["audit", str(files / "rows.jsonl"), "--out", str(files / "out"), *map(str, options)]
     )
-    claims = [json.loads(line) for line in (files / "out" / "claims.jsonl").read_text().splitlines()]
+    claims = parquet.read_table(files / "out" / "claims.parquet").to_pylist()
     return done, {(row["image"], row["name"]): row for row in claims if row["kind"] == "existence"}
 
 
@@ -83,7 +85,7 @@ def test_a_caption_of_which_nothing_would_be_left_is_flagged_and_never_replaced(
     export = files / "out.jsonl"
     audit(files / "rows.jsonl", files / "out", detector=f"objects:{files / 'detr.json'}", export=export)
     assert [json.loads(line)["caption"] for line in export.read_text().splitlines()][1] == "A kite."
-    row = json.loads((files / "out" / "captions.jsonl").read_text().splitlines()[1])
+    row = list(read_parts(files / "out"))[1]
     assert row["corrected"] == "A kite."
     assert {edit["decision"] for edit in row["edits"]} == {"flagged"}
 
@@ -110,7 +112,7 @@ def test_a_detector_of_images_and_a_list_work_side_by_side(files):
     both = Ensemble([Sees(), KnownObjects(DETR, exhaustive=False)], "any", mixed=True)
     config = AuditConfig(files / "rows.jsonl", files / "out", detector=both, images=files / "images")
     audit(config)
-    rows = [json.loads(line) for line in (files / "out" / "claims.jsonl").read_text().splitlines()]
+    rows = parquet.read_table(files / "out" / "claims.parquet").to_pylist()
     found = {(row["image"], row["name"]): row["decision"] for row in rows if row["kind"] == "existence"}
     assert found["b", "kite"] == "supported"
     assert found["a", "dog"] == "supported"

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from halluguard.auditing import AuditConfig, audit
+from halluguard.auditing.run_folder import read_parts
 from halluguard.errors import SettingsError
 
 pytest.importorskip("rapidocr")
@@ -66,12 +67,12 @@ def test_an_audit_judges_quotations_and_keeps_the_lines(tmp_path, monkeypatch):
             cache=tmp_path / "cache.sqlite",
         )
         audit(config)
-        return (tmp_path / name / "captions.jsonl").read_text()
+        return list(read_parts(tmp_path / name))
 
     first = run("one")
     decisions = [
         [verdict["decision"] for verdict in row["verdicts"] if row["claims"][verdict["claim"]]["kind"] == "text"]
-        for row in map(json.loads, first.splitlines())
+        for row in first
     ]
     assert decisions == [["supported"], ["contradicted"]]
     monkeypatch.setattr(WrittenWords, "read", lambda self, images: pytest.fail("the cache was not used"))

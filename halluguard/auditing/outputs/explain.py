@@ -5,6 +5,7 @@ halluguard explain audited 4217
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,10 +13,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from halluguard.auditing.part_lines import index_of, read_row
 from halluguard.auditing.pipeline import Checked, from_dict
+from halluguard.auditing.run_folder import SUMMARY, part_lines
 from halluguard.correction.kinds import KINDS
 from halluguard.errors import InputError
-from halluguard.io import iter_json_lines, parsing
+from halluguard.io import parsing
 from halluguard.records import Answer, Box, Claim
 from halluguard.rendering import MARKS, pieces, visible
 
@@ -38,11 +41,13 @@ def find_rows(run: Path, name: str) -> list[Checked]:
 
 
 def _matching(run: Path, name: str) -> Iterator[Checked]:
-    file = run / "captions.jsonl"
-    if not file.is_file():
-        raise InputError(f"expected a finished run in {str(run)!r}, found no captions.jsonl; run the audit first")
-    with parsing(file, "the rows of a finished run"):
-        for _, row in iter_json_lines(file):
+    if not (run / SUMMARY).is_file():
+        raise InputError(f"expected a finished run in {str(run)!r}, found no {SUMMARY}; run the audit first")
+    with parsing(run, "the rows of a finished run"):
+        for line in part_lines(run):
+            if name.isascii() and json.dumps(name)[1:-1] not in line and name != f"#{index_of(line)}":
+                continue
+            row = read_row(line)
             if name in (row["id"], row["image"], f"#{row['index']}"):
                 yield from_dict(row)
 

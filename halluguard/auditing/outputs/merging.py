@@ -1,20 +1,58 @@
-"""Merge the shards of a run: the results of `--shard i/n` on n machines become those of one machine."""
+"""Merge the shards of a run: the results of `--shard i/n` on n machines become those of one machine.
+
+Sums are added and tables joined by the rows' places; no row is parsed. Lines of parts are copied: the tables say which
+rows a merged part has, and the checks of the shards' parts where they stand. Each merged part is therefore made on its
+own, by any of several processes.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import heapq
 import itertools
-import json
-from collections.abc import Iterable, Iterator, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
-from halluguard.auditing.run import finish
-from halluguard.auditing.run_folder import SUMMARY, RunFolder, check_finished, parts_of, read_manifest
+from halluguard.auditing.outputs.summary import Tally
+from halluguard.auditing.outputs.tables import CAPTION_COLUMNS, CLAIM_COLUMNS, Table, arrow_schema, write_json_lines
+from halluguard.auditing.outputs.tallies import read_tally
+from halluguard.auditing.part_lines import index_of
+from halluguard.auditing.processes import Processes, idle
+from halluguard.auditing.run import finish, write_summary
+from halluguard.auditing.run_folder import (
+    SUMMARY,
+    PartCheck,
+    RunFolder,
+    check_finished,
+    checked_parts,
+    open_part,
+    passes,
+    read_manifest,
+    write_part,
+)
 from halluguard.errors import InputError, SettingsError
-from halluguard.io import JsonObject, parsing, read_json
+from halluguard.io import JsonObject, parsing, read_json, replacing
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Map = Callable[[Callable[[Item], Result], Iterable[Item]], Iterable[Result]]
+ROWS_FOR_WORKERS = 20_000
+"""Rows from which on several processes merge."""
+_BATCH = 20_000
+"""Rows of a table that are read at once from each shard."""
 
 
-def merge_shards(shards: Sequence[Path], out: Path, *, force_new: bool = False) -> JsonObject:
+def merge_shards(
+    shards: Sequence[Path], out: Path, *, force_new: bool = False, json_lines: bool = False, workers: int = 1
+) -> JsonObject:
     """Merge finished shards into the folder `out`.
 
     Parts, tables and summary are byte for byte those of a run without shards.
@@ -23,6 +61,8 @@ def merge_shards(shards: Sequence[Path], out: Path, *, force_new: bool = False) 
         shards: the run folders of all n shards, in any order.
         out: another folder.
         force_new: discard another run in `out`.
+        json_lines: write captions.jsonl and claims.jsonl too.
+        workers: processes that merge, where rows are many.
 
     Returns:
         The summary.
@@ -31,24 +71,38 @@ def merge_shards(shards: Sequence[Path], out: Path, *, force_new: bool = False) 
         InputError: a folder holds no run, or one that is not finished.
         SettingsError: the shards are not of one run, or not all of it.
     """
-    manifest = _common_manifest(shards)
+    manifest, rows = _common_manifest(shards)
     if out.resolve() in {shard.resolve() for shard in shards}:
         raise SettingsError(f"the merged run needs a folder of its own, got one of the shards: {str(out)!r}")
-    with RunFolder(out, manifest, force_new=force_new) as folder:
-        lines = _in_order(heapq.merge(*map(_indexed_lines, shards), key=lambda pair: pair[0]))
-        for number in itertools.count():
-            part = list(itertools.islice(lines, manifest["part_rows"]))
-            if not part:
-                break
-            folder.commit(number, part)
-        return finish(out, manifest)
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(RunFolder(out, manifest, force_new=force_new))
+        several = workers > 1 and sum(rows) >= ROWS_FOR_WORKERS
+        pool = stack.enter_context(Processes([idle] * workers)) if several else None
+        spread: Map = pool.map if pool is not None else map
+        checks = [checked_parts(shard) for shard in shards]
+        parts = [check for of_shard in checks for check in of_shard]
+        whole = dict(zip([check.path for check in parts], spread(passes, parts), strict=True))
+        for shard, of_shard, count in zip(shards, checks, rows, strict=True):
+            check_finished(shard, count, of_shard, whole)
+        tallies = [read_tally(shard) for shard in shards]
+        if "policy" in manifest or None in tallies:  # a watch for shifts reads rows in order
+            _copy_lines(checks, folder, manifest["part_rows"])
+            return finish(out, manifest, workers=workers, json_lines=json_lines)
+        tasks = _tasks(shards, checks, folder, manifest["part_rows"])
+        for _ in spread(_done, tasks):
+            pass
+        tally = Tally()
+        for of_sums in tallies:
+            tally.merge(of_sums or Tally())
+        write_json_lines(out, wanted=json_lines, compact=folder.compact)
+        return write_summary(out, tally, manifest)
 
 
-def _common_manifest(shards: Sequence[Path]) -> JsonObject:
-    """The manifest of the whole run."""
+def _common_manifest(shards: Sequence[Path]) -> tuple[JsonObject, list[int]]:
+    """The manifest of the whole run, and the number of rows of each shard."""
     folders: dict[int, Path] = {}
     whole: JsonObject = {}
-    count = 0
+    rows, count = [], 0
     for shard in shards:
         manifest = read_manifest(shard)
         if manifest is None or "selection" not in manifest:
@@ -58,7 +112,7 @@ def _common_manifest(shards: Sequence[Path]) -> JsonObject:
         with parsing(shard, "a finished audit"):
             i, n = manifest["selection"]["shard"]
             manifest["selection"]["shard"] = [0, 1]
-            check_finished(shard, read_json(shard / SUMMARY)["rows"])
+            rows.append(int(read_json(shard / SUMMARY)["rows"]))
         if whole and (manifest != whole or n != count):
             different = sorted(key for key in manifest if manifest[key] != whole.get(key)) or ["number of shards"]
             raise SettingsError(f"the shards are not of one run: {str(shard)!r} differs in {', '.join(different)}")
@@ -68,7 +122,149 @@ def _common_manifest(shards: Sequence[Path]) -> JsonObject:
     missing = [f"{i + 1}/{count}" for i in range(count) if i not in folders]
     if missing or not folders:
         raise SettingsError(f"expected all shards of a run, missing {', '.join(missing) or 'all'}; name them too")
-    return whole
+    return whole, rows
+
+
+# --- by sums ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _MergedPart:
+    """A part of the merged run.
+
+    Args:
+        path, number: its file and number.
+        first, last: indices of its first and last row.
+        sources: the shards' parts that hold its rows, by shard.
+    """
+
+    path: Path
+    number: int
+    first: int
+    last: int
+    sources: tuple[tuple[PartCheck, ...], ...]
+
+
+def _done(task: Callable[[], None]) -> None:
+    task()
+
+
+def _tasks(
+    shards: Sequence[Path], checks: Sequence[Sequence[PartCheck]], folder: RunFolder, part_rows: int
+) -> Iterator[Callable[[], None]]:
+    """What is to be done, in any order: the tables, the skipped rows, and each part."""
+    for name, columns in (("claims.parquet", CLAIM_COLUMNS), ("captions.parquet", CAPTION_COLUMNS)):
+        yield functools.partial(_merge_tables, [shard / name for shard in shards], folder.path / name, columns)
+    yield functools.partial(_merge_skipped, shards, folder.path)
+    indices = _indices(shards)
+    finished = set(folder.finished())
+    firsts = [[check.first for check in of_shard] for of_shard in checks]
+    lasts = [[check.last for check in of_shard] for of_shard in checks]
+    for number in range(-(-len(indices) // part_rows)):
+        if number in finished:
+            continue
+        of_part = indices[number * part_rows : (number + 1) * part_rows]
+        first, last = int(of_part[0]), int(of_part[-1])
+        sources = tuple(
+            tuple(of_shard[bisect_left(ends, first) : bisect_right(starts, last)])
+            for of_shard, starts, ends in zip(checks, firsts, lasts, strict=True)
+        )
+        yield functools.partial(_merge_part, _MergedPart(folder.part(number), number, first, last, sources))
+
+
+def _indices(shards: Sequence[Path]) -> np.ndarray:
+    """The indices of all rows, in order.
+
+    Raises:
+        InputError: two shards have the same row.
+    """
+    import numpy as np
+    from pyarrow import parquet
+
+    columns = [parquet.read_table(shard / "captions.parquet", columns=["index"])["index"] for shard in shards]
+    indices = np.sort(np.concatenate([column.to_numpy() for column in columns]))
+    twice = indices[:-1][indices[1:] == indices[:-1]]
+    if len(twice):
+        raise InputError(f"row {twice[0]} stands in more than one shard; run the shards' commands again")
+    return indices
+
+
+def _merge_part(part: _MergedPart) -> None:
+    lines = heapq.merge(*(_lines_within(source, part.first, part.last) for source in part.sources))
+    write_part(part.path, part.number, [line for _, line in lines])
+
+
+def _lines_within(parts: Iterable[PartCheck], first: int, last: int) -> Iterator[tuple[int, str]]:
+    """(index, line) of the rows of parts whose index is in [first, last]."""
+    for part in parts:
+        with parsing(part.path, "the rows of a finished run"), open_part(part.path) as file:
+            for line in file:
+                index = index_of(line)
+                if index > last:
+                    return
+                if index >= first:
+                    yield index, line
+
+
+def _merge_skipped(shards: Sequence[Path], out: Path) -> None:
+    def skipped(shard: Path) -> Iterator[tuple[int, str]]:
+        with (shard / "skipped.jsonl").open(encoding="utf-8", newline="\n") as file:
+            for line in file:
+                yield index_of(line.replace(" ", "", 1)), line
+
+    with replacing(out / "skipped.jsonl") as file:
+        file.writelines(line for _, line in heapq.merge(*map(skipped, shards)))
+
+
+def _merge_tables(paths: Sequence[Path], target: Path, columns: Mapping[str, str]) -> None:
+    """Join tables that are each in the order of their rows' indices, in constant memory.
+
+    What is below the last index that every unfinished table has shown is complete, and goes out.
+    """
+    import numpy as np
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    schema = arrow_schema(columns)
+    with contextlib.ExitStack() as stack, Table(target, columns) as table:
+        files = [stack.enter_context(parquet.ParquetFile(path)) for path in paths]
+        batches = [file.iter_batches(_BATCH) for file in files]
+        held: list[pa.Table] = [schema.empty_table() for _ in files]
+        unfinished = set(range(len(files)))
+        while unfinished:
+            least = min(_last(held[i]) for i in unfinished)
+            for i in [i for i in unfinished if _last(held[i]) == least]:
+                batch = next(batches[i], None)
+                if batch is None:
+                    unfinished.discard(i)
+                else:
+                    held[i] = pa.concat_tables([held[i], pa.Table.from_batches([batch]).cast(schema)])
+            complete = min((_last(held[i]) for i in unfinished), default=None)
+            ready = []
+            for i, rows in enumerate(held):
+                many = rows.num_rows if complete is None else int(np.searchsorted(rows["index"].to_numpy(), complete))
+                ready.append(rows.slice(0, many))
+                held[i] = rows.slice(many)
+            joined = pa.concat_tables(ready)
+            table.add(joined.take(np.argsort(joined["index"].to_numpy(), kind="stable")))
+
+
+def _last(rows: pa.Table) -> int:
+    """The last index of rows; -1 where there are none."""
+    return int(rows["index"][-1].as_py()) if rows.num_rows else -1
+
+
+# --- line by line ----------------------------------------------------------------------------------------------
+
+
+def _copy_lines(checks: Sequence[Sequence[PartCheck]], folder: RunFolder, part_rows: int) -> None:
+    """Write the parts of the merged run one after the other; what the shards' tables hold does not count."""
+    lines = _in_order(heapq.merge(*(_lines_within(parts, 0, parts[-1].last) for parts in checks if parts)))
+    for number in itertools.count():
+        part = list(itertools.islice(lines, part_rows))
+        if not part:
+            break
+        folder.commit(number, part)
 
 
 def _in_order(lines: Iterable[tuple[int, str]]) -> Iterator[str]:
@@ -78,10 +274,3 @@ def _in_order(lines: Iterable[tuple[int, str]]) -> Iterator[str]:
             raise InputError(f"row {index} stands in more than one shard; run the shards' commands again")
         last = index
         yield line
-
-
-def _indexed_lines(shard: Path) -> Iterator[tuple[int, str]]:
-    for part in parts_of(shard):
-        with part.open(encoding="utf-8") as file:
-            for line in file:
-                yield json.loads(line)["index"], line

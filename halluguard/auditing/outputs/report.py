@@ -2,7 +2,7 @@
 
     write_report(Path("audited"), ImageFolder(Path("photos")), samples=200)      ->  audited/report.html
 
-The page is made from the run folder (`summary.json`, `captions.jsonl`) and from the images, which are embedded as small
+The page is made from the run folder (`summary.json`, the parts) and from the images, which are embedded as small
 copies. It holds no times and no paths, loads nothing from the network, and shows all text escaped. Half of the samples
 are the captions with the most contradictions; of the others, some show objects that no sample has yet, rare ones first,
 and the rest is drawn at random: what is wrong, what is rare and what is usual. Its size does not grow with the run.
@@ -24,10 +24,12 @@ from halluguard import rendering
 from halluguard.auditing.caption_rows import Row
 from halluguard.auditing.image_store import ImageFolder
 from halluguard.auditing.outputs.summary import Rate
+from halluguard.auditing.part_lines import read_row
 from halluguard.auditing.pipeline import Checked, from_dict
+from halluguard.auditing.run_folder import part_lines
 from halluguard.errors import ImageError, InputError, SettingsError
 from halluguard.images import load_image
-from halluguard.io import JsonObject, open_text, read_json, write_text
+from halluguard.io import JsonObject, read_json, write_text
 from halluguard.records import Answer
 
 SAMPLES = 200
@@ -95,7 +97,7 @@ class _Draw:
         self.rng = random.Random(self.seed)
 
     def add(self, line: str) -> None:
-        row = json.loads(line)
+        row = read_row(line)
         if row["code"] != "ok":
             if len(self.skipped) < SKIPPED:
                 self.skipped.append(row)
@@ -124,15 +126,15 @@ class _Draw:
         worst = sorted(self.worst, reverse=True)
         shown = {-index for _, index, _ in worst}
         for _, _, line in worst:
-            yield "worst", from_dict(json.loads(line))
-        of_objects = self._of_objects(shown, {label for _, _, line in worst for label in _labels(json.loads(line))})
+            yield "worst", from_dict(read_row(line))
+        of_objects = self._of_objects(shown, {label for _, _, line in worst for label in _labels(read_row(line))})
         for _, line in sorted(of_objects):
-            yield "object", from_dict(json.loads(line))
+            yield "object", from_dict(read_row(line))
         shown |= {index for index, _ in of_objects}
         others = [(index, line) for index, line in self.drawn if index not in shown]
         kept = self.rng.sample(others, min(len(others), self.samples - len(worst) - len(of_objects)))
         for _, line in sorted(kept):
-            yield "random", from_dict(json.loads(line))
+            yield "random", from_dict(read_row(line))
 
     def _of_objects(self, shown: set[int], labels: set[str]) -> list[tuple[int, str]]:
         """Rows of objects that no shown row has, the rarest first; at most half of the samples that are left."""
@@ -143,7 +145,7 @@ class _Draw:
             fresh = next(((i, line) for i, line in self.of_label.get(label, ()) if i not in shown), None)
             if label not in labels and fresh is not None and fresh not in rows:
                 rows.append(fresh)
-                labels |= set(_labels(json.loads(fresh[1])))
+                labels |= set(_labels(read_row(fresh[1])))
         return rows
 
 
@@ -187,12 +189,11 @@ def write_report(
     if samples < 0:
         raise SettingsError(f"samples must be at least 0, got {samples}; 200 make a page of about 3 MB")
     summary = read_json(run / "summary.json") if (run / "summary.json").is_file() else None
-    if summary is None or not (run / "captions.jsonl").is_file():
+    if summary is None:
         raise InputError(f"expected a finished run in {str(run)!r}, found no summary.json; run the audit first")
     draw = _Draw(samples, seed)
-    with open_text(run / "captions.jsonl", newline="\n") as file:
-        for line in file:
-            draw.add(line)
+    for line in part_lines(run):
+        draw.add(line)
     thresholds = summary["settings"].get("thresholds") or {}
     shown = _sharing([_sample(why, checked, images, thresholds) for why, checked in draw.chosen()])
     page = rendering.render(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 
+from halluguard.auditing.part_lines import read_row
 from halluguard.calibration.outcomes import agreement
 from halluguard.calibration.watching import ShiftMonitor
 from halluguard.io import JsonObject
@@ -41,7 +41,7 @@ class ShiftWatch:
 
     def add_lines(self, lines: Iterable[str]) -> bool:
         """Add the lines of a part, and return whether one set off the alarm."""
-        alarms = [self.add(json.loads(line)) for line in lines]
+        alarms = [self.add(read_row(line)) for line in lines]
         return any(alarms)
 
     def result(self) -> JsonObject:

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TypedDict, cast
 
 from halluguard.auditing.outputs.shift import ShiftWatch, without_scores
@@ -56,9 +56,15 @@ class Sums:
             sums[0] += hits
             sums[1] += trials
 
+    def merge(self, other: Sums) -> None:
+        """Add the sums of other rows."""
+        for bucket, (hits, trials) in other.buckets.items():
+            self.add(bucket, hits, trials)
+
     def rate(self) -> Rate:
-        """hits / trials, with its interval."""
-        hits, trials = zip(*self.buckets.values(), strict=True) if self.buckets else ((), ())
+        """hits / trials, with its interval; the order in which rows were added does not matter."""
+        sums = [self.buckets[bucket] for bucket in sorted(self.buckets)]
+        hits, trials = zip(*sums, strict=True) if sums else ((), ())
         if not trials:
             return {"value": None, "low": None, "high": None, "n": 0}
         value, low, high = clustered_share(hits, trials)
@@ -124,6 +130,47 @@ class Tally:
         self.words += len(row["caption"].split())
         self.words_kept += len(row["corrected"].split())
 
+    def merge(self, other: Tally) -> None:
+        """Add the tally of other rows; not the watch, which depends on their order."""
+        for name, value in vars(other).items():
+            if isinstance(value, int):
+                setattr(self, name, getattr(self, name) + value)
+            elif isinstance(value, Sums):
+                getattr(self, name).merge(value)
+            elif isinstance(value, Counter):
+                getattr(self, name).update(value)
+            elif name in _COUNTERS:
+                for key, counts in value.items():
+                    getattr(self, name).setdefault(key, Counter()).update(counts)
+            elif name in _SUMS_BY_NAME:
+                for key, sums in value.items():
+                    getattr(self, name)[key].merge(sums)
+
+    def to_dict(self) -> JsonObject:
+        """Everything but the watch, as JSON values."""
+        fields: JsonObject = {}
+        for name, value in vars(self).items():
+            if name in _SUMS_BY_NAME:
+                fields[name] = {key: _listed(sums) for key, sums in value.items()}
+            elif name != "watch":
+                fields[name] = _listed(value) if isinstance(value, Sums) else value
+        return fields
+
+    @classmethod
+    def from_dict(cls, fields: JsonObject) -> Tally:
+        """The tally of `to_dict`."""
+        tally = cls()
+        for name, value in fields.items():
+            if name in _SUMS_BY_NAME:
+                getattr(tally, name).update({key: _sums(listed) for key, listed in value.items()})
+            elif name in _COUNTERS:
+                getattr(tally, name).update({key: Counter(counts) for key, counts in value.items()})
+            elif isinstance(value, int):
+                setattr(tally, name, value)
+            else:
+                setattr(tally, name, _sums(value) if isinstance(value, list) else Counter(value))
+        return tally
+
     def _add_omissions(self, row: JsonObject, bucket: int) -> None:
         if row.get("omitted") is None:
             return
@@ -182,6 +229,22 @@ class Tally:
             "withheld": audited - self.released,
             **({"shift": self.watch.result()} if self.watch is not None else {}),
         }
+
+
+_COUNTERS, _SUMS_BY_NAME = ("by_kind", "by_label"), ("of_kind", "of_label", "omissions_of")
+"""Attributes of a tally that hold counters, and sums, by name."""
+
+
+def _listed(sums: Sums) -> list[tuple[int, int, int]]:
+    """(bucket, hits, trials) of sums."""
+    return [(bucket, hits, trials) for bucket, (hits, trials) in sums.buckets.items()]
+
+
+def _sums(listed: Iterable[tuple[int, int, int]]) -> Sums:
+    sums = Sums()
+    for bucket, hits, trials in listed:
+        sums.add(bucket, hits, trials)
+    return sums
 
 
 def _with_rate(counts: Mapping[str, int], sums: Sums) -> JsonObject:

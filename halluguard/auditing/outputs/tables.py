@@ -1,27 +1,30 @@
-"""Write the tables of a run from its finished parts in one pass.
+"""Write the tables of a run from its finished parts, each part read once, in several processes where there are many.
 
-captions.jsonl     one line per caption: claims, verdicts with their evidence, edits
 captions.parquet   one row per caption: counts by decision, shares of letters and nouns read, the corrected text
-claims.jsonl, claims.parquet    one row per claim: span, kind, name, decision, confidence, boxes, reason
+claims.parquet     one row per claim: span, kind, name, decision, confidence, boxes, reason
 skipped.jsonl      the rows that could not be checked, with the reason
+captions.jsonl, claims.jsonl    on request: the rows of the parts, and the rows of claims.parquet
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
+import itertools
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from halluguard.auditing.outputs.shift import ShiftWatch
 from halluguard.auditing.outputs.summary import DECISIONS, Tally
-from halluguard.auditing.run_folder import parts_of
+from halluguard.auditing.part_lines import read_row
+from halluguard.auditing.processes import Processes, idle
+from halluguard.auditing.run_folder import JSON_LINES, open_part, parts_of, read_parts
 from halluguard.correction.claims.coverage import Coverage
 from halluguard.correction.kinds import KINDS
-from halluguard.io import JsonObject, json_line, replacing
+from halluguard.io import JsonObject, json_line, parsing, replacing
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,36 +33,92 @@ _VALUE_FIELDS = [kind.field for kind in KINDS.values() if kind.field]
 
 ROW_GROUP = 50_000
 """Rows in a row group of Parquet, which are held in memory."""
+_AT_ONCE = 1000
+"""Rows that are parsed before they become columns."""
 
 
-def write_tables(run: Path, out: Path, watch: ShiftWatch | None = None) -> Tally:
+@dataclass(frozen=True)
+class Tabulated:
+    """Rows as columns: their tally, their captions, their claims, and the lines of those that were skipped."""
+
+    tally: Tally
+    captions: pa.Table
+    claims: pa.Table
+    skipped: list[str]
+
+
+def write_tables(run: Path, out: Path, watch: ShiftWatch | None = None, workers: int = 1) -> Tally:
     """Write the tables of the parts in the folder `run` into the folder `out`, and add everything up.
 
     Args:
         run, out: the folders.
-        watch: watches for a shift, under a policy.
+        watch: watches for a shift, under a policy; then one process reads all rows in order.
+        workers: processes that read parts.
     """
     tally = Tally()
     tally.watch = watch
     with contextlib.ExitStack() as stack:
-        names = ("captions.jsonl", "claims.jsonl", "skipped.jsonl")
-        captions, claims, skipped = (stack.enter_context(replacing(out / name)) for name in names)
-        caption_table = stack.enter_context(Table(out / "captions.parquet", CAPTION_COLUMNS))
-        claim_table = stack.enter_context(Table(out / "claims.parquet", _CLAIM_COLUMNS))
-        for part in parts_of(run):
-            with part.open(encoding="utf-8") as file:
-                for line in file:
-                    row = json.loads(line)
-                    tally.add(row)
-                    captions.write(line)
-                    caption_table.add(caption_row(row))
-                    if row["code"] != "ok":
-                        kept = {key: row[key] for key in ("index", "id", "image", "code", "reason", "caption")}
-                        skipped.write(json_line(kept))
-                    for claim in claim_rows(row):
-                        claims.write(json_line(claim))
-                        claim_table.add(claim)
+        skipped = stack.enter_context(replacing(out / "skipped.jsonl"))
+        captions = stack.enter_context(Table(out / "captions.parquet", CAPTION_COLUMNS))
+        claims = stack.enter_context(Table(out / "claims.parquet", CLAIM_COLUMNS))
+        parts = parts_of(run)
+        if workers > 1 and watch is None and len(parts) > 1:
+            pool = stack.enter_context(Processes([idle] * min(workers, len(parts))))
+            pieces: Iterable[list[Tabulated]] = pool.map(_tabulated_part, parts)
+        else:
+            pieces = ([piece] for part in parts for piece in _tabulated(part, watch))
+        for piece in itertools.chain.from_iterable(pieces):
+            tally.merge(piece.tally)
+            captions.add(piece.captions)
+            claims.add(piece.claims)
+            skipped.writelines(piece.skipped)
     return tally
+
+
+def _tabulated_part(part: Path) -> list[Tabulated]:
+    return list(_tabulated(part))
+
+
+def _tabulated(part: Path, watch: ShiftWatch | None = None) -> Iterator[Tabulated]:
+    """The rows of a part, some at a time."""
+    import pyarrow as pa
+
+    caption_schema, claim_schema = arrow_schema(CAPTION_COLUMNS), arrow_schema(CLAIM_COLUMNS)
+    with parsing(part, "the rows of a finished run"), open_part(part) as file:
+        while lines := list(itertools.islice(file, _AT_ONCE)):
+            rows, tally = [read_row(line) for line in lines], Tally()
+            tally.watch = watch
+            for row in rows:
+                tally.add(row)
+            claims = [claim for row in rows for claim in claim_rows(row)]
+            yield Tabulated(
+                tally,
+                pa.Table.from_pylist([caption_row(row) for row in rows], schema=caption_schema),
+                pa.Table.from_pylist(claims, schema=claim_schema),
+                [json_line({key: row[key] for key in _SKIPPED_FIELDS}) for row in rows if row["code"] != "ok"],
+            )
+
+
+_SKIPPED_FIELDS = ("index", "id", "image", "code", "reason", "caption")
+
+
+def write_json_lines(run: Path, *, wanted: bool, compact: bool = False) -> None:
+    """Write the rows and claims of a run as JSON Lines too, or remove those of an earlier time.
+
+    Args:
+        run: the folder of a run.
+        wanted: whether to write them.
+        compact: compress them.
+    """
+    names = [f"{name}.jsonl{'.zst' if compact else ''}" for name in ("captions", "claims")]
+    for name in JSON_LINES:
+        if not wanted or name not in names:
+            (run / name).unlink(missing_ok=True)
+    if wanted:
+        with replacing(run / names[0]) as captions, replacing(run / names[1]) as claims:
+            for row in read_parts(run):
+                captions.write(json_line(row))
+                claims.writelines(map(json_line, claim_rows(row)))
 
 
 def caption_row(row: JsonObject) -> JsonObject:
@@ -137,39 +196,50 @@ def claim_rows(row: JsonObject) -> Iterator[JsonObject]:
 
 
 class Table:
-    """A Parquet file that is written row by row in constant memory and appears when it is whole."""
+    """A Parquet file that is written piece by piece in constant memory and appears when it is whole.
+
+    Its bytes do not depend on how its rows are divided into pieces.
+    """
 
     def __init__(self, path: Path, columns: Mapping[str, str]) -> None:
         self.path, self.columns = path, columns
-        self._rows: list[JsonObject] = []
+        self._pieces: list[pa.Table] = []
+        self._rows = 0
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Table:
         from pyarrow import parquet
 
-        self.schema = _schema(self.columns)
         file = self._stack.enter_context(replacing(self.path, "wb"))
-        self._writer = self._stack.enter_context(parquet.ParquetWriter(file, self.schema, compression="zstd"))
+        schema = arrow_schema(self.columns)
+        self._writer = self._stack.enter_context(parquet.ParquetWriter(file, schema, compression="zstd"))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None:
-            self._flush()
+        if kind is None and self._rows:
+            self._write(self._joined())
         self._stack.__exit__(kind, error, trace)
 
-    def add(self, row: JsonObject) -> None:
-        self._rows.append(row)
-        if len(self._rows) >= ROW_GROUP:
-            self._flush()
+    def add(self, piece: pa.Table) -> None:
+        """Append rows."""
+        self._pieces.append(piece)
+        self._rows += piece.num_rows
+        if self._rows >= ROW_GROUP:
+            joined = self._joined()
+            whole = self._rows - self._rows % ROW_GROUP
+            for start in range(0, whole, ROW_GROUP):
+                self._write(joined.slice(start, ROW_GROUP))
+            self._pieces, self._rows = [joined.slice(whole)], self._rows - whole
 
-    def _flush(self) -> None:
-        import pyarrow
+    def _joined(self) -> pa.Table:
+        import pyarrow as pa
 
-        if self._rows:
-            self._writer.write_table(pyarrow.Table.from_pylist(self._rows, schema=self.schema))
-            self._rows = []
+        return pa.concat_tables(self._pieces)
+
+    def _write(self, rows: pa.Table) -> None:
+        self._writer.write_table(rows.combine_chunks())
 
 
 # Columns by name, with the Parquet type of each. What a kind of claim says has a column: a number, attribute, relation.
@@ -182,7 +252,7 @@ CAPTION_COLUMNS = {
     **dict.fromkeys(("text_read", "nouns_read"), "float64"),
     **dict.fromkeys(("question", "caption", "corrected"), "string"),
 }
-_CLAIM_COLUMNS = {
+CLAIM_COLUMNS = {
     "index": "int64",
     **dict.fromkeys(("id", "image"), "string"),
     "claim": "int32",
@@ -201,7 +271,8 @@ _CLAIM_COLUMNS = {
 }
 
 
-def _schema(columns: Mapping[str, str]) -> pa.Schema:
+def arrow_schema(columns: Mapping[str, str]) -> pa.Schema:
+    """The Arrow schema of columns."""
     import pyarrow as pa
 
     box = pa.struct([("label", pa.string()), ("score", pa.float64()), ("xyxy", pa.list_(pa.float64()))])

@@ -1,0 +1,104 @@
+"""Write checked rows as lines of a part, each repeated text of a row once, and read them back.
+
+    {"index":0, ..., "verdicts":[{"claim":3,"decision":"unverifiable","expert":0,"reason":[0,"camera"]}, ...],
+     "experts":["objects:known.json"],"reasons":["objects:known.json cannot judge '{}'"]}
+
+An expert is the number of its name in the row's `experts`. A reason is a number, or a list of one with arguments: what
+stands for each `{}` of that text in the row's `reasons`. A caption that was not changed has no "corrected".
+"""
+
+from __future__ import annotations
+
+import json
+import re
+
+from halluguard.io import JsonObject, json_line
+
+_ARGUMENT = re.compile(r"'([^']*)'|\d+(?:\.\d+)?")
+_INDEX = re.compile(r'\{"index":(\d+),')
+_PLACE = "{}"
+OK_CODE = '"code":"ok"'
+"""What stands in the line of every row that was not skipped."""
+
+
+def to_line(row: JsonObject) -> str:
+    """The line of a checked row, given as `pipeline.to_dict` gives it."""
+    experts: dict[str, int] = {}
+    reasons: dict[str, int] = {}
+
+    def lean(record: JsonObject) -> JsonObject:
+        record = dict(record)
+        if "expert" in record:
+            record["expert"] = experts.setdefault(record["expert"], len(experts))
+        if "reason" in record:
+            text, arguments = _template(record["reason"])
+            code = reasons.setdefault(text, len(reasons))
+            record["reason"] = [code, *arguments] if arguments else code
+        return record
+
+    fields = row | {name: [lean(record) for record in row[name]] for name in ("verdicts", "edits")}
+    if fields["corrected"] == fields["caption"]:
+        del fields["corrected"]
+    texts = {"experts": list(experts), "reasons": list(reasons)}
+    return json_line(fields | {name: values for name, values in texts.items() if values}, spaces=False)
+
+
+def read_row(line: str) -> JsonObject:
+    """The row of a line, as it was given to `to_line`.
+
+    >>> row = {"index": 0, "code": "ok", "caption": "A cat.", "corrected": "A cat.", "edits": [], "verdicts": [
+    ...     {"claim": 0, "decision": "supported", "expert": "known", "reason": "found 'cat' at 1.00"}]}
+    >>> print(to_line(row), end="")  # doctest: +ELLIPSIS
+    {"index":0,...,"expert":0,"reason":[0,"cat","1.00"]}],"experts":["known"],"reasons":["found '{}' at {}"]}
+    >>> read_row(to_line(row)) == row
+    True
+    """
+    stored: JsonObject = json.loads(line)
+    experts, reasons = stored.pop("experts", ()), stored.pop("reasons", ())
+    for record in (*stored["verdicts"], *stored["edits"]):
+        if "expert" in record:
+            record["expert"] = experts[record["expert"]]
+        if "reason" in record:
+            record["reason"] = _text(record["reason"], reasons)
+    if "corrected" in stored:
+        return stored
+    row: JsonObject = {}
+    for name, value in stored.items():  # in the published order
+        row[name] = value
+        if name == "caption":
+            row["corrected"] = value
+    return row
+
+
+def index_of(line: str) -> int:
+    """The index of a line's row, without reading the rest.
+
+    Raises:
+        ValueError: it is no line of a part.
+    """
+    match = _INDEX.match(line)
+    if match is None:
+        raise ValueError(f"expected the line of a part, got {line[:40]!r}")
+    return int(match.group(1))
+
+
+def _template(reason: str) -> tuple[str, list[str]]:
+    """A reason with places for what it quotes and for its numbers, and those; as it is where it has braces itself."""
+    if "{" in reason:
+        return reason, []
+    arguments: list[str] = []
+
+    def place(match: re.Match[str]) -> str:
+        quoted: str | None = match.group(1)
+        arguments.append(match.group() if quoted is None else quoted)
+        return _PLACE if quoted is None else f"'{_PLACE}'"
+
+    return _ARGUMENT.sub(place, reason), arguments
+
+
+def _text(stored: int | list[int | str], reasons: list[str]) -> str:
+    if isinstance(stored, int):
+        return reasons[stored]
+    code, *arguments = stored
+    first, *others = reasons[int(code)].split(_PLACE)
+    return first + "".join(f"{argument}{text}" for argument, text in zip(arguments, others, strict=True))
