@@ -9,9 +9,9 @@ _LEFT_OUT = """
 import sys
 from halluguard.spacy_import import leave_out_torch
 leave_out_torch()
-from halluguard.correction.claims import extract_claims
+from halluguard.correction.claims import extract
 text = "A red dog sits on a bench near two cars."
-before = extract_claims(text)
+before = extract(text)
 assert "torch" not in sys.modules
 """
 _USED_LATER = """
@@ -20,7 +20,7 @@ from halluguard import sandbox
 from halluguard.detectors.specs import from_spec
 assert torch.nn.Linear(2, 1)(torch.zeros(1, 2)).shape == (1, 1)
 from_spec("sandbox").detect([sandbox.scenes(1)[0].image], [["dog"]])
-assert extract_claims(text) == before
+assert extract(text) == before
 """
 _KEPT = """
 import sys

@@ -1,12 +1,16 @@
-"""Measure an audit: rows per CPU second, memory, start-up, and the cost of everything but the detector.
+"""Measure an audit: rows per CPU second, memory, bytes per row, the share of each stage, and the cost of the rest.
 
     python benchmarks/speed/audit.py --captions captions.jsonl --objects objects.json.gz --rows 1000 10000
+    python benchmarks/speed/audit.py --captions captions.jsonl --objects objects.json.gz --against FOLDER
+    python benchmarks/speed/audit.py --captions captions.jsonl --objects objects.json.gz --rows 50000 --shards 4
     python benchmarks/speed/audit.py --sandbox
 
-With known objects, the captions are repeated under new ids up to each number of rows, and each size runs in a process
-of its own, from the file to the last output. `--minutes` ends a process early; the same command then continues, and the
-pieces are added up. With `--sandbox`, the sandbox's detector looks at its 200 scenes, and the time in the detector is
-compared with the time of the whole run. Times are CPU seconds of all threads.
+With known objects, the captions are repeated under new ids up to each number of rows. Each audit is the command line in
+a process of its own, from the file to the report; runs of different kinds alternate. `--against` names a folder with
+other code of halluguard, which audits the same file. Beside them runs `plain_spacy.py`, a script of forty lines that
+only finds objects. `--shards` audits in shards and merges them. With `--sandbox`, the sandbox's detector looks at its
+200 scenes, and the time in the detector is compared with the time of the whole run. Times are CPU seconds of all
+threads and processes; peak memory is that of the largest process.
 """
 
 from __future__ import annotations
@@ -14,14 +18,17 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
+import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+_HERE = Path(__file__).resolve().parents[2]
 
 
 def main() -> None:
@@ -29,25 +36,26 @@ def main() -> None:
     parser.add_argument("--captions", type=Path, nargs="+", default=[])
     parser.add_argument("--objects", type=Path)
     parser.add_argument("--rows", type=int, nargs="+", default=[1000])
+    parser.add_argument("--rounds", type=int, default=1, help="times that each kind of run is measured")
+    parser.add_argument("--against", type=Path, help="folder with other code of halluguard")
+    parser.add_argument("--shards", type=int, default=0, help="audit in so many shards, and merge them")
+    parser.add_argument("--workers", type=int, default=2, help="processes of the second run, and of the merge")
     parser.add_argument("--work", type=Path, default=Path("runs/speed-audit"))
-    parser.add_argument("--minutes", type=float, help="minutes after which a process ends; run again to continue")
     parser.add_argument("--sandbox", action="store_true")
-    parser.add_argument("--piece", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.piece:
-        piece(args.piece, args.objects, args.minutes)
-        return
     if args.sandbox:
         print(json.dumps(sandbox_overhead(), indent=2))
         return
     args.work.mkdir(parents=True, exist_ok=True)
     for rows in args.rows:
         repeated = args.work / f"{rows}.jsonl"
-        if not repeated.exists():
-            repeat(args.captions, rows, repeated)
-        command = [sys.executable, __file__, "--piece", repeated, "--objects", args.objects]
-        subprocess.run([*map(str, command), *(["--minutes", str(args.minutes)] if args.minutes else [])], check=True)
-        print(json.dumps(added_up(repeated)))
+        repeat(args.captions, rows, repeated)
+        if args.shards:
+            print(json.dumps(merged(repeated, args.objects, args.shards, args.workers)))
+            continue
+        for line in compared(repeated, args.objects, args.against, args.rounds, args.workers):
+            print(json.dumps(line), flush=True)
+        print(json.dumps({"rows": rows, "stages": stages(repeated, args.objects)}), flush=True)
 
 
 def repeat(captions: list[Path], rows: int, target: Path) -> None:
@@ -61,68 +69,131 @@ def repeat(captions: list[Path], rows: int, target: Path) -> None:
     temporary.rename(target)
 
 
-def piece(captions: Path, objects: Path, minutes: float | None) -> None:
-    """One process: audit until done or out of time, and append what it took to a log beside the captions."""
-    began, seen, first, memory = time.perf_counter(), 0, 0.0, []
-    from halluguard.auditing import AuditConfig
-    from halluguard.auditing.run import run
-    from halluguard.auditing.source import open_source
-
-    def progress(counts: Counter[str]) -> None:
-        nonlocal seen, first
-        first = first or time.perf_counter() - began
-        if seen // 1000 != (seen + counts["rows"]) // 1000:
-            memory.append(resident())
-        seen += counts["rows"]
-        if minutes and time.perf_counter() - began > 60 * minutes:
-            raise TimeoutError
-
-    out, finished = captions.with_suffix(""), True
-    try:
-        run(AuditConfig(captions, out, detector=f"objects:{objects}"), open_source(captions, {}), progress)
-    except TimeoutError:
-        finished = False
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    result = {
-        "rows": seen,
-        "cpu_seconds": round(used.ru_utime + used.ru_stime, 1),
-        "seconds": round(time.perf_counter() - began, 1),
-        "first_rows_after": round(first, 2),
-        "peak_mb": used.ru_maxrss // 1024,
-        "resident_mb": memory,
-        "finished": finished,
+def compared(captions: Path, objects: Path, against: Path | None, rounds: int, workers: int) -> list[dict[str, Any]]:
+    """One line per kind of run: medians of CPU seconds and seconds, peak memory, bytes per row."""
+    audit = ["-m", "halluguard", "audit", captions, "--objects", objects, "--progress", "off", "--quiet"]
+    script: list[object] = [Path(__file__).with_name("plain_spacy.py"), captions, objects]
+    kinds: dict[str, tuple[Path, list[object]]] = {
+        "one process": (_HERE, [*audit, "--workers", 1]),
+        f"{workers} workers": (_HERE, [*audit, "--workers", workers]),
+        "one process, compact": (_HERE, [*audit, "--workers", 1, "--compact"]),
+        **({"against, one process": (against.resolve(), audit)} if against else {}),
+        "plain spaCy, objects only": (_HERE, script),
     }
-    with captions.with_suffix(".log").open("a", encoding="utf-8") as log:
-        log.write(json.dumps(result) + "\n")
+    times: dict[str, list[tuple[float, float, int]]] = {kind: [] for kind in kinds}
+    sizes: dict[str, int] = {}
+    rows = sum(1 for _ in captions.open(encoding="utf-8"))
+    for _ in range(rounds):
+        for kind, (code, command) in kinds.items():
+            out = captions.with_name(f"{captions.stem}-{kind.replace(' ', '-')}")
+            shutil.rmtree(out, ignore_errors=True)
+            target = [out.with_suffix(".jsonl")] if command is script else ["--out", out]
+            times[kind].append(measured(code, [*command, *target]))
+            sizes[kind] = out.with_suffix(".jsonl").stat().st_size if command is script else size_of(out)
+    return [
+        {
+            "rows": rows,
+            "run": kind,
+            "CPU seconds": round(statistics.median(cpu for cpu, _, _ in runs), 1),
+            "rows per CPU second": round(rows / statistics.median(cpu for cpu, _, _ in runs), 1),
+            "seconds": round(statistics.median(wall for _, wall, _ in runs), 1),
+            "peak MiB": max(peak for _, _, peak in runs),
+            "bytes per row": round(sizes[kind] / rows),
+        }
+        for kind, runs in times.items()
+    ]
 
 
-def resident() -> int:
-    """Resident memory now, in MiB."""
-    with open("/proc/self/statm", encoding="ascii") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 2**20
+def measured(code: Path, command: Sequence[object]) -> tuple[float, float, int]:
+    """CPU seconds, seconds and peak memory (MiB) of a command with the code of a folder."""
+    environment = {**os.environ, "PYTHONPATH": str(code), "OMP_NUM_THREADS": "1"}
+    began = time.perf_counter()
+    process = subprocess.Popen([sys.executable, *map(str, command)], env=environment)
+    _, status, used = os.wait4(process.pid, 0)
+    if status != 0:
+        raise SystemExit(f"the command {' '.join(map(str, command))} failed")
+    return used.ru_utime + used.ru_stime, time.perf_counter() - began, used.ru_maxrss // 1024
 
 
-def added_up(captions: Path) -> dict[str, Any]:
-    """All pieces of one size."""
-    pieces = [json.loads(line) for line in captions.with_suffix(".log").read_text(encoding="utf-8").splitlines()]
-    rows, cpu = sum(p["rows"] for p in pieces), sum(p["cpu_seconds"] for p in pieces)
-    out = captions.with_suffix("")
-    sizes = {p.name: round(p.stat().st_size / 2**20, 1) for p in sorted(out.iterdir()) if p.is_file()}
-    longest = max(pieces, key=lambda p: len(p["resident_mb"]))["resident_mb"]
+def size_of(folder: Path) -> int:
+    """Bytes of all files in a run folder, without its lock and cache."""
+    files = [path for path in folder.rglob("*") if path.is_file() and "cache" not in path.name]
+    return sum(path.stat().st_size for path in files)
+
+
+def merged(captions: Path, objects: Path, shards: int, workers: int) -> dict[str, Any]:
+    """Audit in shards, which is not measured, and merge them."""
+    folders = [captions.with_name(f"{captions.stem}-shard-{i + 1}-of-{shards}") for i in range(shards)]
+    for i, folder in enumerate(folders):
+        command = ["-m", "halluguard", "audit", captions, "--objects", objects, "--out", folder, "--no-report"]
+        measured(_HERE, [*command, "--shard", f"{i + 1}/{shards}", "--progress", "off", "--quiet"])
+    out = captions.with_name(f"{captions.stem}-merged")
+    shutil.rmtree(out, ignore_errors=True)
+    merge = ["-m", "halluguard", "audit", "merge", *folders, "--out", out, "--workers", workers, "--quiet"]
+    cpu, wall, peak = measured(_HERE, merge)
+    rows = json.loads((out / "summary.json").read_text(encoding="utf-8"))["rows"]
+    times = {"CPU seconds": round(cpu, 1), "seconds": round(wall, 1), "peak MiB": peak}
     return {
-        "rows": rows,
-        "finished": pieces[-1]["finished"],
-        "pieces": len(pieces),
-        "cpu_seconds": round(cpu, 1),
-        "rows_per_cpu_second": round(rows / cpu, 1),
-        "first_rows_after": max(p["first_rows_after"] for p in pieces),
-        "peak_mb": max(p["peak_mb"] for p in pieces),
-        "resident_mb_at_rows": {str(1000 * (i + 1)): mb for i, mb in enumerate(longest) if (i + 1) in _MARKS},
-        "outputs_mb": sizes,
+        "merged rows": rows,
+        "shards": shards,
+        "workers": workers,
+        **times,
+        "CPU us per row": round(1e6 * cpu / rows),
     }
 
 
-_MARKS = (1, 2, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 99, 100)
+def stages(captions: Path, objects: Path) -> dict[str, float]:
+    """CPU milliseconds per row of each stage, in one process."""
+    from halluguard.auditing import AuditConfig
+    from halluguard.auditing.outputs.tables import write_tables
+    from halluguard.auditing.part_lines import to_line
+    from halluguard.auditing.pipeline import Checker, to_dict
+    from halluguard.auditing.run_folder import write_part
+    from halluguard.auditing.source import open_source
+    from halluguard.auditing.work_units import chunks
+    from halluguard.correction.claims.extract import from_parse, parses
+    from halluguard.correction.rewriting import rewrite_many
+    from halluguard.correction.text import pipeline
+    from halluguard.correction.text.parse import Parse
+    from halluguard.correction.verification.verify import examine_many
+    from halluguard.detectors.specs import from_spec
+
+    detector = from_spec(f"objects:{objects}")
+    pipeline()
+    spent: dict[str, float] = {}
+    last = time.process_time()
+
+    def stage(name: str) -> None:
+        nonlocal last
+        now = time.process_time()
+        spent[name] = spent.get(name, 0.0) + now - last
+        last = now
+
+    rows = list(open_source(captions, {}).rows())[:2000]
+    stage("reading the file")
+    checker = Checker(AuditConfig(captions, captions, detector=detector), detector)
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "parts").mkdir()
+        for number, group in enumerate(chunks(rows)):
+            last = time.process_time()
+            both = list(parses([row.caption for row in group], [row.question for row in group]))
+            parsed = [(parse, question) for parse, question in both if isinstance(parse, Parse)]
+            stage("parsing")
+            claims = [from_parse(parse, question) for parse, question in parsed]
+            stage("claims")
+            judged = examine_many(claims, [row.image for row in group], detector, batch_size=64, names=checker.names)
+            stage("verdicts")
+            rewrite_many([parse for parse, _ in parsed], claims, [verdicts for verdicts, _ in judged])
+            stage("rewriting")
+            checked = checker.check(group)
+            last = time.process_time()
+            lines = [to_line(to_dict(one)) for one in checked]
+            write_part(Path(folder) / "parts" / f"part-{number:06d}.jsonl", number, lines)
+            stage("parts")
+        last = time.process_time()
+        write_tables(Path(folder), Path(folder))
+        stage("tables")
+    return {name: round(1000 * seconds / len(rows), 3) for name, seconds in spent.items()}
 
 
 def sandbox_overhead() -> dict[str, Any]:

@@ -10,5 +10,6 @@ checks them, `run_folder` keeps finished parts, and `outputs` are written from t
 
 from halluguard.auditing.config import AuditConfig
 from halluguard.auditing.run import audit
+from halluguard.auditing.run_folder import read_parts
 
-__all__ = ["AuditConfig", "audit"]
+__all__ = ["AuditConfig", "audit", "read_parts"]

@@ -43,12 +43,12 @@ class Processes:
 
     Args:
         starts: one function per process, which prepares it; it is called when the process gets its first work.
-        threads: threads that numerical libraries may use in each process.
+        threads: threads that numerical libraries may use in each process, where the environment does not say.
     """
 
     def __init__(self, starts: Sequence[Start], threads: int = 1) -> None:
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
-        environment |= {name: str(threads) for name in _THREADS}
+        modules = os.pathsep.join(path or os.getcwd() for path in sys.path)
+        environment = {**dict.fromkeys(_THREADS, str(threads)), **os.environ, "PYTHONPATH": modules}
         self._workers = [_Worker(start, environment) for start in starts]
         self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
         for worker in self._workers:

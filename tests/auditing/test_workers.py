@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,10 +10,13 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from halluguard.auditing import AuditConfig, audit
 from halluguard.auditing.outputs.merging import merge_shards
+from halluguard.auditing.outputs.summary import Tally
+from halluguard.auditing.outputs.tables import Table, arrow_schema, write_tables
 from halluguard.auditing.processes import Processes
 from halluguard.auditing.run import run, write_extras
 from halluguard.auditing.source import open_source
@@ -67,14 +71,62 @@ def test_two_workers_give_the_bytes_of_one_process_and_count_all_rows(one_proces
     assert sum(counts["skipped"] for counts in counted) == 2
 
 
-def test_shards_merge_to_the_bytes_of_one_process(one_process, tmp_path):
+@pytest.fixture(scope="module")
+def shards(one_process, tmp_path_factory):
+    """Four finished shards, and the outputs of a run without shards."""
     config, expected = one_process
-    shards = [tmp_path / f"shard-{i}" for i in range(4)]
-    for i, shard in enumerate(shards):
-        audit(replace(config, out=shard, shard=(i, 4), workers=1))
-    merge_shards(shards, tmp_path / "merged")
+    folder = tmp_path_factory.mktemp("shards")
+    for i in range(4):
+        audit(replace(config, out=folder / f"shard-{i}", shard=(i, 4), workers=1))
     extras = {"export.jsonl", "boxes.json", "report.html"}
-    assert outputs(tmp_path / "merged") == {name: data for name, data in expected.items() if name not in extras}
+    return sorted(folder.iterdir()), {name: data for name, data in expected.items() if name not in extras}
+
+
+def test_shards_merge_to_the_bytes_of_one_process_and_no_row_is_parsed(shards, tmp_path, monkeypatch):
+    folders, expected = shards
+    monkeypatch.setattr("halluguard.auditing.outputs.tables.read_row", None)
+    merge_shards(folders, tmp_path / "merged")
+    assert outputs(tmp_path / "merged") == expected
+
+
+@pytest.mark.parametrize("damaged", ["tally.json.zst", "claims.parquet", "captions.parquet", "skipped.jsonl"])
+def test_shards_whose_sums_or_tables_are_damaged_are_read_again(shards, tmp_path, damaged):
+    folders, expected = shards
+    copies = [shutil.copytree(folder, tmp_path / folder.name) for folder in folders]
+    (copies[2] / damaged).write_bytes((copies[2] / damaged).read_bytes()[:-1])
+    merge_shards(copies, tmp_path / "merged")
+    assert outputs(tmp_path / "merged") == expected
+
+
+@pytest.mark.slow
+def test_processes_merge_to_the_same_bytes(shards, tmp_path, monkeypatch):
+    folders, expected = shards
+    monkeypatch.setattr("halluguard.auditing.outputs.merging.ROWS_FOR_WORKERS", 1)
+    merge_shards(folders, tmp_path / "merged", workers=2)
+    assert outputs(tmp_path / "merged") == expected
+
+
+@pytest.mark.slow
+def test_processes_write_the_tables_that_one_process_writes(one_process, tmp_path):
+    config, expected = one_process
+    run_folder = config.out.with_name("one")
+    tally = write_tables(run_folder, tmp_path, workers=2)
+    assert (tmp_path / "claims.parquet").read_bytes() == expected["claims.parquet"]
+    assert (tmp_path / "captions.parquet").read_bytes() == expected["captions.parquet"]
+    assert Tally.from_dict(json.loads(json.dumps(tally.to_dict()))).summary({}) == tally.summary({})
+
+
+def test_a_table_has_the_same_bytes_however_its_rows_come(monkeypatch, tmp_path):
+    monkeypatch.setattr("halluguard.auditing.outputs.tables.ROW_GROUP", 10)
+    columns = {"index": "int64", "id": "string", "boxes": "boxes"}
+    box = {"label": "dog", "score": 0.5, "xyxy": [0.0, 1.0, 2.0, 3.0]}
+    rows = [{"index": i, "id": str(i) if i % 3 else None, "boxes": [box] * (i % 3)} for i in range(45)]
+    whole = pa.Table.from_pylist(rows, schema=arrow_schema(columns))
+    for size in (1, 7, 10, 25, 45):
+        with Table(tmp_path / f"{size}.parquet", columns) as table:
+            for start in range(0, 45, size):
+                table.add(whole.slice(start, size))
+    assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 1
 
 
 @pytest.mark.slow
