@@ -180,6 +180,7 @@ FORMS = _forms()
 """Written form, lower case -> (name, True for a plural)."""
 
 
+@lru_cache(maxsize=65536)
 def normal(phrase: str) -> str:
     """The name that a phrase stands for: lower case, singular, single spaces, no article, no punctuation.
 
@@ -233,6 +234,7 @@ def children(name: str) -> tuple[str, ...]:
     return tuple(sorted(child for child in NAMES if same(name) in parents(child)))
 
 
+@lru_cache(maxsize=65536)
 def related(claimed: str, detected: str) -> Literal["same", "kind", "wider", ""]:
     """Relation of a detected name to a claimed one: "same", "kind" (a kind of the claimed), "wider" or "" (unrelated).
 

@@ -66,6 +66,7 @@ class KnownObjects:
         self.vocabulary = frozenset(name for word in vocabulary for name in meaning(word).names)
         self._written = {str(image): self._names(image, names) for image, names in objects.items()}
         self._index = ImageIndex(self._written)
+        self._wider: dict[str, str | None] = {}
         check_english([name for names in self._written.values() for name in names])
 
     def _names(self, image: ImageOrKey, names: Iterable[str]) -> tuple[str, ...]:
@@ -111,12 +112,18 @@ class KnownObjects:
                     f"{self.name} knows {len(self._written)} images, {image!r} is not among them; "
                     "list it (with no objects, if it has none) or leave it out"
                 )
-            written = self._written[listed]
-            boxes.append([box for i, word in enumerate(words) if (box := self._box(i, normal(word), image, written))])
+            sure, doubtful = self._names_of(image, self._written[listed]) if words else ((), ())
+            found: list[Box] = []
+            for i, name in enumerate(map(normal, words)):
+                if (label := self._label(name, sure)) is not None:
+                    found.append(Box(label, 1.0, phrase=i))
+                elif (label := self._label(name, doubtful)) is not None:
+                    found.append(Box(label, DOUBTFUL, phrase=i))
+            boxes.append(found)
         return boxes
 
-    def _box(self, phrase: int, name: str, image: ImageOrKey, written: tuple[str, ...]) -> Box | None:
-        """The box of one phrase: certain where a name means it, doubtful where it may mean it."""
+    def _names_of(self, image: ImageOrKey, written: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The names that the labels of an image mean, and those that they may mean."""
         meanings = [meaning(label) for label in written]
         unreadable = [label for label, known in zip(written, meanings, strict=True) if not known.names]
         if unreadable:
@@ -124,19 +131,23 @@ class KnownObjects:
                 f"{self.name} lists {unreadable[0]!r} for the image {image!r}, a piece of a word; "
                 "join the pieces, or leave the image out"
             )
-        for merged, score in ((False, 1.0), (True, DOUBTFUL)):
-            listed = tuple(known for of in meanings if of.merged == merged for known in of.names)
-            label = self._label(name, listed)
-            if label is not None:
-                return Box(label, score, phrase=phrase)
-        return None
+        sure = tuple(name for of in meanings if not of.merged for name in of.names)
+        return sure, tuple(name for of in meanings if of.merged for name in of.names)
 
     def _label(self, name: str, listed: tuple[str, ...]) -> str | None:
         """The listed object that is closest to the name."""
+        if not listed:
+            return None
+        relations = [related(name, label) for label in listed]
         for relation in ("same", "kind"):
-            for label in listed:
-                if related(name, label) == relation:
-                    return label
-        # The nearest wider word that the lists could contain: "man" is listed as "person".
-        wider = next((word for word in (name, same(name), *parents(name)) if word in self.vocabulary), None)
+            if relation in relations:
+                return listed[relations.index(relation)]
+        wider = self._nearest(name)
         return wider if wider in listed else None
+
+    def _nearest(self, name: str) -> str | None:
+        """The nearest wider word that the lists could contain: "man" is listed as "person"."""
+        if name not in self._wider:
+            words = (name, same(name), *parents(name))
+            self._wider[name] = next((word for word in words if word in self.vocabulary), None)
+        return self._wider[name]
