@@ -14,6 +14,7 @@ its check (cut, emptied, exchanged, edited) is made again. No link inside the fo
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
@@ -33,6 +34,7 @@ from halluguard.io import (
     parse_json,
     parsing,
     read_json,
+    reading,
     remove_leftovers,
     write_json,
     write_text,
@@ -167,20 +169,27 @@ def _numbered(path: Path) -> list[tuple[int, Path]]:
 def part_lines(path: Path) -> Iterator[str]:
     """The lines of all finished rows of a run folder, in the order of the input; see `part_lines.read_row`."""
     for part in parts_of(path):
-        with parsing(part, "the rows of a finished run"), open_part(part) as file:
+        with open_part(part) as file:
             yield from file
 
 
 def read_parts(path: Path) -> Iterator[JsonObject]:
     """The finished rows of a run folder, in the order of the input, as `pipeline.to_dict` made them."""
     for part in parts_of(path):
-        with parsing(part, "the rows of a finished run"), open_part(part) as file:
+        with open_part(part) as file:
             yield from map(read_row, file)
 
 
-def open_part(part: Path) -> TextIO:
-    """Open a part to read its lines."""
-    return open_text(part, "utf-8", newline="\n")
+@contextlib.contextmanager
+def open_part(part: Path) -> Iterator[TextIO]:
+    """Open a part to read its lines.
+
+    Raises:
+        InputError: it cannot be read, or what is done with its lines fails because they are no rows.
+    """
+    content = "the rows of a finished run"
+    with reading(part, content), parsing(part, content), open_text(part, "utf-8", newline="\n") as file:
+        yield file
 
 
 def write_part(part: Path, number: int, lines: Sequence[str]) -> None:

@@ -197,7 +197,7 @@ def _merge_part(part: _MergedPart) -> None:
 def _lines_within(parts: Iterable[PartCheck], first: int, last: int) -> Iterator[tuple[int, str]]:
     """(index, line) of the rows of parts whose index is in [first, last]."""
     for part in parts:
-        with parsing(part.path, "the rows of a finished run"), open_part(part.path) as file:
+        with open_part(part.path) as file:
             for line in file:
                 index = index_of(line)
                 if index > last:

@@ -24,7 +24,7 @@ from halluguard.auditing.processes import Processes, idle
 from halluguard.auditing.run_folder import JSON_LINES, open_part, parts_of, read_parts
 from halluguard.correction.claims.coverage import Coverage
 from halluguard.correction.kinds import KINDS
-from halluguard.io import JsonObject, json_line, parsing, replacing
+from halluguard.io import JsonObject, json_line, replacing
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -84,7 +84,7 @@ def _tabulated(part: Path, watch: ShiftWatch | None = None) -> Iterator[Tabulate
     import pyarrow as pa
 
     caption_schema, claim_schema = arrow_schema(CAPTION_COLUMNS), arrow_schema(CLAIM_COLUMNS)
-    with parsing(part, "the rows of a finished run"), open_part(part) as file:
+    with open_part(part) as file:
         while lines := list(itertools.islice(file, _AT_ONCE)):
             rows, tally = [read_row(line) for line in lines], Tally()
             tally.watch = watch
