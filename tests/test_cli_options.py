@@ -59,6 +59,77 @@ def test_a_file_gives_options_and_the_command_line_wins(folder, name):
     assert not (folder / "out" / "report.html").exists()
 
 
+@pytest.fixture
+def pope(folder):
+    """Answers to two of POPE's questions."""
+    questions = [
+        {"question_id": k, "image": "1.jpg", "text": f"Is there a {name} in the image?", "label": label}
+        for k, (name, label) in enumerate([("dog", "yes"), ("cat", "no")])
+    ]
+    (folder / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in questions))
+    answers = [{"question_id": k, "text": text} for k, text in enumerate(["Yes", "Yes"])]
+    (folder / "answers.jsonl").write_text("".join(json.dumps(row) + "\n" for row in answers))
+    return {"answers": str(folder / "answers.jsonl"), "questions": str(folder / "questions.jsonl"), "resamples": 10}
+
+
+def test_a_benchmark_takes_a_file_of_options_and_the_command_line_wins(folder, pope):
+    config = options(folder, json.dumps({**pope, "limit": 1, "json": str(folder / "file.json")}), "eval.json")
+    done = run("eval", "pope", "--config", config, "--json", folder / "line.json")
+    assert done.exit_code == 0, (done.output, done.exception)
+    assert "|n:1|" in json.loads((folder / "line.json").read_text())["signature"]
+    assert not (folder / "file.json").exists()
+
+
+def test_a_benchmark_can_say_more(monkeypatch):
+    verbose = []
+    monkeypatch.setattr("halluguard.cli.evaluate.log_to_stderr", lambda: verbose.append(True))
+    monkeypatch.setattr("halluguard.evaluation.pope.run", lambda given: None)
+    for flags in ([], ["-v"], ["--verbose"]):
+        assert run("eval", "pope", "--answers", "a", "--json", "b", *flags).exit_code == 0
+    assert len(verbose) == 2
+
+
+@pytest.mark.parametrize("name", ["pope", "chair", "amber", "mme", "compare"])
+def test_every_benchmark_names_the_shared_options(name, capsys):
+    done = run("eval", name, "--help")
+    assert done.exit_code == 0
+    shown = capsys.readouterr().out + done.output
+    assert "--config" in shown
+    assert "--verbose" in shown
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("qestions: x", "unknown option 'qestions'; did you mean 'questions'?"),
+        ("config: x", "unknown option 'config'"),
+        ("in_order: maybe", "expected true or false for 'in_order'"),
+        ("limit: [1, 2]", "expected one value for 'limit'"),
+        ("set: {a: b}", "one value or a list of them for 'set'"),
+    ],
+)
+def test_a_file_of_a_benchmark_that_cannot_be_taken_is_refused_by_name(folder, text, words):
+    done = run("eval", "pope", "--config", options(folder, text, "eval.yaml"))
+    assert isinstance(done.exception, InputError)
+    assert words in str(done.exception)
+
+
+def test_lists_flags_and_repeated_options_of_a_file_reach_the_benchmark(folder):
+    from halluguard.cli.evaluate import _with_file
+    from halluguard.evaluation import mme, pope
+
+    config = options(folder, "set: [alpha=1, beta=0.2]\nin-order: true\nmodel: m\njson: -x.json\n", "a.yaml")
+    words = ["--set", "alpha=2", "--config", str(config)]
+    parser = pope.options_parser()
+    given = parser.parse_args(_with_file(parser, words[2:])[2:])
+    assert (given.set, given.in_order, str(given.json)) == (["alpha=1", "beta=0.2"], True, "-x.json")
+    assert parser.parse_args(_with_file(parser, words)[4:] + words[:2]).set == ["alpha=2"], "not those of the file too"
+    config = options(folder, "tasks: [existence, count]\nanswers: a.txt\njson: x.json\n", "b.yaml")
+    parser = mme.options_parser()
+    given = parser.parse_args(_with_file(parser, ["--config", str(config)])[2:])
+    assert (given.tasks, [str(path) for path in given.answers]) == (["existence", "count"], ["a.txt"])
+
+
 @pytest.mark.parametrize(
     ("text", "error", "words"),
     [

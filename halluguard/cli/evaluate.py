@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 
 import typer
 
 from halluguard.cli.app import app
-from halluguard.errors import SettingsError
+from halluguard.cli.options import log_to_stderr, read_options, unknown_option
+from halluguard.errors import InputError, SettingsError
+from halluguard.printing import printable
 
 BENCHMARKS = {
     "pope": "pope",
@@ -39,12 +44,80 @@ def evaluate(context: typer.Context) -> None:
     module = importlib.import_module(f"halluguard.evaluation.{BENCHMARKS[name]}")
     parser = module.options_parser()
     parser.prog = f"halluguard eval {name}"
+    _add_shared_options(parser)
     from halluguard.evaluation import running
 
     running.prepare()
     try:
-        module.run(parser.parse_args(arguments))
+        given = parser.parse_args(_with_file(parser, arguments))
+        if given.verbose:
+            log_to_stderr()
+        module.run(given)
     except SystemExit as ended:  # argparse has printed help or what is wrong
         raise typer.Exit(int(ended.code or 0)) from None
     finally:
         sys.stdout.flush()
+
+
+def _add_shared_options(parser: argparse.ArgumentParser) -> None:
+    shared = parser.add_argument_group("for every command")
+    shared.add_argument("--config", type=Path, help="YAML or JSON file of options; those of the command line win")
+    shared.add_argument("--verbose", "-v", action="store_true", help="print what the logger 'halluguard' is told")
+
+
+def _with_file(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> list[str]:
+    """The arguments of a command line, with those of its `--config` that it does not give itself.
+
+    Raises:
+        InputError: the file cannot be read, or has an unknown option or a value of another kind.
+    """
+    files = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    files.add_argument("--config", type=Path)
+    file = files.parse_known_args(list(arguments))[0].config
+    if file is None:
+        return list(arguments)
+    actions = {
+        word.lstrip("-"): action
+        for action in parser._actions
+        for word in action.option_strings
+        if action.dest not in ("config", "verbose", "help")
+    }
+    on_line = {word.partition("=")[0] for word in arguments}
+    options: list[str] = []
+    for key, value in read_options(file).items():
+        action = actions.get(key.replace("_", "-"))
+        if action is None:
+            raise InputError(unknown_option(key, file, actions))
+        words = _words(key, value, action, file)
+        if not on_line & set(action.option_strings):
+            options += _option(action, words)
+    return [*arguments, *options]
+
+
+def _option(action: argparse.Action, words: Sequence[str]) -> list[str]:
+    """The words of an option of a file as a command line writes them."""
+    flag = action.option_strings[0]
+    if action.nargs == 0:
+        return [flag] if words else []
+    if action.nargs is None:
+        return [f"{flag}={word}" for word in words]
+    return [flag, *words]
+
+
+def _words(key: str, value: object, action: argparse.Action, file: Path) -> list[str]:
+    """A value of a file as words; of a flag, none where it is false.
+
+    Raises:
+        InputError: it has another kind than the option.
+    """
+    if action.nargs == 0:
+        if isinstance(value, bool):
+            return ["true"] if value else []
+        expected = "true or false"
+    else:
+        several = action.nargs is not None or isinstance(action, argparse._AppendAction)
+        listed = value if several and isinstance(value, list) else [value]
+        if listed and all(isinstance(one, str | int | float) and not isinstance(one, bool) for one in listed):
+            return [str(one) for one in listed]
+        expected = "one value or a list of them" if several else "one value"
+    raise InputError(f"expected {expected} for {key!r} in {str(file)!r}, got {printable(repr(value)[:80])}; mend it")

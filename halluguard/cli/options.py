@@ -31,7 +31,7 @@ class _PrintableFormatter(logging.Formatter):
         return printable(super().format(record))
 
 
-def _log(verbose: bool) -> None:
+def log_to_stderr(verbose: bool = True) -> None:
     """Print the messages of the logger `halluguard`; a second command of one process adds no second handler."""
     if not verbose:
         return
@@ -140,7 +140,7 @@ def _shared(
         typer.Option(
             "--verbose",
             "-v",
-            callback=_log,
+            callback=log_to_stderr,
             is_eager=True,
             expose_value=False,
             rich_help_panel=_SHARED,
