@@ -17,6 +17,7 @@ from halluguard.auditing.engines import Progress, engine
 from halluguard.auditing.human_verdicts import digest
 from halluguard.auditing.in_memory_input import Captioner, spool_rows
 from halluguard.auditing.output_checks import check_outputs, remember_writing, remember_written
+from halluguard.auditing.outputs.card import write_card
 from halluguard.auditing.outputs.coco_detections import write_detections
 from halluguard.auditing.outputs.export import write_export
 from halluguard.auditing.outputs.filters import parse_filter
@@ -263,6 +264,7 @@ def write_summary(
             **{"value": round(spots.mean, 6), "low": round(spots.low, 6), "high": round(spots.high, 6), "n": spots.n},
             **{"confidence": spots.confidence, "words": spots.words()},
         }
+    write_card(out, summary)
     write_json(out / SUMMARY, summary)
     return summary
 
