@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 from halluguard.boxes import overlap_of_smaller
 from halluguard.errors import SettingsError
 from halluguard.images import ImageSource, load_image
-from halluguard.records import XYXY, Answer, Claim, Edit, Verdict
+from halluguard.records import XYXY, Answer, Edit
+from halluguard.rendering.label_places import label_places
 
 if TYPE_CHECKING:
     from jinja2 import Environment, Template
@@ -31,17 +32,29 @@ MARKS = {"supported": "✓", "contradicted": "✗", "unsure": "?", "unverifiable
 
 @dataclass(frozen=True)
 class Piece:
-    """A run of the draft: `decision` is None outside claims, `note` is the reason of the verdict."""
+    """A run of the draft; outside claims `decision` and `verdict` are None.
+
+    Args:
+        note: the reason of the verdict.
+        removed: True for words that an edit takes out.
+        verdict: index of the verdict in the answer.
+    """
 
     text: str
     decision: str | None = None
     note: str = ""
     removed: bool = False
+    verdict: int | None = None
 
 
 @dataclass(frozen=True)
 class Region:
-    """A box to draw, in percent of the image's width and height; `line` is the line on which its label stands."""
+    """A box to draw, in percent of the image's width and height.
+
+    Args:
+        line: line on which the label stands, counted from the top of the box.
+        right: True where the label ends at the right edge of the box: it would leave the image otherwise.
+    """
 
     left: float
     top: float
@@ -50,6 +63,7 @@ class Region:
     label: str
     decision: str
     line: int = 0
+    right: bool = False
 
 
 @dataclass(frozen=True)
@@ -143,28 +157,17 @@ def card(
     return Card(
         image=data_url(opened, longest) if opened else None,
         size=(width, height),
-        regions=_legible(regions),
+        regions=[
+            replace(region, line=line, right=right)
+            for region, (line, right) in zip(regions, label_places(regions, width / max(height, 1)), strict=True)
+        ],
         question=answer.question,
         pieces=pieces(answer),
         text=answer.text,
-        edits=[_description(edit) for edit in answer.edits],
+        edits=list(dict.fromkeys(_description(edit) for edit in answer.edits)),
         caption=caption,
         changed=answer.text != answer.draft,
     )
-
-
-def _legible(regions: Sequence[Region]) -> list[Region]:
-    """The boxes, each label on a line of its own where it would hide an earlier one."""
-    placed: list[Region] = []
-    for region in regions:
-        hidden = {other.line for other in placed if _near(region, other)}
-        line = next(n for n in range(len(placed) + 1) if n not in hidden)
-        placed.append(replace(region, line=line))
-    return placed
-
-
-def _near(a: Region, b: Region) -> bool:
-    return abs(a.left - b.left) < 25 and abs(a.top - b.top) < 8
 
 
 def _description(edit: Edit) -> str:
@@ -186,14 +189,15 @@ def pieces(answer: Answer) -> list[Piece]:
     Of two claims that overlap, the one with the graver verdict is shown.
     """
     grave = ("contradicted", "unsure", "supported", "unverifiable")
-    marked: list[tuple[Claim, Verdict]] = sorted(
-        ((answer.claims[verdict.claim], verdict) for verdict in answer.verdicts),
-        key=lambda pair: (grave.index(pair[1].decision), pair[0].start),
+    marked = sorted(
+        range(len(answer.verdicts)),
+        key=lambda i: (grave.index(answer.verdicts[i].decision), answer.claims[answer.verdicts[i].claim].start),
     )
-    owner: list[tuple[Claim, Verdict] | None] = [None] * len(answer.draft)
-    for claim, verdict in marked:
+    owner: list[int | None] = [None] * len(answer.draft)
+    for index in marked:
+        claim = answer.claims[answer.verdicts[index].claim]
         if all(owner[i] is None for i in range(claim.start, min(claim.end, len(owner)))):
-            owner[claim.start : claim.end] = [(claim, verdict)] * (claim.end - claim.start)
+            owner[claim.start : claim.end] = [index] * (claim.end - claim.start)
     removed = [False] * len(answer.draft)
     for edit in answer.edits:
         if edit.decision == "flagged":
@@ -202,10 +206,11 @@ def pieces(answer: Answer) -> list[Piece]:
     runs: list[Piece] = []
     start = 0
     for i in range(1, len(answer.draft) + 1):
-        if i == len(answer.draft) or owner[i] is not owner[start] or removed[i] != removed[start]:
-            pair = owner[start]
-            decision, note = (pair[1].decision, pair[1].reason) if pair else (None, "")
-            runs.append(Piece(answer.draft[start:i], decision, note, removed[start]))
+        if i == len(answer.draft) or owner[i] != owner[start] or removed[i] != removed[start]:
+            shown = owner[start]
+            verdict = None if shown is None else answer.verdicts[shown]
+            decision, note = (verdict.decision, verdict.reason) if verdict else (None, "")
+            runs.append(Piece(answer.draft[start:i], decision, note, removed[start], shown))
             start = i
     return runs
 

@@ -19,7 +19,8 @@ document.documentElement.classList.add("scripted");
     const number = Number(cell.dataset.value ?? NaN);
     return Number.isNaN(number) ? cell.textContent.trim().toLowerCase() : number;
   };
-  const compare = (a, b) => (typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b)));
+  const compare = (a, b) =>
+    typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b), "en", { numeric: true });
   for (const table of document.querySelectorAll("table.sortable")) {
     [...table.tHead.rows[0].cells].forEach((head, column) => {
       const button = document.createElement("button");
@@ -28,7 +29,10 @@ document.documentElement.classList.add("scripted");
       button.textContent = head.textContent;
       head.replaceChildren(button);
       button.addEventListener("click", () => {
-        const down = head.getAttribute("aria-sort") !== "descending";
+        // the first click begins with the largest number, or with the first name
+        const order = head.getAttribute("aria-sort");
+        const numbers = column > 0 && "value" in table.tBodies[0].rows[0].cells[column].dataset;
+        const down = order === null ? numbers : order === "ascending";
         for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
         head.setAttribute("aria-sort", down ? "descending" : "ascending");
         const sorted = [...table.tBodies[0].rows].map((row) => [value(row, column), row]);
@@ -66,13 +70,15 @@ document.documentElement.classList.add("scripted");
       const data = card.dataset;
       const fits =
         has(data.why, why.value, " ") && has(data.decisions, decision.value, " ") &&
-        has(data.kinds, kind.value, " ") && has(data.labels, label.value.trim(), "|") &&
+        has(data.kinds, kind.value, " ") &&
+        (has(data.labels, label.value.trim(), "|") || has(data.omitted, label.value.trim(), "|")) &&
         (!edited.checked || "edited" in data) && words.every((word) => texts[i].includes(word));
       if (fits) fitting += 1;
       card.hidden = (!fits || fitting > shown) && card !== wanted;
     });
     more.hidden = fitting <= shown;
-    byId("count").textContent = `${fitting} of ${cards.length} samples`;
+    const none = fitting || !label.value.trim() ? "" : `; rows of ${label.value.trim()} are in captions.jsonl`;
+    byId("count").textContent = `${fitting} of ${cards.length} samples${none}`;
   }
 
   function filter() {
@@ -140,6 +146,11 @@ document.documentElement.classList.add("scripted");
     link.download = "verdicts.jsonl";
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+    save.disabled = true; // until another verdict is given
+  });
+
+  window.addEventListener("beforeunload", (event) => {
+    if (human.size && !save.disabled) event.preventDefault(); // verdicts that were not saved
   });
 
   document.addEventListener("keydown", (event) => {

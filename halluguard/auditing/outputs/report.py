@@ -55,6 +55,7 @@ class Sample:
         index: place of the row in the input.
         why: "worst", "object" or "random".
         decisions, kinds, labels: of its claims, each once.
+        omitted: labels of what the caption leaves out.
         judged: the claims that a person may accept or dispute.
         shared: the element whose image this sample shows too; "" where it has its own.
     """
@@ -66,6 +67,7 @@ class Sample:
     decisions: tuple[str, ...]
     kinds: tuple[str, ...]
     labels: tuple[str, ...]
+    omitted: tuple[str, ...]
     judged: tuple[JudgedClaim, ...]
     shared: str = ""
 
@@ -208,7 +210,7 @@ def write_report(
         samples=shown,
         shown={sample.index for sample in shown},
         rejected=draw.rejected,
-        skipped=[{key: row[key] for key in ("id", "image", "code", "reason")} for row in draw.skipped],
+        skipped=[{key: row[key] for key in ("index", "id", "image", "code", "reason")} for row in draw.skipped],
         settings=list(_flat_settings("", summary["settings"])),
         report_style=rendering.source("report.css"),
         script=rendering.source("report.js"),
@@ -270,6 +272,7 @@ class CountsLine:
 
     Args:
         omitted: share of the images with the object whose caption leaves it out, in words.
+        omitted_value: the same in [0, 1], -1 where there is none to count.
     """
 
     name: str
@@ -279,17 +282,20 @@ class CountsLine:
     low: float
     high: float
     omitted: str = "–"
+    omitted_value: float = -1
 
 
 def _counts_line(name: str, row: JsonObject) -> CountsLine:
     rate = row["rate"]
     counts = {decision: row[decision] for decision in rendering.MARKS}
-    left_out = row.get("omission_rate")
-    omitted = "–" if not left_out or left_out["value"] is None else f"{percent(left_out)} of {left_out['n']:,}"
+    left_out: Rate | None = row.get("omission_rate")
+    omitted, omitted_value = "–", -1.0
+    if left_out is not None and left_out["value"] is not None:
+        omitted, omitted_value = f"{percent(left_out)} of {left_out['n']:,}", left_out["value"]
     if rate["value"] is None:
-        return CountsLine(name, counts, "–", None, 0, 0, omitted)
+        return CountsLine(name, counts, "–", None, 0, 0, omitted, omitted_value)
     value, low, high = (100 * rate[bound] for bound in ("value", "low", "high"))
-    return CountsLine(name, counts, percent(rate), value, low, high, omitted)
+    return CountsLine(name, counts, percent(rate), value, low, high, omitted, omitted_value)
 
 
 def _label_lines(by_label: Mapping[str, JsonObject]) -> list[CountsLine]:
@@ -324,13 +330,14 @@ def _sample(why: str, checked: Checked, images: ImageFolder | None, thresholds: 
     card = rendering.card(answer, caption=name, longest=THUMBNAIL, needed=False)
     claims = [checked.claims[verdict.claim] for verdict in checked.verdicts]
     return Sample(
-        card=replace(card, edits=list(dict.fromkeys(card.edits))),
+        card=card,
         id=row.id,
         index=row.index,
         why=why,
         decisions=tuple(sorted({verdict.decision for verdict in checked.verdicts})),
         kinds=tuple(sorted({claim.kind for claim in claims})),
         labels=tuple(sorted({claim.category or claim.name for claim in claims})),
+        omitted=tuple(sorted({omission.name for omission in checked.omitted or ()})),
         judged=tuple(
             JudgedClaim(verdict.claim, checked.claims[verdict.claim].phrase, verdict.decision)
             for verdict in checked.verdicts
