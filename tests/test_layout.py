@@ -126,8 +126,13 @@ MAY_IMPORT = {
         *("decoding", "detectors", "guard"),  # to measure
     },
     "doctor": {"chat_templates", "errors", "decoding", "_version"},
+    "listening": {"errors"},
+    "playground": {
+        *("records", "errors", "images", "rendering", "checkpoints", "listening"),
+        *("decoding", "detectors", "guard", "sandbox"),
+    },
     "serving": {
-        *("records", "errors", "io", "images", "printing", "rendering", "checkpoints", "_version"),
+        *("records", "errors", "io", "images", "printing", "rendering", "checkpoints", "listening", "_version"),
         *("detectors", "guard", "prompting", "sandbox"),
     },
     "demo": None,

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-import sys
-
-import uvicorn
 from fastapi import FastAPI
 
 from halluguard import sandbox
@@ -13,6 +9,7 @@ from halluguard.checkpoints import default_device
 from halluguard.detectors.specs import from_spec
 from halluguard.errors import SettingsError
 from halluguard.guard import Guard
+from halluguard.listening import listen
 from halluguard.prompting.checking import Checker
 from halluguard.records import Detector
 from halluguard.serving.app import create_app
@@ -97,11 +94,4 @@ def run(app: FastAPI, host: str, port: int) -> None:
     Raises:
         SettingsError: the address cannot be listened on.
     """
-    try:
-        listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    except OSError as error:
-        raise SettingsError(f"cannot listen on {host}:{port} ({error.strerror}); choose another --port") from error
-    shown = f"[{host}]" if ":" in host else host
-    print(f"serving on http://{shown}:{listener.getsockname()[1]}/v1", file=sys.stderr, flush=True)
-    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=30, server_header=False)
-    uvicorn.Server(config).run(sockets=[listener])
+    listen(app, host, port, path="/v1")

@@ -1,0 +1,143 @@
+"""The page: inputs on the left, the marked answer and its evidence on the right, methods side by side below.
+
+It holds no computation: `session` answers, `views` writes HTML. No component loads anything from another host.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from typing import TYPE_CHECKING
+
+from halluguard import sandbox
+from halluguard.errors import HalluguardError, require
+from halluguard.playground.session import IMAGINATION, MAX_QUESTION, Reply, Session
+from halluguard.playground.views import comparison_view, evidence_view, message_view, reply_view
+from halluguard.records import DEFAULT_PROMPT
+
+if TYPE_CHECKING:
+    import gradio
+    from PIL.Image import Image
+
+SCENES = 12
+"""Scenes of the sandbox that are offered."""
+WELCOME = "Drop an image or take a scene, then move the imagination setting."
+SIDE_BY_SIDE = (IMAGINATION, "Greedy", "VCD", "ICD", "M3ID", "DoLa")
+"""Methods that are compared unless others are chosen."""
+
+# A click on a claim tells the page which verdict is meant.
+CLAIM_CLICKED = """
+element.addEventListener('click', (event) => {
+  const claim = event.target.closest('[data-verdict]');
+  if (claim) trigger('click', {verdict: Number(claim.dataset.verdict)});
+});
+"""
+
+
+def require_gradio() -> None:
+    """Import Gradio, with its analytics off before that.
+
+    Raises:
+        MissingExtraError: the extra `play` is not installed.
+    """
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    require("gradio", extra="play", feature="the playground")
+
+
+def build(session: Session) -> gradio.Blocks:
+    """The page of a session."""
+    require_gradio()
+    import gradio as gr  # the extra play
+
+    scenes = sandbox.scenes(SCENES)
+    setting = {"api_visibility": "private", "show_progress": "minimal"}
+    with gr.Blocks(title="halluguard play", analytics_enabled=False, delete_cache=(3600, 3600)) as blocks:
+        shown = gr.State(None)
+        with gr.Row():
+            with gr.Column(min_width=300):
+                image = gr.Image(label="Image", type="filepath", sources=["upload", "clipboard"], height=260)
+                gallery = gr.Gallery(
+                    [scene.image for scene in scenes],
+                    label="Scenes of the sandbox",
+                    columns=6,
+                    height=150,
+                    allow_preview=False,
+                    interactive=False,
+                    buttons=[],
+                    elem_id="scenes",
+                )
+                question = gr.Textbox(DEFAULT_PROMPT, label="Question", max_length=MAX_QUESTION, elem_id="question")
+                imagination = gr.Slider(
+                    -1,
+                    1,
+                    value=0,
+                    step=0.1,
+                    label="Imagination",
+                    info="-1 keeps to the image, 0 is the model as it is, 1 invents freely",
+                    elem_id="imagination",
+                )
+                method = gr.Dropdown(
+                    session.methods,
+                    value=IMAGINATION,
+                    label="Method",
+                    info="the setting above belongs to Imagination",
+                    elem_id="method",
+                )
+                ask = gr.Button("Ask", variant="primary")
+            with gr.Column(min_width=300):
+                view = gr.HTML(message_view(WELCOME), js_on_load=CLAIM_CLICKED, apply_default_css=False, elem_id="view")
+                evidence = gr.HTML("", apply_default_css=False)
+        methods = gr.CheckboxGroup(session.methods, value=list(SIDE_BY_SIDE), label="Methods side by side")
+        compare = gr.Button("Compare", elem_id="compare")
+        comparison = gr.HTML("", apply_default_css=False, elem_id="comparison")
+
+        def take(event: gr.SelectData) -> Image:
+            return scenes[event.index].image
+
+        def show_evidence(reply: Reply | None, event: gr.EventData) -> str:
+            try:
+                return "" if reply is None else evidence_view(reply, int(event.verdict))
+            except HalluguardError as error:
+                return message_view(str(error))
+
+        inputs = [image, question, imagination, method]
+        gallery.select(take, None, image, **setting)
+        gr.on(
+            [image.change, ask.click, question.submit, imagination.change, method.change],
+            partial(answer, session),
+            inputs,
+            [view, evidence, shown],
+            trigger_mode="always_last",
+            **setting,
+        )
+        view.click(show_evidence, shown, evidence, **setting)
+        compare.click(
+            partial(side_by_side, session),
+            [image, question, imagination, methods],
+            comparison,
+            **setting,
+        )
+    return blocks
+
+
+def answer(
+    session: Session, image: str | None, question: str, imagination: float, method: str
+) -> tuple[str, str, Reply | None]:
+    """What the page shows for its inputs: the marked answer, no evidence yet, and the reply that claims belong to."""
+    if image is None:
+        return message_view(WELCOME), "", None
+    try:
+        reply = session.ask(image, question, imagination, method)
+    except HalluguardError as error:
+        return message_view(str(error)), "", None
+    return reply_view(reply), "", reply
+
+
+def side_by_side(session: Session, image: str | None, question: str, imagination: float, methods: list[str]) -> str:
+    """The answers of the chosen methods, or what is missing."""
+    if image is None or not methods:
+        return message_view(WELCOME if image is None else "Choose at least one method.")
+    try:
+        return comparison_view(session.compare(image, question, imagination, methods))
+    except HalluguardError as error:
+        return message_view(str(error))
