@@ -1,5 +1,6 @@
 """An answer on screen: every claim marked, every box in place, and nothing a caption says is ever run."""
 
+import random
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -8,7 +9,8 @@ import pytest
 from PIL import Image
 
 from halluguard import Answer, Box, Claim, Edit, SettingsError, Verdict
-from halluguard.rendering import card, page, pieces
+from halluguard.rendering import Region, card, page, pieces
+from halluguard.rendering.label_places import LETTER, LINE, PADDING, SHOWN_WIDTH, label_places
 
 DRAFT = 'A dog, a <script>alert(1)</script> and a "cat\' onerror=x".'
 CAT = DRAFT.index('"cat')
@@ -92,3 +94,33 @@ def test_saving_writes_a_page_or_the_record(tmp_path):
 def test_without_a_image_the_way_out_is_named():
     with pytest.raises(SettingsError, match="pass image="):
         Answer("a", "a").draw()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_labels_stay_inside_the_image_and_apart(seed):
+    rng = random.Random(seed)
+    ratio = rng.choice([0.5, 1.0, 2.0])
+    boxes = [
+        Region(left, rng.uniform(0, 60), rng.uniform(20, 100 - left), 30, rng.choice(["cup", "potted plant"]), "unsure")
+        for left in (rng.uniform(0, 75) for _ in range(6))
+    ]
+    spots = []
+    for box, (line, right) in zip(boxes, label_places(boxes, ratio), strict=True):
+        width = 100 * (LETTER * len(box.label) + PADDING) / SHOWN_WIDTH
+        height = 100 * LINE * ratio / SHOWN_WIDTH
+        left = box.left + box.width - width if right else box.left
+        assert left + width <= 100 or box.width < width, (
+            "it ends at the right edge of its box, where that is room enough"
+        )
+        spots.append((left, box.top + line * height, left + width, box.top + (line + 1) * height))
+    for i, a in enumerate(spots):
+        for b in spots[:i]:
+            assert a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] + 1e-9 or b[3] <= a[1] + 1e-9
+
+
+def test_a_piece_names_its_verdict():
+    checked = answer()
+    assert [(piece.text, piece.verdict) for piece in pieces(checked) if piece.decision] == [
+        ("dog", 0),
+        (DRAFT[CAT:-1], 1),
+    ]

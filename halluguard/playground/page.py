@@ -3,11 +3,11 @@
 It holds no computation: `session` answers, `views` writes HTML. No component loads anything from another host.
 """
 
-from __future__ import annotations
-
 import os
 from functools import partial
 from typing import TYPE_CHECKING
+
+from PIL.Image import Image
 
 from halluguard import sandbox
 from halluguard.errors import HalluguardError, require
@@ -17,7 +17,6 @@ from halluguard.records import DEFAULT_PROMPT
 
 if TYPE_CHECKING:
     import gradio
-    from PIL.Image import Image
 
 SCENES = 12
 """Scenes of the sandbox that are offered."""
@@ -44,7 +43,7 @@ def require_gradio() -> None:
     require("gradio", extra="play", feature="the playground")
 
 
-def build(session: Session) -> gradio.Blocks:
+def build(session: Session) -> "gradio.Blocks":
     """The page of a session."""
     require_gradio()
     import gradio as gr  # the extra play
@@ -59,8 +58,7 @@ def build(session: Session) -> gradio.Blocks:
                 gallery = gr.Gallery(
                     [scene.image for scene in scenes],
                     label="Scenes of the sandbox",
-                    columns=6,
-                    height=150,
+                    height="auto",
                     allow_preview=False,
                     interactive=False,
                     buttons=[],
@@ -91,6 +89,7 @@ def build(session: Session) -> gradio.Blocks:
         compare = gr.Button("Compare", elem_id="compare")
         comparison = gr.HTML("", apply_default_css=False, elem_id="comparison")
 
+        # Gradio reads the types of these two while they are defined, so their module has no postponed annotations.
         def take(event: gr.SelectData) -> Image:
             return scenes[event.index].image
 
