@@ -62,7 +62,7 @@ def evaluate(context: typer.Context) -> None:
 def _add_shared_options(parser: argparse.ArgumentParser) -> None:
     shared = parser.add_argument_group("for every command")
     shared.add_argument("--config", type=Path, help="YAML or JSON file of options; those of the command line win")
-    shared.add_argument("--verbose", "-v", action="store_true", help="print what the logger 'halluguard' is told")
+    shared.add_argument("--verbose", "-v", action="store_true", help="print the messages of the logger 'halluguard' on standard error")
 
 
 def _with_file(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> list[str]:
@@ -120,4 +120,4 @@ def _words(key: str, value: object, action: argparse.Action, file: Path) -> list
         if listed and all(isinstance(one, str | int | float) and not isinstance(one, bool) for one in listed):
             return [str(one) for one in listed]
         expected = "one value or a list of them" if several else "one value"
-    raise InputError(f"expected {expected} for {key!r} in {str(file)!r}, got {printable(repr(value)[:80])}; mend it")
+    raise InputError(f"expected {expected} for {key!r} in {str(file)!r}, got {printable(repr(value)[:80])}; correct it")
