@@ -62,7 +62,8 @@ def evaluate(context: typer.Context) -> None:
 def _add_shared_options(parser: argparse.ArgumentParser) -> None:
     shared = parser.add_argument_group("for every command")
     shared.add_argument("--config", type=Path, help="YAML or JSON file of options; those of the command line win")
-    shared.add_argument("--verbose", "-v", action="store_true", help="print the messages of the logger 'halluguard' on standard error")
+    logged = "print the messages of the logger 'halluguard' on standard error"
+    shared.add_argument("--verbose", "-v", action="store_true", help=logged)
 
 
 def _with_file(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> list[str]:

@@ -77,7 +77,7 @@ document.documentElement.classList.add("scripted");
       card.hidden = (!fits || fitting > shown) && card !== wanted;
     });
     more.hidden = fitting <= shown;
-    const none = fitting || !label.value.trim() ? "" : `; rows of ${label.value.trim()} are in captions.jsonl`;
+    const none = fitting || !label.value.trim() ? "" : `; claims.parquet has all claims about ${label.value.trim()}`;
     byId("count").textContent = `${fitting} of ${cards.length} samples${none}`;
   }
 

@@ -29,8 +29,7 @@ captions = load_dataset("this folder", split="train")  # one row per caption, wi
 claims = load_dataset("this folder", "claims", split="train")  # one row per claim, with its verdict and boxes
 ```
 
-`summary.json` has all rates with their intervals, `captions.jsonl` every verdict with its evidence, and `report.html`,
-where it was written, shows samples.
+`summary.json` has all rates with their intervals, and `report.html`, where it was written, shows samples.
 """
 
 
