@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
-from typing import Self
+from itertools import islice, product
+from typing import Any, Self
 
 import torch
 from PIL import Image, ImageStat
 from torch import Tensor
 
+from halluguard.decoding.engine.compatibility import image_makers, image_processor
 from halluguard.decoding.negative_inputs import Call, ModelInputs, generator, is_image_input
 from halluguard.decoding.setting_checks import check_range, check_whole
 from halluguard.errors import InputError, UnsupportedModelError
@@ -81,14 +82,15 @@ def processed(images: list[Image.Image], call: Call) -> ModelInputs:
     Raises:
         InputError: no way reproduces the call's own inputs.
     """
-    if getattr(call.processor, "image_processor", None) is None:
+    if image_processor(call.processor) is None:
         raise InputError(
             f"a processor with an image_processor is needed to change images, got {type(call.processor).__name__}; "
             "give it to .on(model, processor), or pass negative_inputs={'pixel_values': ...}"
         )
+    assert call.processor is not None
     originals = flat(call.images or ())
-    for counts in _layouts(call, len(originals)):
-        again, changed = _image_inputs(originals, counts, call), _image_inputs(images, counts, call)
+    for counts, maker in product(_layouts(call, len(originals)), image_makers(call.processor)):
+        again, changed = (_image_inputs(group, counts, call, maker) for group in (originals, images))
         if not _same(again, call):
             continue
         for name, value in changed.items():
@@ -122,15 +124,15 @@ def _layouts(call: Call, count: int) -> Iterator[list[int] | None]:
         yield [count // prompts] * prompts
 
 
-def _image_inputs(images: list[Image.Image], counts: list[int] | None, call: Call) -> dict[str, Tensor]:
+def _image_inputs(
+    images: list[Image.Image], counts: list[int] | None, call: Call, maker: Callable[[Any], Any]
+) -> dict[str, Tensor]:
     """Image tensors that the image processor makes and the call has too; empty where it refuses the layout."""
     rest = iter(images)
     layout = images if counts is None else [list(islice(rest, n)) for n in counts]
-    options = getattr(getattr(call.processor, "valid_processor_kwargs", None), "_defaults", {}).get("images_kwargs", {})
-    assert call.processor is not None
     try:
-        made = call.processor.image_processor(images=layout, **{**options, "return_tensors": "pt"})
-    except (ValueError, TypeError, IndexError):
+        made = maker(layout)
+    except (ValueError, TypeError, IndexError, KeyError, AttributeError, RuntimeError):
         return {}
     made = {"pixel_values": made} if torch.is_tensor(made) else dict(made)
     return {

@@ -96,6 +96,22 @@ def test_defaults_of_the_processor_hold_for_the_branch_too():
     assert not torch.equal(made["flattened_patches"], inputs["flattened_patches"])
 
 
+@pytest.mark.parametrize("place", ["attribute", "call"])
+def test_options_in_the_processor_s_attribute_or_in_its_call_hold_too(place):
+    """Aya Vision names them in an attribute of its class; Pixtral adds the patch size where it calls."""
+    image_processor = transformers.Pix2StructImageProcessor(max_patches=16)
+    inputs = image_processor(images=IMAGES, return_tensors="pt", max_patches=24)
+
+    def inside(images, **options):
+        return image_processor(images=images, **options, max_patches=24), ["<image>"] * len(images)
+
+    extra = {"images_kwargs": {"max_patches": 24}} if place == "attribute" else {"_process_images": inside}
+    call = call_of(image_processor, {"flattened_patches": inputs["flattened_patches"]}, **extra)
+    made = TransformedImage(ImageOps.mirror)(call)
+    assert made["flattened_patches"].shape == inputs["flattened_patches"].shape
+    assert not torch.equal(made["flattened_patches"], inputs["flattened_patches"])
+
+
 def test_an_image_processor_that_makes_none_of_the_inputs_is_refused():
     """Fuyu: its processor cuts the patches that the model takes; the branch would equal the original."""
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
+
+from transformers import ProcessorMixin
 
 CACHES = ("past_key_values", "cache", "cache_params")
 """Names of the cache among a model's inputs and outputs: from transformers 5.24 on, all are `cache`."""
@@ -12,6 +14,28 @@ CACHES = ("past_key_values", "cache", "cache_params")
 def cache_name(inputs: Mapping[str, Any]) -> str | None:
     """The name under which `inputs` have a cache; None if they have none."""
     return next((name for name in CACHES if inputs.get(name) is not None), None)
+
+
+def image_makers(processor: ProcessorMixin) -> list[Callable[[Any], Any]]:
+    """Ways in which a processor makes image inputs, each a function of the images.
+
+    A processor may set options of its image processor in its class (from transformers 5.23 on in an attribute), or add
+    some where it calls it (Pixtral's patch size).
+    """
+    kinds = getattr(processor, "valid_processor_kwargs", None)
+    options = {**getattr(kinds, "_defaults", {}).get("images_kwargs", {}), **getattr(processor, "images_kwargs", {})}
+    options["return_tensors"] = "pt"
+    of_images = image_processor(processor)
+    makers: list[Callable[[Any], Any]] = [] if of_images is None else [lambda images: of_images(images, **options)]
+    inside = getattr(processor, "_process_images", None)
+    if inside is not None:
+        makers.append(lambda images: inside(images, **options)[0])
+    return makers
+
+
+def image_processor(processor: object) -> Callable[..., Any] | None:
+    """The part of a processor that reads images; that for clips, where it takes nothing else (InstructBLIP video)."""
+    return getattr(processor, "image_processor", None) or getattr(processor, "video_processor", None)
 
 
 def without_cache(inputs: Mapping[str, Any]) -> dict[str, Any]:
