@@ -75,10 +75,15 @@ class Guard:
         complete: bool | Sequence[str] = False,
         step_back: StepBack | bool = False,
     ) -> None:
-        if getattr(processor, "image_processor", None) is None:
+        if not any(getattr(processor, part, None) for part in ("image_processor", "video_processor")):
             raise UnsupportedModelError(
                 f"expected a processor that takes images, got {type(processor).__name__}; "
                 "load it with AutoProcessor from an image-text-to-text checkpoint"
+            )
+        if not callable(getattr(model, "generate", None)):
+            raise UnsupportedModelError(
+                f"expected a model that writes its answer token by token, got {type(model).__name__} without a "
+                "`generate`; load another with AutoModelForImageTextToText"
             )
         if detector is not None:
             check_detector(detector)
@@ -422,7 +427,7 @@ class Guard:
 
     def margins(
         self,
-        images: Sequence[ImageSource],
+        images: Sequence[ImageSource | Sequence[ImageSource]],
         questions: str | Sequence[str],
         *,
         decoding: DecodingMethod | str | None = None,

@@ -248,12 +248,32 @@ def test_a_model_without_pictures_is_refused(parts, tmp_path):
     model, processor = parts
     with pytest.raises(UnsupportedModelError, match="takes images"):
         Guard(model, processor.tokenizer)
+    with pytest.raises(UnsupportedModelError, match="writes its answer token by token"):
+        Guard(model.model, processor)
     LlamaForCausalLM(
         LlamaConfig(vocab_size=20, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1)
     ).save_pretrained(tmp_path)
     processor.save_pretrained(tmp_path)
     with pytest.raises(UnsupportedModelError, match="image-text-to-text"):
         Guard.from_pretrained(tmp_path)
+
+
+def test_a_tokenizer_that_cannot_pad_reads_prompts_one_by_one(parts):
+    model, processor = parts
+    prompts, settings = ["Describe the image.", "Is there a dog?"], {"max_new_tokens": 6}
+    together = Guard(model, processor).drafts([PICTURE] * 2, prompts, **settings)
+    unpadded = copy_module.deepcopy(processor)
+    unpadded.tokenizer.pad_token = None
+    assert Guard(model, unpadded).drafts([PICTURE] * 2, prompts, **settings) == together
+
+
+def test_an_error_of_the_model_s_own_code_is_said_in_one_sentence(parts):
+    model, processor = parts
+    other = copy_module.deepcopy(processor)
+    other.image_processor.size = {"height": 56, "width": 56}  # the model reads larger images
+    with pytest.raises(UnsupportedModelError, match="in plain generation") as caught:
+        Guard(model, other).drafts([PICTURE], ["Describe the image."])
+    assert "\n" not in str(caught.value)
 
 
 def test_experts_on_properties_and_the_style_reach_the_correction(saying):

@@ -110,10 +110,14 @@ class Drafter:
         check_settings(self.generate)
         if batch_size is not None and not (isinstance(batch_size, int) and batch_size >= 1):
             raise SettingsError(f"batch_size must be a whole number >= 1, got {batch_size!r}; leave it out for all")
-        size = batch_size or len(conversations)
-        if self.model.config.model_type in ALONE:
-            size = 1
+        size = 1 if self._runs_alone else batch_size or len(conversations)
         return in_batches(self._batch, list(conversations), size)
+
+    @property
+    def _runs_alone(self) -> bool:
+        """Whether prompts run one by one: in some families, and where a tokenizer has no token to pad with."""
+        no_padding = getattr(self.processor.tokenizer, "pad_token", None) is None
+        return no_padding or self.model.config.model_type in ALONE
 
     def _batch(self, conversations: Sequence[Conversation], start: int) -> list[list[Draft]]:
         seeded = nullcontext() if self.seed is None else Seeded(self.seed + start)
@@ -177,18 +181,18 @@ class Drafter:
         return self.method.on(self.model, self.processor), arguments
 
     def _generated(self, model: Any, **arguments: Any) -> Any:
-        """`model.generate(**arguments)`; settings that transformers refuses are a SettingsError."""
+        """`model.generate(**arguments)`; what transformers cannot do is an error of halluguard's."""
         try:
             return model.generate(**arguments)
-        except ValueError as error:
-            refusal = explained(error, self.model)
-            if isinstance(refusal, SettingsError):
-                raise refusal from error
-            raise
+        except Exception as error:
+            refusal = explained(error, self.model, in_view=model is not self.model)
+            if refusal is None:
+                raise
+            raise refusal from error
 
     def first_logits(self, conversations: Sequence[Conversation]) -> Tensor:
         """(B, V) scores of the first token in fp32, before the mask of allowed tokens."""
-        size = 1 if self.model.config.model_type in ALONE else len(conversations)
+        size = 1 if self._runs_alone else len(conversations)
         parts = [conversations[i : i + size] for i in range(0, len(conversations), size)]
         return torch.cat([self._first_logits(part) for part in parts])
 

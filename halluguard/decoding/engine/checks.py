@@ -106,8 +106,14 @@ def explaining(model: PreTrainedModel) -> Iterator[None]:
         raise refusal from error
 
 
-def explained(error: Exception, model: PreTrainedModel) -> HalluguardError | None:
-    """Our error for an error of transformers or torch; None for errors of the caller's own code."""
+def explained(error: Exception, model: PreTrainedModel, in_view: bool = True) -> HalluguardError | None:
+    """Our error for an error of transformers or torch; None for errors of the caller's own code.
+
+    Args:
+        error: what was raised.
+        model: the model that generated.
+        in_view: whether a view of it did; False for plain generation.
+    """
     if isinstance(error, HalluguardError | torch.OutOfMemoryError | MemoryError):
         return None
     origin = traceback.extract_tb(error.__traceback__)[-1].filename.replace("\\", "/")
@@ -118,6 +124,12 @@ def explained(error: Exception, model: PreTrainedModel) -> HalluguardError | Non
     if isinstance(error, ValueError) and "/transformers/generation/" in origin:
         return SettingsError(
             f"{type(model).__name__} cannot generate with these settings: {short}; change or drop them"
+        )
+    if not in_view:
+        return UnsupportedModelError(
+            f"{type(model).__name__} failed in its own code, in plain generation ({short}); if model.generate fails "
+            "with the same images and prompt too, ask one prompt about one image at a time, or change the processor's "
+            "settings to those of the model"
         )
     return UnsupportedModelError(
         f"{type(model).__name__} failed in its own code under a view ({short}); if model.generate fails with the same "
