@@ -107,7 +107,7 @@ def next_logits(model: PreTrainedModel, inputs: ModelInputs, tokens: Tensor) -> 
     else:
         inputs["input_ids"] = torch.cat([inputs["input_ids"], tokens[None]], 1)
         for name, value in inputs.items():
-            if name in ("attention_mask", "token_type_ids", "mm_token_type_ids"):
+            if name == "attention_mask" or name.endswith("token_type_ids"):
                 causal = name == "attention_mask" or model.config.model_type == "paligemma"  # its answers are suffix
                 last = torch.full_like(value[:, :1], causal)
                 inputs[name] = torch.cat([value, last.expand(-1, len(tokens))], 1)
@@ -335,7 +335,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("names", nargs="*", help="model types [all]")
     parser.add_argument("--results", type=Path, help="JSON file of verdicts: read first, completed after every family")
-    parser.add_argument("--write", type=Path, help="Markdown file to write the table to")
+    parser.add_argument("--guard", type=Path, help="JSON file of the verdicts of guard_coverage.py, for the page")
+    parser.add_argument("--write", type=Path, help="Markdown file to write the page to")
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore")
     transformers.logging.set_verbosity_error()
@@ -349,7 +350,8 @@ def main() -> None:
             results.write_text(json.dumps(table, indent=1))
     if arguments.write:
         versions = {"transformers": transformers.__version__, "torch": torch.__version__}
-        arguments.write.write_text(report.rendered(table, not_run(table), versions, alone(table)))
+        guard = json.loads(arguments.guard.read_text()) if arguments.guard else None
+        arguments.write.write_text(report.rendered(table, not_run(table), versions, alone(table), guard))
 
 
 def summary(row: dict[str, str]) -> dict[str, str]:

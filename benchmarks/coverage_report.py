@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-LEGEND = """# Coverage: the families that run under a view
+LEGEND = """# Coverage: the families that run
 
-    python benchmarks/coverage.py --write docs/coverage.md
+    python benchmarks/coverage.py --results decoding.json
+    python benchmarks/guard_coverage.py --results guard.json
+    python benchmarks/coverage.py --results decoding.json --guard guard.json --write docs/coverage.md
+
+Two tables: [decoding methods](#decoding), on model inputs, and [`Guard`](#guard), on images and questions with each
+family's own processor.
 
 Each family is a tiny random model in fp32 on the CPU, made from the default configuration of its model type
 (`benchmarks/architectures.py`; transformers {transformers}, torch {torch}). Every mode of `generate` is compared, token
@@ -22,9 +27,10 @@ place (gemma3n and fast_vlm: a ResNet; perception_lm: CLIP's). mistral4 takes no
 | exact | the same tokens as the reference, and other tokens than plain decoding |
 | refused | halluguard raises an error instead of an answer; its sentence is below |
 | plain error | the family's plain `generate` fails too; its message is below |
-| own generate | refused: the class has a `generate` of its own that bypasses any view |
 | vacuous | the same tokens as the reference, but also as plain decoding: this random answer did not change |
 | FAULT | anything else: a defect |
+
+## Decoding
 
 Columns: greedy search; three beams; three beams with two returned sequences; nucleus sampling; a static cache; prompt
 lookup; two images per prompt, with beams; a negative branch without the image, with beams; and the largest relative
@@ -36,21 +42,47 @@ other cells with a plain error, halluguard raises an error that names the model 
 """
 
 
+GUARD = """
+## Guard
+
+Each family has its real processor, built offline: its own classes, a tokenizer of a thousand words, and a chat template
+where the published checkpoints have one (`benchmarks/processors.py`). The reference shares no code with halluguard: it
+calls the processor with one prompt at a time, and asks plain `model.generate` for one token at a time, from the whole
+prompt; the contrasts are written out again. Some processors need torchvision, SmolVLM's also num2words.
+
+{counts}
+
+Columns: one image and a question; two of them, of unequal length, in a batch; three in batches of two; two images for
+one question; a conversation of two turns; the margin of yes over no; the imagination setting at -1, whose branch has no
+image, for one prompt and in a batch; a contrast with the inverted image, in a batch (VCD's formula). A plain error that
+ends in "Guard: ..." has Guard's own sentence; "not run" has no processor here.
+"""
+
+KINDS = {"plain": "plain error"} | {word: word for word in ("refused", "FAULT", "vacuous", "not run")}
+
+
 def rendered(
     table: Mapping[str, Mapping[str, str]],
     not_run: Mapping[str, str],
     versions: Mapping[str, str],
     single: Sequence[str] = (),
+    guard: Mapping[str, Mapping[str, str]] | None = None,
 ) -> str:
-    """Markdown of the verdicts `table[family][column]`, with the families `not_run` and their reasons at the end."""
-    columns = list(next(iter(table.values())))
-    lines = ["| family | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    """The page.
+
+    Args:
+        table: verdicts `table[family][column]` of decoding methods.
+        not_run: families that are not in the table, and why.
+        versions: versions of transformers and torch.
+        single: families that were run with one prompt.
+        guard: verdicts of Guard; None leaves its table out.
+    """
     notes: dict[str, int] = {}
-    for family in sorted(table):
-        cells = [_cell(table[family][column], notes) for column in columns]
-        lines.append(f"| {family} | " + " | ".join(cells) + " |")
+    lines = _table(table, notes)
     alone = f", and so have {', '.join(single)}, whose plain batch differs from its prompts run alone" if single else ""
-    parts = [LEGEND.format(**versions, counts=counted(table, not_run), alone=alone), "## The table\n", "\n".join(lines)]
+    parts = [LEGEND.format(**versions, counts=counted(table, not_run), alone=alone), "\n".join(lines)]
+    if guard:
+        parts += [GUARD.format(counts=counted_guard(guard)), *_table(guard, notes)]
     if notes:
         parts += ["\n## Notes\n", "\n".join(f"{n}. {_escaped(note)}" for note, n in notes.items())]
     if not_run:
@@ -58,12 +90,37 @@ def rendered(
     return "\n".join(parts) + "\n"
 
 
+def _table(table: Mapping[str, Mapping[str, str]], notes: dict[str, int]) -> list[str]:
+    """The lines of a table; sentences are numbered in `notes`."""
+    columns = list(next(iter(table.values())))
+    lines = ["| family | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    for family in sorted(table):
+        cells = [_cell(table[family][column], notes) for column in columns]
+        lines.append(f"| {family} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def counted_guard(table: Mapping[str, Mapping[str, str]]) -> str:
+    """One sentence that counts the families by what Guard does with them."""
+    kinds = [{kind(cell) for cell in row.values()} for row in table.values()]
+    runs = sum("exact" in k for k in kinds)
+    faults = sum("FAULT" in k for k in kinds)
+    whole = sum(k <= {"exact", "vacuous"} for k in kinds)
+    missing = sum(k == {"not run"} for k in kinds)
+    return (
+        f"Of {len(table)} model types, {runs} run through `Guard`: {whole} are exact in every column, "
+        f"{runs - whole} in all that is not refused or an error of the family's own code. "
+        f"{faults} have a fault. {missing} have no processor that could be built here, and "
+        f"{len(table) - runs - missing} give no answer."
+    )
+
+
 def counted(table: Mapping[str, Mapping[str, str]], not_run: Mapping[str, str]) -> str:
     """One sentence that counts the families by their worst cells."""
     kinds = [{kind(cell) for cell in row.values()} for row in table.values()]
     whole = sum(k == {"exact"} for k in kinds)
     faults = sum("FAULT" in k for k in kinds)
-    wholly_refused = sum(k <= {"refused", "own generate"} for k in kinds)
+    wholly_refused = sum(k <= {"refused"} for k in kinds)
     partly = len(kinds) - whole - faults - wholly_refused
     return (
         f"Of {len(table) + len(not_run)} image-text-to-text model types, {whole} are exact in every column, {partly} "
@@ -74,18 +131,14 @@ def counted(table: Mapping[str, Mapping[str, str]], not_run: Mapping[str, str]) 
 
 def kind(cell: str) -> str:
     """The legend's word for a verdict. A small error of the text-only branch counts as exact."""
-    if "has a generate of its own" in cell:
-        return "own generate"
     head = cell.split(":")[0]
-    return {"plain": "plain error", "refused": "refused", "FAULT": "FAULT", "vacuous": "vacuous"}.get(head, "exact")
+    return KINDS.get(head, "exact")
 
 
 def _cell(verdict: str, notes: dict[str, int]) -> str:
     _, _, sentence = verdict.partition(": ")
     if not sentence:
         return verdict
-    if kind(verdict) == "own generate":
-        return "own generate"
     return f"{kind(verdict)} [{notes.setdefault(sentence, len(notes) + 1)}]"
 
 

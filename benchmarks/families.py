@@ -430,5 +430,5 @@ FAMILIES: dict[str, Family] = {
     "instructblip": Family(instructed, {"image_token_index": IMAGE, **OPT}, place=4),
     "instructblipvideo": Family(instructed_clip, {"video_token_index": IMAGE, **OPT}, place=8),
     "janus": Family(),
-    "kosmos-2": Family(changes={"latent_query_num": 4}, place=4, scale=10.0),
+    "kosmos-2": Family(changes={"latent_query_num": 64}, place=64, scale=10.0),
 }
