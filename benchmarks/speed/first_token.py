@@ -1,9 +1,10 @@
 """Measure the first token and a nine-token answer of each method beside plain generation, and beside older code.
 
-    python benchmarks/speed/first_token.py --dtype float32 [--against FOLDER] [--images 64 576 2880]
+    python benchmarks/speed/first_token.py --dtype float32 [--against FOLDER] [--images 64 576 2880] [--batch 16]
 
-The model is `decoding.py`'s LLaVA with random weights, with 50 tokens of text around the image; one prompt, one thread.
+The model is `decoding.py`'s LLaVA with random weights, with 50 tokens of text around the image; one thread, CPU time.
 Ways take turns round by round, and a ratio is the median over rounds of the way's time over plain's in the same round.
+The last column is the time of a token after the first.
 With `--against`, the checkout in FOLDER is measured in the same rounds by a second process, with its own copy of
 `decoding.py`.
 """
@@ -26,7 +27,7 @@ TEXT = 50
 
 
 def work() -> None:
-    """Answer lines "images dtype method" with the seconds of one and of nine tokens, on standard output."""
+    """Answer lines "images dtype method batch hidden layers" with seconds: of one token, of nine, of a later one."""
     import time
 
     import torch
@@ -39,23 +40,25 @@ def work() -> None:
     torch.set_num_threads(1)
     models: dict[tuple[str, str], Any] = {}
     for line in sys.stdin:
-        count, dtype, name = line.split()
+        count, dtype, name, batch, hidden, layers = line.split()
         side = math.isqrt(int(count))
         if (count, dtype) not in models:
-            models = {(count, dtype): llava(getattr(torch, dtype), grid=side)}
+            models = {(count, dtype): llava(getattr(torch, dtype), grid=side, hidden=int(hidden), layers=int(layers))}
         model = models[count, dtype]
         torch.manual_seed(0)
-        ids = torch.cat([torch.tensor([1, *[IMAGE] * side**2]), torch.randint(3, 30000, (TEXT,))])[None]
-        pixels = torch.randn(1, 3, side * PATCH, side * PATCH, dtype=model.dtype)
+        ids = torch.cat([torch.tensor([1, *[IMAGE] * side**2]), torch.randint(3, 30000, (TEXT,))])
+        ids = ids.repeat(int(batch), 1)
+        pixels = torch.randn(int(batch), 3, side * PATCH, side * PATCH, dtype=model.dtype)
         inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "pixel_values": pixels}
         view = model
         if name != "plain":
             view = getattr(methods, name)(**SETTINGS.get(name, {})).on(model)
         seconds = []
         for tokens in (1, 9):
-            started = time.perf_counter()
+            started = time.process_time()
             view.generate(**inputs, max_new_tokens=tokens, min_new_tokens=tokens, do_sample=False)
-            seconds.append(time.perf_counter() - started)
+            seconds.append(time.process_time() - started)
+        seconds.append((seconds[1] - seconds[0]) / 8)
         print(json.dumps(seconds), flush=True)
 
 
@@ -69,10 +72,11 @@ class Worker:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
 
-    def seconds(self, images: int, dtype: str, method: str) -> list[float]:
+    def seconds(self, *setting: object) -> list[float]:
+        """Of one token, of nine and of a later one; the setting is a line of `work`."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        self.process.stdin.write(f"{images} {dtype} {method}\n")
+        self.process.stdin.write(" ".join(map(str, setting)) + "\n")
         self.process.stdin.flush()
         return json.loads(self.process.stdout.readline())
 
@@ -84,27 +88,34 @@ def main() -> None:
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--images", type=int, nargs="+", default=[64, 576, 2880])
+    parser.add_argument("--batch", type=int, default=1, help="prompts of a call [1]")
+    parser.add_argument("--hidden", type=int, default=1024, help="width of the model [1024]")
+    parser.add_argument("--layers", type=int, default=12, help="layers of the model [12]")
+    parser.add_argument("--methods", nargs="+", default=METHODS[1:], help="methods beside plain generation")
     options = parser.parse_args()
     if options.worker:
         work()
         return
     folders = {"after": Path(__file__).parents[2]} | ({"before": options.against} if options.against else {})
     workers = {name: Worker(folder.resolve()) for name, folder in folders.items()}
-    print("| image tokens | method | " + " | ".join(f"first token, {w} | nine tokens, {w}" for w in workers) + " |")
-    print("|---" * (2 + 2 * len(workers)) + "|")
+    columns = [f"{what}, {name}" for name in workers for what in ("first token", "nine tokens", "a later token")]
+    print("| image tokens | method | " + " | ".join(columns) + " |")
+    print("|---" * (2 + len(columns)) + "|")
+    ways = ("plain", *options.methods)
     for images in options.images:
         times: dict[tuple[str, str], list[list[float]]] = {}
         for turn in range(options.rounds + 1):
             for name, worker in workers.items():
-                for method in METHODS:
-                    seconds = worker.seconds(images, options.dtype, method)
+                for method in ways:
+                    sizes = options.batch, options.hidden, options.layers
+                    seconds = worker.seconds(images, options.dtype, method, *sizes)
                     if turn:  # the first round warms up
                         times.setdefault((name, method), []).append(seconds)
-        for method in METHODS:
+        for method in ways:
             cells = []
             for name in workers:
                 pairs = list(zip(times[name, method], times[name, "plain"], strict=True))
-                cells += [f"{statistics.median(way[i] / plain[i] for way, plain in pairs):.2f}" for i in (0, 1)]
+                cells += [f"{statistics.median(way[i] / plain[i] for way, plain in pairs):.2f}" for i in range(3)]
             print(f"| {math.isqrt(images) ** 2} | {method} | " + " | ".join(cells) + " |", flush=True)
     for worker in workers.values():
         worker.process.terminate()
