@@ -98,7 +98,10 @@ class Reference:
             ]
             text = self.processor.apply_chat_template(messages, add_generation_prompt=True)
             options["add_special_tokens"] = False  # the template writes the first token
-        made = dict(self.processor(images=images, text=[text], **options))
+        try:
+            made = dict(self.processor(images=images, text=[text], **options))
+        except ValueError:  # one list is one image per prompt there
+            made = dict(self.processor(images=[images], text=[text], **options))
         made.pop("labels", None)
         floats = {name: value.to(self.model.dtype) for name, value in made.items() if _is_float(value)}
         return {**made, **floats}

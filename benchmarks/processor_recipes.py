@@ -81,7 +81,6 @@ RECIPES: dict[str, Recipe] = {
     "qwen2_5_omni_thinker": Recipe("Qwen2_5OmniProcessor", "Qwen2VLImageProcessor"),
     "qwen3_omni_moe_thinker": Recipe("Qwen3OmniMoeProcessor", "Qwen2VLImageProcessor"),
     "gemma3": GEMMA,
-    "gemma3n": GEMMA,
     "shieldgemma2": GEMMA,
     "t5gemma2": GEMMA,
     "diffusion_gemma": Recipe(images="Gemma4ImageProcessor", options={"image_seq_length": 4}),
@@ -192,5 +191,6 @@ RECIPES: dict[str, Recipe] = {
     "evolla": Recipe(missing="its image is a protein"),
     "git": BARE,
     "chameleon": Recipe(template=False, before="<image>"),
-    "idefics": Recipe(template=False, before="<image>"),
+    "idefics": BARE,
+    "paddleocr_vl": Recipe(mark="<boi><image><eoi>"),
 }

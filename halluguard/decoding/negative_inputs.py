@@ -111,6 +111,8 @@ class NoImage:
                 inputs[name] = kept.to(mask.dtype)
             elif name in IMAGE_MASKS:  # cross-attention models: nothing of the image is seen
                 inputs[name] = torch.zeros_like(value)
+            elif name in TOKEN_TYPES:  # those that framed an image are text now (Molmo 2)
+                inputs[name] = torch.zeros_like(kept, dtype=value.dtype)
             elif name == "position_ids":
                 continue  # counted again by the model, from the mask
             elif name in BOXES:

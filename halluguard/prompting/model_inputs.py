@@ -41,7 +41,7 @@ def model_inputs(
     images = [conversation.images for conversation in conversations]
     errors: list[Exception] = []
     for texts in _prompts(processor, conversations):
-        for layout in _layouts(images):
+        for layout in _layouts(images, bare=chat_template(processor) is None):
             try:
                 batch = processed(model, processor, texts, layout)
             except _REFUSALS as error:
@@ -128,13 +128,20 @@ def _placed(value: Any, model: PreTrainedModel) -> Any:
     return value.to(model.device, model.dtype) if value.is_floating_point() else value.to(model.device)
 
 
-def _layouts(images: Sequence[Sequence[Image]]) -> Iterator[Sequence[Image | Sequence[Image]] | None]:
-    """The forms in which processors take images: a list per prompt, or one list."""
+def _layouts(images: Sequence[Sequence[Image]], bare: bool) -> Iterator[Sequence[Image | Sequence[Image]] | None]:
+    """The forms in which processors take images: a list per prompt, or one list.
+
+    A processor that places the image in a bare prompt itself puts it in front of the text, and some put the images of a
+    list behind it (IDEFICS): there one image per prompt goes into one list.
+    """
     if not any(images):
         yield None
         return
-    yield [list(of_prompt) for of_prompt in images]
-    yield [image for of_prompt in images for image in of_prompt]
+    layouts = [
+        [list(of_prompt) for of_prompt in images],
+        [image for of_prompt in images for image in of_prompt],
+    ]
+    yield from reversed(layouts) if bare and all(len(of_prompt) == 1 for of_prompt in images) else layouts
 
 
 def _shows_images(model: PreTrainedModel, batch: Mapping[str, Any], images: Sequence[Sequence[Image]]) -> bool:

@@ -30,6 +30,15 @@ def test_tokens_that_get_visual_embeddings_go_with_the_placeholders():
         assert "pixel_values" not in made
 
 
+def test_the_tokens_that_framed_an_image_are_text_without_it():
+    """Molmo 2's processor marks them as parts of the image, whose tokens see each other both ways."""
+    call = call_of([1, START, IMAGE, IMAGE, END, 5, 6])
+    call.inputs["mm_token_type_ids"] = torch.tensor([[0, 1, 1, 1, 1, 0, 0]])
+    made = NoImage()(call)
+    assert made["input_ids"].tolist() == [[1, START, END, 5, 6]]
+    assert made["mm_token_type_ids"].tolist() == [[0, 0, 0, 0, 0]]
+
+
 def test_the_prefix_goes_after_the_tokens_that_close_the_image():
     call = call_of([1, START, IMAGE, IMAGE, END, 5, 6], visual_indicator_token_ids=[START, END])
     assert PrefixedPrompt([20, 21])(call)["input_ids"].tolist() == [[1, START, IMAGE, IMAGE, END, 20, 21, 5, 6]]
