@@ -14,6 +14,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
     ("script", "arguments", "told"),
     [
         ("mitigate.py", (), "grounded draft:"),
+        ("conversations.py", (), "A clip of eight frames"),
         ("compare_decoding.py", ("--methods", "VCD", "Nonsense"), "a decoding method is expected"),
     ],
 )

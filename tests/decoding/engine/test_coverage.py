@@ -110,7 +110,7 @@ def test_the_table_counts_families_and_numbers_each_sentence_once():
         "c": {"greedy": "vacuous: weak", "text-only": "refused: no | text"},
         "d": {"greedy": "FAULT: KeyError: x", "text-only": "exact"},
     }
-    text = coverage.beside("coverage_report").rendered(table, {"e": "not built"}, {"transformers": "5", "torch": "2"})
+    text = coverage.report.rendered(table, {"e": "not built"}, {"transformers": "5", "torch": "2"})
     assert "| a | exact | 3e-07 |" in text
     assert "| b | exact | refused [1] |" in text
     assert "| c | vacuous [2] | refused [1] |" in text
@@ -118,6 +118,22 @@ def test_the_table_counts_families_and_numbers_each_sentence_once():
     assert "1. no \\| text" in text
     assert "- e: not built" in text
     assert "Of 5 image-text-to-text model types, 1 are exact in every column" in text
+
+
+def test_the_page_has_a_table_of_guard_with_counts_of_its_own():
+    table = {"a": {"greedy": "exact"}}
+    guard = {
+        "a": {"batch": "exact", "chat": "vacuous"},
+        "b": {"batch": "exact", "chat": "refused: no template"},
+        "c": dict.fromkeys(("batch", "chat"), "not run: no processor"),
+        "d": {"batch": "FAULT: ['x'] != ['y']", "chat": "exact"},
+        "e": dict.fromkeys(("batch", "chat"), "refused: no generate"),
+    }
+    text = coverage.report.rendered(table, {}, {"transformers": "5", "torch": "2"}, guard=guard)
+    assert "| family | batch | chat |" in text
+    assert "| b | exact | refused [1] |" in text
+    assert "Of 5 model types, 3 run through `Guard`: 1 are exact in every column" in text
+    assert "1 have a fault. 1 have no processor that could be built here, and 1 give no answer." in text
 
 
 def test_a_crash_of_one_family_becomes_its_cells(monkeypatch):
