@@ -105,11 +105,11 @@ def counted_guard(table: Mapping[str, Mapping[str, str]]) -> str:
     kinds = [{kind(cell) for cell in row.values()} for row in table.values()]
     runs = sum("exact" in k for k in kinds)
     faults = sum("FAULT" in k for k in kinds)
-    whole = sum(k <= {"exact", "vacuous"} for k in kinds)
+    whole = sum(k == {"exact"} for k in kinds)
     missing = sum(k == {"not run"} for k in kinds)
     return (
         f"Of {len(table)} model types, {runs} run through `Guard`: {whole} are exact in every column, "
-        f"{runs - whole} in all that is not refused or an error of the family's own code. "
+        f"{runs - whole} in all that is not vacuous, refused or an error of the family's own code. "
         f"{faults} have a fault. {missing} have no processor that could be built here, and "
         f"{len(table) - runs - missing} give no answer."
     )

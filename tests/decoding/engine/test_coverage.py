@@ -123,7 +123,7 @@ def test_the_table_counts_families_and_numbers_each_sentence_once():
 def test_the_page_has_a_table_of_guard_with_counts_of_its_own():
     table = {"a": {"greedy": "exact"}}
     guard = {
-        "a": {"batch": "exact", "chat": "vacuous"},
+        "a": {"batch": "exact", "chat": "exact"},
         "b": {"batch": "exact", "chat": "refused: no template"},
         "c": dict.fromkeys(("batch", "chat"), "not run: no processor"),
         "d": {"batch": "FAULT: ['x'] != ['y']", "chat": "exact"},
