@@ -277,3 +277,17 @@ def test_no_file_ends_in_a_traceback(running, whole, monkeypatch, script, broken
     monkeypatch.setattr(sys, "argv", arguments)
     with contextlib.suppress(SystemExit):  # one sentence; anything else is a traceback
         running.main(module.options_parser(), module.run)
+
+
+def test_the_gpu_script_runs_on_a_cpu_with_tiny_models(tmp_path):
+    pytest.importorskip("peft")
+    out, small = tmp_path / "gpu.json", ("--small", "--device", "cpu")
+    done = run("gpu", *small, "--methods", "Imagination", "VCD", "--rounds", "1", "--json", out, torch=True)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(out.read_text())
+    exact = result["View against recomputation, float32"]
+    assert exact["largest relative error"] < 1e-5
+    assert exact["tokens that agree"] == exact["of"]
+    costs = result["Seconds and memory, bfloat16, batch 8"]
+    assert {"plain", "Imagination", "VCD"} <= {name for name, row in costs.items() if "first of plain" in row}
+    assert not [part for part, found in result.items() if "failed" in found], result
