@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import re
 
+from halluguard.errors import InputError
 from halluguard.io import JsonObject, json_line
 
 _ARGUMENT = re.compile(r"'([^']*)'|\d+(?:\.\d+)?")
@@ -46,6 +47,9 @@ def to_line(row: JsonObject) -> str:
 def read_row(line: str) -> JsonObject:
     """The row of a line, as it was given to `to_line`.
 
+    Raises:
+        InputError: the line was written by another version.
+
     >>> row = {"index": 0, "code": "ok", "caption": "A cat.", "corrected": "A cat.", "edits": [], "verdicts": [
     ...     {"claim": 0, "decision": "supported", "expert": "known", "reason": "found 'cat' at 1.00"}]}
     >>> print(to_line(row), end="")  # doctest: +ELLIPSIS
@@ -55,11 +59,16 @@ def read_row(line: str) -> JsonObject:
     """
     stored: JsonObject = json.loads(line)
     experts, reasons = stored.pop("experts", ()), stored.pop("reasons", ())
-    for record in (*stored["verdicts"], *stored["edits"]):
-        if "expert" in record:
-            record["expert"] = experts[record["expert"]]
-        if "reason" in record:
-            record["reason"] = _text(record["reason"], reasons)
+    try:
+        for record in (*stored["verdicts"], *stored["edits"]):
+            if "expert" in record:
+                record["expert"] = experts[record["expert"]]
+            if "reason" in record:
+                record["reason"] = _text(record["reason"], reasons)
+    except (KeyError, TypeError, IndexError, ValueError) as error:
+        raise InputError(
+            f"a row of this run has another form than this version writes, got {line[:60]!r}; audit the file again"
+        ) from error
     if "corrected" in stored:
         return stored
     row: JsonObject = {}

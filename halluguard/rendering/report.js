@@ -111,8 +111,11 @@ document.documentElement.classList.add("scripted");
     wanted = /^#row-\d+$/.test(location.hash) ? byId(location.hash.slice(1)) : null;
     update();
     if (wanted) {
-      wanted.scrollIntoView();
-      wanted.focus({ preventScroll: true });
+      const row = wanted;
+      const show = () => row.scrollIntoView();
+      show();
+      requestAnimationFrame(() => requestAnimationFrame(show)); // rows above get their height when they are laid out
+      row.focus({ preventScroll: true });
     }
   }
   window.addEventListener("hashchange", follow);
