@@ -6,7 +6,7 @@ PIP_ARGS ?=
 BIN = $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: demo test test-slow test-groundingdino fuzz lint docs clean
+.PHONY: demo test test-slow test-groundingdino compat fuzz lint docs clean
 demo: $(VENV)/.installed
 	$(BIN)/halluguard demo
 
@@ -27,6 +27,10 @@ test-groundingdino: .venv-groundingdino/.installed
 	.venv-groundingdino/bin/python -m pytest -q -s -p tests.detectors.operators \
 		tests/detectors/test_groundingdino_py.py \
 		tests/detectors/test_zero_shot.py::test_omdet_loads_where_torchvision_is
+
+# Tests with other versions of transformers, each laid over the environment in a folder of its own.
+compat: $(VENV)/.installed
+	$(BIN)/python benchmarks/compat.py 5.8.1 5.17.0 5.23.0 5.24.0 --results .venv-compat/results.json
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
@@ -52,4 +56,4 @@ $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-groundingdino build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-groundingdino .venv-compat build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache
