@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from halluguard.correction.claims import brands, readings
+from halluguard.correction.claims import brands, general, readings
 from halluguard.correction.text.lexicon import (
     BEFORE_NOUN_TAGS,
     NOUN_TAGS,
@@ -32,6 +32,7 @@ _ING_THINGS = words("things in ing")
 _NO_PART_OF_NAME = words("colours") | words("shades") | words("materials") | words("patterns") | words("states")
 _SHOWN_BY = words("shown by")
 _NAMES = ("term", "label", "cell")
+_PREFIXES = ("mid", "fore", "back", "under", "non", "semi", "pre", "post", "multi")
 _PLURAL_MODIFIERS = frozenset("sports clothes glasses goods greens arms brass lights games".split())
 
 
@@ -57,6 +58,7 @@ class Mention:
     part: bool = False
 
 
+_ACTIVITIES = ("construction", "mining", "excavation", "production", "cultivation")
 _STARTS = frozenset(form.split()[0] for form in FORMS if " " in form)
 _LONGEST = max(form.count(" ") + 1 for form in FORMS)
 
@@ -64,7 +66,8 @@ _LONGEST = max(form.count(" ") + 1 for form in FORMS)
 def find(parse: Parse) -> list[Mention]:
     """All mentions of a parse, in reading order."""
     mentions, i, n = [], 0, len(parse)
-    silent = parse.quoted | readings.idioms(parse) | readings.on_screen(parse) | readings.priced(parse)
+    silent = (parse.quoted - readings.scare_quoted(parse)) | readings.idioms(parse) | readings.on_screen(parse) | readings.priced(parse)
+    silent = silent | general.silent(parse)
     while i < n:
         if i not in silent and (brand := _branded(parse, i)):
             mentions.append(brand)
@@ -117,10 +120,13 @@ def _gated(parse: Parse, first: int, last: int, form: tuple[str, bool]) -> Menti
     word = parse.words[last]
     if first == last and singular(word) in _AMBIGUOUS and not _is_noun(parse, last):
         return None
+    if word == "orange" and modified(parse, last) is not None:
+        return None  # "an orange beak"
     if _hyphenated(parse, first, last):
         return None
     head = modified(parse, last)
-    part = head is not None and parse.words[head] not in _SHOWN_BY
+    person = category(form[0]) == "person"  # "a pedestrian area" shows none
+    part = head is not None and (person or parse.words[head] not in _SHOWN_BY)
     if part and (parse.words[head or 0] not in _PARTS or word == "ski"):
         return None
     if _other_thing(parse, first, word):
@@ -139,12 +145,18 @@ def _other_thing(parse: Parse, first: int, word: str) -> bool:
 
 def _is_noun(parse: Parse, i: int) -> bool:
     if parse.words[i] in ("orange", "remote", "adult", "female", "male", "light"):
-        return parse.tags[i] in NOUN_TAGS and not _colour_like(parse, i)
+        return (parse.tags[i] in NOUN_TAGS and not _colour_like(parse, i)) or _stands_as_noun(parse, i)
     if parse.tags[i] in NOUN_TAGS:
         return not readings.verb_after_noun(parse, i)
     before = i > 0 and parse.tags[i - 1] in BEFORE_NOUN_TAGS and parse.sentence[i - 1] == parse.sentence[i]
     after = i + 1 < len(parse) and parse.tags[i + 1] in (*NOUN_TAGS, "JJ", "DT", "PRP$")
     return before and not after
+
+
+def _stands_as_noun(parse: Parse, i: int) -> bool:
+    """ "with a remote beside it": an article before it, and no noun or adjective behind."""
+    ends = i + 1 == parse.sentences[parse.sentence[i]][1] or parse.tags[i + 1] in ("IN", ",", ".", "WDT", "VBZ")
+    return parse.deps[i] in ("pobj", "dobj", "nsubj") and parse.words[i - 1] in ("a", "an", "another") and ends
 
 
 def _colour_like(parse: Parse, i: int) -> bool:
@@ -160,11 +172,21 @@ def _hyphenated(parse: Parse, first: int, last: int) -> bool:
     follows = last + 2 < n and parse.words[last + 1] in ("-", "–") and parse.ends[last] == parse.starts[last + 1]
     if follows and parse.ends[last + 1] == parse.starts[last + 2]:
         return parse.words[last + 2] not in _PARTS
+    tail = first > 1 and parse.words[first - 1] in ("-", "–") and parse.ends[first - 2] == parse.starts[first]  - 1
+    if tail and (parse.words[first - 2] in _PREFIXES or _before_its_noun(parse, last)):
+        return True  # "mid-ground", "high-key lighting"
     return last + 1 < n and parse.ends[last] == parse.starts[last + 1] and text[parse.starts[last + 1]] == "@"
+
+
+def _before_its_noun(parse: Parse, i: int) -> bool:
+    """Whether the next word is the noun that token i modifies."""
+    return parse.heads[i] == i + 1 and parse.tags[i + 1] in NOUN_TAGS and parse.deps[i] in ("compound", "nmod", "amod")
 
 
 def modified(parse: Parse, i: int) -> int | None:
     """The noun that token i merely modifies ("tower" in "clock tower"), or None."""
+    if parse.deps[i] == "conj":
+        return _listed_modifier(parse, i)
     head = parse.heads[i]
     if parse.deps[i] not in ("compound", "nmod", "amod") or head <= i or parse.tags[head] not in NOUN_TAGS:
         return None
@@ -176,6 +198,13 @@ def modified(parse: Parse, i: int) -> int | None:
     # "a zebra standing in the grass" is now and then read as a compound headed by "standing".
     word = parse.words[head]
     return None if word.endswith("ing") and word not in _ING_THINGS and concrete(word) != "thing" else head
+
+
+def _listed_modifier(parse: Parse, i: int) -> int | None:
+    """The noun right after the last of listed adjectives: "a blue and white lattice pattern"."""
+    top = parse.first_conjunct(i)
+    head = parse.heads[top]
+    return head if parse.deps[top] == "amod" and parse.tags[top] == "JJ" and head == i + 1 else None
 
 
 def _loosely_listed(parse: Parse, i: int) -> bool:
@@ -193,7 +222,9 @@ def _from_inventory(parse: Parse, i: int) -> Mention | None:
     word, one = parse.words[last], singular(parse.words[last])
     whole = " ".join([*parse.words[i:last], one])
     evidence = concrete(whole) or (concrete(word) if last == i else None)
-    if evidence is None or len(word) < 2 or (last == i and word in _GENERIC):
+    if readings.physical(parse, last):
+        evidence = "thing"
+    elif evidence is None or len(word) < 2 or (last == i and word in _GENERIC):
         return None
     if not _named_alone(parse, i, last) and (
         _verb(parse, last) or (evidence == "tagged" and not _is_noun(parse, last))
@@ -202,8 +233,8 @@ def _from_inventory(parse: Parse, i: int) -> Mention | None:
     head = modified(parse, last)
     if _hyphenated(parse, i, last) or (head is not None and parse.words[head] not in _SHOWN_BY):
         return None
-    if head is not None and readings.capital(parse, last):
-        return None  # "the Space Mountain ride"
+    if head is not None and (readings.capital(parse, last) or word in _ACTIVITIES):
+        return None  # "the Space Mountain ride", "a construction area"
     first = _first_of_name(parse, i, last)
     if any(word in _ABSTRACT for word in parse.words[first:last]):
         return None
@@ -237,6 +268,8 @@ def _verb(parse: Parse, i: int) -> bool:
     """Whether the token is a verb here, whatever it could name."""
     if parse.tags[i] not in ("VB", "VBP", "VBZ", "VBD", "VBG", "VBN", "MD"):
         return readings.verb_after_noun(parse, i)
+    if parse.words[i] in _ING_THINGS and parse.deps[i] in ("conj", "dobj", "pobj", "nsubj", "attr"):
+        return not any(parse.deps[j] in ("det", "poss", "nummod", "compound") for j in parse.children[i])
     before = i - 1 if i > parse.sentences[parse.sentence[i]][0] else None
     if before is None or parse.child(i, "nsubj", "nsubjpass", "dobj") is not None:
         return True

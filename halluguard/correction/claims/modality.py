@@ -82,6 +82,8 @@ def _depicted(parse: Parse, i: int) -> bool:
         shows = parse.heads[head]
         if parse.words[shows] == "model" and parse.words[head + 1] not in ("a", "an", "the"):
             return False
+        if parse.words[head] == "of" and parse.words[shows] in ("display", "cover", "plate", "cup"):
+            return False  # "a display of bags", "a cup of tea"
     elif parse.deps[i] in ("dobj", "obj") and parse.words[head] in _SHOWING:
         subject = parse.child(head, "nsubj")
         shows = parse.heads[head] if subject is None or parse.words[subject] in ("that", "which") else subject

@@ -38,6 +38,8 @@ _ADDRESSED = ("street", "road", "avenue", "lane", "drive", "boulevard", "square"
 _PRICED = re.compile(r"[-–—:]\s*(?:[€$£¥]\s?\d|\d+(?:[.,]\d+)?\s*(?:€|\$|£|¥|EUR|USD|rubles?))")
 _SCREEN_TALK = words("screen talk")
 _LABELS = ("camera", "lens", "aperture", "film", "flash")
+_OWNING_PLACES = words("of a place")
+_TREE_WORDS = words("tree words")
 _NAMED_PLACES = words("named places")
 _DEMONYMS = words("demonyms")
 _IDIOMS: dict[str, list[tuple[str, ...]]] = {}
@@ -57,6 +59,24 @@ def idioms(parse: Parse) -> set[int]:
             if tuple(parse.words[i : i + len(phrase)]) == phrase:
                 silent.update(range(i, i + len(phrase)))
     return silent
+
+
+def scare_quoted(parse: Parse) -> set[int]:
+    """Tokens in quotation marks that name a thing all the same: 'a large "living wall" or vertical garden'."""
+    found = set[int]()
+    for i in sorted(parse.quoted):
+        if i - 1 in parse.quoted or i < 2 or parse.tags[i - 2] not in ("DT", "JJ") or parse.words[i - 2] in ("the", "word"):
+            continue
+        end = i
+        while end in parse.quoted:
+            end += 1
+        after = parse.tags[end + 1] if end + 1 < len(parse) else ""
+        if end - i <= _LONGEST_SCARE_QUOTE and after not in NOUN_TAGS and parse.text[parse.starts[i]].islower():
+            found.update(range(i, end))
+    return found
+
+
+_LONGEST_SCARE_QUOTE = 3
 
 
 def on_screen(parse: Parse) -> set[int]:
@@ -87,6 +107,23 @@ def priced(parse: Parse) -> set[int]:
 
 
 _LONGEST_ENTRY = 60
+
+
+def physical(parse: Parse, i: int) -> bool:
+    """Whether a word of sport or talk is a thing here: "a basketball", "in front of a backdrop"."""
+    word = parse.words[i]
+    if word in _BALLS:
+        return parse.tags[i] == "NN" and any(parse.words[j] in ("a", "two") for j in parse.children[i]) and (
+            parse.deps[i] in ("pobj", "dobj", "nsubj", "nsubjpass", "attr", "conj", "ROOT")
+        )
+    if word != "backdrop":
+        return False
+    above = parse.heads[parse.heads[i]]
+    stands = parse.deps[i] == "pobj" and parse.words[above] == "front"
+    return stands or any(parse.words[j : j + 3] == ["front", "of", "a"] for j in range(i - 3))
+
+
+_BALLS = ("basketball", "football", "baseball", "volleyball")
 
 
 def names_nothing(parse: Parse, first: int, last: int) -> bool:
@@ -142,6 +179,8 @@ def _names(parse: Parse, i: int) -> bool:
 
 def _colour(parse: Parse, i: int) -> bool:
     """ "in shades of teal and gold", "painted in orange", "it is gold"."""
+    if parse.words[i] == "greens":
+        return any(parse.words[j].removesuffix("s") in _COLOURS for j in parse.conjuncts(i) if j != i)
     if parse.words[i] not in _COLOUR_THINGS or parse.tags[i] == "NNS":
         return False
     if parse.leaves and parse.leaf(i).kind in ("term", "cell") and _alone(parse, i):  # type: ignore[union-attr]
@@ -165,6 +204,8 @@ def _alone(parse: Parse, i: int) -> bool:
 def _figure(parse: Parse, i: int) -> bool:
     """ "a sea of umbrellas", "a blanket of snow", "a train of camels"."""
     if singular(parse.words[i]) not in _FIGURES or i + 2 >= len(parse) or parse.words[i + 1] != "of":
+        return False
+    if parse.words[i] == "forest" and any(parse.words[j] in _TREE_WORDS for j in parse.subtree(i + 1)):
         return False
     return parse.words[i + 2] not in ("the", "a", "an", "his", "her", "its", "their", "this")
 
@@ -198,7 +239,16 @@ def _matter(parse: Parse, i: int) -> bool:
 
 def _time(parse: Parse, i: int) -> bool:
     """ "taken around sunset", "at night"."""
+    if parse.words[i] in ("sunset", "sunrise"):
+        return not any(parse.deps[j] in ("det", "amod", "poss") for j in parse.children[i])
     return parse.words[i] in _TIMES and i > 0 and parse.words[i - 1] in _AT_A_TIME
+
+
+def _in_grid(parse: Parse, i: int) -> bool:
+    """ "five rows and five columns"."""
+    return parse.words[i] in ("column", "columns") and any(
+        parse.words[j] in ("row", "rows") for j in range(*parse.sentences[parse.sentence[i]])
+    )
 
 
 def _kind_alone(parse: Parse, i: int) -> bool:
@@ -221,7 +271,58 @@ def _country(parse: Parse, i: int) -> bool:
     return parse.tags[i] == "NNP" and not any(parse.deps[j] == "det" for j in parse.children[i])
 
 
-_ONE_WORD_READINGS = (_colour, _figure, _image_talk, _letter, _matter, _time, _kind_alone, _address, _country)
+def _of_a_place(parse: Parse, i: int) -> bool:
+    """ "the town's rich history": the place is not what is seen."""
+    return (
+        parse.words[i] in _OWNING_PLACES and parse.deps[i] == "poss" and concrete(singular(parse.words[parse.heads[i]])) is None
+    )
+
+
+def _called_the(parse: Parse, i: int) -> bool:
+    """ "The Cock" as a keyword: a name."""
+    leaf = parse.leaf(i)
+    first, end = parse.sentences[parse.sentence[i]]
+    named = leaf is not None and leaf.kind == "term" and end - first == 2 and parse.words[first] == "the"
+    return named and i == end - 1 and parse.text[parse.starts[first]].isupper() and parse.text[parse.starts[i]].isupper()
+
+
+def _measure(parse: Parse, i: int) -> bool:
+    """ "two feet tall", "20 feet"; not "his feet", "on one foot"."""
+    if parse.words[i] not in ("foot", "feet"):
+        return False
+    numbered = i > 0 and parse.tags[i - 1] == "CD" and parse.words[i - 1] not in ("one", "both")
+    return numbered or (i + 1 < len(parse) and parse.words[i + 1] in _EXTENTS)
+
+
+_EXTENTS = ("tall", "wide", "long", "high", "deep", "away", "apart", "above", "below", "from", "across")
+
+
+def _procedure(parse: Parse, i: int) -> bool:
+    """ "the next step", "steps to take"; not "stone steps", "steps leading up"."""
+    if parse.words[i] not in ("step", "steps"):
+        return False
+    built = any(parse.words[j] in _MATERIALS or parse.words[j] == "front" for j in range(max(0, i - 2), i))
+    after = parse.words[i + 1 : i + 3]
+    leads = any(word in ("leading", "lead", "ascending", "descending") for word in after)
+    return parse.words[i] == "step" or not (built or leads)
+
+
+_ONE_WORD_READINGS = (
+    _colour,
+    _figure,
+    _image_talk,
+    _letter,
+    _matter,
+    _time,
+    _kind_alone,
+    _address,
+    _country,
+    _in_grid,
+    _of_a_place,
+    _called_the,
+    _measure,
+    _procedure,
+)
 
 
 def _abstract_use(parse: Parse, i: int) -> bool:
@@ -249,7 +350,7 @@ def verb_after_noun(parse: Parse, i: int) -> bool:
         return False
     start = parse.sentences[parse.sentence[i]][0]
     j = subject
-    while j > start and (j == subject or parse.tags[j] in ("NN", "NNP", "JJ", "VBN", "VBG", "HYPH")):
+    while j > start and (j == subject or parse.tags[j] in ("NN", "NNP", "JJ", "VBN", "VBG", "HYPH", ",")):
         j -= 1
     return parse.words[j] in _ARTICLES and parse.words[j + 1] not in ("few", "couple", "dozen", "hundred", "thousand")
 

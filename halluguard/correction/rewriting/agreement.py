@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 
+from halluguard.correction.claims.counts import spelled
 from halluguard.correction.rewriting import deletions
 from halluguard.correction.rewriting.token_editor import TokenEditor
 from halluguard.correction.text.parse import Parse
@@ -84,6 +85,20 @@ def agree(editor: TokenEditor, listed: list[int]) -> None:
     if there and len(left) > 1:
         plural = is_plural(parse, left[0]) or parse.words[verb] in _TO_SINGULAR
     number(editor, verb, plural=plural, why=set().union(*(editor.why[m] for m in listed)))
+
+
+def recount(editor: TokenEditor, listed: list[int]) -> None:
+    """ "three animals: a cat, a dog and a horse" without the dog are two animals."""
+    parse, top = editor.parse, listed[0]
+    noun = top if any(parse.deps[j] == "nummod" for j in parse.children[top]) else parse.heads[top]
+    number_word = next((j for j in parse.children[noun] if parse.deps[j] == "nummod"), None)
+    members = [m for m in listed if m > noun]
+    if number_word is None or not members or ":" not in parse.words[noun : members[0]]:
+        return
+    left = sum(map(editor.alive, members))
+    if parse.words[number_word] == spelled(len(members)) and 1 < left < len(members):
+        why = set().union(*(editor.why[m] for m in members))
+        editor.replace(number_word, spelled(left), why)
 
 
 def is_plural(parse: Parse, noun: int) -> bool:

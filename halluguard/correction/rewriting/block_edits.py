@@ -130,6 +130,8 @@ class BlockEditor:
         cut = {i for i in self.tokens(unit) if plan.editor.alive(i)}
         why = {self.heads[i] for i in cut if i in self.heads}
         lost = plan.worth_stating(plan.lost(cut), cut)
+        if unit.kind in ("item", "pair") and unit.label or any(leaf.kind == "label" for leaf in unit.leaves()):
+            lost = {n for n in lost if not self._is_attribute(n)}
         if lost and unit.kind == "heading":
             return False
         if lost:
@@ -144,6 +146,12 @@ class BlockEditor:
             self.gone.append(unit)
         plan.editor.delete(cut, why)
         return True
+
+    def _is_attribute(self, mention: int) -> bool:
+        """Whether a bare noun only tells of what the label names: "Boat: wooden, red hull"."""
+        parse, named = self.plan.parse, self.plan.mentions[mention]
+        own = any(parse.deps[j] in ("det", "nummod", "poss") for j in parse.children[named.last])
+        return not own and not named.plural and named.category is None
 
     # -- what is left empty --------------------------------------------------------------------------------------------
 

@@ -25,6 +25,7 @@ _COMPLEMENTS = frozenset(
 )
 _HEDGES = words("hedges")
 _MASS = words("mass") | words("not restated")
+_PARTS = words("not restated")
 _FOR_ANY_NUMBER = frozenset(("the", "its", "his", "her", "their", "some", "any"))
 _PLACED = frozenset("situated located placed positioned set mounted perched nestled displayed arranged laid".split())
 _POSTURES = frozenset(
@@ -77,9 +78,18 @@ def cuts(parse: Parse, token: int, out: Out, things: Collection[int] = ()) -> It
 def _completes(parse: Parse, node: int, things: Collection[int]) -> bool:
     """Whether a noun that is not a thing needs this phrase: "a glimpse of a hand", "elements of a body"."""
     head = parse.heads[node]
+    if parse.deps[node] == "poss":
+        return not _own_thing(parse, node, things)
     of_noun = parse.words[node] == "of" and parse.tags[head] in NOUN_TAGS
     modifier = parse.deps[node] in ("compound", "nmod") and parse.tags[head] in NOUN_TAGS and head > node
     return (of_noun or modifier) and head not in things and parse.words[head] not in _GENERIC
+
+
+def _own_thing(parse: Parse, owner: int, things: Collection[int]) -> bool:
+    """Whether what is owned can be there without its owner: "the man's dog", not "the door's presence" or handle."""
+    name, owned = singular(parse.words[owner]), parse.heads[owner]
+    living = category(name) == "person" or "animal" in parents(category(name) or name)
+    return living and owned in things and parse.words[owned] not in _PARTS
 
 
 def _segment(parse: Parse, token: int, first: int, end: int) -> set[int] | None:
@@ -237,6 +247,8 @@ def _needed(parse: Parse, phrase: int, out: Out) -> bool:
     if tag in VERB_TAGS:
         if word in _BE and parse.words[phrase] in ("of", "about") and parse.child(head, "attr", "acomp") is None:
             return True  # "the image is of two cats"
+        if _bare_participle(parse, phrase, out):
+            return True
         aside = phrase > head + 1 and parse.words[min(parse.subtree(phrase)) - 1] == ","
         return not aside and not stands(parse, head, lambda i: out(i) or i == phrase)
     if word in _NEEDS_PREPOSITION and parse.words[phrase] in ("of", "to", "from", "with", "for"):
@@ -248,9 +260,21 @@ def _needed(parse: Parse, phrase: int, out: Out) -> bool:
     return word in _NEEDS_PHRASE and tag not in NOUN_TAGS
 
 
+def _bare_participle(parse: Parse, phrase: int, out: Out) -> bool:
+    """Whether a participle set off by a comma would be left alone: "Standing [under a tree], a woman waits"."""
+    verb = parse.heads[phrase]
+    if parse.tags[verb] not in ("VBG", "VBN") or parse.deps[verb] != "advcl":
+        return False
+    beside = [j for j in parse.children[verb] if j != phrase and parse.words[j].isalnum() and not out(j)]
+    opens = verb == parse.sentences[parse.sentence[verb]][0]
+    return not beside and (opens or parse.words[verb - 1] == ",")
+
+
 def stands(parse: Parse, verb: int, out: Out) -> bool:
     """Whether a verb is complete with the phrases that remain of its own."""
     word = parse.words[verb]
+    if parse.deps[verb] == "acomp" and word not in _NEEDS_PHRASE:
+        return True  # "is multi-tiered"
     left = [j for j in parse.children[verb] if parse.deps[j] in _COMPLEMENTS and not out(j) and j > verb]
     left = [j for j in left if not (parse.deps[j] == "advcl" and word in _NEEDS_PHRASE)]
     if word in _BE:

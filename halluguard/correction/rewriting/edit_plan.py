@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from halluguard.correction.claims import coreference, mentions
 from halluguard.correction.claims.mentions import Mention
 from halluguard.correction.rewriting import deletions, references, restating
-from halluguard.correction.rewriting.agreement import agree, relist
+from halluguard.correction.rewriting.agreement import agree, recount, relist
 from halluguard.correction.rewriting.token_editor import TokenEditor
 from halluguard.correction.text.lexicon import NOUN_TAGS, VERB_TAGS, words
 from halluguard.correction.text.parse import Parse
@@ -19,6 +19,7 @@ from halluguard.records import Claim, Edit, Verdict
 from halluguard.vocabulary import category, listing, parents, same
 
 _HAVING = frozenset("have has had having wear wears wearing wore".split())
+_NAMES = ("term", "label", "cell", "heading")
 _PARTS = words("parts") & words("not restated") | words("mass")
 
 
@@ -77,7 +78,7 @@ class EditPlan:
                 continue  # "three-dimensional"
             # A pronoun seldom stands for a part: after "The fur is orange. It has ..." it is the animal that has.
             sure = references.is_sure(self.parse, pronoun, self.mentions[n].last)
-            if self.decision.get(n) == "contradicted" and sure and self._stands_alone(n) and not self._also_kept(n):
+            if self.decision.get(n) == "contradicted" and sure and self._stands_alone(n) and not self._also_kept(n, pronoun):
                 heads.setdefault(pronoun, self.cause[n])
         return heads
 
@@ -110,9 +111,12 @@ class EditPlan:
                 orphans[pronoun] = chief
         return orphans
 
-    def _also_kept(self, mention: int) -> bool:
-        """Keep a plural pronoun after "a dog and a cat" if one of the two stays."""
+    def _also_kept(self, mention: int, pronoun: int) -> bool:
+        """Keep a plural pronoun after "a dog and a cat" if one of the two stays, but not "it" after "boys and a kite"."""
         listed = self.parse.conjuncts(self.mentions[mention].last)
+        if self.parse.words[pronoun] in ("it", "itself"):
+            things = (m for m in self.mentions if not m.plural and m.category != "person")
+            listed = [m.last for m in things if m.last in listed]
         return any(m.last in listed and self.decision.get(n) != "contradicted" for n, m in enumerate(self.mentions))
 
     def has(self, claim: Claim, value: str | None) -> bool:
@@ -156,8 +160,11 @@ class EditPlan:
         )
 
     def lost(self, cut: set[int]) -> set[int]:
-        """Mentions worth keeping that the cut would take out of the text altogether."""
-        kept = set()
+        """Mentions worth keeping that the cut would take out of the text altogether.
+
+        A title or keyword does not stand for a sentence: what can be stated again must stay in prose.
+        """
+        kept, in_prose = set[str](), set[str]()
         taken: dict[str, int] = {}
         for n, mention in enumerate(self.mentions):
             if not self.editor.alive(mention.last):
@@ -165,11 +172,21 @@ class EditPlan:
             if mention.last not in cut:
                 if self.decision.get(n, "contradicted") != "contradicted":
                     kept.add(_key(mention))
+                    in_prose |= {_key(mention)} if self._is_prose(mention.last) else set()
             elif self.worth_keeping(n) and not self._is_attribute(mention, cut):
                 taken.setdefault(_key(mention), n)
         for named in self.restate.values():
             kept |= {_key(self.mentions[n]) for n in named}
-        return {n for key, n in taken.items() if key not in kept}
+            in_prose |= {_key(self.mentions[n]) for n in named}
+        return {n for key, n in taken.items() if key not in kept or (key not in in_prose and self._needs_prose(n))}
+
+    def _is_prose(self, token: int) -> bool:
+        leaf = self.parse.leaf(token)
+        return leaf is None or (leaf.kind not in _NAMES and self.parse.block[token] not in self.parse.folded)
+
+    def _needs_prose(self, mention: int) -> bool:
+        """Whether a keyword elsewhere is no substitute for what the text says of it here."""
+        return self._is_prose(self.mentions[mention].last) and self.can_be_stated(mention)
 
     def _is_attribute(self, mention: Mention, cut: set[int]) -> bool:
         """Whether the mention only describes a false object: the stars of "a cap with white stars"."""
@@ -198,20 +215,22 @@ class EditPlan:
 
     # -- removing ------------------------------------------------------------------------------------------------------
 
-    def cut_sentence(self, sentence: int, heads: Mapping[int, int]) -> None:
+    def cut_sentence(self, sentence: int, heads: Mapping[int, int], skipped: int = 0) -> None:
         """Cut the contradicted tokens out of one sentence, and repair what the cuts left: fragments, lists, verbs.
 
         Args:
             heads: token to delete -> verdict that causes it, for the whole text.
+            skipped: how many of the smallest cuts of each token are passed over, because they did not read well.
         """
         first, end = self.parse.sentences[sentence]
         for token in range(first, end):
             if token in heads and self.editor.alive(token):
-                self.remove(token, heads)
+                self.remove(token, heads, skipped)
         self._give_up_fragments(sentence)
         for listed in self._broken_lists(sentence):
             relist(self.editor, listed, self.adopted)
             agree(self.editor, listed)
+            recount(self.editor, listed)
         self.state_again(sentence)
 
     def _broken_lists(self, sentence: int) -> list[list[int]]:
@@ -223,12 +242,14 @@ class EditPlan:
                 lists[listed[0]] = listed
         return [listed for listed in lists.values() if 0 < sum(map(self.editor.alive, listed)) < len(listed)]
 
-    def remove(self, token: int, heads: Mapping[int, int]) -> None:
+    def remove(self, token: int, heads: Mapping[int, int], skipped: int = 0) -> None:
+        """Take the cheapest cut that takes a token away, with what it loses stated again."""
         def out(i: int) -> bool:
             return i in heads or not self.editor.alive(i)
 
+        options = list(deletions.cuts(self.parse, token, out, self.by_head))
         # min takes the first of the cheapest, and cuts come smallest first
-        cut = min(deletions.cuts(self.parse, token, out, self.by_head), key=self._cost)
+        cut = min(options[min(skipped, len(options) - 1) :], key=self._cost)
         if token in self.links and token not in self.by_head and not self._opens_clause(token):
             first, end = self.parse.sentences[self.parse.sentence[token]]
             if len(cut) >= end - first - 1 or self.lost(cut):

@@ -44,8 +44,28 @@ def dangling(plan: EditPlan) -> Iterator[tuple[int, int]]:
         if antecedent is not None:
             if gone(plan.mentions[antecedent].last) and not _still_named(plan, antecedent, token, gone, stated):
                 yield token, parse.sentence[plan.mentions[antecedent].last]
-        elif (before := _pointed_at(parse, token)) is not None and all(map(gone, _words(parse, before))):
+        elif (before := _pointed_at(parse, token, gone)) is not None and all(map(gone, _words(parse, before))):
             yield token, before
+
+
+def outnumbered(plan: EditPlan) -> Iterator[tuple[int, int]]:
+    """Pairs of a word for several, and the sentence before that has one of its list left: "A dog is here. Both ..."."""
+    parse, alive = plan.parse, plan.editor.alive
+    for token, word in enumerate(parse.words):
+        stands_alone = parse.deps[token] not in ("det", "preconj", "predet", "cc", "amod")
+        before = parse.sentence[token] - 1
+        if word not in _OF_SEVERAL or not stands_alone or not alive(token) or before < 0 or token in plan.links:
+            continue
+        if any(m.plural and parse.sentence[m.last] > before and m.last < token for m in plan.mentions):
+            continue
+        first, end = parse.sentences[before]
+        lists = {tuple(parse.conjuncts(m.last)) for m in plan.mentions if first <= m.last < end}
+        left = [[m for m in listed if alive(m)] for listed in lists if len(listed) > 1 and not all(map(alive, listed))]
+        if any(len(members) == 1 and parse.tags[members[0]] == "NN" for members in left):
+            yield token, before
+
+
+_OF_SEVERAL = frozenset("both each neither they them their theirs themselves".split())
 
 
 def unintroduced(plan: EditPlan) -> Iterator[tuple[int, int]]:
@@ -137,18 +157,22 @@ def _people_before(plan: EditPlan, token: int) -> int | None:
     return people[-1] if people else None
 
 
-def _pointed_at(parse: Parse, token: int) -> int | None:
-    """The sentence before, when a sentence opens with a word that points back at it: "This shows ...", "Both are"."""
+def _pointed_at(parse: Parse, token: int, gone: Callable[[int], bool]) -> int | None:
+    """The sentence that a word at the opening of another points back at: "This shows ...", "Both are", "Below these"."""
     sentence = parse.sentence[token]
     first = parse.sentences[sentence][0]
     after_adverb = parse.tags[token] == "PRP" and parse.deps[token] in ("nsubj", "nsubjpass") and token <= first + 2
-    if sentence == 0 or not (token == first or after_adverb):
-        return None
     word = parse.words[token]
+    after_place = token == first + 1 and parse.tags[first] == "IN" and word in ("these", "those")
+    if sentence == 0 or not (token == first or after_adverb or after_place):
+        return None
     following = parse.words[token + 1] if token + 1 < len(parse) else ""
-    noun = parse.words[parse.heads[token]] if parse.tags[token] == "DT" and parse.heads[token] > token else ""
-    if noun and (word == "another" or noun in parse.words[:token]):
+    noun = parse.words[parse.heads[token]] if parse.tags[token] == "DT" and word in _POINTING | {"another"} and parse.heads[token] > token else ""
+    named = [i for i in range(token) if parse.words[i] == noun]
+    if noun and (word == "another" or any(not gone(i) for i in named)):
         return None  # "This meal" after "a meal", "another bag"
+    if noun and named:
+        return parse.sentence[named[-1]]
     if word in _POINTING and following not in _IMAGE:
         return sentence - 1
     if word == "the" and following in _POINTS_BACK:

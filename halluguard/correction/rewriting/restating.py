@@ -16,7 +16,9 @@ from halluguard.records import Claim
 from halluguard.vocabulary import listing
 
 _MASS = words("mass")
-_NEVER = words("not restated") | words("measures") | _MASS
+_SOME = _MASS | words("some of it")
+_MEASURES = words("measures")
+_NEVER = words("not restated") | _MEASURES | _MASS
 _PREMODIFIERS = ("det", "amod", "nummod", "compound", "poss", "quantmod", "nmod", "predet", "advmod", "punct")
 _INDEFINITE = frozenset(("a", "an", "some", "several", "many", "multiple", "various", "numerous"))
 _NOT_THERE = frozenset(("for", "like", "as", "than", "about", "without", "into"))
@@ -45,8 +47,14 @@ def is_whole(parse: Parse, mention: Mention, claim: Claim | None) -> bool:
     owned = any(parse.deps[j] == "poss" for j in parse.children[mention.last])
     if is_aside(parse, mention):
         return False
-    governor = _preposition(parse, mention)
-    return not owned and (governor not in _PARTITIVE or mention.category is not None)
+    partitive = _preposition(parse, mention) in _PARTITIVE and not _measured(parse, mention)
+    return not owned and (not partitive or mention.category is not None)
+
+
+def _measured(parse: Parse, mention: Mention) -> bool:
+    """ "a dense assembly of trees and shrubbery": the trees themselves."""
+    above = parse.heads[parse.heads[parse.first_conjunct(mention.last)]]
+    return parse.words[above] in _MEASURES
 
 
 def _is_built(parse: Parse, mention: Mention) -> bool:
@@ -110,6 +118,9 @@ def is_aside(parse: Parse, mention: Mention) -> bool:
     preposition = parse.heads[top]
     word = _preposition(parse, mention)
     before = preposition - 1 if preposition > 0 else preposition
+    definite = any(parse.words[j] == "the" for j in parse.children[top] if j < top)
+    if word == "than" and definite:
+        return False  # "larger than the cow on the right"
     examples = (word == "as" and parse.words[before] == "such") or (word == "like" and parse.tags[before] == "NNS")
     return word in _NOT_THERE and not examples
 
@@ -154,7 +165,7 @@ def phrase(editor: TokenEditor, mention: Mention, out: set[int]) -> str:
         return _lowered(editor, first, end)
     noun_first = next((i for i in range(first, mention.last + 1) if i not in plain), mention.first)
     text = _lowered(editor, noun_first, end)
-    if mention.plural or mention.name in _MASS:
+    if mention.plural or mention.name.split()[-1] in _SOME:
         return text if parse.tags[noun_first] == "CD" else f"some {text}"
     return f"{article(text.lstrip('*_`'))} {text}"
 
@@ -197,7 +208,7 @@ def statement(phrases: Sequence[str]) -> str:
         ["variety"],
         ["lot"],
     )
-    one = one or (opening[0] == "some" and opening[-1] in _MASS)
+    one = one or (opening[0] == "some" and opening[-1] in _SOME)
     text = f"There {'is' if one else 'are'} {listing(phrases)}."
     return text.upper() if listing(phrases).isupper() and len(listing(phrases)) > 3 else text
 

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 FALLBACK = "Nothing that the answer named could be confirmed in the picture."
 Style = Literal["delete", "hedge", "annotate"]
+_TRIES = 3
+"""How many cuts of a sentence are read again, from the smallest up, before the sentence is dropped or flagged."""
 
 
 def rewrite(
@@ -82,8 +84,11 @@ def rewrite_many(
         _Rewriting(parse, of_text, judged, style, fallback)
         for parse, of_text, judged in zip(parses, claims, verdicts, strict=True)
     ]
-    previews = parse_many((preview for text in texts for preview in text.previews), nlp=nlp)
-    return [text.finish([next(previews) for _ in text.previews]) for text in texts]
+    for _ in range(_TRIES):
+        previews = parse_many((preview for text in texts for preview in text.previews), nlp=nlp)
+        for text in texts:
+            text.check([next(previews) for _ in text.previews])
+    return [text.finish() for text in texts]
 
 
 class _Rewriting:
@@ -135,17 +140,23 @@ class _Rewriting:
         self.sentences = SentenceEdits(plan, heads, gone)
         self.previews = list(self.sentences.previews.values())
 
-    def finish(self, previews: Sequence[Parse]) -> tuple[str, list[Edit]]:
-        """The corrected text and its edits.
+    def check(self, previews: Sequence[Parse]) -> None:
+        """Withdraw the cuts that do not read well; `previews` are then those of wider cuts.
 
         Args:
             previews: the parses of `previews`.
         """
+        if self.sentences is not None:
+            self.sentences.check(previews)
+            self.previews = list(self.sentences.previews.values())
+
+    def finish(self) -> tuple[str, list[Edit]]:
+        """The corrected text and its edits."""
         text, plan = self.parse.text, self.plan
         if plan is None:
             return text, []
         if self.sentences is not None:
-            self.sentences.finish(previews)
+            self.sentences.finish()
         spans: list[Span] = []
         if self.blocks is not None:
             self.blocks.remove_empty()

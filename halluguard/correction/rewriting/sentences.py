@@ -41,6 +41,8 @@ class SentenceEdits:
         changed = {parse.sentence[i] for i in range(len(parse)) if plan.editor.why[i]}
         self.states: dict[int, Snapshot] = {}
         self.reasons: dict[int, str] = {}
+        self.first_reasons: dict[int, str] = {}  # why the smallest cut was not taken
+        self.tries = 0
         for sentence in sorted((self.condemned | changed | set(plan.restate)) - set(settled)):
             self.states[sentence] = plan.editor.snapshot(*parse.sentences[sentence])
             plan.cut_sentence(sentence, heads)
@@ -50,8 +52,8 @@ class SentenceEdits:
         previews = {sentence: plan.editor.preview(sentence) for sentence in sound}
         self.previews = {sentence: text for sentence, text in previews.items() if any(map(str.isalnum, text))}
 
-    def finish(self, previews: Sequence[Parse]) -> None:
-        """Withdraw the cuts that do not read well, and state or flag what they cut.
+    def check(self, previews: Sequence[Parse]) -> None:
+        """Find the cuts that do not read well, and try wider ones; `previews` are then those of the wider cuts.
 
         Args:
             previews: the parses of `previews`.
@@ -59,11 +61,33 @@ class SentenceEdits:
         for sentence, parse in zip(self.previews, previews, strict=True):
             added = final_check.adds_object(self.plan.parse, sentence, parse)
             self.reasons[sentence] = added or rereading.misread(self.plan, sentence, parse)
+        self.tries += 1
+        self.previews = {}
+        for sentence, reason in sorted(self.reasons.items()):
+            if reason and sentence in self.condemned:
+                self.first_reasons.setdefault(sentence, reason)
+                self._cut_wider(sentence)
+
+    def _cut_wider(self, sentence: int) -> None:
+        """Try the next wider cut of a sentence, unless it leaves nothing."""
+        plan = self.plan
+        _undo(plan, sentence, self.states[sentence])
+        plan.cut_sentence(sentence, self.heads, self.tries)
+        left = [i for i in range(*plan.parse.sentences[sentence]) if plan.editor.alive(i)]
+        words = [i for i in left if i not in plan.editor.statements and plan.parse.words[i].isalnum()]
+        if words and not _loses(plan, sentence) and not _breaks_form(plan, sentence):
+            self.reasons[sentence] = ""  # until it is read again
+            self.previews[sentence] = plan.editor.preview(sentence)
+        else:
+            _undo(plan, sentence, self.states[sentence])
+
+    def finish(self) -> None:
+        """Drop, state again or flag the sentences of which no cut reads well."""
         for sentence, reason in sorted(self.reasons.items()):
             if reason and sentence in self.states:
                 _undo(self.plan, sentence, self.states[sentence])
                 if sentence in self.condemned:
-                    self._state_or_flag(sentence, reason)
+                    self._state_or_flag(sentence, self.first_reasons.get(sentence, reason))
                 else:
                     self.plan.editor.reset(*self.plan.parse.sentences[sentence])
         self._keep_entries()
@@ -140,7 +164,7 @@ class SentenceEdits:
         """Undo the edits that leave a pronoun without its antecedent."""
         plan = self.plan
         while True:
-            pairs = [*references.dangling(plan), *references.unintroduced(plan)]
+            pairs = [*references.dangling(plan), *references.unintroduced(plan), *references.outnumbered(plan)]
             pair = next(((token, before) for token, before in pairs if before in self.states), None)
             if pair is None:
                 return

@@ -151,9 +151,14 @@ def _loose(text: str, a: int, b: int, start: int, end: int) -> bool:
     return before.isspace() and after.isspace() and b - a == 1
 
 
+_ALT = re.compile(r"\W*(?:<img\b[^<>\"]*\s)?(?:alt|alt[ -]text|caption|description)\s*[=:]\s*", re.IGNORECASE)
+"""What stands before a quotation that describes the image: 'alt="A dog."'."""
+
+
 def _quotations(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
     """What stands in quotation marks, unless that is all there is."""
     for match in _QUOTED.finditer(text, start, end):
         a, b = match.span(match.lastgroup or 0)
-        if text[start : a - 1].strip(" *_`") or text[b + 1 : end].strip(" .,!*_`"):
+        before = "" if _ALT.fullmatch(text, start, a - 1) else text[start : a - 1].strip(" *_`")
+        if before or text[b + 1 : end].strip(" .,!*_`/>"):
             yield a, b

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from halluguard.correction.text.lexicon import VERB_TAGS, words
+from halluguard.correction.text.lexicon import VERB_TAGS, concrete, words
 from halluguard.correction.text.parse import Parse
 from halluguard.vocabulary import category, parents, singular
 
 _NOUNS = ("NN", "NNS")
+_LINE_VERBS = words("line verbs")
 _ACTIONS = words("actions") | {"riding", "holding", "wearing", "looking", "playing", "posing", "talking"}
 
 
 def mend(parse: Parse) -> None:
-    """Put right six frequent misreadings.
+    """Put right frequent misreadings.
 
     "a dog, a cat, and a bird" is read as a dog named a cat: an apposition that goes on as a list is a list. And the
     last member of a list is hung on the verb: it belongs to the member before it. And in "a man with a bag walking" it
@@ -19,6 +20,10 @@ def mend(parse: Parse) -> None:
     gloves" the coat stands beside the cap, not beside the stars; and in "a hawk, a cat and an eagle sit" all three sit.
     """
     for i in range(len(parse)):
+        _can(parse, i)
+        _listed_noun(parse, i)
+        _person_after_things(parse, i)
+        _line_verb(parse, i)
         _noun_after_or(parse, i)
         _out_of_phrase(parse, i)
         _listed_subject(parse, i)
@@ -59,6 +64,81 @@ def _noun_after_or(parse: Parse, i: int) -> None:
     alone = not parse.children[i] and i > 0 and parse.words[i - 1] == "or"
     if parse.tags[i] == "VB" and parse.deps[i] == "conj" and parse.tags[head] == "NN" and i - 2 == head and alone:
         parse.tags[i] = "NN"
+
+
+def _listed_noun(parse: Parse, i: int) -> None:
+    """ "features flames and smoke": a bare thing after "and" is no verb of a singular subject."""
+    verb = parse.heads[i]
+    if parse.deps[i] != "conj" or parse.tags[i] not in ("VB", "VBP") or parse.tags[verb] != "VBZ" or i < 3:
+        return
+    noun = i - 2
+    bare = parse.words[i - 1] in ("and", "or") and all(parse.deps[j] == "punct" for j in parse.children[i])
+    listed = parse.tags[noun] in _NOUNS and verb in (parse.heads[noun], parse.heads[parse.first_conjunct(noun)])
+    if bare and listed and concrete(parse.words[i]) is not None:
+        parse.tags[i] = "NN"
+        _hang(parse, i - 1, noun)
+        _hang(parse, i, noun)
+
+
+def _can(parse: Parse, i: int) -> None:
+    """ "a silver can with a red design": after an article and no verb behind, a can is a thing."""
+    start, end = parse.sentences[parse.sentence[i]]
+    if parse.words[i] != "can" or parse.tags[i] != "MD" or i == start:
+        return
+    before, j = i - 1, i - 1
+    while j > start and parse.tags[j] in ("JJ", "NN", "NNP", "VBN", "HYPH"):
+        j -= 1
+    verb_follows = any(parse.tags[k] == "VB" for k in range(i + 1, min(i + 3, end)))
+    if parse.tags[j] not in ("DT", "CD", "PRP$") or verb_follows or before == j:
+        return
+    parse.tags[i] = "NN"
+    if parse.tags[before] in ("NN", "NNP") and i not in parse.chain(before):
+        above, dep = parse.heads[before], parse.deps[before]
+        _hang(parse, i, i if above == before else above)
+        parse.deps[i] = dep
+        for child in list(parse.children[before]):
+            _hang(parse, child, i)
+        _hang(parse, before, i)
+        parse.deps[before] = "compound"
+
+
+def _person_after_things(parse: Parse, i: int) -> None:
+    """ "The man wearing a hat and the woman are talking": the woman is beside the man, not beside the hat."""
+    thing = parse.heads[i]
+    if parse.deps[i] != "conj" or parse.deps[thing] != "dobj" or category(singular(parse.words[i])) != "person":
+        return
+    verb = parse.heads[thing]
+    owner = parse.heads[verb]
+    if parse.deps[verb] != "acl" or parse.tags[verb] != "VBG" or parse.tags[owner] not in _NOUNS:
+        return
+    articled = any(parse.deps[j] == "det" for j in parse.children[i])
+    same_kind = category(singular(parse.words[owner])) == "person" != category(singular(parse.words[thing]))
+    if articled and same_kind:
+        for joint in [j for j in parse.children[thing] if parse.deps[j] == "cc" and j < i]:
+            _hang(parse, joint, owner)
+        _hang(parse, i, owner)
+
+
+def _line_verb(parse: Parse, i: int) -> None:
+    """ "old gravestones dot the field", "gravestones dot grassy field": the tagger takes the verb for a noun."""
+    head = parse.heads[i]
+    if parse.words[i] not in _LINE_VERBS or parse.tags[i] != "NN" or parse.deps[i] != "compound" or head < i:
+        return
+    subject = i - 1
+    if subject < 0 or parse.tags[subject] != "NNS" or parse.heads[subject] != head or parse.tags[head] not in _NOUNS:
+        return
+    above, dep = parse.heads[head], parse.deps[head]
+    parse.tags[i], parse.deps[i] = "VBP", dep
+    if above == head:
+        parse.children[head].remove(i)
+        parse.heads[i] = i
+    else:
+        _hang(parse, i, above)
+    for j in [j for j in parse.children[head] if j < i]:
+        _hang(parse, j, i if parse.deps[j] in ("prep", "punct", "advmod") and j < subject else subject)
+    _hang(parse, subject, i)
+    _hang(parse, head, i)
+    parse.deps[subject], parse.deps[head] = "nsubj", "dobj"
 
 
 def _out_of_phrase(parse: Parse, i: int) -> None:
@@ -102,7 +182,8 @@ def _hang(parse: Parse, token: int, head: int) -> None:
     if token in parse.children[parse.heads[token]]:
         parse.children[parse.heads[token]].remove(token)
     parse.heads[token] = head
-    parse.children[head] = sorted([*parse.children[head], token])
+    if head != token:
+        parse.children[head] = sorted([*parse.children[head], token])
 
 
 def _doer(parse: Parse, i: int) -> int | None:

@@ -1,0 +1,88 @@
+"""General statements: what is said of a kind of thing, not of what the image shows.
+
+    Dogs are often used in police work.      of dogs in general
+    Water is essential for hydration.        of water in general
+    You can use a map to find your way.      advice
+    The dog is often used in police work.    of this dog: read as usual
+
+Positive evidence is needed: an adverb of habit, a predicate that tells of a kind, or advice to the reader, and a
+subject that no article, number or place ties to the image.
+"""
+
+from __future__ import annotations
+
+from halluguard.correction.text.lexicon import words
+from halluguard.correction.text.parse import Parse
+
+_HABIT = words("adverbs of habit")
+_OF_A_KIND = words("told of a kind")
+_TELLING = ("for", "to", "as", "in", "by", "of", "from", "that")
+_SEEING = words("seeing")
+_TIED = ("the", "this", "that", "these", "those", "his", "her", "its", "their", "one", "two", "three", "another", "some")
+_READER = ("you", "one", "we")
+_BE = ("is", "are", "be", "been", "being", "'re", "'s")
+_SUBJECTS = ("nsubj", "nsubjpass")
+_OF_THE_IMAGE = ("image", "picture", "photo", "photograph", "scene", "here", "foreground", "background")
+
+
+def silent(parse: Parse) -> set[int]:
+    """Tokens of clauses that tell of kinds of things in general, definite noun phrases left out."""
+    found = set[int]()
+    for verb in range(len(parse)):
+        if parse.tags[verb][:2] in ("VB", "MD") and _is_general(parse, verb):
+            found.update(_untied(parse, verb))
+    return found
+
+
+def _is_general(parse: Parse, verb: int) -> bool:
+    subject = parse.child(verb, *_SUBJECTS)
+    if subject is None or subject > verb:
+        return False
+    inside = parse.subtree(verb)
+    if any(parse.words[i] in _OF_THE_IMAGE for i in inside):
+        return False
+    if parse.words[subject] in _READER and parse.tags[subject] == "PRP":
+        return _advises(parse, verb)
+    if not _is_kind(parse, subject):
+        return False
+    habit = any(parse.words[j] in _HABIT for j in parse.children[verb] if parse.deps[j] in ("advmod", "neg"))
+    return habit or _tells_of_a_kind(parse, verb)
+
+
+def _is_kind(parse: Parse, subject: int) -> bool:
+    """Whether a subject may be a kind: "dogs", "a dog", "water", "people"; not "the dog", "two dogs", "his dog"."""
+    if parse.tags[subject] == "PRP":
+        return parse.words[subject] in ("they", "it")
+    determiners = [parse.words[j] for j in parse.children[subject] if parse.deps[j] in ("det", "poss", "nummod")]
+    return parse.tags[subject][:2] == "NN" and not any(
+        word in _TIED or word.isdigit() for word in determiners
+    ) and parse.child(subject, "prep", "relcl", "acl") is None
+
+
+def _tells_of_a_kind(parse: Parse, verb: int) -> bool:
+    """ "are known for", "is essential for", "can be used to": a predicate of kinds, with what completes it."""
+    if parse.words[verb] in _BE:
+        said = [j for j in parse.children[verb] if parse.deps[j] in ("acomp", "attr") and j > verb]
+    else:
+        said = [verb]
+    return any(
+        parse.words[j] in _OF_A_KIND and any(parse.words[k] in _TELLING and k > j for k in parse.children[j])
+        for j in said
+    )
+
+
+def _advises(parse: Parse, verb: int) -> bool:
+    """ "you can use", "if you are driving"; not "you can see a dog"."""
+    advice = any(parse.tags[j] == "MD" or parse.words[j] in ("if", "when") for j in parse.children[verb] if j < verb)
+    return advice and parse.words[verb] not in _SEEING
+
+
+def _untied(parse: Parse, verb: int) -> set[int]:
+    """The tokens under a verb without noun phrases that are tied to the image by "the" or "this"."""
+    inside = set(parse.subtree(verb))
+    tied = [
+        i
+        for i in inside
+        if parse.tags[i] in ("NN", "NNS") and any(parse.words[j] in ("the", "this", "these") for j in parse.children[i])
+    ]
+    return inside - set(tied)
