@@ -7,6 +7,7 @@ from halluguard.correction.text.parse import Parse
 from halluguard.vocabulary import category, parents, singular
 
 _NOUNS = ("NN", "NNS")
+_ACTS = words("stand alone")
 _LINE_VERBS = words("line verbs")
 _ACTIONS = words("actions") | {"riding", "holding", "wearing", "looking", "playing", "posing", "talking"}
 
@@ -26,6 +27,9 @@ def mend(parse: Parse) -> None:
         _line_verb(parse, i)
         _noun_after_or(parse, i)
         _out_of_phrase(parse, i)
+        _adjective_in_list(parse, i)
+        _verb_in_list(parse, i)
+        _joined_subject(parse, i)
         _listed_subject(parse, i)
     for i, head in enumerate(parse.heads):
         if parse.deps[i] == "conj" and parse.tags[i] in _NOUNS and parse.tags[head].startswith("VB") and head < i:
@@ -174,6 +178,57 @@ def _listed_subject(parse: Parse, verb: int) -> None:
     parse.heads[head], parse.deps[head] = verb, "nsubj"
     parse.children[verb] = sorted([head, *(j for j in parse.children[verb] if j != subject)])
     _hang(parse, subject, head)
+    parse.deps[subject] = "conj"
+
+
+def _adjective_in_list(parse: Parse, i: int) -> None:
+    """ "a hat, a scarf, and black gloves": what stands between an article and a comma is a noun."""
+    later = parse.heads[i]
+    if parse.tags[i] != "JJ" or parse.deps[i] != "amod" or later < i + 2 or concrete(parse.words[i]) != "thing":
+        return
+    if parse.words[i - 1] not in ("a", "an") or parse.words[i + 1] != "," or parse.deps[later] not in ("appos", "conj"):
+        return
+    before = parse.heads[later]
+    parse.tags[i] = "NN"
+    for j in [j for j in parse.children[later] if j < i]:
+        _hang(parse, j, i)
+    _hang(parse, i, before)
+    _hang(parse, later, i)
+    parse.deps[i] = parse.deps[later] = "conj"
+
+
+def _verb_in_list(parse: Parse, i: int) -> None:
+    """ "A duck and a goose swim near a boat": a verb after its subject, where the parser sees a compound."""
+    subject, top = i - 1, parse.heads[i]
+    if parse.deps[i] != "conj" or parse.words[i] not in _ACTS or parse.tags[i] != "NN" or parse.deps[top] != "ROOT":
+        return
+    first, end = parse.sentences[parse.sentence[i]]
+    verbless = not any(parse.tags[j] in VERB_TAGS for j in range(first, end))
+    named = category(parse.words[subject]) is not None or concrete(parse.words[subject]) == "thing"
+    goes_on = i + 1 < end and parse.tags[i + 1] in ("IN", ".", "RB")
+    if verbless and named and goes_on and parse.heads[subject] == i and parse.deps[subject] == "compound":
+        for j in [j for j in parse.children[i] if j < subject]:
+            _hang(parse, j, subject)
+        parse.tags[i], parse.deps[subject] = "VBP", "nsubj"
+
+
+def _joined_subject(parse: Parse, verb: int) -> None:
+    """ "A horse, a cow, and a pig stand": all three do; one pig would say "stands"."""
+    top, subject = parse.heads[verb], parse.child(verb, "nsubj")
+    if parse.deps[verb] != "conj" or parse.tags[verb] not in ("VB", "VBP") or parse.deps[top] != "ROOT":
+        return
+    if subject is None or parse.tags[subject] != "NN" or parse.tags[top] not in _NOUNS:
+        return
+    joint = min(parse.subtree(subject)) - 1
+    if parse.words[joint] not in ("and", "or"):
+        return
+    last = max(m for m in parse.conjuncts(top) if m < subject)
+    parse.children[top].remove(verb)
+    parse.heads[verb], parse.deps[verb], parse.tags[verb] = verb, "ROOT", "VBP"
+    parse.heads[top], parse.deps[top] = verb, "nsubj"
+    parse.children[verb] = sorted([top, *(j for j in parse.children[verb] if j != subject)])
+    for j in (joint, subject):
+        _hang(parse, j, last)
     parse.deps[subject] = "conj"
 
 
