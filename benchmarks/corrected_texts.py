@@ -2,8 +2,11 @@
 
     python benchmarks/corrected_texts.py --texts modern_answers.jsonl.gz --round 0 --each 5 --out sheet.md
 
-Of each style of answer, `--each` texts are taken in an order that `--seed` shuffles; the next round takes the next
-ones, so that no round shows a text of an earlier one until a style has none left. Then it begins again with other
+    python benchmarks/corrected_texts.py --texts modern_answers.jsonl.gz --gold GOLD --out sheet.md
+
+With `--gold`, the texts of a gold set are taken, in its order. Otherwise, of each style of answer, `--each` texts are
+taken in an order that `--seed` shuffles; the next round takes the next ones, so that no round shows a text of an
+earlier one until a style has none left. Then it begins again with other
 objects. Of each text one or two named objects are drawn and declared absent, with all words for the same thing; the
 detector knows all others to be there. Texts are named by the first ten digits of their SHA-256. The sheet shows the
 draft, what was declared absent, and every edit in place: [-cut-], {+added+}, <flagged>. A summary on standard output
@@ -14,11 +17,12 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import random
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from halluguard.correction import correct_many
@@ -143,16 +147,30 @@ def chosen(texts: Sequence[str], round_: int, each: int, seed: int) -> list[Case
     return [case for case in cases if case is not None]
 
 
+def of_gold(texts: Sequence[str], gold: Path, seed: int) -> list[Case]:
+    """The cases of a gold set, in its order, with the styles it names."""
+    by_hash = {hashlib.sha256(text.encode()).hexdigest(): text for text in texts}
+    rows = [json.loads(line) for line in gold.read_text(encoding="utf-8").splitlines()]
+    claims = extract_many((by_hash[row["sha256"]] for row in rows), errors="yield")
+    read = ((row, found) for row, found in zip(rows, claims, strict=True) if isinstance(found, list))
+    drawn = ((row, draw(by_hash[row["sha256"]], found, f"{seed}/{row['sha256']}")) for row, found in read)
+    return [replace(case, style=row["style"]) for row, case in drawn if case is not None]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--texts", type=Path, required=True, help="JSON lines, plain or compressed, with a field text")
+    parser.add_argument("--gold", type=Path, help="take the texts of this gold set, in place of a round")
     parser.add_argument("--round", type=int, default=0, help="which texts of each style: the first is 0")
     parser.add_argument("--each", type=int, default=5, help="texts per style")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     texts = list(dict.fromkeys(row["text"] for _, row in iter_json_lines(args.texts)))
-    cases = chosen(texts, args.round, args.each, args.seed)
+    if args.gold is not None:
+        cases = of_gold(texts, args.gold, args.seed)
+    else:
+        cases = chosen(texts, args.round, args.each, args.seed)
     shares: dict[str, Counter[str]] = defaultdict(Counter)
     with args.out.open("w", encoding="utf-8") as sheet:
         for case, answer in zip(cases, corrected(cases), strict=True):

@@ -18,7 +18,22 @@ _HABIT = words("adverbs of habit")
 _OF_A_KIND = words("told of a kind")
 _TELLING = ("for", "to", "as", "in", "by", "of", "from", "that")
 _SEEING = words("seeing")
-_TIED = ("the", "this", "that", "these", "those", "his", "her", "its", "their", "one", "two", "three", "another", "some")
+_TIED = (
+    "the",
+    "this",
+    "that",
+    "these",
+    "those",
+    "his",
+    "her",
+    "its",
+    "their",
+    "one",
+    "two",
+    "three",
+    "another",
+    "some",
+)
 _READER = ("you", "one", "we")
 _BE = ("is", "are", "be", "been", "being", "'re", "'s")
 _SUBJECTS = ("nsubj", "nsubjpass")
@@ -54,9 +69,11 @@ def _is_kind(parse: Parse, subject: int) -> bool:
     if parse.tags[subject] == "PRP":
         return parse.words[subject] in ("they", "it")
     determiners = [parse.words[j] for j in parse.children[subject] if parse.deps[j] in ("det", "poss", "nummod")]
-    return parse.tags[subject][:2] == "NN" and not any(
-        word in _TIED or word.isdigit() for word in determiners
-    ) and parse.child(subject, "prep", "relcl", "acl") is None
+    return (
+        parse.tags[subject][:2] == "NN"
+        and not any(word in _TIED or word.isdigit() for word in determiners)
+        and parse.child(subject, "prep", "relcl", "acl") is None
+    )
 
 
 def _tells_of_a_kind(parse: Parse, verb: int) -> bool:

@@ -66,7 +66,12 @@ _LONGEST = max(form.count(" ") + 1 for form in FORMS)
 def find(parse: Parse) -> list[Mention]:
     """All mentions of a parse, in reading order."""
     mentions, i, n = [], 0, len(parse)
-    silent = (parse.quoted - readings.scare_quoted(parse)) | readings.idioms(parse) | readings.on_screen(parse) | readings.priced(parse)
+    silent = (
+        (parse.quoted - readings.scare_quoted(parse))
+        | readings.idioms(parse)
+        | readings.on_screen(parse)
+        | readings.priced(parse)
+    )
     silent = silent | general.silent(parse)
     while i < n:
         if i not in silent and (brand := _branded(parse, i)):
@@ -172,7 +177,7 @@ def _hyphenated(parse: Parse, first: int, last: int) -> bool:
     follows = last + 2 < n and parse.words[last + 1] in ("-", "–") and parse.ends[last] == parse.starts[last + 1]
     if follows and parse.ends[last + 1] == parse.starts[last + 2]:
         return parse.words[last + 2] not in _PARTS
-    tail = first > 1 and parse.words[first - 1] in ("-", "–") and parse.ends[first - 2] == parse.starts[first]  - 1
+    tail = first > 1 and parse.words[first - 1] in ("-", "–") and parse.ends[first - 2] == parse.starts[first] - 1
     if tail and (parse.words[first - 2] in _PREFIXES or _before_its_noun(parse, last)):
         return True  # "mid-ground", "high-key lighting"
     return last + 1 < n and parse.ends[last] == parse.starts[last + 1] and text[parse.starts[last + 1]] == "@"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from halluguard.correction.claims import homographs
 from halluguard.correction.text.lexicon import NOUN_TAGS, concrete, phrases, words
 from halluguard.correction.text.parse import Parse
 from halluguard.vocabulary import FORMS, category, parents, singular
@@ -15,30 +16,9 @@ _FIGURES = words("figures")
 _IMAGE_TALK = words("image talk")
 _ON_SCREENS = words("on screens")
 _TABLE_TALK = words("table talk")
-_LETTERS = words("letters")
-_ALONE_NO_THING = words("animal-like words")
-_MATERIALS = words("materials") | {"timber", "granite", "clay", "iron", "aluminum", "fabric", "marble", "porcelain"}
-_MADE = (
-    "made",
-    "built",
-    "constructed",
-    "crafted",
-    "carved",
-    "composed",
-    "consists",
-    "consisting",
-    "formed",
-    "sculpted",
-)
-_TIMES = ("sunset", "sunrise", "dusk", "dawn", "night", "day", "midday", "noon")
-_AT_A_TIME = ("at", "around", "during", "before", "after", "near", "by", "or", "until", "towards")
-_COUNTRIES = ("turkey", "china", "jersey", "guinea", "java", "champagne", "cologne")
-_ADDRESS = re.compile(r"\d+[A-Za-z]?\s+(?:[A-Z][\w'’.-]*\s+){1,3}\Z")
-_ADDRESSED = ("street", "road", "avenue", "lane", "drive", "boulevard", "square", "court", "place", "highway")
 _PRICED = re.compile(r"[-–—:]\s*(?:[€$£¥]\s?\d|\d+(?:[.,]\d+)?\s*(?:€|\$|£|¥|EUR|USD|rubles?))")
 _SCREEN_TALK = words("screen talk")
 _LABELS = ("camera", "lens", "aperture", "film", "flash")
-_OWNING_PLACES = words("of a place")
 _TREE_WORDS = words("tree words")
 _NAMED_PLACES = words("named places")
 _DEMONYMS = words("demonyms")
@@ -65,7 +45,12 @@ def scare_quoted(parse: Parse) -> set[int]:
     """Tokens in quotation marks that name a thing all the same: 'a large "living wall" or vertical garden'."""
     found = set[int]()
     for i in sorted(parse.quoted):
-        if i - 1 in parse.quoted or i < 2 or parse.tags[i - 2] not in ("DT", "JJ") or parse.words[i - 2] in ("the", "word"):
+        if (
+            i - 1 in parse.quoted
+            or i < 2
+            or parse.tags[i - 2] not in ("DT", "JJ")
+            or parse.words[i - 2] in ("the", "word")
+        ):
             continue
         end = i
         while end in parse.quoted:
@@ -113,8 +98,10 @@ def physical(parse: Parse, i: int) -> bool:
     """Whether a word of sport or talk is a thing here: "a basketball", "in front of a backdrop"."""
     word = parse.words[i]
     if word in _BALLS:
-        return parse.tags[i] == "NN" and any(parse.words[j] in ("a", "two") for j in parse.children[i]) and (
-            parse.deps[i] in ("pobj", "dobj", "nsubj", "nsubjpass", "attr", "conj", "ROOT")
+        return (
+            parse.tags[i] == "NN"
+            and any(parse.words[j] in ("a", "two") for j in parse.children[i])
+            and (parse.deps[i] in ("pobj", "dobj", "nsubj", "nsubjpass", "attr", "conj", "ROOT"))
         )
     if word != "backdrop":
         return False
@@ -183,7 +170,7 @@ def _colour(parse: Parse, i: int) -> bool:
         return any(parse.words[j].removesuffix("s") in _COLOURS for j in parse.conjuncts(i) if j != i)
     if parse.words[i] not in _COLOUR_THINGS or parse.tags[i] == "NNS":
         return False
-    if parse.leaves and parse.leaf(i).kind in ("term", "cell") and _alone(parse, i):  # type: ignore[union-attr]
+    if parse.leaves and parse.leaf(i).kind in ("term", "cell") and homographs.alone(parse, i):  # type: ignore[union-attr]
         return True
     if any(parse.words[j] in _DETERMINERS or parse.deps[j] in ("nummod", "poss") for j in parse.children[i]):
         return False
@@ -194,11 +181,6 @@ def _colour(parse: Parse, i: int) -> bool:
     if parse.deps[top] == "pobj":
         return parse.words[head] == "in" or parse.words[parse.heads[head]] in _COLOUR_TALK
     return parse.deps[top] in ("acomp", "attr", "oprd", "amod")
-
-
-def _alone(parse: Parse, i: int) -> bool:
-    first, end = parse.sentences[parse.sentence[i]]
-    return end - first == 1
 
 
 def _figure(parse: Parse, i: int) -> bool:
@@ -220,109 +202,7 @@ def _image_talk(parse: Parse, i: int) -> bool:
     return parse.words[i - 2] in _IMAGE_TALK
 
 
-def _letter(parse: Parse, i: int) -> bool:
-    """ "the letter A", "a letter 'S'": a sign of writing."""
-    if parse.words[i] not in _LETTERS or i + 1 >= len(parse):
-        return False
-    after = i + 2 if parse.words[i + 1] in ('"', "'", "“", "‘") and i + 2 < len(parse) else i + 1
-    return after in parse.quoted or (parse.ends[after] - parse.starts[after] == 1 and parse.words[after].isalnum())
-
-
-def _matter(parse: Parse, i: int) -> bool:
-    """ "a bridge made of wood": what it is made of is no second thing."""
-    if parse.words[i] not in _MATERIALS:
-        return False
-    top = parse.first_conjunct(i)
-    head = parse.heads[top]
-    return parse.deps[top] == "pobj" and parse.words[parse.heads[head]] in _MADE
-
-
-def _time(parse: Parse, i: int) -> bool:
-    """ "taken around sunset", "at night"."""
-    if parse.words[i] in ("sunset", "sunrise"):
-        return not any(parse.deps[j] in ("det", "amod", "poss") for j in parse.children[i])
-    return parse.words[i] in _TIMES and i > 0 and parse.words[i - 1] in _AT_A_TIME
-
-
-def _in_grid(parse: Parse, i: int) -> bool:
-    """ "five rows and five columns"."""
-    return parse.words[i] in ("column", "columns") and any(
-        parse.words[j] in ("row", "rows") for j in range(*parse.sentences[parse.sentence[i]])
-    )
-
-
-def _kind_alone(parse: Parse, i: int) -> bool:
-    """ "cats, relaxed, tabby": in a list the word tells the kind of something else."""
-    leaf = parse.leaf(i)
-    return parse.words[i] in _ALONE_NO_THING and leaf is not None and leaf.kind == "term" and _alone(parse, i)
-
-
-def _address(parse: Parse, i: int) -> bool:
-    """ "20 Fenchurch Street"."""
-    if parse.words[i] not in _ADDRESSED or not parse.text[parse.starts[i]].isupper():
-        return False
-    return _ADDRESS.search(parse.text, max(0, parse.starts[i] - 60), parse.starts[i]) is not None
-
-
-def _country(parse: Parse, i: int) -> bool:
-    """ "Turkey is known for it"."""
-    if parse.words[i] not in _COUNTRIES or not parse.text[parse.starts[i]].isupper():
-        return False
-    return parse.tags[i] == "NNP" and not any(parse.deps[j] == "det" for j in parse.children[i])
-
-
-def _of_a_place(parse: Parse, i: int) -> bool:
-    """ "the town's rich history": the place is not what is seen."""
-    return (
-        parse.words[i] in _OWNING_PLACES and parse.deps[i] == "poss" and concrete(singular(parse.words[parse.heads[i]])) is None
-    )
-
-
-def _called_the(parse: Parse, i: int) -> bool:
-    """ "The Cock" as a keyword: a name."""
-    leaf = parse.leaf(i)
-    first, end = parse.sentences[parse.sentence[i]]
-    named = leaf is not None and leaf.kind == "term" and end - first == 2 and parse.words[first] == "the"
-    return named and i == end - 1 and parse.text[parse.starts[first]].isupper() and parse.text[parse.starts[i]].isupper()
-
-
-def _measure(parse: Parse, i: int) -> bool:
-    """ "two feet tall", "20 feet"; not "his feet", "on one foot"."""
-    if parse.words[i] not in ("foot", "feet"):
-        return False
-    numbered = i > 0 and parse.tags[i - 1] == "CD" and parse.words[i - 1] not in ("one", "both")
-    return numbered or (i + 1 < len(parse) and parse.words[i + 1] in _EXTENTS)
-
-
-_EXTENTS = ("tall", "wide", "long", "high", "deep", "away", "apart", "above", "below", "from", "across")
-
-
-def _procedure(parse: Parse, i: int) -> bool:
-    """ "the next step", "steps to take"; not "stone steps", "steps leading up"."""
-    if parse.words[i] not in ("step", "steps"):
-        return False
-    built = any(parse.words[j] in _MATERIALS or parse.words[j] == "front" for j in range(max(0, i - 2), i))
-    after = parse.words[i + 1 : i + 3]
-    leads = any(word in ("leading", "lead", "ascending", "descending") for word in after)
-    return parse.words[i] == "step" or not (built or leads)
-
-
-_ONE_WORD_READINGS = (
-    _colour,
-    _figure,
-    _image_talk,
-    _letter,
-    _matter,
-    _time,
-    _kind_alone,
-    _address,
-    _country,
-    _in_grid,
-    _of_a_place,
-    _called_the,
-    _measure,
-    _procedure,
-)
+_ONE_WORD_READINGS = (_colour, _figure, _image_talk, *homographs.READINGS)
 
 
 def _abstract_use(parse: Parse, i: int) -> bool:

@@ -130,7 +130,7 @@ class BlockEditor:
         cut = {i for i in self.tokens(unit) if plan.editor.alive(i)}
         why = {self.heads[i] for i in cut if i in self.heads}
         lost = plan.worth_stating(plan.lost(cut), cut)
-        if unit.kind in ("item", "pair") and unit.label or any(leaf.kind == "label" for leaf in unit.leaves()):
+        if (unit.kind in ("item", "pair") and unit.label) or any(leaf.kind == "label" for leaf in unit.leaves()):
             lost = {n for n in lost if not self._is_attribute(n)}
         if lost and unit.kind == "heading":
             return False

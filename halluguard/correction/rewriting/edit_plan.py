@@ -78,7 +78,12 @@ class EditPlan:
                 continue  # "three-dimensional"
             # A pronoun seldom stands for a part: after "The fur is orange. It has ..." it is the animal that has.
             sure = references.is_sure(self.parse, pronoun, self.mentions[n].last)
-            if self.decision.get(n) == "contradicted" and sure and self._stands_alone(n) and not self._also_kept(n, pronoun):
+            if (
+                self.decision.get(n) == "contradicted"
+                and sure
+                and self._stands_alone(n)
+                and not self._also_kept(n, pronoun)
+            ):
                 heads.setdefault(pronoun, self.cause[n])
         return heads
 
@@ -244,6 +249,7 @@ class EditPlan:
 
     def remove(self, token: int, heads: Mapping[int, int], skipped: int = 0) -> None:
         """Take the cheapest cut that takes a token away, with what it loses stated again."""
+
         def out(i: int) -> bool:
             return i in heads or not self.editor.alive(i)
 

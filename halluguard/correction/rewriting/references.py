@@ -158,7 +158,7 @@ def _people_before(plan: EditPlan, token: int) -> int | None:
 
 
 def _pointed_at(parse: Parse, token: int, gone: Callable[[int], bool]) -> int | None:
-    """The sentence that a word at the opening of another points back at: "This shows ...", "Both are", "Below these"."""
+    """The sentence that a word at the opening of another points back at: "This shows", "Both are", "Below these"."""
     sentence = parse.sentence[token]
     first = parse.sentences[sentence][0]
     after_adverb = parse.tags[token] == "PRP" and parse.deps[token] in ("nsubj", "nsubjpass") and token <= first + 2
@@ -167,7 +167,11 @@ def _pointed_at(parse: Parse, token: int, gone: Callable[[int], bool]) -> int | 
     if sentence == 0 or not (token == first or after_adverb or after_place):
         return None
     following = parse.words[token + 1] if token + 1 < len(parse) else ""
-    noun = parse.words[parse.heads[token]] if parse.tags[token] == "DT" and word in _POINTING | {"another"} and parse.heads[token] > token else ""
+    noun = (
+        parse.words[parse.heads[token]]
+        if parse.tags[token] == "DT" and word in _POINTING | {"another"} and parse.heads[token] > token
+        else ""
+    )
     named = [i for i in range(token) if parse.words[i] == noun]
     if noun and (word == "another" or any(not gone(i) for i in named)):
         return None  # "This meal" after "a meal", "another bag"

@@ -1,0 +1,142 @@
+"""Homographs: nouns that are something else in some places, such as feet that measure and tables that hold numbers."""
+
+from __future__ import annotations
+
+import re
+
+from halluguard.correction.text.lexicon import concrete, words
+from halluguard.correction.text.parse import Parse
+from halluguard.vocabulary import singular
+
+_LETTERS = words("letters")
+_ALONE_NO_THING = words("animal-like words")
+_MATERIALS = words("materials") | {"timber", "granite", "clay", "iron", "aluminum", "fabric", "marble", "porcelain"}
+_MADE = (
+    "made",
+    "built",
+    "constructed",
+    "crafted",
+    "carved",
+    "composed",
+    "consists",
+    "consisting",
+    "formed",
+    "sculpted",
+)
+_TIMES = ("sunset", "sunrise", "dusk", "dawn", "night", "day", "midday", "noon")
+_AT_A_TIME = ("at", "around", "during", "before", "after", "near", "by", "or", "until", "towards")
+_COUNTRIES = ("turkey", "china", "jersey", "guinea", "java", "champagne", "cologne")
+_ADDRESS = re.compile(r"\d+[A-Za-z]?\s+(?:[A-Z][\w'’.-]*\s+){1,3}\Z")
+_ADDRESSED = ("street", "road", "avenue", "lane", "drive", "boulevard", "square", "court", "place", "highway")
+_OWNING_PLACES = words("of a place")
+_EXTENTS = ("tall", "wide", "long", "high", "deep", "away", "apart", "above", "below", "from", "across")
+
+
+def _letter(parse: Parse, i: int) -> bool:
+    """ "the letter A", "a letter 'S'": a sign of writing."""
+    if parse.words[i] not in _LETTERS or i + 1 >= len(parse):
+        return False
+    after = i + 2 if parse.words[i + 1] in ('"', "'", "“", "‘") and i + 2 < len(parse) else i + 1
+    return after in parse.quoted or (parse.ends[after] - parse.starts[after] == 1 and parse.words[after].isalnum())
+
+
+def _matter(parse: Parse, i: int) -> bool:
+    """ "a bridge made of wood": what it is made of is no second thing."""
+    if parse.words[i] not in _MATERIALS:
+        return False
+    top = parse.first_conjunct(i)
+    head = parse.heads[top]
+    return parse.deps[top] == "pobj" and parse.words[parse.heads[head]] in _MADE
+
+
+def _time(parse: Parse, i: int) -> bool:
+    """ "taken around sunset", "at night"."""
+    if parse.words[i] in ("sunset", "sunrise"):
+        return not any(parse.deps[j] in ("det", "amod", "poss") for j in parse.children[i])
+    return parse.words[i] in _TIMES and i > 0 and parse.words[i - 1] in _AT_A_TIME
+
+
+def _in_grid(parse: Parse, i: int) -> bool:
+    """ "five rows and five columns"."""
+    return parse.words[i] in ("column", "columns") and any(
+        parse.words[j] in ("row", "rows") for j in range(*parse.sentences[parse.sentence[i]])
+    )
+
+
+def _kind_alone(parse: Parse, i: int) -> bool:
+    """ "cats, relaxed, tabby": in a list the word tells the kind of something else."""
+    leaf = parse.leaf(i)
+    return parse.words[i] in _ALONE_NO_THING and leaf is not None and leaf.kind == "term" and alone(parse, i)
+
+
+def _address(parse: Parse, i: int) -> bool:
+    """ "20 Fenchurch Street"."""
+    if parse.words[i] not in _ADDRESSED or not parse.text[parse.starts[i]].isupper():
+        return False
+    return _ADDRESS.search(parse.text, max(0, parse.starts[i] - 60), parse.starts[i]) is not None
+
+
+def _country(parse: Parse, i: int) -> bool:
+    """ "Turkey is known for it"."""
+    if parse.words[i] not in _COUNTRIES or not parse.text[parse.starts[i]].isupper():
+        return False
+    return parse.tags[i] == "NNP" and not any(parse.deps[j] == "det" for j in parse.children[i])
+
+
+def _of_a_place(parse: Parse, i: int) -> bool:
+    """ "the town's rich history": the place is not what is seen."""
+    return (
+        parse.words[i] in _OWNING_PLACES
+        and parse.deps[i] == "poss"
+        and concrete(singular(parse.words[parse.heads[i]])) is None
+    )
+
+
+def _called_the(parse: Parse, i: int) -> bool:
+    """ "The Cock" as a keyword: a name."""
+    leaf = parse.leaf(i)
+    first, end = parse.sentences[parse.sentence[i]]
+    named = leaf is not None and leaf.kind == "term" and end - first == 2 and parse.words[first] == "the"
+    return (
+        named and i == end - 1 and parse.text[parse.starts[first]].isupper() and parse.text[parse.starts[i]].isupper()
+    )
+
+
+def _measure(parse: Parse, i: int) -> bool:
+    """ "two feet tall", "20 feet"; not "his feet", "on one foot"."""
+    if parse.words[i] not in ("foot", "feet"):
+        return False
+    numbered = i > 0 and parse.tags[i - 1] == "CD" and parse.words[i - 1] not in ("one", "both")
+    return numbered or (i + 1 < len(parse) and parse.words[i + 1] in _EXTENTS)
+
+
+def _procedure(parse: Parse, i: int) -> bool:
+    """ "the next step", "steps to take"; not "stone steps", "steps leading up"."""
+    if parse.words[i] not in ("step", "steps"):
+        return False
+    built = any(parse.words[j] in _MATERIALS or parse.words[j] == "front" for j in range(max(0, i - 2), i))
+    after = parse.words[i + 1 : i + 3]
+    leads = any(word in ("leading", "lead", "ascending", "descending") for word in after)
+    return parse.words[i] == "step" or not (built or leads)
+
+
+def alone(parse: Parse, i: int) -> bool:
+    """Whether the token is all of its sentence."""
+    first, end = parse.sentences[parse.sentence[i]]
+    return end - first == 1
+
+
+READINGS = (
+    _letter,
+    _matter,
+    _time,
+    _kind_alone,
+    _address,
+    _country,
+    _in_grid,
+    _of_a_place,
+    _called_the,
+    _measure,
+    _procedure,
+)
+"""Each says whether token i of a parse names no thing where it stands."""

@@ -1,0 +1,74 @@
+"""Words that could name a thing and do not here, and the other way round: general statements, names, parts, homographs."""
+
+import pytest
+
+from halluguard.correction.claims import extract
+
+
+def names(text):
+    return [c.name for c in extract(text) if c.kind == "existence"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Water is essential for hydration.",
+        "Dobermans are known for their loyalty, making them excellent guard dogs.",
+        "Dogs are often used in police work.",
+        "You can use a map to find your way.",
+    ],
+)
+def test_general_statements_and_advice_name_nothing(text):
+    assert names(text) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("The dog is often walked in the park.", ["dog", "park"]),
+        ("Two dogs are used in the scene.", ["dog"]),
+        ("You can see a dog on the lawn.", ["dog", "lawn"]),
+        ("A typical kitchen with a stove is shown.", ["kitchen", "stove"]),
+    ],
+)
+def test_what_is_said_of_this_image_is_no_general_statement(text, expected):
+    assert names(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("One cat is curled up with a remote beside it.", ["cat", "remote"]),
+        ("The background features flames and smoke.", ["flame", "smoke"]),
+        ("Ancient gravestones dot grassy field.", ["gravestone", "field"]),
+        ("A silver can with a red design is visible.", ["can"]),
+        ("A boat with a wooden deck and a silver railing on its side.", ["boat", "deck", "railing"]),
+        ("The person is surrounded by a dense forest of pine trees.", ["person", "forest", "pine tree"]),
+        ("His feet rest on a stool.", ["foot", "stool"]),
+        ("A pole 20 feet high.", ["pole"]),
+        ("Concrete steps lead to the door.", ["step", "door"]),
+        ("They stand in front of a backdrop.", ["backdrop"]),
+        ("A basketball flies towards the hoop.", ["basketball", "hoop"]),
+        ('A large "living wall" or garden.', ["wall", "garden"]),
+        ("He wears a hat, a scarf, and black gloves.", ["hat", "scarf", "glove"]),
+        ('alt="A duck beside a boat."', ["duck", "boat"]),
+    ],
+)
+def test_things_that_the_tagger_or_a_stop_list_hid_are_read(text, expected):
+    assert names(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("It is adorned with a blue and white lattice pattern.", []),
+        ("The atmosphere is a testament to the town's rich history.", []),
+        ("High-key lighting fills the mid-ground.", []),
+        ("Keywords: pub, The Cock, pedestrian crossing, feline", ["pub"]),
+        ("The grid has five rows and five columns.", []),
+        ("The scene is dominated by greens and browns.", []),
+        ("The text tells of a pedestrian area.", []),
+    ],
+)
+def test_modifiers_names_and_grids_name_nothing(text, expected):
+    assert names(text) == expected
