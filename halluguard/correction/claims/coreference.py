@@ -29,6 +29,8 @@ def links(parse: Parse, mentions: Sequence[Mention]) -> dict[int, int]:
     """
     antecedents: dict[int, int] = {}
     for i, word in enumerate(parse.words):
+        if i in parse.quoted or (word == "one" and i > 0 and parse.words[i - 1] == "no"):
+            continue
         sort = _antecedent_sort(parse, i, word)
         antecedent = nearest(parse, mentions, i, sort) if sort else None
         if antecedent is not None:
@@ -96,13 +98,18 @@ def nearest(parse: Parse, mentions: Sequence[Mention], pronoun: int, sort: str) 
     before = [(n, m) for n, m in enumerate(mentions) if m.last < pronoun and here - parse.sentence[m.last] <= REACH]
     above = set(parse.chain(pronoun))
     fitting = [(n, m) for n, m in before if _fits(m, sort) and not _holds(parse, m.last, pronoun, above)]
+    if parse.tags[pronoun] == "PRP$":  # "its head ... its eyes": neither is the other's
+        owned = {m.last for _, m in fitting if any(parse.tags[j] == "PRP$" for j in parse.children[m.last])}
+        fitting = [(n, m) for n, m in fitting if m.last not in owned]
     # The nearest sentence first; in it, a subject before anything else, then the first one named.
     for sentence in range(here, here - REACH - 1, -1):
         local = [(n, m) for n, m in fitting if parse.sentence[m.last] == sentence]
         if local:
             subjects = [n for n, m in local if parse.deps[m.last] in _SUBJECTS]
             shown = [n for n, m in local if parse.deps[m.last] in ("attr", "dobj")]
-            return (subjects or shown or [local[0][0]])[0]
+            found = (subjects or shown or [local[0][0]])[0]
+            owner = parse.child(mentions[found].last, "poss") if parse.tags[pronoun] == "PRP$" else None
+            return next((n for n, m in local if m.last == owner), found)  # "the cat's head ... its eyes"
     return None
 
 

@@ -60,6 +60,11 @@ def _is_general(parse: Parse, verb: int) -> bool:
         return _advises(parse, verb)
     if not _is_kind(parse, subject):
         return False
+    helps = parse.child(verb, "aux") is not None and any(
+        parse.deps[j] == "dobj" and parse.words[j] == "you" for i in inside for j in parse.children[i]
+    )
+    if helps:
+        return True  # "A map can help you find your way."
     habit = any(parse.words[j] in _HABIT for j in parse.children[verb] if parse.deps[j] in ("advmod", "neg"))
     return habit or _tells_of_a_kind(parse, verb)
 

@@ -117,7 +117,11 @@ def _procedure(parse: Parse, i: int) -> bool:
     built = any(parse.words[j] in _MATERIALS or parse.words[j] == "front" for j in range(max(0, i - 2), i))
     after = parse.words[i + 1 : i + 3]
     leads = any(word in ("leading", "lead", "ascending", "descending") for word in after)
-    return parse.words[i] == "step" or not (built or leads)
+    leaf = parse.leaf(i)
+    listed = (leaf is not None and leaf.kind == "term") or any(
+        concrete(singular(parse.words[j])) == "thing" for j in parse.conjuncts(i) if j != i
+    )
+    return parse.words[i] == "step" or not (built or leads or listed)
 
 
 def alone(parse: Parse, i: int) -> bool:

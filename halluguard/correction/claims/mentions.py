@@ -131,7 +131,9 @@ def _gated(parse: Parse, first: int, last: int, form: tuple[str, bool]) -> Menti
         return None
     head = modified(parse, last)
     person = category(form[0]) == "person"  # "a pedestrian area" shows none
-    part = head is not None and (person or parse.words[head] not in _SHOWN_BY)
+    if person and head is not None and parse.words[head] in _SHOWN_BY:
+        return None
+    part = head is not None and (parse.words[head] not in _SHOWN_BY)
     if part and (parse.words[head or 0] not in _PARTS or word == "ski"):
         return None
     if _other_thing(parse, first, word):
@@ -232,7 +234,7 @@ def _from_inventory(parse: Parse, i: int) -> Mention | None:
     elif evidence is None or len(word) < 2 or (last == i and word in _GENERIC):
         return None
     if not _named_alone(parse, i, last) and (
-        _verb(parse, last) or (evidence == "tagged" and not _is_noun(parse, last))
+        _verb(parse, last) or (evidence == "tagged" and word not in _ING_THINGS and not _is_noun(parse, last))
     ):
         return None
     head = modified(parse, last)

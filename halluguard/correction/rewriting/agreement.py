@@ -13,6 +13,7 @@ from halluguard.vocabulary import FORMS
 
 _TO_SINGULAR = {"are": "is", "were": "was", "have": "has", "'re": "'s", "do": "does"}
 _TO_PLURAL = {one: many for many, one in _TO_SINGULAR.items()}
+_GLOSSES = ("particularly", "especially", "including", "notably", "namely", "specifically", "such")
 _PAIRING = ("both", "either", "neither")
 
 
@@ -39,6 +40,7 @@ def relist(editor: TokenEditor, listed: list[int], adopted: Mapping[int, int]) -
         final = after == left[-1] and bool(joints)
         beside_cut = any(before < m < after for m in gone)
         explained = any(parse.words[i] in (":", "(", "—", "–") for i in range(spans[before][-1] + 1, spans[after][0]))
+        explained = explained or parse.words[min(spans[after])] in _GLOSSES
         if explained or (not beside_cut and not (final and (gone[-1] > after or (len(left) == 2 and oxford)))):
             continue
         sign = f" {joints[0]} " if final else ", "

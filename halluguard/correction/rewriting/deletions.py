@@ -31,6 +31,7 @@ _PLACED = frozenset("situated located placed positioned set mounted perched nest
 _POSTURES = frozenset(
     "sit sits sat sitting stand stands stood standing rest rests rested resting lie lies lay lying".split()
 )
+_CLAD = frozenset("dressed clad garbed attired clothed".split())
 _ASIDES = (",", "(", "-", "–", "—", ";")
 _NO_PLACE = frozenset("with by for during like as without".split())
 _NEEDS_CLAUSE = frozenset("way fact moment time place manner reason extent point sense impression feeling".split())
@@ -285,6 +286,8 @@ def stands(parse: Parse, verb: int, out: Out) -> bool:
         had = [j for j in parse.children[verb] if parse.deps[j] == "prep" and parse.words[j] not in _NO_PLACE]
         if had and all(out(j) for j in had):
             return False
+    if word in _CLAD and any(parse.words[j] == "in" for j in parse.children[verb]):
+        return any(parse.words[j] == "in" for j in left)
     if word in _NEEDS_PHRASE:
         return any(parse.deps[j] in ("prep", "agent", "dobj", "xcomp") for j in left)
     had_object = any(parse.deps[j] in ("dobj", "obj") for j in parse.children[verb])

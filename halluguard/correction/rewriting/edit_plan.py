@@ -191,7 +191,7 @@ class EditPlan:
 
     def _needs_prose(self, mention: int) -> bool:
         """Whether a keyword elsewhere is no substitute for what the text says of it here."""
-        return self._is_prose(self.mentions[mention].last) and self.can_be_stated(mention)
+        return self._is_prose(self.mentions[mention].last) and self.whole[mention]
 
     def _is_attribute(self, mention: Mention, cut: set[int]) -> bool:
         """Whether the mention only describes a false object: the stars of "a cap with white stars"."""

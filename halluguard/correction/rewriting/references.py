@@ -22,6 +22,9 @@ _OF_MANY = frozenset(("their", "theirs"))
 _OF_PEOPLE = frozenset(("they", "them", "their", "theirs", "themselves"))
 _POINTING = frozenset("this that these those such".split())
 _POINTS_BACK = frozenset("both neither each other others another former latter second".split())
+_CONCLUDING = frozenset("therefore thus hence consequently accordingly".split())
+_IN_SUBJECT = 5
+"""How many tokens after the first of a sentence still belong to its opening: "The shape of these stacks"."""
 _IMAGE = frozenset("image picture photo photograph scene illustration painting drawing artwork screenshot".split())
 
 
@@ -36,13 +39,19 @@ def dangling(plan: EditPlan) -> Iterator[tuple[int, int]]:
     for token in range(len(parse)):
         if gone(token) or _continues(parse, token, gone):
             continue
+        if _goes_on_from_gone(parse, token, gone):
+            yield token, parse.sentence[token] - 1
+            continue
         antecedent = plan.links.get(token)
         if antecedent is None:
             antecedent = _owner(plan, token)
         if antecedent is not None and not is_sure(parse, token, plan.mentions[antecedent].last):
             continue
+        if antecedent is None:
+            antecedent = _far_antecedent(plan, token, gone)
         if antecedent is not None:
-            if gone(plan.mentions[antecedent].last) and not _still_named(plan, antecedent, token, gone, stated):
+            lost = gone(plan.mentions[antecedent].last) and not _sibling_left(plan, antecedent, gone)
+            if lost and not _still_named(plan, antecedent, token, gone, stated):
                 yield token, parse.sentence[plan.mentions[antecedent].last]
         elif (before := _pointed_at(parse, token, gone)) is not None and all(map(gone, _words(parse, before))):
             yield token, before
@@ -101,6 +110,30 @@ def _continues(parse: Parse, token: int, gone: Callable[[int], bool]) -> bool:
     return first == token != before and parse.words[before] == parse.words[token] and not gone(before)
 
 
+def _far_antecedent(plan: EditPlan, token: int, gone: Callable[[int], bool]) -> int | None:
+    """What a plural pronoun stands for when nothing that it could stand for is left before it: the last that went."""
+    if plan.parse.words[token] not in _OF_PEOPLE or plan.parse.tags[token] not in ("PRP", "PRP$"):
+        return None
+    before = [n for n, m in enumerate(plan.mentions) if m.plural and m.last < token]
+    return before[-1] if before and all(gone(plan.mentions[n].last) for n in before) else None
+
+
+def _sibling_left(plan: EditPlan, antecedent: int, gone: Callable[[int], bool]) -> bool:
+    """Whether of "cocktails and drinks" the drinks are left for "them"."""
+    lost = plan.mentions[antecedent]
+    listed = plan.parse.conjuncts(lost.last)
+    return any(m.last in listed and m.plural and lost.plural and not gone(m.last) for m in plan.mentions)
+
+
+def _goes_on_from_gone(parse: Parse, token: int, gone: Callable[[int], bool]) -> bool:
+    """Whether a sentence opens with the same possessive as the one before, which went: "Its leg ... Its tail ..."."""
+    sentence = parse.sentence[token]
+    first = parse.sentences[sentence][0]
+    before = parse.sentences[sentence - 1][0] if sentence else first
+    opens = first == token != before and parse.tags[token] == "PRP$" and parse.words[before] == parse.words[token]
+    return opens and all(map(gone, _words(parse, sentence - 1)))
+
+
 def _still_named(plan: EditPlan, antecedent: int, token: int, gone: Callable[[int], bool], stated: set[str]) -> bool:
     """Whether the text still names the antecedent shortly before the token."""
     parse, lost = plan.parse, plan.mentions[antecedent]
@@ -124,6 +157,7 @@ def _still_named(plan: EditPlan, antecedent: int, token: int, gone: Callable[[in
             elsewhere
             and parse.sentence[m.last] < here
             and m.plural == lost.plural
+            and m.rule != "stuff"
             and _is_person(m) == _is_person(lost)
         )
         for m in near
@@ -163,8 +197,9 @@ def _pointed_at(parse: Parse, token: int, gone: Callable[[int], bool]) -> int | 
     first = parse.sentences[sentence][0]
     after_adverb = parse.tags[token] == "PRP" and parse.deps[token] in ("nsubj", "nsubjpass") and token <= first + 2
     word = parse.words[token]
+    in_subject = word in ("these", "those") and parse.tags[token] == "DT" and token <= first + _IN_SUBJECT
     after_place = token == first + 1 and parse.tags[first] == "IN" and word in ("these", "those")
-    if sentence == 0 or not (token == first or after_adverb or after_place):
+    if sentence == 0 or not (token == first or after_adverb or after_place or in_subject):
         return None
     following = parse.words[token + 1] if token + 1 < len(parse) else ""
     noun = (
@@ -177,6 +212,8 @@ def _pointed_at(parse: Parse, token: int, gone: Callable[[int], bool]) -> int | 
         return None  # "This meal" after "a meal", "another bag"
     if noun and named:
         return parse.sentence[named[-1]]
+    if word in _CONCLUDING and token == first:
+        return sentence - 1
     if word in _POINTING and following not in _IMAGE:
         return sentence - 1
     if word == "the" and following in _POINTS_BACK:

@@ -120,6 +120,8 @@ def _person_after_things(parse: Parse, i: int) -> None:
     if articled and same_kind:
         for joint in [j for j in parse.children[thing] if parse.deps[j] == "cc" and j < i]:
             _hang(parse, joint, owner)
+        for phrase in [j for j in parse.children[verb] if j > i and parse.deps[j] == "prep"]:
+            _hang(parse, phrase, i)
         _hang(parse, i, owner)
 
 
