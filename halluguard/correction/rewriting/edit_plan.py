@@ -117,7 +117,7 @@ class EditPlan:
         return orphans
 
     def _also_kept(self, mention: int, pronoun: int) -> bool:
-        """Keep a plural pronoun after "a dog and a cat" if one of the two stays, but not "it" after "boys and a kite"."""
+        """Keep a plural pronoun after "a dog and a cat" if one of them stays; not "it" after "boys and a kite"."""
         listed = self.parse.conjuncts(self.mentions[mention].last)
         if self.parse.words[pronoun] in ("it", "itself"):
             things = (m for m in self.mentions if not m.plural and m.category != "person")
