@@ -84,10 +84,10 @@ def rewrite_many(
         _Rewriting(parse, of_text, judged, style, fallback)
         for parse, of_text, judged in zip(parses, claims, verdicts, strict=True)
     ]
-    for _ in range(_TRIES):
+    for tries_left in reversed(range(_TRIES)):
         previews = parse_many((preview for text in texts for preview in text.previews), nlp=nlp)
         for text in texts:
-            text.check([next(previews) for _ in text.previews])
+            text.check([next(previews) for _ in text.previews], try_wider=tries_left > 0)
     return [text.finish() for text in texts]
 
 
@@ -140,14 +140,15 @@ class _Rewriting:
         self.sentences = SentenceEdits(plan, heads, gone)
         self.previews = list(self.sentences.previews.values())
 
-    def check(self, previews: Sequence[Parse]) -> None:
+    def check(self, previews: Sequence[Parse], *, try_wider: bool) -> None:
         """Withdraw the cuts that do not read well; `previews` are then those of wider cuts.
 
         Args:
             previews: the parses of `previews`.
+            try_wider: whether wider cuts will be read again, too.
         """
         if self.sentences is not None:
-            self.sentences.check(previews)
+            self.sentences.check(previews, try_wider=try_wider)
             self.previews = list(self.sentences.previews.values())
 
     def finish(self) -> tuple[str, list[Edit]]:

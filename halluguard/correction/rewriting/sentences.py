@@ -52,11 +52,12 @@ class SentenceEdits:
         previews = {sentence: plan.editor.preview(sentence) for sentence in sound}
         self.previews = {sentence: text for sentence, text in previews.items() if any(map(str.isalnum, text))}
 
-    def check(self, previews: Sequence[Parse]) -> None:
+    def check(self, previews: Sequence[Parse], *, try_wider: bool) -> None:
         """Find the cuts that do not read well, and try wider ones; `previews` are then those of the wider cuts.
 
         Args:
             previews: the parses of `previews`.
+            try_wider: whether wider cuts will be read again, too.
         """
         for sentence, parse in zip(self.previews, previews, strict=True):
             added = final_check.adds_object(self.plan.parse, sentence, parse)
@@ -66,7 +67,8 @@ class SentenceEdits:
         for sentence, reason in sorted(self.reasons.items()):
             if reason and sentence in self.condemned:
                 self.first_reasons.setdefault(sentence, reason)
-                self._cut_wider(sentence)
+                if try_wider:
+                    self._cut_wider(sentence)
 
     def _cut_wider(self, sentence: int) -> None:
         """Try the next wider cut of a sentence, unless it leaves nothing."""
