@@ -240,8 +240,9 @@ def _from_inventory(parse: Parse, i: int) -> Mention | None:
     head = modified(parse, last)
     if _hyphenated(parse, i, last) or (head is not None and parse.words[head] not in _SHOWN_BY):
         return None
-    if head is not None and (readings.capital(parse, last) or word in _ACTIVITIES):
-        return None  # "the Space Mountain ride", "a construction area"
+    activity = word in _ACTIVITIES or category(one) == "person"  # "a construction area", "a pedestrian area"
+    if head is not None and (readings.capital(parse, last) or activity):
+        return None  # "the Space Mountain ride"
     first = _first_of_name(parse, i, last)
     if any(word in _ABSTRACT for word in parse.words[first:last]):
         return None
