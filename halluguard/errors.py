@@ -3,7 +3,8 @@
     HalluguardError
     ├── SettingsError (ValueError)          an argument or option is out of range or unknown
     ├── InputError (ValueError)             the caller's data cannot be read as what it should be
-    │   └── ImageError                      an image in particular
+    │   ├── ImageError                      an image in particular
+    │   └── BudgetError                     a text takes longer to read and correct than it may
     ├── UnsupportedModelError (TypeError)   a model that cannot do what was asked of it
     ├── ExpertError (RuntimeError)          a detector or judge failed; never evidence of absence
     ├── PromiseError (ValueError)           the labelled images cannot show what a promise would say
@@ -57,6 +58,10 @@ class InputError(HalluguardError, ValueError):
 
 class ImageError(InputError):
     """An image is missing, unreadable, or outside the limits."""
+
+
+class BudgetError(InputError):
+    """Reading and correcting a text takes longer than its budget of seconds."""
 
 
 class UnsupportedModelError(HalluguardError, TypeError):

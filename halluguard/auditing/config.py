@@ -15,6 +15,7 @@ from halluguard.auditing.gates import Gates
 from halluguard.auditing.human_verdicts import HumanVerdict
 from halluguard.calibration.policy import Policy
 from halluguard.calibration.record import Calibration
+from halluguard.correction.text.budget import MAX_SECONDS
 from halluguard.correction.verification.thresholds import Thresholds
 from halluguard.detectors.ensemble import Combination
 from halluguard.errors import SettingsError
@@ -68,6 +69,7 @@ class AuditConfig:
         ray_address: address of a running Ray cluster. Default: one is started on this machine.
         device: where a detector loaded by name runs ("cpu", "cuda", "cuda:1"). Default: "cpu".
         batch_size: images per detector call, at least 1.
+        budget: processor seconds that reading and correcting one caption may take; a row that takes longer is skipped.
         part_rows: rows per finished part, at least 1: what is lost at most when a run is killed.
         cache: SQLite file that keeps detections between runs. Default: `cache.sqlite` in `out`.
         force_new: throw away a run with other settings that is found in `out`.
@@ -120,6 +122,7 @@ class AuditConfig:
     ray_address: str | None = None
     device: str | None = None
     batch_size: int = 8
+    budget: float = MAX_SECONDS
     part_rows: int = 1000
     cache: Path | None = None
     force_new: bool = False
@@ -146,6 +149,8 @@ class AuditConfig:
                 raise SettingsError(
                     f"{name} must be from {least} to {LARGEST:,}, got {value}; leave it out for its default"
                 )
+        if not 0 < self.budget <= LARGEST:
+            raise SettingsError(f"budget must be a positive number of seconds, got {self.budget}; leave it out for 10")
         share, shares = self.shard
         if not 0 <= share < shares:
             raise SettingsError(f"a shard is written i/n with 1 <= i <= n, got {share + 1}/{shares}")

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 
 from halluguard.auditing.caption_rows import Row
 from halluguard.auditing.config import AuditConfig
-from halluguard.auditing.pipeline import Checker, detector_of
+from halluguard.auditing.pipeline import Checker, detector_of, skip_code
 from halluguard.auditing.source import Source, rows_expected, selected_rows
-from halluguard.correction.claims.extract import from_parse, parses
+from halluguard.correction.claims.extract import claims_or_error, parses
 from halluguard.correction.verification.evidence import phrases_for, query_terms_for
 from halluguard.errors import HalluguardError, ImageError
 
@@ -43,11 +43,13 @@ def estimate(config: AuditConfig, source: Source) -> dict[str, object]:
     uncovered: Counter[str] = Counter()
     began = time.process_time()
     captions, questions = [row.caption for row in readable], [row.question for row in readable]
-    for row, (parse, question) in zip(readable, parses(captions, questions, errors="yield"), strict=True):
-        if isinstance(parse, HalluguardError):
-            skipped["caption"] += 1
+    parsed = parses(captions, questions, errors="yield", budget=config.budget)
+    for row, (parse, question) in zip(readable, parsed, strict=True):
+        claims = parse if isinstance(parse, HalluguardError) else claims_or_error(parse, question)
+        if isinstance(claims, HalluguardError):
+            skipped[skip_code(claims)] += 1
             continue
-        for claim in from_parse(parse, question):
+        for claim in claims:
             kinds[claim.kind] += 1
             of_claim = phrases_for(claim, terms_of)
             phrases.setdefault(row.image, set()).update(of_claim)

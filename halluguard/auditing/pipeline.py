@@ -19,18 +19,17 @@ from halluguard.auditing.human_verdicts import with_human
 from halluguard.auditing.image_store import ImageFolder, ImageStore, StoredImage
 from halluguard.calibration.outcomes import ObjectReader, Outcome, Setting, agreement, withheld
 from halluguard.correction.claims.coverage import Coverage, coverage
-from halluguard.correction.claims.extract import from_parse, parses
+from halluguard.correction.claims.extract import claims_or_error, parses
 from halluguard.correction.completing import omitted_from
-from halluguard.correction.rewriting import rewrite_many
 from halluguard.correction.rewriting.additions import complete as with_additions
-from halluguard.correction.rewriting.rewrite import FALLBACK
+from halluguard.correction.rewriting.rewrite import FALLBACK, rewrite_each
 from halluguard.correction.text.parse import Parse
 from halluguard.correction.verification import Thresholds, thresholds_of
 from halluguard.correction.verification.looks import experts_apart
 from halluguard.correction.verification.omissions import Omission, candidates
 from halluguard.correction.verification.verify import examine_many
 from halluguard.detectors.specs import from_specs
-from halluguard.errors import HalluguardError, ImageError
+from halluguard.errors import BudgetError, HalluguardError, ImageError
 from halluguard.io import JsonObject
 from halluguard.records import Box, Claim, Detector, Edit, Verdict, apply_edits
 from halluguard.reliability import Rates
@@ -121,6 +120,7 @@ class Checker:
         self.reader = ObjectReader(config.policy.protocol if config.policy else "fixed", config.vocabulary)
         self.thresholds = thresholds_in(config, detector)
         self.calibration = config.calibration
+        self.budget = config.budget
         self.complete = config.complete or (self.setting is not None and self.setting.complete is not None)
         # Known objects and boxes are looked through at no cost; a model is asked more only on request.
         free = all(hasattr(expert, "names") and not expert.needs_image for expert in experts_apart(detector))
@@ -161,12 +161,16 @@ class Checker:
                 with_human(one.row.index, one.claims, judged, self.human)
                 for one, judged in zip(read, verdicts, strict=True)
             ]
-        rewritten = rewrite_many([one.parse for one in read], [one.claims for one in read], verdicts)
+        rewritten = rewrite_each([one.parse for one in read], [one.claims for one in read], verdicts)
         found = [
             _checked(one, judged, edited, left_out, complete=self.complete)
             for one, judged, edited, left_out in zip(read, verdicts, rewritten, omitted, strict=True)
         ]
-        kept_back = self._withheld(found, [text for text, _ in rewritten], images)
+        texts = [
+            one.row.caption if isinstance(edited, HalluguardError) else edited[0]
+            for one, edited in zip(read, rewritten, strict=True)
+        ]
+        kept_back = self._withheld(found, texts, images)
         for checked, image, why in zip(found, images, kept_back, strict=True):
             error = self._unreadable(image)
             checked = _skipped(checked.row, "image", str(error)) if error else checked
@@ -259,11 +263,13 @@ class Checker:
             return [self._reads[row.index] for row in rows if row.index in self._reads]
         read: list[_Read] = []
         captions, questions = [row.caption for row in rows], [row.question for row in rows]
-        for row, (parse, question) in zip(rows, parses(captions, questions, errors="yield"), strict=True):
-            if isinstance(parse, HalluguardError):
-                results[row.index] = _skipped(row, "caption", str(parse))
+        parsed = parses(captions, questions, errors="yield", budget=self.budget)
+        for row, (parse, question) in zip(rows, parsed, strict=True):
+            claims = parse if isinstance(parse, HalluguardError) else claims_or_error(parse, question)
+            if isinstance(claims, HalluguardError) or isinstance(parse, HalluguardError):
+                results[row.index] = _unread(row, cast(HalluguardError, claims))
             else:
-                read.append(_Read(row, parse, from_parse(parse, question)))
+                read.append(_Read(row, parse, claims))
         if self._reads is not None:
             self._reads = {one.row.index: one for one in read}
         return read
@@ -304,7 +310,7 @@ class Checker:
 def _checked(
     read: _Read,
     verdicts: Sequence[Verdict],
-    rewritten: tuple[str, list[Edit]],
+    rewritten: tuple[str, list[Edit]] | HalluguardError,
     omitted: Sequence[Omission] | None,
     *,
     complete: bool,
@@ -312,6 +318,8 @@ def _checked(
     failed = next((verdict for verdict in verdicts if verdict.error), None)
     if failed is not None:
         return _skipped(read.row, "expert", failed.reason)
+    if isinstance(rewritten, HalluguardError):
+        return _unread(read.row, rewritten)
     corrected, edits = rewritten
     if any(FALLBACK in edit.after for edit in edits):
         corrected, edits = read.row.caption, [_flagged(edit) for edit in edits]
@@ -328,6 +336,16 @@ def _checked(
         omitted=left_out,
         coverage=coverage(read.parse, read.claims),
     )
+
+
+def _unread(row: Row, error: HalluguardError) -> Checked:
+    """A row whose caption could not be read or corrected."""
+    return _skipped(row, skip_code(error), str(error))
+
+
+def skip_code(error: HalluguardError) -> str:
+    """The code of a row whose caption could not be read."""
+    return "budget" if isinstance(error, BudgetError) else "caption"
 
 
 def _flagged(edit: Edit) -> Edit:

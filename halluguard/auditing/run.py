@@ -206,6 +206,7 @@ def manifest(
         else None,
         "part_rows": config.part_rows,
         **({"compact": True} if config.compact else {}),
+        "budget": config.budget,
         **({"policy": promise_of(config.policy)} if config.policy else {}),
     }
 

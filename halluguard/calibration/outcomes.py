@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from halluguard.correction.claims.extract import from_parse, parses
+from halluguard.correction.claims.extract import claims_or_error, parses
 from halluguard.correction.completing import omitted_from
 from halluguard.correction.rewriting.additions import complete
 from halluguard.correction.rewriting.rewrite import FALLBACK, rewrite_many
@@ -200,13 +200,14 @@ class Drafts:
         self.claims: list[list[Claim]] = []
         self.unreadable: dict[int, str] = {}
         for i, (parse, question) in enumerate(parses(captions, asked, nlp=nlp, errors="yield")):
-            if isinstance(parse, HalluguardError):
-                self.unreadable[i] = str(parse)
+            claims = parse if isinstance(parse, HalluguardError) else claims_or_error(parse, question, nlp=nlp)
+            if isinstance(parse, HalluguardError) or isinstance(claims, HalluguardError):
+                self.unreadable[i] = str(claims)
                 continue
             self.readable.append(i)
             self.questions.append(question)
             self.parses.append(parse)
-            self.claims.append(from_parse(parse, question, nlp=nlp))
+            self.claims.append(claims)
         self.images = [images[i] for i in self.readable]
         self.names = candidates(detector, True)
         self._rewritten: dict[tuple[int, tuple[tuple[str, str | None], ...]], tuple[str, list[Edit]]] = {}

@@ -176,6 +176,9 @@ def audit(
         str | None, _option(_WORK, "Where the detector runs: cpu, cuda, cuda:1 ... Default: cpu.")
     ] = None,
     batch_size: Annotated[int, _option(_WORK, "Images per detector call.")] = 8,
+    budget: Annotated[
+        float, _option(_WORK, "Processor seconds that one caption may take; a row that takes longer is skipped.")
+    ] = 10.0,
     part_rows: Annotated[int, _option(_WORK, "Rows per part. A killed run loses one unfinished part at most.")] = 1000,
     cache: Annotated[
         Path | None, _option(_WORK, "File that keeps detections between runs. Default: cache.sqlite in --out.")
@@ -287,6 +290,7 @@ def audit(
         ray_address=ray_address,
         device=device,
         batch_size=batch_size,
+        budget=budget,
         part_rows=part_rows,
         cache=cache,
         force_new=force_new,

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from halluguard.correction.claims.extract import extract, from_parse, parses
 from halluguard.correction.completing import completed
 from halluguard.correction.rewriting import Proposer, Style, propose, rewrite, rewrite_many
+from halluguard.correction.text.budget import MAX_SECONDS
 from halluguard.correction.text.parse import Parse
 from halluguard.correction.verification import (
     Calibration,
@@ -69,6 +70,7 @@ def correct(
     style: Style = "delete",
     proposer: Proposer | None = None,
     complete: bool | Sequence[str] = False,
+    budget: float = MAX_SECONDS,
     nlp: Language | None = None,
 ) -> Answer:
     """Check an answer against its image and correct what the detector contradicts.
@@ -87,6 +89,7 @@ def correct(
             edits with the decision "addition". It looks for the detector's labels, or for COCO's categories if the
             detector takes any phrase; names in place of True are looked for instead. Answers to questions that do not
             ask for a description stay as they are.
+        budget: processor seconds that reading and correcting the answer may take, without what the detector takes.
         nlp: a spaCy pipeline; default the best English one installed.
 
     Returns:
@@ -95,6 +98,7 @@ def correct(
 
     Raises:
         InputError: the text cannot be read.
+        BudgetError: reading and correcting it takes longer than the budget.
 
     >>> from halluguard.detectors.precomputed import KnownObjects
     >>> correct("A dog and a cat.", "1.jpg", KnownObjects({"1.jpg": ["dog"]})).text
@@ -114,6 +118,7 @@ def correct(
         style=style,
         proposer=proposer,
         complete=complete,
+        budget=budget,
         nlp=nlp,
     )
     return answer
@@ -168,6 +173,7 @@ def correct_many(
     proposer: Proposer | None = None,
     complete: bool | Sequence[str] = False,
     batch_size: int = 32,
+    budget: float = MAX_SECONDS,
     nlp: Language | None = None,
 ) -> Iterator[Answer]:
     """Correct a stream of answers, one image each; answers in a batch that share an image share its detector pass.
@@ -175,10 +181,11 @@ def correct_many(
     Args:
         texts, images, questions: as in `correct`, of equal length.
         batch_size: answers read, verified and rewritten together.
+        budget: processor seconds that reading and correcting one answer may take.
     """
     check_detector(detector)
     names = candidates(detector, complete)
-    options = _Options(thresholds, properties, calibration, second_look, style, proposer, names, nlp)
+    options = _Options(thresholds, properties, calibration, second_look, style, proposer, names, budget, nlp)
     text_stream, image_stream = iter(texts), iter(images)
     question_stream = iter(questions) if questions is not None else None
     while batch := list(islice(text_stream, batch_size)):
@@ -203,6 +210,7 @@ class _Options:
     style: Style
     proposer: Proposer | None
     names: Sequence[str]
+    budget: float
     nlp: Language | None
 
 
@@ -216,7 +224,7 @@ def _correct_batch(
     started = perf_counter()
     read = [
         parse
-        for parse, _ in parses(texts, questions, batch_size=len(texts), nlp=options.nlp)
+        for parse, _ in parses(texts, questions, batch_size=len(texts), nlp=options.nlp, budget=options.budget)
         if isinstance(parse, Parse)
     ]
     claims = [from_parse(parse, question, nlp=options.nlp) for parse, question in zip(read, questions, strict=True)]

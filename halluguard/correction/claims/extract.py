@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Literal
 
 from halluguard.correction import kinds
 from halluguard.correction.claims.predicates import ParsedAnswer, ParsedQuestion
+from halluguard.correction.text.budget import MAX_SECONDS, Budget
 from halluguard.correction.text.parse import Parse
-from halluguard.correction.text.reading import parse_many, readable
+from halluguard.correction.text.reading import parse_each, parse_many, readable
 from halluguard.errors import HalluguardError
 from halluguard.records import Claim
 
@@ -26,13 +27,16 @@ if TYPE_CHECKING:
     from spacy.language import Language
 
 
-def extract(answer: str, query: str | None = None, *, nlp: Language | None = None) -> list[Claim]:
+def extract(
+    answer: str, query: str | None = None, *, nlp: Language | None = None, budget: float = MAX_SECONDS
+) -> list[Claim]:
     """The claims of one answer: the existence claims in reading order, then the others.
 
     Args:
         answer: English text; spans of the claims index into exactly this string.
         query: the question it answers, needed to read "Yes", "No" and fragments.
         nlp: a spaCy pipeline with tagger and parser; default the best one installed.
+        budget: processor seconds that reading the answer may take.
 
     Returns:
         `Claim` records with `answer[claim.start:claim.end] == claim.phrase`. Indices inside them (`subject`, `other`,
@@ -40,12 +44,14 @@ def extract(answer: str, query: str | None = None, *, nlp: Language | None = Non
 
     Raises:
         InputError: not a string, longer than 200,000 characters, or not valid Unicode.
+        BudgetError: reading takes longer than the budget.
         MissingExtraError: no English spaCy pipeline is installed.
 
     >>> [(c.kind, c.phrase, c.name) for c in extract("A man rides two horses.")][:2]
     [('existence', 'man', 'man'), ('existence', 'horses', 'horse')]
     """
-    (parse,) = parse_many([readable(answer)], nlp=nlp)
+    ((parse, _),) = parses([answer], nlp=nlp, budget=budget)
+    assert isinstance(parse, Parse)
     return from_parse(parse, query, nlp=nlp)
 
 
@@ -56,6 +62,7 @@ def extract_many(
     batch_size: int = 64,
     nlp: Language | None = None,
     errors: Literal["raise", "yield"] = "raise",
+    budget: float = MAX_SECONDS,
 ) -> Iterator[list[Claim] | HalluguardError]:
     """The claims of a stream of answers, in order, in flat memory. What one text gives never depends on the others.
 
@@ -64,9 +71,23 @@ def extract_many(
         queries: their questions, one per text, None where there is none.
         batch_size: texts parsed together; 16 to 128 are equally fast.
         errors: "raise" at a text that cannot be read, or "yield" the error in its place and go on.
+        budget: processor seconds that reading one text may take.
     """
-    for parse, query in parses(texts, queries, batch_size=batch_size, nlp=nlp, errors=errors):
-        yield parse if isinstance(parse, HalluguardError) else from_parse(parse, query, nlp=nlp)
+    for parse, query in parses(texts, queries, batch_size=batch_size, nlp=nlp, errors=errors, budget=budget):
+        claims = parse if isinstance(parse, HalluguardError) else claims_or_error(parse, query, nlp=nlp)
+        if isinstance(claims, HalluguardError) and errors == "raise":
+            raise claims
+        yield claims
+
+
+def claims_or_error(
+    parse: Parse, query: str | None = None, *, nlp: Language | None = None
+) -> list[Claim] | HalluguardError:
+    """The claims of a parsed answer, or why they cannot be read."""
+    try:
+        return from_parse(parse, query, nlp=nlp)
+    except HalluguardError as error:
+        return error
 
 
 def parses(
@@ -76,31 +97,44 @@ def parses(
     batch_size: int = 64,
     nlp: Language | None = None,
     errors: Literal["raise", "yield"] = "raise",
+    budget: float = MAX_SECONDS,
 ) -> Iterator[tuple[Parse | HalluguardError, str | None]]:
     """The parse (or the error) and the question of each text: what `extract_many` reads its claims from."""
     stream = iter(texts)
     questions = iter(queries) if queries is not None else repeat(None)
     while shard := list(islice(stream, batch_size)):
         shard_queries = [next(questions) for _ in shard]
-        checked: list[str | HalluguardError] = []
-        for text in shard:
-            try:
-                checked.append(readable(text))
-            except HalluguardError as error:
-                if errors == "raise":
-                    raise
-                checked.append(error)
-        good = parse_many([text for text in checked if isinstance(text, str)], batch_size=batch_size, nlp=nlp)
+        checked = [_checked(text, Budget(budget)) for text in shard]
+        if errors == "raise" and (failed := next((one for one in checked if isinstance(one, HalluguardError)), None)):
+            raise failed
+        good = parse_each((one for one in checked if isinstance(one, tuple)), batch_size=batch_size, nlp=nlp)
         for item, query in zip(checked, shard_queries, strict=True):
-            yield (next(good) if isinstance(item, str) else item), query
+            parse = next(good) if isinstance(item, tuple) else item
+            if errors == "raise" and isinstance(parse, HalluguardError):
+                raise parse
+            yield parse, query
+
+
+def _checked(text: str, budget: Budget) -> tuple[str, Budget] | HalluguardError:
+    """A text that can be read, with what is left of its budget."""
+    try:
+        with budget.running():
+            return readable(text), budget
+    except HalluguardError as error:
+        return error
 
 
 def from_parse(parse: Parse, query: str | None = None, *, nlp: Language | None = None) -> list[Claim]:
-    """The claims of a parsed answer."""
-    answer = ParsedAnswer.of(parse, partial(_question, query, nlp) if query else None)
-    existence = kinds.KINDS["existence"].extract(answer, ())
-    others = (kind.extract(answer, existence) for name, kind in kinds.KINDS.items() if name != "existence")
-    return [*existence, *chain.from_iterable(others)]
+    """The claims of a parsed answer.
+
+    Raises:
+        BudgetError: the budget of the parse is used up.
+    """
+    with parse.budget.running():
+        answer = ParsedAnswer.of(parse, partial(_question, query, nlp) if query else None)
+        existence = kinds.KINDS["existence"].extract(answer, ())
+        others = (kind.extract(answer, existence) for name, kind in kinds.KINDS.items() if name != "existence")
+        return [*existence, *chain.from_iterable(others)]
 
 
 def _question(query: str, nlp: Language | None) -> ParsedQuestion:

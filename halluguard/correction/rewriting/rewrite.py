@@ -8,7 +8,7 @@ bytes outside the edits stay as they were.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -20,8 +20,8 @@ from halluguard.correction.rewriting.sentences import SentenceEdits
 from halluguard.correction.rewriting.token_editor import Span
 from halluguard.correction.rewriting.yes_no import YesNoRewriter
 from halluguard.correction.text.parse import Parse
-from halluguard.correction.text.reading import parse_many, readable
-from halluguard.errors import SettingsError
+from halluguard.correction.text.reading import parse_each, parse_many, readable
+from halluguard.errors import HalluguardError, SettingsError
 from halluguard.records import Claim, Edit, Verdict, apply_edits
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ def rewrite(
 
     Raises:
         SettingsError: unknown style.
+        BudgetError: the budget of the parse is used up.
     """
     contradicted = any(verdict.decision == "contradicted" for verdict in verdicts)
     if style in get_args(Style) and not contradicted and style != "annotate":
@@ -78,17 +79,73 @@ def rewrite_many(
     nlp: Language | None = None,
 ) -> list[tuple[str, list[Edit]]]:
     """`rewrite` for N texts; what they are edited to is read again together, which is faster."""
+    rewritten = rewrite_each(parses, claims, verdicts, style=style, fallback=fallback, nlp=nlp)
+    for one in rewritten:
+        if isinstance(one, HalluguardError):
+            raise one
+    return [one for one in rewritten if not isinstance(one, HalluguardError)]
+
+
+def rewrite_each(
+    parses: Sequence[Parse],
+    claims: Sequence[Sequence[Claim]],
+    verdicts: Sequence[Sequence[Verdict]],
+    *,
+    style: Style = "delete",
+    fallback: str = FALLBACK,
+    nlp: Language | None = None,
+) -> list[tuple[str, list[Edit]] | HalluguardError]:
+    """`rewrite_many`, with the error in the place of a text that takes longer than its budget."""
     if style not in get_args(Style):
         raise SettingsError(f"style must be one of {get_args(Style)}, got {style!r}")
-    texts = [
-        _Rewriting(parse, of_text, judged, style, fallback)
+    begun = [
+        _begun(parse, of_text, judged, style, fallback)
         for parse, of_text, judged in zip(parses, claims, verdicts, strict=True)
     ]
     for tries_left in reversed(range(_TRIES)):
-        previews = parse_many((preview for text in texts for preview in text.previews), nlp=nlp)
-        for text in texts:
-            text.check([next(previews) for _ in text.previews], try_wider=tries_left > 0)
-    return [text.finish() for text in texts]
+        texts = begun
+        previews = parse_each(
+            ((words, text.budget) for text in texts if isinstance(text, _Rewriting) for words in text.previews), nlp=nlp
+        )
+        begun = [
+            _checked(text, previews, try_wider=tries_left > 0) if isinstance(text, _Rewriting) else text
+            for text in texts
+        ]
+    return [_finished(text) if isinstance(text, _Rewriting) else text for text in begun]
+
+
+def _begun(
+    parse: Parse, claims: Sequence[Claim], verdicts: Sequence[Verdict], style: Style, fallback: str
+) -> _Rewriting | HalluguardError:
+    budget = parse.budget.copy()
+    try:
+        with budget.running():
+            return _Rewriting(replace(parse, budget=budget), claims, verdicts, style, fallback)
+    except HalluguardError as error:
+        return error
+
+
+def _checked(
+    text: _Rewriting, previews: Iterator[Parse | HalluguardError], *, try_wider: bool
+) -> _Rewriting | HalluguardError:
+    read = [next(previews) for _ in text.previews]
+    for one in read:
+        if isinstance(one, HalluguardError):
+            return one
+    try:
+        with text.budget.running():
+            text.check([one for one in read if isinstance(one, Parse)], try_wider=try_wider)
+    except HalluguardError as error:
+        return error
+    return text
+
+
+def _finished(text: _Rewriting) -> tuple[str, list[Edit]] | HalluguardError:
+    try:
+        with text.budget.running():
+            return text.finish()
+    except HalluguardError as error:
+        return error
 
 
 class _Rewriting:
@@ -101,7 +158,7 @@ class _Rewriting:
     def __init__(
         self, parse: Parse, claims: Sequence[Claim], verdicts: Sequence[Verdict], style: Style, fallback: str
     ) -> None:
-        self.parse, self.fallback = parse, fallback
+        self.parse, self.fallback, self.budget = parse, fallback, parse.budget
         self.contradicted = tuple(i for i, v in enumerate(verdicts) if v.decision == "contradicted")
         self.blocks: BlockEditor | None = None
         self.sentences: SentenceEdits | None = None

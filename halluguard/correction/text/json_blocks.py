@@ -15,6 +15,8 @@ _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:,]|[^\s{}\[\]:,"]+', re.DOTALL)
 _FENCE = re.compile(r"^[ \t]*(?:```|~~~)", re.MULTILINE)
 _DECODER = json.JSONDecoder()
 _MOST_TRIES = 50
+_DEEPEST = 100
+"""Levels of nesting beyond which JSON is not taken apart."""
 _NAME_KEY = re.compile(r"(?i)(?:(?:object|item|class|label|category)[_\s-]?)?name")
 """Keys of the name of a thing, where the value is one: "name": "dog", but not "name": "John Smith"."""
 COUNT_KEYS = frozenset(("count", "counts", "quantity", "qty", "amount", "how_many", "instances", "total"))
@@ -33,7 +35,22 @@ def json_end(text: str, start: int) -> int | None:
         value, end = _DECODER.raw_decode(text, start)
     except (ValueError, RecursionError):
         return None
-    return end if isinstance(value, dict | list) and value else None
+    return end if isinstance(value, dict | list) and value and not _is_deep(value) else None
+
+
+def _is_deep(value: object) -> bool:
+    """Whether a value is nested more than `_DEEPEST` levels deep."""
+    level = [value]
+    for _ in range(_DEEPEST):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer if isinstance(outer, list) else ())
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def find_json(text: str, start: int, end: int) -> list[tuple[int, int]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from halluguard.correction.text.budget import Budget, check_budget
 from halluguard.correction.text.document import Block, Document
 from halluguard.correction.text.lexicon import VERB_TAGS
 from halluguard.records import XYXY
@@ -36,6 +37,7 @@ class Parse:
         quoted: tokens in quotation marks.
         denied: leaves that a label denies ("Dogs: none", "Not visible: dogs").
         folded: leaves whose words were read in lower case, because their capitals say nothing.
+        budget: the time that reading and correcting the text may take, and has taken so far.
     """
 
     text: str
@@ -56,6 +58,7 @@ class Parse:
     quoted: set[int] = field(default_factory=set)
     folded: set[int] = field(default_factory=set)
     denied: set[int] = field(default_factory=set)
+    budget: Budget = field(default_factory=Budget, repr=False, compare=False)
 
     def leaf(self, token: int) -> Block | None:
         """The leaf of the document that the token stands in; None where the parse has no document."""
@@ -74,6 +77,7 @@ class Parse:
 
     def subtree(self, token: int) -> list[int]:
         """The token and everything under it, in reading order."""
+        check_budget()
         found, queue = [token], list(self.children[token])
         while queue:
             i = queue.pop()
@@ -95,6 +99,7 @@ class Parse:
 
     def conjuncts(self, token: int) -> list[int]:
         """The heads of all members of the list that the token is in, in reading order; [token] when it is in none."""
+        check_budget()
         top = token
         while self.deps[top] == "conj" and self._same_kind(top, self.heads[top]):
             top = self.heads[top]

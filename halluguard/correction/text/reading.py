@@ -8,11 +8,12 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import islice, pairwise
+from itertools import groupby, islice, pairwise
 from typing import TYPE_CHECKING
 
 from halluguard.correction.text import written_boxes
 from halluguard.correction.text.blocks import read_blocks
+from halluguard.correction.text.budget import Budget, check_budget, check_now
 from halluguard.correction.text.document import Block, Document, Markup
 from halluguard.correction.text.labels import denied_leaves
 from halluguard.correction.text.language import check_english, mark_languages
@@ -22,7 +23,7 @@ from halluguard.correction.text.parse import Parse
 from halluguard.correction.text.parse_repairs import mend
 from halluguard.correction.text.pipeline import pipeline
 from halluguard.correction.text.written_boxes import Written
-from halluguard.errors import InputError
+from halluguard.errors import HalluguardError, InputError
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -31,8 +32,10 @@ if TYPE_CHECKING:
 MAX_CHARS = 200_000
 _RUN = 250
 """Characters without a space that are read together: on brackets and quotes spaCy's tokenizer is quadratic."""
-_PIECE = 20_000
+MAX_PARSED = 20_000
 """Characters that are parsed together; the parser's memory grows with them."""
+_LONG = 4_000
+"""Characters from which on a text is parsed apart from others, with its budget of time running."""
 _LONG_RUN = re.compile(rf"\S{{{_RUN + 1},}}")
 _ONE_AT_A_TIME = threading.Lock()  # spaCy's memory zones may not overlap
 _NAMES = ("label", "term", "cell")
@@ -49,6 +52,7 @@ def readable(text: object) -> str:
 
     Raises:
         InputError: not a string, too long, with lone surrogates, or not English.
+        BudgetError: it takes longer than the budget that is running.
     """
     if not isinstance(text, str):
         raise InputError(f"an answer must be a string, got {type(text).__name__}; convert it or leave the row out")
@@ -98,6 +102,7 @@ class _Piece:
 def _pieces(leaves: Sequence[Block], text: str, boxes: Sequence[Written]) -> Iterator[_Piece]:
     taken = [(box.start, box.end) for box in boxes]
     for n, leaf in enumerate(leaves):
+        check_budget()
         if leaf.kind == "written":
             continue
         escaped = leaf.outer[0] == leaf.start - 1 and text[leaf.outer[0]] == '"'
@@ -126,8 +131,8 @@ def cut(text: str) -> list[tuple[int, int]]:
     [(0, 20)]
     """
     cuts = [at for run in _LONG_RUN.finditer(text) for at in range(run.start() + _RUN, run.end(), _RUN)]
-    for start in range(_PIECE, len(text), _PIECE):
-        space = text.rfind(" ", start - _PIECE // 2, start)
+    for start in range(MAX_PARSED, len(text), MAX_PARSED):
+        space = text.rfind(" ", start - MAX_PARSED // 2, start)
         cuts.append(space if space > 0 else start)
     edges = [0, *sorted(set(cuts)), len(text)]
     return [(a, b) for a, b in pairwise(edges) if a < b]
@@ -140,23 +145,99 @@ def parse_many(texts: Iterable[str], *, batch_size: int = 64, nlp: Language | No
         texts: English texts that passed `readable`.
         batch_size: texts per spaCy batch; 16 to 128 are equally fast.
         nlp: a loaded pipeline with tagger and parser; default `pipeline()`.
+
+    Raises:
+        BudgetError: a text takes longer than `MAX_SECONDS`.
+    """
+    for parse in parse_each(((text, Budget()) for text in texts), batch_size=batch_size, nlp=nlp):
+        if isinstance(parse, HalluguardError):
+            raise parse
+        yield parse
+
+
+def parse_each(
+    texts: Iterable[tuple[str, Budget]], *, batch_size: int = 64, nlp: Language | None = None
+) -> Iterator[Parse | HalluguardError]:
+    """`parse_many` for texts that each come with a budget; for a text that takes longer, its error.
+
+    A long text is parsed apart, so that what it costs is known. Short ones are parsed together, at no one's cost.
     """
     nlp = nlp or pipeline()
     stream = iter(texts)
     while shard := list(islice(stream, batch_size)):
-        documents = [read_document(text) for text in shard]
-        boxes = [written_boxes.find(text) for text in shard]
-        leaves = [list(document.leaves()) for document in documents]
-        pieces = [list(_pieces(*of_text)) for of_text in zip(leaves, shard, boxes, strict=True)]
-        with _ONE_AT_A_TIME, nlp.memory_zone():
-            docs = nlp.pipe((p.text for of_text in pieces for p in of_text if not p.plain), batch_size=batch_size)
-            parses = [
-                _join(document, of_leaves, [(piece, None if piece.plain else next(docs)) for piece in of_text])
-                for document, of_leaves, of_text in zip(documents, leaves, pieces, strict=True)
-            ]
-        for parse, of_text in zip(parses, boxes, strict=True):
-            _attach_boxes(parse, of_text)
-            yield parse
+        prepared = [_prepared(text, budget) for text, budget in shard]
+        for is_long, group in groupby(prepared, key=lambda one: isinstance(one, _Prepared) and one.is_long):
+            if is_long:
+                for one in group:
+                    yield _parsed_apart(one, nlp) if isinstance(one, _Prepared) else one
+            else:
+                yield from _parsed_together(list(group), batch_size, nlp)
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A text that is ready for the parser."""
+
+    document: Document
+    leaves: list[Block]
+    pieces: list[_Piece]
+    boxes: list[Written]
+    budget: Budget
+
+    @property
+    def is_long(self) -> bool:
+        """Whether the text is parsed apart from others."""
+        return len(self.document.text) >= _LONG
+
+    def parse(self, docs: Iterator[Doc]) -> Parse:
+        """The parse, given the documents of the pieces that are not plain."""
+        parts = [(piece, None if piece.plain else next(docs)) for piece in self.pieces]
+        parse = replace(_join(self.document, self.leaves, parts), budget=self.budget)
+        _attach_boxes(parse, self.boxes)
+        return parse
+
+
+def _prepared(text: str, budget: Budget) -> _Prepared | HalluguardError:
+    try:
+        with budget.running():
+            document, boxes = read_document(text), written_boxes.find(text)
+            leaves = list(document.leaves())
+            return _Prepared(document, leaves, list(_pieces(leaves, text, boxes)), boxes, budget)
+    except HalluguardError as error:
+        return error
+
+
+def _parsed_together(
+    texts: Sequence[_Prepared | HalluguardError], batch_size: int, nlp: Language
+) -> Iterator[Parse | HalluguardError]:
+    """The parses of short texts."""
+    good = [one for one in texts if isinstance(one, _Prepared)]
+    words = (piece.text for one in good for piece in one.pieces if not piece.plain)
+    with _ONE_AT_A_TIME, nlp.memory_zone():
+        docs = nlp.pipe(words, batch_size=batch_size)
+        parses = [one.parse(docs) if isinstance(one, _Prepared) else one for one in texts]
+    yield from parses
+
+
+def _parsed_apart(text: _Prepared, nlp: Language) -> Parse | HalluguardError:
+    """The parse of a long text, read in steps of at most `MAX_PARSED` characters while its budget runs."""
+    try:
+        with text.budget.running(), _ONE_AT_A_TIME, nlp.memory_zone():
+            return text.parse(_docs_in_steps([piece.text for piece in text.pieces if not piece.plain], nlp))
+    except HalluguardError as error:
+        return error
+
+
+def _docs_in_steps(words: Sequence[str], nlp: Language) -> Iterator[Doc]:
+    first = 0
+    while first < len(words):
+        last, size = first + 1, len(words[first])
+        while last < len(words) and last - first < 64 and size + len(words[last]) <= MAX_PARSED:
+            size += len(words[last])
+            last += 1
+        check_now()
+        yield from nlp.pipe(words[first:last], batch_size=last - first)
+        first = last
 
 
 def of_doc(doc: Doc) -> Parse:
@@ -173,6 +254,7 @@ def _join(document: Document, leaves: list[Block], parts: Sequence[tuple[_Piece,
     markup: list[Markup] = []
     parse = Parse(document.text, [], [], [], [], [], [], [], [], [], leaves=leaves)
     for piece, doc in parts:
+        check_budget()
         first = len(parse)
         if doc is None:
             add_name(parse, piece.text, piece.words.starts, piece.words.ends)
