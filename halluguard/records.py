@@ -181,6 +181,7 @@ class Verdict(_Record):
         reason: the decision in words.
         error: True if the expert failed on this image.
         replacement: the true property or number in place of a contradicted one ("blue", "2"), where it is clear.
+        asked: False where no expert was asked, because none covers the claim or it claims nothing; see `reason`.
     """
 
     claim: int
@@ -192,6 +193,7 @@ class Verdict(_Record):
     reason: str = ""
     error: bool = False
     replacement: str | None = None
+    asked: bool = True
 
     def __post_init__(self) -> None:
         if self.decision not in get_args(Decision):

@@ -97,5 +97,12 @@ def _judged(claim: Claim, verdict: Verdict, human: HumanVerdict | None) -> Verdi
     reason = f"{said} by a person" + (f"; {verdict.reason}" if verdict.reason else "")
     kept = verdict.replacement if human.truth == verdict.decision else None
     return replace(
-        verdict, decision=human.truth, confidence=1.0, expert=PERSON, reason=reason, error=False, replacement=kept
+        verdict,
+        decision=human.truth,
+        confidence=1.0,
+        expert=PERSON,
+        reason=reason,
+        error=False,
+        replacement=kept,
+        asked=True,
     )

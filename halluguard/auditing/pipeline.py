@@ -248,7 +248,8 @@ class Checker:
     def _or_not_judged(self, claim: Claim, verdict: Verdict) -> Verdict:
         if claim.kind not in self.not_judged:
             return verdict
-        return Verdict(verdict.claim, "unverifiable", reason=f"claims of the kind {claim.kind!r} are not judged here")
+        reason = f"claims of the kind {claim.kind!r} are not judged here"
+        return Verdict(verdict.claim, "unverifiable", reason=reason, asked=False)
 
     def _unreadable(self, image: StoredImage | str) -> ImageError | None:
         """Why an image that the detector needs could not be decoded."""

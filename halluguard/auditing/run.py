@@ -33,6 +33,7 @@ from halluguard.auditing.work_units import finished_parts
 from halluguard.auditing.workers import usable_cores
 from halluguard.calibration.policy import Policy
 from halluguard.calibration.watching import RateBound
+from halluguard.correction.languages import versions
 from halluguard.correction.text import pipeline
 from halluguard.correction.verification import Thresholds
 from halluguard.correction.verification.looks import experts_apart
@@ -191,6 +192,7 @@ def manifest(
     return {
         "halluguard": __version__,
         "language": f"{language['lang']}_{language['name']}-{language['version']}",
+        "other languages": versions(),
         **input_manifest(config, source),
         "expert": fingerprint(detector),
         "property experts": [expert_fingerprint(expert) for expert in experts],

@@ -60,6 +60,53 @@ def test_the_summary_counts_claims_that_no_expert_can_judge(run):
     assert rates["unverifiable"]["value"] == round(counts["unverifiable"] / sum(counts.values()), 6) > 0
 
 
+def test_the_share_of_claims_that_were_never_asked_is_exact(tmp_path):
+    """A list of objects has no bridges; a statue of a horse claims no horse; an awaited bus is asked about."""
+    captions, objects = tmp_path / "rows.jsonl", tmp_path / "objects.json"
+    texts = ["A dog stands under a bridge.", "A statue of a horse stands near a cat.", "People wait for a bus."]
+    captions.write_text("".join(json.dumps({"image_id": 1, "caption": text}) + "\n" for text in texts))
+    objects.write_text(json.dumps({"1": ["dog", "person"]}))
+    out = tmp_path / "out"
+    done = CliRunner().invoke(
+        app, ["audit", str(captions), "--objects", str(objects), "--out", str(out), "--no-relations", "--no-attributes"]
+    )
+    assert done.exit_code == 0, done.output
+    rows = [json.loads(line) for line in (out / "captions.jsonl").read_text(encoding="utf-8").splitlines()]
+    unasked = [
+        row["claims"][verdict["claim"]]["phrase"]
+        for row in rows
+        for verdict in row["verdicts"]
+        if not verdict.get("asked", True) and row["claims"][verdict["claim"]]["kind"] == "existence"
+    ]
+    assert "bridge" in unasked
+    assert "horse" in unasked
+    assert not {"dog", "cat", "bus", "People"} & set(unasked)
+    verdicts = [verdict for row in rows for verdict in row["verdicts"]]
+    rate = read_json(out / "summary.json")["rates"]["never_asked"]
+    assert rate["n"] == len(verdicts)
+    assert rate["value"] == round(sum(not verdict.get("asked", True) for verdict in verdicts) / len(verdicts), 6)
+    assert "Claims never put to an expert" in (out / "report.html").read_text(encoding="utf-8")
+    explained = CliRunner().invoke(app, ["explain", str(out), "#0"]).output
+    assert "never asked" in explained
+    assert "bridge" in explained
+
+
+def test_a_row_beyond_its_budget_is_skipped_with_its_reason(tmp_path):
+    captions, objects = tmp_path / "rows.jsonl", tmp_path / "objects.json"
+    texts = ["A dog sits.", "A dog sits near a cat. " * 4000]
+    captions.write_text("".join(json.dumps({"image_id": 1, "caption": text}) + "\n" for text in texts))
+    objects.write_text(json.dumps({"1": ["dog"]}))
+    out = tmp_path / "out"
+    done = CliRunner().invoke(
+        app, ["audit", str(captions), "--objects", str(objects), "--out", str(out), "--budget", "0.2"]
+    )
+    assert "Traceback" not in done.output
+    codes = [json.loads(line)["code"] for line in (out / "captions.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert codes == ["ok", "budget"]
+    (skipped,) = [json.loads(line) for line in (out / "skipped.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert "0.2 seconds of processor time" in skipped["reason"]
+
+
 @pytest.mark.parametrize(("least", "code"), [("0.5", 0), ("0.99", 1)])
 def test_the_gate_stops_a_run_of_which_too_little_was_read(run, least, code):
     _, done = run("--min-read", least)

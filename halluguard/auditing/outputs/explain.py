@@ -76,6 +76,9 @@ def _print(checked: Checked, console: Console) -> None:
     if (covered := checked.coverage) is not None:
         read = f"read: {covered.text:.0%} of its letters, {covered.named:.0%} of its {covered.nouns} nouns"
         console.print(Text(read, style="dim"))
+    if unasked := [checked.claims[verdict.claim].phrase for verdict in checked.verdicts if not verdict.asked]:
+        names = visible(", ".join(dict.fromkeys(unasked)))
+        console.print(Text(f"never asked: {len(unasked)} of {len(checked.verdicts)} claims ({names})", style="dim"))
     for edit in checked.edits:
         before, after = visible(edit.before), visible(edit.after)
         if edit.decision == "flagged":

@@ -242,6 +242,7 @@ def _tiles(summary: JsonObject) -> list[Tile]:
         "text_read": ("Letters read", "letters"),
         "nouns_read": ("Nouns read", "nouns"),
         "unverifiable": ("Claims that no expert can judge", "claims"),
+        "never_asked": ("Claims never put to an expert", "claims"),
     }
     return [
         Tile("Objects that are not there", percent(existence), _interval(existence, "judged existence claims")),

@@ -10,7 +10,9 @@ verdict is "supported" or "contradicted". With c_i contradicted and j_i judged c
                                                      with o_i omitted and s_i supported labels, where it was looked for
     text_read            letters read / letters of the audited captions, as `correction.claims.coverage` counts them
     nouns_read           nouns read / nouns, in the same way
-    unverifiable         share of claims that no expert could be asked about, such as scenery put to a list of objects
+    unverifiable         share of claims that got no verdict: those never asked, and those that no answer decides
+    never_asked          share of claims that were put to no expert: none covers them, as with scenery and a list of
+                         objects, or they claim nothing, as what is depicted does (`Verdict.asked`)
 
 The claims of one image are not independent, whether they stand in one caption or in several. The interval of every rate
 is therefore that of a ratio of sums over images (`metrics.stats.clustered_share`). Images are put into `BUCKETS` by a
@@ -87,6 +89,7 @@ class Tally:
         self.by_kind: dict[str, Counter[str]] = {}
         self.by_label: dict[str, Counter[str]] = {}
         self.claims, self.captions, self.judged, self.unverifiable = Sums(), Sums(), Sums(), Sums()
+        self.never_asked = Sums()
         self.letters, self.nouns = Sums(), Sums()
         self.of_kind: defaultdict[str, Sums] = defaultdict(Sums)
         self.of_label: defaultdict[str, Sums] = defaultdict(Sums)
@@ -120,6 +123,8 @@ class Tally:
         self.judged.add(bucket, j, len(row["verdicts"]))
         unverifiable = sum(verdict["decision"] == "unverifiable" for verdict in row["verdicts"])
         self.unverifiable.add(bucket, unverifiable, len(row["verdicts"]))
+        unasked = sum(not verdict.get("asked", True) for verdict in row["verdicts"])
+        self.never_asked.add(bucket, unasked, len(row["verdicts"]))
         if covered := row.get("coverage"):
             self.letters.add(bucket, covered["letters_read"], covered["letters"])
             self.nouns.add(bucket, covered["nouns_read"], covered["nouns"])
@@ -209,6 +214,7 @@ class Tally:
                 "text_read": self.letters.rate(),
                 "nouns_read": self.nouns.rate(),
                 "unverifiable": self.unverifiable.rate(),
+                "never_asked": self.never_asked.rate(),
             },
             "by_kind": {kind: _with_rate(n, self.of_kind[kind]) for kind, n in sorted(self.by_kind.items())},
             "by_label": {label: self._of_label(label) for label in sorted({*self.by_label, *self.omissions_of})},

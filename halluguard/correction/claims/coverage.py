@@ -20,8 +20,10 @@ class Coverage:
     """Counts of the letters and nouns that were read of one answer, without its thoughts.
 
     Args:
-        letters, letters_read: letters of the answer, and those in blocks that are read and in Latin script.
-        nouns, nouns_read: nouns of what is read, and those that a claim names or that are known to name no thing.
+        letters, letters_read: letters of the answer, and those that are read: in Latin script, or in a block of a
+            language with an extractor.
+        nouns, nouns_read: nouns of what is read as English, and those that a claim names or that are known to name no
+            thing.
     """
 
     letters: int
@@ -48,7 +50,8 @@ def coverage(parse: Parse, claims: Sequence[Claim]) -> Coverage:
         if leaf.kind != "thinking":
             found = [ord(sign) for sign in parse.text[leaf.start : leaf.end] if sign.isalpha()]
             letters += len(found)
-            read += sum(sign <= _LATIN for sign in found) if leaf.reads else 0
+            own = len(found) if leaf.language else sum(sign <= _LATIN for sign in found)
+            read += own if leaf.reads else 0
     nouns = [i for i, tag in enumerate(parse.tags) if tag in ("NN", "NNS") and parse.words[i].isalpha()]
     spans = sorted((claim.start, claim.end) for claim in claims if claim.kind in ("existence", "text"))
     starts = [start for start, _ in spans]

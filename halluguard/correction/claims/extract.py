@@ -16,6 +16,7 @@ from itertools import chain, islice, repeat
 from typing import TYPE_CHECKING, Literal
 
 from halluguard.correction import kinds
+from halluguard.correction.claims import other_languages
 from halluguard.correction.claims.predicates import ParsedAnswer, ParsedQuestion
 from halluguard.correction.text.budget import MAX_SECONDS, Budget
 from halluguard.correction.text.parse import Parse
@@ -134,7 +135,8 @@ def from_parse(parse: Parse, query: str | None = None, *, nlp: Language | None =
         answer = ParsedAnswer.of(parse, partial(_question, query, nlp) if query else None)
         existence = kinds.KINDS["existence"].extract(answer, ())
         others = (kind.extract(answer, existence) for name, kind in kinds.KINDS.items() if name != "existence")
-        return [*existence, *chain.from_iterable(others)]
+        claims = [*existence, *chain.from_iterable(others)]
+        return [*claims, *other_languages.read(parse, query, len(claims))]
 
 
 def _question(query: str, nlp: Language | None) -> ParsedQuestion:

@@ -84,6 +84,8 @@ def complete(
         claims, verdicts: of the draft.
         omitted: the objects to add.
     """
+    if not any(True for _ in read_document(draft).leaves()):
+        return list(edits)  # additions are English
     edits = [*edits, *_certainties(draft, edits, claims, verdicts)]
     edits.sort(key=lambda edit: (edit.start, edit.end))
     text, place = _applied(draft, edits)

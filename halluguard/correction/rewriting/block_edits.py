@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from halluguard.correction.rewriting import restating, term_lists
 from halluguard.correction.rewriting.edit_plan import EditPlan
 from halluguard.correction.rewriting.token_editor import Span
+from halluguard.correction.text.budget import check_budget
 from halluguard.correction.text.document import Block, Document
 
 _NAMES = ("term", "label", "cell")
@@ -44,6 +45,7 @@ class BlockEditor:
                 self._tokens.setdefault(id(leaf), []).append(i)
         self.gone: list[Block] = []
         self.restated: list[Span] = []
+        self.causes: list[tuple[int, int, frozenset[int]]] = []  # of blocks that hold no tokens of the parse
 
     def _adopt(self, block: Block) -> None:
         queue = [block]
@@ -161,6 +163,7 @@ class BlockEditor:
 
     def _sweep(self, block: Block) -> bool:
         """Whether all words of a block were deleted; the block is then added to `gone`."""
+        check_budget()
         if any(block is other for other in self.gone):
             return True
         if any(span.start == block.start and span.end == block.end for span in self.restated):
@@ -227,7 +230,9 @@ class BlockEditor:
     def nothing_left(self) -> bool:
         """Whether an answer in words has lost them all, though something unread may stand beside."""
         in_words = ("paragraph", "heading", "list", "quote", "thinking")
-        alive = any(self.plan.editor.alive(i) for i in range(len(self.plan.parse)))
+        others = {id(leaf) for leaf in self.document.in_other_languages()}
+        others -= {id(leaf) for block in self.gone for leaf in block.leaves()}
+        alive = bool(others) or any(self.plan.editor.alive(i) for i in range(len(self.plan.parse)))
         return (
             bool(self.gone)
             and not alive
@@ -265,8 +270,10 @@ class BlockEditor:
 
     def _causes(self, start: int, end: int) -> set[int]:
         plan = self.plan
+        check_budget()
         inside = [i for i in range(len(plan.parse)) if start <= plan.parse.starts[i] < end]
-        return set().union(*(plan.editor.why[i] for i in inside))
+        others = (why for first, last, why in self.causes if first < end and start < last)
+        return set().union(*(plan.editor.why[i] for i in inside), *others)
 
     def _numbers(self, block: Block) -> Iterator[Span]:
         queue = [block]

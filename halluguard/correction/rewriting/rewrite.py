@@ -16,6 +16,7 @@ from halluguard.correction import kinds
 from halluguard.correction.rewriting import hedging_and_annotation, withdrawals
 from halluguard.correction.rewriting.block_edits import BlockEditor
 from halluguard.correction.rewriting.edit_plan import EditPlan
+from halluguard.correction.rewriting.other_languages import OtherLanguages
 from halluguard.correction.rewriting.sentences import SentenceEdits
 from halluguard.correction.rewriting.token_editor import Span
 from halluguard.correction.rewriting.yes_no import YesNoRewriter
@@ -166,7 +167,9 @@ class _Rewriting:
         self.plan: EditPlan | None = None
         if not self.contradicted and style != "annotate":
             return
-        self.plan = EditPlan(parse, claims, verdicts)
+        self.others = OtherLanguages(parse, claims, verdicts)
+        self.verdicts = verdicts
+        self.plan = EditPlan(parse, claims, self.others.english())
         if style == "annotate":
             hedging_and_annotation.annotate(self.plan)
         elif style == "hedge":
@@ -194,6 +197,8 @@ class _Rewriting:
         if self.parse.document is not None:
             self.blocks = BlockEditor(plan, self.parse.document, heads)
             gone = self.blocks.remove_named()
+            self.blocks.gone += self.others.gone
+            self.blocks.causes += self.others.causes
         self.sentences = SentenceEdits(plan, heads, gone)
         self.previews = list(self.sentences.previews.values())
 
@@ -220,12 +225,12 @@ class _Rewriting:
             self.blocks.remove_empty()
             if self.blocks.nothing_left():
                 self.blocks.put_fallback(self.fallback, self.contradicted)
-            spans = self.blocks.spans()
+            spans = sorted([*self.blocks.spans(), *self.others.spans], key=lambda span: span.start)
         corrected, edits = plan.editor.edits(spans)
         if self.blocks is None and not any(ch.isalnum() for ch in corrected) and edits:
             return self.fallback, [Edit(0, len(text), text, self.fallback, self.contradicted, "no sentence was left")]
-        edits = [replace(edit, reason=_reason(edit, plan.verdicts)) for edit in edits]
-        flags = plan.flags
+        edits = [replace(edit, reason=_reason(edit, self.verdicts)) for edit in edits]
+        flags = [*plan.flags, *self.others.flags] if self.sentences is not None else plan.flags
         if self.parse.document is not None and self.sentences is not None:
             edits = withdrawals.withdrawn(text, self.parse.document, edits)
             flags = [*flags, *withdrawals.left_over(plan)]

@@ -7,12 +7,15 @@ added: label-value pairs ("Title: A dog"), keyword and tag lines ("beach, man, k
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from markdown_it import MarkdownIt
+from markdown_it.rules_block import StateBlock
 from markdown_it.token import Token
 
+from halluguard.correction.text.budget import check_budget
 from halluguard.correction.text.document import Block, BlockKind, Document
 from halluguard.correction.text.json_blocks import find_json, json_blocks, json_end, looks_like_json
 from halluguard.correction.text.lines import line_blocks
@@ -20,6 +23,15 @@ from halluguard.thinking import thoughts
 
 # Indented code, references and HTML are not blocks of an answer; inline markup is read by `markup.py`.
 _MARKDOWN = MarkdownIt("commonmark").enable("table").disable(["code", "reference", "html_block", "inline"])
+
+
+def _look_at_budget(state: StateBlock, first: int, last: int, silent: bool) -> bool:
+    """A rule of markdown-it that never applies, tried at every block: it looks at the budget of time."""
+    check_budget()
+    return False
+
+
+_MARKDOWN.block.ruler.before("table", "budget", _look_at_budget)
 _PLAIN = re.compile(r"\A[ \t]*(?:[^\W\d_]|[(\"'“‘])[^\n\r|]*\Z")
 _BULLET = re.compile(r"^([ \t]*)[•‣◦▪▫●○·–—*+](?=[ \t])", re.MULTILINE)
 _FRONT = re.compile(r"\A\s*---[ \t]*\n(.{0,5000}?)\n---[ \t]*(?:\n|\Z)", re.DOTALL)
@@ -125,6 +137,7 @@ class _Tree:
         """The blocks of a run of sibling tokens; a label that ends a block is handed to the one after it."""
         label, at = "", 0
         while at < len(tokens):
+            check_budget()
             last = at + 1
             while tokens[at].nesting == 1 and tokens[last].level > tokens[at].level:
                 last += 1
@@ -183,7 +196,7 @@ class _Tree:
 
     def _marker(self, token: Token, content: int) -> tuple[int, tuple[int, int] | None]:
         """First character of an item's marker, and the characters of its number."""
-        line = next(start for start, end in reversed(self.lines) if start <= content)
+        line = self.lines[bisect_right(self.lines, content, key=lambda line: line[0]) - 1][0]
         before = self.text[line:content]
         signs = list(re.finditer(r"(?:[-*+•‣◦▪▫●○·–—>]|(\d{1,9})[.)])(?=[ \t]|\Z)", before))
         depth = [m for m in signs if m[0] == ">"] if token.type == "blockquote_open" else signs

@@ -30,6 +30,7 @@ class Budget:
     Args:
         seconds: processor seconds in all.
         spent: processor seconds that were spent.
+        started: processor time of the thread when it began to run, without what is not counted.
         calls: calls of `check_budget` so far.
 
     Raises:
@@ -44,7 +45,7 @@ class Budget:
 
     seconds: float = MAX_SECONDS
     spent: float = 0.0
-    _started: float = field(default=0.0, init=False, repr=False)
+    started: float = field(default=0.0, init=False, repr=False)
     calls: int = field(default=0, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -60,7 +61,7 @@ class Budget:
     @contextmanager
     def running(self) -> Iterator[None]:
         """Count what the thread does inside; do not leave the block by a `yield` of your own."""
-        self._started = thread_time()
+        self.started = thread_time()
         token = _RUNNING.set(self)
         try:
             self.check()
@@ -68,7 +69,7 @@ class Budget:
             self.check()
         finally:
             _RUNNING.reset(token)
-            self.spent += thread_time() - self._started
+            self.spent += thread_time() - self.started
 
     def check(self) -> None:
         """Look at the clock.
@@ -76,7 +77,7 @@ class Budget:
         Raises:
             BudgetError: the budget is used up.
         """
-        if self.spent + thread_time() - self._started > self.seconds:
+        if self.spent + thread_time() - self.started > self.seconds:
             raise BudgetError(
                 f"reading and correcting a text may take {self.seconds:g} seconds of processor time, and this one "
                 "would take longer; cut it into parts, or give it a larger budget"
@@ -97,6 +98,19 @@ def check_budget() -> None:
         budget.calls += 1
         if budget.calls % _EVERY == 0:
             budget.check()
+
+
+@contextmanager
+def not_counted() -> Iterator[None]:
+    """Let what happens inside cost no budget: loading what later texts use too."""
+    budget, began = _RUNNING.get(), thread_time()
+    token = _RUNNING.set(None)
+    try:
+        yield
+    finally:
+        _RUNNING.reset(token)
+        if budget is not None:
+            budget.started += thread_time() - began
 
 
 def check_now() -> None:

@@ -22,7 +22,8 @@ Reading and editing share this tree:
 A parse carries its document: `parse.document`, and `parse.block[token]`, the index in `parse.leaves` of the leaf that a
 token stands in. Sentences never cross leaves. A leaf of kind "prose" holds sentences, "term", "label" and "cell" the
 name of one thing, "written" words that can be read in the image. Blocks with `reads` False (thinking, code, broken
-JSON, other languages) are neither read nor edited.
+JSON, languages without an extractor) are neither read nor edited. Leaves that the extractor of another language reads
+carry its `language`; they are no leaves of the parse, `document.in_other_languages()` gives them.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
+
+from halluguard.correction.text.budget import check_budget
 
 BlockKind = Literal[
     "document", "thinking", "front_matter", "heading", "paragraph", "quote", "list", "item", "pair", "label",
@@ -54,7 +57,8 @@ class Block:
         label: the label of a pair or of what a label announces, the key of a JSON member, the language of code.
         number: characters of the number of an ordered item ("2" in "2. A dog"), None elsewhere.
         reads: False for what is neither read nor edited.
-        language: ISO 639-1 code of words that are not read because they are not English, else "".
+        language: ISO 639-1 code of words that are not English, else "". With `reads` an extractor of that language
+            reads them, without it nothing does.
     """
 
     kind: BlockKind
@@ -107,8 +111,12 @@ class Document:
     markup: tuple[Markup, ...] = field(default=(), repr=False)
 
     def leaves(self) -> Iterator[Block]:
-        """The blocks that hold words and are read, in reading order."""
-        return (block for block in self.root.leaves() if block.reads and block.start < block.end)
+        """The blocks that hold English words and are read, in reading order."""
+        return (block for block in self.root.leaves() if block.reads and block.start < block.end and not block.language)
+
+    def in_other_languages(self) -> list[Block]:
+        """The blocks without children that the extractors of other languages read, in reading order."""
+        return [block for block in self.root.leaves() if block.reads and block.start < block.end and block.language]
 
     def path(self, at: int) -> list[Block]:
         """The blocks whose `outer` characters hold character `at`, outermost first."""
@@ -126,6 +134,7 @@ class Document:
         spans: list[tuple[int, int]] = []
         queue = [self.root]
         while queue:
+            check_budget()
             parent = queue.pop()
             gone = [any(child is block for block in blocks) for child in parent.children]
             spans += _runs(parent.children, gone)

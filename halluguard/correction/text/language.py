@@ -1,5 +1,4 @@
-"""Recognise what is not English, block by block. The rules of this layer read English only; other blocks are reported
-as unread.
+"""Recognise what is not English, block by block, and leave it to the extractor of its language, or unread.
 
 Words that only English uses settle most texts at once; the rest is put to py3langid, which ships its model.
 """
@@ -13,6 +12,8 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Protocol
 
+from halluguard.correction import languages
+from halluguard.correction.text.budget import check_budget, not_counted
 from halluguard.correction.text.document import Block, Document
 from halluguard.correction.text.lexicon import concrete
 from halluguard.errors import InputError
@@ -43,8 +44,9 @@ class _Identifier(Protocol):
 def _identifier() -> _Identifier:
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
-    identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
-    identifier.set_languages(_LANGUAGES)
+    with not_counted():
+        identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+        identifier.set_languages(_LANGUAGES)
     return identifier
 
 
@@ -54,6 +56,7 @@ def language_of(text: str) -> str | None:
     >>> language_of("A dog and a cat are on the couch."), language_of("Resimde bir köpek ve bir kedi var.")
     ('en', 'tr')
     """
+    check_budget()
     script = _script(text)
     if script:
         return script
@@ -87,7 +90,7 @@ def _script(text: str) -> str | None:
 
 
 def mark_languages(document: Document) -> Document:
-    """The document with what is not English marked unread, each leaf with its language.
+    """The document with the language of each leaf that is not English, unread where no extractor reads it.
 
     A leaf too short to tell goes with the leaves around it.
     """
@@ -117,22 +120,24 @@ def _filled(found: Sequence[str | None]) -> list[str]:
 
 def _marked(block: Block, foreign: dict[int, str]) -> Block:
     if id(block) in foreign:
-        return replace(block, reads=False, language=foreign[id(block)])
+        language = foreign[id(block)]
+        return replace(block, reads=languages.extractor_for(language) is not None, language=language)
     if not block.children:
         return block
     children = tuple(_marked(child, foreign) for child in block.children)
     return replace(block, children=children, reads=block.reads and any(child.reads for child in children))
 
 
-def check_english(document: Document) -> None:
-    """Pass what has words to read, and refuse an answer that is all in other languages.
+def check_language(document: Document) -> None:
+    """Pass what has words to read, and refuse an answer that is all in languages which nothing reads.
 
     Raises:
-        InputError: no block is English.
+        InputError: no block is English or in a language with an extractor.
     """
-    languages = {leaf.language for leaf in document.root.leaves() if leaf.language}
-    if languages and not any(True for _ in document.leaves()):
+    unread = sorted({leaf.language for leaf in document.root.leaves() if leaf.language and not leaf.reads})
+    if unread and not document.in_other_languages() and not any(True for _ in document.leaves()):
+        missing = next(filter(None, map(languages.why_not, unread)), "")
         raise InputError(
-            f"an answer must be English, got text in {', '.join(sorted(languages))}; translate it first, or make the "
-            "claims yourself and give them to verify()"
+            f"an answer must be English, got text in {', '.join(unread)}; "
+            + (missing or "translate it first, or make the claims yourself and give them to verify()")
         )

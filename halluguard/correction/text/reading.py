@@ -16,7 +16,7 @@ from halluguard.correction.text.blocks import read_blocks
 from halluguard.correction.text.budget import Budget, check_budget, check_now
 from halluguard.correction.text.document import Block, Document, Markup
 from halluguard.correction.text.labels import denied_leaves
-from halluguard.correction.text.language import check_english, mark_languages
+from halluguard.correction.text.language import check_language, mark_languages
 from halluguard.correction.text.markup import Cleaned, clean
 from halluguard.correction.text.names import add_name, is_plain_name
 from halluguard.correction.text.parse import Parse
@@ -65,7 +65,7 @@ def readable(text: object) -> str:
             f"an answer must be valid Unicode, got a lone surrogate at character {error.start}; "
             "read the file with the right encoding, or with errors='replace'"
         ) from None
-    check_english(read_document(text))
+    check_language(read_document(text))
     return text
 
 

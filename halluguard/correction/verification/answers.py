@@ -18,4 +18,4 @@ def verify_answer(claim: Claim, evidence: Evidence) -> Verdict:
 
 def unverifiable(claim: Claim, evidence: Evidence) -> Verdict:
     """The verdict on a kind of claim that no expert judges."""
-    return Verdict(0, "unverifiable", reason=f"no expert judges claims of the kind {claim.kind!r}")
+    return Verdict(0, "unverifiable", reason=f"no expert judges claims of the kind {claim.kind!r}", asked=False)

@@ -13,13 +13,14 @@ from halluguard.vocabulary import UNFILED, category, parents, same
 def existence(claim: Claim, evidence: Evidence) -> Verdict:
     """The verdict on an existence claim, or on the existence of the object that another claim is about."""
     if reason := why_not_asked(claim):
-        return Verdict(0, "unverifiable", reason=reason)
+        return Verdict(0, "unverifiable", reason=reason, asked=False)
     verdict = presence(claim.name, evidence)
     if claim.alternatives:
         others = [presence(name, evidence) for name in claim.alternatives]
         verdict = next((v for v in [verdict, *others] if v.decision == "supported"), verdict)
         if verdict.decision == "contradicted" and any(v.decision != "contradicted" for v in others):
             verdict = replace(verdict, decision="unsure", reason="one of its alternatives may be there")
+        verdict = replace(verdict, asked=verdict.asked or any(v.asked for v in others))
     if claim.polarity == "denied":
         verdict = denied(verdict)
     if claim.modality == "irrealis" and verdict.decision == "contradicted":
@@ -80,7 +81,7 @@ def _calibrated(verdict: Verdict, name: str, evidence: Evidence) -> Verdict:
 def _at_first_look(name: str, evidence: Evidence) -> Verdict:
     terms, expert = evidence.terms_of(name), evidence.detector
     if not terms.own and not terms.wider:
-        return Verdict(0, "unverifiable", reason=f"{expert.name} cannot judge {name!r}")
+        return Verdict(0, "unverifiable", reason=f"{expert.name} cannot judge {name!r}", asked=False)
     high, low = evidence.thresholds.of(name)
     boxes = evidence.boxes(terms.own)
     score = best_score(boxes)

@@ -80,7 +80,7 @@ def _decide(claim: Claim, questions: Sequence[Question], answers: PropertyAnswer
     expert = answers.expert(questions[0]) if questions else None
     statement = f"{claim.name} {claim.attribute or f'{claim.relation} {claim.other_name}'}"
     if expert is None:
-        return Verdict(0, "unverifiable", reason=f"no expert judges {statement!r}")
+        return Verdict(0, "unverifiable", reason=f"no expert judges {statement!r}", asked=False)
     if expert.name in answers.failed:
         reason = f"the expert failed: {answers.failed[expert.name]}"
         return Verdict(0, "unverifiable", expert=expert.name, reason=reason, error=True)

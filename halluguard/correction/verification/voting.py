@@ -75,7 +75,8 @@ def _joined(verdicts: Sequence[Verdict]) -> Verdict:
     if len(verdicts) == 1:
         return first
     experts = " and ".join(dict.fromkeys(verdict.expert for verdict in verdicts))
-    return replace(first, reason=_reasons([Vote(verdict) for verdict in verdicts]), expert=experts)
+    reason, asked = _reasons([Vote(verdict) for verdict in verdicts]), any(verdict.asked for verdict in verdicts)
+    return replace(first, reason=reason, expert=experts, asked=asked)
 
 
 def _reasons(votes: Sequence[Vote]) -> str:

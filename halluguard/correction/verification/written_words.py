@@ -42,10 +42,10 @@ _CONFUSED = str.maketrans("0158|!", "olsbll")
 def verify_text(claim: Claim, evidence: Evidence) -> Verdict:
     """The verdict on words that are said to be written in the image."""
     if claim.modality == "question":
-        return Verdict(0, "unverifiable", reason="a question claims nothing")
+        return Verdict(0, "unverifiable", reason="a question claims nothing", asked=False)
     reader = evidence.answers.reader
     if reader is None:
-        return Verdict(0, "unverifiable", reason="written words need an expert that reads them")
+        return Verdict(0, "unverifiable", reason="written words need an expert that reads them", asked=False)
     lines = evidence.answers.lines()
     if lines is None:
         reason = f"the expert failed: {evidence.answers.failed[reader.name]}"
