@@ -62,8 +62,13 @@ class LanguageModule(Protocol):
 
     LANGUAGE: str
 
-    def version(self) -> str: ...
-    def load(self) -> Extractor: ...
+    def version(self) -> str:
+        """What reads, with its version; "" where a package is missing."""
+        ...
+
+    def load(self) -> Extractor:
+        """The extractor, or MissingExtraError where a package is missing."""
+        ...
 
 
 class _Registered(NamedTuple):

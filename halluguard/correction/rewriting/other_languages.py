@@ -63,13 +63,15 @@ class OtherLanguages:
         judged = [replace(self.verdicts[n], claim=local) for local, n in enumerate(numbers)]
         for edit in passage.extractor.correct(passage.words.text, claims, judged):
             why = frozenset(numbers[i] for i in edit.verdicts)
-            start, end = passage.place(edit.start, edit.end) if edit.start < edit.end else (passage.block.start,) * 2
+            place = passage.whole(edit.start, edit.end)
             if edit.decision == "flagged":
-                self._flag(start, end, why, "no sound edit takes it away")
+                self._flag(*passage.place(edit.start, edit.end), why, "no sound edit takes it away")
             elif _takes_all(passage, edit):
                 self._remove(passage.block, why)
+            elif place is None:
+                self._flag(*passage.place(edit.start, edit.end), why, "it would tear the markup")
             else:
-                self.spans.append(Span(start, end, edit.after, why))
+                self.spans.append(Span(*place, edit.after, why))
 
     def _remove(self, block: Block, why: frozenset[int]) -> None:
         """Remove a block with its marker; a line of a paragraph goes with the space that parts it from the next."""

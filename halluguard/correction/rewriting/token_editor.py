@@ -371,6 +371,9 @@ class TokenEditor:
         after, stop, why = "", 0, set[int]()
         for begin, finish, new, causes in [*_merged(self._pieces(), spans, text), (len(text), len(text), "", set())]:
             old = text[begin:finish]
+            if start is not None and begin > stop:  # words that are no tokens of the parse stand between
+                edits.append(Edit(start, stop, text[start:stop], after, tuple(sorted(why))))
+                start = None
             if old != new:
                 if start is None:
                     start, after, why = begin, "", set()

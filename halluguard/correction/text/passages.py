@@ -34,6 +34,19 @@ class Passage:
         """The characters of the answer that characters start..end of the words stand for."""
         return self.words.starts[start], self.words.ends[end - 1]
 
+    def whole(self, start: int, end: int) -> tuple[int, int] | None:
+        """`place`, with markup of which all words lie inside; None where it would tear markup or quotation marks."""
+        first, last = self.place(start, end)
+        for mark in self.words.markup:
+            if first <= mark.inner[0] and mark.inner[1] <= last:
+                first, last = min(first, mark.start), max(last, mark.end)
+        torn = any(
+            mark.start < last and first < mark.end and not mark.inner[0] <= first <= last <= mark.inner[1]
+            for mark in self.words.markup
+            if not first <= mark.start <= mark.end <= last
+        )
+        return None if torn else (first, last)
+
     def holds(self, start: int, end: int) -> bool:
         """Whether characters start..end of the answer lie in the passage."""
         return self.block.start <= start and end <= self.block.end
