@@ -208,7 +208,7 @@ def manifest(
         else None,
         "part_rows": config.part_rows,
         **({"compact": True} if config.compact else {}),
-        "budget": config.budget,
+        "budget": float(config.budget),  # 10 and 10.0 are the same setting
         **({"policy": promise_of(config.policy)} if config.policy else {}),
     }
 
