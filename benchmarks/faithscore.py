@@ -12,7 +12,8 @@ named three times counts once.
     f1          2 found / (objects of facts + claimed objects), with found counted from both sides
 
 A name matches the same thing, a kind of it or a wider word (`vocabulary.related`), and "body of water" matches either
-noun. Images are halved by the order of their ids; rules were mended on the first half. Intervals are over images.
+noun. Images are halved by the order of their ids; so that rules can be mended on one and
+measured on the other. Intervals are over images.
 """
 
 from __future__ import annotations

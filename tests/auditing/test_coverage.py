@@ -71,7 +71,7 @@ def test_the_share_of_claims_that_were_never_asked_is_exact(tmp_path):
         app, ["audit", str(captions), "--objects", str(objects), "--out", str(out), "--no-relations", "--no-attributes"]
     )
     assert done.exit_code == 0, done.output
-    rows = [json.loads(line) for line in (out / "captions.jsonl").read_text(encoding="utf-8").splitlines()]
+    rows = list(read_parts(out))
     unasked = [
         row["claims"][verdict["claim"]]["phrase"]
         for row in rows
@@ -101,7 +101,7 @@ def test_a_row_beyond_its_budget_is_skipped_with_its_reason(tmp_path):
         app, ["audit", str(captions), "--objects", str(objects), "--out", str(out), "--budget", "0.2"]
     )
     assert "Traceback" not in done.output
-    codes = [json.loads(line)["code"] for line in (out / "captions.jsonl").read_text(encoding="utf-8").splitlines()]
+    codes = [row["code"] for row in read_parts(out)]
     assert codes == ["ok", "budget"]
     (skipped,) = [json.loads(line) for line in (out / "skipped.jsonl").read_text(encoding="utf-8").splitlines()]
     assert "0.2 seconds of processor time" in skipped["reason"]
