@@ -90,7 +90,9 @@ def against_bare_spacy(texts: Sequence[str]) -> None:
     """Print texts per CPU second of spaCy with all its components, of extraction and of correction."""
     bare = spacy.load(pipeline().meta["lang"] + "_" + pipeline().meta["name"])
     list(bare.pipe(texts[:8]))
-    claims = [found for found in extract_many(texts, errors="yield") if isinstance(found, list)]
+    found_in = list(zip(texts, extract_many(texts, errors="yield"), strict=True))
+    texts = [text for text, found in found_in if isinstance(found, list)]  # others are in languages that are not read
+    claims = [found for _, found in found_in if isinstance(found, list)]
     named = [sorted({c.name for c in found if c.kind == "existence"}) for found in claims]
     known = sorted(set(chain.from_iterable(named)))
     expert = KnownObjects({str(n): names[1:] for n, names in enumerate(named)}, vocabulary=known)
