@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ def llava(machine: Machine, dtype: torch.dtype, small: bool, layers: int = 32) -
         return speed.llava(dtype, **sizes).to(machine.device)
 
 
-def prompt(machine: Machine, model: Any, batch: int) -> dict[str, torch.Tensor]:
+def prompt(machine: Machine, model: Any, batch: int) -> dict[str, Any]:
     inputs = speed.prompt(model, words=50)
     return {name: value.to(machine.device).repeat_interleave(batch, 0) for name, value in inputs.items()}
 
@@ -98,7 +99,7 @@ def exactness(machine: Machine, small: bool, steps: int = 16) -> dict[str, float
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     model, method = llava(machine, torch.float32, small, layers=4), methods.Imagination(-0.5)
     inputs = prompt(machine, model, 1)
-    settings = {"max_new_tokens": steps, "min_new_tokens": steps, "do_sample": False}
+    settings: dict[str, Any] = {"max_new_tokens": steps, "min_new_tokens": steps, "do_sample": False}
     output = method.on(model).generate(**inputs, **settings, return_dict_in_generate=True, output_logits=True)
     ids = output.sequences
     start, worst, agree = inputs["input_ids"].shape[1], 0.0, 0
@@ -138,7 +139,7 @@ def overheads(machine: Machine, model: Any, batch: int, given: argparse.Namespac
             table[name] = {"not run": "no time left"}
             continue
         try:
-            peak = machine.peak(lambda view=view: generate(view, Ticks(machine)))
+            peak = machine.peak(partial(generate, view, Ticks(machine)))
             times = []
             for _ in range(given.rounds):
                 ticks = Ticks(machine)
@@ -180,7 +181,7 @@ def noting(ticks: Ticks) -> transformers.StoppingCriteriaList:
 
 def detector(machine: Machine, small: bool, rounds: int) -> dict[str, float]:
     """Images per second of a model of Grounding DINO base's shape, in batches of 1 and 8."""
-    swin = {"embed_dim": 128, "depths": [2, 2, 18, 2], "num_heads": [4, 8, 16, 32], "window_size": 12}
+    swin: dict[str, Any] = {"embed_dim": 128, "depths": [2, 2, 18, 2], "num_heads": [4, 8, 16, 32], "window_size": 12}
     size, settings = (800, 1344), dict[str, Any]()
     if small:
         swin = {"embed_dim": 16, "depths": [1, 1, 1, 1], "num_heads": [1, 1, 2, 2], "window_size": 4}
@@ -189,9 +190,8 @@ def detector(machine: Machine, small: bool, rounds: int) -> dict[str, float]:
         settings |= {"decoder_ffn_dim": 32, "encoder_attention_heads": 2, "decoder_attention_heads": 2}
         settings |= {"num_queries": 10, "text_config": {"model_type": "bert", **bert}}
         size = (64, 96)
-    config = transformers.GroundingDinoConfig(
-        backbone_config=transformers.SwinConfig(**swin, out_indices=[2, 3, 4]), **settings
-    )
+    swin["out_indices"] = [2, 3, 4]
+    config = transformers.GroundingDinoConfig(backbone_config=transformers.SwinConfig(**swin), **settings)
     with machine.building(torch.float32):
         model = transformers.GroundingDinoForObjectDetection._from_config(config).eval().to(machine.device)
     speeds = {}
@@ -288,7 +288,7 @@ def main() -> None:
     for batch in BATCHES:
         part(
             f"Seconds and memory, bfloat16, batch {batch}",
-            lambda batch=batch: overheads(machine, model, batch, given),
+            partial(overheads, machine, model, batch, given),
         )
     part("Detector of Grounding DINO base's shape", lambda: detector(machine, given.small, given.rounds))
     part("A training step", lambda: training(machine, model, given.rounds))

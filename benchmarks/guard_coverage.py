@@ -17,6 +17,7 @@ import json
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -233,6 +234,9 @@ def covered(name: str) -> dict[str, str]:
     def plainly(prompts: Sequence[Sequence[Turn]]) -> list[str]:
         return [reference.text(turns) for turns in prompts]
 
+    def expected(prompts: Sequence[Sequence[Turn]], kind: str) -> list[str]:
+        return [reference.text(turns, kind) for turns in prompts]
+
     def drafted(prompts: Sequence[Sequence[Turn]], method: DecodingMethod | None = None, **options: Any) -> list[str]:
         shown = [turns[0][1] if len(turns[0][1]) > 1 else turns[0][1][0] for turns in prompts]
         return guard.drafts(shown, [turns[0][2] for turns in prompts], decoding=method, **options, **NEW)
@@ -260,9 +264,9 @@ def covered(name: str) -> dict[str, str]:
     ):
         kind = column.removeprefix("batch, ")
         cells[column] = verdict(
-            lambda prompts=prompts, method=method: drafted(prompts, method),
-            lambda prompts=prompts, kind=kind: [reference.text(turns, kind) for turns in prompts],
-            lambda prompts=prompts: plainly(prompts),
+            partial(drafted, prompts, method),
+            partial(expected, prompts, kind),
+            partial(plainly, prompts),
         )
     return cells
 

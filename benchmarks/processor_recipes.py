@@ -55,7 +55,9 @@ def square(side: int) -> dict[str, int]:
 PIXTRAL = Recipe(
     token="[IMG]", tokens={"[IMG_BREAK]": None, "[IMG_END]": None}, settings={"size": {"longest_edge": SIDE}}
 )
-TILED = {"tokens": {"<global-img>": None, **{f"<row_{i}_col_{j}>": None for i in (1, 2, 3) for j in (1, 2, 3)}}}
+TILED: dict[str, Any] = {
+    "tokens": {"<global-img>": None, **{f"<row_{i}_col_{j}>": None for i in (1, 2, 3) for j in (1, 2, 3)}}
+}
 GEMMA = Recipe(mark="<boi>")
 KOSMOS = ["</doc>", "</image>", "<grounding>", "<phrase>", "</phrase>", "<object>", "</object>", "<delimiter>"]
 KOSMOS += ["</delimiter_of_multi_objects/>", "</line>", "</chunk>"]

@@ -47,12 +47,14 @@ def test_wrong_engines_folders_and_thresholds_are_refused_before_the_captions_ar
 
 
 def test_an_audit_that_checked_nothing_does_not_bind_the_next(tmp_path, known):
+    from halluguard.auditing.part_lines import to_line
     from halluguard.auditing.run_folder import RunFolder
 
     with RunFolder(tmp_path / "run", {"vocabulary": "mistyped"}):
         pass
     with RunFolder(tmp_path / "run", {"vocabulary": "meant"}) as folder:
-        folder.commit(0, ['{"index": 0}\n'])
+        row = {"index": 0, "code": "ok", "caption": "A.", "corrected": "A.", "edits": [], "verdicts": []}
+        folder.commit(0, [to_line(row)])
     with pytest.raises(SettingsError, match="other settings"):
         RunFolder(tmp_path / "run", {"vocabulary": "other"})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_OBJECT_DETECTION_MA
 from transformers.processing_utils import ProcessorMixin
 
 from halluguard import checkpoints
-from halluguard.errors import SettingsError, require
+from halluguard.errors import MissingExtraError, SettingsError
 from halluguard.records import Detector
 
 Device = str | torch.device | None
@@ -51,8 +52,11 @@ def load_detector(name: str | Path, *, device: Device = None, revision: str | No
         detector = ClosedSetDetector
     elif kind in DIALECTS:
         detector = WrittenBoxes
-    if kind in NEEDS_TORCHVISION:
-        require("torchvision", feature=f"the image processor of {kind}")
+    if kind in NEEDS_TORCHVISION and importlib.util.find_spec("torchvision") is None:
+        raise MissingExtraError(
+            f"the image processor of {kind} needs torchvision, which is not installed; install the release that fits "
+            "your torch: pip install torchvision"
+        )
     known = {"dtype", *inspect.signature(detector.__init__).parameters}
     if unknown := sorted(options.keys() - known):
         raise SettingsError(

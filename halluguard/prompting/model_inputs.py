@@ -137,11 +137,11 @@ def _layouts(images: Sequence[Sequence[Image]], bare: bool) -> Iterator[Sequence
     if not any(images):
         yield None
         return
-    layouts = [
-        [list(of_prompt) for of_prompt in images],
-        [image for of_prompt in images for image in of_prompt],
-    ]
-    yield from reversed(layouts) if bare and all(len(of_prompt) == 1 for of_prompt in images) else layouts
+    nested = [list(of_prompt) for of_prompt in images]
+    flat = [image for of_prompt in images for image in of_prompt]
+    flat_first = bare and all(len(of_prompt) == 1 for of_prompt in images)
+    yield flat if flat_first else nested
+    yield nested if flat_first else flat
 
 
 def _shows_images(model: PreTrainedModel, batch: Mapping[str, Any], images: Sequence[Sequence[Image]]) -> bool:
