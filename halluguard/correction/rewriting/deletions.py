@@ -222,7 +222,9 @@ def _phrase(parse: Parse, node: int) -> set[int]:
     first, last = min(tokens), max(tokens)
     start, end = parse.sentences[parse.sentence[node]]
     if first > start and last + 1 < end and parse.words[first - 1] == "," and parse.words[last + 1] == ",":
-        joins_clause = last + 2 < end and parse.words[last + 2] in ("and", "but", "while") and parse.tags[node] != "NN"
+        listed = parse.deps[node] == "appos" and last + 2 < end and parse.words[last + 2] in ("the", "a", "an")
+        clause = last + 2 < end and parse.words[last + 2] in ("and", "but", "while") and parse.tags[node] != "NN"
+        joins_clause = listed or clause
         tokens |= {first - 1} if joins_clause else {first - 1, last + 1}
     elif first > start and parse.words[first - 1] == "," and (last + 1 >= end or parse.words[last + 1] in ".!?;"):
         tokens.add(first - 1)

@@ -114,7 +114,10 @@ def _far_antecedent(plan: EditPlan, token: int, gone: Callable[[int], bool]) -> 
     """What a plural pronoun stands for when nothing that it could stand for is left before it: the last that went."""
     if plan.parse.words[token] not in _OF_PEOPLE or plan.parse.tags[token] not in ("PRP", "PRP$"):
         return None
-    before = [n for n, m in enumerate(plan.mentions) if m.plural and m.last < token]
+    named = [(n, m) for n, m in enumerate(plan.mentions) if m.last < token]
+    if any(m.category == "person" and not gone(m.last) for _, m in named):
+        return None  # "They are wearing a coat" of one person
+    before = [n for n, m in named if m.plural]
     return before[-1] if before and all(gone(plan.mentions[n].last) for n in before) else None
 
 

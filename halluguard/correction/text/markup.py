@@ -134,7 +134,9 @@ def _inline(text: str, start: int, end: int, markup: list[Markup]) -> Iterator[_
                 continue
             yield _Gap(a, b)
             before = opened.pop(match[0], None)
-            if before is None:
+            if before is None and _trails(text, a, b, start, end):
+                markup.append(Markup("footnote", a, b, (b, b)))
+            elif before is None:
                 opened[match[0]] = match
             else:
                 markup.append(Markup("emphasis", before.start(), b, (before.end(), a)))
@@ -149,6 +151,11 @@ def _loose(text: str, a: int, b: int, start: int, end: int) -> bool:
     before = text[a - 1] if a > start else " "
     after = text[b] if b < end else " "
     return before.isspace() and after.isspace() and b - a == 1
+
+
+def _trails(text: str, a: int, b: int, start: int, end: int) -> bool:
+    """A star right after a word, with none before it ("Grade II* listed"), belongs to the word."""
+    return a > start and text[a - 1].isalnum() and (b >= end or not text[b].isalnum())
 
 
 _ALT = re.compile(r"\W*(?:<img\b[^<>\"]*\s)?(?:alt|alt[ -]text|caption|description)\s*[=:]\s*", re.IGNORECASE)
