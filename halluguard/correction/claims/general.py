@@ -65,7 +65,9 @@ def _is_general(parse: Parse, verb: int) -> bool:
     )
     if helps:
         return True  # "A map can help you find your way."
-    habit = any(parse.words[j] in _HABIT for j in parse.children[verb] if parse.deps[j] in ("advmod", "neg"))
+    habit = parse.deps[verb] not in ("relcl", "advcl") and any(
+        parse.words[j] in _HABIT for j in parse.children[verb] if parse.deps[j] == "advmod" and j < verb
+    )
     return habit or _tells_of_a_kind(parse, verb)
 
 

@@ -201,6 +201,7 @@ def _pointed_at(parse: Parse, token: int, gone: Callable[[int], bool]) -> int | 
     after_adverb = parse.tags[token] == "PRP" and parse.deps[token] in ("nsubj", "nsubjpass") and token <= first + 2
     word = parse.words[token]
     in_subject = word in ("these", "those") and parse.tags[token] == "DT" and token <= first + _IN_SUBJECT
+    in_subject = in_subject and "addition" not in parse.words[first:token]  # "In addition to these elements"
     after_place = token == first + 1 and parse.tags[first] == "IN" and word in ("these", "those")
     if sentence == 0 or not (token == first or after_adverb or after_place or in_subject):
         return None

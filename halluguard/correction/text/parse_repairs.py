@@ -92,7 +92,8 @@ def _can(parse: Parse, i: int) -> None:
     before, j = i - 1, i - 1
     while j > start and parse.tags[j] in ("JJ", "NN", "NNP", "VBN", "HYPH"):
         j -= 1
-    verb_follows = any(parse.tags[k] == "VB" for k in range(i + 1, min(i + 3, end)))
+    after = next((k for k in range(i + 1, end) if parse.tags[k] != "RB"), i)
+    verb_follows = parse.tags[after] in ("VB", "VBN", "VBP", "MD")  # "A car can also be seen", and "can been seen"
     if parse.tags[j] not in ("DT", "CD", "PRP$") or verb_follows or before == j:
         return
     parse.tags[i] = "NN"
