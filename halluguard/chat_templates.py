@@ -36,7 +36,7 @@ MAX_TEMPLATE = 1_000_000
 """Longest chat template, in characters."""
 
 _ITEM = 16
-"""What an item of a list or dictionary adds to its size, in characters."""
+"""Growth of a list or dictionary by each item, in characters."""
 _WIDTHS = frozenset({"center", "ljust", "rjust", "zfill", "expandtabs", "indent", "batch", "slice", "tojson"})
 """Filters and methods whose result grows with an argument."""
 _REFUSED = frozenset({"translate", "encode", "to_bytes", "urlize", "wordwrap", "xmlattr", "pprint"})

@@ -19,7 +19,7 @@ _ARGUMENT = re.compile(r"'([^']*)'|\d+(?:\.\d+)?")
 _INDEX = re.compile(r'\{"index":(\d+),')
 _PLACE = "{}"
 OK_CODE = '"code":"ok"'
-"""What stands in the line of every row that was not skipped."""
+"""Text in the line of every row that was not skipped."""
 
 
 def to_line(row: JsonObject) -> str:

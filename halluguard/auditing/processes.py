@@ -27,7 +27,7 @@ from halluguard.spacy_import import leave_out_torch
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Start = Callable[[], None]
-"""What a process does first; functions of modules with arguments, as `functools.partial` joins them, can travel."""
+"""First call of a process; functions of modules with arguments, as `functools.partial` joins them, can travel."""
 
 _LENGTH = struct.Struct("<Q")
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "BLIS_NUM_THREADS")

@@ -13,7 +13,7 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
-from halluguard.evaluation.running import Parser, add_forms_option, heading
+from halluguard.evaluation.running import add_forms_option, heading, scoring_options
 from halluguard.metrics import humblebench
 from halluguard.printing import show
 
@@ -21,13 +21,9 @@ COLUMNS = ("accuracy", *humblebench.TYPES, "none", "says_none")
 
 
 def options_parser() -> argparse.ArgumentParser:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = scoring_options(__doc__)
     parser.add_argument("--answers", type=Path, required=True, help="published answers to score")
-    parser.add_argument("--json", type=Path, required=True, help="file to write the score to")
     add_forms_option(parser)
-    parser.add_argument("--limit", type=int, help="use only the first LIMIT answers")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap [0]")
-    parser.add_argument("--resamples", type=int, default=1000, help="bootstrap samples; 0: no intervals [1000]")
     return parser
 
 

@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 
 from halluguard.errors import InputError
-from halluguard.evaluation.running import Parser, heading
+from halluguard.evaluation.running import heading, scoring_options
 from halluguard.metrics import open_vocabulary
 from halluguard.metrics.reading import read_captions, read_json
 from halluguard.printing import show
@@ -24,17 +24,13 @@ COLUMNS = ("captions", "words")
 
 
 def options_parser() -> argparse.ArgumentParser:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = scoring_options(__doc__)
     parser.add_argument("--captions", type=Path, required=True, help="captions to score")
     parser.add_argument("--references", type=Path, required=True, help="JSON file, image id -> reference captions")
     parser.add_argument("--detections", type=Path, help="JSON file, image id -> names that a detector found")
-    parser.add_argument("--json", type=Path, required=True, help="file to write the score to")
     parser.add_argument("--threshold", type=float, help="word score that counts as hallucinated [the fitted one]")
     parser.add_argument("--caption-key", help="name of the field with the caption [caption, prediction, ...]")
     parser.add_argument("--image-key", help="name of the field with the image id [image_id, image]")
-    parser.add_argument("--limit", type=int, help="use only the first LIMIT captions")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap [0]")
-    parser.add_argument("--resamples", type=int, default=1000, help="bootstrap samples; 0: no intervals [1000]")
     return parser
 
 

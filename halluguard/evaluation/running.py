@@ -46,16 +46,22 @@ class Parser(argparse.ArgumentParser):
 
 def options(doc: str | None, published: str | None) -> tuple[argparse.ArgumentParser, argparse._MutuallyExclusiveGroup]:
     """A parser with the options of every benchmark, and its group of sources: `--model`, or a file `--<published>`."""
-    parser = Parser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = scoring_options(doc)
     source = parser.add_mutually_exclusive_group(required=True)
     if published:
         source.add_argument(f"--{published}", type=Path, help="published outputs to score, without a model")
     source.add_argument("--model", help="model to run: hub name, folder, or sandbox")
+    return parser, source
+
+
+def scoring_options(doc: str | None) -> argparse.ArgumentParser:
+    """A parser with the options of every score, of a model's outputs or of published ones."""
+    parser = Parser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, required=True, help="file to write the score to")
     parser.add_argument("--limit", type=_positive, help="use only the first LIMIT items")
     parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap and of every random choice [0]")
     parser.add_argument("--resamples", type=int, default=1000, help="bootstrap samples; 0: no intervals [1000]")
-    return parser, source
+    return parser
 
 
 def _positive(text: str) -> int:

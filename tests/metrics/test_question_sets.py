@@ -130,3 +130,10 @@ def test_the_commands_score_files(tmp_path, monkeypatch, capsys):
     humble_file.write_text('{"question_id": 1, "label": "E", "type": "Object"}\n', encoding="utf-8")
     assert run(monkeypatch, "humblebench", "--answers", humble_file, "--json", tmp_path / "h2.json")
     assert "line 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("limit", ["-1", "0", "many"])
+def test_a_limit_is_a_whole_number_from_one(limit, tmp_path, monkeypatch, capsys):
+    answers = ["--answers", tmp_path / "none.json", "--json", tmp_path / "score.json"]
+    assert run(monkeypatch, "dash-b", *answers, "--limit", limit) == 2
+    assert "at least 1" in capsys.readouterr().err

@@ -31,7 +31,7 @@ from halluguard.records import XYXY, Box, Verdict
 from halluguard.rendering import COLORS
 
 LOCAL_FILES = "/data/local-files/?d="
-"""How Label Studio names a file of its own local storage."""
+"""Address of a file in Label Studio's own local storage, before its path."""
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ _POINTING = frozenset("this that these those such".split())
 _POINTS_BACK = frozenset("both neither each other others another former latter second".split())
 _CONCLUDING = frozenset("therefore thus hence consequently accordingly".split())
 _IN_SUBJECT = 5
-"""How many tokens after the first of a sentence still belong to its opening: "The shape of these stacks"."""
+"""Number of tokens after the first of a sentence that still belong to its opening: "The shape of these stacks"."""
 _IMAGE = frozenset("image picture photo photograph scene illustration painting drawing artwork screenshot".split())
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 FALLBACK = "Nothing that the answer named could be confirmed in the picture."
 Style = Literal["delete", "hedge", "annotate"]
 _TRIES = 3
-"""How many cuts of a sentence are read again, from the smallest up, before the sentence is dropped or flagged."""
+"""Number of cuts of a sentence that are read again, from the smallest up, before it is dropped or flagged."""
 
 
 def rewrite(
