@@ -3,6 +3,7 @@
     python benchmarks/speed/first_token.py --dtype float32 [--against FOLDER] [--images 64 576 2880] [--batch 16]
 
 The model is `decoding.py`'s LLaVA with random weights, with 50 tokens of text around the image; one thread, CPU time.
+On a GPU (`--device cuda --dtype bfloat16 --hidden 4096 --layers 32` is the shape of a 7B model) it is wall-clock time.
 Ways take turns round by round, and a ratio is the median over rounds of the way's time over plain's in the same round.
 The last column is the time of a token after the first.
 With `--against`, the checkout in FOLDER is measured in the same rounds by a second process, with its own copy of
@@ -32,18 +33,27 @@ def work() -> None:
 
     import torch
 
-    sys.path.insert(0, str(Path(os.environ["PYTHONPATH"]) / "benchmarks" / "speed"))
+    sys.path.insert(0, str(Path(os.environ["PYTHONPATH"].split(os.pathsep)[0]) / "benchmarks" / "speed"))
     from decoding import IMAGE, PATCH, llava
 
     from halluguard import decoding as methods
 
     torch.set_num_threads(1)
+    torch.set_default_device(os.environ["DEVICE"])
+    on_gpu = torch.get_default_device().type == "cuda"
+
+    def now() -> float:
+        if on_gpu:
+            torch.cuda.synchronize()
+        return time.perf_counter() if on_gpu else time.process_time()
+
     models: dict[tuple[str, str], Any] = {}
     for line in sys.stdin:
         count, dtype, name, batch, hidden, layers = line.split()
         side = math.isqrt(int(count))
         if (count, dtype) not in models:
-            models = {(count, dtype): llava(getattr(torch, dtype), grid=side, hidden=int(hidden), layers=int(layers))}
+            models.clear()
+            models[count, dtype] = llava(getattr(torch, dtype), grid=side, hidden=int(hidden), layers=int(layers))
         model = models[count, dtype]
         torch.manual_seed(0)
         ids = torch.cat([torch.tensor([1, *[IMAGE] * side**2]), torch.randint(3, 30000, (TEXT,))])
@@ -55,9 +65,9 @@ def work() -> None:
             view = getattr(methods, name)(**SETTINGS.get(name, {})).on(model)
         seconds = []
         for tokens in (1, 9):
-            started = time.process_time()
+            started = now()
             view.generate(**inputs, max_new_tokens=tokens, min_new_tokens=tokens, do_sample=False)
-            seconds.append(time.process_time() - started)
+            seconds.append(now() - started)
         seconds.append((seconds[1] - seconds[0]) / 8)
         print(json.dumps(seconds), flush=True)
 
@@ -65,8 +75,9 @@ def work() -> None:
 class Worker:
     """A process that measures the code in one folder."""
 
-    def __init__(self, folder: Path) -> None:
-        environment = {**os.environ, "PYTHONPATH": str(folder)}
+    def __init__(self, folder: Path, device: str) -> None:
+        path = [str(folder), os.environ.get("PYTHONPATH", "")]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path)), "DEVICE": device}
         command = [sys.executable, __file__, "--worker"]
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
@@ -85,6 +96,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--against", type=Path, help="checkout of older code")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda [cpu]")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--images", type=int, nargs="+", default=[64, 576, 2880])
@@ -97,7 +109,7 @@ def main() -> None:
         work()
         return
     folders = {"after": Path(__file__).parents[2]} | ({"before": options.against} if options.against else {})
-    workers = {name: Worker(folder.resolve()) for name, folder in folders.items()}
+    workers = {name: Worker(folder.resolve(), options.device) for name, folder in folders.items()}
     columns = [f"{what}, {name}" for name in workers for what in ("first token", "nine tokens", "a later token")]
     print("| image tokens | method | " + " | ".join(columns) + " |")
     print("|---" * (2 + len(columns)) + "|")
