@@ -29,11 +29,13 @@ from halluguard.decoding.methods.marine import MARINE
 from halluguard.decoding.methods.only import ONLY
 from halluguard.decoding.methods.opera import OPERA
 from halluguard.decoding.methods.pai import PAI
+from halluguard.decoding.methods.pti import PTI
 from halluguard.decoding.methods.ritual import RITUAL
 from halluguard.decoding.methods.sid import SID
 from halluguard.decoding.methods.vaf import VAF
 from halluguard.decoding.methods.vcd import VCD
 from halluguard.decoding.methods.vdd import VDD
+from halluguard.decoding.methods.vga import VGA
 from halluguard.decoding.methods.vista import VISTA
 from halluguard.decoding.methods.visual_entropy import VisualEntropy
 from halluguard.decoding.methods.vti import VTI
@@ -48,11 +50,13 @@ __all__ = [
     "ONLY",
     "OPERA",
     "PAI",
+    "PTI",
     "RITUAL",
     "SID",
     "VAF",
     "VCD",
     "VDD",
+    "VGA",
     "VISTA",
     "VTI",
     "AllPath",

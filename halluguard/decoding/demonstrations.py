@@ -48,7 +48,7 @@ class Demonstrations:
         answers, draw = [], generator(self.seed)
         for image in self.images:
             shown = masked_image(image, self.masked, self._grid, draw) if blinded else image
-            inputs = self._inputs(shown, "")
+            inputs = self.inputs(shown, "")
             with torch.inference_mode():
                 ids = shared_copy_of(self.model).generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
             text = self.processor.batch_decode(ids[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)[0]
@@ -58,7 +58,7 @@ class Demonstrations:
     def residuals(self, answers: Sequence[str]) -> Tensor:
         """(n, layers, H): the hidden states of the decoder's layers at the last token of each answer."""
         pairs = zip(self.images, answers, strict=True)
-        return torch.stack([last_residuals(self.model, self._inputs(i, a))[:, 0] for i, a in pairs])
+        return torch.stack([last_residuals(self.model, self.inputs(i, a))[:, 0] for i, a in pairs])
 
     def vision(self, trials: int) -> Tensor:
         """(layers, tokens, H): the image encoder's direction, from `trials` maskings of each image.
@@ -102,7 +102,7 @@ class Demonstrations:
         size, patch = getattr(vision, "image_size", None), getattr(vision, "patch_size", None)
         return size // patch if isinstance(size, int) and isinstance(patch, int) else 24  # LLaVA-1.5's
 
-    def _inputs(self, image: Image, answer: str) -> ModelInputs:
+    def inputs(self, image: Image, answer: str) -> ModelInputs:
         """Model inputs of an image, the prompt and the beginning of its answer."""
         if getattr(self.processor, "apply_chat_template", None) is None:
             raise InputError(f"a processor of an image-text-to-text model is expected, got {self.processor!r}; load it")

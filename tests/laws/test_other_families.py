@@ -21,10 +21,11 @@ TEXTS = [[5, 6, 7, 8, 9, 10, 11], [12, 13, 14]]
 NEW = {"max_new_tokens": 4, "do_sample": False, "output_logits": True, "return_dict_in_generate": True}
 # Packed patches and tiles can only be changed on the image, which these calls do not pass.
 SPATIAL = {"AGLA", "Contrast", "RITUAL", "TemperatureMatched"}
+NEED_IMAGE_TOKENS = {"AllPath", "ONLY", "OPERA", "PAI", "PTI", "SID", "VAF", "VGA", "VisualEntropy"}
 REFUSED = {
     "qwen2_5_vl": SPATIAL,
     "gemma3": {"ONLY"},  # norms on both sides of its blocks
-    "mllama": {*SPATIAL, "AllPath", "ONLY", "OPERA", "PAI", "SID", "VAF", "VisualEntropy"},  # no image in the sequence
+    "mllama": {*SPATIAL, *NEED_IMAGE_TOKENS},
     "qwen3_5": {*SPATIAL, "AllPath", "ONLY", "SID"},  # layers without attention
 }
 

@@ -11,7 +11,7 @@ one whose decoder never calls it.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -121,6 +121,39 @@ def _attend(
     softcap: float | None = None,
     **kwargs: object,
 ) -> tuple[Tensor, Tensor]:
+    """Plain attention with the edits of the call."""
+    all_edits: list[Edits] = module.__dict__.get("_halluguard_edits", [])
+    return plain_attention(
+        module, query, key, value, attention_mask, scaling, dropout, softcap, all_edits=all_edits, **kwargs
+    )
+
+
+def plain_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    softcap: float | None = None,
+    *,
+    all_edits: Sequence[Edits] = (),
+    **kwargs: object,
+) -> tuple[Tensor, Tensor]:
+    """Attention written out, as exact as the eager one of transformers: output (B, S, heads, D) and weights.
+
+    Args:
+        module: the attention module.
+        query: (B, heads, S, D).
+        key, value: (B, key heads, K, D).
+        attention_mask: (B or 1, 1, S, at least K), added to the scores; None masks nothing.
+        scaling: factor of the scores; default D ** -0.5.
+        dropout: not applied: nothing is trained here.
+        softcap: bound of the scores, by tanh; None for none.
+        all_edits: edits of the scores.
+        **kwargs: other arguments of a kernel; sinks and biases are refused.
+    """
     for name in ("s_aux", "position_bias"):
         if kwargs.get(name) is not None:
             raise UnsupportedModelError(
@@ -134,7 +167,6 @@ def _attend(
     if attention_mask is not None:
         scores = scores + attention_mask[..., : key.shape[-2]]
     layer = int(getattr(module, "layer_idx", 0) or 0)
-    all_edits: list[Edits] = module.__dict__.get("_halluguard_edits", [])
     for edits in all_edits:
         edits.calls += 1
         scores = scores if edits.edit is None or edits.paused else edits.edit(scores, layer)
