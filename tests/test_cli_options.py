@@ -11,6 +11,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from halluguard.cli import app
+from halluguard.cli.evaluate import BENCHMARKS
 from halluguard.errors import InputError
 
 
@@ -89,7 +90,7 @@ def test_a_benchmark_can_say_more(monkeypatch):
     assert len(verbose) == 2
 
 
-@pytest.mark.parametrize("name", ["pope", "chair", "amber", "mme", "compare"])
+@pytest.mark.parametrize("name", BENCHMARKS)
 def test_every_benchmark_names_the_shared_options(name, capsys):
     done = run("eval", name, "--help")
     assert done.exit_code == 0
@@ -182,3 +183,17 @@ def test_the_shell_completes_commands():
     done = subprocess.run(command, capture_output=True, text=True, env=named)
     assert done.returncode == 0, done.stderr
     assert "COMPREPLY" in done.stdout
+
+
+def test_the_names_of_benchmarks_stand_beside_what_they_measure(capsys):
+    done = run("eval")
+    lines = (capsys.readouterr().out + done.output).splitlines()
+    for name in BENCHMARKS:
+        (line,) = [line for line in lines if line.startswith(f"  {name} ")]
+        assert line.endswith(".")
+
+
+def test_commands_are_listed_by_name():
+    names = get_command(app).list_commands(None)
+    assert names == sorted(names)
+    assert "audit" in names

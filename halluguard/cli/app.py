@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import errno
 import sys
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from halluguard import __version__
 from halluguard.errors import (
@@ -25,7 +26,16 @@ from halluguard.errors import (
 from halluguard.printing import printable
 from halluguard.spacy_import import leave_out_torch
 
+
+class _Sorted(TyperGroup):
+    """Commands in the order of their names, wherever they were registered."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted(self.commands)
+
+
 app = typer.Typer(
+    cls=_Sorted,
     help="Mitigate hallucination in multimodal large language models: before, during and after generation.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import importlib
+import importlib.resources
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,8 +38,7 @@ def evaluate(context: typer.Context) -> None:
     """Score answers on a benchmark, or compare scores. All names: halluguard eval --help."""
     name, *arguments = context.args or ["--help"]
     if name in ("-h", "--help"):
-        print(f"usage: halluguard eval {{{','.join(BENCHMARKS)}}} ...")
-        print("\nThe options of each: halluguard eval NAME --help")
+        _print_names()
         return
     if name not in BENCHMARKS:
         raise SettingsError(f"expected one of {', '.join(BENCHMARKS)}, got {name!r}; see halluguard eval --help")
@@ -57,6 +58,16 @@ def evaluate(context: typer.Context) -> None:
         raise typer.Exit(int(ended.code or 0)) from None
     finally:
         sys.stdout.flush()
+
+
+def _print_names() -> None:
+    """Print every name with the first line of its module, which is not imported."""
+    print("usage: halluguard eval NAME ...\n")
+    for name, module in BENCHMARKS.items():
+        source = importlib.resources.files("halluguard.evaluation").joinpath(f"{module}.py").read_text("utf-8")
+        summary = (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
+        print(f"  {name:{max(map(len, BENCHMARKS))}}  {summary}")
+    print("\nThe options of each: halluguard eval NAME --help")
 
 
 def _add_shared_options(parser: argparse.ArgumentParser) -> None:
