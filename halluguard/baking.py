@@ -1,17 +1,17 @@
-"""Fold a controller at one setting into a plain checkpoint, for servers that run nothing of ours.
+"""Fold a controller at one setting into a plain checkpoint, for servers that do not run halluguard.
 
     H (c + epsilon W c) + b  =  (H + epsilon H W) c + b
 
-The head H is linear, so a controller at a fixed epsilon is another head: the same logits at the price of the plain
-model, on any server that reads a folder of transformers. As a LoRA adapter of the head (A = down, B = H up) the same
-product stays apart from H, and the adapter's scale is epsilon.
+The head H is linear, so a controller at a fixed epsilon equals another head. It gives the same logits at the cost of
+the plain model, on any server that loads checkpoints of transformers. In a LoRA adapter of the head (A = down, B = H
+up) the same product is stored apart from H, and the adapter's scale is epsilon.
 
 Whatever a model does after its head (soft caps, scales) is kept, and what it does between the final norm and the head
-is linear in every architecture that was tried. Neither is taken on trust: what was written is loaded again without
-halluguard's hooks, its logits are compared with those of the controlled model, and nothing is left behind if they
-differ.
+is linear in every architecture that was tried. Both are checked: the written folder is loaded again without
+halluguard's hooks, and its logits are compared with those of the controlled model. If they differ, nothing is left
+behind.
 
-Our own form; the controller is that of Zhai et al. 2023, arXiv 2310.01779 (see `halluguard.controller`).
+The form is our own; the controller is that of Zhai et al. 2023, arXiv 2310.01779 (see `halluguard.controller`).
 """
 
 from __future__ import annotations
@@ -43,10 +43,11 @@ CHECKED_TEXTS = (
 """Texts on which the logits of the written folder are compared with those of the controlled model."""
 
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 0.03, torch.float16: 0.004}
-"""Largest difference of logits that is accepted, as a share of the largest logit: the rounding of each type."""
+"""Type of the weights -> largest accepted difference of logits, as a share of the largest logit; it allows for
+rounding."""
 
 RULED_OUT = 1e30
-"""Logits beyond this, in absolute value, are a model's way of forbidding a token."""
+"""A logit above this, in absolute value, means that the model forbids the token."""
 
 _ROWS = 8192
 """Rows of the head that are multiplied at a time, which bounds the memory of large vocabularies."""
@@ -59,7 +60,7 @@ class Baked:
     Args:
         folder: folder that was written.
         epsilon: setting of the controller that is folded in.
-        difference: largest difference of logits between the controlled model and what was written.
+        difference: largest difference of logits between the controlled model and the written one.
         largest: largest logit of the controlled model, in absolute value.
     """
 
@@ -85,7 +86,7 @@ def bake(
     Args:
         name: hub name or folder of the model that the controller was made for.
         controller: the controller, or its file.
-        imagination: in [-1, 1]; the ends are those of the range that the controller was made for.
+        imagination: setting in [-1, 1]; -1 and 1 stand for the ends of the controller's `epsilon_range`.
         out: folder to write; it must not exist, or be empty.
         form: "model" for a whole checkpoint with its processor, "lora" for a PEFT adapter of the head alone, whose
             scale (`lora_alpha / r`) is epsilon.
@@ -95,8 +96,8 @@ def bake(
 
     Raises:
         SettingsError: imagination outside [-1, 1], an unknown form, or `out` holds files.
-        UnsupportedModelError: the controller was made for another model; the head's weights are quantized; or what was
-            written does not answer as the controlled model does. Nothing is left in `out`.
+        UnsupportedModelError: the controller was made for another model; the head's weights are quantized; or the
+            written model does not answer as the controlled model does. Nothing is left in `out`.
         InputError: no such checkpoint or controller.
 
     Example:
@@ -177,7 +178,7 @@ def _text_configs(model: PreTrainedModel) -> list[PreTrainedConfig]:
 
 
 def _through(rows: Tensor, controller: Controller) -> Tensor:
-    """Rows of H W, (n, hidden_size), from rows of H."""
+    """Rows of H W from the same rows of H, both (n, hidden_size)."""
     if controller.rank is None:
         return rows @ controller.weight.to(rows)
     return rows @ controller.up.to(rows) @ controller.down.to(rows)
@@ -194,7 +195,7 @@ def _float_head(model: PreTrainedModel) -> nn.Linear:
 
 @torch.no_grad()
 def _write_lora(model: PreTrainedModel, controller: Controller, epsilon: float, base: str, out: Path) -> None:
-    """Write the adapter by PEFT itself, so that its names and its configuration are those PEFT reads."""
+    """Let PEFT write the adapter, so that its names and configuration are in the form that PEFT reads."""
     head = _float_head(model)
     paths = {id(module): path for path, module in model.named_modules()}
     if controller.rank is None:  # W has no factors: A = W, B = H
@@ -209,7 +210,7 @@ def _write_lora(model: PreTrainedModel, controller: Controller, epsilon: float, 
         base_model_name_or_path=base,
         inference_mode=True,
     )
-    # Only the head is wrapped, in a shell of the same path, so the model itself is never changed.
+    # PEFT wraps an empty shell that holds a layer at the path of the head, so the model itself is never changed.
     shell = nn.Module()
     shell.config = copy.deepcopy(model.config)  # type: ignore[assignment]
     inner = shell
@@ -234,7 +235,7 @@ def _texts(model: PreTrainedModel, processor: ProcessorMixin) -> list[Tensor]:
 
 @torch.no_grad()
 def _logits(model: PreTrainedModel, texts: list[Tensor]) -> list[Tensor]:
-    """Logits after each text, in float32 on the CPU. An encoder-decoder reads it on both sides."""
+    """Logits at each token of each text, in float32 on the CPU. An encoder-decoder reads the text in both parts."""
     try:
         answers = [
             model(input_ids=ids, **({"decoder_input_ids": ids} if model.config.is_encoder_decoder else {}))
@@ -249,7 +250,7 @@ def _logits(model: PreTrainedModel, texts: list[Tensor]) -> list[Tensor]:
 
 
 def difference(expected: list[Tensor], found: list[Tensor]) -> tuple[float, float]:
-    """Largest difference and largest logit, each over the tokens that a model does not rule out."""
+    """Largest difference and largest logit, each over the tokens that the model does not forbid."""
     apart, largest = 0.0, 0.0
     for a, b in zip(expected, found, strict=True):
         kept = a.abs() < RULED_OUT

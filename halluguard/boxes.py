@@ -1,4 +1,4 @@
-"""Geometry of boxes: overlap, duplicates, clipping, conversion. The one home of it; pure functions on four numbers.
+"""Compute overlap, duplicates, clipping and conversion of boxes, by pure functions on four numbers.
 
 A box is x1, y1, x2, y2: x to the right, y down, any unit, as in `records.Box.xyxy`.
 """
@@ -44,7 +44,8 @@ def overlap_of_smaller(a: XYXY, b: XYXY) -> float:
 
 
 def suppress(boxes: Sequence[XYXY | None], scores: Sequence[float], max_iou: float) -> list[int]:
-    """Non-maximum suppression: indices of the boxes that overlap no better box by more than `max_iou`, best first.
+    """Non-maximum suppression: indices of the kept boxes, best first; none has an IoU above `max_iou` with a better
+    one.
 
     A box without geometry (None) overlaps nothing. Of equal scores the first wins.
 
@@ -59,7 +60,7 @@ def suppress(boxes: Sequence[XYXY | None], scores: Sequence[float], max_iou: flo
 
 
 def turned(box: XYXY, size: tuple[float, float], orientation: int) -> XYXY:
-    """A box of an image as it is stored, in the upright image.
+    """Convert a box of the stored image to the upright image.
 
     Args:
         box: x1, y1, x2, y2.

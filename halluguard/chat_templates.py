@@ -2,8 +2,8 @@
 
 Chat templates are programs in Jinja that come with a checkpoint. transformers runs them in a sandbox that reaches no
 Python object, but lets them loop for hours or write gigabytes. `install` puts a bounded sandbox in its place, for all
-templates that transformers renders in this process. Each loop, call, filter and operator looks at the clock, and no
-value grows beyond a size, so that each step between two looks is short.
+templates that transformers renders in this process. Each loop, call, filter and operator checks the clock. The size of
+values is bounded, so that each step between two checks is short.
 """
 
 from __future__ import annotations
@@ -29,24 +29,26 @@ from transformers.utils import chat_template_utils
 from halluguard.errors import HalluguardError, UnsupportedModelError, first_line
 
 MAX_SECONDS = 5.0
-"""Seconds of processor time that a chat template may take for one conversation, and to be compiled."""
+"""Most seconds of processor time for compiling a chat template, and for rendering one conversation with it."""
 MAX_SIZE = 16 * 1024**2
-"""Largest text or value that a chat template may make, besides four times its conversation, in characters."""
+"""Largest value that a chat template may make, in characters; four times the size of the conversation is added to
+it."""
 MAX_TEMPLATE = 1_000_000
 """Longest chat template, in characters."""
 
 _ITEM = 16
-"""Growth of a list or dictionary by each item, in characters."""
+"""Size that is counted for each item of a list or dictionary, in characters."""
 _WIDTHS = frozenset({"center", "ljust", "rjust", "zfill", "expandtabs", "indent", "batch", "slice", "tojson"})
 """Filters and methods whose result grows with an argument."""
 _REFUSED = frozenset({"translate", "encode", "to_bytes", "urlize", "wordwrap", "xmlattr", "pprint"})
-"""Filters and methods whose work the sizes of values do not bound, and that no known template uses."""
+"""Filters and methods that are refused: their work is not bounded by the size of their values. No known template uses
+them."""
 _PASSED = ("counted", "joined", "measured")
 """Filters that `_Counting` writes into templates."""
 
 
 class TemplateLimitError(UnsupportedModelError, TemplateRuntimeError):
-    """A chat template works too long, or makes too large a value."""
+    """A chat template runs too long, or makes a value that is too large."""
 
     def __init__(self, excess: str) -> None:
         super().__init__(f"{excess}; if you trust the checkpoint, raise the limits of halluguard.chat_templates")
@@ -100,7 +102,7 @@ class _Checked(dict[str, Callable[..., Any]]):
 
 
 class BoundedTemplate(Template):
-    """A template whose time begins with each rendering."""
+    """A template that starts the clock anew at each rendering."""
 
     def new_context(self, vars: dict[str, Any] | None = None, *args: Any, **kwargs: Any) -> Context:
         environment = self.environment
@@ -123,7 +125,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         self.tests = _Checked(self, self.tests)  # type: ignore[assignment,arg-type]  # jinja2's type is a guess
         self.globals.pop("lipsum")
         self.finalize = self.measured
-        self.concat = self._written  # type: ignore[method-assign]  # what writes a template's parts
+        self.concat = self._written  # type: ignore[method-assign]  # joins the parts of a rendered template
 
     def begin(self, values: object = None) -> None:
         """Start the clock of this thread, for a rendering of `values`."""
@@ -134,7 +136,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         """Compile a template.
 
         Raises:
-            TemplateSyntaxError: it is no template, too long, or nested too deeply.
+            TemplateSyntaxError: it is not a valid template, is too long, or is nested too deeply.
         """
         if isinstance(source, str) and len(source) > MAX_TEMPLATE:
             raise TemplateSyntaxError(f"it has more than {MAX_TEMPLATE:,} characters", 1)
@@ -207,10 +209,10 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         elif name == "round":
             self._allow(max((abs(one) for one in others if isinstance(one, int)), default=0), 1000)
         elif name == "sum" and any(not isinstance(one, int | float | str) for one in others):
-            raise TemplateLimitError("the chat template adds up what are no numbers")
+            raise TemplateLimitError("the chat template sums values that are not numbers")
 
     def counted(self, items: Iterable[Any]) -> Iterator[Any]:
-        """The items, with a look at the clock before each."""
+        """Yield the items, and check the clock before each."""
         for item in items:
             self._tick()
             yield item
@@ -227,7 +229,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         return "".join(map(str, parts))
 
     def _written(self, parts: Iterable[str]) -> str:
-        """Parts of a text that is written out, as one."""
+        """Join the parts of a rendered template, within the limits of time and size."""
         written, size = [], 0
         for part in parts:
             size += len(part)
@@ -247,7 +249,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
 
     def _tick(self) -> None:
         if time.thread_time() > getattr(self._of_thread, "end", float("inf")):
-            raise TemplateLimitError(f"the chat template works for more than {MAX_SECONDS:g} seconds")
+            raise TemplateLimitError(f"the chat template runs for more than {MAX_SECONDS:g} seconds")
 
 
 def _size(value: Any, limit: float) -> float:
@@ -265,16 +267,16 @@ def _size(value: Any, limit: float) -> float:
             remaining += one if size <= limit else ()
         elif isinstance(one, Namespace):
             size += _ITEM
-            remaining.append(one._Namespace__attrs)  # it is written with its values
+            remaining.append(one._Namespace__attrs)  # the values of a namespace are rendered with it
     return size
 
 
 def _formatted(text: str, values: Sequence[Any], limit: float) -> float:
-    """Largest size of a text with values put in at each `%` and `{`."""
+    """Upper bound on the size of a text after values are inserted at each `%` and `{`."""
     places = text.count("%") + text.count("{")
     size = max((_size(value, limit) for value in values), default=0)
     widths = sum(int(digits[:20]) for digits in re.findall(r"\d+", text))
-    if "*" in text or re.search(r":[^{}]*\{", text):  # a width that is a value
+    if "*" in text or re.search(r":[^{}]*\{", text):  # the width is one of the values
         numbers = [abs(value) for value in values if isinstance(value, int)]
         widths += places * max(numbers, default=0)
     return len(text) + places * (size + 40) + widths

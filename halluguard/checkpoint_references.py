@@ -23,9 +23,9 @@ FILES = (
 )
 """Files of settings that transformers reads from a checkpoint."""
 MAX_BEAMS = 1000
-"""Answers or beams per prompt that a checkpoint may ask for by default."""
+"""Most answers or beams per prompt that a checkpoint may ask for by default."""
 MAX_SIDE, MAX_AREA = 16_384, 100_000_000
-"""Pixels to which a checkpoint may have images resized: of a side, of the whole."""
+"""Largest images that a checkpoint may ask for: pixels of a side, pixels of the whole image."""
 
 _ATTENTION = re.compile(r"_?attn_implementation(_internal)?")
 _PATHS = re.compile(r"_(file|path|url)$|^(file|path|url)$")
@@ -34,7 +34,7 @@ _BEAMS = ("num_beams", "num_return_sequences", "num_beam_groups")
 _PATTERNS = ("target_modules", "exclude_modules", "layers_pattern", "modules_to_save", "target_parameters")
 """Settings of an adapter that may be regular expressions."""
 _REPEATED_GROUP = re.compile(r"\)[*+{]")
-"""Parts of a regular expression that can make it search for ever."""
+"""A repeated group, which can make a regular expression search for ever."""
 
 
 def check_references(name: str | Path, *, model: bool, **source: Any) -> None:
@@ -43,11 +43,11 @@ def check_references(name: str | Path, *, model: bool, **source: Any) -> None:
 
     Args:
         name: hub name or folder.
-        model: whether a model or its configuration is loaded; a processor may stand beside an adapter.
+        model: True when a model or its configuration is loaded; False for a processor, which may lie beside an adapter.
         source: `revision`, `cache_dir`, ... as transformers takes them.
 
     Raises:
-        UnsupportedModelError: it does; the message names the file and the setting.
+        UnsupportedModelError: the checkpoint is refused; the message names the file and the setting.
         InputError: a file is not JSON.
     """
     if model and find_file(name, ADAPTER, source) is not None:
@@ -55,7 +55,7 @@ def check_references(name: str | Path, *, model: bool, **source: Any) -> None:
             f"{str(name)!r} holds a PEFT adapter ({ADAPTER}), which names a base model to be fetched; load the base "
             "model by its own name and give this as its adapter, or remove the file from a merged model"
         )
-    if not Path(name).is_dir():  # what the hub holds leads to the hub, which was named
+    if not Path(name).is_dir():  # a checkpoint of the hub refers to the hub again, which the caller named
         return
     for file in FILES:
         path = Path(name) / file
@@ -68,7 +68,7 @@ def check_references(name: str | Path, *, model: bool, **source: Any) -> None:
 
 
 def _reason(keys: tuple[str, ...], value: object, beside: Collection[str]) -> str:
-    """Why a setting is refused, or an empty text. `beside` are the keys of the object it stands in."""
+    """The reason to refuse a setting, or an empty text. `beside` holds all keys of the object that contains it."""
     key = keys[-1]
     if any(part.startswith("audio_tokenizer") for part in keys) and isinstance(value, str):
         return "which leads to another checkpoint"
@@ -99,7 +99,7 @@ def _limit(keys: tuple[str, ...], beside: Collection[str]) -> int | None:
 
 
 def _values(settings: object) -> Iterator[tuple[tuple[str, ...], object, Collection[str]]]:
-    """(keys that lead to it, value, keys beside it) of each value that is not a container, without recursion."""
+    """Yield (path of keys, value, keys of its object) for each value that is not a container, without recursion."""
     stack: list[tuple[tuple[str, ...], object, Collection[str]]] = [((), settings, ())]
     while stack:
         keys, value, beside = stack.pop()
@@ -120,13 +120,15 @@ def check_adapter(adapter: str | Path, shapes: Mapping[str, tuple[int, ...]], **
         source: as for `check_references`.
 
     Raises:
-        UnsupportedModelError: they do.
+        UnsupportedModelError: the settings are refused; the message names them.
         InputError: the adapter has no readable settings.
     """
     path = find_file(adapter, ADAPTER, source)
     settings = read_json_file(path) if path is not None else None
     if not isinstance(settings, Mapping):
-        raise InputError(f"expected an object in {ADAPTER} of the adapter {str(adapter)!r}, got none; copy it again")
+        raise InputError(
+            f"expected a JSON object in {ADAPTER} of the adapter {str(adapter)!r}, got none; copy it again"
+        )
     largest = max((size for shape in shapes.values() for size in shape), default=0)
     refused = {key: settings[key] for key in ("megatron_config", "layer_replication") if settings.get(key)}
     if str(settings.get("peft_type", "")).upper() in ("XLORA", "POLY"):

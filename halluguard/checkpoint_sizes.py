@@ -20,22 +20,23 @@ from halluguard.tensor_files import read_shapes
 
 WEIGHTS = ("model.safetensors.index.json", "model.safetensors")
 MAX_SETTINGS = 64 * 1024**2
-"""Bytes of a file of settings or of an index."""
+"""Largest file of settings or index of weights, in bytes."""
 MAX_SETTINGS_MEMORY = 512 * 1024**2
 """Most memory that such a file may take as JSON, in bytes, by an estimate."""
 PACKING = 8
-"""Values of a quantized checkpoint that one stored number may hold."""
+"""Most weights that one stored number of a quantized checkpoint may hold."""
 
 _LAYERS = re.compile(r"layers?$|^depths?$|^(num|n)_.*(blocks?|stages?)$|^num_hidden_layers")
 _PARTS = re.compile(
     r"^(num|n)_|_num$|heads?$|experts?$|(hidden|vocab|intermediate|embed|ffn|mlp|projection)_(size|dim)$"
 )
 _FEW = 4096
-"""Parts that are built in a moment, whatever the weights."""
+"""A number of parts that is always accepted, because they are built at once."""
 
 
 def tensor_shapes(name: str | Path, files: tuple[str, ...] = WEIGHTS, **source: Any) -> dict[str, tuple[int, ...]]:
-    """Name -> shape of each tensor of a checkpoint's safetensors, from their headers; empty where it has none.
+    """Name -> shape of each tensor in a checkpoint's safetensors files, read from their headers; empty without such
+    files.
 
     Args:
         name: hub name or folder.
@@ -60,7 +61,7 @@ def tensor_shapes(name: str | Path, files: tuple[str, ...] = WEIGHTS, **source: 
             if Path(part).name != part:
                 raise InputError(f"the index {str(path)!r} names a file outside its folder, {part!r}; do not load it")
             shard = path.parent / part
-            if shard.exists():  # those of the hub are fetched later
+            if shard.exists():  # the shards of a hub checkpoint are fetched later
                 shapes.update(read_shapes(shard))
             elif Path(name).is_dir():
                 raise InputError(f"the checkpoint {str(name)!r} lacks {part!r}, which its index names; copy it again")
@@ -120,7 +121,7 @@ def check_config(name: str | Path, shapes: Mapping[str, tuple[int, ...]], **sour
         limit: float = math.inf
         if _LAYERS.search(key):
             limit = len(shapes)
-        elif _PARTS.search(key) and largest:  # shards of the hub that are not fetched yet are not known
+        elif _PARTS.search(key) and largest:  # without shapes (hub shards not fetched yet) there is no limit
             limit = max(_FEW, packed * largest)
         if value > limit:
             raise UnsupportedModelError(
@@ -130,16 +131,16 @@ def check_config(name: str | Path, shapes: Mapping[str, tuple[int, ...]], **sour
 
 
 def check_parameters(name: str | Path, parameters: int, shapes: Mapping[str, tuple[int, ...]], quantized: bool) -> None:
-    """Refuse a model with several times as many parameters as its weights hold: memory for all would be taken first.
+    """Refuse a model with several times as many parameters as its weights hold, before memory is taken for them.
 
     Args:
         name: hub name or folder.
         parameters: number of the model's parameters.
         shapes: result of `tensor_shapes`.
-        quantized: whether the weights are packed.
+        quantized: True if several weights may be packed into one stored number.
 
     Raises:
-        UnsupportedModelError: there are too many.
+        UnsupportedModelError: the model has too many parameters.
     """
     if not shapes or (any(not shape for shape in shapes.values()) and not any(shapes.values())):
         return

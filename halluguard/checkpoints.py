@@ -113,10 +113,10 @@ _LOADING = threading.RLock()
 
 @contextmanager
 def _confined(name: str | Path) -> Iterator[None]:
-    """Keep transformers from asking on the terminal whether to run remote code, and from the network for a folder.
+    """Keep transformers from asking whether to run remote code, and from using the network to load a folder.
 
-    Where standard error is not a terminal, nothing draws bars of progress into it.
-    One load at a time: the settings are those of the process.
+    Progress bars are switched off where standard error is not a terminal. These settings hold for the whole process, so
+    only one load runs at a time.
     """
     with _LOADING:
         time_out, offline = dynamic_module_utils.TIME_OUT_REMOTE_CODE, hub_constants.HF_HUB_OFFLINE
@@ -183,7 +183,7 @@ def load_config(name: str | Path, **source: Unpack[SourceOptions]) -> PreTrained
 
 
 def _source(options: Mapping[str, Any]) -> SourceOptions:
-    """The options that say where to read."""
+    """Those of the options that name the source of a checkpoint."""
     source: Any = {key: options[key] for key in SourceOptions.__annotations__ if options.get(key) is not None}
     return source
 
@@ -255,7 +255,7 @@ def load_model(
 
 
 def _names(mismatched: Iterable[str | tuple[Any, ...]]) -> list[str]:
-    """Names of weights that transformers lists with their shapes."""
+    """Names of weights from transformers' list, in which shapes may stand beside them."""
     return [key if isinstance(key, str) else key[0] for key in mismatched]
 
 
@@ -300,7 +300,7 @@ def load_processor(loader: ProcessorLoader, name: str | Path, **options: Any) ->
         return load_pretrained(loader, name, **options)
     except (InputError, UnsupportedModelError):
         raise
-    except (ImportError, AttributeError) as error:  # without torchvision some processors end in an AttributeError
+    except (ImportError, AttributeError) as error:  # without torchvision some processors raise an AttributeError
         raise MissingExtraError(
             f"the processor of {str(name)!r} needs a package that is not installed ({first_line(error)}); install it "
             "(many image processors need torchvision), or choose a model of the LLaVA family, which needs none"

@@ -18,7 +18,7 @@ _OBJECT = 40
 
 
 def python_size(column: pa.Array) -> int:
-    """Estimated bytes that a column's values take in Python; one of a dictionary counts as often as it stands there."""
+    """Estimate the bytes that a column's values take as Python objects; a value that rows share counts once per row."""
     import pyarrow as pa
     from pyarrow import compute
 
@@ -40,13 +40,13 @@ def python_size(column: pa.Array) -> int:
 
 
 def rows_at_once(file: Path, group: parquet.RowGroupMetaData, columns: Collection[str], most: int) -> int:
-    """How many rows of a row group to read at once so that, on average, they take at most `most` bytes.
+    """Number of rows of a row group to read at once, so that they take at most `most` bytes on average.
 
     Args:
         file: the file, for the error.
         group: the row group.
         columns: names of the columns that are read.
-        most: bytes.
+        most: largest memory of the rows read at once, in bytes.
 
     Raises:
         InputError: the row group unpacks to much more than its size.
@@ -60,7 +60,7 @@ def rows_at_once(file: Path, group: parquet.RowGroupMetaData, columns: Collectio
             f"expected row groups that unpack to at most {MAX_RATIO} times their size, got more in {str(file)!r}; "
             "if you trust it, write it again with smaller row groups"
         )
-    # A value of a dictionary may stand in every row.
+    # In a dictionary-encoded column, every row may hold the largest value.
     largest = sum(chunk.total_uncompressed_size for chunk in chunks if chunk.has_dictionary_page)
     rows = min(most * group.num_rows // max(unpacked, 1), most // max(largest, 1))
     return max(1, rows)

@@ -3,8 +3,9 @@
     c' = c + epsilon W c,     W = up down (rank r)  or full,     W = 0 at the start
 
 c is the hidden state after the language model's final norm, which the head reads. The head H is linear, so the logits
-are affine in epsilon, H c + epsilon H W c: an exponential tilt of the model, one setting per row. At epsilon 0 a row is
-the model's own, bit for bit, and an untrained controller changes nothing at any epsilon.
+are affine in epsilon, H c + epsilon H W c, which is an exponential tilt of the model. Each row of a batch may have its
+own epsilon. At epsilon 0 a row has the model's own logits, bit for bit. An untrained controller changes nothing at any
+epsilon.
 
 Zhai et al. 2023, "HallE-Control: controlling object hallucination in large multimodal models", arXiv 2310.01779, eq. 3.
 Original code: bronyayang/HallE_Control, `llava_llama_switch.py`, where W is full and starts as the model's initializer
@@ -30,7 +31,7 @@ from halluguard.tensor_files import read_tensors
 
 FORMAT = "halluguard-controller-1"
 SAMPLES = 256
-"""Weights of the base model that a file identifies it by."""
+"""Number of sampled weights by which a file identifies the base model."""
 
 Epsilon = float | Sequence[float] | Tensor | Callable[[Tensor], "float | Tensor"]
 
@@ -169,7 +170,7 @@ class Controller(nn.Module):
 
         Args:
             model: the base model, or a wrapper of it.
-            any_base: only check that it fits, for a base whose weights were changed or quantised since.
+            any_base: True to check only that it fits, for a base whose weights were changed or quantised since.
         """
         width = language_head(model).in_features
         if width != self.hidden_size:
@@ -274,15 +275,15 @@ def head_input(model: nn.Module) -> str:
     norms = [
         child
         for name, child in (decoder.named_children() if decoder else ())
-        if "norm" in type(child).__name__.lower() and "embed" not in name  # BART's normalises what comes in
+        if "norm" in type(child).__name__.lower() and "embed" not in name  # BART's normalises the input
     ]
     fits = [n for n in norms if [p.shape[-1] for p in n.parameters()][:1] == [head.in_features]]
-    # Some decoders also normalise what comes in; the final norm is declared last.
+    # Some decoders also normalise their input; the final norm is declared last.
     return _plain_name(paths[id(fits[-1])] if fits else paths[id(head)])
 
 
 def fingerprint(model: nn.Module) -> Tensor:
-    """(SAMPLES,) fp32: the middle element of as many parameters, evenly spaced by name.
+    """(SAMPLES,) float32: the middle elements of SAMPLES parameters, evenly spaced in the order of their names.
 
     It is the same, up to rounding, in every floating-point type. Adapters that are not merged, and controllers, are
     ignored; weights that are not in memory (device "meta") are NaN.
@@ -304,7 +305,7 @@ def language_head(model: nn.Module) -> nn.Linear:
     """The layer that turns hidden states into logits.
 
     Raises:
-        UnsupportedModelError: the model has none that is linear.
+        UnsupportedModelError: the model has no such layer, or it is not linear.
     """
     head = getattr(model, "get_output_embeddings", lambda: None)()
     if not isinstance(head, nn.Linear):

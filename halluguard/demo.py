@@ -76,13 +76,13 @@ SETUPS = (
     Setup("all three", "adapter, decoding and rewriting", before=True, during=True, after=True),
     Setup(
         "after, completed",
-        "captions rewritten as in after, and what the detector finds and they leave out added",
+        "captions rewritten as in 'after', with the objects added that they leave out and the detector finds",
         after=True,
         completed=True,
     ),
     Setup(
         "all three, completed",
-        "adapter, decoding and rewriting, and what the detector finds added",
+        "adapter, decoding and rewriting, with the missing objects added that the detector finds",
         before=True,
         during=True,
         after=True,
@@ -244,8 +244,8 @@ def reading(results: Sequence[Result], samples: Sequence[Sample], exam: Exam) ->
     notes += [_added(result, samples) for result in results if result.setup.completed]
     notes.append(
         "Shorter captions lower CHAIR by themselves: read it with recall and words. A shifted yes-ratio moves POPE's "
-        "accuracy: read it with AUC, which is of the model's own margin between yes and no, before any correction. "
-        "Correction turns a Yes or No round where the expert is sure, so POPE then tells of the expert."
+        "accuracy: read it with AUC, which is computed from the model's own margin between yes and no, before "
+        "correction. Correction reverses a Yes or No where the expert is sure, so POPE then measures the expert."
     )
     notes.append(
         f"{len(samples)} scenes, {len(exam.samples)} of them with questions. A small drawn world: it shows that the "
@@ -255,7 +255,7 @@ def reading(results: Sequence[Result], samples: Sequence[Sample], exam: Exam) ->
 
 
 def _added(result: Result, samples: Sequence[Sample]) -> str:
-    """A sentence on what a completed setup added, and what of it is not there."""
+    """A sentence on the objects that a completed setup added, and which of them are not in the scenes."""
     added = [
         (name, sample)
         for answer, sample in zip(result.answers, samples, strict=True)

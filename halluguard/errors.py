@@ -4,10 +4,10 @@
     ├── SettingsError (ValueError)          an argument or option is out of range or unknown
     ├── InputError (ValueError)             the caller's data cannot be read as what it should be
     │   ├── ImageError                      an image in particular
-    │   └── BudgetError                     a text takes longer to read and correct than it may
-    ├── UnsupportedModelError (TypeError)   a model that cannot do what was asked of it
+    │   └── BudgetError                     reading and correcting a text takes too long
+    ├── UnsupportedModelError (TypeError)   a model cannot do what was asked of it
     ├── ExpertError (RuntimeError)          a detector or judge failed; never evidence of absence
-    ├── PromiseError (ValueError)           the labelled images cannot show what a promise would say
+    ├── PromiseError (ValueError)           the labelled images do not support a promise
     ├── OutputError (OSError)               results cannot be written: no permission, or no space
     ├── PreflightError (RuntimeError)       a training that would have failed silently was not begun
     ├── TrainingError (RuntimeError)        a training stopped at values that are not finite; no adapter was written
@@ -73,7 +73,7 @@ class ExpertError(HalluguardError, RuntimeError):
 
 
 class PromiseError(HalluguardError, ValueError):
-    """The labelled images cannot show what a promise would say: too few of them, or too many errors."""
+    """The labelled images do not support a promise: there are too few of them, or too many errors."""
 
 
 class OutputError(HalluguardError, OSError):

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from halluguard.prompting.drafting import Drafter
 
 ImageFree = Literal["all", "asked"]
-"""Images that a branch without the image loses."""
+"""Images that the image-free branch does not see; see `Guard.batch`."""
 
 
 class Guard:
@@ -47,8 +47,8 @@ class Guard:
         calibration: fitted curve that turns scores into probabilities (`halluguard.calibration`).
         style: treatment of a contradicted claim: "delete", "hedge" or "annotate".
         proposer: language model that may word the correction; `correction.rewriting.llm_rewriter` checks its text.
-        complete: True adds what the detector finds and an answer leaves out; names in place of True say what to look
-            for (`correction.correct`).
+        complete: True adds objects that the detector finds and an answer leaves out; a list of names looks for these
+            objects alone (`correction.correct`).
         step_back: True to have every finished sentence checked while the model writes, and taken back where the
             detector contradicts it; or a `decoding.step_back.StepBack` with its settings. Needs a detector.
 
@@ -173,7 +173,8 @@ class Guard:
         return cls(model, processor, detector=detector, decoding=decoding, step_back=step_back)
 
     def __getstate__(self) -> dict[str, Any]:
-        # transformers records hidden states by hooks that cannot be pickled; it installs them again where they are gone
+        # transformers records hidden states by hooks that cannot be pickled; it installs them again when they are
+        # missing
         for module in self.model.modules():
             for key, hook in list(module._forward_hooks.items()):
                 if hook.__module__ == "transformers.utils.output_capturing":
@@ -229,9 +230,7 @@ class Guard:
             *(examples, imagination, decoding, seed, None, image_free, audit_thinking, generate),
         )
         if len(answers) > 1:
-            raise SettingsError(
-                f"expected one answer of a call, got {len(answers)}; use guard.batch([image], [prompt])"
-            )
+            raise SettingsError(f"expected one answer per call, got {len(answers)}; use guard.batch([image], [prompt])")
         return answers[0]
 
     def chat(
@@ -309,8 +308,8 @@ class Guard:
                 state stays as it was. The batch that begins at prompt i draws with the seed `seed + i`.
             batch_size: prompts per call of the model's `generate`; default all. A batch that does not fit in memory is
                 halved.
-            image_free: images that a branch without the image loses: "all", or "asked" for those of the last question
-                alone, so that the branch keeps examples and earlier images.
+            image_free: images that the image-free branch does not see: "all", or "asked" for those of the last question
+                only, so that the branch keeps examples and earlier images.
             audit_thinking: True to check what a reasoning model thought before its answer too (`Answer.thoughts`).
             **generate: arguments of the model's `generate`.
 
@@ -439,7 +438,7 @@ class Guard:
         Args:
             images: as in `batch`.
             questions: one question for all images, or B questions.
-            decoding: method whose formula is applied to the logits; its mask of allowed tokens is not.
+            decoding: method whose formula is applied to the logits; its mask of allowed tokens is not applied.
 
         Raises:
             UnsupportedModelError: the tokenizer has no token that begins "yes" or "no".

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 MAX_MODEL_PIXELS = 25_000_000
-"""Pixels of an image that a model or detector is shown; a larger one is shown at a half, a third, ... of its size."""
+"""Most pixels of an image that a model or detector gets; a larger one is shrunk to a half, a third, ... of its
+sides."""
 MAX_PIXELS = 100_000_000
 """Images with more pixels are refused before they are decoded."""
 
@@ -53,10 +54,10 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS, shrink_to: 
     Args:
         source: PIL image, uint8 array (H, W), (H, W, 3) or (H, W, 4), bytes of a file, or a path to a regular file.
         max_pixels: limit on width * height; half of it for WebP. At the default, opening takes less than 1 GiB.
-        shrink_to: pixels above which an image is opened at a half, a third, ... of its size; None for never.
+        shrink_to: pixels above which an image is opened at a half, a third, ... of its sides; None for never.
 
     Returns:
-        A PIL image of mode RGB, in whose pixels all boxes are given.
+        A PIL image of mode RGB. All boxes are given in its pixels.
 
     Raises:
         ImageError: missing, not a regular file, not an image, truncated, or larger than `max_pixels`.
@@ -115,7 +116,7 @@ def formats() -> tuple[str, ...]:
 
 
 def _missing_format(source: object) -> str:
-    """The name of a known format that only the extra reads, from a file's first bytes; "" for any other."""
+    """The name of a format that needs the extra `heif`, recognised by a file's first bytes; "" for any other."""
     if isinstance(source, bytes | bytearray | memoryview):
         head = bytes(source[:16])
     elif isinstance(source, str | os.PathLike) and Path(source).is_file():
@@ -174,7 +175,7 @@ def _upright_rgb(image: Image, orientation: int | None) -> Image:
     from PIL import Image, ImageOps
 
     if type(image) is Image.Image and image.mode == "RGB" and not image.info and not image.getexif():
-        return image  # opened before: a copy takes 400 MB for the largest
+        return image  # already upright: copying the largest would take 400 MB
     convert = _scaling_to_8_bits(image) if image.mode in ("I", "F") or image.mode.startswith("I;16") else _over_white
     rgb = Image.new("RGB", image.size)
     for top, strip in _strips(image):
@@ -186,7 +187,7 @@ def _upright_rgb(image: Image, orientation: int | None) -> Image:
 
 
 def _strips(image: Image) -> Iterator[tuple[int, Image]]:
-    """(top, strip) from top to bottom."""
+    """Yield (first row, strip of rows) from top to bottom."""
     height = max(1, _STRIP // image.width)
     for top in range(0, image.height, height):
         yield top, image.crop((0, top, image.width, min(image.height, top + height)))
@@ -232,9 +233,9 @@ def _scaling_to_8_bits(image: Image) -> Callable[[Image], Image]:
 
 
 def shrunk(image: Image, pixels: int | None = None) -> Image:
-    """The image, at a half, a third, ... of its size if it has more than `pixels`, by default `MAX_MODEL_PIXELS`.
+    """Shrink an image of more than `pixels` to a half, a third, ... of its sides; default `MAX_MODEL_PIXELS`.
 
-    Processors of models resize images to a few megapixels at most, and take up to 12 bytes per pixel before.
+    Processors of models resize images to a few megapixels at most, and need up to 12 bytes per pixel before that.
     """
     factor = _divisor(image, MAX_MODEL_PIXELS if pixels is None else pixels)
     return image.reduce(factor) if factor > 1 else image

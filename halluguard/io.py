@@ -31,7 +31,7 @@ GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 """First bytes of compressed files."""
 
 JsonObject = dict[str, Any]
-"""An object read from JSON or written as JSON; whoever uses a value knows or checks its type."""
+"""An object read from JSON or written as JSON; the code that uses a value knows or checks its type."""
 
 READ_ERRORS = (OSError, EOFError, zlib.error, UnicodeError, LookupError)
 """Errors raised when a damaged, truncated or wrongly encoded file is read; a LookupError names an unknown encoding."""
@@ -39,7 +39,7 @@ READ_ERRORS = (OSError, EOFError, zlib.error, UnicodeError, LookupError)
 MAX_UNPACKED, MAX_RATIO = 256 * 1024**2, 100
 """A compressed file may unpack to this many bytes, or to this many times its size, whichever is more."""
 MAX_TEXT_RATIO = 10
-"""The same, where a compressed file is read whole."""
+"""The same limit for a compressed file that is read whole."""
 MAX_LINE = 16 * 1024**2
 """Longest line of a JSON Lines file, in characters."""
 MAX_JSON, MAX_JSON_RATIO = 1024**3, 8
@@ -217,7 +217,7 @@ def parse_json(
         ValueError: it is not JSON, is nested too deeply, or would take too much memory.
     """
     most = MAX_JSON if most is None else most
-    if len(text) > most // 100 and json_memory(text) > most:  # a character stands for less than 100 bytes
+    if len(text) > most // 100 and json_memory(text) > most:  # a character yields less than 100 bytes of values
         raise ValueError(f"it would take more than {most:,} bytes of memory; split it")
     try:
         if not finite:
@@ -344,7 +344,8 @@ def replacing(path: str | Path, mode: Literal["w"] = "w", *, errors: str = "stri
 def replacing(path: str | Path, mode: Literal["wb"], *, errors: str = "strict") -> _Writing[BinaryIO]: ...
 @contextlib.contextmanager  # type: ignore[misc]  # the overloads name what the decorated function returns
 def replacing(path: str | Path, mode: str = "w", *, errors: str = "strict") -> Iterator[IO[Any]]:
-    """Write a file that takes the place of `path` when the block ends, synced to disk; if the block fails, it is gone.
+    """Write a temporary file that replaces `path` when the block ends, synced to disk; if the block fails, it is
+    deleted.
 
     Text is UTF-8 with "\\n" line ends. A name that ends in ".gz" or ".zst" is compressed; equal content gives equal
     bytes. A link at `path` is replaced, not followed. A device or pipe ("/dev/stdout") is written to as it is.
@@ -438,7 +439,7 @@ _LINE_ENDS = {0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}
 
 
 def json_line(value: object, *, spaces: bool = True) -> str:
-    """A value as one line of JSON. Half surrogate pairs, and what some readers take for a line end, stay escapes.
+    """A value as one line of JSON. Lone surrogates and special line separators are escaped.
 
     Args:
         value: the value.

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 _SEPARATORS = "\ufeff \t\r\n,[]"
 _STRING = r'[^"\\\n]*+(?:\\[^\n][^"\\\n]*+)*+'
-# What stands between braces: anything else, whole strings, and quotes that are alone on the rest of their line.
+# Text between braces: any other characters, whole strings, and quotes without a partner on their line.
 _BETWEEN = r'(?:[^{}"]++|"' + _STRING + r'"|"[^"\\\n{}]*+\n)*+'
 _REST_OF_STRING = re.compile(_STRING + '(?P<end>")?')
 _BRACES_OR_STRING = re.compile(_BETWEEN + r'(?P<mark>\{+|\}+|"' + _STRING + '(?P<end>")?)')
@@ -15,18 +15,18 @@ _BRACES = re.compile(r"[^{}]*+(?P<mark>\{+|\}+)")
 
 
 def split_objects(pieces: Iterable[str], limit: int) -> Iterator[tuple[int, str | None]]:
-    """Split a text into its objects, and the runs of anything else that is not a separator.
+    """Split a text into its objects and the runs of other text between them; separators are left out.
 
     An object ends where its braces close, so a malformed one costs only itself. Strings are skipped whole, so that
     braces inside them do not count. No string runs over a line end: a quote without its partner on the line does not
-    open a string. Every character is looked at a few times at most, and `limit` characters are held.
+    open a string. Every character is read a few times at most, and about `limit` characters are held in memory.
 
     Args:
         pieces: the text.
         limit: most characters of an object or a run.
 
     Returns:
-        (line number from 1, text) of each; the text is None if it is longer than the limit.
+        (line number from 1, text) of each object or run; the text is None if it is longer than the limit.
 
     >>> list(split_objects(['[{"a": "}', '"},\\n7, {"b": 1}]'], limit=100))
     [(1, '{"a": "}"}'), (2, '7'), (2, '{"b": 1}')]

@@ -10,7 +10,7 @@ from halluguard.errors import SettingsError, require
 
 
 def listen(app: Any, host: str, port: int, *, path: str = "") -> None:
-    """Serve an ASGI application until the process is told to stop; what runs is finished first.
+    """Serve an ASGI application until the process is told to stop; requests that run are finished first.
 
     Args:
         app: the application.

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import TextIO
 
 REASONS = 3
-"""Reasons of skipped or failed rows that are printed at most, the commonest ones."""
+"""Most reasons of skipped or failed rows that are printed, the commonest first."""
 _UNSAFE = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
 _PARTICULAR = re.compile(r"'[^']*'|\"[^\"]*\"|\d+")
 """The parts that differ between two reasons of one kind: names and numbers."""
@@ -30,8 +30,8 @@ def show(*lines: object, end: str = "\n", file: TextIO | None = None) -> None:
 
     Args:
         *lines: texts of one or several lines.
-        end: what is printed behind the last.
-        file: where to; default standard output.
+        end: text printed after the last line.
+        file: file to print to; default standard output.
 
     >>> show("score of dog\x1b[2J.jsonl\n| acc |", "| 90.0 |")
     score of dog\x1b[2J.jsonl
@@ -43,9 +43,9 @@ def show(*lines: object, end: str = "\n", file: TextIO | None = None) -> None:
 
 
 def commonest(reasons: Iterable[str]) -> list[tuple[str, int]]:
-    """The kinds of reasons, the commonest first: the first reason of each and their number.
+    """Kinds of reasons, commonest first: for each, its first reason and the number of its reasons.
 
-    Two reasons that differ in quoted names or numbers only are of one kind.
+    Two reasons are of one kind if they differ only in quoted names or numbers.
 
     >>> commonest(["no image for 'a.png'", "empty caption", "no image for 'b.png'"])
     [("no image for 'a.png'", 2), ('empty caption', 1)]

@@ -27,7 +27,8 @@ Decision = Literal["supported", "contradicted", "unsure", "unverifiable"]
 EditDecision = Literal["edited", "flagged", "addition"]
 
 ImageOrKey = Any
-"""An RGB PIL image, or whatever key names one to a detector with `needs_image = False`; each detector says which."""
+"""An RGB PIL image; or, for a detector with `needs_image = False`, the key of an image, as that detector documents
+it."""
 
 XYXY = tuple[float, float, float, float]
 """x1, y1, x2, y2."""
@@ -36,7 +37,7 @@ NEVER = 1.0001
 """A threshold that no score in [0, 1] reaches."""
 
 DEFAULT_PROMPT = "Describe the image."
-"""The prompt of everything that asks a model about an image without being given one."""
+"""Prompt of every function that asks a model about an image and is given no prompt."""
 
 
 def _encodable(text: str) -> bool:
@@ -299,7 +300,7 @@ class Answer(_Record):
 
     @property
     def checked(self) -> bool:
-        """Whether an expert judged at least one claim; False where it failed, or covers nothing that was said.
+        """Whether an expert judged at least one claim; False where all experts failed or cover none of the claims.
 
         >>> Answer("A dog.", "A dog.").checked
         False
@@ -369,7 +370,7 @@ class Detector(Protocol):
 
         Returns:
             B lists of boxes in pixels of the original image; `Box.phrase` is the index into that image's phrases.
-            Everything above the detector's own floor is returned: thresholds are the caller's.
+            Everything above the detector's own minimum score is returned; the caller applies thresholds.
 
         Raises:
             ExpertError: the detector failed. It never returns an empty list instead.
@@ -378,7 +379,7 @@ class Detector(Protocol):
 
 
 def check_detector(detector: object) -> None:
-    """Raise a SettingsError for what is no detector, with the way to make one of it.
+    """Raise a SettingsError if `detector` is not a detector; the message says how to make one of it.
 
     >>> check_detector({"1.jpg": ["dog"]})  # doctest: +ELLIPSIS
     Traceback (most recent call last):
@@ -406,8 +407,8 @@ class Question(_Record):
         kind: "attribute" or "relation".
         name: name of the object.
         value: the attribute ("red") or the relation ("left of").
-        box: place of the object; None where it is not known: then the whole image is meant.
-        other_name, other: name and place of the other party of a relation.
+        box: place of the object; None, which means the whole image, where it is not known.
+        other_name, other: name and box of the other party of a relation.
     """
 
     kind: Literal["attribute", "relation"]

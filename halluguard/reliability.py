@@ -5,7 +5,8 @@
 
 "Not found" contradicts a claim only where recall reaches `SPEAKS`; below it, the claim is unsure. An object that the
 answer leaves out is added only where precision reaches `TRUSTED`. An expert states both in attributes of these names,
-each a number or a table {label: number}; "" is all other labels. Without an attribute an expert is taken at its word.
+each a number or a table {label: number}; "" is all other labels. Without an attribute, the rate is 1: the expert is
+trusted.
 """
 
 from __future__ import annotations
@@ -21,11 +22,12 @@ from halluguard.vocabulary import OFTEN_MISSED, category, same
 SPEAKS = 0.8
 """Least recall of a label at which "not found" contradicts a claim."""
 TRUSTED = 0.9
-"""Least precision of a label at which what was found may be added to an answer."""
+"""Least precision of a label at which an object that was found may be added to an answer."""
 LIST_RECALL = 0.7
-"""Recall that is assumed of a list that does not name everything (`exhaustive=False`) and gives no figure of its own.
+"""Recall that is assumed of an incomplete list of objects (`exhaustive=False`) that states none itself.
 
-The silence of one such list decides nothing, that of two does: together they miss .3 x .3 of what is there.
+If one such list does not name an object, that decides nothing. If two do not, it does: together they miss 0.3 x 0.3 of
+the objects.
 """
 MISSED_RECALL = 0.7
 """Recall that is assumed of a detector for labels that are often missed: small things, and parts of clutter."""
@@ -121,7 +123,8 @@ def read_rates(text: str) -> Stated:
         path = Path(text)
         if not path.is_file():
             raise SettingsError(
-                f"expected a share such as 0.7, or a JSON file {{label: share}}, got {text!r}; is there such a file?"
+                f"expected a share such as 0.7, or a JSON file {{label: share}}, got {text!r}; check the number or "
+                "the path"
             ) from None
     with parsing(path, "shares per label such as {'dog': 0.9, '': 0.7}"):
         return Rates.of_value({str(label): share for label, share in dict(read_json(path)).items()}).to_value()

@@ -1,4 +1,4 @@
-"""Draw random numbers of a block from a generator of its own: repeatable in any thread, the global state untouched."""
+"""Give a block of code its own random generator: repeatable in any thread, with the global state untouched."""
 
 from __future__ import annotations
 

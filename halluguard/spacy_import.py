@@ -1,9 +1,9 @@
-"""Import spaCy, without PyTorch where a process of our own asks for that.
+"""Import spaCy, without PyTorch in processes that halluguard starts itself.
 
-thinc, which spaCy rests on, imports torch wherever it is installed, for layers that the English pipelines do not have.
-That takes more time and memory than spaCy itself. A process may `leave_out_torch()` before its first parse: torch can
-then still be imported and used later, but spaCy has no layers of it. So only processes that are ours do so, the command
-line and the workers of an audit, and never a program that imports halluguard.
+thinc, on which spaCy is built, imports torch wherever it is installed, for layers that the English pipelines do not
+have. That takes more time and memory than spaCy itself. A process may `leave_out_torch()` before its first parse: torch
+can then still be imported and used later, but spaCy has no layers of it. So only processes of halluguard do so: the
+command line and the workers of an audit, never a program that imports halluguard.
 """
 
 from __future__ import annotations

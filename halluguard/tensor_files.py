@@ -15,7 +15,7 @@ from halluguard.errors import InputError, first_line
 from halluguard.io import parse_json
 
 MAX_HEADER = 100_000_000
-"""Bytes of a safetensors header, as the format limits it."""
+"""Largest safetensors header that the format allows, in bytes."""
 MAX_MEMORY = 512 * 1024**2
 """Most memory that a header may take, in bytes, by an estimate."""
 

@@ -44,7 +44,7 @@ def thoughts(text: str) -> list[tuple[int, int]]:
             if not depth:
                 ranges.append((start, tag.end()))
         elif not tag["close"].startswith("<|end|>"):
-            ranges = [(0, tag.end())]  # what came before was thought from the first word on
+            ranges = [(0, tag.end())]  # the thought began with the text
     if depth:
         ranges.append((start, len(text)))
     return ranges

@@ -87,9 +87,9 @@ _PLURAL = {one: many[0] for one, many in _TABLES["plurals"].items()}
 _SINGULAR = {many: one for one, words in _TABLES["plurals"].items() for many in words}
 _LOOSE = frozenset(_TABLES["loose"]["words"])
 MODIFIERS = frozenset(_TABLES["modifiers"]["words"])
-"""Words before a name that say only what the thing is like."""
+"""Words before a name that describe the object and do not change its kind."""
 UNFILED = frozenset(_TABLES["unfiled"]["words"])
-"""Names whose category may be absent while they are there: a desk need not be annotated as a dining table."""
+"""Names of objects that COCO need not annotate with their category: a desk need not be labelled as a dining table."""
 COMMON = tuple(dict.fromkeys((*COCO, *_TABLES["common"]["words"])))
 """COCO's categories and everyday things beside them, for detectors that take any phrase."""
 OFTEN_MISSED = frozenset(_TABLES["often missed"]["words"])
@@ -177,7 +177,7 @@ def _forms() -> dict[str, tuple[str, bool]]:
 
 
 FORMS = _forms()
-"""Written form, lower case -> (name, True for a plural)."""
+"""Written form in lower case -> (name, True if the form is a plural)."""
 
 
 @lru_cache(maxsize=65536)

@@ -141,7 +141,7 @@ DOORS = {
 
 @pytest.mark.parametrize("door", DOORS)
 def test_every_door_refuses_a_template_without_end(door, looping):
-    with pytest.raises(UnsupportedModelError, match="works for more than"):
+    with pytest.raises(UnsupportedModelError, match="runs for more than"):
         DOORS[door](*looping)
 
 

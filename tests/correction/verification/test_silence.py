@@ -118,5 +118,5 @@ def test_rates_are_shares(tmp_path):
             Rates.of_value(wrong)
     (tmp_path / "r.json").write_text('{"dog": 0.9, "": 0.5}')
     assert read_rates(str(tmp_path / "r.json")) == {"dog": 0.9, "": 0.5}
-    with pytest.raises(SettingsError, match="is there such a file"):
+    with pytest.raises(SettingsError, match="check the number or the path"):
         read_rates("nowhere.json")
