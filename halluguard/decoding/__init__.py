@@ -5,7 +5,7 @@
 
     get_method("VCD:pope script", alpha=0.5)      # the same by name, as in tables and on command lines
 
-Every file of `methods/` holds one method, which `METHODS` finds by its file; how to write one is in `base.py`.
+Each file of `methods/` holds one method, and `METHODS` names them all. `base.py` says how to write one.
 """
 
 from __future__ import annotations

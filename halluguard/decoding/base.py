@@ -59,12 +59,12 @@ class Step:
     layout: Layout | None = None
 
     def hidden_layers(self, layers: Iterable[int]) -> Tensor:
-        """(layers, R * B, S, H): the hidden states of some layers, 0 being the embeddings."""
+        """The hidden states of the given layers (0: the embeddings), as (layers, R * B, S, H)."""
         assert self.hidden_states is not None, "the method does not state that it needs them"
         return torch.stack([self.hidden_states[layer] for layer in layers])
 
     def per_sequence(self, values: float | Sequence[float], like: Tensor) -> Tensor:
-        """One value for all prompts, or one per prompt, as (B, 1, 1), repeated over the beams of a prompt."""
+        """A setting as (B, 1, 1): `values` holds one for all prompts or one per prompt, repeated for its beams."""
         tensor = torch.as_tensor(values, dtype=torch.float32, device=like.device).reshape(-1)
         prompts = like.shape[0] // self.beams
         if len(tensor) not in (1, prompts):
@@ -128,8 +128,8 @@ class Cost:
 class DecodingMethod(LogitsCombiner):
     """Base class of the decoding methods: frozen dataclasses whose fields are the settings.
 
-    A method states its preset "off", and either `combine_logits` or a `bind` that returns an object with one. All other
-    members have defaults.
+    A subclass defines a preset "off", and either `combine_logits` or a `bind` that returns an object with
+    `combine_logits`. All other members have defaults.
     """
 
     PRESETS: ClassVar[Mapping[str, Preset]] = {}
@@ -157,7 +157,7 @@ class DecodingMethod(LogitsCombiner):
 
     @property
     def negative_branches(self) -> tuple[NegativeInputs, ...]:
-        """Makers of the inputs of the further branches; the formula decides their sign. Default: none."""
+        """Makers of the inputs of the negative branches; the formula adds or subtracts each. Default: none."""
         return ()
 
     @property
@@ -174,13 +174,13 @@ class DecodingMethod(LogitsCombiner):
     def reads_branches_apart(self) -> bool:
         """Whether branches much shorter than the original may be read in a forward of their own, at their own length.
 
-        Default: unless the method acts inside the model, whose hooks see all branches in one batch.
+        Default: True, unless the method acts inside the model. Its hooks then expect all branches in one batch.
         """
         return not self.acts_inside and not self.needs
 
     @classmethod
     def required_settings(cls, model: PreTrainedModel) -> dict[str, Any]:
-        """Settings that have no usable default, at random values that fit `model`; for tests and speed benchmarks."""
+        """Random values that fit `model`, for the settings without a usable default; for tests and speed benchmarks."""
         return {}
 
     @classmethod
@@ -220,7 +220,7 @@ def combine(combiner: LogitsCombiner, branches: list[Tensor], step: Step) -> Com
 
 
 def on_cpu(tensor: Tensor) -> bool:
-    """Whether a tensor is on the CPU, where reading its values is cheap; on a GPU, it waits for the device."""
+    """Whether a tensor is on the CPU, where its values can be read at once; on a GPU, reading waits for the device."""
     return tensor.device.type == "cpu"
 
 
@@ -229,9 +229,9 @@ def plausible(logits: Tensor, beta: float) -> Tensor | None:
 
         V(y<t) = { y : p(y | v, x, y<t) >= beta * max_w p(w | v, x, y<t) }
 
-    Adaptive plausibility constraint (Li et al. 2023, "Contrastive decoding", eq. 4; VCD, eq. 6). It is read at
-    temperature 1, before any penalty, temperature or truncation: after those it is another method. It equals
-    transformers' `min_p=beta` on the raw logits.
+    Adaptive plausibility constraint (Li et al. 2023, "Contrastive decoding", eq. 4; VCD, eq. 6). It is computed
+    from the raw logits, before any penalty, temperature or truncation; computed after them, it would be another method.
+    It equals transformers' `min_p=beta` on the raw logits.
 
     Args:
         logits: (..., V), next-token logits of the original branch.

@@ -44,7 +44,7 @@ class Demonstrations:
     seed: int = 0
 
     def answers(self, max_new_tokens: int, blinded: bool = False) -> list[str]:
-        """The model's own greedy answers; with `blinded` about the images with most patches masked."""
+        """The model's own greedy answers; with `blinded`, the answers about images with most patches masked."""
         answers, draw = [], generator(self.seed)
         for image in self.images:
             shown = masked_image(image, self.masked, self._grid, draw) if blinded else image
@@ -72,7 +72,10 @@ class Demonstrations:
             blinded = [masked_image(image, self.masked, self._grid, draw) for _ in range(trials)]
             differences.append(torch.stack([self._vision_states(copy) for copy in blinded]).mean(0) - whole)
         if len({difference.shape for difference in differences}) > 1:
-            raise UnsupportedModelError("an image encoder of a fixed number of tokens is expected; use vision=0")
+            raise UnsupportedModelError(
+                "an image encoder with a fixed number of tokens is expected, got one whose number depends on the "
+                "image; use vision=0, which steers the text alone"
+            )
         layers, tokens, width = differences[0].shape
         per_token = torch.stack(differences).permute(2, 0, 1, 3).flatten(2)  # (tokens, n, layers * H)
         return principal(per_token).reshape(tokens, layers, width).transpose(0, 1)
@@ -105,7 +108,10 @@ class Demonstrations:
     def inputs(self, image: Image, answer: str) -> ModelInputs:
         """Model inputs of an image, the prompt and the beginning of its answer."""
         if getattr(self.processor, "apply_chat_template", None) is None:
-            raise InputError(f"a processor of an image-text-to-text model is expected, got {self.processor!r}; load it")
+            raise InputError(
+                f"a processor of an image-text-to-text model is expected, got {self.processor!r}; load one with "
+                "AutoProcessor"
+            )
         text = self.prompt
         if getattr(self.processor, "chat_template", None) is not None:
             content = [{"type": "image"}, {"type": "text", "text": self.prompt}]

@@ -6,8 +6,8 @@ Both branches run along the model's own answers once. W (`halluguard.controller`
 what the branch without the image would predict, T (`imagination.information`). Afterwards a plain forward suffices. No
 label, caption or other model is needed.
 
-Our own proposal; HallE-Control (arXiv 2310.01779) trains the same projector on captions of two kinds. It answers to the
-same sign.
+Our own proposal. HallE-Control (arXiv 2310.01779) trains the same projector on captions of two kinds; its setting has
+the same sign.
 
     controller = distil(model, batches)                                # batches: inputs as for model.generate
     controller.save("grounded.safetensors")
@@ -60,7 +60,7 @@ def distil(
         beta: plausibility bound, as in `Imagination`.
         max_new_tokens: longest answer in tokens, by default the model's own limit.
         steps: AdamW steps.
-        learning_rate: peak learning rate of the one cycle.
+        learning_rate: peak learning rate of the one-cycle schedule.
         positions: tokens per step.
         seed: seed of the controller's initial weights and of the draws.
 
@@ -156,7 +156,7 @@ def observe(
             live = live & ~torch.isin(token, _ends(opened(model)))
     if not kept:
         raise InputError("at least one batch of prompts with images is expected, got none; pass model inputs")
-    with torch.inference_mode(False):  # what inference made cannot be trained on
+    with torch.inference_mode(False):  # tensors of inference mode cannot be trained on
         hidden, tokens, logits, statistic = (torch.cat(parts).clone() for parts in zip(*kept, strict=True))
     seen = Observed(hidden, tokens, logits, statistic, answers)
     _check_linear(opened(model), seen)
@@ -201,7 +201,7 @@ def _ends(model: PreTrainedModel) -> Tensor:
 
 
 def _check_linear(model: PreTrainedModel, seen: Observed) -> None:
-    """Raise unless the logits are the head's: under capped or scaled ones the controller would act otherwise."""
+    """Raise unless the logits are the head's output itself; if capped or scaled, they would alter the controller."""
     head = model.get_output_embeddings()
     hidden = seen.hidden[:64].to(head.weight)
     own = head(hidden).float().cpu().gather(-1, seen.tokens[:64])

@@ -46,7 +46,7 @@ class TransformedImage:
 
     @classmethod
     def by(cls, change: ImageChange, name: str) -> Self:
-        """The branch of a user's change; its results must have the size of the original image."""
+        """The branch that applies a user's change, whose results must have the size of the original image."""
         return cls(of_one_size(change), getattr(change, "pixels", None), name)
 
     def __call__(self, call: Call) -> ModelInputs:
@@ -183,7 +183,7 @@ class Cropped:
 
     Args:
         share: part of each side that is kept, in (0, 1].
-        seed: seed of the place; None takes the middle.
+        seed: seed of the random place; None takes the middle.
     """
 
     share: float = 0.5
@@ -263,7 +263,7 @@ def masked_image(image: Image.Image, share: float, grid: int, draw: torch.Genera
 
 
 def of_one_size(change: ImageChange) -> ImageChange:
-    """`change`, refused when it returns an image of another size than it was given."""
+    """`change`, with an error when it returns an image of another size than it was given."""
 
     def checked(image: Image.Image) -> Image.Image:
         changed = change(image)
@@ -278,7 +278,7 @@ def of_one_size(change: ImageChange) -> ImageChange:
 
 
 def whole_images(pixels: Tensor, changed: str) -> Tensor:
-    """`pixels`, refused unless they are whole images (N, C, H, W)."""
+    """Return `pixels` if they are whole images (N, C, H, W), else raise."""
     if pixels.ndim != 4:
         raise InputError(
             f"pixels must be whole images (N, C, H, W) to be {changed}, got shape {tuple(pixels.shape)} of tiles or "

@@ -9,9 +9,9 @@ for any model: d E[T] / d lam = -Var(T) <= 0; E[D] falls with it, since T never 
 two tokens are affine in lam; the T of the greedy token never rises. imagination = 0 is plain generation.
 
 Clipping replaces a plausibility mask, without the mask's jump at 0. A token outside S gains at most exp(gain c) more
-than the best-placed token of S, so greedy search only chooses tokens with p >= beta exp(-gain c) max p; c is half a nat
-over the gain. The caller's own truncation (top-p, top-k, min-p ...) is read on the original branch for the same reason:
-truncated after the tilt, the support would move with the setting and the law would fail.
+than the best-placed token of S, so greedy search only chooses tokens with p >= beta exp(-gain c) max p; c is 0.5 nats
+divided by the gain. The caller's own truncation (top-p, top-k, min-p ...) is read on the original branch for the same
+reason: truncated after the tilt, the support would move with the setting and the law would fail.
 
 With a trained `controller` the direction is read at the head's input instead of from a second branch: H W c in place of
 -T, at the price of a plain forward. Log-odds are affine in the setting there too, and 0 is plain generation; but
@@ -69,7 +69,7 @@ def tilt(logits: Tensor, statistic: Tensor, lam: Tensor | float) -> Tensor:
 
 
 def matched(logits: Tensor, statistic: Tensor, setting: Tensor, nats: float) -> Tensor:
-    """The lam, of the sign of the setting, at which KL(p_lam || p_0) = nats * setting**2, by bisection.
+    """The lam at which KL(p_lam || p_0) = nats * setting**2, found by bisection; it has the sign of the setting.
 
     KL grows with |lam|. Where it cannot reach the value within |lam| <= STRONGEST * |setting| (a step at which the
     model is sure), that bound is taken.
@@ -157,8 +157,8 @@ class Imagination(DecodingMethod):
             check_range("nats", self.nats, 0, above=True, advice="use imagination=0 for plain generation")
         if self.controller is not None and self.nats is not None:
             raise SettingsError(
-                f"nats must be None with a controller, got {self.nats}: the divergence is the second branch's; set the "
-                "strength by imagination"
+                f"nats must be None with a controller, got {self.nats}: it needs the second branch, which does not "
+                "run; set the strength by imagination"
             )
         if isinstance(self.controller, str | Path):
             object.__setattr__(self, "controller", Controller.load(self.controller))

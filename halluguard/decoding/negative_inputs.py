@@ -237,5 +237,5 @@ def token_ids(text: str | Sequence[int], call: Call) -> list[int]:
 
 
 def generator(seed: int) -> torch.Generator:
-    """A random generator of its own, so that every image, step and beam gets the same draw."""
+    """A new random generator, so that every image, step and beam gets the same draw."""
     return torch.Generator().manual_seed(seed)

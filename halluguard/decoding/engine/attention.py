@@ -34,7 +34,7 @@ class Edits:
 
     Args:
         edit, watch, original_only: see `edit_attention`.
-        calls: number of layers that ran through it.
+        calls: number of layers that have run through `_attend`.
         paused: whether the forward under way reads negative branches alone, which `original_only` leaves as they are.
     """
 
@@ -88,7 +88,7 @@ def pause_edits(view: nn.Module, paused: bool) -> None:
 
 
 def use_attention(view: PreTrainedModel, name: str) -> None:
-    """Give the modules of a shared copy configs of their own, whose decoder runs the attention function `name`.
+    """Give the modules of a shared copy their own configs, with which the decoder runs the attention `name`.
 
     "eager" is the family's own attention that returns its weights.
     """

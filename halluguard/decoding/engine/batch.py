@@ -272,7 +272,7 @@ def image_features(encoded: Mapping[str, ModelOutput] | None) -> list[Tensor]:
 
 
 def with_features_of(output: ModelOutput, sequences: slice, whole: int) -> ModelOutput:
-    """A forward's output with the image features of some sequences; some families carry them from step to step."""
+    """A forward's output, its image features cut to some sequences; some families carry them from step to step."""
     features = output.get("image_hidden_states")
     if not torch.is_tensor(features) or features.shape[0] != whole or whole == 0:
         return output

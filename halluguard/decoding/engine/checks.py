@@ -38,7 +38,7 @@ def opened(model: Any) -> PreTrainedModel:
 def check_model(model: nn.Module, overrides: Collection[str]) -> None:
     """Raise UnsupportedModelError unless transformers' own `generate` drives `model`.
 
-    `overrides` names the attributes of a view's class. Set on the instance, they would hide those of the view.
+    `overrides` names the attributes of a view's class. One of that name on the instance would hide the view's.
     """
     name = type(model).__name__
     if not isinstance(model, GenerationMixin):
@@ -175,7 +175,7 @@ def check_order(
 def check_one_image(name: str, inputs: Mapping[str, Tensor], times: int) -> None:
     """Raise for several images per prompt in a family that keeps images apart from the ids (Kosmos 2.5).
 
-    It repeats them one by one, see `check_order`.
+    Such a family repeats the images one by one; see `check_order`.
     """
     prompts = len(inputs["input_ids"])
     images = max((len(v) for k, v in inputs.items() if k != "input_ids" and hasattr(v, "shape")), default=prompts)
@@ -184,7 +184,7 @@ def check_one_image(name: str, inputs: Mapping[str, Tensor], times: int) -> None
 
 
 def check_static(name: str, encoder_outputs: ModelOutput, config: GenerationConfig) -> None:
-    """Raise if a static cache has another size than the states that the decoder reads: it would read empty places."""
+    """Raise if a static cache has another size than the decoder reads: the decoder would read empty places."""
     pooled = encoder_outputs.get("pooler_output")
     if pooled is None or pooled.ndim != 3 or "static" not in (getattr(config, "cache_implementation", None) or ""):
         return

@@ -34,7 +34,7 @@ def image_makers(processor: ProcessorMixin) -> list[Callable[[Any], Any]]:
 
 
 def image_processor(processor: object) -> Callable[..., Any] | None:
-    """The part of a processor that reads images; that for clips, where it takes nothing else (InstructBLIP video)."""
+    """The part of a processor that reads images, or else the part that reads clips (InstructBLIP video)."""
     return getattr(processor, "image_processor", None) or getattr(processor, "video_processor", None)
 
 

@@ -26,7 +26,7 @@ _PLACED = "image_embeds"
 
 
 class _Noted(Exception):  # noqa: N818  # no error: it ends the family's code where its inputs are known
-    """The inner `generate` has been called."""
+    """Raised when the inner `generate` is called."""
 
 
 def inner_name(model: object) -> str | None:
@@ -67,7 +67,7 @@ def inner_inputs(model: PreTrainedModel, name: str, inputs: Mapping[str, Any]) -
 
 
 def negative_inner_inputs(call: Call, makers: tuple[NegativeInputs, ...], name: str) -> list[ModelInputs]:
-    """The inner model's inputs of each negative branch, of one set of names."""
+    """The inner model's inputs of each negative branch; all branches have the same input names."""
     whole = dict(call.inputs)
     if "input_ids" in whole and whole.get("attention_mask") is None:
         whole["attention_mask"] = torch.ones_like(whole["input_ids"])

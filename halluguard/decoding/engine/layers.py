@@ -50,7 +50,7 @@ def depth(model: PreTrainedModel) -> int:
 
 
 def at_depth(layer: int, layers: int, of: int = 32) -> int:
-    """Scale the number of a layer, given for a model of `of` layers (LLaVA-1.5-7B has 32), to one of `layers` layers.
+    """Scale a layer number from a model of `of` layers (LLaVA-1.5-7B has 32) to a model of `layers` layers.
 
     >>> [at_depth(layer, 40) for layer in (2, 20, 28)]
     [2, 25, 35]
@@ -91,9 +91,9 @@ def embeddings(model: PreTrainedModel) -> nn.Module:
 
 
 def early_logits(model: PreTrainedModel, hidden: Tensor, normed: bool = True) -> Tensor:
-    """Logits (..., V) in fp32 from the hidden states (..., H) of an earlier layer, by the final norm and the head.
+    """Logits (..., V) in fp32 that the head makes of the hidden states (..., H) of an earlier layer.
 
-    `normed` applies the final norm. Logits are scaled and capped as the family's config says.
+    With `normed`, the final norm is applied first. Logits are scaled and capped as the family's config says.
     """
     logits = head(model)(final_norm(model)(hidden) if normed else hidden).float()
     text = model.config.get_text_config()
@@ -108,15 +108,17 @@ def early_logits(model: PreTrainedModel, hidden: Tensor, normed: bool = True) ->
 
 
 def check_layer_range(layers: Sequence[int] | None) -> tuple[int, int] | None:
-    """The first and the last layer of a setting, both from 1, or None for a method's own.
+    """Check a setting `layers`: the first and the last layer, counted from 1; None for the method's default.
 
     Raises:
-        SettingsError: not two layers in order.
+        SettingsError: not two layers in ascending order.
     """
     if layers is None:
         return None
     if len(layers) != 2 or not 1 <= layers[0] <= layers[1]:
-        raise SettingsError(f"layers must be the first and the last, from 1, got {tuple(layers)}; or None")
+        raise SettingsError(
+            f"layers must be the first and the last layer, counted from 1, got {tuple(layers)}; None takes the default"
+        )
     return layers[0], layers[1]
 
 
@@ -130,7 +132,9 @@ def layer_range(model: PreTrainedModel, layers: Sequence[int] | None, first: int
     """
     layer_count = depth(model)
     if layers is not None and layers[1] >= layer_count:
-        raise SettingsError(f"layers must be in 1..{layer_count - 1} for this model, got {tuple(layers)}; or None")
+        raise SettingsError(
+            f"layers must be in 1..{layer_count - 1} for this model, got {tuple(layers)}; None takes the default"
+        )
     start, end = layers or (at_depth(first, layer_count), at_depth(last, layer_count))
     end = max(1, min(end, layer_count - 1))
     return range(max(1, min(start, end)), end + 1)

@@ -3,7 +3,7 @@
     c_t      most trusted column at step t, one per beam: mode over its candidates of argmax_j prod_{i >= j} sigma w_ij
     s        summary token: the mode of c_t over the beams
     return   if #{u <= t : c_u = s} > threshold in every beam, and s >= 10, to step s + 1, at which the token after the
-             summary token is chosen; after n returns there to step s; after n returns to both no more
+             summary token is chosen; after n returns there, to step s; after n returns to both, not at all
     there    any token may follow, by the model's own logit, except the pairs (beam, token) chosen there before
 
 This is the second half of OPERA; `opera.py` names paper and code.
@@ -100,7 +100,7 @@ class Search:
         return True
 
     def free(self, step: int, logits: Tensor, scores: Tensor, allowed: Tensor) -> None:
-        """At a step returned to, allow every token except those chosen there. Writes scores and allowed (N, V)."""
+        """At a step that was returned to, allow all tokens but those chosen there. Changes scores, allowed (N, V)."""
         if step not in self.banned:
             return
         scores[self.rows], allowed[self.rows] = logits[self.rows], True
@@ -210,7 +210,7 @@ class Retrospection:
 
 
 class _Return(Exception):  # noqa: N818, nothing went wrong
-    """The current run is stopped, to go back."""
+    """Raised to stop the current run, so that the search can go back."""
 
 
 class _ObservedCriteria(StoppingCriteriaList):

@@ -277,7 +277,7 @@ class AllowedTokensProcessor(LogitsProcessor):
 
     Args:
         processors: all processors of the call, in the order of transformers.
-        fold_after: ids -> the fold that the scores after them come from; None where they are not the method's.
+        fold_after: ids -> the fold behind the scores of the next token; None where the method did not make the scores.
         own: the caller's own processors. They may keep state, so they are called once per step.
         truncate_original: whether truncation is read on the original branch.
         log_probs: whether the scores are log-probabilities, as in beam search.
@@ -308,7 +308,7 @@ class AllowedTokensProcessor(LogitsProcessor):
             original = original.log_softmax(-1)
         if allowed is None:
             scores = self.before(input_ids, scores)
-        elif self.before:  # else the scores are masked, and nothing else was banned
+        elif self.before:  # without such processors the scores are masked already
             best = scores.argmax(-1, keepdim=True)
             shift = scores.gather(-1, best) - combined.gather(-1, best)  # log-probabilities of the allowed tokens
             constrained = self.before(input_ids, torch.where(allowed, scores, combined + shift))

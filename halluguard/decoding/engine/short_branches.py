@@ -36,10 +36,10 @@ class ShortBranches:
     """Branches that are read in a separate forward, after that of the others.
 
     Args:
-        branches: number of the branch -> the branch at its own length.
+        branches: the branches at their own length, by number.
         cache: an empty cache of the kind that the model fills.
         pad_id: token for masked places.
-        longest: tokens of the other branches, to which the caches are joined.
+        longest: length of the other branches in tokens; the short caches are padded to it.
     """
 
     branches: dict[int, Branch]
@@ -57,7 +57,7 @@ class ShortBranches:
         inputs["past_key_values"] = self.cache
         prepared = prepare(ids, is_first_iteration=True, **inputs)
         prepared.pop("logits_to_keep", None)
-        if prepared.get("position_ids") is None:  # the family counts the places of the cache, not the tokens
+        if prepared.get("position_ids") is None:  # the family counts places of the cache
             prepared["position_ids"] = torch.arange(self.longest - length, self.longest, device=ids.device)[None]
         kept = {} if logits_to_keep is None else {"logits_to_keep": logits_to_keep}
         return forward(**{**prepared, **kept, "return_dict": True})

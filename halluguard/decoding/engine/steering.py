@@ -23,8 +23,9 @@ _TOWERS = ("vision_tower", "vision_model", "visual", "vision_encoder", "image_en
 
 
 def steered(hidden: Tensor, direction: Tensor, strength: Tensor | float) -> Tensor:
-    """Turn hidden states (..., H) towards a direction, which broadcasts to them, by a strength, which broadcasts to
-    (..., 1). Computed in fp32; type and length of `hidden` are kept."""
+    """Turn hidden states (..., H) towards a direction. Computed in fp32; type and length of `hidden` are kept.
+
+    `direction` broadcasts to the hidden states, `strength` to (..., 1)."""
     x = hidden.float()
     turned = normalize(normalize(x, dim=-1) + strength * normalize(direction.float(), dim=-1), dim=-1)
     return (turned * x.norm(dim=-1, keepdim=True)).to(hidden.dtype)

@@ -107,7 +107,7 @@ class FoldedView(_TheModelsClass):
 
     _origin: tuple[DecodingMethod, PreTrainedModel, ProcessorMixin | None]
     _session: Session | None = None
-    _prepare_plainly: Callable[..., ModelInputs]  # of the model's class
+    _prepare_plainly: Callable[..., ModelInputs]  # the method of the model's class
 
     def generate(
         self,
@@ -188,8 +188,8 @@ class FoldedView(_TheModelsClass):
         """State of the current call."""
         if self._session is None:
             raise UnsupportedModelError(
-                "a view only generates, got a direct forward call, or a hook's question outside of one; call the model "
-                "itself, or view.generate(...)"
+                "a view only generates, got a direct forward call, or a hook that read the view outside generate; call "
+                "the model itself, or view.generate(...)"
             )
         return self._session
 

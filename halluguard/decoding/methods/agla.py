@@ -44,8 +44,8 @@ class AGLA(DecodingMethod):
     `image_transforms.Cropped` has. The view runs once per image.
 
     Args:
-        alpha: weight of the local view, >= 0; 0 is plain generation. Scripts: 2; the loop takes 1 when given none.
-        beta: plausibility bound in [0, 1]. Scripts and loop: 0.5.
+        alpha: weight of the local view, >= 0; 0 is plain generation. Scripts: 2; default of the code: 1.
+        beta: plausibility bound in [0, 1]. Scripts and default of the code: 0.5.
         view: callable from image (RGB) to image of the same size.
     """
 

@@ -69,7 +69,8 @@ def _ranked(file: Path) -> list[tuple[int, int]]:
         return [(int(layer), int(head)) for (layer, head), _ in rows]
     except (ValueError, TypeError) as error:
         raise InputError(
-            f"lines [[layer, head], score] are expected in {str(file)!r}, got another; check it"
+            f"lines of the form [[layer, head], score] are expected in {str(file)!r}, got another form ({error}); "
+            "use a file as the authors' code writes it"
         ) from error
 
 

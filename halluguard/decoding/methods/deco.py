@@ -1,7 +1,7 @@
 """DeCo: dynamic correction decoding by earlier layers.
 
-    C       = the smallest set of most probable tokens that holds top_p, of at most top_k
-    i, y*   = argmax over layers i and tokens y of C of p_i(y),   p_i: the final norm and the head read on layer i
+    C       = the fewest most probable tokens whose probabilities sum to top_p, at most top_k of them
+    i, y*   = argmax over layers i and tokens y of C of p_i(y),   p_i: final norm and head applied to layer i
     s(y)    = l(y) + alpha p_i(y*) l_i(y)  on C,  -inf elsewhere
 
 Wang et al. 2025, "MLLM can see? Dynamic correction decoding for hallucination mitigation", ICLR, arXiv 2410.11779.
@@ -57,8 +57,8 @@ class DeCo(DecodingMethod):
 
     Args:
         alpha: strength of the correction, >= 0; 0 is plain generation. Code: 0.6.
-        top_p: probability that C holds, in (0, 1]. Code: 0.9.
-        top_k: most tokens of C, >= 1. Code: 20.
+        top_p: total probability of C, in (0, 1]. Code: 0.9.
+        top_k: largest number of tokens in C, >= 1. Code: 20.
         layers: first and last candidate. None takes the paper's 20 to 28 of 32, scaled to the number of layers of this
             model (never the last layer itself).
     """

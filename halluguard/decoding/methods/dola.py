@@ -1,6 +1,6 @@
 """DoLa: decoding by contrasting layers.
 
-    s = lp_L - alpha lp_j,   on { y : p_L(y) >= beta max p_L },   lp_j: the head read on layer j
+    s = lp_L - alpha lp_j,   on { y : p_L(y) >= beta max p_L },   lp_j: the head applied to layer j
     j = argmax over candidate layers of JSD(p_L, p_j), for each sequence and step
 
 Chuang et al. 2024, "DoLa: decoding by contrasting layers improves factuality in large language models", ICLR, arXiv

@@ -3,7 +3,8 @@
     paper   s = lp(v, x) + 1[max lp(v, x) < log gate] (1 - g_t) / g_t (lp(v, x) - lp(x)),   g_t = exp(-lambda t), t >= 1
     code    s = l(v, x) + (1 - g_t) / g_t (l(v, x) - l(x)),   t >= 0,   on { y : p(y | v, x) >= beta max p(. | v, x) }
 
-The model forgets its image as it writes, so the correction grows along the answer; a sure step is left alone.
+The model forgets its image as it writes, so the correction grows along the answer. A step at which the model is sure
+keeps its logits.
 Favero et al. 2024, "Multi-modal hallucination control by visual information grounding", CVPR, arXiv 2403.14003. The
 authors published no code. Others benchmark the copy in sangminwoo/RITUAL (MIT) and zifuwan/ONLY (`*_sample.py`): no
 gate, a plausibility mask that the paper does not have, and t counted from 0, so that its first token is plain decoding

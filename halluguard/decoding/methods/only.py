@@ -91,7 +91,7 @@ class ONLY(DecodingMethod):
     Args:
         a: weight of the ensemble, >= 0. Code: 3. With a = b = 0 the method is plain generation.
         b: weight of the contrast, >= 0. Code: 1.
-        gamma: distance, in [0, 2], below which the readings agree. Scripts: 0.2; the loop takes 0.1 when given none.
+        gamma: distance, in [0, 2], below which the readings agree. Scripts: 0.2; default of the code: 0.1.
         beta: plausibility bound in [0, 1]. Code: 0.1.
     """
 

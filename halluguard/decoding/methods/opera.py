@@ -10,9 +10,9 @@
 Huang et al. 2024, "OPERA: alleviating hallucination in multi-modal large language models via over-trust penalty and
 retrospection-allocation", CVPR, arXiv 2311.17911, eq. 3 to 6 and section 3.3. Original code: shikiw/OPERA (MIT),
 `transformers-4.29.2/src/transformers/generation/utils.py`, `opera_beam_search`. In the code alone: the rule of the
-first ten tokens, the factor 1e-7, the cut to n candidates; no return to the first ten columns, n returns to a place
-(the paper has a limit of its own), and at a place returned to every token except those taken back, by the model's own
-logit (the paper: the other candidates).
+first ten tokens, the factor 1e-7, the cut to n candidates; no return to the first ten columns, and at most n returns to
+one place (the paper has a separate limit). After a return, the code chooses by the model's own logit among all tokens
+that were not taken back (the paper: among the other candidates).
 
 The attention of a candidate is known once it has been read, so each of the n is fed to the model ahead of time and
 removed from the cache again: 1 + n readings per step. Steps repeated after a return cost one.
@@ -91,8 +91,8 @@ class OPERA(DecodingMethod):
         alpha: strength of the penalty, >= 0; 0 is plain generation. Code: 1 (`penalty_weights`).
         candidates: n, >= 1; >= 2 without retrospection. Code: 5 (`num_attn_candidates`).
         sigma: scale of the attention, > 0. Code: 50 (`scale_factor`).
-        threshold: steps, >= 2, for which a column may be trusted most before the search returns to it; None never
-            returns. Code: 15.
+        threshold: number of steps, >= 2, at which one column may be trusted most before the search returns to it; None
+            never returns. Code: 15.
     """
 
     runs_search = True

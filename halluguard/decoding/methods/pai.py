@@ -80,7 +80,9 @@ class PAI(DecodingMethod):
         if self.layers is not None:
             object.__setattr__(self, "layers", tuple(self.layers))
             if len(self.layers) != 2 or not 0 <= self.layers[0] < self.layers[1]:
-                raise SettingsError(f"layers must be first and end, as (2, 32), got {self.layers}; or None")
+                raise SettingsError(
+                    f"layers must be (first, end), such as (2, 32), got {self.layers}; None takes the default"
+                )
 
     @property
     def negative_branches(self) -> tuple[NegativeInputs, ...]:

@@ -30,8 +30,10 @@ from halluguard.errors import SettingsError
 
 
 def amplified(scores: Tensor, image: Tensor, system: Tensor, enhance: float, suppress: float) -> Tensor:
-    """Scores (..., K) with those of image tokens times `enhance` and those of tokens before the image times `suppress`;
-    `image` and `system` broadcast to them."""
+    """Multiply the scores (..., K) of image tokens by `enhance`, and of tokens before the image by `suppress`.
+
+    The masks `image` and `system` broadcast to the scores.
+    """
     factor = torch.ones_like(scores).masked_fill(image, enhance).masked_fill(system, suppress)
     return scores * factor
 
@@ -68,7 +70,9 @@ class VAF(DecodingMethod):
         if self.layers is not None:
             object.__setattr__(self, "layers", tuple(self.layers))
             if len(self.layers) != 2 or not 0 <= self.layers[0] < self.layers[1]:
-                raise SettingsError(f"layers must be first and end, as (9, 15), got {self.layers}; or None")
+                raise SettingsError(
+                    f"layers must be (first, end), such as (9, 15), got {self.layers}; None takes the default"
+                )
 
     def bind(self, view: FoldedView) -> Self:
         layer_count = depth(view)

@@ -83,7 +83,7 @@ class VDD(DecodingMethod):
     `negative_inputs.NoImage`.
 
     Args:
-        alpha: strength of the contrast, >= 0; 0 is plain generation. The code takes 0.5 when given none.
+        alpha: strength of the contrast, >= 0; 0 is plain generation. Default of the code: 0.5.
         beta: plausibility bound in [0, 1]. Code: 0.1.
         branches: "none", "unk" or "both"; the code's switches `use_dd`, `use_dd_unk`, and both.
     """

@@ -2,7 +2,7 @@
 
     d_k = residual_k(v, x) - residual_k(x)                       at the last token of the prompt, layer k
     h   <- |h| normalised( h / |h| + lam (1 + max(0, cos(h, -d_k))) d_k / |d_k| )       output of the MLP of k
-    s   = (1 - gamma) l + gamma mean_j l_j                       l_j: the head read on layer j, without the final norm
+    s   = (1 - gamma) l + gamma mean_j l_j                       l_j: the head applied to layer j, without final norm
 
 Li et al. 2025, "The hidden life of tokens: reducing hallucination of large vision-language models via visual
 information steering", ICML, arXiv 2502.03628. Original code: LzVv123456/VISTA (no licence file found),

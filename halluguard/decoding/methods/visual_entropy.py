@@ -98,7 +98,7 @@ class _Bound(LogitsCombiner):
 class VisualEntropy(DecodingMethod):
     """If all image positions predict the top token about equally, penalise all tokens that are predicted so.
 
-    One more product with the head per image position, once. Refused: models without image tokens in the prompt, or
+    Applies the head to each image position, once per call. Refused: models without image tokens in the prompt, or
     without a linear head. Function words and the end token are spread evenly too: expect little outside of reasoning
     models, for which it was made.
 

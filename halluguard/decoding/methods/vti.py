@@ -212,7 +212,7 @@ def _steer_along(layers: Sequence[nn.Module], directions: Tensor, strength: floa
     def change(hidden: Tensor, layer: int) -> Tensor:
         direction = directions[layer].to(hidden.device)
         if direction.shape[-1] != hidden.shape[-1] or direction.shape[-2] not in (1, hidden.shape[-2]):
-            shapes = f"{tuple(hidden.shape)} are expected, got {tuple(direction.shape)}"
+            shapes = f"of shape {tuple(hidden.shape)} are expected, got shape {tuple(direction.shape)}"
             raise InputError(f"directions that fit hidden states {shapes}: {advice}")
         return steered(hidden, direction, SCALE * strength)
 

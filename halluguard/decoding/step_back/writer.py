@@ -330,10 +330,10 @@ def write(
 
 
 def _finish(answer: _Answer, generate: Generate, limit: int) -> None:
-    """Go back and on until the answer has ended and nothing is left to take back."""
+    """Step back and write on until the answer has ended and nothing is left to take back."""
     while True:
         if answer.wrong is None and answer.sentence < len(answer.tokens):
-            answer.check()  # its end has no mark
+            answer.check()  # the answer may end without a full stop
         if answer.wrong is None:
             return
         retried = False
