@@ -4,8 +4,8 @@
     KnownBoxes.from_rows("boxes.csv")                                 one box per row, and other tools' formats
     KnownBoxes.from_file("boxes")                                     any of them, recognised by its content
 
-An image that the file does not list is not an image without objects: a query for it is an error, and claims about it
-are unverifiable. An image is listed by the COCO file's `images`, by a row without a box, or by having boxes.
+An image that the file does not list may still hold objects: a query for it raises an error, and claims about it are
+unverifiable. An image is listed if it has boxes, a row without a box, or an entry in the COCO file's `images`.
 """
 
 from __future__ import annotations
@@ -273,10 +273,10 @@ class KnownBoxes:
 
 
 def _readable(boxes: tuple[Box, ...], image: ImageOrKey, name: str) -> tuple[Box, ...]:
-    """The boxes of an image, all of whose labels can be read.
+    """The boxes of an image, after a check that all labels can be read.
 
     Raises:
-        ExpertError: one cannot, so that nothing can be called absent.
+        ExpertError: a label cannot be read, so no object can be called absent.
     """
     torn = next((box.label for box in boxes if not meaning(box.label).names), None)
     if torn is not None:

@@ -92,7 +92,7 @@ def _json(data: object, path: Path) -> Iterator[Located]:
 
 
 def _spread(row: object, where: str) -> Iterator[Located]:
-    """A row of one box as it is, or one image with a list of boxes as a row per box."""
+    """Rows with one box each: the row itself, or one row per box if it holds a list of boxes."""
     if not isinstance(row, Mapping):
         raise InputError(f"{EXPECTED}; got {type(row).__name__} at {where}")
     image = next((row[key] for key in _IMAGES if row.get(key) not in (None, "")), None)

@@ -102,7 +102,7 @@ class Colours:
         return question.kind == "attribute" and has_box and _term(question.value) is not None
 
     def judge(self, images: Sequence[ImageSource], questions: Sequence[Sequence[Question]]) -> list[list[float | None]]:
-        """The probability of each colour; None where the box has a little of it, or too many colours to say.
+        """The probability of each colour; None where the box has only a little of it, or no colour leads clearly.
 
         Raises:
             ImageError: an image cannot be opened.

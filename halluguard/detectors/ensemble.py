@@ -1,6 +1,6 @@
 """Combine several detectors, or several property experts, into one.
 
-Of the experts that cover a phrase, each gives a box its score, or 0 where it found nothing there:
+Each expert that covers a phrase gives a box a score, or 0 where it found nothing. The scores are joined by a rule:
 
     any        the largest score        one expert is enough
     all        the smallest score       every expert must find it
@@ -40,8 +40,8 @@ class Ensemble:
         iou: boxes of one phrase from different detectors that overlap by at least this (IoU) are one object; in [0, 1].
         thresholds: (high, low) of the joined scores, which are then judged as one; default the mean of the detectors'
             own.
-        mixed: allow detectors of images beside detectors of keys, for a caller that asks each of them apart, as an
-            audit does with "any", "all" and "votes".
+        mixed: allow detectors that need images beside detectors that need keys. The caller then calls each of them
+            separately, as an audit does with "any", "all" and "votes".
     """
 
     def __init__(
@@ -187,7 +187,7 @@ def _combine(scores: dict[int, float], combination: Combination, weights: Sequen
 
 
 def _recall(experts: Sequence[Detector], combination: Combination) -> Rates:
-    """The recall of the joined scores: of experts of whom one is enough, together; else that of the weakest."""
+    """The recall of the joined scores: that of all experts together where one is enough, else the lowest."""
     rates = [recall_of(expert) for expert in experts]
     join = joint_recall if combination == "any" else min
     labels = {label for one in rates for label in one.labels}

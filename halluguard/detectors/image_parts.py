@@ -1,4 +1,4 @@
-"""Run the parts of a detection model that see the image alone once per image, however many phrases are asked.
+"""Run the image parts of a detection model once per image, however many phrases are asked.
 
 A batch has one row per image and phrase. The image backbone gives every row of an image the same output, so it runs on
 one row per image and its output is repeated. The model is left alone: a shallow copy shares all weights, and only the
@@ -28,7 +28,7 @@ Forward = Callable[..., Any]
 class ImageRows:
     """The image of each row of the current batch, and what was computed for the images so far.
 
-    Everything is kept as long as this object, so one object serves the images that are looked at together.
+    Outputs are kept for the lifetime of this object; make one object for each group of images that share passes.
     """
 
     def __init__(self) -> None:

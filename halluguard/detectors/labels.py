@@ -63,7 +63,7 @@ def meaning(label: str) -> Meaning:
 
 
 def _names(text: str) -> tuple[str, ...]:
-    """The name of a label without marks, or the several that stand in it one after the other."""
+    """The name in a label without marks, or the several names that it holds one after another."""
     whole = _parted(text)
     if whole in NAMES or " " not in whole:
         return (whole,)

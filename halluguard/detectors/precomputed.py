@@ -23,10 +23,10 @@ class KnownObjects:
     """A detector that knows the objects of each image: ground truth, or the tags of another tool.
 
     A phrase is found when a listed object has its name, is a kind of it ("bus" for "vehicle"), or is the listed
-    category that covers it ("person" for "man": a list is no finer than its words). A phrase is not covered when
-    neither it nor a wider word is in the vocabulary: a list without vehicles does not show that there are none.
-    Names may be written in any of the ways that `labels` reads. Of a name that may mean one of several things nothing
-    is supported and nothing contradicted; an image with a name that cannot be read is an error.
+    category that includes it ("person" for "man"). A phrase is not covered when neither it nor a wider word is in the
+    vocabulary: lists whose vocabulary has no vehicles do not show that there are none. Names may be written in any of
+    the ways that `labels` reads. A name that may mean one of several things neither supports nor contradicts a claim;
+    an image with a name that cannot be read is an error.
 
     Args:
         objects: image id -> names of the objects in it. Ids are compared as strings: 42 and "42" are one image.

@@ -184,7 +184,7 @@ class VisualQuestions:
 
 
 def _around(question: Question) -> Question:
-    """The question with the box to crop: that of a relation holds both objects."""
+    """The question with the box to crop; for a relation, the box around both objects."""
     a, b = question.box, question.other
     if question.kind != "relation" or a is None:
         return question

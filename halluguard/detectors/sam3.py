@@ -30,7 +30,7 @@ TOKENS = 32
 
 
 class AutoSam3(_BaseAutoModelClass):
-    """The detector of a SAM 3 checkpoint, by the rules of transformers' Auto classes."""
+    """Auto class that loads the detector of a SAM 3 checkpoint."""
 
     _model_mapping = _LazyAutoMapping(CONFIG_MAPPING_NAMES, OrderedDict(CLASSES))  # type: ignore[assignment]
 
@@ -46,7 +46,7 @@ def fits(detector: ZeroShotDetector, phrase: str) -> bool:
 
 
 def one_each(detector: ZeroShotDetector, phrases: list[str], alone: bool) -> list[list[str]]:
-    """A query for each phrase, also where others would put several into one."""
+    """One query per phrase; other families put several phrases into one query."""
     return [[phrase] for phrase in phrases]
 
 

@@ -4,7 +4,7 @@
 
 Any image-text-to-text model serves, also the one whose captions are checked: asked about one object, a model is often
 right where its caption was wrong. It shares its own blind spots all the same, so a model that judges itself is a weaker
-witness than another one. There are no boxes, so counts and relations are not judged by them.
+witness than another one. It gives no boxes, so it judges neither counts nor relations.
 """
 
 from __future__ import annotations

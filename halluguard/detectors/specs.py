@@ -158,7 +158,7 @@ def visual_questions(name: str, *, device: str | None = None) -> PropertyExpert:
 
 @contextlib.contextmanager
 def _loading(what: str, device: str | None) -> Iterator[None]:
-    """Turn what loading a model raises into one sentence."""
+    """Turn an error of loading a model into one of ours, in one sentence."""
     try:
         yield
     except (ExpertError, SettingsError, UnsupportedModelError):
@@ -267,7 +267,9 @@ def as_detector(detector: object, captioner: object = None) -> str | Detector:
     if detector is None:
         detector = getattr(captioner, "detector", None)
     if detector is None:
-        raise SettingsError("an audit needs an expert; give detector=..., for example 'objects:objects.json'")
+        raise SettingsError(
+            "an audit needs a detector, got none; give detector=..., for example 'objects:objects.json'"
+        )
     if isinstance(detector, Path):
         return str(detector)
     if isinstance(detector, str):
