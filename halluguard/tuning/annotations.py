@@ -76,8 +76,7 @@ class Annotated:
         """Every name that cannot be called absent.
 
         A narrower name is in doubt when its wider name is annotated or captioned: an annotated "bird" may be a duck. A
-        wide word in a caption that an annotated object explains ("animal" beside a box "dog") puts nothing else in
-        doubt.
+        wide word in a caption ("animal") puts no name in doubt if an annotated object explains it (a box "dog").
         """
         annotated = {vocabulary.normal(name) for name in self.names}
         explained = {wide for name in annotated for wide in vocabulary.parents(name)}
@@ -109,7 +108,7 @@ class Annotated:
         return open_image(self.image)
 
     def without(self, name: str, image: RowImage) -> Annotated:
-        """The annotation without `name`, of `image`; captions are dropped, since they may no longer be true."""
+        """The annotation of `image`, from which `name` was removed; captions are dropped, as they may be untrue."""
         kept = [k for k, box in enumerate(self.boxes) if box.label != name]
         attributes = tuple(self.attributes[k] for k in kept) if self.attributes else ()
         boxes = tuple(self.boxes[k] for k in kept)
@@ -222,7 +221,7 @@ def coco_items(
         instances: a JSON file with `images`, `annotations` (`bbox` as x, y, width, height; `iscrowd`; perhaps
             `attributes`, a list of words or a mapping to them) and `categories`. Polygons are not kept in memory.
         images: the folder of the images; they are opened only when a row is used.
-        captions: the matching caption file; without it absent means only: not annotated.
+        captions: the matching caption file; without it, absent means only that a name is not annotated.
         source, license: name and licence of the data, for the rows.
 
     Raises:

@@ -67,7 +67,7 @@ def hallucinated_captions(
         captions: function that gives the true captions of an image, in place of `item.captions`.
 
     Yields:
-        Rows with `minimal_edit` set, whose `truth` holds the one name of each side. Images without a possible edit, and
+        Rows with `minimal_edit` set, whose `truth` holds the name in each caption. Images without a possible edit, and
         images that balance does not need, give no row.
 
     Raises:

@@ -85,7 +85,7 @@ class _Erasure:
 
     @property
     def left(self) -> Annotated:
-        """The annotation of the erased image: objects less than half under the patch."""
+        """The annotation of the erased image, without names whose every box is covered by more than half."""
         left = self.item.without(self.name, self.erased)
         for name in left.names:
             hidden = [

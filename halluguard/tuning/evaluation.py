@@ -65,7 +65,10 @@ class HeldOut:
 
     def __post_init__(self) -> None:
         if not self.images or len(self.images) != len(self.objects):
-            raise InputError(f"expected images and the objects of each, got {len(self.images)} and {len(self.objects)}")
+            raise InputError(
+                f"expected images and the objects of each, got {len(self.images)} images and {len(self.objects)} "
+                "collections of objects; give one collection per image"
+            )
 
 
 @dataclass(frozen=True)
@@ -235,7 +238,7 @@ class Evaluation(TrainerCallback):
         logs: Mapping[str, float] | None = None,
         **_: object,
     ) -> None:
-        """Likelihood displacement: the margin grows while the chosen answers themselves become less likely."""
+        """Warn of likelihood displacement: the margin grows while the chosen answers themselves become less likely."""
         now = (logs or {}).get("logps/chosen_per_token")
         if now is None:
             return

@@ -93,7 +93,7 @@ def card(
     licenses: tuple[str, ...] = (),
     metrics: Mapping[str, Metric] | None = None,
 ) -> str:
-    """The model card: base, data with its licences, facts of the training, measured values; unknown parts say so."""
+    """The model card: base, data and licences, facts of the training, measured values; "not stated" where unknown."""
     about = [data] if data else ["Not stated."]
     if licenses:
         about.append(f"Licences of the data, which bind users of this model too: {', '.join(sorted(set(licenses)))}.")
@@ -121,7 +121,9 @@ def _check_base(model: PreTrainedModel, adapter: str | Path) -> None:
     """Refuse an adapter whose shapes are not those of the base; peft would apply the layers that happen to fit."""
     path = Path(adapter) / "adapter_model.safetensors"
     if not path.exists():
-        raise InputError(f"expected {path}; adapters in other formats are not read")
+        raise InputError(
+            f"expected {path}, got no such file; save the adapter as safetensors (other formats are not read)"
+        )
     modules = dict(model.named_modules())
     for name, shape in read_shapes(path):
         layer, _, half = name.removeprefix("base_model.model.").partition(".lora_")

@@ -32,7 +32,7 @@ def conditional_images(
     changes: Sequence[Change] = ("crop", "shuffle", "noise"),
     items: Mapping[int | str, Annotated] | None = None,
 ) -> Iterator[PreferenceRow]:
-    """The same rows with `negative_images`, drawn by kind of change with the row's own seed.
+    """The same rows with `negative_images`. The row's own seed draws the kind of change and the change.
 
     Args:
         rows: any preference rows. Rows without an image pass through unchanged, and so do rows whose chosen answer only

@@ -53,8 +53,8 @@ def on_policy_pairs(
         check: the checker. Claims it could not judge count neither way; its exceptions are not caught.
         seed: seed from which the rows' own seeds come.
         way: "scored" or "cleaned", see above.
-        least_gap: for "scored", how many contradicted claims fewer the chosen answer has at least.
-        per_prompt: maximum of pairs for one prompt; pairs with the widest gap come first.
+        least_gap: for "scored", the rejected answer has at least this many contradicted claims more than the chosen.
+        per_prompt: largest number of pairs for one prompt; pairs with the widest gap come first.
         rewrite: function applied to both answers, so that the style of an edit does not reveal the edited one.
 
     An answer is chosen only if at least one of its claims is supported: an answer without claims is no better.

@@ -61,7 +61,7 @@ def row_seed(*parts: object) -> int:
 
 @dataclass(frozen=True)
 class Truth:
-    """Object names known to be in the (positive) image, and names known not to be."""
+    """Names of objects that are known to be in the (positive) image, and that are known to be absent."""
 
     present: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()

@@ -147,7 +147,10 @@ def _mean(values: Sequence[int]) -> float:
 
 
 def polarity(row: InstructionRow | PreferenceRow) -> bool | None:
-    """Whether the chosen answer affirms: by its first word yes or no, else where the truth names one side only."""
+    """Whether the chosen answer affirms, by its first word (yes or no), else by a truth that is one-sided.
+
+    A truth is one-sided if it holds only present or only absent names. None where neither decides.
+    """
     first = _chosen(row).split(maxsplit=1)[0].strip(".,:;!").lower()
     if first in ("yes", "no") and _chosen(row).strip(".").lower() != "no one":
         return first == "yes"

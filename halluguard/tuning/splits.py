@@ -138,7 +138,7 @@ def _ids(path: Path) -> Iterator[str]:
 
 
 def _listed_ids(entries: Iterable[object]) -> Iterator[str]:
-    """The ids of rows, of COCO's `images`, of a mapping from ids, or bare ones."""
+    """The ids in rows, in COCO's `images`, in the keys of a mapping, or in a plain list."""
     for value in entries:
         if isinstance(value, Mapping):
             if isinstance(value.get("images"), list):

@@ -311,7 +311,7 @@ _ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 
 
 def move_adapter(folder: Path, target: Path) -> None:
-    """Move an earlier adapter out of the way: after a training that fails, nobody takes it for the new one."""
+    """Move an earlier adapter away, so that nobody takes it for the new one if the training fails."""
     files = [folder / name for name in _ADAPTER_FILES if (folder / name).exists()]
     if files:
         target.mkdir(exist_ok=True)
@@ -339,7 +339,7 @@ def save_adapter(trainer: Trainer, folder: Path) -> None:
 
 
 def restore_forward(trainer: Trainer) -> None:
-    """Undo TRL's replacement of the model's forward: a deep copy would still run the original's weights."""
+    """Undo TRL's replacement of the model's forward, which in a deep copy would run the original's weights."""
     model = trainer.accelerator.unwrap_model(trainer.model)
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     with suppress(KeyError):

@@ -36,7 +36,7 @@ from halluguard.tuning.preferences.messages import (
 
 
 def rlhf_v(source: Source) -> Drafts:
-    """`text` is a JSON string of question, chosen and rejected; `origin_split` is one of model and question type."""
+    """`text` is a JSON string of question, chosen and rejected, `origin_split` a JSON string of model and type."""
     text = _json(source.fields["text"])
     split = source.fields.get("origin_split")
     kind = str(_json(split).get("type", "")) if isinstance(split, str) and split.startswith("{") else ""
@@ -89,7 +89,7 @@ def _completions(value: Any) -> Iterator[tuple[str, Fields]]:
 
 
 def _nth(value: Any, number: int) -> Any:
-    """Entry `number` of a structure whose leaves, or whose outside, became lists."""
+    """Record `number` of a list of records that is stored as a list, or as a record of lists."""
     if isinstance(value, Mapping):
         return {key: _nth(inner, number) for key, inner in value.items()}
     return value[number]
@@ -103,11 +103,11 @@ def _rating(annotations: Fields, aspect: str) -> float | None:
 
 
 def ha_dpo_descriptions(source: Source) -> Drafts:
-    """image id -> three rewrites of the corrected and of the model's own description; the n-th belong together."""
+    """image id -> three rewrites each of the corrected and of the model's description, paired by position."""
     chosen, rejected = source.fields["chosen"], source.fields["rejected"]
     if len(chosen) != len(rejected):
         raise InputError(
-            f"chosen and rejected must be as many, got {len(chosen)} and {len(rejected)}; correct the entry"
+            f"chosen and rejected must be equally many, got {len(chosen)} and {len(rejected)}; correct the entry"
         )
     image = source.key if source.key is not None else source.fields.get("image_id")
     if image is None:
@@ -118,7 +118,7 @@ def ha_dpo_descriptions(source: Source) -> Drafts:
 
 
 def ha_dpo_questions(source: Source) -> Drafts:
-    """The key is `reject`, not `rejected`; `correct` says whether the model had it right."""
+    """The rejected answer is under `reject`; `correct` says whether the model answered rightly."""
     entry = source.fields
     if source.options.only_wrong and entry.get("correct"):
         yield Skip("the model had it right (only_wrong)")
