@@ -83,7 +83,7 @@ def examine(
 
 
 def _probed(number: int, probe: Callable[[Subject], Finding], subject: Subject) -> Finding:
-    """The finding of a probe. A model or way of calling that fails inside it cannot be judged by it."""
+    """The finding of a probe: "skipped" if the model or the user's way of calling fails inside it."""
     try:
         return probe(subject)
     except TemplateLimitError:  # each of the probes would wait for it again

@@ -119,7 +119,7 @@ def _own_header(subject: Subject, before: list[int]) -> list[int]:
     try:
         text = processor.apply_chat_template([system, user], add_generation_prompt=True)
         ids = words_of(subject, ids_of(dict(processor(images=[noise(1)], text=[text], return_tensors="pt"))))
-    except Exception:  # a template that takes no system prompt, in words of its own
+    except Exception:  # of any class: the template takes no system prompt
         return before
     best: list[int] = []
     for end in range(len(ids)):

@@ -72,7 +72,7 @@ def by_generate(model: PreTrainedModel) -> Run:
         settings: dict[str, Any] = {"max_new_tokens": STEPS, "min_new_tokens": STEPS, "do_sample": False}
         settings |= {"num_beams": 1, "return_dict_in_generate": True, "output_logits": True}
         placeholders = image_token_ids(model)
-        if placeholders:  # one in the answer would stand for an image that nobody gave
+        if placeholders:  # in an answer, one would stand for a missing image
             settings["suppress_tokens"] = placeholders
         with torch.inference_mode():
             output: Any = model.generate(**inputs, **settings)  # type: ignore[operator]  # a mixin hides it

@@ -49,7 +49,7 @@ class Checker:
     def _checked(
         self, texts: Sequence[str], conversations: Sequence[Conversation], complete: bool | Sequence[str] = False
     ) -> list[Answer]:
-        """The answers, checked. Thoughts, answers that are still written, and those about several images stay short."""
+        """The answers after the check. `complete` adds what finished answers about a single image leave out."""
         answers: list[Answer | None] = [None] * len(texts)
         single: list[tuple[int, Image]] = []
         for i, (text, conversation) in enumerate(zip(texts, conversations, strict=True)):
@@ -103,8 +103,8 @@ class Checker:
     def sentences(self, drafts: Iterator[Draft], conversation: Conversation) -> Iterator[tuple[str, Answer]]:
         """Corrected sentences of a draft that is still being written, each with the answer so far.
 
-        A sentence is read after those before it. Where a later sentence changes how an earlier one reads, the earlier
-        one stands as it was given out.
+        A sentence is read together with those before it. Where a later sentence changes how an earlier one reads, the
+        earlier one stays as it was yielded.
         """
         given, end, draft = "", 0, Draft("")
         for draft in drafts:

@@ -213,7 +213,7 @@ def _message(index: int, message: object, supply: Iterator[ImageSource]) -> Mess
 
 
 def _without_thoughts(text: str) -> str:
-    """An earlier answer as it is shown to the model again: without what was thought before it."""
+    """An earlier answer as the model sees it again, without the reasoning before it."""
     for start, end in reversed(thoughts(text)):
         text = text[:start] + text[end:]
     return text.strip()

@@ -176,12 +176,12 @@ class Drafter:
         if self.keep_examples and any(isinstance(maker, NoImage) for maker in makers):
             fewer = [conversation.without_asked_image() for conversation in conversations]
             kept = model_inputs(self.model, self.processor, fewer)
-            apart = {**dict.fromkeys(inputs), **kept}  # what only the asked image has is removed
+            apart = {**dict.fromkeys(inputs), **kept}  # inputs that only the asked image has are removed
             arguments["negative_inputs"] = [apart if isinstance(maker, NoImage) else maker for maker in makers]
         return self.method.on(self.model, self.processor), arguments
 
     def _generated(self, model: Any, **arguments: Any) -> Any:
-        """`model.generate(**arguments)`; what transformers cannot do is an error of halluguard's."""
+        """`model.generate(**arguments)`; errors of transformers are raised as errors of halluguard."""
         try:
             return model.generate(**arguments)
         except Exception as error:
@@ -265,11 +265,11 @@ class _Tokens(BaseStreamer):
         self.prompt = False
 
     def end(self) -> None:
-        """Nothing: the queue ends when the call returns."""
+        """Do nothing: the queue ends when the call returns."""
 
 
 class _Stop(StoppingCriteria):
-    """Stop generation once nobody reads on."""
+    """Stop generation once the caller no longer reads the stream."""
 
     now = False
 

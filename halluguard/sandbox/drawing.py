@@ -195,7 +195,7 @@ def _glyph(name: str, color: str | None) -> Image.Image:
 
 
 def _paint(image: Image.Image, hue: float) -> Image.Image:
-    """Give every pixel that is not outline (dark) or metal (grey, unless the whole glyph is) the hue."""
+    """Paint every pixel in the hue, except the outline (dark) and metal (grey, unless the whole glyph is grey)."""
     pixels = np.asarray(image).astype(np.float32)
     value = pixels[..., :3].max(-1)
     saturation = (value - pixels[..., :3].min(-1)) / np.maximum(value, 1)

@@ -1,6 +1,6 @@
 """Print the qualities of the sandbox models, with intervals: `python -m halluguard.sandbox.evaluate`.
 
-On fresh scenes, which need the extra `sandbox` to be drawn, or with `--shipped` on the shipped test scenes.
+They are measured on fresh scenes, whose drawing needs the extra `sandbox`, or with `--shipped` on the shipped ones.
 """
 
 from __future__ import annotations

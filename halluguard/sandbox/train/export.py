@@ -79,8 +79,10 @@ def export(out: Path, test_scenes: int = 200) -> None:
 
 
 def thresholds(model: PreTrainedModel, processor: ProcessorMixin, scenes: int = 400) -> tuple[float, float]:
-    """(high, low) on scenes kept for this: above high, presence precision is at least 0.9; below low lie at most 3 %
-    of the things that are there. On a grid of 0.05."""
+    """The thresholds (high, low), on a grid of 0.05, from scenes kept for this purpose.
+
+    Above high, the precision of presence is at least 0.9. Below low lie at most 3 % of the objects that are there.
+    """
     detector = ZeroShotDetector(model, processor)
     samples = list(fresh_scenes(scenes, start=CALIBRATION_SEEDS))
     grid = [round(0.05 * step, 2) for step in range(1, 20)]

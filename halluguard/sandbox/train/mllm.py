@@ -45,7 +45,7 @@ def teach_projector(
     scenes: Scenes,
     steps: int = 500,
 ) -> float:
-    """Start the projector where the tower's patch predictions become the words' embeddings.
+    """Initialise the projector so that it maps the tower's patch predictions to the embeddings of their words.
 
     Returns the final loss relative to predicting the mean.
     """
