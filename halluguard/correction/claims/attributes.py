@@ -35,7 +35,7 @@ COLOURS = tuple(sorted(words("colours") - {"grey", "golden"}))
 
 
 def kind_of(value: str) -> str | None:
-    """ "colour", "material", "pattern", "state" or "action"; None for a word that is not on the list.
+    """The kind of a listed word: "colour", "material", "pattern", "state" or "action"; else None.
 
     >>> kind_of("red"), kind_of("wooden"), kind_of("lovely")
     ('colour', 'material', None)
@@ -74,7 +74,7 @@ def _claim(answer: ParsedAnswer, existence: Claim, n: int, subject: int, value: 
 
 
 def _before_nouns(answer: ParsedAnswer) -> Iterator[tuple[int, int, None]]:
-    """ "a red and white umbrella", "a parked car"."""
+    """(noun, attribute, None) for attributes before a noun: "a red and white umbrella", "a parked car"."""
     parse = answer.parse
     for mention in answer.mentions:
         i = mention.first - 1
@@ -99,7 +99,7 @@ def _modifies(parse: Parse, i: int, noun: int) -> bool:
 
 
 def _hyphened_on(parse: Parse, i: int) -> bool:
-    """ "red-haired": the hair is red, not its owner. "red-and-white" says what it says."""
+    """Whether a hyphen ties the word to another: in "red-haired" the hair is red; not in "red-and-white"."""
     after = i + 1
     if after + 1 >= len(parse) or parse.words[after] != "-" or parse.ends[i] != parse.starts[after]:
         return False
@@ -107,7 +107,7 @@ def _hyphened_on(parse: Parse, i: int) -> bool:
 
 
 def _predicates(answer: ParsedAnswer) -> Iterator[tuple[int, int, int]]:
-    """ "the car is red and shiny", "it is striped", "a table made of wood", "painted in red", "a man sitting"."""
+    """(noun, attribute, verb) for attributes after a noun: "the car is red", "a table made of wood"."""
     parse = answer.parse
     for i, word in enumerate(parse.words):
         if word not in _KINDS:

@@ -1,7 +1,7 @@
 """Makes and models: "a red Ford Mustang" names a car, "an iPhone" a cell phone.
 
 A make counts with an article, a number or a model beside it; before another noun ("a Ford truck", "a BMW logo") it only
-modifies. All are read from capitals, or where capitals say nothing (titles, keywords).
+modifies. A name must begin with a capital, except where capitals say nothing (titles, keywords).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def _starts() -> frozenset[str]:
 
 
 def find(parse: Parse, i: int) -> tuple[int, str] | None:
-    """The last token of the brand that begins at token i, and what it is; None where none does."""
+    """The last token of the brand that begins at token i, and the thing it names; None if no brand begins there."""
     start = parse.words[i].split("-")[0]
     if (start not in _starts() and start.removesuffix("s") not in _starts()) or not _capital(parse, i):
         return None
@@ -72,7 +72,7 @@ def _capital(parse: Parse, i: int) -> bool:
 
 
 def _begins(parse: Parse, i: int) -> bool:
-    """Whether an article or number stands before the name, adjectives aside."""
+    """Whether an article or number stands before the name, with or without adjectives between."""
     first = parse.sentences[parse.sentence[i]][0]
     j = i - 1
     while j > first and parse.tags[j] in ("JJ", "VBN", "VBG", "CD", "NN") and parse.words[j] not in _BEFORE:

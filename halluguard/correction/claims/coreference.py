@@ -24,8 +24,9 @@ _SAYING = frozenset(
 def links(parse: Parse, mentions: Sequence[Mention]) -> dict[int, int]:
     """Pronoun token -> index of the mention it stands for.
 
-    "It" goes back to the nearest earlier singular thing, "he" to a person, "they" to a plural or a list, "one ... the
-    other" to a plural; subjects before other words, at most two sentences back. Nothing fits: no link.
+    "It" stands for the nearest earlier singular thing, "he" for a person, "they" for a plural or a list, "one ... the
+    other" for a plural. Subjects come before other words, and the mention is at most two sentences back. A pronoun
+    that fits no mention gets no link.
     """
     antecedents: dict[int, int] = {}
     for i, word in enumerate(parse.words):
@@ -75,7 +76,7 @@ def _antecedent_sort(parse: Parse, i: int, word: str) -> str:
 
 
 def expletive(parse: Parse, i: int) -> bool:
-    """ "It is likely that ...", "it is not possible to ...", "it appears that ..." stands for nothing."""
+    """Whether "it" stands for nothing: "It is likely that ...", "it is not possible to ...", "it appears that ..."."""
     verb = parse.heads[i]
     said = parse.child(verb, "acomp", "attr")
     infinitives = (j for head in (verb, said) if head is not None for j in parse.children[head])
@@ -98,7 +99,7 @@ def nearest(parse: Parse, mentions: Sequence[Mention], pronoun: int, sort: str) 
     before = [(n, m) for n, m in enumerate(mentions) if m.last < pronoun and here - parse.sentence[m.last] <= REACH]
     above = set(parse.chain(pronoun))
     fitting = [(n, m) for n, m in before if _fits(m, sort) and not _holds(parse, m.last, pronoun, above)]
-    if parse.tags[pronoun] == "PRP$":  # "its head ... its eyes": neither is the other's
+    if parse.tags[pronoun] == "PRP$":  # "its head ... its eyes": neither owns the other
         owned = {m.last for _, m in fitting if any(parse.tags[j] == "PRP$" for j in parse.children[m.last])}
         fitting = [(n, m) for n, m in fitting if m.last not in owned]
     # The nearest sentence first; in it, a subject before anything else, then the first one named.

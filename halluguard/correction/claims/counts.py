@@ -37,7 +37,7 @@ BOUND_WORDS = frozenset(word for words_before in _BOUNDS for word in words_befor
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """A quantity, "at least two": `count` with its `bound`, in tokens first..last; `vague` for "several"."""
+    """A quantity such as "at least two": `count` and `bound`, in tokens first..last; `vague` for "several"."""
 
     count: int
     bound: Bound
@@ -116,7 +116,7 @@ def quantity(parse: Parse, noun: int) -> Quantity | None:
 
 
 def _labelled(parse: Parse, noun: int) -> Quantity | None:
-    """ "Cars: 2", {"name": "car", "count": 2}: the number that is the value of a label, or stands beside a name."""
+    """The number that labels a name or stands beside it: "Cars: 2", {"name": "car", "count": 2}."""
     leaf, sentence = parse.leaf(noun), parse.sentence[noun] + 1
     if leaf is None or leaf.kind not in ("label", "cell", "term") or sentence >= len(parse.sentences):
         return None
@@ -182,7 +182,7 @@ def _numeral(parse: Parse, i: int, noun: int) -> Quantity | None:
 
 
 def _partitive(parse: Parse, noun: int) -> Quantity | None:
-    """ "a couple of dogs", "two of the three dogs", "a pair of scissors" (one thing), "dozens of dogs"."""
+    """The quantity of a phrase with "of": "a couple of dogs", "dozens of dogs", "a pair of scissors" (one thing)."""
     head = parse.heads[noun]
     if parse.deps[noun] != "pobj" or parse.words[head] != "of":
         return None
@@ -211,7 +211,7 @@ def total(parse: Parse, noun: int) -> bool:
 
 
 def _of_the_picture(parse: Parse, preposition: int) -> bool:
-    """ "in the image", "in total"."""
+    """Whether the phrase means the whole image: "in the image", "in total"."""
     place = parse.child(preposition, "pobj")
     picture = ("image", "picture", "photo", "scene", "total", "photograph", "frame", "all")
     return place is not None and parse.words[place] in picture

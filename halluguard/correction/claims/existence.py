@@ -16,7 +16,7 @@ _GENERIC = words("generic")
 
 
 def read(answer: ParsedAnswer, existence: Sequence[Claim] = ()) -> list[Claim]:
-    """Claim n is about mention n; later mentions of the same thing point to the first by `same_as`."""
+    """One claim per mention: claim n is about mention n. A repeated mention points to the first by `same_as`."""
     first = coreference.repeats(answer.parse, answer.mentions)
     return [_claim(answer.parse, mention, first.get(n)) for n, mention in enumerate(answer.mentions)]
 

@@ -41,7 +41,7 @@ _OF_THE_IMAGE = ("image", "picture", "photo", "photograph", "scene", "here", "fo
 
 
 def silent(parse: Parse) -> set[int]:
-    """Tokens of clauses that tell of kinds of things in general, definite noun phrases left out."""
+    """Tokens of clauses that make general statements, without definite noun phrases."""
     found = set[int]()
     for verb in range(len(parse)):
         if parse.tags[verb][:2] in ("VB", "MD") and _is_general(parse, verb):
@@ -84,7 +84,7 @@ def _is_kind(parse: Parse, subject: int) -> bool:
 
 
 def _tells_of_a_kind(parse: Parse, verb: int) -> bool:
-    """ "are known for", "is essential for", "can be used to": a predicate of kinds, with what completes it."""
+    """Whether the predicate and its complement tell of a kind: "are known for", "can be used to"."""
     if parse.words[verb] in _BE:
         said = [j for j in parse.children[verb] if parse.deps[j] in ("acomp", "attr") and j > verb]
     else:
@@ -96,13 +96,13 @@ def _tells_of_a_kind(parse: Parse, verb: int) -> bool:
 
 
 def _advises(parse: Parse, verb: int) -> bool:
-    """ "you can use", "if you are driving"; not "you can see a dog"."""
+    """Whether the verb gives advice: "you can use", "if you are driving"; not "you can see a dog"."""
     advice = any(parse.tags[j] == "MD" or parse.words[j] in ("if", "when") for j in parse.children[verb] if j < verb)
     return advice and parse.words[verb] not in _SEEING
 
 
 def _untied(parse: Parse, verb: int) -> set[int]:
-    """The tokens under a verb without noun phrases that are tied to the image by "the" or "this"."""
+    """The tokens below a verb, without the nouns that "the" or "this" ties to the image."""
     inside = set(parse.subtree(verb))
     tied = [
         i

@@ -1,4 +1,4 @@
-"""Homographs: nouns that are something else in some places, such as feet that measure and tables that hold numbers."""
+"""Homographs: nouns with another meaning in some contexts, such as feet that measure and tables of numbers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _EXTENTS = ("tall", "wide", "long", "high", "deep", "away", "apart", "above", "b
 
 
 def _letter(parse: Parse, i: int) -> bool:
-    """ "the letter A", "a letter 'S'": a sign of writing."""
+    """Whether the word is a sign of writing: "the letter A", "a letter 'S'"."""
     if parse.words[i] not in _LETTERS or i + 1 >= len(parse):
         return False
     after = i + 2 if parse.words[i + 1] in ('"', "'", "“", "‘") and i + 2 < len(parse) else i + 1
@@ -41,7 +41,7 @@ def _letter(parse: Parse, i: int) -> bool:
 
 
 def _matter(parse: Parse, i: int) -> bool:
-    """ "a bridge made of wood": what it is made of is no second thing."""
+    """Whether the word only names a material, not a second thing: "a bridge made of wood"."""
     if parse.words[i] not in _MATERIALS:
         return False
     top = parse.first_conjunct(i)
@@ -50,41 +50,41 @@ def _matter(parse: Parse, i: int) -> bool:
 
 
 def _time(parse: Parse, i: int) -> bool:
-    """ "taken around sunset", "at night"."""
+    """Whether the word names a time: "taken around sunset", "at night"."""
     if parse.words[i] in ("sunset", "sunrise"):
         return not any(parse.deps[j] in ("det", "amod", "poss") for j in parse.children[i])
     return parse.words[i] in _TIMES and i > 0 and parse.words[i - 1] in _AT_A_TIME
 
 
 def _in_grid(parse: Parse, i: int) -> bool:
-    """ "five rows and five columns"."""
+    """Whether columns are those of a grid: "five rows and five columns"."""
     return parse.words[i] in ("column", "columns") and any(
         parse.words[j] in ("row", "rows") for j in range(*parse.sentences[parse.sentence[i]])
     )
 
 
 def _kind_alone(parse: Parse, i: int) -> bool:
-    """ "cats, relaxed, tabby": in a list the word tells the kind of something else."""
+    """Whether a list entry only tells the kind of another one: "tabby" in "cats, relaxed, tabby"."""
     leaf = parse.leaf(i)
     return parse.words[i] in _ALONE_NO_THING and leaf is not None and leaf.kind == "term" and alone(parse, i)
 
 
 def _address(parse: Parse, i: int) -> bool:
-    """ "20 Fenchurch Street"."""
+    """Whether the word ends an address: "20 Fenchurch Street"."""
     if parse.words[i] not in _ADDRESSED or not parse.text[parse.starts[i]].isupper():
         return False
     return _ADDRESS.search(parse.text, max(0, parse.starts[i] - 60), parse.starts[i]) is not None
 
 
 def _country(parse: Parse, i: int) -> bool:
-    """ "Turkey is known for it"."""
+    """Whether the word is the name of a country: "Turkey is known for it"."""
     if parse.words[i] not in _COUNTRIES or not parse.text[parse.starts[i]].isupper():
         return False
     return parse.tags[i] == "NNP" and not any(parse.deps[j] == "det" for j in parse.children[i])
 
 
 def _of_a_place(parse: Parse, i: int) -> bool:
-    """ "the town's rich history": the place is not what is seen."""
+    """Whether the word is a place that owns something abstract: "the town's rich history"."""
     return (
         parse.words[i] in _OWNING_PLACES
         and parse.deps[i] == "poss"
@@ -93,7 +93,7 @@ def _of_a_place(parse: Parse, i: int) -> bool:
 
 
 def _called_the(parse: Parse, i: int) -> bool:
-    """ "The Cock" as a keyword: a name."""
+    """Whether the word is a name with "The", as a keyword: "The Cock"."""
     leaf = parse.leaf(i)
     first, end = parse.sentences[parse.sentence[i]]
     named = leaf is not None and leaf.kind == "term" and end - first == 2 and parse.words[first] == "the"
@@ -103,7 +103,7 @@ def _called_the(parse: Parse, i: int) -> bool:
 
 
 def _measure(parse: Parse, i: int) -> bool:
-    """ "two feet tall", "20 feet"; not "his feet", "on one foot"."""
+    """Whether "foot" or "feet" is a unit of length: "two feet tall", "20 feet"; not "on one foot"."""
     if parse.words[i] not in ("foot", "feet"):
         return False
     numbered = i > 0 and parse.tags[i - 1] == "CD" and parse.words[i - 1] not in ("one", "both")
@@ -111,7 +111,7 @@ def _measure(parse: Parse, i: int) -> bool:
 
 
 def _procedure(parse: Parse, i: int) -> bool:
-    """ "the next step", "steps to take"; not "stone steps", "steps leading up"."""
+    """Whether the step is one of a procedure: "the next step", "steps to take"; not "stone steps"."""
     if parse.words[i] not in ("step", "steps"):
         return False
     built = any(parse.words[j] in _MATERIALS or parse.words[j] == "front" for j in range(max(0, i - 2), i))
@@ -125,7 +125,7 @@ def _procedure(parse: Parse, i: int) -> bool:
 
 
 def alone(parse: Parse, i: int) -> bool:
-    """Whether the token is all of its sentence."""
+    """Whether the token is the only one of its sentence."""
     first, end = parse.sentences[parse.sentence[i]]
     return end - first == 1
 

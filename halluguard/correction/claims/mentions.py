@@ -1,7 +1,7 @@
 """Mentions: the words that name things which could be in the image, by positive evidence.
 
-A word names a thing when the vocabulary or the inventory of concrete nouns says so. The tagger is asked only about
-words that have a second life ("watch", "plant"), the parser only whether a noun merely modifies another ("clock tower",
+A word names a thing when the vocabulary or the inventory of concrete nouns says so. The tagger decides only about
+words with a second meaning ("watch", "plant"), the parser only whether a noun merely modifies another ("clock tower",
 "horse-drawn"). Written words, proper names, colours, figures of speech and talk about the image name nothing.
 """
 
@@ -46,7 +46,7 @@ class Mention:
         plural: whether the words are plural.
         rule: "vocabulary", "noun" (any other concrete noun), "brand" (a "Ford Mustang" is a car), "scenery" (trees,
             houses: scenery that can be counted) or "stuff" (sky, grass, street: never counted or related).
-        part: the noun heads a part of this thing ("car door": the car is there, named by a modifier).
+        part: whether the last noun is a part of the thing ("car door": the modifier names the car, which is there).
     """
 
     first: int
@@ -88,7 +88,7 @@ def find(parse: Parse) -> list[Mention]:
 
 
 def _branded(parse: Parse, i: int) -> Mention | None:
-    """ "a Ford Mustang": a car."""
+    """The mention of a brand: "a Ford Mustang" names a car."""
     brand = brands.find(parse, i)
     if brand is None:
         return None
@@ -144,7 +144,7 @@ def _gated(parse: Parse, first: int, last: int, form: tuple[str, bool]) -> Menti
 
 
 def _other_thing(parse: Parse, first: int, word: str) -> bool:
-    """The seat of a toilet is no chair, the ties under a railroad are no neckties."""
+    """Whether the word names another thing here: a toilet seat is no chair, railroad ties are no neckties."""
     if word in ("seat", "seats"):
         return "toilet" in parse.words
     return word in ("tie", "ties") and first > 0 and parse.words[first - 1] in ("railroad", "railway", "train", "track")
@@ -161,20 +161,20 @@ def _is_noun(parse: Parse, i: int) -> bool:
 
 
 def _stands_as_noun(parse: Parse, i: int) -> bool:
-    """ "with a remote beside it": an article before it, and no noun or adjective behind."""
+    """Whether the words around make it a noun, as in "with a remote beside it"."""
     ends = i + 1 == parse.sentences[parse.sentence[i]][1] or parse.tags[i + 1] in ("IN", ",", ".", "WDT", "VBZ")
     return parse.deps[i] in ("pobj", "dobj", "nsubj") and parse.words[i - 1] in ("a", "an", "another") and ends
 
 
 def _colour_like(parse: Parse, i: int) -> bool:
-    """ "an orange and white cat", "remote area": a modifier whatever the tag says."""
+    """Whether the word modifies another, whatever its tag: "an orange and white cat", "remote area"."""
     return parse.deps[i] in ("amod", "nmod", "acomp") or (
         i + 2 < len(parse) and parse.words[i + 1] in ("and", "or", "/", "-") and parse.tags[i + 2] == "JJ"
     )
 
 
 def _hyphenated(parse: Parse, first: int, last: int) -> bool:
-    """ "horse-drawn", "kite-flying", "desk-like": joined to what follows, or the tail of a hyphenated adjective."""
+    """Whether a hyphen joins the words to the next word or the one before: "horse-drawn", "high-key lighting"."""
     text, n = parse.text, len(parse)
     follows = last + 2 < n and parse.words[last + 1] in ("-", "–") and parse.ends[last] == parse.starts[last + 1]
     if follows and parse.ends[last + 1] == parse.starts[last + 2]:
@@ -208,14 +208,14 @@ def modified(parse: Parse, i: int) -> int | None:
 
 
 def _listed_modifier(parse: Parse, i: int) -> int | None:
-    """The noun right after the last of listed adjectives: "a blue and white lattice pattern"."""
+    """The noun right after a list of adjectives: "a blue and white lattice pattern"."""
     top = parse.first_conjunct(i)
     head = parse.heads[top]
     return head if parse.deps[top] == "amod" and parse.tags[top] == "JJ" and head == i + 1 else None
 
 
 def _loosely_listed(parse: Parse, i: int) -> bool:
-    """ "a dog a cat sofa": in a list without commas each noun stands for itself."""
+    """Whether the noun stands for itself in a list without commas: "a dog a cat sofa"."""
     first, end = parse.sentences[parse.sentence[i]]
     if i - 2 < first or parse.words[i - 1] not in ("a", "an") or parse.tags[i - 2] not in NOUN_TAGS:
         return False
@@ -255,7 +255,7 @@ def _from_inventory(parse: Parse, i: int) -> Mention | None:
 
 
 def _named_alone(parse: Parse, first: int, last: int) -> bool:
-    """Whether the words are all of a term or label, where the tagger has nothing to go by; "modern" is still none."""
+    """Whether the words fill a term or label, where the tagger lacks context; "modern" still names nothing."""
     leaf = parse.leaf(last)
     if leaf is None or leaf.kind not in _NAMES or parse.sentences[parse.sentence[last]] != (first, last + 1):
         return False

@@ -70,7 +70,7 @@ def _list_members(parse: Parse, i: int) -> list[int]:
 
 
 def _depicted(parse: Parse, i: int) -> bool:
-    """ "a statue of a dog", "a toy dog", "the poster shows a dog", "a dog printed on it", "shaped like a dog"."""
+    """Whether the thing is only depicted: "a statue of a dog", "a toy dog", "the poster shows a dog"."""
     if any(_makes_toy(parse, j, i) for j in parse.children[i]):
         return True
     head = parse.heads[i]
@@ -95,7 +95,7 @@ def _depicted(parse: Parse, i: int) -> bool:
 
 
 def _makes_toy(parse: Parse, word: int, noun: int) -> bool:
-    """ "a toy car"; "a plush bear", but not "a plush rug" or "a ceramic bowl"."""
+    """Whether the word makes the noun a toy: "a toy car", "a plush bear"; not "a plush rug"."""
     if parse.words[word] not in _MAKES_TOY or parse.deps[word] not in ("amod", "compound", "nmod"):
         return False
     name = singular(parse.words[noun])
@@ -103,7 +103,7 @@ def _makes_toy(parse: Parse, word: int, noun: int) -> bool:
 
 
 def _printed(parse: Parse, i: int) -> bool:
-    """ "a cat printed on it", "Donald Duck is printed on the cup"."""
+    """Whether the thing is printed on another one: "a cat printed on it", "Donald Duck is printed on the cup"."""
     verbs = [j for j in parse.children[i] if parse.deps[j] in ("acl", "relcl")]
     if parse.deps[i] == "nsubjpass":
         verbs.append(parse.heads[i])
@@ -114,7 +114,7 @@ def _printed(parse: Parse, i: int) -> bool:
 
 
 def _likeness(parse: Parse, i: int) -> bool:
-    """ "painted to resemble a train", "shaped like a dog", "in the shape of a fish", "dressed as a cat"."""
+    """Whether another thing only resembles it: "shaped like a dog", "dressed as a cat"."""
     head = parse.heads[i]
     if parse.deps[i] in ("dobj", "obj"):
         return parse.words[head] in ("resemble", "resembles", "resembling", "mimics", "mimicking", "imitating")
@@ -130,7 +130,7 @@ def _likeness(parse: Parse, i: int) -> bool:
 
 
 def _is_the_picture(parse: Parse, i: int) -> bool:
-    """ "This is a photo of a dog", "The image of a dog ...": the image itself, not a picture that hangs in it."""
+    """Whether a word such as "photo" means the image itself ("This is a photo of a dog")."""
     first, end = parse.sentences[parse.sentence[i]]
     if any(parse.words[j] in _HANGING for j in range(first, end)):
         return False
@@ -139,7 +139,7 @@ def _is_the_picture(parse: Parse, i: int) -> bool:
 
 
 def _hedged(parse: Parse, mention: Mention) -> bool:
-    """ "possibly a dog", "a likely dog": a hedge in the noun phrase or right before it."""
+    """Whether a hedge stands in the noun phrase or right before it: "possibly a dog", "a likely dog"."""
     first = min([mention.first, *(j for j in parse.children[mention.last] if parse.deps[j] in _INSIDE)])
     inside = range(first, mention.first)
     if any(parse.words[j] in _HEDGES for j in inside):
@@ -154,7 +154,7 @@ def _hedged(parse: Parse, mention: Mention) -> bool:
 
 
 def _hedged_by_verb(parse: Parse, i: int) -> bool:
-    """ "what appears to be a dog", "looks like a dog", "might be a dog", "it may contain a dog"."""
+    """Whether a verb hedges the mention: "what appears to be a dog", "might be a dog"."""
     head, dep = parse.heads[i], parse.deps[i]
     if dep == "pobj":
         return parse.words[head] == "like" and parse.words[parse.heads[head]] in ("look", "looks", "looked", "looking")
@@ -167,7 +167,7 @@ def _hedged_by_verb(parse: Parse, i: int) -> bool:
 
 
 def _irrealis(parse: Parse, i: int) -> bool:
-    """ "waiting for a bus", "about to catch a ball", "instead of a dog", "whether a dog is there", "a type of dog"."""
+    """Whether the text does not say that the thing is there: "waiting for a bus", "instead of a dog"."""
     head, dep = parse.heads[i], parse.deps[i]
     if any(_supposed(parse, verb) for verb in parse.chain(i)):
         return True

@@ -29,7 +29,7 @@ _NOBODY = ("i", "you", "we", "one", "there", "it", "they")
 
 
 def polarity(parse: Parse, mention: Mention) -> Polarity:
-    """ "denied" for "no dog", "is not a dog", "without dogs", "lack of dogs", "the dog is not seen", "Dogs: none"."""
+    """The polarity of a mention: "denied" in "no dog", "is not a dog", "the dog is not seen", "Dogs: none"."""
     i = mention.last
     if parse.block and parse.block[i] in parse.denied:
         return "denied"
@@ -78,7 +78,7 @@ def _denied_by_head(parse: Parse, i: int) -> bool:
 
 
 def _negated_verb(parse: Parse, verb: int) -> bool:
-    """The verb, or the verb that governs it ("does not appear to have"), is negated."""
+    """Whether the verb, or the verb that governs it ("does not appear to have"), is negated."""
     while True:
         for j in parse.children[verb]:
             if (parse.deps[j] == "neg" or parse.words[j] in ("never", "hardly")) and not _not_only(parse, j):
@@ -92,18 +92,18 @@ def _negated_verb(parse: Parse, verb: int) -> bool:
 
 
 def _not_only(parse: Parse, i: int) -> bool:
-    """ "not only a cat but also a dog" denies neither."""
+    """Whether the negation denies nothing, as in "not only a cat but also a dog"."""
     return i + 1 < len(parse) and parse.words[i + 1] in ("only", "just", "merely", "necessarily")
 
 
 def _contrasted(parse: Parse, i: int) -> bool:
-    """ "no dog but a cat": the conjunct after "but" starts afresh."""
+    """Whether "but" ends a denial before the conjunct: the cat in "no dog but a cat"."""
     head = parse.heads[i]
     return any(parse.words[j] in ("but", "yet") for j in parse.children[head] if head < j < i)
 
 
 def _hardly_any(parse: Parse, i: int) -> bool:
-    """ "hardly any people", "few people"; "a few people" are some."""
+    """Whether the quantity is close to none: "hardly any people", "few people"; not "a few people"."""
     for j in parse.children[i]:
         before = parse.words[j - 1] if j > 0 else ""
         if parse.words[j] in ("any", "a") and before in _BARELY:
@@ -124,7 +124,7 @@ def _hardly_any(parse: Parse, i: int) -> bool:
 
 
 def _unseen(parse: Parse, i: int) -> bool:
-    """ "the dog is not visible", "a cat is nowhere to be seen", "the dog is absent"."""
+    """Whether the predicate says that the thing is not seen: "the dog is not visible", "the dog is absent"."""
     verb = parse.heads[i]
     if parse.deps[i] not in ("nsubj", "nsubjpass") or parse.tags[verb] not in VERB_TAGS:
         return False
@@ -172,7 +172,7 @@ def _narrows(parse: Parse, j: int) -> bool:
 
 
 def _of_a_subject(parse: Parse, i: int) -> bool:
-    """ "the man is not wearing a tie", "the street has no cars": a tie or a car elsewhere contradicts nothing."""
+    """Whether the thing is denied of a subject only: "the man is not wearing a tie", "the street has no cars"."""
     verb = parse.heads[i]
     if parse.deps[i] not in ("dobj", "obj") or parse.tags[verb] not in VERB_TAGS:
         return False

@@ -21,7 +21,7 @@ _POSTURES = frozenset("is are was were stands stand stood sits sit sat lies lie 
 
 
 def _inverted(parse: Parse, verb: int) -> bool:
-    """ "Behind the lamp is a mirror": a place, a verb, and then the subject, which the parser takes for an object."""
+    """Whether the subject follows the verb and is parsed as its object: "Behind the lamp is a mirror"."""
     first = parse.sentences[parse.sentence[verb]][0]
     opens = any(parse.deps[j] in ("prep", "advmod") and j == first for j in parse.children[verb])
     after = parse.child(verb, "attr", "dobj")
@@ -64,9 +64,9 @@ class ParsedAnswer:
         return self.mentions[mention].rule != "stuff" and not self.mentions[mention].part
 
     def subjects(self, verb: int) -> list[int]:
-        """Tokens (nouns that head mentions, or linked pronouns) of which the verb speaks.
+        """The subjects of a verb: tokens of nouns that head mentions, or of linked pronouns.
 
-        "a dog that runs", "a dog running", "the dog sits and eats", "there is a dog": the dog.
+        The dog in "a dog that runs", "a dog running", "the dog sits and eats", "there is a dog".
         """
         return [token for token in self._subjects(verb) if self.mention(token) is not None]
 

@@ -95,7 +95,7 @@ _LONGEST_ENTRY = 60
 
 
 def physical(parse: Parse, i: int) -> bool:
-    """Whether a word of sport or talk is a thing here: "a basketball", "in front of a backdrop"."""
+    """Whether a word of sport or speech names a thing here: "a basketball", "in front of a backdrop"."""
     word = parse.words[i]
     if word in _BALLS:
         return (
@@ -130,9 +130,9 @@ def capital(parse: Parse, i: int) -> bool:
 
 
 def _proper_name(parse: Parse, first: int, last: int) -> bool:
-    """ "a Ford Mustang", "a bottle of Grey Goose", "Donald Duck": capitals name something else.
+    """Whether the words are a proper name for something else: "a bottle of Grey Goose", "Donald Duck".
 
-    A capitalised name that ends in the sort of place it is ("Arundel Cathedral") names a thing, and so do breeds.
+    A capitalised name that ends in a kind of place ("Arundel Cathedral") names a thing, and so do breeds.
     """
     if not capital(parse, last):
         return False
@@ -165,7 +165,7 @@ def _names(parse: Parse, i: int) -> bool:
 
 
 def _colour(parse: Parse, i: int) -> bool:
-    """ "in shades of teal and gold", "painted in orange", "it is gold"."""
+    """Whether the word is a colour here: "in shades of teal and gold", "painted in orange", "it is gold"."""
     if parse.words[i] == "greens":
         return any(parse.words[j].removesuffix("s") in _COLOURS for j in parse.conjuncts(i) if j != i)
     if parse.words[i] not in _COLOUR_THINGS or parse.tags[i] == "NNS":
@@ -184,7 +184,7 @@ def _colour(parse: Parse, i: int) -> bool:
 
 
 def _figure(parse: Parse, i: int) -> bool:
-    """ "a sea of umbrellas", "a blanket of snow", "a train of camels"."""
+    """Whether the word is a figure of speech: "a sea of umbrellas", "a blanket of snow"."""
     if singular(parse.words[i]) not in _FIGURES or i + 2 >= len(parse) or parse.words[i + 1] != "of":
         return False
     if parse.words[i] == "forest" and any(parse.words[j] in _TREE_WORDS for j in parse.subtree(i + 1)):
@@ -193,7 +193,7 @@ def _figure(parse: Parse, i: int) -> bool:
 
 
 def _image_talk(parse: Parse, i: int) -> bool:
-    """ "facing the camera": the camera that took the image; "Camera: ..." above its data."""
+    """Whether the word is about taking the image: "facing the camera", "Camera: ..." above its data."""
     leaf = parse.leaf(i)
     if leaf is not None and leaf.kind == "label" and parse.words[i] in _LABELS:
         return True
@@ -206,7 +206,7 @@ _ONE_WORD_READINGS = (_colour, _figure, _image_talk, *homographs.READINGS)
 
 
 def _abstract_use(parse: Parse, i: int) -> bool:
-    """ "a sign of spring", "on display", "a display of", "in the distance stands"."""
+    """Whether the word is used abstractly: "a sign of spring", "on display", "in the distance stands"."""
     word = parse.words[i]
     after = parse.words[i + 1] if i + 1 < len(parse) else ""
     if word in ("sign", "signs", "display", "displays") and after == "of":
@@ -249,7 +249,7 @@ def renamed(parse: Parse, i: int, name: str) -> str:
 
 
 def _beside_animal(parse: Parse, i: int, name: str) -> bool:
-    """Whether the text names an animal of another kind, and, for a word that people share, no person."""
+    """Whether the text names an animal of another kind; for words such as "baby", it must name no person."""
     young_or_sex = category(name) in (None, "person")
     first, end = parse.sentences[parse.sentence[i]] if young_or_sex else (0, len(parse))
     others = {singular(parse.words[j]) for j in range(first, end) if j != i} - _ANIMAL_TOO
@@ -259,7 +259,7 @@ def _beside_animal(parse: Parse, i: int, name: str) -> bool:
 
 
 def _with_modifier(parse: Parse, i: int, name: str) -> str:
-    """ "truck bed", "mp3 player": the whole name where the word before, or "of" behind, makes it another thing."""
+    """The whole name where the word before, or "of" behind, makes it another thing: "truck bed"."""
     makers = _OTHER_THINGS.get(name)
     if makers is None:
         return name

@@ -23,7 +23,7 @@ from halluguard.errors import SettingsError
 
 @Language.factory("halluguard_claims", assigns=["doc._.claims"], requires=["token.dep", "token.tag", "doc.sents"])
 def make_component(nlp: Language, name: str) -> ClaimsComponent:
-    """What spaCy calls for `nlp.add_pipe("halluguard_claims")`."""
+    """The factory that spaCy calls for `nlp.add_pipe("halluguard_claims")`."""
     return ClaimsComponent()
 
 

@@ -39,7 +39,7 @@ def read(answer: ParsedAnswer, existence: Sequence[Claim] = ()) -> list[Claim]:
 
 
 def _before(parse: Parse, token: int) -> range:
-    """The tokens of the sentence before one, in which something must say that words are written."""
+    """The tokens before a token in its sentence; one of them must say that words are written."""
     return range(max(parse.sentences[parse.sentence[token]][0], token - _REACH), token)
 
 
@@ -58,7 +58,7 @@ def _quotations(answer: ParsedAnswer) -> list[tuple[int, int]]:
 def _capitals(answer: ParsedAnswer) -> Iterator[tuple[int, int, int | None]]:
     """(first, last, bearer) of words in capitals after a verb of reading: "a sign that reads NO PARKING".
 
-    Nobody who reads bears what is read: "a man reads USA Today".
+    A person who reads is not the bearer: "a man reads USA Today".
     """
     parse = answer.parse
     for verb, word in enumerate(parse.words):

@@ -2,7 +2,7 @@
 
     LANGUAGE = "ko"                     ISO 639-1 code, as the identifier of `text/language.py` names it
 
-    def version() -> str:               what reads, for the settings of an audit; "" where a package is missing
+    def version() -> str:               name and version of the package that reads; "" where it is missing
         ...
 
     def load() -> Extractor:            raises MissingExtraError where a package is missing
@@ -63,7 +63,7 @@ class LanguageModule(Protocol):
     LANGUAGE: str
 
     def version(self) -> str:
-        """What reads, with its version; "" where a package is missing."""
+        """Name and version of the package that reads; "" where it is missing."""
         ...
 
     def load(self) -> Extractor:
@@ -85,7 +85,7 @@ def register(language: str, load: Callable[[], Extractor], version: str = "") ->
     Args:
         language: ISO 639-1 code.
         load: gives the extractor; called once, when the first block of the language is read.
-        version: what reads, for the settings of an audit.
+        version: gives the name and version of what reads, for the settings of an audit.
     """
     _REGISTERED[language] = _Registered(load, version)
     _loaded.cache_clear()

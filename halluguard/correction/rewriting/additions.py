@@ -99,8 +99,8 @@ def complete(
 
 
 def _applied(draft: str, edits: Sequence[Edit]) -> tuple[str, Callable[[int], int | None]]:
-    """The corrected text, and a function from a place in it to the draft's; None inside what an edit wrote."""
-    pieces: list[tuple[int, int, int]] = []  # place in the text, place in the draft, length; of what stayed
+    """The corrected text, and a function from a place in it to that in the draft (None inside an edit)."""
+    pieces: list[tuple[int, int, int]] = []  # unchanged: place in the text, in the draft, length
     text, end = "", 0
     for edit in edits:
         pieces.append((len(text), end, edit.start - end))
@@ -158,7 +158,7 @@ def _insertions(text: str, omitted: Sequence[Omission]) -> list[Insertion]:
 
 
 def _in_prose(document: Document, blocks: Sequence[Block], omitted: tuple[Omission, ...]) -> Insertion | None:
-    """A sentence after the last paragraph that says something; an offer or a question closes, and says nothing."""
+    """A sentence after the last paragraph with content; offers and questions at the end are no content."""
     text = document.text
     for block in reversed(blocks):
         said = _without_closing(text[slice(*block.outer)].rstrip())
@@ -195,7 +195,7 @@ def _sentences(said: str, omitted: tuple[Omission, ...]) -> str:
 
 
 def _statements(omitted: tuple[Omission, ...], capitals: bool) -> str:
-    """ "There are also two cups on the table and a dog.", in several sentences where there are many."""
+    """The sentences that state the objects: "There are also two cups on the table and a dog."."""
     groups = [omitted[i : i + _MOST] for i in range(0, len(omitted), _MOST)]
     text = " ".join(_statement([_phrase(one) for one in group], one=_is_one(group[0])) for group in groups)
     return text.upper() if capitals else text
@@ -211,7 +211,7 @@ def _is_one(omission: Omission) -> bool:
 
 
 def _phrase(omission: Omission) -> str:
-    """ "two cups on the table", "a dog", "some scissors"."""
+    """The noun phrase of an omission: "two cups on the table", "a dog", "some scissors"."""
     name, count = omission.name, omission.count or 1
     if plural(name) == name and name not in _SAME_IN_PLURAL:
         words = f"some {name}"
@@ -345,7 +345,7 @@ def _names_things(array: Block) -> bool:
 
 
 def _name_of(value: Block) -> Block | None:
-    """The leaf with the name of an element: the element itself, or the member under a naming key."""
+    """The leaf that names an element: the element itself, or the member under a naming key."""
     if len(value.children) == 1 and value.children[0].kind == "term":
         return value.children[0]
     named = [member for member in value.children if member.kind == "member" and member.label.lower() in NAMING_KEYS]

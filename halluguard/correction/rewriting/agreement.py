@@ -90,7 +90,7 @@ def agree(editor: TokenEditor, listed: list[int]) -> None:
 
 
 def recount(editor: TokenEditor, listed: list[int]) -> None:
-    """ "three animals: a cat, a dog and a horse" without the dog are two animals."""
+    """Correct the number before a list: "three animals: a cat, a dog and a horse" without the dog has two."""
     parse, top = editor.parse, listed[0]
     noun = top if any(parse.deps[j] == "nummod" for j in parse.children[top]) else parse.heads[top]
     number_word = next((j for j in parse.children[noun] if parse.deps[j] == "nummod"), None)

@@ -228,7 +228,7 @@ class BlockEditor:
                 self.gone.append(child)
 
     def nothing_left(self) -> bool:
-        """Whether an answer in words has lost them all, though something unread may stand beside."""
+        """Whether all words of an answer were deleted; blocks that are not read do not count."""
         in_words = ("paragraph", "heading", "list", "quote", "thinking")
         others = {id(leaf) for leaf in self.document.in_other_languages()}
         others -= {id(leaf) for block in self.gone for leaf in block.leaves()}

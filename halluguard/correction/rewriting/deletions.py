@@ -42,7 +42,7 @@ Out = Callable[[int], bool]
 
 
 def member_tokens(parse: Parse, member: int) -> list[int]:
-    """The tokens of one list member, without the members after it, the signs between, and what follows them all."""
+    """The tokens of one list member, without later members, the marks between, and what follows the list."""
     after = [j for j in parse.children[member] if parse.deps[j] == "conj"]
     end = min(after, default=len(parse))
     own = [member]
@@ -87,7 +87,7 @@ def _completes(parse: Parse, node: int, things: Collection[int]) -> bool:
 
 
 def _own_thing(parse: Parse, owner: int, things: Collection[int]) -> bool:
-    """Whether what is owned can be there without its owner: "the man's dog", not "the door's presence" or handle."""
+    """Whether what is owned can be there without its owner: the dog of "the man's dog", no "door's presence"."""
     name, owned = singular(parse.words[owner]), parse.heads[owner]
     living = category(name) == "person" or "animal" in parents(category(name) or name)
     return living and owned in things and parse.words[owned] not in _PARTS
@@ -170,7 +170,7 @@ def _cut(parse: Parse, node: int, out: Out) -> set[int] | None:
 
 
 def _participle_cut(parse: Parse, verb: int) -> set[int] | None:
-    """ "The image shows two cats resting on a couch": the cats can stay without their resting."""
+    """Cut a participle after its subject, which can stay: "The image shows two cats resting on a couch"."""
     subject = parse.child(verb, "nsubj", "nsubjpass")
     helping = parse.child(verb, "aux", "auxpass", "mark")
     if subject is None or helping is not None or subject > verb:
@@ -234,7 +234,7 @@ def _phrase(parse: Parse, node: int) -> set[int]:
 
 
 def _before_aside(parse: Parse, node: int) -> list[int]:
-    """The constituent without a participle that follows a comma: in "a bottle of juice, held by a hand" it is held."""
+    """The constituent up to a participle after a comma: "a bottle of juice" before ", held by a hand"."""
     tokens = parse.subtree(node)
     for i in tokens if parse.words[node] == "of" else ():
         aside = i > node and parse.words[i] == "," and i + 1 in tokens and parse.tags[i + 1] in ("VBN", "VBG")
@@ -274,7 +274,7 @@ def _bare_participle(parse: Parse, phrase: int, out: Out) -> bool:
 
 
 def stands(parse: Parse, verb: int, out: Out) -> bool:
-    """Whether a verb is complete with the phrases that remain of its own."""
+    """Whether a verb is complete with the complements that stay."""
     word = parse.words[verb]
     if parse.deps[verb] == "acomp" and word not in _NEEDS_PHRASE:
         return True  # "is multi-tiered"
@@ -341,7 +341,7 @@ def _verb_cut(parse: Parse, verb: int, out: Out) -> set[int] | None:
 
 
 def _while_stays(parse: Parse, verb: int, out: Out) -> set[int] | None:
-    """ "The cup is on the left, while the oven is on the right": the second clause can stand alone."""
+    """Keep a second clause that can stand alone: "The cup is on the left, while the oven is on the right"."""
     for clause in parse.children[verb]:
         if parse.deps[clause] == "advcl" and clause > verb and _finite_clause(parse, clause) and not out(clause):
             mark = parse.child(clause, "mark")

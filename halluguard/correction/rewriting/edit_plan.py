@@ -307,7 +307,7 @@ class EditPlan:
                 self.flags.append(Edit(start, stop, words, words, (cause,), told, "flagged"))
 
     def _out(self) -> set[int]:
-        """Tokens that nothing stated again may hold."""
+        """Tokens that a restated phrase must not contain."""
         return set(self.doomed())
 
     def _give_up_fragments(self, sentence: int) -> None:

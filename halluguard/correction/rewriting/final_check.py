@@ -142,7 +142,7 @@ _CELL_BORDER = re.compile(r"(?<!\\)\|")
 
 
 def breaks_structure(before: str, after: str) -> str:
-    """The reason why what was valid JSON, a table, HTML or a fence is none any more; "" when all still are."""
+    """The reason why JSON, a table, HTML or a code fence was valid and is broken now, or ""."""
     if _json_blocks(before) > _json_blocks(after):
         return "it would not be JSON any more"
     if before.count("```") % 2 == 0 and after.count("```") % 2:

@@ -1,7 +1,7 @@
 """Find pronouns that would refer to nothing after a cut.
 
-A man waits. His dog sleeps.      without the first sentence, "his" is nobody's
-It shows a cake. This is sweet.   without the first sentence, "this" is nothing
+A man waits. His dog sleeps.      without the first sentence, "his" has no owner
+It shows a cake. This is sweet.   without the first sentence, "this" refers to nothing
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def dangling(plan: EditPlan) -> Iterator[tuple[int, int]]:
 
 
 def outnumbered(plan: EditPlan) -> Iterator[tuple[int, int]]:
-    """Pairs of a word for several, and the sentence before that has one of its list left: "A dog is here. Both ..."."""
+    """Pairs of a word for several and the sentence before it, whose list has one left: "A dog is here. Both ..."."""
     parse, alive = plan.parse, plan.editor.alive
     for token, word in enumerate(parse.words):
         stands_alone = parse.deps[token] not in ("det", "preconj", "predet", "cc", "amod")
@@ -111,7 +111,7 @@ def _continues(parse: Parse, token: int, gone: Callable[[int], bool]) -> bool:
 
 
 def _far_antecedent(plan: EditPlan, token: int, gone: Callable[[int], bool]) -> int | None:
-    """What a plural pronoun stands for when nothing that it could stand for is left before it: the last that went."""
+    """The antecedent of a plural pronoun whose possible antecedents are all deleted: the last of them."""
     if plan.parse.words[token] not in _OF_PEOPLE or plan.parse.tags[token] not in ("PRP", "PRP$"):
         return None
     named = [(n, m) for n, m in enumerate(plan.mentions) if m.last < token]
@@ -122,14 +122,14 @@ def _far_antecedent(plan: EditPlan, token: int, gone: Callable[[int], bool]) -> 
 
 
 def _sibling_left(plan: EditPlan, antecedent: int, gone: Callable[[int], bool]) -> bool:
-    """Whether of "cocktails and drinks" the drinks are left for "them"."""
+    """Whether another plural of the antecedent's list is left: the drinks of "cocktails and drinks"."""
     lost = plan.mentions[antecedent]
     listed = plan.parse.conjuncts(lost.last)
     return any(m.last in listed and m.plural and lost.plural and not gone(m.last) for m in plan.mentions)
 
 
 def _goes_on_from_gone(parse: Parse, token: int, gone: Callable[[int], bool]) -> bool:
-    """Whether a sentence opens with the same possessive as the one before, which went: "Its leg ... Its tail ..."."""
+    """Whether a sentence opens with the same possessive as the deleted one before: "Its leg ... Its tail ..."."""
     sentence = parse.sentence[token]
     first = parse.sentences[sentence][0]
     before = parse.sentences[sentence - 1][0] if sentence else first

@@ -79,7 +79,7 @@ def _aligned(plan: EditPlan, sentence: int, after: Parse) -> dict[int, int]:
 
 
 def _changes_part(plan: EditPlan, kept: Mapping[int, int], after: Parse) -> str:
-    """A noun that has become a verb, or a subject or object that belongs to another word now."""
+    """The reason if a kept word is now another part of speech or belongs to another word, or ""."""
     before = plan.parse
     for i, j in kept.items():
         becomes_verb = before.tags[i] in NOUN_TAGS and after.tags[j] in VERB_TAGS
@@ -95,7 +95,7 @@ def _changes_part(plan: EditPlan, kept: Mapping[int, int], after: Parse) -> str:
 
 
 def _disagrees(before: Parse, sentence: int, after: Parse) -> str:
-    """A verb or an article that does not fit its noun, where the draft had none."""
+    """The reason if a verb or an article no longer fits its noun, or ""."""
     new = _disagreements(after, range(len(after))) - _disagreements(before, range(*before.sentences[sentence]))
     return f"{min(new)!r} would not agree" if new else ""
 
@@ -119,7 +119,7 @@ def _disagreements(parse: Parse, tokens: range) -> set[str]:
 
 
 def _loses_object(plan: EditPlan, sentence: int, after: Parse) -> str:
-    """A supported object whose words stay but name nothing any more."""
+    """The reason if words of a supported object stay but no longer name it, or ""."""
     first, end = plan.parse.sentences[sentence]
     named = {name.split()[-1] for mention in mentions.find(after) for name in (mention.name, after.words[mention.last])}
     for n, mention in enumerate(plan.mentions):
@@ -161,7 +161,7 @@ def _bare_now(plan: EditPlan, adjective: int) -> bool:
 
 
 def _one_left(plan: EditPlan, preposition: int) -> bool:
-    """Whether of several things after "between" one is left."""
+    """Whether only one of several things after "between" is left."""
     parse, alive = plan.parse, plan.editor.alive
     listed = [m for j in parse.children[preposition] if parse.deps[j] == "pobj" for m in parse.conjuncts(j)]
     left = [m for m in listed if alive(m)]
@@ -176,7 +176,7 @@ def _shared(plan: EditPlan, modifier: int) -> bool:
 
 
 def _bereft(plan: EditPlan, word: int, relation: str, substitutes: tuple[str, ...]) -> bool:
-    """Whether a word had complements of a relation and has neither one of them nor a substitute."""
+    """Whether all complements of a relation were deleted from a word, with no substitute left."""
     parse, alive = plan.parse, plan.editor.alive
     had = [j for j in parse.children[word] if parse.deps[j] == relation]
     if not had or any(alive(m) for j in had for m in parse.conjuncts(j)):

@@ -52,7 +52,7 @@ def is_whole(parse: Parse, mention: Mention, claim: Claim | None) -> bool:
 
 
 def _measured(parse: Parse, mention: Mention) -> bool:
-    """ "a dense assembly of trees and shrubbery": the trees themselves."""
+    """Whether the mention stands after a word of measure: the trees of "a dense assembly of trees"."""
     above = parse.heads[parse.heads[parse.first_conjunct(mention.last)]]
     return parse.words[above] in _MEASURES
 
@@ -65,7 +65,7 @@ def _is_built(parse: Parse, mention: Mention) -> bool:
 
 
 def can_be_stated(parse: Parse, mention: Mention) -> bool:
-    """Whether "There is a barn." would say no more than the text does: that this whole object is there."""
+    """Whether "There is a barn." would claim no more than the text does."""
     counted = mention.plural or _counted(parse, mention)
     attached = parse.deps[mention.last] == "pobj" and parse.words[parse.heads[mention.last]] == "with"
     other = any(parse.words[j] == "other" for j in parse.children[mention.last])
@@ -113,7 +113,7 @@ def _is_predicate(parse: Parse, mention: Mention) -> bool:
 
 
 def is_aside(parse: Parse, mention: Mention) -> bool:
-    """Whether the mention is only compared with or meant for: "for people who want to rest"."""
+    """Whether the mention only serves a comparison or a purpose: "for people who want to rest"."""
     top = parse.first_conjunct(mention.last)
     preposition = parse.heads[top]
     word = _preposition(parse, mention)
@@ -171,7 +171,7 @@ def phrase(editor: TokenEditor, mention: Mention, out: set[int]) -> str:
 
 
 def _with_phrases(editor: TokenEditor, last: int, out: set[int]) -> int:
-    """The last token of the noun phrase with a short "near a tree" that belongs to the noun."""
+    """The last token of the noun phrase, including a short phrase such as "near a tree" after the noun."""
     parse = editor.parse
     for j in parse.children[last]:
         inside = parse.subtree(j)
@@ -199,7 +199,7 @@ def _lowered(editor: TokenEditor, first: int, last: int) -> str:
 
 
 def statement(phrases: Sequence[str]) -> str:
-    """ "There is a dog and a cat."; in capitals where the phrases are."""
+    """The sentence that states the phrases: "There is a dog and a cat."; in capitals where they are."""
     opening = phrases[0].lower().split()
     one = opening[0] in ("a", "an", "one") and opening[1:2] not in (
         ["few"],

@@ -96,7 +96,7 @@ class SentenceEdits:
         self._keep_antecedents()
 
     def _keep_entries(self) -> None:
-        """Flag what would empty an entry ("Title: ...", "Description: ..."), or put a sentence where a name stood."""
+        """Flag edits that would empty an entry such as "Title: ...", or put a sentence in place of a name."""
         plan = self.plan
         for sentence in list(self.states):
             first, end = plan.parse.sentences[sentence]

@@ -268,7 +268,7 @@ class TokenEditor:
                 self._drop(right, first, end)
 
     def _lonely_list_comma(self, first: int, end: int) -> None:
-        """ "shops, and bicycles", after a list of three has lost one."""
+        """Delete the comma before "and" if only two members of a list are left: "shops, and bicycles"."""
         for i in range(first, end):
             joint, word = self.after(i) if self.tokens[i] == "," else None, None
             if joint is not None and self.tokens[joint] in ("and", "or") and self._list_ends_before(i, first):

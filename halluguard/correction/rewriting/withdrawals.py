@@ -23,7 +23,7 @@ _SHORTEST_NAME = 3
 
 
 def withdrawn(text: str, document: Document, edits: Sequence[Edit]) -> list[Edit]:
-    """The edits; those that reach into unedited text or break the structure are replaced by flags."""
+    """The edits; flags replace those that reach into protected text or break the structure."""
     blocks = document.root.children
     unread = (block.outer for block in blocks if not block.reads and block.outer[0] < block.outer[1])
     protected = [*unread, *(match.span() for match in _SPECIAL.finditer(text))]

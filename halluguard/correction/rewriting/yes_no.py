@@ -126,7 +126,7 @@ class YesNoRewriter:
         return self._about(subject)
 
     def _join_others(self, noun: int, why: int) -> None:
-        """ "no person, only a dog": "a person and a dog"."""
+        """Join what was denied with what is there: "no person, only a dog" becomes "a person and a dog"."""
         words = self.parse.words
         end = self.parse.sentences[self.parse.sentence[noun]][1]
         for i in range(noun + 1, end - 2):

@@ -11,19 +11,19 @@ Reading and editing share this tree:
     block.start, block.end          the words themselves, markers left out: `text[start:end]`
     block.outer                     the block with its marker ("2. "), brackets, key and children, without separators
     block.children                  the blocks inside, in reading order
-    block.removable                 whether it may be deleted as a whole: items, rows, terms, JSON elements and members,
-    pairs, ... block.number                    the characters of an ordered item's number, for numbering again
-    document.leaves()               the blocks that hold words and are read document.path(at)               the blocks
-    around a character, outermost first document.cut(blocks)            the characters to delete with these blocks,
-    separators included document.markup                 emphasis, code ticks, links, quotation marks: `inner` is what
-    they enclose; when all
+    block.removable                 whether it may be deleted as a whole: items, rows, terms, JSON elements, pairs ...
+    block.number                    the characters of an ordered item's number, for renumbering
+    document.leaves()               the blocks that hold English words and are read
+    document.path(at)               the blocks around a character, outermost first
+    document.cut(blocks)            the characters to delete with these blocks, separators included
+    document.markup                 emphasis, code ticks, links, quotation marks: `inner` is what they enclose; when all
                                     of `inner` is deleted, `start:end` is too
 
 A parse carries its document: `parse.document`, and `parse.block[token]`, the index in `parse.leaves` of the leaf that a
 token stands in. Sentences never cross leaves. A leaf of kind "prose" holds sentences, "term", "label" and "cell" the
 name of one thing, "written" words that can be read in the image. Blocks with `reads` False (thinking, code, broken
 JSON, languages without an extractor) are neither read nor edited. Leaves that the extractor of another language reads
-carry its `language`; they are no leaves of the parse, `document.in_other_languages()` gives them.
+carry its `language`. They are not leaves of the parse; `document.in_other_languages()` gives them.
 """
 
 from __future__ import annotations

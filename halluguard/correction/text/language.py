@@ -109,7 +109,7 @@ def _joined(text: str, leaves: Sequence[Block]) -> str | None:
 
 
 def _filled(found: Sequence[str | None]) -> list[str]:
-    """Undecided leaves take the language before them, the first ones that of the first decided leaf."""
+    """Give an undecided leaf the language before it, or at the start the first language that was decided."""
     last = next((language for language in found if language), "en")
     filled = []
     for language in found:
@@ -129,7 +129,7 @@ def _marked(block: Block, foreign: dict[int, str]) -> Block:
 
 
 def check_language(document: Document) -> None:
-    """Pass what has words to read, and refuse an answer that is all in languages which nothing reads.
+    """Raise if an answer holds only words in languages that nothing reads.
 
     Raises:
         InputError: no block is English or in a language with an extractor.

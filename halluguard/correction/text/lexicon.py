@@ -1,7 +1,7 @@
 """Word lists that decide how a noun is read: `lexicon.txt` by section, and the inventories of concrete nouns.
 
 Object words come first from `halluguard.vocabulary`: the small parser mistakes rare nouns ("hydrant", "geese") for
-verbs and adjectives far more often than the table is wrong. Only words that have a second life are left to it.
+verbs and adjectives far more often than the table is wrong. Only words with a second meaning are left to the parser.
 """
 
 from __future__ import annotations

@@ -147,14 +147,14 @@ def _inline(text: str, start: int, end: int, markup: list[Markup]) -> Iterator[_
 
 
 def _loose(text: str, a: int, b: int, start: int, end: int) -> bool:
-    """A star that stands alone ("3 * 4") marks nothing."""
+    """Whether a star stands alone and marks nothing ("3 * 4")."""
     before = text[a - 1] if a > start else " "
     after = text[b] if b < end else " "
     return before.isspace() and after.isspace() and b - a == 1
 
 
 def _trails(text: str, a: int, b: int, start: int, end: int) -> bool:
-    """A star right after a word, with none before it ("Grade II* listed"), belongs to the word."""
+    """Whether a star belongs to the word before it, as in "Grade II* listed"."""
     return a > start and text[a - 1].isalnum() and (b >= end or not text[b].isalnum())
 
 

@@ -13,12 +13,14 @@ _ACTIONS = words("actions") | {"riding", "holding", "wearing", "looking", "playi
 
 
 def mend(parse: Parse) -> None:
-    """Put right frequent misreadings.
+    """Correct frequent misreadings in place.
 
-    "a dog, a cat, and a bird" is read as a dog named a cat: an apposition that goes on as a list is a list. And the
-    last member of a list is hung on the verb: it belongs to the member before it. And in "a man with a bag walking" it
-    is the man who walks. "A lamp or stand" offers a stand, not the act of standing; in "a cap with stars, a coat, and
-    gloves" the coat stands beside the cap, not beside the stars; and in "a hawk, a cat and an eagle sit" all three sit.
+    - An apposition that continues as a list is a list: "a dog, a cat, and a bird" is not a dog named a cat.
+    - The last member of a list belongs to the member before it, not to the verb.
+    - In "a man with a bag walking" the man walks.
+    - A bare word after "or" or "and" is a noun: "a lamp or stand".
+    - In "a cap with stars, a coat, and gloves" the coat is listed with the cap, not with the stars.
+    - In "a hawk, a cat and an eagle sit" all three sit.
     """
     for i in range(len(parse)):
         _can(parse, i)
@@ -48,14 +50,14 @@ def mend(parse: Parse) -> None:
 
 
 def _list_after(parse: Parse, head: int, i: int) -> bool:
-    """ "a pond, a bridge, and a figure" where the parser hangs the figure on the pond: the bridge is one of three."""
+    """Whether an apposition is a list member: the bridge in "a pond, a bridge, and a figure"."""
     later = [j for j in parse.children[head] if j > i]
     articled = any(parse.deps[j] == "det" and parse.words[j] in ("a", "an") for j in parse.children[i])
     return articled and {"cc", "conj"} <= {parse.deps[j] for j in later}
 
 
 def _bare_list(parse: Parse, head: int, i: int) -> bool:
-    """ "a dog, a kite" as a whole caption: a list, not a dog that is a kite."""
+    """Whether a caption without a verb is a list: "a dog, a kite" is no dog that is a kite."""
     first, end = parse.sentences[parse.sentence[i]]
     verbless = not any(parse.tags[j] in VERB_TAGS for j in range(first, end))
     articles = (any(parse.words[j] in ("a", "an") for j in parse.children[token]) for token in (head, i))
@@ -63,7 +65,7 @@ def _bare_list(parse: Parse, head: int, i: int) -> bool:
 
 
 def _noun_after_or(parse: Parse, i: int) -> None:
-    """ "a lamp or stand": the bare word after "or" is a noun like the one before it."""
+    """Read the bare word after "or" as a noun, like the one before it: "a lamp or stand"."""
     head = parse.heads[i]
     alone = not parse.children[i] and i > 0 and parse.words[i - 1] == "or"
     if parse.tags[i] == "VB" and parse.deps[i] == "conj" and parse.tags[head] == "NN" and i - 2 == head and alone:
@@ -71,7 +73,7 @@ def _noun_after_or(parse: Parse, i: int) -> None:
 
 
 def _listed_noun(parse: Parse, i: int) -> None:
-    """ "features flames and smoke": a bare thing after "and" is no verb of a singular subject."""
+    """Read a bare thing after "and" as a noun, not as a verb: "features flames and smoke"."""
     verb = parse.heads[i]
     if parse.deps[i] != "conj" or parse.tags[i] not in ("VB", "VBP") or parse.tags[verb] != "VBZ" or i < 3:
         return
@@ -85,7 +87,7 @@ def _listed_noun(parse: Parse, i: int) -> None:
 
 
 def _can(parse: Parse, i: int) -> None:
-    """ "a silver can with a red design": after an article and no verb behind, a can is a thing."""
+    """Read "can" as a noun after an article, with no verb behind it: "a silver can with a red design"."""
     start, end = parse.sentences[parse.sentence[i]]
     if parse.words[i] != "can" or parse.tags[i] != "MD" or i == start:
         return
@@ -108,7 +110,7 @@ def _can(parse: Parse, i: int) -> None:
 
 
 def _person_after_things(parse: Parse, i: int) -> None:
-    """ "The man wearing a hat and the woman are talking": the woman is beside the man, not beside the hat."""
+    """List a person with the person before, not with what that one wears: "the man wearing a hat and the woman"."""
     thing = parse.heads[i]
     if parse.deps[i] != "conj" or parse.deps[thing] != "dobj" or category(singular(parse.words[i])) != "person":
         return
@@ -127,7 +129,7 @@ def _person_after_things(parse: Parse, i: int) -> None:
 
 
 def _line_verb(parse: Parse, i: int) -> None:
-    """ "old gravestones dot the field", "gravestones dot grassy field": the tagger takes the verb for a noun."""
+    """Read a word that is tagged as a noun as the verb: "gravestones dot the field"."""
     head = parse.heads[i]
     if parse.words[i] not in _LINE_VERBS or parse.tags[i] != "NN" or parse.deps[i] != "compound" or head < i:
         return
@@ -149,7 +151,7 @@ def _line_verb(parse: Parse, i: int) -> None:
 
 
 def _out_of_phrase(parse: Parse, i: int) -> None:
-    """ "a cap with stars, a coat, and gloves": what has an article of its own after a comma goes on with the cap."""
+    """List a noun with its own article beside the owner: in "a cap with stars, a coat", the coat beside the cap."""
     inner = parse.heads[i]
     if parse.deps[i] != "conj" or parse.tags[i] not in _NOUNS or parse.deps[inner] != "pobj":
         return
@@ -163,7 +165,7 @@ def _out_of_phrase(parse: Parse, i: int) -> None:
 
 
 def _listed_subject(parse: Parse, verb: int) -> None:
-    """ "A hawk, a cat and an eagle sit": a list is the subject, not a hawk that is explained by a sentence."""
+    """Make a list the subject, where the parser sees an apposition: "A hawk, a cat and an eagle sit"."""
     head = parse.heads[verb]
     if parse.deps[verb] != "appos" or not parse.tags[verb].startswith("VB") or parse.deps[head] != "ROOT":
         return
@@ -185,7 +187,7 @@ def _listed_subject(parse: Parse, verb: int) -> None:
 
 
 def _adjective_in_list(parse: Parse, i: int) -> None:
-    """ "a hat, a scarf, and black gloves": what stands between an article and a comma is a noun."""
+    """Read a word between an article and a comma as a noun: the scarf in "a hat, a scarf, and gloves"."""
     later = parse.heads[i]
     if parse.tags[i] != "JJ" or parse.deps[i] != "amod" or later < i + 2 or concrete(parse.words[i]) != "thing":
         return
@@ -201,7 +203,7 @@ def _adjective_in_list(parse: Parse, i: int) -> None:
 
 
 def _verb_in_list(parse: Parse, i: int) -> None:
-    """ "A duck and a goose swim near a boat": a verb after its subject, where the parser sees a compound."""
+    """Read the verb after its subject, where the parser sees a compound: "A duck and a goose swim"."""
     subject, top = i - 1, parse.heads[i]
     if parse.deps[i] != "conj" or parse.words[i] not in _ACTS or parse.tags[i] != "NN" or parse.deps[top] != "ROOT":
         return
@@ -216,7 +218,7 @@ def _verb_in_list(parse: Parse, i: int) -> None:
 
 
 def _joined_subject(parse: Parse, verb: int) -> None:
-    """ "A horse, a cow, and a pig stand": all three do; one pig would say "stands"."""
+    """Make a list the subject of a plural verb: in "A horse, a cow, and a pig stand", all three stand."""
     top, subject = parse.heads[verb], parse.child(verb, "nsubj")
     if parse.deps[verb] != "conj" or parse.tags[verb] not in ("VB", "VBP") or parse.deps[top] != "ROOT":
         return
@@ -245,7 +247,7 @@ def _hang(parse: Parse, token: int, head: int) -> None:
 
 
 def _doer(parse: Parse, i: int) -> int | None:
-    """Who does it in "a man with a backpack walking": not the backpack, on which the parser hangs the walking."""
+    """The noun that acts: in "a man with a backpack walking" the man, though the parser takes the backpack."""
     carried = parse.heads[i]
     if parse.deps[i] != "acl" or parse.tags[i] != "VBG" or parse.deps[carried] != "pobj" or i < carried:
         return None

@@ -125,7 +125,7 @@ def _capitals_say_nothing(text: str, is_title: bool = False) -> bool:
 
 
 def cut(text: str) -> list[tuple[int, int]]:
-    """Character ranges that are parsed apart: what has no space for too long is cut, and what is too long altogether.
+    """Character ranges to parse separately: a text is cut where it, or a run without a space, is too long.
 
     >>> cut("A dog is on a couch.")
     [(0, 20)]
@@ -160,7 +160,7 @@ def parse_each(
 ) -> Iterator[Parse | HalluguardError]:
     """`parse_many` for texts that each come with a budget; for a text that takes longer, its error.
 
-    A long text is parsed apart, so that what it costs is known. Short ones are parsed together, at no one's cost.
+    A long text is parsed by itself, so that its cost is known. Short ones are parsed together, which no budget pays.
     """
     nlp = nlp or pipeline()
     stream = iter(texts)

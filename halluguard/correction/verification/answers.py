@@ -10,7 +10,7 @@ from halluguard.records import Claim, Verdict
 
 
 def verify_answer(claim: Claim, evidence: Evidence) -> Verdict:
-    """The verdict on a yes or no: that on what it says yes or no to."""
+    """The verdict on a yes or no, as on the claim that the answer makes."""
     if claim.relation is not None or claim.attribute is not None:
         return verify_property(claim, evidence)
     return existence(claim, evidence) if claim.count is None else verify_count(claim, evidence)

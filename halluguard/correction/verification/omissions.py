@@ -80,7 +80,7 @@ def omissions(
     """
     said = _said(text, claims)
     omitted: list[Omission] = []
-    for name in sorted(names, key=lambda name: category(name) != name):  # a category says what its kinds do
+    for name in sorted(names, key=lambda name: category(name) != name):  # a category stands for its kinds
         if name in UNFILED or _is_said(name, said):
             continue
         verdict = presence(name, evidence)
@@ -100,7 +100,7 @@ def _trusted(name: str, evidence: Evidence, least: float | None) -> bool:
         found = [box for box in verdict.evidence if related(name, box.label) != "wider" and box.score >= enough]
         if verdict.decision == "supported" and found:
             wrong *= 1.0 - precision_of(one.detector).of(name)
-        elif verdict.decision == "contradicted":  # its silence speaks, or it would be unsure
+        elif verdict.decision == "contradicted":  # recall is high; else it would be "unsure"
             return False
     return 1.0 - wrong >= TRUSTED
 
@@ -147,7 +147,7 @@ def _sure(name: str, boxes: Sequence[Box], evidence: Evidence) -> list[Box]:
 
 
 def _place(name: str, boxes: Sequence[Box], evidence: Evidence) -> str:
-    """ "on the table", "on the left", or "" where the boxes lie apart or in the middle."""
+    """The place of the boxes: "on the table", "on the left", or "" if they lie apart or in the middle."""
     corners = [box.xyxy for box in boxes if box.xyxy is not None]
     for support in _SUPPORTS:
         under = [box.xyxy for box in evidence.objects(support) if box.xyxy is not None] if support != name else []

@@ -60,7 +60,7 @@ def _best(votes: Sequence[Vote]) -> Verdict:
 
 
 def _silence(votes: Sequence[Vote]) -> Verdict:
-    """ "Contradicted" where the silence of these experts speaks, else "unsure"."""
+    """The verdict if none found the object: "contradicted" if their joint recall is high enough, else "unsure"."""
     verdict = _joined([vote.verdict for vote in votes])
     recall = joint_recall(vote.recall for vote in votes)
     if recall >= SPEAKS:

@@ -8,8 +8,8 @@ the most similar run of words that was read, 1 - (edit distance) / (longer lengt
     otherwise, or nothing legible there, or almost all of it inside other words unsure
 
 The place is that of the thing that bears the words, where a detector found it, else the whole image. Part of a longer
-word never supports a claim ("GO" in "GOOGLE"), nor does a text in which one word or number is another. Words that are
-nearly those claimed never contradict it. A number is contradicted only where its bearer was found: the one on a shirt
+word never supports a claim ("GO" in "GOOGLE"), nor does a text that differs in one word or number. Words that are
+nearly those claimed never contradict it. A number is contradicted only where its bearer was found: a number on a shirt
 may be too small to read beside a large sign.
 """
 
@@ -134,7 +134,7 @@ def _best(wanted: str, lines: Sequence[Box]) -> tuple[float, tuple[Box, ...]]:
 
 
 def _has_each_word(claimed: str, matched: Sequence[Box]) -> bool:
-    """Whether no word of a quotation is another one in the lines: a long text alike may differ where it matters."""
+    """Whether the lines hold each word of a quotation; similar texts may differ in the word that matters."""
     read = _unconfused("".join(word for line in matched for word in plain_words(line.label)))
     for word in plain_words(claimed):
         numeral = any(ch.isdigit() for ch in word)

@@ -130,14 +130,14 @@ class _Plan:
                 yield from self._cut(sentence, doomed)
 
     def _sentence(self, claim: Claim) -> int:
-        """The sentence of the block that a claim stands in."""
+        """The index of the sentence in which a claim stands."""
         sentences = self.reading.sentences
         return next((n for n, (_, end) in enumerate(sentences) if claim.start < self.found[end - 1].end), 0)
 
     # -- yes and no ----------------------------------------------------------------------------------------------------
 
     def _answer(self, i: int) -> Iterator[_Change]:
-        """The other word, and its clause turned round, or cut where it names nothing else."""
+        """The opposite word, and its clause with the opposite verb, or without the clause."""
         word = answer_word(self.reading)
         if word is None:
             return
@@ -179,7 +179,7 @@ class _Plan:
             yield _Change(token.start, token.end, after, frozenset({i}))
 
     def _affirm(self, i: int) -> Iterator[_Change]:
-        """ "고양이는 없다" becomes "고양이는 있다", "보이지 않는다" becomes "보인다"."""
+        """Turn a denial into a statement: "고양이는 없다" becomes "고양이는 있다", "보이지 않는다" becomes "보인다"."""
         phrase = self.phrase_of.get(self.claims[i].end)
         if phrase is None or phrase.other or phrase.count is not None:
             return
@@ -243,7 +243,7 @@ class _Plan:
         return start, end
 
     def _clause(self, clauses: Sequence[tuple[int, int]], n: int, why: frozenset[int]) -> _Change | None:
-        """A whole clause goes; where it was the last, the one before it gets the ending of a sentence."""
+        """The change that deletes a clause; if it was the last, the clause before it gets a sentence ending."""
         first, end = clauses[n]
         if n + 1 < len(clauses):
             following = [p for p in self.reading.phrases if clauses[n + 1][0] <= p.last < clauses[n + 1][1]]
@@ -262,7 +262,7 @@ class _Plan:
         return _Change(before.start, self.found[final].end, words, why)
 
     def _member(self, phrase: Phrase, why: frozenset[int], doomed: set[int]) -> _Change | None:
-        """A member of a list goes; where it was the last, the one before it gets its particle."""
+        """The change that deletes a list member; if it was the last, the member before it gets its particle."""
         phrases = self.reading.phrases
         at = next(n for n, other in enumerate(phrases) if other is phrase)
         before = phrases[at - 1] if at and phrases[at - 1].after == _begin(self.found, phrase) else None

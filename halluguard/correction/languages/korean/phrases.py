@@ -38,14 +38,14 @@ class Phrase:
         first, last: its first and last token, numbers after it left out.
         start, end: the characters of the thing's name.
         name: the English name of the thing, "" where it names nothing that is read.
-        is_place: it says where something is ("의자 옆에").
+        is_place: whether the phrase says where something is ("의자 옆에").
         particle: its particles as (form, tag), in reading order.
         count, bound: the number that it states, and how it is meant.
         number: characters of numeral and counter.
-        listed: it is followed by another member of its list.
+        listed: whether another member of its list follows.
         clause, sentence: index of its clause and its sentence.
         after: the first token after the phrase, its number and its particles.
-        other: it names other things than those before ("다른 동물").
+        other: whether it names other things than those before ("다른 동물").
     """
 
     first: int
@@ -106,7 +106,7 @@ def read(text: str) -> Reading:
 
 
 def _mended(found: Sequence[Token]) -> list[Token]:
-    """Two frequent misreadings: "새 두 마리" (birds, not new ones), and "개" that opens a block (a dog, no counter)."""
+    """The tokens without two misreadings: "새" before a number is birds, "개" that opens a block is a dog."""
     mended = list(found)
     for i, token in enumerate(found):
         counts = i + 2 < len(found) and _value(found, i + 1) is not None and found[i + 2].tag == "NNB"
@@ -157,7 +157,7 @@ def _phrases(text: str, found: Sequence[Token], first: int, end: int, stems: fro
 
 
 def _phrase(text: str, found: Sequence[Token], first: int, last: int, stems: frozenset[str]) -> Phrase:
-    """The phrase of a run of nouns: its last nouns name it, words of place and parts aside."""
+    """The phrase of a run of nouns, named by its last nouns; words for places and parts are skipped."""
     head, is_place = last, False
     while head > first and (found[head].form in PLACES or found[head].form == "들"):
         is_place = is_place or found[head].form != "들"
@@ -180,7 +180,7 @@ def _is_other(found: Sequence[Token], first: int) -> bool:
 
 
 def _named(text: str, found: Sequence[Token], first: int, head: int, stems: frozenset[str]) -> tuple[int, str]:
-    """First token and name of the longest run of nouns that ends at the head and names a thing; the head and ""."""
+    """First token and name of the longest run of nouns that ends at the head and names a thing, or the head and ""."""
     for begin in range(first, head + 1):
         word = text[found[begin].start : found[head].end].replace(" ", "")
         name = name_of(word, stems - {word}) or name_of(word.upper(), stems)
@@ -190,7 +190,7 @@ def _named(text: str, found: Sequence[Token], first: int, head: int, stems: froz
 
 
 def _number_before(text: str, found: Sequence[Token], phrase: Phrase, least: int) -> None:
-    """ "두 마리의 개", "12명의 선수", "두 사람"."""
+    """Add the number before the noun to the phrase: "두 마리의 개", "12명의 선수", "두 사람"."""
     i = phrase.first - 1
     if i > least and found[i].tag == "JKG":
         i -= 1
@@ -204,7 +204,7 @@ def _number_before(text: str, found: Sequence[Token], phrase: Phrase, least: int
 
 
 def _number_after(text: str, found: Sequence[Token], phrase: Phrase, end: int) -> None:
-    """ "개 두 마리", "개가 세 마리", "쿠션 셋"; and the particles around it."""
+    """Add the number after the noun, with its particles, to the phrase: "개 두 마리", "개가 세 마리", "쿠션 셋"."""
     i = _particles(found, phrase, phrase.last + 1, end)
     at = i + 1 if i < end and found[i].tag == "MAG" and found[i].form in _ABOUT | _AT_LEAST | _AT_MOST else i
     number = _value(found, at) if at < end else None
@@ -230,7 +230,7 @@ def _number_after(text: str, found: Sequence[Token], phrase: Phrase, end: int) -
 
 
 def _particles(found: Sequence[Token], phrase: Phrase, i: int, end: int) -> int:
-    """Take in the particles and the comma of a list from token i on; the first token after them."""
+    """Add the particles and list comma from token i on to the phrase; return the first token after them."""
     while i < end and found[i].tag in _PARTICLES:
         phrase.particle.append((found[i].form, found[i].tag))
         i += 1

@@ -66,7 +66,7 @@ def _existence(text: str, phrase: Phrase, side: Polarity, manner: Modality) -> C
 
 
 def _labelled(claim: Claim, label: re.Match[str]) -> Claim:
-    """ "개: 없음", "없는 것: 개, 고양이"."""
+    """The claim, denied where a label or its value denies it: "개: 없음", "없는 것: 개, 고양이"."""
     in_label = claim.end <= label.end("label")
     denied = _NONE.fullmatch(label["value"]) if in_label else _ABSENT_LABEL.search(label["label"])
     return replace(claim, polarity="denied") if denied else claim
@@ -202,7 +202,7 @@ def _last_of_list(reading: Reading, phrase: Phrase) -> Phrase:
 
 
 def _negated(reading: Reading, verb: int, end: int) -> bool:
-    """ "보이지 않", "존재하지 않", "쓰고 있지 않"."""
+    """Whether the verb is negated: "보이지 않", "존재하지 않", "쓰고 있지 않"."""
     found = reading.tokens
     for j in range(verb + 1, min(verb + 7, end)):
         if found[j].tag in ("EF", "ETM", "SF"):
@@ -213,7 +213,7 @@ def _negated(reading: Reading, verb: int, end: int) -> bool:
 
 
 def _cannot(reading: Reading, verb: int) -> bool:
-    """ "찾을 수 없", "확인할 수가 없"."""
+    """Whether the verb is in the form "cannot": "찾을 수 없", "확인할 수가 없"."""
     forms = [token.form for token in reading.tokens[verb + 1 : verb + 7]]
     return "수" in forms and "없" in forms[forms.index("수") :]
 
