@@ -1,4 +1,4 @@
-"""Audit captions of any number: check every claim against its image, correct, report, and survive a crash.
+"""Audit any number of captions: check every claim against its image, correct, report, and resume after a crash.
 
     from halluguard.auditing import audit
     summary = audit(Path("captions.jsonl"), Path("audited"), detector="objects:objects.json")

@@ -1,14 +1,14 @@
-"""A detector as an audit uses it: it answers from a cache, and a failure stays with the image that caused it.
+"""Wrap a detector for an audit: it answers from a cache, and a failure affects only the image that caused it.
 
-    boxes in the cache          they are the answer
+    boxes in the cache          they are returned
     image unreadable            its rows are skipped as "image"
     detector fails on a batch   the batch is halved and tried again, down to one image; memory is freed first
     ... on one image            the rows of that image are skipped as "expert"
     ... on many in a row        the detector is broken, not the images: the run ends
 
-Each phrase is asked once per image. A detector whose answer to one phrase depends on the other phrases of the call says
-so with an attribute `phrases_interact = True`. It is asked the phrases of one caption at a time, and its answer is kept
-for that set of phrases alone.
+Each phrase is asked once per image. If the boxes of a phrase depend on the other phrases of the call, the detector has
+the attribute `phrases_interact = True`. Such a detector is asked the phrases of one caption at a time, and its answer
+is stored for that set of phrases alone.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 PIXELS = 64_000_000
-"""Pixels of the images of one detector call at most, unless it is a single image."""
+"""Most pixels of all images of one detector call together; a single image may have more."""
 _PROPORTION = 0.02
-"""Relative difference of two scales up to which one image is a resized copy of another."""
+"""An image counts as a resized copy of another if its two scale factors differ relatively by at most this."""
 FAILURES = 10
 """After this many failed images in a row the detector counts as broken."""
 
@@ -60,8 +60,8 @@ class CachedDetector:
 
     Args:
         detector: the detector of decoded images.
-        store: keeps what it found.
-        images: opens the images.
+        store: store of the detections.
+        images: store that opens the images.
         batch_size: images per detector call.
     """
 
@@ -89,7 +89,7 @@ class CachedDetector:
         self.images.expect([image for image in images if self.store.size(image.key) is None])
 
     def open_all(self, images: Sequence[StoredImage]) -> None:
-        """Decode the images that nothing was asked of, so that a broken one is noticed whatever its caption says."""
+        """Decode images without a detector call too: a broken image is noticed whatever its caption says."""
         sizes = {}
         for stored in images:
             if stored.key not in self.unreadable and self.store.size(stored.key) is None:
@@ -126,7 +126,7 @@ class CachedDetector:
         ]
 
     def _known(self, images: Sequence[StoredImage | str], phrases: Sequence[Sequence[str]]) -> list[list[Box]]:
-        """What a detector knows of images by name, its boxes in pixels of the upright image where one is at hand."""
+        """Boxes of a detector that knows images by name, in pixels of the upright image if it is available."""
         size_of: Callable[[str], tuple[int, int] | None] | None = getattr(self.detector, "size_of", None)
         names = [image.name if isinstance(image, StoredImage) else image for image in images]
         answers = self.detector.detect(names, phrases)
@@ -140,7 +140,7 @@ class CachedDetector:
     def _detect_all(self, missing: Iterable[tuple[StoredImage, list[str]]]) -> None:
         """Open the images and ask the detector, in batches that it can take.
 
-        A batch is let go before the next image is opened: two of the largest images would take gigabytes.
+        The memory of a batch is freed before the next image is opened: two of the largest images would take gigabytes.
         """
         batch: list[_Query] = []
         for stored, phrases in missing:
@@ -178,14 +178,14 @@ class CachedDetector:
             self.store.put(by_image, {query.stored.key: query.image.size for query in queries})
 
     def _smaller(self, error: Exception, size: int) -> int:
-        """Free memory after a failure, and return the next batch size, which stays smaller if memory ran out."""
+        """Free memory after a failure, and return the next batch size; after lack of memory it stays smaller."""
         _free_memory(error)
         if size > 1 and _out_of_memory(error):
             self.batch_size = size // 2
         return self.batch_size
 
     def _answers(self, queries: Sequence[_Query]) -> list[dict[str, Boxes]]:
-        """The boxes of each image by phrase. An image that exhausts the memory alone gets one more try."""
+        """The boxes of each image by phrase. A single image that exhausts the memory gets one more try."""
         images, phrases = [query.image for query in queries], [query.phrases for query in queries]
         try:
             boxes = self.detector.detect(images, phrases)
@@ -210,7 +210,7 @@ class CachedDetector:
         return {self._record(phrase, phrases): tuple(found) for phrase, found in by_phrase.items()}
 
     def _record(self, phrase: str, phrases: Sequence[str]) -> str:
-        """The key that boxes are kept under: the phrase, and a digest of the others where they matter."""
+        """The key under which boxes are stored: the phrase, and a digest of the other phrases where they matter."""
         if not self.interacts:
             return phrase
         return f"{phrase}\x00{hashlib.blake2b(chr(0).join(phrases).encode(), digest_size=8).hexdigest()}"
@@ -246,7 +246,7 @@ class CachedEnsemble:
 
     @property
     def unreadable(self) -> Mapping[str, ImageError]:
-        """Key of an image -> why no expert could open it."""
+        """Key of an image -> reason why no expert could open it."""
         return {key: error for expert in self._looking for key, error in expert.unreadable.items()}
 
     @property
@@ -265,7 +265,7 @@ class CachedEnsemble:
             expert.open_all(images)
 
     def detect(self, images: Sequence[StoredImage], phrases: Sequence[Sequence[str]]) -> list[list[Box]]:
-        """The boxes of all experts, each of the phrases that it covers."""
+        """The boxes of all experts; each expert is asked only the phrases that it covers."""
         boxes: list[list[Box]] = [[] for _ in images]
         for expert in self.experts:
             covered = [[i for i, phrase in enumerate(row) if expert.covers(phrase)] for row in phrases]
@@ -287,7 +287,7 @@ def cached_detector(
 
     Args:
         cache: file of the detection cache; None keeps detections in memory.
-        images: opens the images.
+        images: store that opens the images.
         batch_size: images per detector call.
     """
     experts = [
@@ -300,7 +300,7 @@ def cached_detector(
 
 
 def _fitted(boxes: Sequence[Box], made_on: tuple[int, int] | None, image: StoredImage) -> list[Box]:
-    """Boxes in pixels of the upright image, turned or scaled if they were made on the stored or a resized one.
+    """Boxes in pixels of the upright image; boxes made on the stored image are turned, those of a resized one scaled.
 
     Raises:
         ExpertError: they were made on an image of other proportions.
@@ -309,7 +309,7 @@ def _fitted(boxes: Sequence[Box], made_on: tuple[int, int] | None, image: Stored
         return list(boxes)
     stored = image.stored_size
     upright = stored if image.orientation < 5 else (stored[1], stored[0])
-    if made_on == upright:  # of an image upside down or mirrored, the size does not tell whether its boxes are too
+    if made_on == upright:  # for an upside-down or mirrored image, the size does not tell how its boxes were made
         return list(boxes)
     if made_on == stored:
         return [_moved(box, lambda xyxy: turned(xyxy, stored, image.orientation)) for box in boxes]

@@ -1,7 +1,7 @@
-"""Property experts as an audit uses them: they answer from a cache, and a failure stays with the image that caused it.
+"""Wrap property experts for an audit: they answer from a cache; a failure affects only the image that caused it.
 
-A question is kept as the phrase of a detector would be, and its probability as the score of one box; no box stands for
-"could not tell". So the cache, the halved batches and the count of failures are those of `cached_detector`.
+A question is stored like the phrase of a detector, and its probability as the score of one box; no box means "could not
+tell". So `cached_detector` provides the cache, the halving of batches and the count of failures.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ AnyExpert = PropertyExpert | TextReader
 def property_experts(config: AuditConfig, detector: Detector) -> tuple[AnyExpert, ...]:
     """The experts besides the detector, loaded; the first that covers a question is asked.
 
-    Colours are judged by pixels and spatial relations by boxes, where the detector gives boxes. What neither covers
-    goes to the model that `config.ask` names. Written words are read if `config.ocr` says so.
+    Colours are judged by pixels and spatial relations by boxes, where the detector gives boxes. All other questions go
+    to the model that `config.ask` names. Written words are read if `config.ocr` is true.
     """
     experts: list[AnyExpert] = []
     if not isinstance(detector, KnownObjects):  # its objects have no boxes
@@ -55,7 +55,7 @@ def kinds_not_judged(config: AuditConfig) -> frozenset[Kind]:
 
 
 def expert_fingerprint(expert: AnyExpert) -> str:
-    """The cache key of an expert: its name, settings and weights, and this version, whose rules may be part of it."""
+    """The cache key of an expert: its name, settings and weights, and halluguard's version, as its rules may change."""
     return f"{fingerprint(expert)} of {__version__}"
 
 
@@ -63,9 +63,9 @@ class CachedExpert:
     """A `PropertyExpert` of stored images.
 
     Args:
-        expert: the expert on decoded images.
-        cache: file of the cache; None keeps answers in memory.
-        images: opens the images.
+        expert: expert that judges decoded images.
+        cache: SQLite file of the cache; None keeps answers in memory.
+        images: store that opens the images.
         batch_size: images per call.
     """
 
@@ -76,7 +76,7 @@ class CachedExpert:
         self.cached = CachedDetector(_AsDetector(expert), store, images, batch_size)
 
     def judge(self, images: Sequence[StoredImage], questions: Sequence[Sequence[Question]]) -> list[list[float | None]]:
-        """As `PropertyExpert.judge`; an answer is rounded as a detector's scores are."""
+        """As `PropertyExpert.judge`; probabilities are rounded like a detector's scores."""
         phrases = [[_written(question) for question in row] for row in questions]
         answers = []
         for boxes, row in zip(self.cached.detect(images, phrases), phrases, strict=True):
@@ -99,14 +99,14 @@ class CachedReader:
 
 
 def cached(expert: AnyExpert, cache: Path | None, images: ImageStore, batch_size: int) -> CachedExpert | CachedReader:
-    """The expert behind the cache."""
+    """Put the cache in front of an expert."""
     if is_reader(expert):
         return CachedReader(expert, cache, images, batch_size)
     return CachedExpert(expert, cache, images, batch_size)
 
 
 class _ReaderAsDetector:
-    """A reader of written words behind the protocol of a detector: lines are the boxes of the one phrase."""
+    """Give a reader of written words the protocol of a detector: its lines are the boxes of one fixed phrase."""
 
     def __init__(self, reader: TextReader) -> None:
         self.reader = reader
@@ -120,7 +120,7 @@ class _ReaderAsDetector:
 
 
 class _AsDetector:
-    """A property expert behind the protocol of a detector: phrases are questions as JSON, scores probabilities."""
+    """Give a property expert the protocol of a detector: phrases are questions as JSON, scores are probabilities."""
 
     def __init__(self, expert: PropertyExpert) -> None:
         self.expert = expert
@@ -138,6 +138,6 @@ class _AsDetector:
 
 
 def _written(question: Question) -> str:
-    """The question as JSON, without what depends on the other phrases of the detector's call."""
+    """The question as JSON, without the fields that depend on the other phrases of the detector call."""
     box, other = (None if box is None else rounded(box) for box in (question.box, question.other))
     return replace(question, box=box, other=other).to_json()

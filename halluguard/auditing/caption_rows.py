@@ -11,8 +11,8 @@ from halluguard.auditing.inputs import Item
 from halluguard.correction.text.reading import MAX_CHARS
 from halluguard.errors import InputError, SettingsError
 
-# Names of the columns, the likeliest first. What a model wrote comes before "answer", which may be the reference. "txt"
-# and "json" are members of a WebDataset sample.
+# Names of columns, the likeliest first. Names for a model's text come before "answer", which may be the reference.
+# "txt" and "json" are members of a WebDataset sample.
 _DIALOGUES = ("conversations", "messages", "conversation", "dialogue", "turns")
 _WORDS = ("value", "content", "text", "content.@text.text")
 
@@ -22,7 +22,7 @@ _EXCHANGES = ("texts.*.assistant", "qa_pairs.*.answer", "qa.*.answer", "conversa
 
 
 def _of_role(role: str) -> list[str]:
-    """Where dialogues have the first turn of a role."""
+    """Possible keys of the first turn of a role in a dialogue."""
     return [f"{dialogue}.@{role}.{words}" for dialogue in _DIALOGUES for words in _WORDS]
 
 
@@ -52,7 +52,7 @@ MAX_NAME = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """The keys of a row's parts; dots step into objects ("conversations.1.value"). None: no such part."""
+    """The keys of a row's parts; dots step into objects ("conversations.1.value"). None: the part is missing."""
 
     caption: str
     image: str | None = None
@@ -65,7 +65,7 @@ class Row:
     """One caption to check.
 
     Args:
-        index: place in the input, from 0; it identifies the row.
+        index: position in the input, from 0; it identifies the row.
         id: value of the id column, else the index; not necessarily unique.
         image: path or id of the image, as the input writes it.
         caption: the text to check.
@@ -86,7 +86,7 @@ class Row:
 
 
 def guess_keys(items: Iterable[Item], named: Mapping[str, str | None]) -> Keys:
-    """The keys of an input: those that were named, and for the others the first known name that most entries have.
+    """The keys of an input: those that the user named; for the others, the first known name that most entries have.
 
     Args:
         items: the first entries of the input.
@@ -94,7 +94,7 @@ def guess_keys(items: Iterable[Item], named: Mapping[str, str | None]) -> Keys:
 
     Raises:
         InputError: no entry is readable, or none has a caption under a known name.
-        SettingsError: a named key stands in no entry.
+        SettingsError: no entry has a named key.
     """
     items = list(items)
     sample = [item.fields for item in items if item.fields is not None]
@@ -127,7 +127,7 @@ def guess_keys(items: Iterable[Item], named: Mapping[str, str | None]) -> Keys:
 
 
 def _most_common(sample: Sequence[Mapping[str, object]], known: tuple[str, ...], part: str) -> str | None:
-    """The first known key under which at least half of the rows have a value that can be this part."""
+    """The first known key under which at least half of the rows have a suitable value for this part."""
     for key in known:
         values = [step_into(row, key) for row in sample]
         if part == "caption":
@@ -142,10 +142,10 @@ def _most_common(sample: Sequence[Mapping[str, object]], known: tuple[str, ...],
 
 
 def to_rows(index: int, item: Item, keys: Keys) -> list[Row]:
-    """The rows of an entry: one for each of its texts. One that cannot be checked says why and keeps its place.
+    """The rows of an entry, one for each of its texts. A row that cannot be checked keeps its index, with the reason.
 
     Args:
-        index: that of the first row.
+        index: index of the first row.
         item: the entry.
         keys: keys of its parts.
     """
@@ -172,7 +172,7 @@ def _row(index: int, item: Item, text: Text, keys: Keys) -> Row:
     code, reason = _problem(row, caption, image, keys)
     if not code:
         return row
-    # What is too long to be checked is too long to be held with a thousand others; the export has it whole.
+    # A text that is too long to be checked is not kept in memory with a thousand others; the export reads it again.
     question = row.question and row.question[:MAX_CHARS]
     kept = replace(row, id=row.id[:MAX_NAME], image=row.image[:MAX_NAME], caption=row.caption[:MAX_CHARS])
     if len(row.caption) > MAX_CHARS or len(row.question or "") > MAX_CHARS:
@@ -202,7 +202,7 @@ def _problem(row: Row, caption: object, image: object, keys: Keys) -> tuple[str,
 
 
 def _bytes(value: object) -> bytes | None:
-    """The bytes of an image, as they are or, in JSON, as base64."""
+    """The bytes of an image, given as bytes or, in JSON, as base64."""
     if isinstance(value, str):
         try:
             return base64.b64decode(value, validate=True)

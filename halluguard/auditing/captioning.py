@@ -25,18 +25,18 @@ _USUAL = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 MAX_CONSECUTIVE_FAILURES = 20
 """After this number of consecutive failures, the captioner counts as unavailable."""
 MAX_BATCH_PIXELS = 50_000_000
-"""A batch is closed early when its images have more pixels in sum."""
+"""A batch is closed early when its images together have more pixels than this."""
 
 
 class Captioner(Protocol):
     """Anything that captions images, such as a function or an `Endpoint`."""
 
     def __call__(self, images: Sequence[Image], /) -> Sequence[str | HalluguardError]:
-        """B upright RGB images -> B captions, or the error that came in place of one."""
+        """B upright RGB images -> B captions, each of which may be an error instead."""
 
 
 class CaptionerRefusedError(ExpertError):
-    """The captioner refuses all work, for example because of a wrong key. The run ends, what is finished is kept."""
+    """The captioner refuses all work, for example because of a wrong key. The run ends; finished captions are kept."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ class Captioned:
     """Result of a captioning run.
 
     Args:
-        captioned: number of images that were captioned now.
-        already: number of images whose caption the file held before.
+        captioned: number of images captioned in this run.
+        already: number of images whose captions were in the file before this run.
         failed: number of images without a caption.
         skipped: names of files that look like images but cannot be read here, with the reason.
         reasons: the reason of each failed image.
@@ -98,7 +98,7 @@ def caption_folder(
     batch_size: int = 8,
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> Captioned:
-    """Caption every image of a folder into JSON lines {"image": path in the folder, "caption": text}.
+    """Caption every image of a folder, and write JSON lines {"image": path in the folder, "caption": text}.
 
     Images that fail are written to `OUT.errors.jsonl` with the reason.
 
@@ -106,9 +106,9 @@ def caption_folder(
         folder: folder of images, searched with its subfolders.
         out: the file to write. Captions that it holds already are kept, and their images are not captioned again.
         captioner: see `Captioner`.
-        settings: settings that decide the captions (model, prompt, ...). They are kept beside `out`, and compared when
-            it is continued.
-        limit: number of images, the first in order of name; None for all.
+        settings: settings that decide the captions (model, prompt, ...). They are stored beside `out`, and compared
+            when the file is continued.
+        limit: largest number of images, taken in order of name; None for all.
         batch_size: images per call of the captioner.
         progress: called with (images done, images to do) after each batch.
 
@@ -144,8 +144,8 @@ def caption_folder(
                 raise refused[0]
             if consecutive >= MAX_CONSECUTIVE_FAILURES:
                 raise ExpertError(
-                    f"{consecutive} images in a row failed, the last with: {failures[-1]['reason']}; see that the "
-                    "captioner is there, then run the same command again: what is finished is kept"
+                    f"{consecutive} images in a row failed, the last with: {failures[-1]['reason']}; check that the "
+                    "captioner is available, then run the same command again: what is finished is kept"
                 )
             done += len(batch)
             progress(done, len(remaining))
@@ -157,9 +157,9 @@ def caption_folder(
 
 
 def _readable(folder: Path, names: Sequence[str]) -> tuple[list[str], list[str]]:
-    """(images of usual formats, reasons why the others are skipped); others are opened to see whether they can be read.
+    """(readable images, reasons why others are skipped). Images of unusual formats are opened to check them.
 
-    A damaged image of a usual format is not a skipped one: it fails when its turn comes.
+    A damaged image of a usual format is not skipped here; it fails when it is captioned.
     """
     readable, skipped = [], []
     for name in names:
@@ -179,7 +179,7 @@ def _beside(out: Path, suffix: str) -> Path:
 
 
 def _continue(out: Path, settings: JsonObject) -> set[str]:
-    """The images that `out` holds already. A line that a crash cut short is removed; an empty file binds to nothing."""
+    """The images that `out` holds already. A line that a crash cut is removed. An empty file accepts any settings."""
     beside = _beside(out, "settings.json")
     captioned: set[str] = set()
     if out.exists():
@@ -206,7 +206,7 @@ def _continue(out: Path, settings: JsonObject) -> set[str]:
 
 
 def _batches(folder: Path, names: Sequence[str], batch_size: int) -> Iterator[dict[str, Image | ImageError]]:
-    """Name -> image, or the error of an image that cannot be opened, for the next images."""
+    """Yield batches: name -> image, or the error of an image that cannot be opened."""
     batch: dict[str, Image | ImageError] = {}
     pixels = 0
     for name in names:
@@ -246,7 +246,7 @@ def _call(captioner: Captioner, images: Sequence[Image]) -> Sequence[str | Hallu
         captions = list(captioner(images))
     except HalluguardError:
         raise
-    except Exception as error:  # whatever a user's function raises is the failure of these images
+    except Exception as error:  # any error of a user's function is a failure of these images
         failure = ExpertError(f"the captioner raised {type(error).__name__}: {error}")
         failure.__cause__ = error
         return [failure] * len(images)

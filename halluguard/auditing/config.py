@@ -1,7 +1,7 @@
 """The settings of one audit: what to check, with which detector, how fast, what to write and when to fail.
 
 `halluguard audit` builds an `AuditConfig` from its options, Python's `audit` from its arguments, and every worker gets
-it. What follows from it (the opened input, fingerprints) is worked out where it is needed.
+it. Derived things (the opened input, fingerprints) are computed where they are needed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from halluguard.records import Detector
 from halluguard.reliability import Stated
 
 LARGEST = 1_000_000_000_000
-"""The largest number of rows, images or workers that is taken for meant."""
+"""The largest number of rows, images or workers that is accepted; a larger one is taken for a mistake."""
 
 
 @dataclass(frozen=True)
@@ -36,51 +36,53 @@ class AuditConfig:
         out: folder for the results; a run with the same settings found there is continued.
         detector: a detector, or its name as `detectors.specs` writes it ("objects:FILE", a hub name, a folder), or
             the names of several.
-        agree: how the verdicts of several detectors become one: "any", "all" or "votes".
+        agree: rule that joins the verdicts of several detectors: "any", "all" or "votes".
         recall: recall of the detectors that state none in their names, for all labels or per label; it decides whether
             "not found" contradicts. Default: the detectors' own.
-        attributes, relations, counts: whether claims of these kinds are judged. Colours are judged by pixels and
+        attributes, relations, counts: True to judge claims of these kinds. Colours are judged by pixels and
             spatial relations by boxes, where the detector gives boxes.
         ask: hub name or folder of a vision-language model, or "sandbox". It is asked yes-no questions about the
             attributes and relations that pixels and boxes do not show.
         ocr: read the words written in images, to judge quotations. Needs the extra `ocr`.
-        verdicts: what a person said of verdicts in the report; see `human_verdicts`.
+        verdicts: a person's judgements of verdicts in the report; see `human_verdicts`.
         images: folder of the images, for a detector or another expert that looks at them.
         image_pattern: file name of an image, with its id: "COCO_val2014_{id:012d}.jpg". Default: the usual patterns.
         image_names: the image's id -> path in the folder, in place of a pattern.
-        thresholds: scores where support ends and contradiction begins. Default: the detector's own.
-        complete: add to the captions what the detector finds and they leave out.
-        look_for: names that are looked for beside the claims, so that what captions leave out is known. Default: the
+        thresholds: scores from which a claim is supported, and below which it is contradicted. Default: the detector's
+            own.
+        complete: True adds objects to the captions that the detector finds and the captions leave out.
+        look_for: names to look for beside the claims, so that omissions are known. Default: the
             labels of known objects and known boxes; with `complete`, those of any detector, or COCO's.
         calibration: turns scores into probabilities. Default: confidences are raw scores.
-        policy: setting whose output keeps a promise (`Policy.fit`); it has thresholds of its own. What it withholds,
-            and what could not be checked, stays out of the export.
+        policy: setting whose output keeps a promise (`Policy.fit`); it has thresholds of its own. Withheld and skipped
+            captions stay out of the export.
         captioner, imagination: model and imagination setting that made the captions, for the policy to compare.
-        detector_name: name of a detector that is known by a file, for the policy to compare.
+        detector_name: name of a detector whose boxes come from a file, for the policy to compare.
         vocabulary: the objects that the policy counts. Default: COCO's.
         caption_key, image_key, id_key, question_key: columns of the input. Default: guessed from the first rows.
-        encoding: encoding of text files. Default: what the byte order mark says, else UTF-8.
+        encoding: encoding of text files. Default: that of the byte order mark, else UTF-8.
         limit: at most this many rows, at least 1: the first ones, or random ones if `seed` is given.
         seed: seed of that random choice.
-        shard: (i, n): only the rows whose image falls into share i of n, counted from 0.
-        engine: "local" (this machine) or "ray".
+        shard: (i, n) with 0 <= i < n: check only the rows whose image falls into share i of n.
+        engine: where rows are checked: "local" (this machine) or "ray" (a Ray cluster).
         workers: number of processes, or Ray actors, that check rows, at least 1. "auto" is one per core where no model
             is asked and the input has enough rows, one per GPU for a detector on "cuda", else one.
         ray_address: address of a running Ray cluster. Default: one is started on this machine.
-        device: where a detector loaded by name runs ("cpu", "cuda", "cuda:1"). Default: "cpu".
+        device: device of a detector loaded by name ("cpu", "cuda", "cuda:1"). Default: "cpu".
         batch_size: images per detector call, at least 1.
         budget: processor seconds that reading and correcting one caption may take; a row that takes longer is skipped.
-        part_rows: rows per finished part, at least 1: what is lost at most when a run is killed.
+        part_rows: rows per finished part, at least 1; a run that is killed loses at most the unfinished parts.
         cache: SQLite file that keeps detections between runs. Default: `cache.sqlite` in `out`.
-        force_new: throw away a run with other settings that is found in `out`.
-        overwrite: let `export` and `coco_detections` replace existing files that this run did not write.
-        settings_files: files that settings were read from; no output may replace them.
-        compact: compress the parts, and the JSON Lines that are asked for, by Zstandard.
-        json_lines: write captions.jsonl and claims.jsonl too, which repeat what the parts and tables hold.
-        export: file to write the input to again, with corrected captions.
-        filter: which captions the export keeps, such as "contradicted == 0 and supported >= 2". Default: all.
-        coco_detections: file to write the boxes to, in COCO's format.
-        report: write `report.html` into `out`.
+        force_new: True discards a run with other settings that is found in `out`.
+        overwrite: True lets `export` and `coco_detections` replace existing files that this run did not write.
+        settings_files: files from which settings were read; no output may replace them.
+        compact: True compresses the parts, and the files of `json_lines`, with Zstandard.
+        json_lines: True also writes captions.jsonl and claims.jsonl, which repeat the contents of parts and tables.
+        export: file for a copy of the input with corrected captions.
+        filter: condition on the captions that the export keeps, such as "contradicted == 0 and supported >= 2".
+            Default: all.
+        coco_detections: file for the boxes, in COCO's format.
+        report: True writes `report.html` into `out`.
         report_samples: captions shown in the report, at least 0.
         gates: limits on the results.
     """
@@ -155,13 +157,13 @@ class AuditConfig:
         if not 0 <= share < shares:
             raise SettingsError(f"a shard is written i/n with 1 <= i <= n, got {share + 1}/{shares}")
         if self.policy is not None and (self.thresholds is not None or self.calibration is not None):
-            raise SettingsError("a policy has thresholds of its own; leave out --thresholds, or the policy")
+            raise SettingsError("a policy has thresholds of its own; leave out --thresholds, or leave out the policy")
         if self.policy is not None and (self.complete or self.recall is not None):
-            raise SettingsError("a policy says itself what is added, and has its own recall; leave them out, or it")
+            raise SettingsError("a policy sets --complete and --recall itself; leave them out, or leave the policy out")
         if self.agree not in ("any", "all", "votes"):
             raise SettingsError(f"agree must be any, all or votes, got {self.agree!r}; any is usual")
         if self.filter is not None and self.export is None:
-            raise SettingsError("a filter says which captions the export keeps; name the export's file too")
+            raise SettingsError("a filter selects the captions of an export, and there is no export; name its file too")
 
     @property
     def cache_file(self) -> Path:

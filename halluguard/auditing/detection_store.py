@@ -1,9 +1,9 @@
-"""Keep what a detector found in one SQLite file, so that no image is searched twice for one phrase.
+"""Store detections in one SQLite file, so that no image is searched twice for one phrase.
 
     (detector's fingerprint, digest of the image's content, phrase)  ->  boxes
 
-Only results are kept, never a failure. A record with a wrong checksum counts as missing, and a damaged file is begun
-again: losing it costs time, never results. Several processes may use one file on a local disk.
+Only results are stored, never a failure. A record with a wrong checksum counts as missing. A damaged file is begun
+anew: that costs time, never results. Several processes may use one file on a local disk.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from halluguard.records import Box
 
 VERSION = 2
 DIGITS = 5
-"""Decimals of scores that are kept; of boxes, which are in pixels, two. The arithmetic of batches shows below that."""
+"""Decimals of stored scores; box coordinates, in pixels, have two. Further decimals depend on the size of the batch."""
 _BUSY_SECONDS = 120.0
 _TABLES = """
 CREATE TABLE IF NOT EXISTS detections (
@@ -34,7 +34,7 @@ Boxes = tuple[Box, ...]
 
 
 def rounded(box: Box) -> Box:
-    """A box as it is kept: without its phrase's index, 5 decimals of the score, 2 of the corners."""
+    """The stored form of a box: without the index of its phrase, 5 decimals of the score, 2 of the corners."""
     corners = None
     if box.xyxy is not None:
         x1, y1, x2, y2 = box.xyxy
@@ -90,7 +90,7 @@ class DetectionStore:
         return file
 
     def get(self, image: str, phrases: Sequence[str]) -> dict[str, Boxes]:
-        """The boxes of an image by phrase; a phrase that was never asked is not in the answer."""
+        """Phrase -> boxes of an image; phrases that were never asked are left out."""
         boxes: dict[str, Boxes] = {}
         with self._reading():
             for start in range(0, len(phrases), 500):
@@ -132,7 +132,7 @@ class DetectionStore:
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[None]:
-        """What stands on a damaged page counts as missing, and is written again."""
+        """Treat records on a damaged page of the file as missing; they are written again."""
         with contextlib.suppress(sqlite3.DatabaseError):
             yield
 

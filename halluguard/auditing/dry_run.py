@@ -1,4 +1,4 @@
-"""Estimate what an audit would check and cost, from its first rows, without writing anything."""
+"""Estimate the work and the cost of an audit from its first rows, without writing anything."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from halluguard.errors import HalluguardError, ImageError
 SAMPLED = 500
 """Rows read for the estimate."""
 TIMED = 3
-"""Images that the detector really looks at, to time it."""
+"""Images on which the detector is run, to time it."""
 
 
 def estimate(config: AuditConfig, source: Source) -> dict[str, object]:

@@ -1,6 +1,6 @@
 """Ask an OpenAI-compatible chat endpoint for captions.
 
-What a server sends is bounded in bytes and in time, and is shown without control characters and without the key.
+The server's replies are limited in bytes and in time. Errors repeat them without control characters and the key.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ PROMPT = "Please describe this image in detail."
 MAX_REPLY = 4 * 1024 * 1024
 """Longest reply that is read, in bytes after decompression."""
 MAX_PAUSE = 60.0
-"""Longest pause before a further try, in seconds, whatever the server asks for."""
-_SHOWN = 200  # characters of a server's reply that an error repeats
+"""Longest pause before a further try, in seconds, even if the server asks for a longer one."""
+_SHOWN = 200  # most characters of a server's reply that an error repeats
 _REFUSALS = {401: "the key is refused", 403: "the key may not do this", 404: "there is no such address or model"}
 _T = TypeVar("_T")
 
@@ -51,17 +51,17 @@ class Endpoint:
     Args:
         url: base address, such as "http://localhost:8000/v1"; "/chat/completions" is added to its path.
         model: name of the model at the endpoint.
-        prompt: prompt that goes with every image.
+        prompt: prompt sent with every image.
         max_tokens: longest answer, in tokens.
         temperature: sampling temperature; 0 is greedy.
         seed: sampling seed, which a server may ignore.
         key: bearer token; None sends none.
-        workers: requests at the same time.
+        workers: number of simultaneous requests.
         timeout: seconds for one request, from connecting to the last byte.
         retries: further tries after a time-out, a lost connection, or the status 408, 429 or 5xx.
         max_side: longer side to which images are shrunk, in pixels.
-        pause: seconds before the first further try. Pauses double, and last at least as long as the server's
-            Retry-After says, up to `MAX_PAUSE`.
+        pause: seconds before the first retry. Each pause is twice the one before, and at least as long as the server's
+            Retry-After, up to `MAX_PAUSE`.
     """
 
     url: str
@@ -86,7 +86,7 @@ class Endpoint:
             raise SettingsError("an endpoint is an http or https address, such as http://host:8000/v1; check it")
         self.key = self.key.strip() if self.key else None
         if self.key and not (self.key.isascii() and self.key.isprintable()):
-            raise SettingsError("expected a key of printable ASCII characters, got others; check where it comes from")
+            raise SettingsError("expected a key of printable ASCII characters, got others; check the source of the key")
         if self.workers < 1 or self.retries < 0 or not self.timeout > 0 or self.max_tokens < 1 or self.max_side < 1:
             raise SettingsError("workers, timeout, max_tokens and max_side must be positive, retries at least 0")
         self._address = address.copy_with(path=address.path.rstrip("/") + "/chat/completions")
@@ -160,7 +160,7 @@ class Endpoint:
 
         Raises:
             _BusyError: a further try may succeed.
-            ExpertError: it would not.
+            ExpertError: a further try would fail too.
         """
         try:
             async with asyncio.timeout(self.timeout):
@@ -238,7 +238,7 @@ def retry_after(value: str) -> float:
 
 
 def _run(work: Coroutine[object, None, _T]) -> _T:
-    """Run to the end, in a thread of its own where an event loop runs already, as in a notebook."""
+    """Run a coroutine to its end, in a separate thread where an event loop runs already, as in a notebook."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

@@ -14,13 +14,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 Fields = Mapping[str, Any]
-"""The columns or keys of a row; whoever uses a value checks its type."""
+"""The columns or keys of a row; the code that uses a value checks its type."""
 
 _ROLES = {"assistant": ("assistant", "gpt", "model", "bot", "chatbot"), "user": ("user", "human")}
 _ROLE_KEYS = ("role", "from", "type")
 _WORD_KEYS = ("value", "content", "text")
 _SIDES = {"assistant": "user", "answer": "question", "response": "query", "output": "instruction", "gpt": "human"}
-"""Keys of an exchange's answer, each with that of its question."""
+"""Key of an answer -> key of its question, for exchanges of a dialogue."""
 
 
 class Text(NamedTuple):
@@ -32,7 +32,7 @@ class Text(NamedTuple):
 
 
 def shortened(names: Iterable[str], most: int = 30) -> str:
-    """Names for a message, which may be millions and long.
+    """Names in a message, cut short because there may be millions of long ones.
 
     >>> shortened(["a", "b", "c"], most=2)
     "'a', 'b', ..."
@@ -54,9 +54,9 @@ def texts_of(fields: Fields, key: str, question_key: str | None = None) -> list[
     """Every text under `key`: one for each turn of an assistant, each element of a list, or the one value.
 
     Args:
-        fields: those of a row.
+        fields: columns or keys of a row.
         key: key of the captions.
-        question_key: key of the questions; a question in the dialogue itself comes first.
+        question_key: key of the questions; a question in the dialogue itself takes precedence.
 
     >>> turns = [{"from": "human", "value": "Who?"}, {"from": "gpt", "value": "A dog."}]
     >>> texts_of({"conversations": turns}, "conversations.@assistant.value")
@@ -123,7 +123,7 @@ def _walk(value: Any, parts: tuple[str, ...], path: tuple[str, ...]) -> Iterator
 
 
 def _elements(elements: list[Any], part: str) -> list[int]:
-    """The places in a list that a part of a key names."""
+    """The indices of a list to which a part of a key refers."""
     if part == "*":
         return list(range(len(elements)))
     if part.startswith("@"):
@@ -133,7 +133,7 @@ def _elements(elements: list[Any], part: str) -> list[int]:
 
 
 def _columns(turns: Mapping[str, Any], part: str, rest: Sequence[str]) -> Iterator[tuple[str, int]]:
-    """(column, place) of the turns of a role where a dialogue stands as columns: {"role": [...], "content": [...]}."""
+    """(column, index) of the turns of a role in a dialogue stored as columns: {"role": [...], "content": [...]}."""
     names = _ROLES.get(part[1:], (part[1:],))
     roles: list[Any] = next((turns[key] for key in _ROLE_KEYS if isinstance(turns.get(key), list)), [])
     column = rest[0] if rest else ""
@@ -149,7 +149,7 @@ def _role(element: object) -> str:
 
 
 def _strings(path: tuple[str, ...], value: object) -> Iterator[tuple[str, object]]:
-    """(key, text) of a value: of each text in a list of texts or of text parts, else of the value itself."""
+    """(key, text) for each text in a list of texts or text parts, else for the value itself."""
     if isinstance(value, list) and value and all(isinstance(one, str) for one in value):
         yield from ((".".join((*path, str(at))), one) for at, one in enumerate(value))
     elif isinstance(value, list) and any(_role(one) == "text" for one in value):
@@ -159,7 +159,7 @@ def _strings(path: tuple[str, ...], value: object) -> Iterator[tuple[str, object
 
 
 def _question_before(fields: Fields, path: tuple[str, ...]) -> str | None:
-    """What is asked before a turn, or by the other side of an exchange; None where nothing is."""
+    """The question before a turn, or of the other side of an exchange; None where there is none."""
     turns: Any = fields
     for part in path:
         if isinstance(turns, list):
@@ -190,7 +190,7 @@ def _said(value: object) -> str | None:
 
 
 def _history(fields: Fields, key: str) -> list[Text]:
-    """Earlier answers, where a row has its dialogue as pairs under "history": [[question, answer], ...]."""
+    """Earlier answers of a row that keeps its dialogue as pairs under "history": [[question, answer], ...]."""
     pairs = fields.get("history") if key in _SIDES else None
     if not isinstance(pairs, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
         return []

@@ -1,7 +1,7 @@
 """Check a summary against limits, for a pipeline that must stop when captions get worse.
 
 A regression against an earlier summary counts when the lower end of the 95 % interval of the difference is above 0.
-The interval is computed from those of the two rates p and q (Zou and Donner 2008, "MOVER"):
+The interval is computed from the intervals of the two rates p and q (Zou and Donner 2008, "MOVER"):
 
     lower end of p - q  =  p - q - sqrt((p - low_p)^2 + (high_q - q)^2)
 """
@@ -21,22 +21,22 @@ from halluguard.io import JsonObject, parsing, read_json
 from halluguard.vocabulary import NAMES, category, normal, plural
 
 ENOUGH = 20
-"""A label with fewer judged claims fails no gate that was set for all labels."""
+"""Least number of judged claims at which a label can fail a gate that was set for all labels."""
 
 _NOTHING: JsonObject = {"value": None, "low": None, "high": None, "n": 0}
 
 
 @dataclass(frozen=True)
 class Gates:
-    """Limits on a summary; None and empty set no limit.
+    """Limits on a summary. None, or an empty mapping, sets no limit.
 
     Args:
         max_hallucination_rate: largest share of judged claims that may be contradicted, in [0, 1].
-        max_per_label: the same by label; "" stands for every label with at least `ENOUGH` judged claims.
+        max_per_label: label -> its largest such share; "" stands for every label with at least `ENOUGH` judged claims.
         min_verifiable: smallest share of claims that must be judged, in [0, 1].
         max_omission_rate: largest share of the found objects that captions may leave out, in [0, 1].
         min_read: smallest share of letters, and of nouns, of the audited captions that must be read, in [0, 1].
-        max_errors: rows that may be skipped: a share if below 1, else a number. None allows all rows except one.
+        max_errors: largest share (below 1) or number (from 1) of rows that may be skipped. None fails only if all are.
         baseline: summary of an earlier run; the hallucination rate must not be significantly higher.
     """
 
@@ -105,7 +105,7 @@ class Gates:
         return [words for words in failed if words]
 
     def _nouns(self, rates: Mapping[str, JsonObject]) -> str:
-        rate = rates.get("nouns_read", _NOTHING)  # "Yes." has no nouns, and is read whole
+        rate = rates.get("nouns_read", _NOTHING)  # captions without nouns, such as "Yes.", pass
         return "" if rate["value"] is None else _under("share of nouns read", rate, self.min_read, "")
 
     def _omissions(self, rates: Mapping[str, JsonObject]) -> str:
@@ -153,7 +153,7 @@ class Gates:
 
 
 def least_difference(now: JsonObject, then: JsonObject) -> float | None:
-    """The lower end of the 95 % interval of now - then; None where one of the rates is of nothing.
+    """The lower end of the 95 % interval of now - then; None where one of the rates has no cases.
 
     >>> round(least_difference({"value": 0.2, "low": 0.17, "high": 0.23}, {"value": 0.1, "low": 0.08, "high": 0.14}), 3)
     0.05

@@ -1,10 +1,10 @@
-"""Verdicts that a person accepted or disputed in the report, read back by the next audit of the same captions.
+"""Read the verdicts that a person accepted or disputed in the report, for the next audit of the same captions.
 
-Each line says which claim of which row is meant, and what the person says of the verdict that the report showed:
+Each line names a claim of a row, the verdict that the report showed, and the person's judgement of it:
 
     {"index": 17, "claim": 0, "phrase": "dog", "decision": "contradicted", "human": "dispute"}
 
-What was accepted stays so, whatever a detector says now; what was disputed becomes its opposite.
+An accepted verdict stays, whatever a detector finds now. A disputed verdict becomes its opposite.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from halluguard.io import iter_json_lines, parsing
 from halluguard.records import Claim, Decision, Verdict
 
 PERSON = "person"
-"""The name of a person among the experts of verdicts."""
+"""Name of the expert in verdicts that a person gave."""
 _OPPOSITE: dict[str, Decision] = {"supported": "contradicted", "contradicted": "supported"}
 
 
@@ -29,7 +29,7 @@ class HumanVerdict:
     """A person's judgement of one verdict.
 
     Args:
-        index: place of the row in the input.
+        index: position of the row in the input, from 0.
         claim: index of the claim in the row.
         phrase: the words of the claim.
         decision: the verdict that was shown, "supported" or "contradicted".
@@ -51,12 +51,12 @@ class HumanVerdict:
 
     @property
     def truth(self) -> Decision:
-        """The decision that is right."""
+        """The right decision, according to the person."""
         return self.decision if self.human == "accept" else _OPPOSITE[self.decision]
 
 
 def read_human_verdicts(path: Path) -> tuple[HumanVerdict, ...]:
-    """The verdicts of a file, JSON Lines; of two on one claim the later counts.
+    """The verdicts in a JSON Lines file; of two for the same claim, the later one counts.
 
     Raises:
         InputError: a line has another form.
@@ -77,7 +77,7 @@ def digest(verdicts: Sequence[HumanVerdict]) -> str | None:
 def with_human(
     index: int, claims: Sequence[Claim], verdicts: Sequence[Verdict], human: dict[tuple[int, int], HumanVerdict]
 ) -> list[Verdict]:
-    """The verdicts of a row, a person's in place of an expert's.
+    """The verdicts of a row, where a person's verdict replaces an expert's.
 
     Raises:
         InputError: a person's verdict is about other words than this row has: the file belongs to other captions.

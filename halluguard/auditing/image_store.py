@@ -1,8 +1,8 @@
-"""Find the images of rows, know them by their content, and decode them ahead of their use.
+"""Find the images of rows, identify them by their content, and decode them ahead of their use.
 
-An image is known by its content: two names for the same bytes are one image, and a name whose bytes changed is another.
-Its bytes are read to know it, and read again to decode it, because keeping those of a thousand rows would take more
-memory than anything else here. Decoding runs in threads, in the order in which the detector will look.
+An image is identified by its content: two names for the same bytes are one image, and a name whose bytes changed is
+another image. Its bytes are read once to identify it and once more to decode it, because the bytes of a thousand rows
+would fill the memory. Decoding runs in threads, in the order in which the detector will look.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ MAX_BYTES = 256 * 1024 * 1024
 """Bytes of the largest image file that is read. Its pixels are limited by `halluguard.images.MAX_PIXELS`."""
 THREADS = 4
 PIXELS_AHEAD = 48_000_000
-"""Decoded pixels (4 bytes each) that wait for the detector at most. Larger images are decoded when they are needed."""
+"""Most decoded pixels (4 bytes each) that wait for the detector. Larger images are decoded when they are needed."""
 IMAGES_AHEAD = 32
-"""Decoded images that wait for the detector at most."""
+"""Most decoded images that wait for the detector."""
 
-# How datasets name the file of an image id. The first pattern with a file is taken.
+# Patterns by which datasets name the file of an image id. The first pattern that names a file is used.
 PATTERNS = (
     *("{id}", "{id}.jpg", "{id}.png", "{id}.jpeg", "{id}.webp", "{id:012d}.jpg"),
     *("{id}.JPG", "{id}.heic", "{id}.HEIC", "{id}.avif", "{id}.jp2"),
@@ -48,11 +48,11 @@ _FIELD = re.compile(r"\{id(?::0?(\d*)d?)?\}")
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """A folder of images and how a row's image is found in it. Nothing outside the folder is ever read.
+    """A folder of images, with the rule that finds a row's image in it. No file outside the folder is ever read.
 
     Args:
         root: the folder; links that lead out of it are refused.
-        pattern: file name with the row's image in it: "COCO_val2014_{id:012d}.jpg". None tries `PATTERNS`.
+        pattern: file name with a place for the row's image id: "COCO_val2014_{id:012d}.jpg". None tries `PATTERNS`.
         names: the row's image -> path under the root, in place of a pattern.
     """
 
@@ -71,7 +71,7 @@ class ImageFolder:
             raise SettingsError(f"an id in an image pattern has at most 99 digits, got {self.pattern!r}")
 
     def manifest(self) -> dict[str, str | None]:
-        """The settings by which files are found under the root; the path of the root itself is not among them."""
+        """The settings by which files are found under the root, without the path of the root itself."""
         listed = json.dumps(sorted(self.names.items())).encode()
         return {"pattern": self.pattern, "names": content_key(listed) if self.names else None}
 
@@ -133,7 +133,7 @@ class StoredImage:
     Args:
         key: digest of its content.
         row: a row with this image, through which its bytes are read.
-        stored_size: width and height as its header says; None where the header cannot be read.
+        stored_size: width and height in its header; None where the header cannot be read.
         orientation: its EXIF orientation, from 1 (upright) to 8.
     """
 
@@ -169,7 +169,7 @@ class ImageStore:
         self._decoding: dict[str, tuple[StoredImage, Future[Image]]] = {}
 
     def identify(self, rows: Sequence[Row]) -> list[StoredImage | ImageError]:
-        """The image of each row, one object per content, or why there is none. Reads the files; decodes nothing."""
+        """The image of each row, one object per content, or why there is none. Files are read, not decoded."""
         names: list[Hashable] = [row.image if row.image_bytes is None else id(row.image_bytes) for row in rows]
         futures: dict[Hashable, Future[StoredImage | ImageError]] = {}
         for name, row in zip(names, rows, strict=True):
@@ -189,7 +189,7 @@ class ImageStore:
             return error
 
     def expect(self, images: Iterable[StoredImage]) -> None:
-        """Announce in which order images will be opened; the first ones are decoded at once."""
+        """Announce the order in which images will be opened; the first ones are decoded at once."""
         self._expected = deque(images)
         self._decode_ahead()
 
@@ -203,7 +203,7 @@ class ImageStore:
             self._expected.popleft()
         _, future = self._decoding.pop(image.key, (image, None))
         try:
-            # A large image is decoded here: the memory that a thread frees is not used again by another.
+            # A large image is decoded in this thread: memory that one thread frees is not used again by another.
             return self._decode(image) if future is None else future.result()
         finally:
             self._decode_ahead()
@@ -225,7 +225,7 @@ class ImageStore:
 
 
 def content_key(data: bytes) -> str:
-    """The digest by which a content is known: 32 hexadecimal digits."""
+    """The digest that identifies a content: 32 hexadecimal digits."""
     digest = _digest()
     digest.update(data)
     return digest.hexdigest()
@@ -243,7 +243,7 @@ def _header(file: io.BufferedReader | io.BytesIO) -> tuple[tuple[int, int] | Non
         with Image.open(file, formats=formats()) as image:
             orientation = image.getexif().get(ORIENTATION, 1)
             return image.size, orientation if orientation in range(1, 9) else 1
-    except Exception:  # what is wrong with it, `load_image` says better
+    except Exception:  # `load_image` explains the fault better
         return None, 1
 
 
@@ -266,7 +266,7 @@ def read_names(path: Path) -> dict[str, str]:
 
 
 def _filled(pattern: str, image: str) -> str | None:
-    """The pattern with the id in it; None where it takes a number and the id is none."""
+    """The pattern with the id inserted; None where the pattern needs a number and the id is not one."""
     place = _FIELD.search(pattern)
     if place is None or place.group(1) is None:
         return pattern.replace("{id}", image)

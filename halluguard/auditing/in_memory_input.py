@@ -46,7 +46,7 @@ def spool_rows(
 
     Args:
         rows: mappings such as {"image": ..., "caption": ..., "question": ...}. An image may be a name under `images`,
-            or the image itself (PIL, array, bytes), which is written down with the row.
+            or the image itself (PIL, array, bytes), which is written with the row.
         out: the run folder.
         captioner: answers the rows that have no caption.
         images: folder of the images that are given by name.
@@ -60,7 +60,7 @@ def spool_rows(
 def answerer(captioner: Captioner) -> Callable[[Image, str], object]:
     """(image, question) -> text, from a `Guard` or any function.
 
-    Of a Guard, the final answer is audited, its own corrections included.
+    For a Guard, the final answer is audited, including its own corrections.
     """
     if not callable(captioner):
         raise SettingsError(f"a captioner is a Guard or a function (image, question) -> text, got {captioner!r}")

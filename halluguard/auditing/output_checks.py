@@ -12,7 +12,7 @@ from halluguard.errors import SettingsError
 from halluguard.io import file_hash, read_json, write_json
 
 WRITTEN = ".written.json"
-"""In the run folder: digests of the files that the run wrote elsewhere, which it may replace."""
+"""File in the run folder with digests of the files that the run wrote elsewhere, and which it may replace."""
 
 
 def check_outputs(config: AuditConfig) -> None:
@@ -64,7 +64,7 @@ def _check_existing(option: str, target: Path, config: AuditConfig) -> None:
 
 
 def remember_writing(out: Path, target: Path) -> None:
-    """Note that the run is about to write this file: killed before `remember_written`, it may still replace it."""
+    """Note that the run is about to write this file, so that it may replace it even if it is killed meanwhile."""
     write_json(out / WRITTEN, sorted({*_written(out), _beginning(target)}))
 
 

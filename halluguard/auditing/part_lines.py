@@ -1,10 +1,10 @@
-"""Write checked rows as lines of a part, each repeated text of a row once, and read them back.
+"""Write checked rows as lines of a part, with each repeated text of a row written once, and read them back.
 
     {"index":0, ..., "verdicts":[{"claim":3,"decision":"unverifiable","expert":0,"reason":[0,"camera"]}, ...],
      "experts":["objects:known.json"],"reasons":["objects:known.json cannot judge '{}'"]}
 
-An expert is the number of its name in the row's `experts`. A reason is a number, or a list of one with arguments: what
-stands for each `{}` of that text in the row's `reasons`. A caption that was not changed has no "corrected".
+An expert is written as its index in the row's `experts`. A reason is an index into the row's `reasons`, or a list of an
+index and the values for each `{}` of that text. A caption that was not changed has no "corrected".
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _ARGUMENT = re.compile(r"'([^']*)'|\d+(?:\.\d+)?")
 _INDEX = re.compile(r'\{"index":(\d+),')
 _PLACE = "{}"
 OK_CODE = '"code":"ok"'
-"""Text in the line of every row that was not skipped."""
+"""Text that is in the line of every row that was not skipped."""
 
 
 def to_line(row: JsonObject) -> str:
@@ -72,7 +72,7 @@ def read_row(line: str) -> JsonObject:
     if "corrected" in stored:
         return stored
     row: JsonObject = {}
-    for name, value in stored.items():  # in the published order
+    for name, value in stored.items():  # fields in the published order
         row[name] = value
         if name == "caption":
             row["corrected"] = value
@@ -80,10 +80,10 @@ def read_row(line: str) -> JsonObject:
 
 
 def index_of(line: str) -> int:
-    """The index of a line's row, without reading the rest.
+    """The index of a line's row, read without the rest of the line.
 
     Raises:
-        ValueError: it is no line of a part.
+        ValueError: it is not a line of a part.
     """
     match = _INDEX.match(line)
     if match is None:
@@ -92,7 +92,7 @@ def index_of(line: str) -> int:
 
 
 def _template(reason: str) -> tuple[str, list[str]]:
-    """A reason with places for what it quotes and for its numbers, and those; as it is where it has braces itself."""
+    """A reason with `{}` in place of quotations and numbers, and those values; unchanged if it has braces itself."""
     if "{" in reason:
         return reason, []
     arguments: list[str] = []

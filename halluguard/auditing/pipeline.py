@@ -36,7 +36,7 @@ from halluguard.reliability import Rates
 
 OK = "ok"
 _TOGETHER = 64
-"""Images put to the cached detector at once; it divides them into batches that the detector can take."""
+"""Number of images given to the cached detector at once; it divides them into batches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +45,11 @@ class Checked:
 
     Args:
         row: the row as it was read.
-        code: "ok", or why it was skipped ("empty-caption", "image", "expert", ...).
+        code: "ok", or the code of the reason why it was skipped ("empty-caption", "image", "expert", ...).
         reason: the code in words.
         corrected: the caption after correction; the caption itself when nothing was contradicted.
         claims, verdicts, edits: as in `halluguard.records.Answer`.
-        withheld: why the policy keeps the caption back; "" if it is released, None without a policy.
+        withheld: reason why the policy keeps the caption back; "" if it is released, None without a policy.
         omitted: objects that the detector found and the caption does not name; None if none were looked for.
         coverage: share of the caption that was read; None for a skipped row.
     """
@@ -81,7 +81,7 @@ def image_folder(config: AuditConfig) -> ImageFolder:
 
 
 def detector_of(config: AuditConfig) -> Detector:
-    """The detector of an audit, loaded if the settings name it, with the recall that the settings state."""
+    """The detector of an audit, with the recall that the settings state; it is loaded if the settings name it."""
     detector = config.detector
     if isinstance(detector, str | tuple):
         specs = (detector,) if isinstance(detector, str) else detector
@@ -122,7 +122,7 @@ class Checker:
         self.calibration = config.calibration
         self.budget = config.budget
         self.complete = config.complete or (self.setting is not None and self.setting.complete is not None)
-        # Known objects and boxes are looked through at no cost; a model is asked more only on request.
+        # Known objects and boxes are searched for omissions at no cost; a model is asked more only on request.
         free = all(hasattr(expert, "names") and not expert.needs_image for expert in experts_apart(detector))
         self.names = candidates(detector, config.look_for or self.complete or free)
         self._all_names = candidates(detector, True)
@@ -180,7 +180,7 @@ class Checker:
     def _withheld(
         self, found: Sequence[Checked], rewritten: Sequence[str], images: Sequence[StoredImage | str]
     ) -> Sequence[str | None]:
-        """Why the policy keeps each caption back; None without a policy. What has no sentence left stands as it was."""
+        """Why the policy withholds each caption; None without a policy. A caption left without sentences is kept."""
         if self.setting is None:
             return [None] * len(found)
         detector = cast(Detector, self.detector)
@@ -190,10 +190,10 @@ class Checker:
         return withheld(texts, images, detector, self.thresholds, self.setting, self.reader, second_look=False)
 
     def outcomes(self, rows: Sequence[Row], setting: Setting, thresholds: Thresholds) -> list[Outcome]:
-        """The results of rows at a setting, to which a policy is fitted. The same rows are read once.
+        """The results of rows at a setting, for the fit of a policy. Repeated calls parse the same rows once.
 
         Args:
-            rows: all rows, the same ones at every setting.
+            rows: all rows; the same rows in every call.
             setting: the setting.
             thresholds: its thresholds.
         """
@@ -216,13 +216,13 @@ class Checker:
     def _examined(
         self, read: Sequence[_Read], images: Sequence[StoredImage | str]
     ) -> tuple[list[list[Verdict]], list[list[Omission] | None]]:
-        """The verdicts of each row, and what it leaves out.
+        """The verdicts of each row, and the objects that it leaves out.
 
-        Experts that look at the image are asked only where there is one.
+        Experts that need the image are asked only where there is one.
         """
         claims = [one.claims for one in read]
         omitted: list[list[Omission] | None] = [None for _ in claims]
-        # Where phrases interact, captions of one image do not share a detector call: each asks for itself.
+        # Where phrases interact, each caption gets its own detector call, even for the same image.
         apart = self.detector.interacts and self.detector.needs_image
         verdicts: list[list[Verdict]] = [[] for _ in claims]
         for seen in (True, False):
@@ -230,7 +230,7 @@ class Checker:
             judged = examine_many(
                 [claims[i] for i in rows],
                 [replace(image) if apart and isinstance(image := images[i], StoredImage) else images[i] for i in rows],
-                cast(Detector, self.detector),  # its images are stored ones
+                cast(Detector, self.detector),  # it takes stored images
                 thresholds=self.thresholds,
                 properties=cast(Sequence[AnyExpert], [e for e in self.experts if seen or not e.needs_image]),
                 calibration=self.calibration,
@@ -252,7 +252,7 @@ class Checker:
         return Verdict(verdict.claim, "unverifiable", reason=reason, asked=False)
 
     def _unreadable(self, image: StoredImage | str) -> ImageError | None:
-        """Why an image that the detector needs could not be decoded."""
+        """The reason why an image that the detector needs could not be decoded."""
         if not isinstance(image, StoredImage):
             return None
         caches = [self.detector, *(expert.cached for expert in self.experts)]
@@ -278,7 +278,8 @@ class Checker:
     def _identified(self, rows: Sequence[Row], results: dict[int, Checked]) -> Sequence[StoredImage | str]:
         """The image of each row; a row without one goes into `results` as skipped.
 
-        A detector that needs no image gets the row's own name for it, in the image where other experts look at it.
+        A detector that needs no image gets the row's name of it; if other experts need the image, the image holds the
+        name.
         """
         if not self.detector.needs_image:
             return self._of_names(rows)
@@ -291,7 +292,7 @@ class Checker:
         return images
 
     def _of_names(self, rows: Sequence[Row]) -> list[StoredImage | str]:
-        """One image per name, because the detector goes by names; the name alone where nothing looks, or none is found.
+        """One image per name, because the detector uses names; the name alone where no image is needed or found.
 
         Two names may have the same content.
         """
@@ -350,7 +351,7 @@ def skip_code(error: HalluguardError) -> str:
 
 
 def _flagged(edit: Edit) -> Edit:
-    """The edit as a flag: a caption of which nothing would be left stays as it is, for a person to look at."""
+    """Turn an edit into a flag: a caption of which nothing would be left stays unchanged, for a person to look at."""
     reason = f"{edit.reason}; left as it was: nothing that it names was confirmed"
     return replace(edit, after=edit.before, reason=reason, decision="flagged")
 
@@ -360,7 +361,7 @@ def _skipped(row: Row, code: str, reason: str) -> Checked:
 
 
 def to_dict(checked: Checked) -> JsonObject:
-    """The JSON line of a checked row; fields of claims and verdicts that hold their default are left out."""
+    """A checked row as JSON values; fields of claims and verdicts that hold their default are left out."""
     row = checked.row
     return {
         "index": row.index,
@@ -386,7 +387,7 @@ def _omission(omission: Omission) -> JsonObject:
 
 
 def from_dict(data: JsonObject) -> Checked:
-    """The checked row of a JSON line."""
+    """The checked row that `to_dict` wrote."""
     return Checked(
         row=Row(data["index"], data["id"], data["image"], data["caption"], data["question"]),
         code=data["code"],

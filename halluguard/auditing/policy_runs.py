@@ -1,4 +1,4 @@
-"""Fit a policy to files of captions, by running the audit's own checks at every setting of the path."""
+"""Fit a policy to caption files by running the checks of the audit at every setting of the path."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from halluguard.metrics.ground_truth import image_key
 
 @dataclass(frozen=True)
 class LabelledCaptions:
-    """Rows of caption files that can be checked, the same rows of every file.
+    """Rows of caption files that can be checked; every file has the same rows.
 
     Args:
         rows: imagination setting (None without one) -> N rows, the plain ones first.
         groups: N names of independent units.
-        left_out: reason -> number of rows that cannot be used.
+        left_out: reason -> number of rows that were left out.
         copies: number of images that have the same content as another one.
     """
 
@@ -56,11 +56,11 @@ def read_captions(
     Args:
         files: imagination setting (None without one) -> file, the plain one first.
         config: the settings of the audit that the policy is for; its `captions` and `out` are not used.
-        group_key: column that names the unit which is independent of others; default the image. Images with the same
+        group_key: column with the name of the independent unit; default the image. Images with the same
             content are one unit.
 
     Raises:
-        InputError: the files are unreadable, or are not of the same rows.
+        InputError: the files are unreadable, or do not have the same rows.
     """
     sources = {imagination: open_source(file, config.keys, config.encoding) for imagination, file in files.items()}
     rows_of = {imagination: list(source.rows()) for imagination, source in sources.items()}
@@ -102,7 +102,7 @@ def _groups(source: Source, key: str) -> list[str]:
 
 
 def _contents(rows: Sequence[Row], config: AuditConfig) -> list[str]:
-    """What distinguishes the image of each row: its content where it is at hand, else its name."""
+    """The identity of each row's image: its content where the image is available, else its name."""
     if config.images is None and not any(row.image_bytes for row in rows):
         return [image_key(row.image) for row in rows]
     store = ImageStore(image_folder(config))
@@ -124,7 +124,7 @@ def fit_policy(
     path: Sequence[Setting] | None = None,
     protocol: Protocol = "fixed",
 ) -> Policy:
-    """Run the audit's checks at every setting, and certify; see `Policy.fit` for the arguments and errors."""
+    """Run the audit's checks at every setting, and certify a policy; see `Policy.fit` for the arguments and errors."""
     plain = labelled.plain
     captions, keys = [row.caption for row in plain], [image_key(row.image) for row in plain]
     check_labels(captions, keys, truth, labelled.groups)

@@ -1,8 +1,8 @@
-"""Run functions in processes of their own, each with its own state, and give the results in order.
+"""Run functions in separate processes, each with its own state, and return the results in order.
 
 A process is a fresh interpreter that talks to this one over its standard streams. It never imports the caller's main
-module, so that a script needs no guard, and it inherits no thread, lock or open file. It ends when the process that
-started it ends, however that ends, and ignores Ctrl-C, which its parent answers.
+module, so that a script needs no guard, and it inherits no thread, lock or open file. It ends when its parent ends, for
+whatever reason, and ignores Ctrl-C, which the parent handles.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from halluguard.spacy_import import leave_out_torch
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Start = Callable[[], None]
-"""First call of a process; functions of modules with arguments, as `functools.partial` joins them, can travel."""
+"""First call of a process; it must be picklable, such as a `functools.partial` of a module's function."""
 
 _LENGTH = struct.Struct("<Q")
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "BLIS_NUM_THREADS")
@@ -35,7 +35,7 @@ _CODE = "from halluguard.auditing.processes import serve; serve()"
 
 
 def idle() -> None:
-    """The start of a process that needs no preparation."""
+    """Prepare nothing: the start of a process that needs no state."""
 
 
 class Processes:
@@ -43,7 +43,7 @@ class Processes:
 
     Args:
         starts: one function per process, which prepares it; it is called when the process gets its first work.
-        threads: threads that numerical libraries may use in each process, where the environment does not say.
+        threads: threads of numerical libraries in each process, unless the environment sets their number.
     """
 
     def __init__(self, starts: Sequence[Start], threads: int = 1) -> None:
@@ -56,10 +56,10 @@ class Processes:
         self._threads = ThreadPoolExecutor(len(starts), "halluguard-worker")
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-        """The results of a function for items, in the order of the items, which are read a little ahead.
+        """Yield the results of a function in the order of its items, which are read a little ahead.
 
         Raises:
-            ExpertError: a process was killed. What the function itself raises is raised here.
+            ExpertError: a process was killed. Errors of the function itself are raised here.
         """
         pending: deque[Future[Result]] = deque()
         for item in items:
@@ -81,7 +81,7 @@ class Processes:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """End the processes: at once after an error, else when each has noticed that nothing more comes."""
+        """End the processes: at once after an error, else when each has read the end of its input."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         for worker in self._workers:
             worker.end(now=kind is not None)
@@ -89,7 +89,7 @@ class Processes:
 
 
 class _Worker:
-    """One process, begun with its first call."""
+    """One process, started at its first call."""
 
     def __init__(self, start: Start, environment: Mapping[str, str]) -> None:
         self.start, self.environment = start, environment
@@ -152,7 +152,7 @@ def _receive(stream: BinaryIO | Any) -> bytes:
     """One message.
 
     Raises:
-        EOFError: the other side is gone.
+        EOFError: the other process has ended.
     """
     head = stream.read(_LENGTH.size)
     if len(head) < _LENGTH.size:
@@ -165,10 +165,10 @@ def _receive(stream: BinaryIO | Any) -> bytes:
 
 
 def serve() -> None:
-    """Answer calls that come on standard input, until it ends; the life of a process."""
+    """Answer calls from standard input until it ends; the main function of a worker process."""
     leave_out_torch()
     answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what libraries print must not stand between the answers
+    os.dup2(2, 1)  # output of libraries must not mix with the answers
     calls: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(calls,), daemon=True).start()
     while True:
@@ -181,11 +181,11 @@ def serve() -> None:
         try:
             _send(answers, answer)
         except OSError:
-            os._exit(1)  # nobody reads any more
+            os._exit(1)  # the parent has ended
 
 
 def _listen(calls: queue.SimpleQueue[bytes]) -> None:
-    """Take calls; where the parent is gone, end the process, whatever it is doing."""
+    """Queue the calls from the parent. When the parent has ended, end this process at once."""
     stream = os.fdopen(0, "rb", closefd=False)
     try:
         while True:
@@ -195,7 +195,7 @@ def _listen(calls: queue.SimpleQueue[bytes]) -> None:
 
 
 def _portable(error: Exception) -> Exception:
-    """An error that another process can raise; one that is a bug carries the lines where it arose."""
+    """An error that another process can raise; an unexpected error includes its traceback."""
     if not isinstance(error, HalluguardError):
         error.add_note("".join(traceback.format_exception(error)))
     try:

@@ -18,7 +18,7 @@ EVERY_SECONDS = 1.0
 
 
 class State(TypedDict):
-    """One JSON line: rows done in this run, rows in all, rows per second, seconds left, verdicts, skipped rows."""
+    """One JSON line: rows done in this run, total rows, rows per second, seconds left, verdicts, skipped rows."""
 
     done: int
     total: int | None
@@ -29,11 +29,11 @@ class State(TypedDict):
 
 
 class ProgressDisplay:
-    """Adds up the counts that it is called with and shows them.
+    """Add up the counts of the calls, and show them.
 
     Args:
         mode: "bar", "json" (one object per second) or "off".
-        total: rows that are to be checked, if known.
+        total: number of rows to check, if known.
         console: console that shows the bar.
         stream: stream for the JSON lines. Default: standard error.
     """

@@ -1,4 +1,4 @@
-"""Run an audit from start to end: open the input, check what is left, write the outputs."""
+"""Run an audit from start to end: open the input, check the remaining rows, write the outputs."""
 
 from __future__ import annotations
 
@@ -63,19 +63,20 @@ def audit(
     """Audit captions into the folder `out` and return the summary.
 
     Args:
-        captions: an `AuditConfig`, which then says everything; or a file or folder in any format of `auditing.inputs`;
+        captions: an `AuditConfig` with all settings; or a file or folder in any format of `auditing.inputs`;
             or rows such as {"image": image or path, "caption": "A dog.", "question": None, "id": 7}.
         out: folder for the results; a run with the same settings found there is continued.
         detector: a detector, its name as `detectors.specs` writes it, or any function (image, phrases) -> boxes.
         captioner: answers rows that have no caption: a `Guard`, whose detector is then the default one, or any
             function (image, question) -> text.
         images: folder of the images, for a detector that looks at them.
-        thresholds: scores where support ends and contradiction begins. Default: the detector's own.
+        thresholds: scores from which a claim is supported, and below which it is contradicted. Default: the detector's
+            own.
         policy: setting whose output keeps a promise; see `halluguard.calibration.Policy`.
         captioner_name: name of the model that wrote the captions, for the policy to compare.
-        export: file to write the input to again, with corrected captions.
-        force_new: throw away a run with other settings.
-        overwrite: let the export replace an existing file that this run did not write.
+        export: file for a copy of the input with corrected captions.
+        force_new: True discards a run with other settings that is found in `out`.
+        overwrite: True lets the export replace an existing file that this run did not write.
 
     >>> audit(Path("captions.jsonl"), Path("audited"), detector="objects:objects.json")  # doctest: +SKIP
     {'schema': 1, ...}
@@ -115,7 +116,7 @@ def _silent(counts: Counter[str]) -> None:
 def run(
     config: AuditConfig, source: Source, progress: Progress = _silent, spots: RateBound | None = None
 ) -> JsonObject:
-    """Check the rows that are left, write tables and summary, and return the summary.
+    """Check the remaining rows, write tables and summary, and return the summary.
 
     Args:
         config: the settings.
@@ -130,7 +131,7 @@ def run(
     """
     worker = engine(config.engine)
     if config.filter:
-        parse_filter(config.filter)  # a wrong one is refused before the work
+        parse_filter(config.filter)  # refuses a wrong filter before the work begins
     config.gates.check_labels(row.caption for row in source.rows())
     unchanged = Unchanged(source.path)
     detector = detector_of(config)
@@ -165,7 +166,7 @@ def check_policy(config: AuditConfig, detector: Detector, experts: Sequence[AnyE
         return
     if config.policy.second_look:
         raise SettingsError(
-            "the policy was calibrated with second looks, and an audit takes none; calibrate with halluguard "
+            "the policy was calibrated with second looks, and an audit has none; calibrate with halluguard "
             "calibrate --risk, or apply it in Python"
         )
     config.policy.check(
@@ -179,7 +180,7 @@ def check_policy(config: AuditConfig, detector: Detector, experts: Sequence[AnyE
 
 
 def experts_of(config: AuditConfig, experts: Sequence[AnyExpert]) -> tuple[str, ...]:
-    """The property experts, and the kinds of claims that are not judged: they decide verdicts too."""
+    """The property experts and the kinds of claims that are not judged, as JSON values: they decide verdicts too."""
     unjudged = sorted(kinds_not_judged(config))
     return (*map(expert_fingerprint, experts), *(f"no {kind}" for kind in unjudged))
 
@@ -187,7 +188,7 @@ def experts_of(config: AuditConfig, experts: Sequence[AnyExpert]) -> tuple[str, 
 def manifest(
     config: AuditConfig, source: Source, detector: Detector, experts: Sequence[AnyExpert]
 ) -> dict[str, object]:
-    """The settings that decide the results, and no others: not the engine, nor where things lie."""
+    """The settings that decide the results, without the others, such as the engine and the paths."""
     language = pipeline().meta
     return {
         "halluguard": __version__,
@@ -214,7 +215,7 @@ def manifest(
 
 
 def promise_of(policy: Policy) -> dict[str, object]:
-    """The part of a manifest that says what is promised, and on what it rests."""
+    """The part of a manifest that states the promise and its basis."""
     return {
         "digest": policy.digest,
         "promise": policy.promise,
@@ -228,7 +229,7 @@ def promise_of(policy: Policy) -> dict[str, object]:
 
 
 class ShiftWarning(UserWarning):
-    """The audited images no longer look like those that the policy was calibrated on."""
+    """The audited images no longer look like the images on which the policy was calibrated."""
 
 
 def finish(
@@ -239,14 +240,14 @@ def finish(
     *,
     json_lines: bool = False,
 ) -> JsonObject:
-    """Write the outputs of a run whose parts are all there, the summary last, and return the summary.
+    """Write the outputs of a run whose parts are complete, the summary last, and return the summary.
 
     Args:
         out: the run folder.
         settings: its manifest.
-        spots: what spot labels say of the run.
-        workers: processes that read parts, where there are many.
-        json_lines: write captions.jsonl and claims.jsonl too.
+        spots: bound from the spot labels, for the summary.
+        workers: number of processes that read parts, where there are many.
+        json_lines: True also writes captions.jsonl and claims.jsonl.
     """
     policy = cast(JsonObject, settings.get("policy") or {})
     workers = workers if len(parts_of(out)) >= PARTS_FOR_WORKERS else 1
@@ -260,7 +261,7 @@ def finish(
 def write_summary(
     out: Path, tally: Tally, settings: Mapping[str, object], spots: RateBound | None = None
 ) -> JsonObject:
-    """Write the summary of a run; from then on it is finished."""
+    """Write the summary of a run, which marks the run as finished."""
     summary = tally.summary(settings)
     if spots is not None:
         summary["spot_labels"] = {
@@ -273,16 +274,16 @@ def write_summary(
 
 
 PARTS_FOR_WORKERS = 20
-"""Parts from which on several processes read them for the tables."""
+"""Number of parts from which several processes read them for the tables."""
 
 
 def finishing_workers(config: AuditConfig) -> int:
-    """Processes that read the finished parts: as many as check rows, or one per core."""
+    """Number of processes that read the finished parts: as many as check rows, or one per core."""
     return usable_cores() if config.workers == "auto" else config.workers
 
 
 def write_extras(config: AuditConfig, source: Source, title: str = "Caption audit") -> int | None:
-    """Write the export, the boxes and the report, as far as the settings name them; the number of exported captions.
+    """Write the export, the boxes and the report that the settings ask for; returns the number of exported captions.
 
     Args:
         config: the settings.

@@ -1,14 +1,14 @@
-"""The run folder: keeps what is finished when a run is killed, and keeps two runs apart.
+"""Keep the results of a run in its folder: a killed run loses no finished part, and two runs never mix.
 
     OUT/manifest.json           the settings that decide the results; a run is continued only with the same ones
     OUT/parts/part-000017.jsonl finished rows, a fixed number per part, in the order of the input; see `part_lines`
                                 (.jsonl.zst, compressed, where the settings say "compact")
-    OUT/parts/part-000017.check what the part must hold: its number, rows, first and last index, digest
+    OUT/parts/part-000017.check the expected content: number of the part, rows, first and last index, digest
     OUT/cache.sqlite            the detections, so that no image is searched twice
-    OUT/.lock                   held while a run is at work
+    OUT/.lock                   locked while a run is at work
 
-A file appears whole or not at all (`halluguard.io.replacing`). A part depends on its rows, the settings and the
-detector alone, so a run that was killed and continued gives the bytes of one that was not. A part that does not pass
+A file appears whole or not at all (`halluguard.io.replacing`). A part depends only on its rows, the settings and the
+detector, so a run that was killed and continued gives the same bytes as an uninterrupted one. A part that does not pass
 its check (cut, emptied, exchanged, edited) is made again. No link inside the folder is followed.
 """
 
@@ -44,9 +44,9 @@ from halluguard.io import (
 PART = re.compile(r"part-(\d{6,})\.jsonl(?:\.zst)?")
 MANIFEST = "manifest.json"
 SUMMARY = "summary.json"
-"""Written last: where it stands, the run is finished."""
+"""The file that is written last: where it exists, the run is finished."""
 TALLY = "tally.json.zst"
-"""The sums of a shard, from which those of the merged run are added up."""
+"""File with the sums of a shard; merging adds them up."""
 JSON_LINES = ("captions.jsonl", "claims.jsonl", "captions.jsonl.zst", "claims.jsonl.zst")
 OUTPUTS = (SUMMARY, "captions.parquet", "claims.parquet", "skipped.jsonl", "report.html", TALLY, *JSON_LINES)
 
@@ -57,7 +57,8 @@ class RunFolder:
     Args:
         path: the folder; created if missing.
         manifest: the settings that decide the results, as JSON values.
-        force_new: throw away the parts of a run with other settings. The detection cache is kept: its keys are exact.
+        force_new: True discards the parts of a run with other settings. The detection cache stays, as its keys are
+            exact.
 
     Raises:
         SettingsError: another run is using this folder, or it holds a run with other settings.
@@ -83,7 +84,7 @@ class RunFolder:
         if before is not None and before != manifest and not force_new and self._has_results():
             raise SettingsError(
                 f"{str(self.path)!r} holds a run with other settings ({_differences(before, manifest)}); use the same "
-                "settings to continue it, another folder, or --force-new to throw its results away"
+                "settings to continue it, another folder, or --force-new to discard its results"
             )
         if before is None:
             foreign = [name for name in (*OUTPUTS, "parts") if (self.path / name).exists()]
@@ -103,7 +104,7 @@ class RunFolder:
             remove_leftovers(self.parts)
 
     def _has_results(self) -> bool:
-        """Whether the folder holds any checked row; a run without one may be repeated with other settings."""
+        """Whether the folder holds any checked row; without one, the run may be repeated with other settings."""
         return any(_numbered(self.path)) or any((self.path / output).exists() for output in OUTPUTS)
 
     def part(self, number: int) -> Path:
@@ -185,7 +186,7 @@ def open_part(part: Path) -> Iterator[TextIO]:
     """Open a part to read its lines.
 
     Raises:
-        InputError: it cannot be read, or what is done with its lines fails because they are no rows.
+        InputError: it cannot be read, or the block fails because its lines are not rows.
     """
     content = "the rows of a finished run"
     with reading(part, content), parsing(part, content), open_text(part, "utf-8", newline="\n") as file:
@@ -202,7 +203,7 @@ def write_part(part: Path, number: int, lines: Sequence[str]) -> None:
 
 @dataclass(frozen=True)
 class PartCheck:
-    """A part, and what its check says of it: number, rows, first and last index, digest of the file."""
+    """A part with its check: number, rows, first and last index, digest of the file."""
 
     path: Path
     number: int
@@ -213,7 +214,7 @@ class PartCheck:
 
 
 def checked_parts(path: Path) -> list[PartCheck]:
-    """The parts of a run folder with their checks; a check that cannot be read says nothing."""
+    """The parts of a run folder with their checks; the fields of an unreadable check are empty."""
     return [_read_check(part, number) for number, part in _numbered(path)]
 
 
@@ -264,15 +265,17 @@ def passes(part: PartCheck) -> bool:
 
 
 def _refuse_links(path: Path) -> None:
-    """A link in a run folder could lead what is written to a file of somebody else."""
+    """Refuse links in a run folder: writing through a link could change a file of somebody else."""
     names = (".lock", MANIFEST, "parts", "cache.sqlite", "cache.sqlite-wal", "cache.sqlite-shm")
     links = [name for name in names if (path / name).is_symlink()]
     if links:
-        raise OutputError(f"expected files of a run in {str(path)!r}, got links ({', '.join(links)}); remove them")
+        raise OutputError(
+            f"expected plain files of a run in {str(path)!r}, got links ({', '.join(links)}); remove them"
+        )
 
 
 def _locked(path: Path) -> FileLock:
-    """The lock, held. The operating system releases it when the process ends, however it ends."""
+    """Take the lock of a run folder. The operating system releases it when the process ends, for whatever reason."""
     lock = FileLock(path / ".lock")
     try:
         lock.acquire(timeout=0)
@@ -284,7 +287,7 @@ def _locked(path: Path) -> FileLock:
 
 
 def _differences(before: JsonObject, after: JsonObject) -> str:
-    """Which settings differ, and how, in a few words."""
+    """The settings that differ, with both values, in a few words."""
     keys = sorted(key for key in {*before, *after} if before.get(key) != after.get(key))
     return "; ".join(f"{key}: {_short(before.get(key))} then, {_short(after.get(key))} now" for key in keys)
 

@@ -1,6 +1,6 @@
 """End a run on Ctrl-C or SIGTERM between two groups of rows, and at once on a second signal.
 
-Either way nothing that is finished is lost.
+In both cases, finished work is kept.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Stop:
 
 @contextlib.contextmanager
 def stoppable() -> Iterator[Stop]:
-    """While open, SIGINT and SIGTERM wait for the next `check`. Only in the main thread, where signals arrive."""
+    """While the block runs, SIGINT and SIGTERM take effect at the next `check`. Only the main thread gets signals."""
     stop = Stop()
     before = {number: signal.signal(number, stop._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -1,4 +1,4 @@
-"""Open an input: its format, the keys under which captions and images stand, and the rows that a run checks."""
+"""Open an input: find its format, the keys of captions and images, and the rows that a run checks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from halluguard.errors import InputError
 from halluguard.io import is_compressed
 
 SAMPLED = 50
-"""Entries that are read to guess the keys."""
+"""Number of entries that are read to guess the keys."""
 _WHOLE = 4 * 1024**3
 _END = 64 * 1024**2
 
@@ -38,7 +38,7 @@ class Source:
     encoding: str | None = None
 
     def items(self) -> Iterator[Item]:
-        """The entries as they stand in the input."""
+        """The entries of the input, unchanged and in order."""
         named = [key for key in asdict(self.keys).values() if key]
         columns = {*named, *(key.partition(".")[0] for key in named), "history"}
         return get_format(self.format).read(self.path, self.encoding, columns)
@@ -58,7 +58,7 @@ class Source:
 
 
 def open_source(path: Path, keys: Mapping[str, str | None], encoding: str | None = None) -> Source:
-    """Find out the format and the keys of an input.
+    """Detect the format and the keys of an input.
 
     Args:
         path: the file or folder.
@@ -67,7 +67,7 @@ def open_source(path: Path, keys: Mapping[str, str | None], encoding: str | None
 
     Raises:
         InputError: it cannot be read as captions.
-        SettingsError: a named key stands in no row.
+        SettingsError: no row has a named key.
     """
     if not path.exists():
         raise InputError(f"no captions at {str(path)!r}; check the path")
@@ -104,7 +104,7 @@ def _characters(value: object) -> int:
 
 
 class Unchanged:
-    """Notices that an input changed while it was read.
+    """Notice that an input changes while it is read.
 
     Args:
         path: the file or folder.
@@ -115,10 +115,10 @@ class Unchanged:
         self._state = self._now()
 
     def check(self) -> None:
-        """Raise InputError if size or time of change of a file differ from those at the start."""
+        """Raise InputError if the size or modification time of a file differs from that at the start."""
         if self._now() != self._state:
             raise InputError(
-                f"the input {str(self.path)!r} changed while it was read; leave it alone, then run the same command "
+                f"the input {str(self.path)!r} changed while it was read; do not change it, then run the same command "
                 "again with --force-new"
             )
 
@@ -157,8 +157,8 @@ def shard_of(row: Row, shards: int) -> int:
 def fingerprint(path: Path) -> tuple[str, int]:
     """(digest of the input's content, number of its line ends).
 
-    Files up to 4 GiB are read whole. Larger ones count by size, time of change, and their first and last 64 MiB, and
-    give -1 lines.
+    Files up to 4 GiB are read whole. The digest of a larger file covers its size, modification time, and first and last
+    64 MiB; its line ends count as -1.
     """
     digest, lines = hashlib.blake2b(digest_size=16), 0
     for file in _files(path):
@@ -178,16 +178,16 @@ def fingerprint(path: Path) -> tuple[str, int]:
 
 
 def rows_expected(config: AuditConfig, source: Source) -> int | None:
-    """Number of rows that will be checked, if the file shows it without being read whole; else None."""
+    """Number of rows that will be checked; None if that cannot be told without reading the whole file."""
     lines = fingerprint(source.path)[1] if source.format == "jsonl" else -1
-    several = "@" in source.keys.caption or "*" in source.keys.caption  # texts in an entry
+    several = "@" in source.keys.caption or "*" in source.keys.caption  # an entry may hold several texts
     if lines < 0 or several or config.shard[1] > 1 or is_compressed(source.path):
         return config.limit
     return min(lines, config.limit or lines)
 
 
 def input_manifest(config: AuditConfig, source: Source) -> dict[str, object]:
-    """The part of a manifest that says what was read."""
+    """The part of a manifest that describes the input."""
     return {
         "input": fingerprint(source.path)[0],
         "format": source.format,

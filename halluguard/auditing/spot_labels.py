@@ -1,13 +1,13 @@
-"""Draw a random sample of images to be labelled, and bound a run's error rate from the labels in the draw's order.
+"""Draw a random sample of images to be labelled, and bound a run's error rate from these labels.
 
-    halluguard sample captions.jsonl --images-drawn 100 --seed 7 --out sheet.csv      one line per object that is named
+    halluguard sample captions.jsonl --images-drawn 100 --seed 7 --out sheet.csv      one line per named object
     (a person fills the column `present`: yes or no)
     halluguard audit captions.jsonl ... --spot-labels sheet.csv --max-spot-rate 0.03
 
-An audit checks the labelled images first. Its loss of an image is 1 if a released caption names an object
-that is labelled absent, or that nobody labelled. Labels are read up to the first image that is not filled in: whoever
-skips hard images would no longer have a random sample. The sheet keeps its seed, so that the audit can draw again and
-see that it is the whole sample and nothing else.
+An audit checks the labelled images first, in the order of the draw. The loss of an image is 1 if a released caption
+names an object that is labelled absent or not labelled. Labels are read up to the first image that is not filled in,
+because a sample without its hard images would not be random. The sheet holds its seed, so that the audit can repeat the
+draw and check that the sheet is the whole sample and nothing else.
 """
 
 from __future__ import annotations
@@ -69,9 +69,9 @@ def draw(rows: Iterable[Row], count: int, seed: int) -> tuple[list[str], int]:
     """Images in the order of a random draw without replacement, and the number of images they are drawn from.
 
     Args:
-        rows: rows of the input; those that cannot be checked do not count.
+        rows: rows of the input; those that cannot be checked are left out.
         count: number of images to draw.
-        seed: seed of the draw. The same seed draws the same images, and more of them where `count` is larger.
+        seed: seed of the draw. With the same seed, a larger `count` draws the same images and further ones.
     """
     images = list(dict.fromkeys(row.image or row.id for row in rows if not row.code))
     order = random.Random(seed).sample(range(len(images)), len(images))
@@ -86,9 +86,9 @@ def write_sheet(
     Args:
         source: the opened input.
         out: CSV file to write.
-        count: number of images to draw, at least 1; all where there are fewer.
+        count: number of images to draw, at least 1; if the input has fewer, all are drawn.
         seed: seed of the draw.
-        reader: reads the objects that captions name.
+        reader: reader of the objects that captions name.
 
     Returns:
         (images drawn, images in the input).
@@ -115,7 +115,7 @@ def write_sheet(
 
 
 def _cell(text: str) -> str:
-    """A text that no spreadsheet takes for a formula, on one line; half a surrogate pair becomes an escape."""
+    """A text on one line that no spreadsheet takes for a formula; a lone surrogate becomes an escape."""
     line = " ".join(text.split()).encode("utf-8", "backslashreplace").decode("utf-8")
     return f"'{line}" if line[:1] in ("=", "+", "-", "@") else line
 
@@ -133,7 +133,7 @@ def read_labels(path: Path) -> SpotLabels:
     """Read a sheet that was filled in.
 
     Raises:
-        InputError: it is not a sheet of `halluguard sample`, or a cell says neither yes nor no.
+        InputError: it is not a sheet of `halluguard sample`, or a cell is neither yes nor no.
     """
     images: dict[int, LabelledImage] = {}
     filled: dict[int, bool] = {}
@@ -155,7 +155,7 @@ def read_labels(path: Path) -> SpotLabels:
             raise InputError(f"{where} says that {name!r} is and is not in {image!r}; keep one of them")
     if len(settings) != 1 or sorted(images) != list(range(1, len(images) + 1)):
         raise InputError(
-            f"{str(path)!r} is not one whole sample: its draws must be 1 to {len(images)} of one population; keep "
+            f"{str(path)!r} is not one whole sample: it needs the draws 1 to {len(images)} of one population; keep "
             "every line that halluguard sample wrote"
         )
     ((population, seed),) = settings
@@ -181,7 +181,7 @@ def check_spots(
         config: the settings of the audit.
         source: the opened input.
         detector, experts: the detector and the property experts, loaded.
-        report: called with the bound after each image; whether to go on.
+        report: called with the bound after each image; it returns True to go on.
         confidence: chance that the bound holds at all times.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Vocabularies of what an audit looks for beside the claims, by the names of the command line."""
+"""Read the vocabularies of objects that an audit looks for beside the claims, by their names on the command line."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from halluguard.io import read_text
 from halluguard.vocabulary import COCO, COMMON, normal
 
 LARGEST = 5_000
-"""Names of a vocabulary file, at most: each is a phrase that the detector is asked about in every image."""
+"""Most names in a vocabulary file; the detector is asked about each of them in every image."""
 
 
 def read_vocabulary(name: str) -> tuple[str, ...]:
-    """The names that "coco", "common" or a file with one name per line stands for; empty lines and # are skipped.
+    """The names of "coco", "common", or a file with one name per line; empty lines and lines with # are skipped.
 
     Raises:
         SettingsError: there is no such file.

@@ -1,7 +1,7 @@
-"""Find what is left to do in a run folder: parts that are missing, and rows of finished parts that failed.
+"""Find the remaining work of a run folder: missing parts, and failed rows of finished parts.
 
-An engine takes a stream of `Part` and gives a stream of `CheckedPart`, in any order. The run folder writes each as it
-comes.
+An engine takes a stream of `Part` and yields a stream of `CheckedPart`, in any order. The run folder writes each one
+when it arrives.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from halluguard.auditing.run_folder import RunFolder, open_part
 from halluguard.auditing.source import Source, selected_rows
 
 CHUNK = 128
-"""Rows checked together; captions of one image that follow each other stay together."""
+"""Number of rows checked together; consecutive captions of one image stay together."""
 CHUNK_BYTES = 64 * 1024**2
-"""Characters of captions and bytes of images held for one group, besides those of one row."""
+"""Most characters of captions and bytes of images in one group; a single row may have more."""
 RETRIED = ("image", "expert")
 """Codes of skipped rows that a continued run checks again, because the cause may be gone by then."""
 
 FinishedParts = Mapping[int, frozenset[int]]
-"""Numbers of the finished parts, each with the places of its rows that are to be checked again."""
+"""Number of a finished part -> indices of its rows that are to be checked again."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def finished_parts(folder: RunFolder) -> FinishedParts:
 
 
 def parts_left(config: AuditConfig, source: Source, finished: FinishedParts) -> Iterator[Part]:
-    """The parts that are still to be checked, in the order of the input."""
+    """Yield the parts that are still to be checked, in the order of the input."""
     stream = selected_rows(config, source)
     for number in itertools.count():
         first = next(stream, None)
@@ -69,13 +69,13 @@ def parts_left(config: AuditConfig, source: Source, finished: FinishedParts) -> 
             yield Part(number, rows)
         elif places:
             yield Part(number, [row for i, row in enumerate(rows) if i in places])
-        deque(rows, maxlen=0)  # rows that nobody took
+        deque(rows, maxlen=0)  # skips the rows that were not read
 
 
 def chunks(rows: Iterable[Row], size: int = CHUNK) -> Iterator[list[Row]]:
-    """Rows in groups of `size` or a few more: rows of one image that follow each other share a group.
+    """Yield groups of `size` rows or a few more: consecutive rows of one image share a group.
 
-    A group ends early where its captions and images have more than `CHUNK_BYTES`.
+    A group ends early where its captions and images together have more than `CHUNK_BYTES`.
     """
     group: list[Row] = []
     held = 0

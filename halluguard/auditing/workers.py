@@ -12,29 +12,29 @@ from halluguard.auditing.source import Source, selected_rows
 from halluguard.records import Detector
 
 ROWS_PER_WORKER = 400
-"""Rows below which another process costs more to start than it saves."""
+"""Least number of rows per process; below it, a further process costs more to start than it saves."""
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
 def usable_cores() -> int:
-    """Cores that this process may use: those it is bound to, within the quota of its container."""
+    """Number of cores that this process may use: those it is bound to, within the quota of its container."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = _QUOTA.read_text(encoding="ascii").split()
         return min(cores, max(1, math.ceil(int(quota) / int(period))))
-    except (OSError, ValueError):  # no container, or no quota ("max")
+    except (OSError, ValueError):  # there is no container, or no quota ("max")
         return cores
 
 
 def worker_count(config: AuditConfig, source: Source, detector: Detector) -> int:
-    """How many processes check rows on this machine.
+    """Number of processes that check rows on this machine.
 
     "auto" is one per core where no model is asked, and one per GPU for a detector on "cuda". A model on the CPU uses
-    all cores from one process. A detector that was given as an object stays in the process that has it.
+    all cores from one process. A detector that was given as an object stays in this process.
 
     Args:
         config: the settings.
-        source: the opened input, whose rows are counted where that may decide.
+        source: the opened input; its rows are counted if their number matters.
         detector: the detector, loaded.
     """
     if config.workers != "auto":
@@ -51,7 +51,7 @@ def worker_count(config: AuditConfig, source: Source, detector: Detector) -> int
 
 
 def gpus(device: str | None) -> int:
-    """GPUs that a detector on `device` may be spread over: all for "cuda", else one place."""
+    """Number of devices over which a detector may be spread: all GPUs for "cuda", else 1."""
     if device != "cuda":
         return 1
     import torch

@@ -386,7 +386,7 @@ def test_a_member_that_stands_twice_costs_its_sample(tmp_path):
     )
     rows = list(open_source(tmp_path / "c.tar", {}).rows())
     assert [row.code for row in rows] == ["unreadable-row", ""]
-    assert "stands twice" in rows[0].reason
+    assert "occurs twice" in rows[0].reason
 
 
 @pytest.mark.parametrize("extra", ["._0.jpg", "more/._0.txt", ".DS_Store", "README", "more/LICENSE"])

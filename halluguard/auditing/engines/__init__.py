@@ -1,8 +1,8 @@
-"""Engines: how the rows of a run are spread over workers. Each module of this folder is one, and no list names it.
+"""Spread the rows of a run over workers. Each module of this folder is an engine; it is found by its file name.
 
     run(config, source, finished, detector, experts, progress) -> Iterator[CheckedPart]
 
-Parts come in any order; what their lines say never depends on the engine.
+Parts come in any order; their content never depends on the engine.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ class Engine(Protocol):
         experts: Sequence[AnyExpert],
         progress: Progress,
     ) -> Iterator[CheckedPart]:
-        """The checked rows of each part that is left.
+        """Yield the checked rows of each remaining part.
 
         Args:
             config: the settings.
             source: the opened input.
-            finished: parts that need no work, and their rows that do.
-            detector: the detector, loaded; workers elsewhere load their own.
-            experts: the other experts, likewise.
+            finished: the finished parts, with those of their rows that are to be checked again.
+            detector: the loaded detector; other processes load their own.
+            experts: the other experts, loaded in the same way.
             progress: called after every group of rows.
         """
         ...

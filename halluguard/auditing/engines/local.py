@@ -1,7 +1,7 @@
 """Check rows on this machine, in this process or in several.
 
-Several processes take groups of rows, the same groups that one process would take, and this process joins them to parts
-in the order of the input.
+Several processes check the same groups of rows as one process would. This process joins the groups into parts, in the
+order of the input.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def _spread(
         raise SettingsError(
             "several workers need a detector that each can load by its name, got an object; give its name, or workers=1"
         )
-    parts: deque[int] = deque()  # of the groups that are being checked
+    parts: deque[int] = deque()  # part number of each group that is being checked
 
     def groups() -> Iterator[list[Row]]:
         for part in parts_left(config, source, finished):

@@ -2,8 +2,8 @@
 
     read (one streaming task)  ─►  check (actors, each with the detector loaded once)  ─►  write (here)
 
-A part is one row of the Ray dataset, so that Ray neither splits nor joins parts. Rows travel as JSON, with image bytes
-that the input carries as base64. The input and the image folder must be readable under the same path on every machine.
+A part is one row of the Ray dataset, so that Ray neither splits nor joins parts. Rows are sent as JSON; image bytes
+from the input are sent as base64. The input and the image folder must be readable under the same path on every machine.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 REACH_SECONDS = 8.0
-"""Seconds that an address may take to accept a connection, and again to answer."""
+"""Most seconds for an address to accept a connection, and again for it to answer."""
 _HTTP2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\x04" + bytes(5)  # a client's preface and settings
 
 
@@ -45,10 +45,10 @@ def run(
     experts: Sequence[AnyExpert],
     progress: Progress,
 ) -> Iterator[CheckedPart]:
-    """See `Engine.run`. `config.workers` actors check, on the cluster at `config.ray_address` or on this machine.
+    """See `Engine.run`. `config.workers` actors check rows, on the cluster at `config.ray_address` or on this machine.
 
-    Each actor loads its own detector; counts come after every part. "auto" is an actor per core, or per GPU, but for
-    one core that reads.
+    Each actor loads its own detector; progress is counted after every part. "auto" means one actor per GPU, or one per
+    core, where one core is left for reading.
 
     Raises:
         MissingExtraError: Ray is not installed.
@@ -84,7 +84,7 @@ def run(
 
 
 def _connect(ray: Any, config: AuditConfig) -> bool:
-    """Join the cluster, or start one on this machine; whether this call did."""
+    """Join the cluster, or start one on this machine; returns True if this call did."""
     if ray.is_initialized():
         return False
     if config.ray_address:
@@ -105,7 +105,7 @@ def _connect(ray: Any, config: AuditConfig) -> bool:
 
 
 def _cores(config: AuditConfig) -> int:
-    """Cores of a cluster on this machine: one reads."""
+    """Cores to use on this machine, one of them for reading."""
     return max(2, usable_cores()) if config.workers == "auto" else config.workers + 1
 
 
@@ -119,11 +119,11 @@ def _actors(ray: Any, config: AuditConfig) -> int:
 
 
 def _check_reachable(address: str) -> None:
-    """Refuse an address where nothing listens or answers; Ray itself would try for minutes.
+    """Refuse an address where no server answers; Ray itself would try for minutes.
 
     Raises:
         SettingsError: it is not an address.
-        ExpertError: nothing listens there, or nothing answers.
+        ExpertError: no server answers there.
     """
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if not colon:
@@ -142,7 +142,7 @@ def _check_reachable(address: str) -> None:
 
 
 def _parts(config: AuditConfig, source: Source, finished: FinishedParts) -> Any:
-    """The parts that are left, as a Ray data source of one streaming task."""
+    """The remaining parts, as a Ray data source with one streaming task."""
     import pyarrow as pa
     from ray.data import Datasource, ReadTask
     from ray.data.block import BlockMetadata
@@ -183,7 +183,7 @@ def unpacked(text: str) -> Iterator[Row]:
 class Actor:
     """Checks parts on one machine of the cluster; the detector is loaded when it starts.
 
-    An error goes back as a value, because Ray would repeat a part that raised, and wrap what it raised.
+    An error is returned as a value: if it were raised, Ray would repeat the part and wrap the error.
 
     Args:
         config: the settings.

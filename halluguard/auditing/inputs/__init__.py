@@ -1,7 +1,7 @@
-"""Caption file formats: one module per format, each reads rows and writes them back with corrected captions.
+"""Read and write caption files: each module of this folder reads the rows of one format and writes them back corrected.
 
-To add a format, add a module with the members of `Format` to this folder; no list names it. For captions that stand
-one per line in a text file, with the line number as the image:
+To add a format, add a module with the members of `Format` to this folder; it is found there. For example, for a text
+file with one caption per line, where the line number is the image:
 
     NAME = "plain text"
     ORDER = 60
@@ -20,8 +20,8 @@ one per line in a text file, with the line number as the image:
                 line = item.raw if decision.caption is None else decision.caption + "\\n"
                 out.write(line.encode())
 
-A row that cannot be read is an `Item` with a `problem`. It keeps its place: every pass over a file numbers its rows
-alike.
+A row that cannot be read is an `Item` with a `problem`. It keeps its place, so that every pass over a file numbers its
+rows alike.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ from halluguard.io import MAX_LINE, READ_ERRORS, open_binary, parse_json
 HEAD_BYTES = 65_536
 """Size of the start of a file that the formats look at to recognise it, in bytes after decompression."""
 MAX_ROW = MAX_LINE
-"""Longest row that is read, in bytes or characters; a longer one is skipped and left out of the export."""
+"""Longest row, in bytes or characters; a longer one is skipped and left out of the export."""
 MAX_ROW_WITH_IMAGE = 128 * 1024 * 1024
-"""The same for a row that may carry its image, in bytes."""
+"""Longest row that may hold its image, in bytes."""
 
 MAX_ROW_MEMORY = 8 * MAX_ROW
 """Most memory that a row of JSON may take, in bytes, by an estimate."""
@@ -59,8 +59,8 @@ class Item:
 
     Args:
         fields: its columns or keys; None when it could not be read.
-        raw: its own text, for formats that repeat unchanged rows word for word; None if it is too long to be held, and
-            the export leaves the row out.
+        raw: its text in the file, for formats that copy unchanged rows word for word; None if it is too long to be
+            held, so that the export leaves the row out.
         problem: reason why it could not be read.
         image_bytes: the bytes of its image, when the input carries them.
     """
@@ -72,12 +72,12 @@ class Item:
 
 
 class Decision(NamedTuple):
-    """What the export does with one entry.
+    """The treatment of one entry by the export.
 
     Args:
-        keep: whether it is written.
-        caption: another caption for it; None leaves the one it has.
-        turns: other texts of a dialogue or a list, each by the key of its own place; instead of `caption`.
+        keep: whether the entry is written.
+        caption: its new caption; None keeps the old one.
+        turns: key -> new text, for a dialogue or a list; used in place of `caption`.
     """
 
     keep: bool
@@ -85,7 +85,7 @@ class Decision(NamedTuple):
     turns: Mapping[str, str] = MappingProxyType({})
 
     def texts(self, key: str) -> Mapping[str, str]:
-        """The texts to put in, by key; `key` is that of the captions."""
+        """Key -> new text; `key` is the key of the captions."""
         return self.turns if self.caption is None else {key: self.caption}
 
 
@@ -94,7 +94,7 @@ class Format(Protocol):
 
     Args:
         NAME: name of the format in messages.
-        ORDER: place in the order in which formats are tried; the lowest is first.
+        ORDER: formats are tried from the lowest to the highest number.
     """
 
     NAME: str
@@ -111,11 +111,11 @@ class Format(Protocol):
         """
 
     def export(self, path: Path, encoding: str | None, out: BinaryIO, key: str, decisions: Iterable[Decision]) -> None:
-        """Write the rows again, one decision per row, with the texts of `decision.texts(key)` put in."""
+        """Write the rows with the new texts of `decision.texts(key)`; there is one decision per row."""
 
 
 def detect_format(path: Path) -> str:
-    """Recognise the format of a file or folder; its name, for `get_format`, is returned.
+    """The name of the format of a file or folder, for `get_format`.
 
     Raises:
         InputError: it is missing, unreadable, empty, or in no known format.
@@ -149,7 +149,7 @@ def _head(path: Path) -> bytes:
 
 @contextlib.contextmanager
 def text_writer(out: BinaryIO) -> Iterator[io.TextIOWrapper]:
-    """Write UTF-8 text with "\\n" line ends into `out`. Bytes that were not text when read become the same bytes."""
+    """Write UTF-8 text with "\\n" line ends into `out`. Bytes that were not text when read are written unchanged."""
     text = io.TextIOWrapper(out, encoding="utf-8", newline="\n", errors="surrogateescape")
     try:
         yield text
@@ -181,28 +181,28 @@ def load_json(text: str) -> Any:
     """A JSON value.
 
     Raises:
-        ValueError: it is not JSON, a key stands twice in an object, or it takes too much memory.
+        ValueError: it is not JSON, an object has a key twice, or it takes too much memory.
     """
     return parse_json(text, MAX_ROW_MEMORY, _unique_keys)
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object whose keys each stand once: of two captions nobody can say which is meant."""
+    """The object of these pairs; a repeated key is refused, because it is unclear which of two captions is meant."""
     fields = dict(pairs)
     if len(fields) != len(pairs):
         counts = Counter(key for key, _ in pairs)
         double = next(key for key, count in counts.items() if count > 1)
-        raise ValueError(f"the key {double!r} stands twice in one object")
+        raise ValueError(f"the key {double!r} occurs twice in one object")
     return fields
 
 
 def json_again(item: Item, key: str, decision: Decision) -> bytes:
-    """A row's JSON: its own text when nothing changed, else written again with the other texts."""
+    """A row's JSON: its own text if nothing changed, else serialized with the new texts."""
     texts = decision.texts(key)
     if not texts or item.fields is None:
         return item.raw.encode("utf-8", "surrogateescape") if isinstance(item.raw, str) else item.raw or b""
     fields = with_texts(item.fields, texts)
     try:
         return json.dumps(fields, ensure_ascii=False).encode("utf-8")
-    except UnicodeEncodeError:  # half a surrogate pair, which JSON can hold as an escape but no file as a character
+    except UnicodeEncodeError:  # a lone surrogate, which JSON can hold as an escape but UTF-8 cannot encode
         return json.dumps(fields).encode("ascii")

@@ -36,14 +36,14 @@ def read(path: Path, encoding: str | None = None, columns: Collection[str] | Non
 
 
 def _items(batch: pa.RecordBatch) -> Iterator[Item]:
-    """The rows of a batch. Where a value cannot be read, only its own row is lost."""
+    """The rows of a batch. A value that cannot be read affects only its own row."""
     rows: list[Item] | None = None
     try:
         size = sum(map(python_size, batch.columns))
         if size > MAX_ROW_WITH_IMAGE:
             raise ValueError(f"expected at most {MAX_ROW_WITH_IMAGE:,} bytes in a row, got {size:,}")
         rows = [Item(row) for row in batch.to_pylist()]
-    except (ValueError, OverflowError) as error:  # among these pyarrow.ArrowInvalid
+    except (ValueError, OverflowError) as error:  # pyarrow.ArrowInvalid is a ValueError
         if len(batch) == 1:
             rows = [Item(None, "", f"cannot read the row: {error}"[:300])]
     if rows is not None:
@@ -71,7 +71,7 @@ def export(path: Path, encoding: str | None, out: BinaryIO, key: str, decisions:
 
 
 def _with_captions(table: pa.Table, key: str, decisions: list[Decision]) -> pa.Table:
-    """The table with other captions; a row without one is not converted, as it may hold something other than text."""
+    """The table with new captions; rows without a new caption are not converted, because they may not hold text."""
     import pyarrow as pa
 
     if not any(decision.texts(key) for decision in decisions):
@@ -114,7 +114,7 @@ def _read_file(file: Path, columns: Collection[str] | None) -> Iterator[pa.Recor
         return
     with pa.memory_map(str(file)) as mapped:
         content = mapped.read_buffer()
-        if magic == b"ARROW1":  # a file is a stream between its first 8 bytes and an index, which need not be followed
+        if magic == b"ARROW1":  # a file is a stream after 8 bytes, with an index at its end that is not needed
             content = content.slice(8)
         _check_messages(file, content)
         for batch in pa.ipc.open_stream(content):
@@ -128,7 +128,7 @@ def _check_messages(file: Path, content: pa.Buffer) -> None:
     """Refuse record batches that unpack to more than `MAX_UNPACKED` bytes, with the dictionaries before them.
 
     Raises:
-        InputError: one does.
+        InputError: a batch unpacks to more.
     """
     import pyarrow as pa
 
@@ -146,8 +146,8 @@ def _check_messages(file: Path, content: pa.Buffer) -> None:
 def _unpacked_size(message: pa.ipc.Message) -> int:
     """Bytes to which the compressed buffers of a message unpack, from the lengths that stand before each.
 
-    The message's description is a flatbuffer (Message.fbs of Apache Arrow): a table begins with the distance to the
-    list of its fields' places; a vector begins with its length.
+    The message's metadata is a flatbuffer (Message.fbs of Apache Arrow): a table begins with the offset of its vtable,
+    which lists the offsets of its fields; a vector begins with its length.
     """
     data, body = message.metadata, message.body
     if message.type not in ("record batch", "dictionary") or body is None:
@@ -182,17 +182,17 @@ def _unpacked_size(message: pa.ipc.Message) -> int:
 
 
 def _check_offsets(batch: pa.RecordBatch) -> None:
-    """Refuse values that lead outside their buffers. Text need not be UTF-8: that is the matter of its row.
+    """Refuse values that point outside their buffers. Text that is not UTF-8 is left to the check of its row.
 
     Raises:
-        ValueError: a value does.
+        ValueError: a value points outside its buffer.
     """
     for column in batch.columns:
         column.view(_as_bytes(column.type)).validate(full=True)
 
 
 def _as_bytes(kind: pa.DataType) -> pa.DataType:
-    """The type with bytes in place of text."""
+    """The Arrow type, with bytes in place of text."""
     import pyarrow as pa
 
     if pa.types.is_string(kind):

@@ -1,4 +1,4 @@
-"""Read and write CSV and TSV with a header line, whose most frequent of comma, tab and semicolon is the delimiter."""
+"""Read and write CSV and TSV with a header; the most frequent of comma, tab and semicolon in it is the delimiter."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from halluguard.io import open_text, reading, text_encoding
 
 NAME = "CSV"
 ORDER = 50
-# What a spreadsheet would run as a formula. A bullet ("- a dog") is none.
+# A cell that a spreadsheet would run as a formula. A bullet ("- a dog") is not one.
 _FORMULA = re.compile(r"\s*[=@]|[\t\r]|[+-]\S")
 
 
@@ -67,7 +67,7 @@ def export(path: Path, encoding: str | None, out: BinaryIO, key: str, decisions:
 
 
 class _Records:
-    """The records of a file: cells, or what is wrong with them, each with its own text.
+    """The records of a file: for each, its cells or its fault, and its text in the file.
 
     Attributes:
         header: the names of the columns.
@@ -115,12 +115,12 @@ class _Records:
 
 
 class _Lines:
-    """The lines of a file, with copies of those that the record being read has taken.
+    """The lines of a file; those of the current record are copied.
 
     Attributes:
         copies: the lines of the record so far.
-        overlong: whether the record is longer than `MAX_ROW`, which ends it.
-        pending: a line that was read before.
+        overlong: True if the record is longer than `MAX_ROW`; the record then ends.
+        pending: a line that was read ahead.
     """
 
     def __init__(self, file: TextIO) -> None:

@@ -49,7 +49,7 @@ def export(path: Path, encoding: str | None, out: BinaryIO, key: str, decisions:
 
 
 def _pieces(path: Path, encoding: str | None) -> Iterator[str]:
-    """The text of the file in pieces. Bytes that are not UTF-8 are kept, and spoil only the object they stand in."""
+    """The text of the file in pieces. Bytes that are not UTF-8 are kept, and make only their own object unreadable."""
     with reading(path, NAME), open_text(path, encoding, newline="") as file:
         file.reconfigure(errors="surrogateescape" if file.encoding.startswith("utf-8") else "strict")
         while piece := file.read(_PIECE):

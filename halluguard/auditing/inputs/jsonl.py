@@ -61,7 +61,7 @@ def _lines(path: Path, encoding: str | None) -> Iterator[bytes]:
 
 
 def _bounded(file: IO[AnyStr], end: AnyStr) -> Iterator[AnyStr]:
-    """The lines of a file. Of a line over the limit comes the beginning, which is over the limit too."""
+    """The lines of a file. A line over the limit is cut to its beginning, which is still over the limit."""
     while line := file.readline(MAX_ROW + 1):
         yield line
         while len(line) > MAX_ROW and not line.endswith(end):

@@ -29,7 +29,7 @@ _TEXTS = ("txt", "text", "caption", "cap")
 _IMAGES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm")
 _ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.zst")
 _BROKEN = (tarfile.TarError, EOFError, OSError, zlib.error, ValueError)
-_MAX_HEADER = 1 << 20  # bytes of a long name or of a member's attributes
+_MAX_HEADER = 1 << 20  # most bytes of a long name, or of a member's attributes
 
 
 def recognises(path: Path, head: bytes) -> bool:
@@ -52,7 +52,7 @@ def read(path: Path, encoding: str | None = None, columns: Collection[str] | Non
                         sample = _Sample(key)
                     sample.add(tar, member, suffix)
         except _BROKEN as error:
-            problem = f"the tar {file.name!r} cannot be read to its end: {error}; the samples before are good"
+            problem = f"the tar {file.name!r} cannot be read to its end: {error}; the samples before the fault are good"
         if problem:
             yield Item(None, "", problem)
         elif sample is not None:
@@ -82,7 +82,7 @@ def export(path: Path, encoding: str | None, out: BinaryIO, key: str, decisions:
                 raise
             except _BROKEN:
                 if decision is None:
-                    next(remaining)  # of the row that says that the tar ends early
+                    next(remaining)  # the decision on the row that reports the early end
 
 
 def _with_texts(data: bytes, suffix: str, texts: Mapping[str, str]) -> bytes:
@@ -94,7 +94,7 @@ def _with_texts(data: bytes, suffix: str, texts: Mapping[str, str]) -> bytes:
 
 
 def _copy(tar: tarfile.TarFile, member: tarfile.TarInfo, target: tarfile.TarFile) -> None:
-    """Copy a member, which is held in memory if it is small: half of one would spoil the target."""
+    """Copy a member. A small one is read into memory first, because half a member would damage the target."""
     if member.size <= MAX_ROW_WITH_IMAGE:
         target.addfile(member, io.BytesIO(_contents(tar, member)))
         return
@@ -107,7 +107,7 @@ def _copy(tar: tarfile.TarFile, member: tarfile.TarInfo, target: tarfile.TarFile
 
 
 class _HalfCopiedError(InputError):
-    """A large member breaks off, and with it the target."""
+    """A large member ends early, so that the target is damaged."""
 
 
 @dataclass
@@ -119,7 +119,7 @@ class _Sample:
         fields: see `read`.
         image: the bytes of its image.
         names: the members so far.
-        size: bytes that are held of it.
+        size: bytes of the sample in memory.
         problem: reason why it cannot be read.
     """
 
@@ -132,7 +132,7 @@ class _Sample:
 
     def add(self, tar: tarfile.TarFile, member: tarfile.TarInfo, suffix: str) -> None:
         if member.name in self.names:
-            self.problem = f"the member {member.name!r} stands twice in one sample"
+            self.problem = f"the member {member.name!r} occurs twice in one sample"
         self.names.add(member.name)
         is_image, is_text = suffix in _IMAGES, suffix in _TEXTS
         if self.problem or not (is_image or is_text or suffix == "json"):
@@ -175,7 +175,7 @@ def _members(tar: tarfile.TarFile) -> Iterator[tuple[tarfile.TarInfo, str, str]]
 
 
 class _Member(tarfile.TarInfo):
-    """A header whose long name and attributes, which are read into memory, are bounded."""
+    """A tar header whose long name and attributes are limited, because they are read into memory."""
 
     def _proc_member(self, tar: tarfile.TarFile) -> Any:
         if self.size > _MAX_HEADER and not (self.isreg() or self.issparse()):
@@ -184,7 +184,7 @@ class _Member(tarfile.TarInfo):
 
 
 class _Ending:
-    """A stream that is read past its end a few times at most: tarfile would look for a missing terabyte for hours."""
+    """A stream that can be read past its end only a few times: tarfile would search a missing terabyte for hours."""
 
     def __init__(self, raw: BinaryIO) -> None:
         self._raw, self._empty = raw, 0

@@ -1,4 +1,4 @@
-"""Write the card of a run, through which `datasets.load_dataset("audited/")` finds its tables."""
+"""Write the dataset card of a run, by which `datasets.load_dataset("audited/")` finds its tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Write the boxes that verdicts rest on as a COCO file: images, categories, and annotations with a score.
+"""Write the boxes behind the verdicts as a COCO file: images, categories, and annotations with a score.
 
 `pycocotools.coco.COCO(file)` reads it, and `loadRes` takes its list of annotations. The 80 COCO categories keep their
 official ids; other names get ids from 1001 on, in alphabetical order. Boxes are x, y, width, height in pixels.
@@ -52,7 +52,7 @@ def write_detections(run: Path, target: Path) -> int:
 
 
 def _image_ids(images: list[str]) -> dict[str, int]:
-    """The number at the end of each name ("COCO_val2014_000000000042.jpg" is 42), or 1, 2, 3, ... if two are equal."""
+    """The number at the end of each name ("COCO_val2014_000000000042.jpg" is 42), or 1, 2, 3, ... if any are equal."""
     numbers = [int(match.group(1)) if (match := _TRAILING_NUMBER.search(image)) else -1 for image in images]
     if len(set(numbers)) == len(images) and -1 not in numbers:
         return dict(zip(images, numbers, strict=True))

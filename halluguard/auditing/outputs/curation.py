@@ -1,4 +1,4 @@
-"""Write a finished audit for tools in which people look at images and labels: Label Studio and FiftyOne.
+"""Write a finished audit for tools that show images with labels: Label Studio and FiftyOne.
 
     export_run(Path("audited"), "labelstudio", ImageFolder(Path("photos")), Path("tasks.json"))
     export_run(Path("audited"), "fiftyone", ImageFolder(Path("photos")), Path("labels.json"))
@@ -31,7 +31,7 @@ from halluguard.records import XYXY, Box, Verdict
 from halluguard.rendering import COLORS
 
 LOCAL_FILES = "/data/local-files/?d="
-"""Address of a file in Label Studio's own local storage, before its path."""
+"""Beginning of the address of a file in Label Studio's local storage; its path follows."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Curated:
     size: tuple[int, int]
 
     def boxes(self) -> Iterator[tuple[int, Verdict, Box, XYXY]]:
-        """Index of the verdict, verdict, box, and x1, y1, x2, y2 as fractions of the image, inside it."""
+        """(index of the verdict, verdict, box, corners); corners are x1, y1, x2, y2 as shares of the image's size."""
         width, height = self.size
         for index, verdict in enumerate(self.checked.verdicts):
             for box in verdict.evidence:
@@ -65,14 +65,14 @@ def _divided(xyxy: XYXY, width: int, height: int) -> XYXY:
 def export_run(
     run: Path, to: str, images: ImageFolder, out: Path, *, prefix: str = LOCAL_FILES, overwrite: bool = False
 ) -> tuple[int, int]:
-    """Write a run for another tool; the number of captions written, and of those whose image cannot be opened.
+    """Write a run for another tool; returns the numbers of captions written and of captions without a readable image.
 
     Args:
         run: folder of a finished run.
         to: "labelstudio" or "fiftyone".
         images: the folder of the images.
         out: JSON file to write.
-        prefix: address of the images for Label Studio, before their paths in the folder.
+        prefix: beginning of the address of an image for Label Studio; its path in the folder follows.
         overwrite: True replaces existing files.
 
     Raises:
@@ -97,7 +97,7 @@ def export_run(
 
 def _curated(run: Path, images: ImageFolder, missing: list[str]) -> Iterator[Curated]:
     """The checked rows with their images; the ids of those without one are added to `missing`."""
-    last: tuple[str, str, tuple[int, int]] | None = None  # captions of one image often stand together
+    last: tuple[str, str, tuple[int, int]] | None = None  # captions of one image often follow each other
     for data in read_parts(run):
         if data["code"] != "ok":
             continue
@@ -121,7 +121,7 @@ def _config_file(out: Path) -> Path:
 
 
 def labelling_interface() -> str:
-    """The XML that makes Label Studio show the tasks: the image with its boxes, the caption with its marked words."""
+    """The XML by which Label Studio shows a task: the image with its boxes, the caption with its marked words."""
     labels = "\n".join(f'    <Label value="{decision}" background="{color}"/>' for decision, color in COLORS.items())
     return f"""<View>
   <Image name="image" value="$image"/>
@@ -207,7 +207,7 @@ def _corrected(checked: Checked) -> JsonObject:
 
 
 def _write_detections(rows: Iterator[Curated], out: Path, prefix: str) -> int:
-    """`fo.types.FiftyOneImageDetectionDataset`: labels by the path without its suffix, boxes as x, y, width, height."""
+    """Write `fo.types.FiftyOneImageDetectionDataset`: path without suffix -> labels; boxes are x, y, width, height."""
     labels: dict[str, list[JsonObject]] = {}
     paths: dict[str, str] = {}
     captions = 0
@@ -216,7 +216,7 @@ def _write_detections(rows: Iterator[Curated], out: Path, prefix: str) -> int:
         key = str(PurePosixPath(row.path).with_suffix(""))
         if paths.setdefault(key, row.path) != row.path:
             raise InputError(
-                f"FiftyOne knows images by their names without suffix, and {paths[key]!r} and {row.path!r} share one; "
+                f"FiftyOne identifies images by names without suffix, and {paths[key]!r} and {row.path!r} share one; "
                 "rename one of them"
             )
         detections = labels.setdefault(key, [])

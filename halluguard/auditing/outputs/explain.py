@@ -1,4 +1,4 @@
-"""Print why a row got its verdicts: its caption, each claim with its evidence, each edit.
+"""Print the reasons for the verdicts of a row: its caption, each claim with its evidence, each edit.
 
 halluguard explain audited 4217
 """
@@ -53,7 +53,7 @@ def _matching(run: Path, name: str) -> Iterator[Checked]:
 
 
 def explain_rows(run: Path, name: str, console: Console | None = None) -> list[Checked]:
-    """Print why the rows of that name got their verdicts, and return the rows."""
+    """Print the reasons for the verdicts of the rows with that name, and return the rows."""
     console = console or Console()
     rows = find_rows(run, name)
     for checked in rows:

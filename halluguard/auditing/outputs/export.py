@@ -1,7 +1,7 @@
-"""Write the input again, in its own format and order, with corrected captions and everything else as it was.
+"""Write a copy of the input, in its own format and order, with corrected captions; everything else is unchanged.
 
-Skipped rows keep their text; one that is too long to be held is left out, as its reason says. A filter leaves rows out
-by what was found in them.
+Skipped rows keep their text, but a row that is too long for memory is left out. A filter can leave out rows by their
+verdicts.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def write_export(
     *,
     promised: bool = False,
 ) -> int:
-    """Write the input again with the captions of a run.
+    """Write a copy of the input with the captions of a run.
 
     Args:
         run: run folder.
@@ -50,7 +50,8 @@ def write_export(
             while ahead is not None and ahead["index"] < index + len(texts):
                 rows.append(ahead)
                 ahead = next(checked, None)
-            # An entry without a row was not selected for this run. One that has several is kept if all of them are.
+            # An entry without a row was not selected for this run. An entry with several rows is kept if all of them
+            # are.
             is_kept = bool(rows) and item.raw is not None and (keep is None or all(keep(caption_row(r)) for r in rows))
             is_kept = is_kept and (not promised or (len(rows) == len(texts) and all(map(is_released, rows))))
             kept += len(rows) * is_kept

@@ -17,7 +17,7 @@ from halluguard.auditing.outputs.tables import CAPTION_COLUMNS
 from halluguard.errors import SettingsError
 from halluguard.io import JsonObject
 
-Cell = Any  # a number, a text, a truth value, or a list of them: what a column holds or an operator makes of it
+Cell = Any  # the value of a column or an operator: a number, a text, a truth value, or a list of them
 Value = Callable[[JsonObject], Cell]
 
 _COMPARISONS: dict[type[ast.cmpop], Callable[[Cell, Cell], Cell]] = {
@@ -26,19 +26,19 @@ _COMPARISONS: dict[type[ast.cmpop], Callable[[Cell, Cell], Cell]] = {
 }
 _ARITHMETIC: dict[type[ast.operator], Callable[[Cell, Cell], Cell]] = {
     **{ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: lambda a, b: _product(a, b)},
-    ast.Div: lambda a, b: a / b if b else 0.0,  # a share of nothing is 0
+    ast.Div: lambda a, b: a / b if b else 0.0,  # a share is 0 if the whole is 0
 }
 
 
 def _product(a: Cell, b: Cell) -> Cell:
-    """A product of numbers; a text or list times a number would fill the memory."""
+    """A product of numbers. Texts and lists are refused: repeated, they would fill the memory."""
     if not (isinstance(a, int | float) and isinstance(b, int | float)):
         raise TypeError(f"{type(a).__name__} times {type(b).__name__}")
     return a * b
 
 
 def parse_filter(expression: str) -> Callable[[JsonObject], bool]:
-    """Turn an expression into a function of a caption's row.
+    """Turn an expression into a function that takes a row of `captions.parquet`.
 
     Raises:
         SettingsError: it does not parse, names an unknown column, or uses another operator.

@@ -1,8 +1,8 @@
-"""Merge the shards of a run: the results of `--shard i/n` on n machines become those of one machine.
+"""Merge the shards of a run: the results of `--shard i/n` on n machines become the results of one run.
 
-Sums are added and tables joined by the rows' places; no row is parsed. Lines of parts are copied: the tables say which
-rows a merged part has, and the checks of the shards' parts where they stand. Each merged part is therefore made on its
-own, by any of several processes.
+Sums are added, and tables are joined by the rows' indices; no row is parsed. Lines of parts are copied: the tables list
+the rows of each merged part, and the checks of the shards' parts tell which file holds them. So each merged part can be
+made separately, by any of several processes.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 Map = Callable[[Callable[[Item], Result], Iterable[Item]], Iterable[Result]]
 ROWS_FOR_WORKERS = 20_000
-"""Rows from which on several processes merge."""
+"""Number of rows from which several processes merge."""
 _BATCH = 20_000
 """Rows of a table that are read at once from each shard."""
 
@@ -62,14 +62,14 @@ def merge_shards(
         out: another folder.
         force_new: discard another run in `out`.
         json_lines: write captions.jsonl and claims.jsonl too.
-        workers: processes that merge, where rows are many.
+        workers: number of processes that merge, where there are many rows.
 
     Returns:
         The summary.
 
     Raises:
         InputError: a folder holds no run, or one that is not finished.
-        SettingsError: the shards are not of one run, or not all of it.
+        SettingsError: the shards are not of one run, or some are missing.
     """
     manifest, rows = _common_manifest(shards)
     if out.resolve() in {shard.resolve() for shard in shards}:
@@ -85,7 +85,7 @@ def merge_shards(
         for shard, of_shard, count in zip(shards, checks, rows, strict=True):
             check_finished(shard, count, of_shard, whole)
         tallies = [read_tally(shard) for shard in shards]
-        if "policy" in manifest or None in tallies:  # a watch for shifts reads rows in order
+        if "policy" in manifest or None in tallies:  # the watch for shifts must read rows in order
             _copy_lines(checks, folder, manifest["part_rows"])
             return finish(out, manifest, workers=workers, json_lines=json_lines)
         tasks = _tasks(shards, checks, folder, manifest["part_rows"])
@@ -99,7 +99,7 @@ def merge_shards(
 
 
 def _common_manifest(shards: Sequence[Path]) -> tuple[JsonObject, list[int]]:
-    """The manifest of the whole run, and the number of rows of each shard."""
+    """The manifest of the whole run, without the shard's share, and the number of rows of each shard."""
     folders: dict[int, Path] = {}
     whole: JsonObject = {}
     rows, count = [], 0
@@ -152,7 +152,7 @@ def _done(task: Callable[[], None]) -> None:
 def _tasks(
     shards: Sequence[Path], checks: Sequence[Sequence[PartCheck]], folder: RunFolder, part_rows: int
 ) -> Iterator[Callable[[], None]]:
-    """What is to be done, in any order: the tables, the skipped rows, and each part."""
+    """The tasks of a merge, which may run in any order: the tables, the skipped rows, and each part."""
     for name, columns in (("claims.parquet", CLAIM_COLUMNS), ("captions.parquet", CAPTION_COLUMNS)):
         yield functools.partial(_merge_tables, [shard / name for shard in shards], folder.path / name, columns)
     yield functools.partial(_merge_skipped, shards, folder.path)
@@ -185,7 +185,7 @@ def _indices(shards: Sequence[Path]) -> np.ndarray:
     indices = np.sort(np.concatenate([column.to_numpy() for column in columns]))
     twice = indices[:-1][indices[1:] == indices[:-1]]
     if len(twice):
-        raise InputError(f"row {twice[0]} stands in more than one shard; run the shards' commands again")
+        raise InputError(f"row {twice[0]} is in more than one shard; run the shards' commands again")
     return indices
 
 
@@ -219,7 +219,8 @@ def _merge_skipped(shards: Sequence[Path], out: Path) -> None:
 def _merge_tables(paths: Sequence[Path], target: Path, columns: Mapping[str, str]) -> None:
     """Join tables that are each in the order of their rows' indices, in constant memory.
 
-    What is below the last index that every unfinished table has shown is complete, and goes out.
+    Rows are written up to the smallest of the last indices read from the unfinished tables, because no earlier row can
+    follow.
     """
     import numpy as np
     import pyarrow as pa
@@ -258,7 +259,7 @@ def _last(rows: pa.Table) -> int:
 
 
 def _copy_lines(checks: Sequence[Sequence[PartCheck]], folder: RunFolder, part_rows: int) -> None:
-    """Write the parts of the merged run one after the other; what the shards' tables hold does not count."""
+    """Write the parts of the merged run one after the other, from the lines of the shards' parts alone."""
     lines = _in_order(heapq.merge(*(_lines_within(parts, 0, parts[-1].last) for parts in checks if parts)))
     for number in itertools.count():
         part = list(itertools.islice(lines, part_rows))
@@ -271,6 +272,6 @@ def _in_order(lines: Iterable[tuple[int, str]]) -> Iterator[str]:
     last = -1
     for index, line in lines:
         if index <= last:
-            raise InputError(f"row {index} stands in more than one shard; run the shards' commands again")
+            raise InputError(f"row {index} is in more than one shard; run the shards' commands again")
         last = index
         yield line

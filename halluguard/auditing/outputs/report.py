@@ -4,8 +4,8 @@
 
 The page is made from the run folder (`summary.json`, the parts) and from the images, which are embedded as small
 copies. It holds no times and no paths, loads nothing from the network, and shows all text escaped. Half of the samples
-are the captions with the most contradictions; of the others, some show objects that no sample has yet, rare ones first,
-and the rest is drawn at random: what is wrong, what is rare and what is usual. Its size does not grow with the run.
+are the captions with the most contradictions. Some of the others show objects that no sample has yet, rare ones first,
+and the rest is drawn at random. So the page shows wrong, rare and usual captions. Its size does not grow with the run.
 """
 
 from __future__ import annotations
@@ -34,30 +34,30 @@ from halluguard.records import Answer
 
 SAMPLES = 200
 SKIPPED = 50
-"""Skipped rows that are shown, at most."""
+"""Most skipped rows that are shown."""
 REJECTED = 1000
-"""Captions with a contradicted claim that are listed, at most."""
+"""Most captions with a contradicted claim that are listed."""
 PER_LABEL = 2
-"""Samples that are kept for each label while the rows are read."""
+"""Number of samples kept per label while the rows are read."""
 LABELS = 500
-"""Labels that are shown, at most."""
+"""Most labels that are shown."""
 THUMBNAIL = 360
 """Longer side of an embedded image, in pixels."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One caption on the page, with what filters look at.
+    """One caption on the page, with the fields for the page's filters.
 
     Args:
-        card: what the template shows.
+        card: values for the template.
         id: name of its row.
         index: place of the row in the input.
-        why: "worst", "object" or "random".
-        decisions, kinds, labels: of its claims, each once.
-        omitted: labels of what the caption leaves out.
+        why: reason for its choice: "worst", "object" or "random".
+        decisions, kinds, labels: those of its claims, each once.
+        omitted: labels of objects that the caption leaves out.
         judged: the claims that a person may accept or dispute.
-        shared: the element whose image this sample shows too; "" where it has its own.
+        shared: id of the page element whose image this sample reuses; "" if it embeds its own.
     """
 
     card: rendering.Card
@@ -74,7 +74,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class JudgedClaim:
-    """A claim with a verdict that a person may accept or dispute; `claim` is its index in the row."""
+    """A claim whose verdict a person may accept or dispute; `claim` is its index in the row."""
 
     claim: int
     phrase: str
@@ -124,7 +124,7 @@ class _Draw:
         self.seen += 1
 
     def chosen(self) -> Iterator[tuple[str, Checked]]:
-        """(why, row): the worst, then rows of objects not shown yet, then random ones; each row once."""
+        """(reason, row) of each sample: the worst, then rows with objects not shown yet, then random ones."""
         worst = sorted(self.worst, reverse=True)
         shown = {-index for _, index, _ in worst}
         for _, _, line in worst:
@@ -139,7 +139,7 @@ class _Draw:
             yield "random", from_dict(read_row(line))
 
     def _of_objects(self, shown: set[int], labels: set[str]) -> list[tuple[int, str]]:
-        """Rows of objects that no shown row has, the rarest first; at most half of the samples that are left."""
+        """Rows with objects that no shown row has, the rarest first; at most half of the remaining samples."""
         rows: list[tuple[int, str]] = []
         for label, _ in sorted(self.label_counts.items(), key=lambda pair: (pair[1], pair[0])):
             if len(rows) >= (self.samples - len(shown)) // 2:
@@ -158,7 +158,7 @@ def _labels(row: JsonObject) -> list[str]:
 
 
 def _rejection(row: JsonObject) -> JsonObject:
-    """A caption with contradicted claims: which, and why."""
+    """A caption with its contradicted claims and the reasons."""
     wrong = [verdict for verdict in row["verdicts"] if verdict["decision"] == "contradicted"]
     return {
         **{key: row[key] for key in ("index", "id", "image")},
@@ -179,7 +179,7 @@ def write_report(
 
     Args:
         run: folder of a finished run.
-        images: folder of the images. Without it, and for an image that cannot be opened, a card has text only.
+        images: folder of the images. Without a folder, or for an image that cannot be opened, a card has text only.
         samples: number of captions shown, at least 0; at most half of them are the worst.
         seed: seed of the random half.
         title: heading of the page.
@@ -273,7 +273,7 @@ class CountsLine:
 
     Args:
         omitted: share of the images with the object whose caption leaves it out, in words.
-        omitted_value: the same in [0, 1], -1 where there is none to count.
+        omitted_value: the same share in [0, 1]; -1 where it cannot be computed.
     """
 
     name: str
@@ -300,14 +300,14 @@ def _counts_line(name: str, row: JsonObject) -> CountsLine:
 
 
 def _label_lines(by_label: Mapping[str, JsonObject]) -> list[CountsLine]:
-    """One line per label, those contradicted most often first."""
+    """One line per label; labels with the most contradictions come first."""
     lines = [_counts_line(name, row) for name, row in by_label.items()]
     lines.sort(key=lambda line: (-line.counts["contradicted"], -line.counts["supported"], line.name))
     return lines[:LABELS]
 
 
 def _flat_settings(prefix: str, value: object) -> Iterator[tuple[str, str]]:
-    """The settings of the run as name and text, nested names joined by dots."""
+    """(name, value as text) of the run's settings; nested names are joined by dots."""
     if isinstance(value, Mapping):
         for name, inner in value.items():
             yield from _flat_settings(f"{prefix}.{name}" if prefix else str(name), inner)
@@ -348,7 +348,7 @@ def _sample(why: str, checked: Checked, images: ImageFolder | None, thresholds: 
 
 
 def _sharing(samples: Sequence[Sample]) -> list[Sample]:
-    """The samples; those whose image an earlier one embeds show that one."""
+    """The samples; if an earlier sample embeds the same image, the later one refers to it."""
     first: dict[str, int] = {}
     shared = []
     for sample in samples:

@@ -1,4 +1,4 @@
-"""Watch whether the rows of a run look like the images that its policy was calibrated on."""
+"""Watch whether the images of a run differ from the images on which its policy was calibrated."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from halluguard.io import JsonObject
 from halluguard.records import Verdict
 
 ENOUGH_SCORES = 30
-"""Scores of calibration images below which a shift is not watched for."""
+"""Least number of calibration scores for which shifts are watched."""
 
 
 class ShiftWatch:
-    """Feeds a shift monitor with checked rows: the first row of each image.
+    """Feed a shift monitor with checked rows: the first row of each image.
 
     Args:
         monitor: the monitor.
@@ -27,7 +27,7 @@ class ShiftWatch:
         self._images: set[int] = set()
 
     def add(self, row: JsonObject) -> bool:
-        """Add a checked row, and return whether it set off the alarm."""
+        """Add a checked row, and return True if it raised the alarm."""
         name = hashlib.blake2b(str(row["image"]).encode("utf-8", "surrogatepass"), digest_size=8).digest()
         image = int.from_bytes(name, "big")
         if row["code"] != "ok" or image in self._images:
@@ -40,7 +40,7 @@ class ShiftWatch:
         return before is None and self.monitor.alarm_at is not None
 
     def add_lines(self, lines: Iterable[str]) -> bool:
-        """Add the lines of a part, and return whether one set off the alarm."""
+        """Add the lines of a part, and return True if one raised the alarm."""
         alarms = [self.add(read_row(line)) for line in lines]
         return any(alarms)
 
@@ -51,10 +51,10 @@ class ShiftWatch:
 
 
 def shift_watch(scores: Sequence[float]) -> ShiftWatch | None:
-    """A comparison with the calibration's scores; None if the policy holds too few of them."""
+    """A watch that compares with the calibration's scores; None if the policy holds too few of them."""
     return ShiftWatch(ShiftMonitor(scores)) if len(scores) >= ENOUGH_SCORES else None
 
 
 def without_scores(value: object) -> object:
-    """Settings without the calibration's scores, which are many and say nothing to a reader."""
+    """Settings without the calibration's scores, of which there are too many to read."""
     return {k: v for k, v in value.items() if k != "agreements"} if isinstance(value, Mapping) else value

@@ -6,17 +6,18 @@ verdict is "supported" or "contradicted". With c_i contradicted and j_i judged c
     hallucination_rate   sum c_i / sum j_i           share of judged claims that are contradicted
     caption_rate         sum [c_i > 0] / n           share of audited captions with at least one of them
     verifiable           sum j_i / number of claims
-    omission_rate        sum o_i / sum (o_i + s_i)   share of objects that were found and that the caption leaves out,
-                                                     with o_i omitted and s_i supported labels, where it was looked for
+    omission_rate        sum o_i / sum (o_i + s_i)   share of the found objects that the captions leave out,
+                                                     with o_i omitted and s_i supported labels of caption i
     text_read            letters read / letters of the audited captions, as `correction.claims.coverage` counts them
     nouns_read           nouns read / nouns, in the same way
-    unverifiable         share of claims that got no verdict: those never asked, and those that no answer decides
-    never_asked          share of claims that were put to no expert: none covers them, as with scenery and a list of
-                         objects, or they claim nothing, as what is depicted does (`Verdict.asked`)
+    unverifiable         share of claims that could not be judged: never asked, or with an answer that decides nothing
+    never_asked          share of claims about which no expert was asked: none covers them (scenery, for a list of
+                         objects), or they assert nothing (a thing in a picture); see `Verdict.asked`
 
 The claims of one image are not independent, whether they stand in one caption or in several. The interval of every rate
-is therefore that of a ratio of sums over images (`metrics.stats.clustered_share`). Images are put into `BUCKETS` by a
-hash of their names, so that memory stays constant; a bucket of whole images is as independent of others as they are.
+is therefore that of a ratio of sums over images (`metrics.stats.clustered_share`). Images are put into `BUCKETS` groups
+by a hash of their names, so that memory stays constant. Groups of whole images are as independent of each other as the
+images are.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from halluguard.metrics.stats import clustered_share
 SCHEMA = 1
 DECISIONS = ("supported", "contradicted", "unsure", "unverifiable")
 BUCKETS = 1024
-"""Groups of images, of which sums are kept."""
+"""Number of groups of images for which sums are kept."""
 
 
 class Rate(TypedDict):
@@ -64,7 +65,7 @@ class Sums:
             self.add(bucket, hits, trials)
 
     def rate(self) -> Rate:
-        """hits / trials, with its interval; the order in which rows were added does not matter."""
+        """hits / trials, with its interval; the order of the added rows does not matter."""
         sums = [self.buckets[bucket] for bucket in sorted(self.buckets)]
         hits, trials = zip(*sums, strict=True) if sums else ((), ())
         if not trials:
@@ -80,7 +81,7 @@ def bucket_of(image: str) -> int:
 
 
 class Tally:
-    """Adds up checked rows, given as their JSON objects, in constant memory."""
+    """Add up checked rows, given as their JSON objects, in constant memory."""
 
     def __init__(self) -> None:
         self.rows = 0
@@ -96,9 +97,9 @@ class Tally:
         self.words = self.words_kept = 0
         self.released = 0
         self.watch: ShiftWatch | None = None
-        self.omissions = Sums()  # objects left out, of those that were found
+        self.omissions = Sums()  # hits: found objects that are left out; trials: found objects
         self.omissions_of: defaultdict[str, Sums] = defaultdict(Sums)
-        self.with_omission = 0  # captions that leave out something
+        self.with_omission = 0  # number of captions that leave out an object
 
     def add(self, row: JsonObject) -> None:
         self.rows += 1
@@ -136,7 +137,7 @@ class Tally:
         self.words_kept += len(row["corrected"].split())
 
     def merge(self, other: Tally) -> None:
-        """Add the tally of other rows; not the watch, which depends on their order."""
+        """Add the tally of other rows. The watch for shifts is not merged, because it depends on the order of rows."""
         for name, value in vars(other).items():
             if isinstance(value, int):
                 setattr(self, name, getattr(self, name) + value)
@@ -152,7 +153,7 @@ class Tally:
                     getattr(self, name)[key].merge(sums)
 
     def to_dict(self) -> JsonObject:
-        """Everything but the watch, as JSON values."""
+        """All sums as JSON values, without the watch for shifts."""
         fields: JsonObject = {}
         for name, value in vars(self).items():
             if name in _SUMS_BY_NAME:
@@ -163,7 +164,7 @@ class Tally:
 
     @classmethod
     def from_dict(cls, fields: JsonObject) -> Tally:
-        """The tally of `to_dict`."""
+        """The tally that `to_dict` wrote."""
         tally = cls()
         for name, value in fields.items():
             if name in _SUMS_BY_NAME:
@@ -187,7 +188,7 @@ class Tally:
             self.omissions_of[label].add(bucket, label in omitted, 1)
 
     def summary(self, settings: Mapping[str, object]) -> JsonObject:
-        """The summary as JSON values; `settings` says what was run."""
+        """The summary as JSON values; `settings` is the manifest of the run."""
         audited = self.rows - self.skipped.total()
         claims = sum(self.by_kind.values(), Counter[str]())
         return {
@@ -238,7 +239,7 @@ class Tally:
 
 
 _COUNTERS, _SUMS_BY_NAME = ("by_kind", "by_label"), ("of_kind", "of_label", "omissions_of")
-"""Attributes of a tally that hold counters, and sums, by name."""
+"""Names of the attributes of a tally that hold counters, and of those that hold sums."""
 
 
 def _listed(sums: Sums) -> list[tuple[int, int, int]]:
@@ -258,7 +259,7 @@ def _with_rate(counts: Mapping[str, int], sums: Sums) -> JsonObject:
 
 
 def supported_labels(row: JsonObject) -> set[str]:
-    """The labels of the objects that a caption names and that were found."""
+    """The labels of the objects that a caption names and a detector found."""
     claims = [row["claims"][v["claim"]] for v in row["verdicts"] if v["decision"] == "supported"]
     return {c.get("category") or c["name"] for c in claims if c["kind"] == "existence" and "polarity" not in c}
 

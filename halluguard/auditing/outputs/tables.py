@@ -1,4 +1,4 @@
-"""Write the tables of a run from its finished parts, each part read once, in several processes where there are many.
+"""Write the tables of a run from its finished parts. Each part is read once; several processes read many parts.
 
 captions.parquet   one row per caption: counts by decision, shares of letters and nouns read, the corrected text
 claims.parquet     one row per claim: span, kind, name, decision, confidence, boxes, reason
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 _VALUE_FIELDS = [kind.field for kind in KINDS.values() if kind.field]
 
 ROW_GROUP = 50_000
-"""Rows in a row group of Parquet, which are held in memory."""
+"""Number of rows in a Parquet row group; that many are held in memory."""
 _AT_ONCE = 1000
-"""Rows that are parsed before they become columns."""
+"""Number of rows that are parsed before they become columns."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ def write_tables(run: Path, out: Path, watch: ShiftWatch | None = None, workers:
 
     Args:
         run, out: the folders.
-        watch: watches for a shift, under a policy; then one process reads all rows in order.
-        workers: processes that read parts.
+        watch: watch for shifts of a run with a policy; one process then reads all rows in order.
+        workers: number of processes that read parts.
     """
     tally = Tally()
     tally.watch = watch
@@ -80,7 +80,7 @@ def _tabulated_part(part: Path) -> list[Tabulated]:
 
 
 def _tabulated(part: Path, watch: ShiftWatch | None = None) -> Iterator[Tabulated]:
-    """The rows of a part, some at a time."""
+    """Yield the rows of a part, some at a time."""
     import pyarrow as pa
 
     caption_schema, claim_schema = arrow_schema(CAPTION_COLUMNS), arrow_schema(CLAIM_COLUMNS)
@@ -103,12 +103,12 @@ _SKIPPED_FIELDS = ("index", "id", "image", "code", "reason", "caption")
 
 
 def write_json_lines(run: Path, *, wanted: bool, compact: bool = False) -> None:
-    """Write the rows and claims of a run as JSON Lines too, or remove those of an earlier time.
+    """Write the rows and claims of a run as JSON Lines too, or remove the files of an earlier call.
 
     Args:
         run: the folder of a run.
-        wanted: whether to write them.
-        compact: compress them.
+        wanted: True to write the files, False to remove them.
+        compact: True to compress them with Zstandard.
     """
     names = [f"{name}.jsonl{'.zst' if compact else ''}" for name in ("captions", "claims")]
     for name in JSON_LINES:
@@ -127,7 +127,7 @@ def caption_row(row: JsonObject) -> JsonObject:
     flagged = sum(edit.get("decision") == "flagged" for edit in row["edits"])
     additions = sum(edit.get("decision") == "addition" for edit in row["edits"])
     omitted = row.get("omitted")
-    covered = Coverage(**row["coverage"]) if row.get("coverage") else None  # of a skipped row, nothing was read
+    covered = Coverage(**row["coverage"]) if row.get("coverage") else None  # nothing of a skipped row was read
     return {
         "index": row["index"],
         "id": writable(row["id"]),
@@ -152,7 +152,7 @@ def caption_row(row: JsonObject) -> JsonObject:
 
 
 def writable(text: str) -> str:
-    """The text with half surrogate pairs, which no table can hold, as escapes."""
+    """The text with lone surrogates, which no table can hold, written as escapes."""
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
@@ -177,7 +177,7 @@ def claim_rows(row: JsonObject) -> Iterator[JsonObject]:
             "trigger_end": trigger[1],
             "polarity": claim.get("polarity", "asserted"),
             "modality": claim.get("modality", "asserted"),
-            "count": None,  # for its place before the bound; set below
+            "count": None,  # set below; here for its position before the bound
             "bound": claim.get("bound", "exact") if claim["kind"] == "count" else None,
             **{field: claim.get(field) for field in _VALUE_FIELDS},
             "subject": claim.get("subject"),
@@ -196,7 +196,7 @@ def claim_rows(row: JsonObject) -> Iterator[JsonObject]:
 
 
 class Table:
-    """A Parquet file that is written piece by piece in constant memory and appears when it is whole.
+    """A Parquet file that is written piece by piece in constant memory, and appears when it is complete.
 
     Its bytes do not depend on how its rows are divided into pieces.
     """
@@ -242,7 +242,7 @@ class Table:
         self._writer.write_table(rows.combine_chunks())
 
 
-# Columns by name, with the Parquet type of each. What a kind of claim says has a column: a number, attribute, relation.
+# Name -> Parquet type of each column. The content of each kind of claim has a column: count, attribute, relation.
 CAPTION_COLUMNS = {
     "index": "int64",
     **dict.fromkeys(("id", "image", "code", "reason"), "string"),

@@ -1,6 +1,6 @@
-"""Keep the sums of a shard, so that merging adds them up and reads no row again.
+"""Store the sums of a shard, so that merging can add them up without reading rows again.
 
-They are good for the tables that were written with them: their digests stand beside them.
+They are valid only for the tables that were written with them: the digests of the tables are stored with them.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ _TABLES = ("captions.parquet", "claims.parquet", "skipped.jsonl")
 
 
 def write_tally(out: Path, tally: Tally) -> None:
-    """Write the sums of a shard whose tables stand in `out`."""
+    """Write the sums of a shard whose tables are in `out`."""
     digests = {name: file_hash(out / name) for name in _TABLES}
     write_text(out / TALLY, json.dumps({"tables": digests, "tally": tally.to_dict()}) + "\n")
 
 
 def read_tally(shard: Path) -> Tally | None:
-    """The sums of a shard; None where they, or the tables that belong to them, are not as they were written."""
+    """The sums of a shard; None where the sums or their tables have changed since they were written."""
     try:
         kept = read_json(shard / TALLY)
         with parsing(shard / TALLY, "the sums of a shard"):
