@@ -126,7 +126,7 @@ def test_an_audit_of_pictures(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ((), "needs one detector"),
+        ((), "needs at least one detector"),
         (("--detector", "some/detector"), "name their folder"),
         (("--detector", "sandbox", "--objects", "x.json"), "name their folder"),
     ],

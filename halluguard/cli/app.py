@@ -1,4 +1,4 @@
-"""The command line's application, its exit codes, and how errors end it.
+"""Run the application of the command line, and turn errors into exit codes.
 
 Exit codes: 0 done; 1 a limit was exceeded or a promise refused; 2 wrong use; 3 the input cannot be read; 4 too many
 rows were skipped; 5 the detector or model is not available; 6 the results cannot be written; 70 a bug; 130 interrupted,
@@ -73,7 +73,7 @@ def main() -> NoReturn:
         _end(printable(error), exit_code(error))
     except KeyboardInterrupt:
         _end("interrupted; the same command continues", 130)
-    except SystemExit as ending:  # typer turns a broken pipe into exit code 1, which means a failed gate here
+    except SystemExit as ending:  # typer exits with 1 on a broken pipe, but 1 means a failed gate here
         sys.exit(141 if ending.code == 1 and isinstance(ending.__context__, BrokenPipeError) else ending.code)
     except Exception as error:
         if isinstance(error, _UsageError):
@@ -115,7 +115,7 @@ def _print_usage_error(error: Exception) -> None:
 
 
 def _bug(error: BaseException) -> str:
-    """Write what a bug report needs to a file, and the sentence that names it."""
+    """Write the facts for a bug report to a file, and return the sentence that names the file."""
     import platform
     import tempfile
     import traceback

@@ -1,4 +1,4 @@
-"""`halluguard audit`: check a file of captions; `halluguard audit merge`: put the shards of a run together."""
+"""`halluguard audit`: check a file of captions; `halluguard audit merge`: merge the shards of a run."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 
 OK, GATE_FAILED, TOO_MANY_SKIPPED = 0, 1, 4
 _FILE = "(captions)"
-"""Hidden name of the command that checks a file; nobody types it."""
+"""Hidden name of the command that checks a file; users do not type it."""
 
 
 class _Group(TyperGroup):
-    """`audit CAPTIONS ...` checks a file; `audit merge ...` puts shards together. A file named merge is ./merge."""
+    """`audit CAPTIONS ...` checks a file; `audit merge ...` merges shards. Write ./merge for a file named merge."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         return super().parse_args(ctx, args if args and args[0] in self.commands else [_FILE, *args])
@@ -75,8 +75,9 @@ def audit(
         _option(
             _CHECK,
             "Detector: hub name or folder of a model, 'sandbox' for its drawn scenes, 'objects:FILE', "
-            "'precomputed:FILE' or 'groundingdino:CONFIG,CHECKPOINT'. ',recall=0.7' after it states the share "
-            "of objects that it finds; ',dtype=bfloat16', ',compile=yes' and ',joint=0.05' state how a model runs. "
+            "'precomputed:FILE' or 'groundingdino:CONFIG,CHECKPOINT'. Append ',recall=0.7' to state the "
+            "share of objects that it finds, and ',dtype=bfloat16', ',compile=yes' or ',joint=0.05' to set how a model "
+            "runs. "
             "May be repeated.",
         ),
     ] = None,
@@ -88,7 +89,7 @@ def audit(
         ),
     ] = None,
     agree: Annotated[
-        str, _option(_CHECK, "How several detectors agree: any (one is enough), all, or votes (more than half).")
+        str, _option(_CHECK, "Rule for several detectors: any (one is enough), all, or votes (more than half).")
     ] = "any",
     exhaustive: Annotated[
         bool,
@@ -134,13 +135,16 @@ def audit(
         bool, _option(_CHECK, "Read the words written in images, to judge quotations. Needs the extra ocr.")
     ] = False,
     verdicts: Annotated[
-        Path | None, _option(_CHECK, "Verdicts that a person accepted or disputed in the report of an earlier audit.")
+        Path | None,
+        _option(_CHECK, "File of verdicts that a person accepted or disputed in the report of an earlier audit."),
     ] = None,
     thresholds: Annotated[
-        Path | None, _option(_CHECK, "Thresholds from `halluguard calibrate`. Default: the detector's own.")
+        Path | None,
+        _option(_CHECK, "Thresholds file from `halluguard calibrate`. Default: the detector's own thresholds."),
     ] = None,
     policy: Annotated[
-        Path | None, _option(_PROMISE, "Policy from `halluguard calibrate --risk`: the setting and what is promised.")
+        Path | None,
+        _option(_PROMISE, "Policy file from `halluguard calibrate --risk`: the setting of the audit and its promise."),
     ] = None,
     captioner: Annotated[str, _option(_PROMISE, "Name of the model that wrote the captions.")] = "",
     imagination: Annotated[float | None, _option(_PROMISE, "Imagination setting of the captions.")] = None,
@@ -157,7 +161,10 @@ def audit(
         _option(_ROWS, "File name of an image, such as 'COCO_val2014_{id:012d}.jpg'. Default: the usual names."),
     ] = None,
     image_names: Annotated[Path | None, _option(_ROWS, "File that maps image ids to paths: JSON, CSV or TSV.")] = None,
-    limit: Annotated[int | None, _option(_ROWS, "Number of rows to check, from the first on. Default: all.")] = None,
+    limit: Annotated[
+        int | None,
+        _option(_ROWS, "Largest number of rows to check: the first ones, or random ones with --seed. Default: all."),
+    ] = None,
     seed: Annotated[
         int | None, _option(_ROWS, "Draw the rows of --limit at random with this seed. Default: the first rows.")
     ] = None,
@@ -167,19 +174,17 @@ def audit(
     engine: Annotated[str, _option(_WORK, "Where rows are checked: local (this machine) or ray.")] = "local",
     workers: Annotated[
         str,
-        _option(_WORK, "Processes, or Ray actors, that check rows: a number, or auto, one per core, or per GPU."),
+        _option(_WORK, "Number of processes, or Ray actors, that check rows; auto means one per core or GPU."),
     ] = "auto",
     ray_address: Annotated[
         str | None, _option(_WORK, "Address of a Ray cluster. Default: one is started on this machine.")
     ] = None,
-    device: Annotated[
-        str | None, _option(_WORK, "Where the detector runs: cpu, cuda, cuda:1 ... Default: cpu.")
-    ] = None,
+    device: Annotated[str | None, _option(_WORK, "Device of the detector: cpu, cuda, cuda:1 ... Default: cpu.")] = None,
     batch_size: Annotated[int, _option(_WORK, "Images per detector call.")] = 8,
     budget: Annotated[
         float, _option(_WORK, "Processor seconds that one caption may take; a row that takes longer is skipped.")
     ] = 10.0,
-    part_rows: Annotated[int, _option(_WORK, "Rows per part. A killed run loses one unfinished part at most.")] = 1000,
+    part_rows: Annotated[int, _option(_WORK, "Rows per part. A killed run loses at most its unfinished parts.")] = 1000,
     cache: Annotated[
         Path | None, _option(_WORK, "File that keeps detections between runs. Default: cache.sqlite in --out.")
     ] = None,
@@ -226,11 +231,16 @@ def audit(
         Path | None, _option(_LIMITS, "Earlier summary.json; the rate must not be significantly higher than its rate.")
     ] = None,
     spot_labels: Annotated[
-        Path | None, _option(_LIMITS, "Sheet from `halluguard sample`, filled in: bounds the share of wrong images.")
+        Path | None,
+        _option(
+            _LIMITS, "Filled-in sheet from `halluguard sample`; it bounds the share of images with a wrong object."
+        ),
     ] = None,
     max_spot_rate: Annotated[
         float | None,
-        _option(_LIMITS, "Largest share of wrong images: the run stops when the labels show a larger one."),
+        _option(
+            _LIMITS, "Largest share of images with a wrong object, in (0, 1); the run stops if the labels show more."
+        ),
     ] = None,
     max_errors: Annotated[
         float | None, _option(_LIMITS, "Rows that may be skipped: a share if below 1, else a number.")
@@ -342,7 +352,7 @@ class _Spots:
 
 
 def _check_spots(spots: _Spots, config: AuditConfig, source: Source, console: Console) -> tuple[AuditConfig, RateBound]:
-    """Check the labelled images first, printing the bound as it gets tighter."""
+    """Check the labelled images first, and print the bound as it gets tighter."""
     from dataclasses import replace
 
     from halluguard.auditing.cached_experts import property_experts
@@ -380,13 +390,15 @@ def _run(config: AuditConfig, console: Console, mode: Mode, spots: _Spots, *, dr
     from halluguard.auditing.signals import Stopped, stoppable
     from halluguard.auditing.source import open_source, rows_expected
 
-    engine(config.engine)  # a wrong name or folder is refused before anything is loaded
+    engine(config.engine)  # refuses a wrong name or folder before anything is loaded
     image_folder(config)
     check_outputs(config)
     title = f"Audit of {config.captions.name}"
     if str(config.captions) == "-":
         if dry_run:
-            raise SettingsError("a dry run writes nothing, and standard input would have to be written down first")
+            raise SettingsError(
+                "a dry run writes nothing, but captions from standard input must be written first; name a file"
+            )
         config = replace(config, captions=spool_stream(sys.stdin.buffer, config.out))
     source = open_source(config.captions, config.keys, config.encoding)
     console.print(printable(source.describe()), style="dim", markup=False)
@@ -436,10 +448,10 @@ def merge(
     json_lines: Annotated[
         bool, typer.Option(help="Write captions.jsonl and claims.jsonl too, which repeat parts and tables.")
     ] = False,
-    workers: Annotated[str, typer.Option(help="Processes that merge: a number, or auto, one per core.")] = "auto",
+    workers: Annotated[str, typer.Option(help="Number of processes that merge; auto means one per core.")] = "auto",
     quiet: Annotated[bool, typer.Option(help="Print errors only.")] = False,
 ) -> None:
-    """Put finished shards together into the run that one machine would have made, byte for byte."""
+    """Merge finished shards into the run that one machine would have made, byte for byte."""
     from rich.console import Console
 
     from halluguard.auditing.gates import Gates
@@ -465,7 +477,7 @@ def _detectors(
     from halluguard.reliability import LIST_RECALL
 
     if not detectors and not objects:
-        raise SettingsError("an audit needs one detector or more: --detector with --images, or --objects FILE")
+        raise SettingsError("an audit needs at least one detector: --detector with --images, or --objects FILE")
     if images is None and any(name.partition(":")[0] not in ("objects", "precomputed") for name in detectors):
         raise SettingsError("a detector looks at images; name their folder with --images")
     partial = "" if exhaustive else f",recall={LIST_RECALL}"
@@ -479,7 +491,7 @@ def _agree(text: str) -> Combination:
 
 
 def _recall(settings: Sequence[str]) -> Stated | None:
-    """The recall of `--recall`: a share for all labels, LABEL=SHARE, or a file of them; later ones win."""
+    """The recall in `--recall`: a share for all labels, LABEL=SHARE, or a file of shares; later ones win."""
     from halluguard.reliability import Rates, read_rates
 
     if not settings:

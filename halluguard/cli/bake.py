@@ -30,7 +30,7 @@ def bake(
         str | None, typer.Option(help="Device to compute on. Default: the first GPU, or the CPU.")
     ] = None,
 ) -> None:
-    """Write a checkpoint that any server loads and that answers as the model with its controller at one setting."""
+    """Write a checkpoint that answers like the model with its controller at one setting; any server can load it."""
     from halluguard import baking, sandbox
 
     source = sandbox.MLLM if model == "sandbox" else model

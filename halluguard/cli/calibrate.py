@@ -45,25 +45,34 @@ def calibrate(
         Path | None, typer.Option(help="Folder of the images, for a detector that looks at them.")
     ] = None,
     device: Annotated[
-        str | None, typer.Option(help="Where the detector runs: cpu, cuda, cuda:1 ... Default: cpu.")
+        str | None, typer.Option(help="Device of the detector: cpu, cuda, cuda:1 ... Default: cpu.")
     ] = None,
     alpha: Annotated[float, option(_FIT, "Largest share of true claims that may be contradicted.")] = 0.05,
     beta: Annotated[float, option(_FIT, "Largest share of false claims that may be supported.")] = 0.05,
     min_images: Annotated[
         int,
-        option(_FIT, "Least number of images with the object, and of images without it, for thresholds of its own."),
+        option(
+            _FIT,
+            "An object needs this many labelled images with it, and as many without it, to get its own thresholds.",
+        ),
     ] = 50,
     negatives: Annotated[
-        str, option(_FIT, "Absent objects that set the upper threshold: random, co-occurring, or claims of --captions.")
+        str,
+        option(
+            _FIT,
+            "Source of the absent objects that set the upper threshold: random, co-occurring or claims (--captions).",
+        ),
     ] = "random",
     method: Annotated[
-        str, option(_FIT, "How scores become probabilities: isotonic, or platt for few rows.")
+        str, option(_FIT, "Method that turns scores into probabilities: isotonic, or platt for few rows.")
     ] = "isotonic",
-    holdout: Annotated[float, option(_FIT, "Share of the images that the printed figures are computed on.")] = 0.5,
+    holdout: Annotated[
+        float, option(_FIT, "Share of the images that is held out, to compute the printed figures.")
+    ] = 0.5,
     risk: Annotated[
         list[str] | None,
         option(
-            _PROMISE, "Promise a limit, such as chair_s=0.03, lost=0.05 or 0.7*chair_s+0.3*lost=0.05. May be repeated."
+            _PROMISE, "Limit to promise, such as chair_s=0.03, lost=0.05 or 0.7*chair_s+0.3*lost=0.05. May be repeated."
         ),
     ] = None,
     confidence: Annotated[float, option(_PROMISE, "Chance that the promise holds, in (0, 1).")] = 0.95,
@@ -79,11 +88,15 @@ def calibrate(
         str | None,
         option(_PROMISE, "Column of the captions that names the independent unit, such as a video. Default: image."),
     ] = None,
-    path: Annotated[Path | None, option(_PROMISE, "JSON list of settings to test, plain to strictest.")] = None,
+    path: Annotated[
+        Path | None, option(_PROMISE, "JSON file with the list of settings to test, from plain to strictest.")
+    ] = None,
     protocol: Annotated[
-        str, option(_PROMISE, "How object words are read: fixed, pattern or wordnet (CHAIR).")
+        str, option(_PROMISE, "Rules that read object words, as in CHAIR: fixed, pattern or wordnet.")
     ] = "fixed",
-    vocabulary: Annotated[Path | None, option(_PROMISE, "Objects that count, in the form of CHAIR's synonyms.")] = None,
+    vocabulary: Annotated[
+        Path | None, option(_PROMISE, "File of the objects that count, in the form of CHAIR's synonyms.")
+    ] = None,
     caption_key: Annotated[str | None, option(_PROMISE, "Column of the captions. Default: guessed.")] = None,
     image_key: Annotated[str | None, option(_PROMISE, "Column of the images. Default: guessed.")] = None,
 ) -> None:
@@ -160,8 +173,8 @@ def calibrate_file(
         detector: the detector to calibrate.
         images: folder of the images; needed by a detector that looks at them.
         out: file for the thresholds.
-        overwrite: let it replace a file that is not a calibration.
-        captions: files of captions whose false claims are to be measured (and fitted to, with negatives "claims").
+        overwrite: True lets `out` replace a file that is not a calibration.
+        captions: files of captions; their false claims are measured and, with negatives "claims", used for the fit.
         options: keyword arguments of `calibration.fitting.fit`.
     """
     from rich.console import Console
@@ -205,7 +218,7 @@ def calibrate_file(
 
 
 def _grouped(rows: Sequence[Labelled], folder: Path) -> tuple[list[Labelled], int]:
-    """The rows with images of the same content in one group, and how many images are copies of others."""
+    """The rows, with images of the same content in one group, and the number of images that are copies of others."""
     from dataclasses import replace
 
     from halluguard.images import resolve_inside
@@ -215,7 +228,7 @@ def _grouped(rows: Sequence[Labelled], folder: Path) -> tuple[list[Labelled], in
     for image in dict.fromkeys(row.image for row in rows):
         try:
             contents[image] = file_hash(resolve_inside(folder, image))
-        except (InputError, OSError):  # what cannot be read is left out, with its reason, when it is scored
+        except (InputError, OSError):  # an unreadable image is left out, with its reason, when it is scored
             contents[image] = image
     first: dict[str, str] = {}
     names = {image: first.setdefault(content, image) for image, content in contents.items()}

@@ -28,7 +28,7 @@ def caption_files(named: list[str]) -> dict[float | None, Path]:
     """
     if not named:
         raise SettingsError(
-            "a promise is about captions; name a file of captions of the labelled images with --captions"
+            "a promise needs captions, got none; name a file of captions of the labelled images with --captions"
         )
     pairs = [_IMAGINED.fullmatch(text) for text in named]
     if not any(pairs) and len(named) == 1:
@@ -68,14 +68,14 @@ def calibrate_policy(
     """Fit a policy to labelled captions, write it, and print the promise, the path and the captions that were left out.
 
     Args:
-        labels: the objects in each image, as for `calibration.labelled_rows.read_truth`.
+        labels: file with the objects in each image, as for `calibration.labelled_rows.read_truth`.
         captions: as for `caption_files`.
         config: the settings of the audit that the policy is for.
-        risks: such as "chair_s=0.03".
+        risks: limits to promise, such as "chair_s=0.03".
         out: file for the policy.
         confidence, path, protocol: as for `Policy.fit`.
         group_key: column of the captions that names the independent unit.
-        overwrite: let `out` replace a file that is not a policy.
+        overwrite: True lets `out` replace a file that is not a policy.
     """
     from typing import cast
 
@@ -127,7 +127,7 @@ def _check_target(out: Path, inputs: list[Path], *, overwrite: bool) -> None:
 
 
 def table(policy: Policy) -> Table:
-    """The path: per setting its losses on the calibration images, and whether the promise was shown for it."""
+    """The path as a table: for each setting, its losses on the calibration images and whether the promise was shown."""
     from rich.table import Table
     from rich.text import Text
 

@@ -10,7 +10,7 @@ from halluguard.printing import printable
 
 
 def notes(calibration: Calibration) -> list[str]:
-    """Sentences on the limits of a calibration, for its readers."""
+    """Sentences on the limits of a calibration."""
     settings, overall = calibration.settings, calibration.report[""]
     alpha, smallest = settings["alpha"], settings["smallest_alpha"]
     lines = []
@@ -25,7 +25,9 @@ def notes(calibration: Calibration) -> list[str]:
         lines.append(f"The smallest alpha that can contradict anything is {smallest:g}.")
     if settings["nearly_blind"]:
         labels = ", ".join(f"{label} ({100 * share:.0f} %)" for label, share in settings["nearly_blind"].items())
-        lines.append(f"Nearly blind, with the share that has no box: {labels}. Do not contradict claims about these.")
+        lines.append(
+            f"Nearly blind for (share of objects without a box): {labels}. Do not contradict claims about them."
+        )
     above = [label or "all" for label, high in _highs(calibration) if high > 1]
     if above:
         lines.append(
@@ -34,7 +36,7 @@ def notes(calibration: Calibration) -> list[str]:
         )
     by = overall.get("false_supported_by", {})
     shares = ", ".join(f"{kind} {100 * row['share']:.1f} % of {row['rows']}" for kind, row in by.items())
-    lines.append(f"False claims supported, by where they come from: {shares}; asked for {100 * settings['beta']:g} %.")
+    lines.append(f"Supported false claims, by source: {shares}; asked for {100 * settings['beta']:g} %.")
     lines.append(
         f"These thresholds are a heuristic per claim, from {settings['images']} images: their shares hold on average, "
         "for claims like these rows. For a promise on the output at a stated confidence use --risk."
@@ -47,7 +49,7 @@ def _highs(calibration: Calibration) -> list[tuple[str, float]]:
 
 
 def table(calibration: Calibration) -> Table:
-    """Precision and recall per label, those of all labels first."""
+    """Table of precision and recall per label; the row of all labels is first."""
     shown = Table(title=Text(printable(f"{calibration.detector}: on {calibration.settings['report_on']}")))
     for column in (
         "label",

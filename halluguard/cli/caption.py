@@ -21,7 +21,7 @@ _LOCAL, _SERVER = "With a model loaded here", "With --endpoint"
 
 
 _NAMED = 10
-"""Skipped files that are named on the screen, at most."""
+"""Most skipped files that are named on the screen."""
 
 
 @app.command(cls=Command)
@@ -38,13 +38,17 @@ def caption(
     endpoint: Annotated[
         str | None, typer.Option(help="Base address of an OpenAI-compatible server, such as http://host:8000/v1.")
     ] = None,
-    prompt: Annotated[
-        str, typer.Option(help="Question put to the model about every image.")
-    ] = "Please describe this image in detail.",
-    max_tokens: Annotated[int, typer.Option(help="Largest length of a caption, in tokens.")] = 512,
-    limit: Annotated[int | None, typer.Option(help="Number of images to caption, in order. Default: all.")] = None,
-    max_errors: Annotated[int, typer.Option(help="Number of images that may fail before the exit code is 4.")] = 0,
-    workers: Annotated[int, typer.Option(help="Requests sent at the same time, or images per batch.")] = 8,
+    prompt: Annotated[str, typer.Option(help="Prompt for every image.")] = "Please describe this image in detail.",
+    max_tokens: Annotated[int, typer.Option(help="Longest caption, in tokens.")] = 512,
+    limit: Annotated[
+        int | None, typer.Option(help="Largest number of images to caption, in order of name. Default: all.")
+    ] = None,
+    max_errors: Annotated[
+        int, typer.Option(help="Number of images that may fail; if more fail, the exit code is 4.")
+    ] = 0,
+    workers: Annotated[
+        int, typer.Option(help="Number of simultaneous requests to an endpoint, or images per batch of a model.")
+    ] = 8,
     device: Annotated[str | None, option(_LOCAL, "Device: cpu, cuda, cuda:1 ... Default: the first GPU.")] = None,
     dtype: Annotated[
         Literal["auto", "float32", "bfloat16", "float16"] | None,
@@ -72,7 +76,7 @@ def caption(
     else:
         local = {"--imagination": imagination, "--device": device, "--dtype": dtype}
         if given := [name for name, value in local.items() if value is not None]:
-            raise SettingsError(f"{given[0]} needs a model loaded here, got --endpoint; leave one of them out")
+            raise SettingsError(f"{given[0]} needs a model in this process, got --endpoint; leave one of them out")
         ask = server = Endpoint(
             *(endpoint, model, prompt),
             max_tokens=max_tokens,
@@ -106,7 +110,7 @@ def caption(
 def _local_captioner(
     model: str, prompt: str, imagination: float | None, max_tokens: int, *, device: str | None, dtype: str | None
 ) -> Captioner:
-    """Answers of a model that is loaded in this process."""
+    """A captioner with a model that is loaded in this process."""
     from halluguard import sandbox
     from halluguard.detectors.specs import check_device
     from halluguard.guard import Guard

@@ -62,7 +62,7 @@ def doctor(
 
 
 def _way(name: str, chat_template: Path | None, max_length: int | None, max_pixels: int | None) -> Prepare:
-    """The user's way to prepare inputs: a processor of theirs, with their template and limits."""
+    """The user's way to prepare inputs: their processor, with their template and limits."""
     from transformers import AutoProcessor
 
     from halluguard import checkpoints

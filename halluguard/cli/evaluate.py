@@ -54,7 +54,7 @@ def evaluate(context: typer.Context) -> None:
         if given.verbose:
             log_to_stderr()
         module.run(given)
-    except SystemExit as ended:  # argparse has printed help or what is wrong
+    except SystemExit as ended:  # argparse has printed the help or the error
         raise typer.Exit(int(ended.code or 0)) from None
     finally:
         sys.stdout.flush()
@@ -78,7 +78,7 @@ def _add_shared_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _with_file(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> list[str]:
-    """The arguments of a command line, with those of its `--config` that it does not give itself.
+    """The arguments of a command line, with those options of its `--config` file that it does not set itself.
 
     Raises:
         InputError: the file cannot be read, or has an unknown option or a value of another kind.
@@ -107,7 +107,7 @@ def _with_file(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> lis
 
 
 def _option(action: argparse.Action, words: Sequence[str]) -> list[str]:
-    """The words of an option of a file as a command line writes them."""
+    """An option of a file, in the form of command-line arguments."""
     flag = action.option_strings[0]
     if action.nargs == 0:
         return [flag] if words else []
@@ -117,10 +117,10 @@ def _option(action: argparse.Action, words: Sequence[str]) -> list[str]:
 
 
 def _words(key: str, value: object, action: argparse.Action, file: Path) -> list[str]:
-    """A value of a file as words; of a flag, none where it is false.
+    """A value of a file as arguments; none for a flag that is false.
 
     Raises:
-        InputError: it has another kind than the option.
+        InputError: its type does not fit the option.
     """
     if action.nargs == 0:
         if isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""`halluguard explain`: why a row of an audit got its verdicts."""
+"""`halluguard explain`: show why a row of an audit got its verdicts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`halluguard export`: a finished audit for Label Studio or FiftyOne."""
+"""`halluguard export`: write a finished audit for Label Studio or FiftyOne."""
 
 from __future__ import annotations
 
@@ -24,16 +24,18 @@ def export(
     ] = None,
     image_prefix: Annotated[
         str | None,
-        typer.Option(help="Address of the images for Label Studio, before their paths. Default: its local storage."),
+        typer.Option(
+            help="Beginning of an image's address for Label Studio; its path follows. Default: local storage."
+        ),
     ] = None,
     overwrite: Annotated[bool, typer.Option(help="Let --out replace an existing file.")] = False,
 ) -> None:
-    """Write a finished audit for Label Studio or FiftyOne: boxes, verdicts and captions, beside the images."""
+    """Write a finished audit for Label Studio or FiftyOne, with boxes, verdicts and captions."""
     from halluguard.auditing.image_store import ImageFolder
     from halluguard.auditing.outputs.curation import LOCAL_FILES, export_run
 
     prefix = LOCAL_FILES if image_prefix is None else image_prefix
     folder = ImageFolder(images, image_pattern)
     written, missing = export_run(run, to, folder, out, prefix=prefix, overwrite=overwrite)
-    left_out = f"; {missing} left out, whose images cannot be opened" if missing else ""
+    left_out = f"; {missing} left out because their images cannot be opened" if missing else ""
     print(printable(f"{written} captions written to {out}{left_out}"))

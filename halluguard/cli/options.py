@@ -1,4 +1,4 @@
-"""Options that every command takes: a file of options, and what is logged."""
+"""Define the options that every command takes: a file of options, and the level of logging."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def option(panel: str, help: str) -> Any:
 
 
 class _PrintableFormatter(logging.Formatter):
-    """Writes a record on one line that is safe on a terminal."""
+    """Format a log record on one line that is safe for a terminal."""
 
     def format(self, record: logging.LogRecord) -> str:
         return printable(super().format(record))
@@ -45,7 +45,7 @@ def log_to_stderr(verbose: bool = True) -> None:
 
 
 def _take_file(context: typer.Context, config: Path | None) -> None:
-    """Take the options of a file for those that are not on the command line."""
+    """Take from a file the options that are not on the command line."""
     if config is None:
         return
     names = _names(context)
@@ -73,7 +73,7 @@ def read_options(file: Path) -> Mapping[str, object]:
     """A file of options, YAML or JSON, as an object.
 
     Raises:
-        InputError: the file cannot be read, or holds no object of options.
+        InputError: the file cannot be read, or does not hold an object of options.
     """
     settings = read_json(file) if file.suffix == ".json" else _read_yaml(file)
     if not isinstance(settings, dict) or not all(isinstance(key, str) for key in settings):
@@ -107,10 +107,10 @@ def unknown_option(key: str, file: Path, known: Mapping[str, object]) -> str:
 
 
 def _value(key: str, value: object, parameter: TyperOption | TyperArgument, file: Path) -> str | bool | list[str]:
-    """A value as the command line would give it; its type is checked there.
+    """A value in the form that the command line passes on; its type is checked later.
 
     Raises:
-        InputError: it is not a single value, or for an option that may be repeated, no list of them.
+        InputError: it is not a single value or, for an option that may be repeated, not a list of values.
     """
     flag = getattr(parameter, "is_flag", False)
     several = getattr(parameter, "multiple", False) or parameter.nargs != 1

@@ -1,4 +1,4 @@
-"""`halluguard play`: a page on which the imagination setting is moved by hand."""
+"""`halluguard play`: show a page on which the imagination setting is moved by hand."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def play(
     ] = None,
     max_new_tokens: Annotated[int, typer.Option(help="Longest answer, in tokens.", min=1)] = 128,
 ) -> None:
-    """Ask a model about an image in the browser, move its imagination, and click claims to see their evidence.
+    """Ask a model about an image in the browser, move the imagination setting, and click claims to see their evidence.
 
     Needs the extra play. Nothing leaves this machine.
     """

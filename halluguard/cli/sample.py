@@ -24,7 +24,7 @@ def sample(
     id_key: Annotated[str | None, typer.Option(help="Column of the ids. Default: guessed.")] = None,
     overwrite: Annotated[bool, typer.Option(help="Let --out replace an existing file.")] = False,
 ) -> None:
-    """Draw images at random, and write a sheet on which a person says which of the named objects are there.
+    """Draw images at random, and write a sheet on which a person marks which of the named objects are there.
 
     Fill in the column `present` with yes or no, from the first line on, and give the sheet to `audit --spot-labels`.
     """

@@ -30,13 +30,13 @@ def train(
     model: Annotated[str, typer.Option(help="Hub name or folder of the model, or 'sandbox'.")],
     data: Annotated[
         Path | None,
-        typer.Argument(help="File of preferences in any known form, or COCO's instances; 'sandbox' draws scenes."),
+        typer.Argument(help="File of preferences in any known form, or COCO's instances; 'sandbox' uses drawn scenes."),
     ] = None,
     merge: Annotated[
         Path | None, typer.Option(help="Folder to write the merged model to as well, with its model card.")
     ] = None,
     images: Annotated[Path | None, option(_ROWS, "Folder of the images.")] = None,
-    coco: Annotated[bool, option(_ROWS, "DATA is COCO's instances; questions are built from them.")] = False,
+    coco: Annotated[bool, option(_ROWS, "Read DATA as COCO's instances file, and build questions from it.")] = False,
     keys: Annotated[
         str, option(_ROWS, "Keys of DATA, if its format is not known: prompt=question_text,chosen=good,image=pic.")
     ] = "",
@@ -44,10 +44,12 @@ def train(
         str, option(_ROWS, "Kinds of negative images to draw, separated by commas: crop,shuffle,noise.")
     ] = "",
     plain: Annotated[bool, option(_ROWS, "Train on the chosen answers alone, without preferences.")] = False,
-    beta: Annotated[float, option(_LOSS, "Strength of the tie to the reference model, above 0.")] = 0.1,
+    beta: Annotated[
+        float, option(_LOSS, "DPO's beta, above 0: a larger one keeps the model closer to the reference model.")
+    ] = 0.1,
     visual_weight: Annotated[float, option(_LOSS, "Weight of the loss on negative images.")] = 1.0,
     anchor_weight: Annotated[float, option(_LOSS, "Weight of the anchor on the chosen answers.")] = 1.0,
-    gamma: Annotated[float, option(_LOSS, "Weight of the words that differ between the two answers.")] = 1.0,
+    gamma: Annotated[float, option(_LOSS, "Weight of the tokens that differ between the two answers.")] = 1.0,
     losses: Annotated[str, option(_LOSS, "TRL's loss types, separated by commas.")] = "sigmoid",
     rank: Annotated[int, option(_COURSE, "LoRA rank.")] = 16,
     learning_rate: Annotated[
@@ -58,10 +60,14 @@ def train(
     accumulate: Annotated[int, option(_COURSE, "Batches per optimizer step.")] = 1,
     four_bit: Annotated[bool, option(_COURSE, "Load the model in 4 bits (QLoRA); needs bitsandbytes.")] = False,
     bf16: Annotated[bool, option(_COURSE, "Compute in bfloat16.")] = False,
-    checkpointing: Annotated[bool, option(_COURSE, "Recompute activations: less memory, more time.")] = False,
-    save_every: Annotated[int | None, option(_COURSE, "Steps between checkpoints. Default: none are kept.")] = None,
+    checkpointing: Annotated[
+        bool, option(_COURSE, "Recompute activations in the backward pass: less memory, more time.")
+    ] = False,
+    save_every: Annotated[
+        int | None, option(_COURSE, "Optimizer steps between checkpoints. Default: no checkpoints.")
+    ] = None,
     resume: Annotated[bool, option(_COURSE, "Continue from the last checkpoint.")] = False,
-    device: Annotated[str | None, option(_COURSE, "'cpu' keeps the training off a GPU.")] = None,
+    device: Annotated[str | None, option(_COURSE, "'cpu' trains on the CPU even if there is a GPU.")] = None,
     seed: Annotated[int, option(_COURSE, "Seed of every random choice.")] = 0,
 ) -> None:
     """Fine-tune a model on preferences, instructions or ratings, with negative images; writes a LoRA adapter."""
@@ -121,7 +127,7 @@ def _check_folders(out: Path, merge: Path | None, model: str) -> None:
 
 
 def _keys(text: str) -> dict[str, str]:
-    """The pairs of `name=key,name=key`."""
+    """The pairs name -> key of a text `name=key,name=key`."""
     pairs = [pair.partition("=") for pair in text.split(",") if pair]
     wrong = [name for name, equals, key in pairs if not (name and equals and key)]
     if wrong:
@@ -144,17 +150,17 @@ def rows_from(
     Args:
         data: the file.
         images: folder of the images.
-        coco: the file is COCO's instances: questions are built, with erased and swapped images.
+        coco: True if the file holds COCO's instances; questions are then built, with erased and swapped images.
         negatives: kinds of negative images to draw for preference rows.
-        plain: learn the chosen answers of preference rows as written.
-        keys: our names of fields -> the file's keys, see `read_preferences`.
+        plain: True to learn the chosen answers of preference rows as plain instructions.
+        keys: field name in halluguard -> key in the file; see `read_preferences`.
         seed: seed of every random choice.
 
     Returns:
         (rows, notes for the user).
 
     Raises:
-        InputError: nothing could be read, or no row is left.
+        InputError: the file cannot be read, or no row is left.
     """
     from halluguard.tuning.annotations import coco_items
     from halluguard.tuning.counterfactuals import erased_preferences, swapped_preferences
@@ -210,12 +216,12 @@ def train_adapter(
         model: hub name or folder.
         out: folder for the adapter.
         merge: folder for the merged model.
-        four_bit: load the model in 4 bits.
+        four_bit: True loads the model in 4 bits.
         preference: settings of the loss on preferences.
         settings: keyword arguments of `tuning.trainers.fine_tune`.
 
     Returns:
-        The facts of the run.
+        The facts of the run, as in `training.json`.
     """
     from contextlib import redirect_stdout
 
@@ -224,7 +230,7 @@ def train_adapter(
     from halluguard.tuning.trainers import fine_tune
 
     loaded, processor = load(model, four_bit=four_bit)
-    with redirect_stdout(sys.stderr):  # the trainer's log; standard output is for the facts
+    with redirect_stdout(sys.stderr):  # the trainer logs there; standard output is for the facts of the run
         facts = fine_tune(loaded, processor, rows, out, preference=preference, **settings)
     with io.writing_to(out):
         processor.save_pretrained(out)

@@ -1,4 +1,4 @@
-"""Show imagination on a web page of this machine: ask about an image, move the setting, see claims and their evidence.
+"""Serve a local web page to ask about an image, move the imagination setting, and see claims with their evidence.
 
     image, question, imagination, method ──► [session] Guard ──► Reply: answer, claims, boxes ──► [views] HTML
                                                                            [page] Gradio ──► [start] http://127.0.0.1

@@ -1,6 +1,6 @@
-"""The page: inputs on the left, the marked answer and its evidence on the right, methods side by side below.
+"""Lay out the page: inputs on the left, the marked answer and its evidence on the right, a comparison of methods below.
 
-It holds no computation: `session` answers, `views` writes HTML. No component loads anything from another host.
+It computes nothing itself: `session` answers, `views` writes HTML. No component loads anything from another host.
 """
 
 import os
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     import gradio
 
 SCENES = 12
-"""Scenes of the sandbox that are offered."""
+"""Number of sandbox scenes that are offered."""
 WELCOME = "Drop an image or take a scene, then move the imagination setting."
 SIDE_BY_SIDE = (IMAGINATION, "Greedy", "VCD", "ICD", "M3ID", "DoLa")
-"""Methods that are compared unless others are chosen."""
+"""Methods that are compared by default."""
 
-# A click on a claim tells the page which verdict is meant.
+# A click on a claim sends the index of its verdict to the page.
 CLAIM_CLICKED = """
 element.addEventListener('click', (event) => {
   const claim = event.target.closest('[data-verdict]');
@@ -34,7 +34,7 @@ element.addEventListener('click', (event) => {
 
 
 def require_gradio() -> None:
-    """Import Gradio, with its analytics off before that.
+    """Switch Gradio's analytics off, and import it.
 
     Raises:
         MissingExtraError: the extra `play` is not installed.
@@ -89,7 +89,7 @@ def build(session: Session) -> "gradio.Blocks":
         compare = gr.Button("Compare", elem_id="compare")
         comparison = gr.HTML("", apply_default_css=False, elem_id="comparison")
 
-        # Gradio reads the types of these two while they are defined, so their module has no postponed annotations.
+        # Gradio reads the annotations of the next two functions, so this module does not postpone annotations.
         def take(event: gr.SelectData) -> Image:
             return scenes[event.index].image
 
@@ -122,7 +122,7 @@ def build(session: Session) -> "gradio.Blocks":
 def answer(
     session: Session, image: str | None, question: str, imagination: float, method: str
 ) -> tuple[str, str, Reply | None]:
-    """What the page shows for its inputs: the marked answer, no evidence yet, and the reply that claims belong to."""
+    """The outputs of the page for its inputs: the marked answer, no evidence yet, and the reply with its claims."""
     if image is None:
         return message_view(WELCOME), "", None
     try:
@@ -133,7 +133,7 @@ def answer(
 
 
 def side_by_side(session: Session, image: str | None, question: str, imagination: float, methods: list[str]) -> str:
-    """The answers of the chosen methods, or what is missing."""
+    """The answers of the chosen methods, or a message on the missing input."""
     if image is None or not methods:
         return message_view(WELCOME if image is None else "Choose at least one method.")
     try:

@@ -20,21 +20,21 @@ from halluguard.images import ImageSource, load_image
 from halluguard.records import DEFAULT_PROMPT, Answer, Box, Claim, Detector, Edit, Verdict
 
 IMAGINATION = "Imagination"
-"""The method that the imagination setting belongs to."""
+"""The method that uses the imagination setting."""
 MAX_QUESTION = 2000
 """Longest question, in characters."""
 KEPT = 64
-"""Replies that are kept: a setting that was shown is shown again without waiting."""
+"""Number of replies that are kept, so that a repeated setting is shown without waiting."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What speaks for or against one claim.
+    """The evidence for or against one claim.
 
     Args:
         claim: the claim.
         verdict: its judgement, with the expert, its reason and all boxes.
-        edits: what became of it in the corrected text.
+        edits: its edits in the corrected text.
     """
 
     claim: Claim
@@ -95,7 +95,7 @@ class Session:
     """A model with its detector, asked one question at a time.
 
     Args:
-        guard: the model and what checks its answers.
+        guard: the model, with the detector that checks its answers.
         max_new_tokens: longest answer, in tokens.
 
     Example:
@@ -122,10 +122,10 @@ class Session:
         device: str | None = None,
         max_new_tokens: int = 128,
     ) -> Self:
-        """A session with a model of this machine or the hub; colours and places are judged beside objects.
+        """A session with a model from a folder or the hub; colours and positions are judged besides objects.
 
         Args:
-            model, detector: hub name or folder; None for the detector checks nothing.
+            model, detector: hub names or folders; without a detector, nothing is checked.
             device: device of both; default the first GPU, else the CPU.
             max_new_tokens: longest answer, in tokens.
         """
@@ -146,11 +146,11 @@ class Session:
         imagination: float = 0.0,
         method: str = IMAGINATION,
     ) -> Reply:
-        """The answer of the model, by greedy search, and what was checked in it.
+        """The greedy answer of the model, with its checked claims.
 
         Args:
             image: the image.
-            question: what is asked about it.
+            question: question about the image.
             imagination: setting in [-1, 1] of the method `Imagination`; other methods do not use it.
             method: name of a decoding method.
 
@@ -189,12 +189,12 @@ class Session:
     def compare(
         self, image: ImageSource, question: str, imagination: float, methods: Sequence[str]
     ) -> list[tuple[str, Reply | HalluguardError]]:
-        """The answers of several methods to one question: name and reply, or the error of one that does not run here.
+        """(name, reply) of several methods; for a method that cannot run on this model, (name, error).
 
         Raises:
-            SettingsError, ImageError: as of `ask`, where no method could answer.
+            SettingsError, ImageError: as for `ask`, if the question or the image is wrong for every method.
         """
-        self.ask(image, question, 0.0)  # what is wrong with the question or the image is said once
+        self.ask(image, question, 0.0)  # reports an error in the question or the image once
         rows: list[tuple[str, Reply | HalluguardError]] = []
         for method in methods:
             try:

@@ -1,4 +1,4 @@
-"""Serve the page on this machine: to this machine alone, without a word to any other."""
+"""Serve the page to this machine alone, without connections to other hosts."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ POLICY = (
     "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; worker-src 'self' blob:; "
     "object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
 )
-"""What the page may load: nothing of another host, whatever a component or a text asks for. Inline code is Gradio's."""
+"""Content security policy of the page: it may load nothing from another host. Inline code is Gradio's."""
 
 
 LOOPBACK = frozenset(("127.0.0.1", "localhost", "[::1]"))
 
 
 class Confined:
-    """Adds the policy to every response of an application, and refuses requests under a name that is not expected.
+    """Add the policy to every response of an application, and refuse requests with an unexpected host name.
 
     Args:
         app: the application.
@@ -57,7 +57,7 @@ class Confined:
 
 
 def _host_name(scope: Scope) -> str:
-    """The name in a request's header Host, without its port."""
+    """The name in the Host header of a request, without its port."""
     host = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
     return host.partition("]")[0] + "]" if host.startswith("[") else host.partition(":")[0]
 
@@ -66,13 +66,13 @@ def create_app(session: Session, host: str = "127.0.0.1") -> FastAPI:
     """The application.
 
     Args:
-        session: the model and what checks it.
-        host: address that it will listen on. On a loopback address, requests under another name are refused, so that
-            no web page can reach the playground through a name that it made point here.
+        session: the model, with the detector that checks its answers.
+        host: address to listen on. On a loopback address, requests with another host name are refused, so that no web
+            page can reach the playground by DNS rebinding.
     """
     require_gradio()
     import gradio as gr  # the extra play
-    from fastapi import FastAPI  # which Gradio brings
+    from fastapi import FastAPI  # installed with Gradio
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     gr.mount_gradio_app(
@@ -114,14 +114,14 @@ def run(
 
     Args:
         model: hub name or folder, or "sandbox".
-        detector: name as on the command line; None means the sandbox's own for the sandbox, and no check otherwise.
+        detector: name as on the command line; default the sandbox's detector for the sandbox model, else no check.
         host, port: address to listen on.
         device: device of both; default the first GPU, else the CPU.
         max_new_tokens: longest answer, in tokens.
 
     Raises:
         MissingExtraError: the extra `play` is not installed.
-        SettingsError: the detector knows images by keys alone, or the address cannot be listened on.
+        SettingsError: the detector does not look at images, or the address cannot be listened on.
     """
     require_gradio()
     name = detector or ("sandbox" if model == "sandbox" else None)
@@ -133,5 +133,5 @@ def run(
     source = sandbox.MLLM if model == "sandbox" else model
     session = Session.from_pretrained(source, expert, device=device, max_new_tokens=max_new_tokens)
     with tempfile.TemporaryDirectory(prefix="halluguard-play-") as uploads:
-        os.environ["GRADIO_TEMP_DIR"] = uploads  # images that were dropped are gone when the page is
+        os.environ["GRADIO_TEMP_DIR"] = uploads  # dropped images are deleted when the page ends
         listen(create_app(session, host), host, port)

@@ -1,4 +1,4 @@
-"""HTML of a reply: every text is escaped; buttons carry the index of the verdict that they ask for."""
+"""Write the HTML of a reply. Every text is escaped; each button holds the index of its verdict."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def reply_view(reply: Reply) -> str:
 
 
 def evidence_view(reply: Reply, verdict: int) -> str:
-    """One claim: its boxes alone in the image, the expert, the scores, and what became of the words.
+    """One claim: the image with its boxes only, the expert, the scores, and the edits of its words.
 
     Raises:
         InputError: there is no such verdict.
@@ -38,7 +38,7 @@ def comparison_view(rows: Sequence[tuple[str, Reply | HalluguardError]]) -> str:
 
 
 def message_view(text: str) -> str:
-    """A sentence, such as that of an error."""
+    """A message, such as an error."""
     return _render(message=text)
 
 

@@ -32,7 +32,7 @@ MARKS = {"supported": "✓", "contradicted": "✗", "unsure": "?", "unverifiable
 
 @dataclass(frozen=True)
 class Piece:
-    """A run of the draft; outside claims `decision` and `verdict` are None.
+    """A stretch of the draft; outside claims, `decision` and `verdict` are None.
 
     Args:
         note: the reason of the verdict.
@@ -53,7 +53,7 @@ class Region:
 
     Args:
         line: line on which the label stands, counted from the top of the box.
-        right: True where the label ends at the right edge of the box: it would leave the image otherwise.
+        right: True if the label is aligned with the right edge of the box, because it would leave the image otherwise.
     """
 
     left: float
@@ -68,7 +68,7 @@ class Region:
 
 @dataclass(frozen=True)
 class Card:
-    """One answer, ready for the template; `image` is a data URL, None where there is none to show."""
+    """One answer as the values of the template; `image` is a data URL, or None without an image."""
 
     image: str | None
     size: tuple[int, int]
@@ -82,10 +82,10 @@ class Card:
 
 
 def draw(answer: Answer, image: ImageSource | None = None, *, line: int | None = None) -> Image:
-    """The image with every piece of evidence boxed, coloured by its verdict, in the image's own size.
+    """The image in its own size, with every piece of evidence boxed and coloured by its verdict.
 
     Args:
-        image: the image, when the answer does not carry it.
+        image: the image, if the answer does not hold it.
         line: line width in pixels; by default about 1/200 of the longer side.
 
     Raises:
@@ -124,11 +124,11 @@ def page(
     """A self-contained HTML page of answers.
 
     Args:
-        answers: each must carry its image.
+        answers: answers, each with its image.
         title, lead: heading and the sentence below it.
         tables: mappings with `title`, `head` (list of strings), `rows` (lists of strings) and `note`.
         notes: paragraphs below the tables.
-        captions: one line under each image.
+        captions: texts under the images, one per answer.
     """
     cards = [card(answer, caption=captions[i] if i < len(captions) else "") for i, answer in enumerate(answers)]
     return _template("page.html.jinja").render(
@@ -139,10 +139,10 @@ def page(
 def card(
     answer: Answer, image: ImageSource | None = None, *, caption: str = "", longest: int = 640, needed: bool = True
 ) -> Card:
-    """One answer as the templates show it.
+    """One answer, prepared for the templates.
 
     Args:
-        image: the image, when the answer does not carry it.
+        image: the image, if the answer does not hold it.
         caption: a line under the image.
         longest: longer side of the embedded copy, in pixels.
         needed: False shows an answer without an image as text only.
@@ -184,7 +184,7 @@ def _description(edit: Edit) -> str:
 
 
 def pieces(answer: Answer) -> list[Piece]:
-    """The draft in runs: claims marked with their verdict, edited text marked as removed.
+    """The draft cut into pieces: claims are marked with their verdict, edited text is marked as removed.
 
     Of two claims that overlap, the one with the graver verdict is shown.
     """
@@ -245,12 +245,13 @@ def _image_of(answer: Answer, image: ImageSource | None) -> ImageSource:
 
 
 def render(template: str, **values: object) -> str:
-    """A page of this folder, filled; all values are escaped."""
+    """Fill a template of this folder; all values are escaped."""
     return _template(template).render(style=_style(), **values)
 
 
 def visible(text: str) -> str:
-    r"""The text with control, zero-width and direction characters written out: they can hide or reorder other text.
+    r"""The text with control, zero-width and direction characters as escapes, because they can hide or reorder other
+    text.
 
     >>> print(visible("a\u202eb\x1b[31m"))
     a\u202eb\x1b[31m
@@ -294,13 +295,13 @@ def _style() -> Markup:
 
 
 def source(name: str) -> Markup:
-    """A file of this folder as it is, marked safe: it is ours."""
+    """A file of this folder, unchanged and marked as safe, because it is part of the package."""
     from markupsafe import Markup
 
     return Markup(resources.files(__name__).joinpath(name).read_text(encoding="utf-8"))
 
 
 def script_hash(name: str) -> str:
-    """The hash by which a content security policy lets a script of this folder run, and no other."""
+    """The hash by which a content security policy allows a script of this folder, and no other script."""
     digest = hashlib.sha256(source(name).encode()).digest()
     return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"

@@ -1,4 +1,4 @@
-"""Places of box labels: inside the image, and none over another."""
+"""Place the labels of boxes inside the image, so that no label covers another."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Protocol
 from halluguard.records import XYXY
 
 SHOWN_WIDTH = 300
-"""Width, in CSS pixels, at which a card shows its image; on a wider one there is more room than is assumed here."""
+"""Least width of an image on a card, in CSS pixels; a wider card only has more room for labels."""
 LETTER, LINE, PADDING = 7, 18, 8
-"""Width of a letter, height of a line and padding of a label, in CSS pixels, as style.css sets them."""
+"""Width of a letter, height of a line and padding of a label, in CSS pixels, as in style.css."""
 
 
 class LabelledBox(Protocol):
@@ -27,14 +27,14 @@ class LabelledBox(Protocol):
 
 
 def label_places(boxes: Sequence[LabelledBox], ratio: float) -> list[tuple[int, bool]]:
-    """For each box: the line on which its label stands, from 0 at the top, and whether it ends at the right edge.
+    """For each box: the line of its label, from 0 at the top, and whether the label is aligned with the right edge.
 
-    A label stands at the left edge of its box unless it would leave the image there, and on the first line on which it
-    hides no earlier label.
+    A label is aligned with the left edge of its box unless it would leave the image there. It is on the first line
+    where it covers no earlier label.
 
     Args:
         boxes: the boxes of one image.
-        ratio: width of the image over its height.
+        ratio: width of the image divided by its height.
     """
     line_height = 100 * LINE * ratio / SHOWN_WIDTH
     taken: list[XYXY] = []

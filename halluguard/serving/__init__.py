@@ -1,4 +1,4 @@
-"""Serve checked answers under OpenAI's API: in front of another server, or around a model of this process.
+"""Serve checked answers under OpenAI's API: in front of another server, or with a model in this process.
 
     chat request ──► [chat_requests] ──► backend ──► [prompting.checking] ──► corrected completion
                      images, limits      Upstream     claims, verdicts,       each choice with the field

@@ -1,4 +1,4 @@
-"""The HTTP application: OpenAI's chat completions, a health check and counters."""
+"""Build the HTTP application: OpenAI's chat completions, a health check and counters."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ Result = TypeVar("Result")
 MAX_DEPTH = 64
 """Deepest nesting of a request's JSON."""
 LEFT = 499
-"""Status that is counted for a client that left before its answer."""
+"""Status counted for a client that disconnected before its answer."""
 
 
 class AsciiResponse(JSONResponse):
-    """A response of JSON in ASCII: half a surrogate pair, as in a text that was cut, has no other form."""
+    """A response of JSON in ASCII: a lone surrogate, as in a truncated text, can only be sent as an escape."""
 
     def render(self, content: object) -> bytes:
         """The body."""
@@ -38,7 +38,7 @@ class AsciiResponse(JSONResponse):
 
 
 class Places:
-    """Limits the requests that run and those that wait; further ones are refused."""
+    """Limit the numbers of running and waiting requests; further ones are refused."""
 
     def __init__(self, running: int, waiting: int) -> None:
         self._free = asyncio.Semaphore(running)
@@ -47,13 +47,13 @@ class Places:
 
     @contextlib.asynccontextmanager
     async def place(self) -> AsyncIterator[None]:
-        """A place for one request.
+        """Hold a place for one request.
 
         Raises:
-            ApiError: too many wait already.
+            ApiError: too many requests wait already.
         """
         if self._taken >= self._places:
-            raise busy(f"{self._taken} requests are under way; try again in a second")
+            raise busy(f"{self._taken} requests are running or waiting; try again in a second")
         self._taken += 1
         try:
             async with self._free:
@@ -63,12 +63,12 @@ class Places:
 
 
 def create_app(backend: Backend, settings: ServerSettings, metrics: Metrics) -> FastAPI:
-    """The application around a backend.
+    """The HTTP application of a backend.
 
     Args:
         backend: source of the answers: `Upstream` or `LocalModel`.
-        settings: limits.
-        metrics: counters, those of the backend.
+        settings: limits of the server.
+        metrics: counters of the backend.
     """
 
     @contextlib.asynccontextmanager
@@ -132,7 +132,9 @@ def create_app(backend: Backend, settings: ServerSettings, metrics: Metrics) -> 
                 await stack.enter_async_context(places.place())
                 chat = await read_request(body, settings)
                 chunks = backend.stream(chat, headers)
-                first = await _unless_left(request, anext(chunks))  # an error before it keeps its status
+                first = await _unless_left(
+                    request, anext(chunks)
+                )  # an error before the first chunk keeps its HTTP status
             except BaseException:
                 await stack.aclose()
                 raise
@@ -147,7 +149,7 @@ def create_app(backend: Backend, settings: ServerSettings, metrics: Metrics) -> 
 async def _events(
     first: JsonObject, chunks: AsyncIterator[JsonObject], stack: contextlib.AsyncExitStack
 ) -> AsyncIterator[bytes]:
-    """Server-sent events of a stream; an error in its middle is the last of them."""
+    """Server-sent events of a stream; if it fails midway, the last event is the error."""
     async with stack:
         try:
             yield _event(first)
@@ -183,7 +185,7 @@ async def _body(request: Request, settings: ServerSettings) -> object:
     try:
         value = parse_json(bytes(body), 8 * settings.max_body, finite=True)
     except ValueError:
-        raise invalid("expected a request of JSON, got something else; check its syntax") from None
+        raise invalid("expected a request body of JSON, got something else; check its syntax") from None
     if _is_deeper(value, MAX_DEPTH):
         raise invalid(f"expected JSON of at most {MAX_DEPTH} levels, got more; send it flatter")
     return value
@@ -197,7 +199,7 @@ def _is_deeper(value: object, levels: int) -> bool:
 
 
 async def _unless_left(request: Request, work: Awaitable[Result]) -> Result:
-    """The result of work, which is cancelled when the client leaves."""
+    """The result of `work`, which is cancelled if the client disconnects."""
     task = asyncio.ensure_future(work)
     watch = asyncio.ensure_future(_left(request.is_disconnected))
     try:

@@ -1,4 +1,4 @@
-"""Backends of the server, which give checked answers: another server, or a model in this process."""
+"""Define the backends of the server, which return checked answers, and the treatment of failed checks."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class Backend(Protocol):
     """A source of answers to chat requests."""
 
     async def complete(self, request: ChatRequest, headers: dict[str, str]) -> JsonObject:
-        """A chat completion of OpenAI's form, its texts corrected, each choice with the field `halluguard`."""
+        """A chat completion in OpenAI's form, with corrected texts and a field `halluguard` in each choice."""
 
     def stream(self, request: ChatRequest, headers: dict[str, str]) -> AsyncIterator[JsonObject]:
-        """The chunks of a streamed completion; a sentence comes once it is checked."""
+        """The chunks of a streamed completion; each sentence is sent once it is checked."""
 
     async def models(self, headers: dict[str, str]) -> JsonObject:
         """The list of models, of OpenAI's form."""
@@ -37,7 +37,7 @@ class Backend(Protocol):
 
 
 class Review:
-    """Turn checked answers into what leaves the server, and decide on those that could not be checked.
+    """Turn checked answers into replies, and decide on answers that could not be checked.
 
     Args:
         settings: settings of the server, such as its reaction to a failed check.
@@ -52,10 +52,10 @@ class Review:
 
         Args:
             answer: a checked answer.
-            evidence: whether the field holds claims, verdicts and edits.
+            evidence: True if the field holds claims, verdicts and edits.
 
         Raises:
-            ApiError: the detector failed on it, and the server fails closed.
+            ApiError: the detector failed, and the setting `on_failure` is "closed".
         """
         failed = [verdict.reason for verdict in answer.verdicts if verdict.error]
         if failed:
@@ -76,7 +76,7 @@ class Review:
             failed: False where there was nothing to check, such as a conversation without an image.
 
         Raises:
-            ApiError: a check failed, and the server fails closed.
+            ApiError: a check failed, and the setting `on_failure` is "closed".
         """
         self.metrics.unchecked.inc()
         if failed and self.settings.on_failure == "closed":
@@ -85,9 +85,10 @@ class Review:
 
 
 class SentenceCheck:
-    """Feed a growing draft and read its corrected sentences. The check runs in a thread of its own.
+    """Check a growing draft, sentence by sentence, in a separate thread.
 
-    `pieces` gives each corrected piece with the answer so far, then None, or the exception that ended the check.
+    `pieces` yields each corrected piece with the answer so far. Then it yields None, or the exception that ended the
+    check.
     """
 
     def __init__(self, checker: Checker, conversation: Conversation) -> None:
@@ -97,20 +98,20 @@ class SentenceCheck:
         threading.Thread(target=self._run, args=(checker, conversation), daemon=True).start()
 
     def feed(self, draft: str | None) -> None:
-        """The whole draft so far; None when nothing more comes."""
+        """Pass on the whole draft so far; None marks its end."""
         self._drafts.put(draft)
 
     def _so_far(self) -> Iterator[Draft]:
         draft = self._drafts.get()
         while draft is not None:
             newest, draft = draft, self._next()
-            while draft:  # only the newest state matters
+            while draft:  # only the newest draft matters
                 newest, draft = draft, self._next()
             yield Draft(newest)
             draft = self._drafts.get() if draft == "" else None
 
     def _next(self) -> str | None:
-        """The next state; "" where there is none yet."""
+        """The newest draft; "" where there is none yet."""
         try:
             return self._drafts.get_nowait()
         except Empty:
@@ -125,5 +126,5 @@ class SentenceCheck:
             self._give(error)
 
     def _give(self, item: tuple[str, Answer] | Exception | None) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody reads any more
+        with contextlib.suppress(RuntimeError):  # the event loop is closed, and the pieces are not needed
             self._loop.call_soon_threadsafe(self.pieces.put_nowait, item)

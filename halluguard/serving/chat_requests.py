@@ -27,13 +27,13 @@ class ChatRequest:
     """A request that was read.
 
     Args:
-        body: the request as the upstream server gets it: images are data URLs, and fields of ours are left out.
+        body: the request for the upstream server: images are data URLs, and the extra fields of halluguard are removed.
         messages: the messages with their images opened, as `Guard.chat` takes them.
         conversation: the messages, read; None where they have a form that is passed on unchecked, such as tool
             calls.
-        unread: why there is no conversation; "" if there is one.
-        imagination: the extra field of that name; None leaves the model as it is.
-        evidence: whether the reply carries claims, verdicts and edits.
+        unread: reason why there is no conversation; "" if there is one.
+        imagination: the extra field of that name, in [-1, 1]; None leaves the model as it is.
+        evidence: True if the reply holds claims, verdicts and edits.
     """
 
     body: JsonObject
@@ -53,7 +53,7 @@ class ChatRequest:
 
     @property
     def wants_usage(self) -> bool:
-        """Whether a stream ends with a piece on the tokens used."""
+        """Whether a stream ends with a chunk that states the number of tokens."""
         options = self.body.get("stream_options")
         return isinstance(options, Mapping) and options.get("include_usage") is True
 
@@ -62,7 +62,7 @@ async def read_request(body: object, settings: ServerSettings) -> ChatRequest:
     """Check a request and read its images.
 
     Raises:
-        ApiError: it is not one of OpenAI's form, or an image cannot be read.
+        ApiError: the request does not have OpenAI's form, or an image cannot be read.
     """
     if not isinstance(body, dict):
         raise invalid(f"expected a JSON object, got {type(body).__name__}; send a chat completion request")
@@ -107,7 +107,7 @@ class _Images:
         self.number = self.pixels = 0
 
     async def message(self, message: object, param: str) -> tuple[Any, Any]:
-        """The message as it is sent on, and as it is read here."""
+        """The message for the upstream server, and the message for the check."""
         content = message.get("content") if isinstance(message, dict) else None
         if not isinstance(content, list):
             return message, message
@@ -122,7 +122,7 @@ class _Images:
             elif kind in ("text", "refusal"):
                 parts.append(part)
                 read.append(part)
-            else:  # a path or a video would be read from this machine
+            else:  # reading a path or a video could expose files of this machine
                 raise invalid(f"expected parts of the types 'text' and 'image_url', got {kind!r}", where)
         return {**message, "content": parts}, {**message, "content": read}  # type: ignore[dict-item]
 

@@ -1,4 +1,4 @@
-"""Errors in the form of OpenAI's API, which its clients turn into exceptions of their own."""
+"""Define errors in the form of OpenAI's API, which its clients turn into their own exceptions."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class ApiError(HalluguardError):
         status: HTTP status.
         message: expected value, received value, advice.
         kind: OpenAI's type of the error.
-        param: the part of the request that is wrong.
+        param: name of the wrong part of the request.
         code: OpenAI's code, such as "model_not_found".
-        retry_after: seconds after which to try again; None sends no such header.
+        retry_after: seconds after which to try again, for the header Retry-After; None sends none.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
-"""Bytes of the images that a request names: data URLs, files of one folder, and addresses that are not private.
+"""Read the images that a request names: data URLs, files of one folder, and public addresses.
 
-A server that fetches what a request names can be made to ask hosts that only it can reach. So nothing is fetched
-unless the server was started for it; the host's addresses are resolved once, all of them must be public, and the
-request goes to the address that was checked. Redirects are not followed.
+A server that fetches any address can be made to contact hosts that only it can reach. So images are fetched only if the
+server was started with that option. The host's addresses are resolved once, all of them must be public, and the request
+goes to a checked address. Redirects are not followed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from halluguard.serving.settings import ServerSettings
 
 
 async def read_image(url: object, settings: ServerSettings, param: str) -> bytes:
-    """The bytes of the image that the URL of a part names.
+    """The bytes of the image at a URL of a request.
 
     Args:
         url: a data: URL, a file:// URL, or an http(s) address.
@@ -32,7 +32,7 @@ async def read_image(url: object, settings: ServerSettings, param: str) -> bytes
         param: its position in the request, for the error.
 
     Raises:
-        ApiError: it is none of these, is not allowed, or cannot be read.
+        ApiError: the URL is not one of these, is not allowed, or cannot be read.
     """
     if not isinstance(url, str):
         raise invalid(f"expected the URL of an image as a text, got {type(url).__name__}", param)
@@ -51,7 +51,7 @@ async def read_image(url: object, settings: ServerSettings, param: str) -> bytes
 def _decoded(url: str, param: str) -> bytes:
     head, comma, data = url.partition(",")
     if not comma or not head.endswith(";base64"):
-        raise invalid("expected a data: URL of the form data:image/png;base64,..., got another one", param)
+        raise invalid("expected a data: URL of the form data:image/png;base64,..., got another form", param)
     try:
         return base64.b64decode(data, validate=True)
     except (binascii.Error, ValueError) as error:
@@ -69,9 +69,9 @@ def _file(url: str, settings: ServerSettings, param: str) -> bytes:
             raise ValueError("no file")
         with path.open("rb") as file:
             data = file.read(settings.max_body + 1)
-    except (ImageError, OSError, ValueError):  # outside, not there, or a name that no file can have
+    except (ImageError, OSError, ValueError):  # outside the folder, missing, or an impossible name
         name = url.rpartition("/")[2][:100]
-        raise invalid(f"expected a file of the folder of images, got {name!r}, which is not there", param) from None
+        raise invalid(f"expected a file in the folder of images, got {name!r}, which is not there", param) from None
     if len(data) > settings.max_body:
         raise invalid(f"expected an image of at most {settings.max_body:,} bytes, got a longer one", param)
     return data
@@ -108,7 +108,7 @@ async def _fetched(url: str, settings: ServerSettings, param: str) -> bytes:
 
 
 async def _public_address(address: httpx.URL, param: str) -> str:
-    """An IP address of the host, all of whose addresses are public."""
+    """An IP address of the host; all addresses of the host must be public."""
     port = address.port or (443 if address.scheme == "https" else 80)
     try:
         found = await asyncio.get_running_loop().getaddrinfo(address.host, port, type=socket.SOCK_STREAM)
@@ -116,12 +116,12 @@ async def _public_address(address: httpx.URL, param: str) -> str:
         raise invalid("the host of the image is not known; check the address", param) from None
     addresses = [str(entry[4][0]).partition("%")[0] for entry in found]
     if not addresses or not all(_is_public(ip) for ip in addresses):
-        raise ApiError(400, "the image is on a private address, which is never asked; send a data: URL", param=param)
+        raise ApiError(400, "the image is on a private address, which is never fetched; send a data: URL", param=param)
     return addresses[0]
 
 
 def _is_public(ip: str) -> bool:
-    """Whether an address is on the public Internet, also one that is written as IPv6 and means IPv4.
+    """Whether an address is on the public Internet; an IPv6 address that stands for an IPv4 address is judged as that.
 
     >>> _is_public("8.8.8.8"), _is_public("10.0.0.1"), _is_public("::ffff:127.0.0.1"), _is_public("169.254.169.254")
     (True, False, False, False)
@@ -131,6 +131,6 @@ def _is_public(ip: str) -> bool:
         inner = address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
         if inner is not None:
             return inner.is_global and not inner.is_multicast
-        if address in ipaddress.ip_network("64:ff9b::/96"):  # IPv4 through a translator
+        if address in ipaddress.ip_network("64:ff9b::/96"):  # an IPv4 address behind NAT64
             return False
     return address.is_global and not address.is_multicast

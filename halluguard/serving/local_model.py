@@ -1,4 +1,4 @@
-"""Serve a model of this process."""
+"""Answer requests with a model in this process."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from halluguard.serving.metrics import Metrics
 from halluguard.serving.settings import ServerSettings
 
 MAX_NEW_TOKENS = 512
-"""Longest answer of a request that names no length, in tokens."""
+"""Longest answer, in tokens, to a request that sets no limit."""
 _UNSUPPORTED = ("tools", "functions", "logprobs", "logit_bias", "frequency_penalty", "presence_penalty", "audio")
 
 
 class LocalModel:
-    """A Guard that answers requests one after another; its detector checks the answers.
+    """Answer requests one after another with a Guard, whose detector checks the answers.
 
-    Greedy decoding is used where a request names no temperature.
+    Decoding is greedy if a request sets no temperature.
 
     Args:
         guard: the model, with its detector.
         name: name of the model in requests.
-        settings: limits.
+        settings: limits of the server.
         metrics: counters.
     """
 
@@ -64,7 +64,7 @@ class LocalModel:
         return {**self._head("chat.completion"), "choices": choices, "usage": usage}
 
     async def stream(self, request: ChatRequest, headers: dict[str, str]) -> AsyncIterator[JsonObject]:
-        """Chunks; a sentence comes once it is checked."""
+        """The chunks of a streamed completion; each sentence is sent once it is checked."""
         if request.choices > 1:
             raise invalid("expected n = 1 in a stream of this model; ask for the choices one by one", "n")
         arguments = self._arguments(request)
@@ -98,17 +98,17 @@ class LocalModel:
         self.thread.shutdown(wait=False, cancel_futures=True)
 
     async def _in_thread(self, work: Any, held: bool = False) -> Any:
-        """The result of work in the model's thread, in its turn.
+        """Run `work` in the model's thread, after the earlier requests, and return its result.
 
         Raises:
-            ApiError: it failed, or took too long.
+            ApiError: the work failed, or took too long.
         """
         try:
             async with contextlib.nullcontext() if held else self.turn, asyncio.timeout(self.settings.timeout):
                 return await asyncio.get_running_loop().run_in_executor(self.thread, work)
         except TimeoutError:
             limit = self.settings.timeout
-            raise ApiError(504, f"no whole answer in {limit:g} seconds", kind="server_error") from None
+            raise ApiError(504, f"no complete answer in {limit:g} seconds", kind="server_error") from None
         except HalluguardError as error:
             raise invalid(str(error)) from error
         except Exception as error:
@@ -130,10 +130,10 @@ class LocalModel:
         return self.review.passed(answer, request.evidence)
 
     def _arguments(self, request: ChatRequest) -> dict[str, Any]:
-        """The settings of a request in the words of transformers.
+        """The settings of a request as arguments of transformers' `generate`.
 
         Raises:
-            ApiError: the model is another, or a setting is not one that it has.
+            ApiError: the request names another model, or a setting that is not offered.
         """
         body = request.body
         if request.model != self.name:
@@ -173,7 +173,7 @@ class LocalModel:
         return len(self.guard.processor.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def _usage(self, request: ChatRequest, answers: list[Answer]) -> JsonObject:
-        """Tokens of the prompt, image tokens included, and of the drafts."""
+        """Numbers of tokens of the prompt, including image tokens, and of the drafts."""
         conversation = request.conversation
         assert conversation is not None
         inputs = model_inputs(self.guard.model, self.guard.processor, [conversation])
@@ -186,7 +186,7 @@ class LocalModel:
 
 
 def _next(pieces: Generator[str, None, Answer]) -> str | Answer:
-    """The next piece, or the answer once there is none."""
+    """The next piece, or the whole answer after the last piece."""
     try:
         return next(pieces)
     except StopIteration as ended:

@@ -1,4 +1,4 @@
-"""Counters of the server, in Prometheus' text form."""
+"""Count requests, checks and claims, for Prometheus."""
 
 from __future__ import annotations
 
@@ -37,5 +37,5 @@ class Metrics:
             self.edits.labels(edit.decision).inc()
 
     def text(self) -> bytes:
-        """All of them, as Prometheus reads them."""
+        """All counters in Prometheus' text format."""
         return generate_latest(self.registry)

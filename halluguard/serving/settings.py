@@ -16,19 +16,19 @@ class ServerSettings:
     """Settings for reading, checking and bounding requests.
 
     Args:
-        on_failure: treatment of an answer that could not be checked: "open" lets it pass and says so in its field
+        on_failure: treatment of an answer that could not be checked: "open" lets it pass and notes this in its field
             `halluguard`, "closed" ends the request with an error.
-        timeout: seconds for the answer of the model, from the first byte to the last.
-        check_timeout: seconds for the check of an answer, or of one sentence of a stream.
-        read_timeout: seconds in which a client must have sent its request.
+        timeout: most seconds for the answer of the model, from the first byte to the last.
+        check_timeout: most seconds for the check of an answer, or of one sentence of a stream.
+        read_timeout: most seconds for a client to send its request.
         max_body: largest request, in bytes.
-        max_images: images in one request.
-        max_pixels: pixels of all images of one request together.
-        running: requests that are worked on at the same time.
-        waiting: further requests that wait; those beyond are refused with status 503.
+        max_images: most images in one request.
+        max_pixels: most pixels of all images of one request together.
+        running: number of requests that are processed at the same time.
+        waiting: number of further requests that may wait; others are refused with status 503.
         detector_batch: images per call of the detector; checks that arrive together share one call.
-        fetch: whether images are fetched from http and https addresses. Private addresses are always refused.
-        images: folder whose files requests may name as file:// URLs; None allows none.
+        fetch: True to fetch images from http and https addresses. Private addresses are always refused.
+        images: folder of images that requests may name by file:// URLs; None allows none.
     """
 
     on_failure: OnFailure = "open"

@@ -1,4 +1,4 @@
-"""One detector for many requests: images that arrive together are detected in one call."""
+"""Share one detector among many requests: images that wait at the same time are detected in one call."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ class _Work:
 
 
 class SharedDetector:
-    """A detector that is called from one thread of its own, with the images of all callers that wait.
+    """A detector that runs in one thread, on the images of all waiting callers together.
 
-    While a call runs, further callers queue up; the next call takes as many as fit. A call that fails is made again
-    for each caller alone, so that one image cannot spoil the check of another.
+    While a call runs, further callers queue up; the next call takes as many as fit. A call that fails is repeated for
+    each caller separately, so that one image cannot make the check of another fail.
 
     Args:
         detector: the detector.
         batch_size: images per call.
         timeout: seconds that a caller waits for its boxes.
-        called: called with the number of images of each call, for measurements.
+        called: function that gets the number of images of each call, for measurements.
     """
 
     def __init__(self, detector: Detector, batch_size: int, timeout: float, called: Any = None) -> None:
@@ -43,18 +43,18 @@ class SharedDetector:
         self.name, self.needs_image = detector.name, detector.needs_image
 
     def __getattr__(self, name: str) -> Any:
-        """Optional members of a detector, such as its own thresholds, are the detector's."""
+        """Return optional members of the detector, such as its own thresholds."""
         return getattr(self._detector, name)
 
     def covers(self, phrase: str) -> bool:
-        """As the detector says."""
+        """As `Detector.covers` of the detector."""
         return self._detector.covers(phrase)
 
     def detect(self, images: Sequence[Image], phrases: Sequence[Sequence[str]]) -> list[list[Box]]:
-        """Boxes of each image's phrases.
+        """As `Detector.detect`.
 
         Raises:
-            ExpertError: the detector failed, or its queue took longer than `timeout`.
+            ExpertError: the detector failed, or the boxes took longer than `timeout`.
         """
         work = _Work(images, phrases)
         self._queue.put(work)
@@ -67,7 +67,7 @@ class SharedDetector:
             ) from error
 
     def close(self) -> None:
-        """End the thread after what waits."""
+        """End the thread after the waiting calls."""
         self._queue.put(None)
 
     def _run(self) -> None:

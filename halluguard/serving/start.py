@@ -1,4 +1,4 @@
-"""Build a server from names and run it."""
+"""Build a server from the names of models and detectors, and run it."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ def in_front_of(
     device: str | None = None,
     key: str | None = None,
 ) -> FastAPI:
-    """The application in front of another server.
+    """The application that checks the answers of another server.
 
     Args:
-        url: its base address, such as "http://localhost:8001/v1".
+        url: base address of the other server, such as "http://localhost:8001/v1".
         detector: a detector of images, or the name of one.
-        settings: limits; default those of `ServerSettings`.
-        device: device of a detector that is named.
+        settings: limits of the server; default `ServerSettings()`.
+        device: device of a detector that is given by name.
         key: bearer token for the other server, where clients send none.
 
     Raises:
-        SettingsError: the address is none, or the detector knows images by keys alone.
+        SettingsError: the address is not valid, or the detector does not look at images.
     """
     settings, metrics = settings or ServerSettings(), Metrics()
     loaded = _detector(detector, device)
@@ -55,17 +55,17 @@ def around(
     name: str | None = None,
     device: str | None = None,
 ) -> FastAPI:
-    """The application around a model of this process.
+    """The application that answers with a model in this process.
 
     Args:
         model: a Guard, or the hub name or folder of a model.
         detector: a detector of images, or the name of one; None checks nothing.
         settings: limits; default those of `ServerSettings`.
-        name: name of the model in requests; default as it was given, or "halluguard".
-        device: device of a model and detector that are named.
+        name: name of the model in requests; default the given name, or "halluguard".
+        device: device of a model and detector that are given by name.
 
     Raises:
-        SettingsError: the detector knows images by keys alone.
+        SettingsError: the detector does not look at images.
     """
     settings, metrics = settings or ServerSettings(), Metrics()
     if isinstance(model, Guard):
@@ -89,7 +89,7 @@ def _detector(detector: Detector | str, device: str | None) -> Detector:
 
 
 def run(app: FastAPI, host: str, port: int) -> None:
-    """Serve until the process is told to stop; what runs is finished first.
+    """Serve until the process is told to stop; requests that run are finished first.
 
     Raises:
         SettingsError: the address cannot be listened on.

@@ -1,4 +1,4 @@
-"""Stand in front of another OpenAI-compatible server: pass requests on, check what comes back."""
+"""Pass requests on to another OpenAI-compatible server, and check its answers."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from halluguard.serving.metrics import Metrics
 from halluguard.serving.settings import ServerSettings
 
 MAX_REPLY = 16 * 1024 * 1024
-"""Longest reply of the upstream server, or whole stream, in bytes."""
+"""Longest reply or stream of the upstream server, in bytes."""
 PASSED_ON = ("authorization", "openai-organization", "openai-project", "x-request-id")
-"""Headers of a client that the upstream server receives."""
+"""Headers of a client that are passed on to the upstream server."""
 
 
 class Upstream:
-    """An upstream server, in front of which this one stands.
+    """Answer requests with an upstream server, and check its answers.
 
     Args:
-        url: its base address, such as "http://localhost:8001/v1".
+        url: base address of the upstream server, such as "http://localhost:8001/v1".
         checker: the correction, with its detector.
-        settings: limits.
+        settings: limits of the server.
         metrics: counters.
-        key: bearer token for it, where clients do not send their own.
+        key: bearer token for the upstream server, for clients that send none.
         transport: HTTP transport; default the network.
     """
 
@@ -89,7 +89,7 @@ class Upstream:
             return
         message["content"], choice["halluguard"] = await self._checked(draft, request)
         if message["content"] != draft:
-            choice["logprobs"] = None  # they are those of the draft
+            choice["logprobs"] = None  # they belong to the draft
 
     async def _checked(self, draft: str, request: ChatRequest) -> tuple[str, JsonObject]:
         conversation = request.conversation
@@ -106,13 +106,13 @@ class Upstream:
         except TimeoutError:
             limit = self.settings.check_timeout
             return draft, self.review.unchecked(draft, f"the check took longer than {limit:g} seconds")
-        except Exception as error:  # a fault of a detector must not end the server
+        except Exception as error:  # an error of a detector must not end the server
             return draft, self.review.unchecked(draft, _failure(error))
         self.metrics.check.observe(time.perf_counter() - started)
         return self.review.passed(answer, request.evidence)
 
     async def stream(self, request: ChatRequest, headers: dict[str, str]) -> AsyncIterator[JsonObject]:
-        """Yield the chunks of the upstream server: text once its sentence is checked, everything else at once."""
+        """Yield the chunks of the upstream server: text when its sentence is checked, everything else at once."""
         chunks: asyncio.Queue[JsonObject | Exception | None] = asyncio.Queue()
         work = asyncio.create_task(self._relay(request, headers, chunks))
         try:
@@ -157,7 +157,7 @@ class Upstream:
                 choice.emitted.cancel()
 
     def _sentences(self, request: ChatRequest) -> SentenceCheck | str:
-        """The check of one choice, or why there is none."""
+        """The check of one choice, or the reason why there is none."""
         if request.conversation is None:
             self.review.unchecked("", request.unread)
             return request.unread
@@ -233,7 +233,7 @@ class Upstream:
 
 @dataclass
 class _Choice:
-    """One choice of a stream: text goes through its check, everything else on at once."""
+    """One choice of a stream: text is checked first, everything else is passed on at once."""
 
     index: int
     head: JsonObject
@@ -250,7 +250,7 @@ class _Choice:
         self.emitted = asyncio.create_task(self._emit())
 
     def take(self, part: JsonObject) -> None:
-        """One part of a chunk of the upstream server."""
+        """Take the part of an upstream chunk that belongs to this choice."""
         delta = dict(part.get("delta") or {})
         text = delta.pop("content", None)
         self.finish = part.get("finish_reason") or self.finish
@@ -264,7 +264,7 @@ class _Choice:
             self._send(delta)
 
     def end(self) -> None:
-        """The upstream server has sent everything."""
+        """Finish the choice after the last chunk of the upstream server."""
         if isinstance(self.check, SentenceCheck) and not self.ended.is_set():
             self.check.feed(None)
         self.ended.set()
@@ -287,14 +287,14 @@ class _Choice:
                 return
             piece, answer = item
             if any(verdict.error for verdict in answer.verdicts):
-                self.review.passed(answer, evidence=False)  # raises where the server fails closed
+                self.review.passed(answer, evidence=False)  # raises if `on_failure` is "closed"
             if piece:
                 self._send({"content": piece})
         _, evidence = self.review.passed(answer, self.request.evidence)
         self._send({}, self.finish, halluguard=evidence)
 
     async def _rest(self, start: int) -> None:
-        """Send what was not checked, once all of it has come."""
+        """Send the rest of the draft unchecked, once it is complete."""
         await self.ended.wait()
         if self.draft[start:]:
             self._send({"content": self.draft[start:]})
@@ -306,7 +306,7 @@ def _failure(error: Exception) -> str:
 
 
 def _encoded(body: JsonObject) -> bytes:
-    """A body in ASCII: half a surrogate pair, as in a text that was cut, can be sent as an escape only."""
+    """A body of JSON in ASCII: a lone surrogate, as in a truncated text, can only be sent as an escape."""
     return json.dumps(body).encode("ascii")
 
 
@@ -320,7 +320,7 @@ async def _read(response: httpx.Response) -> bytes:
 
 
 async def _lines(response: httpx.Response) -> AsyncIterator[str]:
-    """The lines of a stream of bounded length."""
+    """The lines of a stream, up to `MAX_REPLY` bytes."""
     rest, total = b"", 0
     async for piece in response.aiter_raw():
         total += len(piece)
@@ -344,7 +344,7 @@ def _parsed(data: bytes) -> JsonObject:
 
 
 def _refusal(status: int, reply: bytes) -> ApiError:
-    """The error of the upstream server, with its own words where they have OpenAI's form."""
+    """The error for a refusal of the upstream server, with its message if it has OpenAI's form."""
     try:
         found = parse_json(reply, 8 * MAX_REPLY)["error"]
         message = str(found["message"] if isinstance(found, dict) else found)[:500]

@@ -382,9 +382,9 @@ def test_the_command_serves_and_ends_what_runs_before_it_stops(upstream):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "one of --upstream and --model"),
-        (["--upstream", "http://x/v1", "--model", "sandbox"], "one of --upstream and --model"),
-        (["--upstream", "http://x/v1"], "needs --detector"),
+        ([], "either --upstream or --model"),
+        (["--upstream", "http://x/v1", "--model", "sandbox"], "either --upstream or --model"),
+        (["--upstream", "http://x/v1"], "needs a detector"),
         (["--upstream", "http://x/v1", "--detector", "sandbox", "--timeout", "0"], "timeout must be"),
     ],
 )
