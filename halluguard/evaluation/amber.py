@@ -1,16 +1,16 @@
-"""AMBER: captions and yes/no questions.
+"""Score AMBER: captions and yes/no questions.
 
     halluguard eval amber --responses FILE --amber DATA --json OUT
     halluguard eval amber --model sandbox --json OUT
     halluguard eval amber --model NAME --images FOLDER --amber DATA --json OUT
 
 DATA: the data folder of junyangwang0410/AMBER (annotations.json, relation.json, safe_words.txt, query/query_all.json).
-FILE: JSON or JSON lines with id and response. Captions need nltk and its data (extra wordnet). The similarity of words
-is that of spaCy's en_core_web_lg, as in the official code, unless --similarity names another pipeline or none.
-A model's responses are kept beside OUT; run the command again to resume. OUT holds the score of the captions,
-OUT.questions.json that of the questions. The sandbox model is asked for a caption and about two objects of every scene;
-AMBER's nouns are single words, so its "traffic light" is never covered. Intervals resample items, because
-annotations.json does not name images.
+FILE: JSON or JSON lines with id and response. Captions need nltk and its data (extra wordnet). Words are compared by
+the similarity of spaCy's en_core_web_lg, as in the official code, unless --similarity names another pipeline or none. A
+model's responses are kept beside OUT; run the command again to resume. OUT holds the score of the captions,
+OUT.questions.json that of the questions. The sandbox model writes a caption of every scene and answers two questions
+about objects. AMBER's nouns are single words, so the sandbox's "traffic light" is never counted as named. Intervals
+resample items, because annotations.json does not name images.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ def options_parser() -> argparse.ArgumentParser:
     parser.add_argument("--amber", type=Path, help="data folder of AMBER; not needed for the sandbox")
     parser.add_argument("--similarity", default=None, help="spaCy pipeline with word vectors, or none [en_core_web_lg]")
     parser.add_argument(
-        "--reading", choices=["exact", "first-word", "modern"], help="how answers are read [exact; sandbox: first-word]"
+        "--reading",
+        choices=["exact", "first-word", "modern"],
+        help="rule that reads answers [exact; sandbox: first-word]",
     )
     add_forms_option(parser)
     add_model_options(parser, max_new_tokens=512, batch_size=8)
@@ -99,7 +101,7 @@ def report(scores: dict[str, Score], given: argparse.Namespace) -> None:
 
 
 def similar(pipeline: str) -> Callable[[str, str], float]:
-    """spaCy's similarity of two words. Each word is read once."""
+    """spaCy's similarity of two words; each word is parsed once."""
     import spacy
 
     try:
@@ -107,10 +109,10 @@ def similar(pipeline: str) -> Callable[[str, str], float]:
     except OSError as error:
         raise InputError(
             f"AMBER compares words with spaCy's {pipeline}, which is not installed; install it with: python -m spacy "
-            f"download {pipeline}, or choose --similarity none, whose scores are its own"
+            f"download {pipeline}, or choose --similarity none, which gives other scores"
         ) from error
     if not nlp.vocab.vectors.shape[0]:
-        raise InputError(f"the pipeline {pipeline} has no word vectors, so its similarity says nothing; use a _lg one")
+        raise InputError(f"the pipeline {pipeline} has no word vectors, so it cannot compare words; use a _lg pipeline")
     read = lru_cache(maxsize=None)(nlp)
     return lambda a, b: float(read(a).similarity(read(b)))
 
@@ -145,7 +147,7 @@ def responded(given: argparse.Namespace, queries: list[JsonObject]) -> dict[str,
 
 
 def sandbox_items() -> tuple[list[JsonObject], list[JsonObject], amber.Lexicon]:
-    """AMBER's items for the sandbox's scenes: a caption, a question about an object, one about an absent one."""
+    """AMBER's items for the sandbox's scenes: a caption, a question about an object, and one about an absent object."""
     from halluguard.sandbox import CATEGORIES, scenes
 
     samples = scenes()

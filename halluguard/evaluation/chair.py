@@ -1,4 +1,4 @@
-"""CHAIR of captions: the share of objects that they invent.
+"""Score captions by CHAIR: the share of objects that they invent.
 
     halluguard eval chair --captions FILE --objects OBJECTS --protocol pattern --json OUT
     halluguard eval chair --model sandbox --json OUT
@@ -9,9 +9,9 @@ image id -> category names. Both may be compressed. Scoring needs no torch. --co
 missing, from COCO's instance and caption annotations.
 
 With --plain FILE, the captions of plain decoding on the same images, it also prints the paired difference, the
-difference at equal length, and baselines matched to the captions scored: the plain captions cut to the same length,
-image by image, and the plain captions with as few mentions. Without --plain, the baselines keep one half of the
-captions scored. A model's captions are kept beside OUT; run the command again to resume. One line of FILE:
+difference at equal length, and two baselines: the plain captions cut to the length of the scored captions, image by
+image, and the plain captions with as few mentions as the scored ones. Without --plain, the baselines are the scored
+captions cut to one half. A model's captions are kept beside OUT; run the command again to resume. One line of FILE:
 {"image_id": 226988, "caption": "The image features a woman ..."}
 """
 
@@ -40,7 +40,7 @@ def options_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--protocol",
         choices=["pattern", "wordnet", "fixed"],
-        help="rules by which object words are read; see halluguard.metrics.chair [pattern; sandbox: fixed]",
+        help="rules that read object words; see halluguard.metrics.chair [pattern; sandbox: fixed]",
     )
     parser.add_argument("--ground-truth", help="name of the ground truth in the signature [the file's name]")
     parser.add_argument("--split", default="all", help="name of the set of images in the signature [all]")
@@ -73,7 +73,7 @@ def run(given: argparse.Namespace) -> None:
         words = baselines.word_counts(captions())
 
         def plain() -> Iterator[tuple[ImageId, str]]:
-            """The plain captions; with --limit, those of the same images."""
+            """The plain captions; with --limit, only those of the same images."""
             pairs = read_captions(given.plain, given.caption_key, given.image_key)
             return (pair for pair in pairs if given.limit is None or image_key(pair[0]) in words)
 

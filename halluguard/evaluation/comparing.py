@@ -1,11 +1,10 @@
-"""Compare scores that benchmarks wrote: paired differences, corrected for many comparisons, as a table for a paper.
+"""Compare the scores of benchmark runs: a table of paired differences, with p-values adjusted for many comparisons.
 
     halluguard eval compare PLAIN.json ONE.json TWO.json ... [--format markdown|latex|csv] [--out FILE]
 
-The first file is what the others are compared with. Differences are paired over images, with 95 % intervals. P-values
-are those of a randomisation test, adjusted by Holm's method over all values and files of the table (Holm
-1979, "A simple sequentially rejective multiple test procedure"). Files must be of one metric, with the same
-settings and images.
+All other files are compared with the first. Differences are paired over images, with 95 % intervals. P-values come from
+a randomisation test, adjusted by Holm's method over all values and files of the table (Holm 1979, "A simple
+sequentially rejective multiple test procedure"). Files must be of one metric, with the same settings and images.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ SHOWN = {
     "chair": ("CHAIRs", "CHAIRi", "recall", "precision", "f1"),
     "pope": ("acc", "precision", "recall", "f1", "yes_ratio"),
 }
-"""Values of a metric that the table has; of other metrics it has all."""
+"""Metric -> its values in the table; for other metrics, the table has all values."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +39,8 @@ class Row:
     Args:
         run: name of the file.
         value: name of the value.
-        first, here: the value there and here, as fractions.
-        difference, low, high: here minus there, with its 95 % interval; 0 for the first run itself.
+        first, here: the value of the first run and of this run, as fractions.
+        difference, low, high: `here` minus `first`, with its 95 % interval; 0 for the first run itself.
         p: p-value, adjusted by Holm's method; 1 for the first run itself.
     """
 
@@ -56,10 +55,10 @@ class Row:
 
 
 def compared(scores: dict[str, Score], *, seed: int = 0, resamples: int = 1000) -> list[Row]:
-    """Rows of the table, the first run's own first.
+    """Rows of the table; those of the first run come first.
 
     Args:
-        scores: name -> score; the first is what the others are compared with.
+        scores: name -> score; the others are compared with the first.
         seed: seed of the resampling.
         resamples: number of resamples; the smallest p-value is 1 / (resamples + 1).
 
@@ -139,7 +138,9 @@ def _escaped(text: str) -> str:
 
 def options_parser() -> argparse.ArgumentParser:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("scores", nargs="+", type=Path, help="JSON files of scores; the first is compared with")
+    parser.add_argument(
+        "scores", nargs="+", type=Path, help="JSON files of scores; the others are compared with the first"
+    )
     parser.add_argument("--format", choices=get_args(Format), default="markdown", help="form of the table [markdown]")
     parser.add_argument("--out", type=Path, help="file for the table; default standard output")
     parser.add_argument("--seed", type=int, default=0, help="seed of the resampling [0]")

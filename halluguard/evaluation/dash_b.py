@@ -1,9 +1,9 @@
-"""DASH-B: yes/no questions on images that make models see an object that is not there.
+"""Score DASH-B: yes/no questions on images that make models see an object that is not there.
 
     halluguard eval dash-b --answers FILE --json OUT
 
 FILE: the answers that YanNeu/DASH-B writes (img_id, object_name, gt, response), as a JSON array, JSON lines or a table.
-Beside the score stand the baselines that always say yes or no.
+The baselines that always say yes or always say no are printed beside the score.
 """
 
 from __future__ import annotations

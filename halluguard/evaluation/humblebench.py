@@ -1,9 +1,9 @@
-"""HumbleBench: multiple-choice questions of which the right answer may be "none of the above".
+"""Score HumbleBench: multiple-choice questions whose right answer may be "none of the above".
 
     halluguard eval humblebench --answers FILE --json OUT
 
 FILE: JSON lines, a JSON array or a table with question_id, label (A to E), type and prediction, as
-maifoundations/HumbleBench writes it. Beside the score stands the baseline that always says E, "none of the above".
+maifoundations/HumbleBench writes it. The baseline that always says E, "none of the above", is printed beside the score.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""MME's hallucination subset: existence, count, position, color.
+"""Score MME's hallucination subset: existence, count, position, color.
 
     halluguard eval mme --answers FILE [FILE ...] --json OUT
     halluguard eval mme --model sandbox --json OUT
@@ -32,7 +32,7 @@ def options_parser() -> argparse.ArgumentParser:
     source.add_argument("--answers", type=Path, nargs="+", help="published answers to score, without a model")
     parser.add_argument("--questions", type=Path, help="questions for the model; not needed for the sandbox")
     parser.add_argument(
-        "--parser", choices=list(mme.PARSERS), default="official", help="how answers are read [official]"
+        "--parser", choices=list(mme.PARSERS), default="official", help="rule that reads answers [official]"
     )
     running.add_forms_option(parser)
     parser.add_argument("--tasks", nargs="+", default=list(mme.SUBSET), help="tasks to score [the four]")

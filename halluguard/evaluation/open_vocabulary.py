@@ -1,4 +1,4 @@
-"""Captions against reference captions, with an open vocabulary: the share with a word that nothing bears out.
+"""Score captions against reference captions: the share of captions with a word that the references do not support.
 
     halluguard eval open --captions FILE --references REFERENCES --json OUT
     halluguard eval open --captions FILE --references REFERENCES --detections NAMES --json OUT
@@ -28,7 +28,11 @@ def options_parser() -> argparse.ArgumentParser:
     parser.add_argument("--captions", type=Path, required=True, help="captions to score")
     parser.add_argument("--references", type=Path, required=True, help="JSON file, image id -> reference captions")
     parser.add_argument("--detections", type=Path, help="JSON file, image id -> names that a detector found")
-    parser.add_argument("--threshold", type=float, help="word score that counts as hallucinated [the fitted one]")
+    parser.add_argument(
+        "--threshold",
+        type=float,
+        help="word score, in (0, 1), from which a word counts as hallucinated [the fitted one]",
+    )
     parser.add_argument("--caption-key", help="name of the field with the caption [caption, prediction, ...]")
     parser.add_argument("--image-key", help="name of the field with the image id [image_id, image]")
     return parser
@@ -55,7 +59,7 @@ def read_texts(path: Path) -> dict[str, list[str]]:
     """Texts by image id.
 
     Raises:
-        InputError: the file holds something else.
+        InputError: the file does not map image ids to lists of texts.
     """
     record = read_json(path)
     if not isinstance(record, Mapping):

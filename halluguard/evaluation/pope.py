@@ -1,4 +1,4 @@
-"""POPE: yes/no questions about objects that are, or are not, in the image.
+"""Score POPE: yes/no questions about objects that are, or are not, in the image.
 
     halluguard eval pope --questions FILE --answers FILE --parser official --json OUT
     halluguard eval pope --model sandbox --json OUT
@@ -9,14 +9,14 @@ question_id and answer (also prediction, response, output, text or a chat; --ans
 optionally margin (logit of yes minus logit of no). Both may be compressed. Scoring needs no torch. A file of answers
 without ids is read with --in-order.
 
-With --labels FILE, corrected labels of the same questions (RePOPE's files), it scores the answers under both, says what
-the labels alone change, and whether --plain and the answers change places in the ranking.
+With --labels FILE, corrected labels of the same questions (RePOPE's files), it scores the answers under both sets of
+labels. It also prints how much the labels alone change, and whether they reverse the order of --plain and the answers.
 
 With --plain FILE, the answers of plain decoding, it also prints McNemar's test and two baselines that say yes as often
-as the answers scored: the plain answers changed at random, and, if FILE has margins, with a moved threshold. For the
-sandbox it asks all three kinds of questions and prints their mean; OUT holds the score of --kind. A model's answers are
-kept beside OUT; run the command again to resume. One question:
-{"question_id": 1, "image": "COCO_val2014_000000310196.jpg", "text": "Is there a skis in the image?", "label": "yes"}
+as the scored answers: the plain answers changed at random and, if FILE has margins, the plain answers with a moved
+threshold. The sandbox model gets all three kinds of questions, and their mean is printed; OUT holds the score of
+--kind. A model's answers are kept beside OUT; run the command again to resume. One question: {"question_id": 1,
+"image": "COCO_val2014_000000310196.jpg", "text": "Is there a skis in the image?", "label": "yes"}
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def one(given: argparse.Namespace, questions: list[pope.Question], split: str | 
 
 
 def under_both(given: argparse.Namespace, questions: list[pope.Question], path: Path) -> None:
-    """Print the scores under the original and the corrected labels, and which orders turn round."""
+    """Print the scores under the original and the corrected labels, and the orders that are reversed."""
     corrected = pope.read_questions(given.labels)
     how = {"parser": given.parser, "forms": given.forms, "seed": given.seed, "resamples": given.resamples or 1}
     runs = {}
@@ -113,7 +113,7 @@ def under_both(given: argparse.Namespace, questions: list[pope.Question], path: 
         show(f"under corrected labels: {file.name}")
         show("\n".join(runs[file.name].lines()))
     for better, then in pope_labels.flips(runs):
-        show(f"the order turns round: {better} has the higher f1 under the original labels, {then} under the corrected")
+        show(f"the order is reversed: {better} has the higher f1 under the original labels, {then} under the corrected")
 
 
 def answers(path: Path, questions: list[pope.Question], given: argparse.Namespace) -> dict[str, str]:
@@ -124,7 +124,7 @@ def answers(path: Path, questions: list[pope.Question], given: argparse.Namespac
 
 
 def margins(path: Path, questions: list[pope.Question]) -> dict[str, float] | None:
-    """Margins by question id, where the file has one for every question."""
+    """Margins by question id; empty unless the file has one for every question."""
     ids = {q.question_id for q in questions}
     by_id = {key: margin for key, margin in pope.read_margins(path).items() if key in ids}
     return by_id if len(by_id) == len(ids) else None

@@ -1,4 +1,4 @@
-"""Shared parts of the benchmarks: options, errors, loading a model and its images, resuming.
+"""Share code among the benchmarks: options, errors, loading a model and its images, resuming.
 
 The options of `add_model_options` name the model and the layers around it. The answers come from `Guard.batch`, so a
 benchmark measures exactly what a user gets.
@@ -55,7 +55,7 @@ def options(doc: str | None, published: str | None) -> tuple[argparse.ArgumentPa
 
 
 def scoring_options(doc: str | None) -> argparse.ArgumentParser:
-    """A parser with the options of every score, of a model's outputs or of published ones."""
+    """A parser with the options of every score, for a model's outputs and for published outputs."""
     parser = Parser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, required=True, help="file to write the score to")
     parser.add_argument("--limit", type=_positive, help="use only the first LIMIT items")
@@ -72,7 +72,7 @@ def _positive(text: str) -> int:
 
 def add_forms_option(parser: argparse.ArgumentParser) -> None:
     """Add --forms, the cleaning of answers before a yes/no parser."""
-    text = "final: without reasoning, boxes, JSON and emphasis; raw: as the file has them [final]"
+    text = "final: read answers without reasoning, boxes, JSON and emphasis; raw: unchanged [final]"
     parser.add_argument("--forms", choices=get_args(Forms), default="final", help=text)
 
 
@@ -84,12 +84,12 @@ def add_model_options(parser: argparse.ArgumentParser, max_new_tokens: int, batc
     model.add_argument("--decoding", help="decoding method by name, such as VCD, or preset, such as ICD:paper")
     model.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="argument of --decoding")
     model.add_argument("--adapter", help="PEFT adapter that was trained for the model: hub name, folder, or sandbox")
-    model.add_argument("--detector", help="detector that corrects the answers: hub name, folder, or sandbox")
+    model.add_argument("--detector", help="detector whose verdicts correct the answers: hub name, folder, or sandbox")
     model.add_argument(
         "--max-new-tokens", type=_positive, default=max_new_tokens, help=f"tokens per answer [{max_new_tokens}]"
     )
     model.add_argument("--batch-size", type=_positive, default=batch_size, help=f"answers per batch [{batch_size}]")
-    model.add_argument("--dtype", help="bfloat16, float16, float32 or auto")
+    model.add_argument("--dtype", help="type of the weights: bfloat16, float16, float32 or auto")
     model.add_argument("--device", help="cuda, cpu, ...")
 
 
@@ -104,7 +104,7 @@ def main(parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], No
 
 
 def prepare() -> None:
-    """Set up printing: every name of a file can be written, and warnings come with the score they belong to."""
+    """Set up printing: any file name can be printed, and warnings appear with their score."""
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     warnings.simplefilter("ignore", UndefinedScoreWarning)
@@ -182,7 +182,7 @@ def load_images(given: argparse.Namespace, image_ids: Iterable[ImageId]) -> dict
     """Image key -> image or path, for all `image_ids`.
 
     Raises:
-        InputError: there is no folder of images, or an image is missing in it.
+        InputError: there is no folder of images, or an image is missing from it.
     """
     files: dict[str, Image.Image | Path]
     if given.model == "sandbox" and not given.images:
@@ -215,11 +215,11 @@ def resume(
 
     Args:
         path: file of rows; the settings are kept beside it.
-        key: field of a row that holds its item.
-        items: the items to have rows for.
-        ask: makes the rows of a batch of items.
+        key: field of a row that identifies its item.
+        items: the items; each gets one row.
+        ask: function from a batch of items to their rows.
         batch_size: items per batch.
-        settings: settings that decide the rows.
+        settings: settings that decide the rows' contents.
 
     Raises:
         InputError: the file was begun with other settings, or its settings file is missing.
@@ -249,7 +249,7 @@ def resume(
 
 
 def _whole_rows(path: Path, key: str) -> dict[str, bytes]:
-    """Item -> its line, for the whole rows of a file whose last write may have been interrupted at any byte."""
+    """Item -> its line, for the complete rows of a file; the last write may have been interrupted at any byte."""
     rows: dict[str, bytes] = {}
     for line in path.read_bytes().split(b"\n")[:-1] if path.exists() else []:
         try:

@@ -2,14 +2,14 @@
 
 chair                       objects that captions invent       (its synonyms: `vocabulary`, `chair_synonyms.json`)
 pope                        yes/no questions about objects     (the questions: `pope_questions`)
-pope_labels                 the same answers under corrected labels (RePOPE), and what the labels alone change
-amber                       both, on AMBER's images
+pope_labels                 the same answers under corrected labels (RePOPE), and the change due to the labels alone
+amber                       captions and yes/no questions, on AMBER's images
 mme                         existence, count, position, color
 dash_b                      yes/no questions on images that provoke a yes
 humblebench                 multiple choice with "none of the above"
 hallusionbench, mmhal, cceval    scored with a judge model that you provide
 open_vocabulary             captions against reference captions, any word (WordNet relations: `word_relations`)
-baselines                   changes to plain output that do not look at the image: a method must beat them
+baselines                   changes to plain output that ignore the image; a method must beat them
 stats                       intervals, paired comparison, significance
 
 How to add a metric: write one module in this folder, with

@@ -1,10 +1,10 @@
-"""AMBER: captions and yes/no questions on 1004 images (Wang et al., 2023, arXiv 2311.07397; inference.py).
+"""Compute AMBER: captions and yes/no questions on 1004 images (Wang et al., 2023, arXiv 2311.07397; inference.py).
 
 Captions ("generative"), micro averages over all of them; lower is better, except for Cover:
-    CHAIR = hallucinated nouns / nouns considered         Hal = captions with one at least / captions
+    CHAIR = hallucinated nouns / nouns considered         Hal = captions with any of these / captions
     Cover = truth objects named / truth objects           Cog = annotated lures named / annotated lures
 Questions ("discriminative"), where the positive class is *no*:
-    acc, precision = right no / all said no, recall = right no / all truly no, f1
+    acc, precision = right no / answers no, recall = right no / questions whose truth is no, f1
 Together: score = (100 - CHAIR + F1) / 2, in percent.
 
 A noun is considered when relation.json contains it. It is not a hallucination when it is a truth object, an associate
@@ -76,7 +76,7 @@ class Lexicon:
 
 
 class _Objects:
-    """The annotated objects of an image, the words that name them, and which of them were named."""
+    """The annotated objects of an image, the words that stand for them, and the objects named so far."""
 
     def __init__(self, names: Sequence[str], lexicon: Lexicon) -> None:
         self.reached = [False] * len(names)
@@ -84,7 +84,7 @@ class _Objects:
         self.words += [(name, i) for i, name in enumerate(names)]
 
     def reach(self, fits: Callable[[str], bool]) -> bool:
-        """Mark the object of the first word that fits."""
+        """Mark the object of the first fitting word as named."""
         for word, i in self.words:
             if fits(word):
                 self.reached[i] = True
@@ -106,10 +106,10 @@ def judge_nouns(
         truth: the annotation's `truth`, the objects in the image.
         lures: the annotation's `hallu`, objects that models tend to invent.
         lexicon: AMBER's word lists.
-        similar: tells whether two words have nearly the same meaning.
+        similar: (word, word) -> True if they have nearly the same meaning.
 
     Returns:
-        the hallucinated nouns, and how many truth objects and lures the nouns name.
+        The hallucinated nouns, and the numbers of truth objects and of lures that the nouns name.
     """
     right, wrong = _Objects(truth, lexicon), _Objects(lures, lexicon)
     hallucinated = []
@@ -262,10 +262,10 @@ def discriminative(
         responses: item id -> answer; captions are ignored, see `generative`.
         annotations: rows of annotations.json.
         reading: "exact", the official one, accepts only "Yes" and "No", so that "Yes." is wrong; "first-word" accepts
-            the first word in any case; "modern" is ours, see `pope_parsers`. An answer that cannot be read is wrong,
-            and counted as `unread`.
-        forms: "final" takes reasoning, boxes, JSON and emphasis off before, see `final_answers`; "raw" does not, and
-            the signature says so.
+            the first word in any case; "modern" is ours, see `pope_parsers`. An unreadable answer is wrong, and counted
+            as `unread`.
+        forms: "final" first removes reasoning, boxes, JSON and emphasis, see `final_answers`; "raw" does not, which the
+            signature states.
         seed: seed of the bootstrap.
         resamples: number of bootstrap samples; 0 leaves the intervals out.
     """
@@ -314,7 +314,7 @@ def discriminative(
 
 
 def _printed(counts: Mapping[str, int], start: float, extra: float) -> dict[str, float]:
-    """The four figures as the official code prints them, its denominators starting at `start`."""
+    """The four figures as the official code prints them; its denominators begin at `start`."""
     precision = round(counts["right_no"] / (counts["said_no"] + start) * 100, 1)
     recall = round(counts["right_no"] / (counts["truly_no"] + start) * 100, 1)
     f1 = round(2 * (precision / 100) * (recall / 100) / (precision / 100 + recall / 100 + extra) * 100, 1)
@@ -327,7 +327,7 @@ def _with_official(result: Score, printed: Mapping[str, object]) -> Score:
 
 
 def values(totals: Totals) -> dict[str, np.ndarray]:
-    """AMBER's values from totals, as fractions; those of captions or of questions, whichever was counted."""
+    """AMBER's values from totals, as fractions: the values of captions or of questions, according to the totals."""
     if "nouns" in totals:
         return {
             "CHAIR": ratio(totals["hallucinated"], totals["nouns"]),
@@ -351,5 +351,5 @@ def values(totals: Totals) -> dict[str, np.ndarray]:
 
 
 def amber_score(captions: Score, questions: Score) -> float:
-    """(100 - CHAIR + F1) / 2, in percent, from the score of the captions and that of the questions."""
+    """(100 - CHAIR + F1) / 2, in percent, from the scores of the captions and of the questions."""
     return (100 - 100 * captions["CHAIR"] + 100 * questions["f1"]) / 2

@@ -1,14 +1,14 @@
-"""Baselines: plain output changed without looking at the image. A method that does not beat them does not help.
+"""Change plain output without looking at the image. A method that does not beat such a baseline does not help.
 
 Much of what contrastive decoding gains on POPE is a push towards one answer (arXiv 2504.10020), and much of what any
-method gains on CHAIR comes from shorter captions. A baseline changes the output of plain decoding blindly, until it
-equals the method's output in one such respect:
+method gains on CHAIR comes from shorter captions. A baseline changes the output of plain decoding without the image,
+until it equals the method's output in one such respect:
 
     always            the same answer to every question
     shift_yes_ratio   plain answers, changed at random until yes is as frequent as in the method's answers
     lean_yes          plain answers by their margins, with a moved threshold
     shorten           plain captions, cut to the lengths of the method's captions, or to a share of their words
-    drop_mentions     plain captions with mentions dropped at random
+    drop_mentions     plain captions, with mentions dropped at random
 
 `matched` compares two runs of captions at equal length.
 """
@@ -27,7 +27,7 @@ from halluguard.metrics.score import Score
 
 
 def always(questions: Sequence[Question], answer: Literal["Yes", "No"] = "No") -> dict[str, str]:
-    """The same answer to every question."""
+    """Give the same answer to every question."""
     return {question.question_id: answer for question in questions}
 
 
@@ -143,7 +143,7 @@ def matched(
 
     Args:
         first: (image id, caption) pairs of the first run.
-        second: the same of the second run, over the same images.
+        second: the pairs of the second run, for the same images.
         scorer: the scorer to use.
         by: unit of length: "words", or "mentions" of objects.
         seed: seed of the bootstrap.

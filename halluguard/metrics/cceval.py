@@ -1,6 +1,6 @@
-"""CCEval: long captions of Visual Genome images, whose objects a judge model lists (HallE-Control, arXiv 2310.01779).
+"""Compute CCEval: a judge model lists the objects of long captions of Visual Genome images (arXiv 2310.01779).
 
-    CHAIRi = hallucinated objects / objects of the caption      CHAIRs = captions with one at least / captions
+    CHAIRi = hallucinated objects / objects of the caption      CHAIRs = captions with any of these / captions
     coverage = 1 - uncovered objects / objects of the image     words, objects = means per caption
 
 Compare two runs at equal length and number of objects; `words` and `objects_per_caption` show both. The judge gets
@@ -9,8 +9,8 @@ caption. It replies to each with one list in square brackets. [Words in brackets
 too: the model marked them as imagined.
 
 Differences from the official script: the truth is matched by image id, not by position. A reply without a list is an
-error that shows the reply; there, it counts as an empty list, that is, no objects and no hallucination. CHAIR is
-computed; there, both branches of the code compute coverage.
+error that shows the reply; in the official script it counts as an empty list, that is, no objects and no hallucination.
+CHAIR is computed; in the official script both branches compute coverage.
 """
 
 from __future__ import annotations

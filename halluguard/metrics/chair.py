@@ -1,12 +1,12 @@
-"""CHAIR: the share of objects in captions that are not in the image (Rohrbach et al., 2018, arXiv 1809.02156).
+"""Compute CHAIR: the share of objects in captions that are not in the image (Rohrbach et al., 2018, arXiv 1809.02156).
 
-    CHAIRi = hallucinated mentions / mentions            CHAIRs = captions with one at least / captions
+    CHAIRi = hallucinated mentions / mentions            CHAIRs = captions with any of these / captions
     recall = objects named and there / objects there     precision = objects named and there / objects named
     f1     = harmonic mean of precision and recall       length = mean tokens of a caption, punctuation included
 
 All are micro averages over the file. A mention is a token, or two tokens read as one, that names one of 80 COCO
-categories; it is hallucinated when the image's ground truth lacks the category. CHAIRs calls the whole caption a
-sentence. recall is Maxlinn's, length OPERA's; precision and f1 are PAI's, over distinct objects.
+categories; it is hallucinated when the image's ground truth lacks the category. In CHAIRs, the whole caption counts as
+one sentence. recall follows Maxlinn, length follows OPERA; precision and f1 follow PAI, over distinct objects.
 
 The literature has three versions of it. They differ in how words get their base form, and how the ground truth was
 made:
@@ -16,10 +16,10 @@ made:
     protocol "wordnet", ground truth made with WordNet     less-is-more, ONLY, RITUAL
     protocol "fixed"                                       ours, with the known mistakes corrected (`chair_fixed.py`)
 
-"pattern" and "wordnet" give what LisaAnne/Hallucination, Maxlinn/CHAIR-metric-standalone and shikiw/OPERA give, word
-for word, with every quirk. Two things differ. An image without ground truth and a second caption of one image are
-errors here; there, the first silently makes every mention a hallucination. And 0/0 is 0 with a warning; there, it
-crashes.
+"pattern" and "wordnet" give the results of LisaAnne/Hallucination, Maxlinn/CHAIR-metric-standalone and shikiw/OPERA,
+word for word, with every quirk. Two things differ. An image without ground truth and a second caption of one image are
+errors here; in those codes, the first silently makes every mention a hallucination. And 0/0 is 0 with a warning here;
+those codes crash.
 """
 
 from __future__ import annotations
@@ -62,7 +62,8 @@ class Mention:
     Args:
         word: base form of the word ("woman", "hot dog").
         category: category that the word names ("person").
-        index: index of its first token, as the original counts: wrong after a dropped "seat" (a quirk that is kept).
+        index: index of its first token, counted as in the original: wrong after a dropped "seat" (a quirk that is
+            kept).
     """
 
     word: str
@@ -140,7 +141,7 @@ def mentions(
     else:
         raise SettingsError(f"protocol must be one of {get_args(Protocol)}, got {protocol!r}")
     length = len(units)
-    # The seat of a toilet is not a chair. As in the original, `starts` is not shortened with it.
+    # The seat of a toilet is not a chair. As in the original, `starts` keeps its length.
     if protocol != "fixed" and "seat" in units and "toilet" in units:
         units = [unit for unit in units if unit != "seat"]
     words = vocabulary.words
@@ -207,8 +208,8 @@ class ChairScorer:
             seed: seed of the bootstrap.
             resamples: number of bootstrap samples; 0 leaves the intervals out.
             split: name of the set of images, for the signature.
-            keep_captions: keep the objects of each caption in `details["per_caption"]`. Without them a caption
-                costs a few dozen bytes of memory, so that files of any length fit.
+            keep_captions: True keeps the objects of each caption in `details["per_caption"]`. With False, a caption
+                takes a few dozen bytes of memory, so that files of any length fit.
 
         Raises:
             InputError: no captions, an unknown image, a second caption of an image, a caption that is not a string.
@@ -255,12 +256,12 @@ class ChairScorer:
             {"protocol": self.protocol, "gt": self.truth.signature, "split": split, **(run or {})},
             seed=seed,
             resamples=resamples,
-            warnings=[warn_undefined(empty, "no object is named, or none is there")] if empty else [],
+            warnings=[warn_undefined(empty, "no object is named, or no object is in the images")] if empty else [],
             details={"per_caption": details} if keep_captions else {},
         )
 
     def keep(self, scored: CaptionScore, kept: Sequence[int]) -> CaptionScore:
-        """`scored` as if only the mentions with the indices `kept` had been written."""
+        """`scored` as if the caption held only the mentions with the indices `kept`."""
         left = tuple(scored.mentions[i] for i in sorted(kept))
         present = self.truth.get(scored.image_id)
         named = {m.category for m in left}

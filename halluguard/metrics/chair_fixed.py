@@ -1,4 +1,4 @@
-"""CHAIR's protocol "fixed": the same table of words and the same definition, without the known mistakes.
+"""Read object words by CHAIR's protocol "fixed": the same words and definition, without the known mistakes.
 
 What it corrects. Each of these changes scores on real captions:
 
@@ -6,10 +6,10 @@ What it corrects. Each of these changes scores on real captions:
   "seated" and "skiing" are not objects;
 - names of several words are matched up to three, longest first: "sports ball", "tennis racket", "stove top oven"
   (one mention, not two), "motor bike", "dining table"; "iphone", "cheesecake" and "hair dryer" count;
-- "baby", "adult" and "young" before any animal of the table, or a teddy bear, name no person, nor does "passenger"
-  before a vehicle; a "computer mouse" is a mouse and a "computer monitor" a screen, neither a laptop;
+- "baby", "adult" and "young" before an animal of the table or a teddy bear do not name a person, and neither does
+  "passenger" before a vehicle; a "computer mouse" is a mouse and a "computer monitor" is a screen, not a laptop;
 - "couch/chair" and "boat.there" are two words;
-- "seat" is dropped beside the toilet ("toilet seat", "the seat of the toilet"), not all over the caption.
+- "seat" is dropped only next to the toilet ("toilet seat", "the seat of the toilet"), not in the whole caption.
 
 What it does not correct: colours ("an orange shirt" names an orange), words with two meanings ("bow", "remote"),
 "coffee table".
@@ -35,7 +35,7 @@ _INNER = re.compile(r"(?<=[a-z])[/.](?=[a-z])")
 
 
 def plural(name: str) -> str:
-    """The plural of a name, of its last word.
+    """The plural of a name; only its last word changes.
 
     >>> [plural(w) for w in ("bus", "wine glass", "knife", "policeman", "pony", "couch", "scissors")]
     ['buses', 'wine glasses', 'knives', 'policemen', 'ponies', 'couches', 'scissors']
@@ -60,7 +60,7 @@ def plural(name: str) -> str:
 
 @lru_cache(maxsize=8)
 def _names(vocabulary: Vocabulary) -> dict[tuple[str, ...], str]:
-    """Words of a name, singular or plural -> the unit that the name is read as."""
+    """Words of a name, singular or plural -> the unit for which the name stands."""
     units: dict[str, str] = {name: name for name in (*vocabulary.words, *vocabulary.merges.values())}
     units |= vocabulary.merges
     units |= {word.strip().lower(): category for word, category in vocabulary.unreachable.items()}

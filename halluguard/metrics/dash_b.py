@@ -1,4 +1,4 @@
-"""DASH-B: yes/no questions about objects that are not there, on images that make models see them.
+"""Compute DASH-B: yes/no questions about objects that are not there, on images that make models see them.
 
     TPR = yes answers / questions with the object       TNR = no answers / questions without it
     harmonic_mean = 2 TPR TNR / (TPR + TNR)             acc = right answers / questions
@@ -37,7 +37,7 @@ class Row:
 
     Args:
         image: id of the image.
-        object: name of the object that was asked about.
+        object: name of the object in the question.
         label: "yes" or "no".
         answer: the model's answer.
     """
@@ -49,7 +49,7 @@ class Row:
 
 
 def read(answer: str, parser: Parser = "official", *, forms: Forms = "final") -> str | None:
-    """yes, no or None.
+    """Read an answer: "yes", "no", or None if it has neither.
 
     >>> read("Yes, I can."), read("I can not tell."), read("Maybe.")
     ('yes', 'no', None)
@@ -84,7 +84,7 @@ def score(
     Args:
         rows: answers.
         parser: "official", or "modern", which reads whole words and leaves hedged answers unread.
-        forms: "final" reads the answer without reasoning, boxes and JSON; "raw" as it is.
+        forms: "final" reads the answer without reasoning, boxes and JSON; "raw" reads it unchanged.
         seed: seed of the bootstrap over images.
         resamples: number of bootstrap samples; 0 leaves the intervals out.
 

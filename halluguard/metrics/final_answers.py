@@ -1,6 +1,6 @@
 r"""Find the final answer of a model: its text without the reasoning, tags, boxes and JSON around it.
 
-The parsers of the benchmarks were written for answers of a few words. They read a yes out of a thought, or a no out of
+The parsers of the benchmarks were written for answers of a few words. They may take a yes from a thought, or read
 `**No**` as yes. `final_answer` is the step before every parser. It acts only on
 
     a thought (`thinking.py`)   <think>No dog? There is one.</think>Yes

@@ -1,4 +1,4 @@
-"""Ground truth: the objects in each image, read from JSON or made from COCO's instances and reference captions."""
+"""Read the objects in each image from JSON, or derive them from COCO's instances and reference captions."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from halluguard.metrics.vocabulary import Vocabulary
 ImageId = int | str
 T = TypeVar("T")
 ById = Mapping[int, T] | Mapping[str, T]
-"""Something for each image (or question), by id."""
+"""Image id (or question id) -> a value."""
 
 _COCO_NAME = re.compile(r"(?:COCO_[A-Za-z]+\d{4}_)?0*(\d+)(?:\.(?:jpg|jpeg|png)|\.0)?", re.IGNORECASE)
 _COCO_FILE = re.compile(r".*[/\\](?=COCO_|\d{12}\.)(?:COCO_[A-Za-z]+\d{4}_)?0*(\d+)\.(?:jpg|jpeg|png)", re.IGNORECASE)
 
 
 def image_key(image_id: object) -> str:
-    """The one spelling of an image id: COCO numbers, their strings and COCO file names agree; other names stay.
+    """The canonical form of an image id: COCO numbers, their strings and COCO file names agree; other names stay.
 
-    A COCO file name may have a folder in front, and a number may be a float, as tables write it.
+    A COCO file name may have a folder in front, and a number may be a float, as in tables.
 
     Raises:
         InputError: the id is neither a whole number nor a name.
@@ -126,13 +126,13 @@ def coco_objects(
 ) -> dict[int, list[str]]:
     """CHAIR's official ground truth: the categories of COCO's instance annotations and of its reference captions.
 
-    Every annotation counts, whatever its area, crowds too. Instances alone make another benchmark.
+    Every annotation counts, whatever its area, including crowds. Instances without captions give another benchmark.
 
     Args:
         folder: folder with `instances_<set>.json` and `captions_<set>.json` for every set.
         categories_of: caption -> categories named in it, such as
-            `lambda text: [m.category for m in chair.mentions(text, "pattern")[0]]`. The protocol used here is the
-            protocol of the ground truth.
+            `lambda text: [m.category for m in chair.mentions(text, "pattern")[0]]`. Its protocol is the protocol of the
+            ground truth.
         sets: names of COCO's sets.
 
     Returns:
@@ -155,7 +155,7 @@ def coco_objects(
                 present.setdefault(annotation["image_id"], set()).update(categories_of(annotation["caption"]))
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(
-                f"{folder} must hold COCO's annotation files of {name}, got one that lacks or spoils {error}"
+                f"{folder} must hold COCO's annotation files of {name}, got a file in which {error} is missing or wrong"
             ) from error
     try:
         return {image_id: sorted(names) for image_id, names in sorted(present.items())}

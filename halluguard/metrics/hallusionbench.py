@@ -1,4 +1,4 @@
-"""HallusionBench: questions about pairs of original and altered figures, with a judge model (arXiv 2310.14566).
+"""Compute HallusionBench: questions about original and altered figures, with a judge model (arXiv 2310.14566).
 
     aAcc = right questions / questions           fAcc = figures with every question right / figures
     qAcc = questions right on all their figures / questions asked of several figures
@@ -6,8 +6,8 @@
 The judge calls each answer correct, incorrect or unclear. A question without a figure (category VS, figure 0) is also
 right when the answer is unclear, because it cannot be answered. Such questions belong to no figure.
 
-`easy` and `hard` are computed per question pair, as in the official utils.py, although its table says per question. The
-copies of that file disagree on which questions are easy: those on original figures (`easy="figure"`, figure_id 0), or
+`easy` and `hard` are computed per question pair, as in the official utils.py, although its table says "per question".
+Copies of that file differ in which questions are easy: those on original figures (`easy="figure"`, figure_id 0), or
 those whose `visual_input` is 0 or 1 (`easy="visual_input"`).
 """
 
@@ -37,11 +37,11 @@ PROMPT = (
     "if the given answer does not decide.\n\nQuestion: {question}\nReference answer: {reference}\n"
     "Given answer: {answer}\nReply:"
 )
-"""Our own wording, with the same three replies. Pass the official wording as `prompt` to compare with papers."""
+"""Our own wording of the prompt, with the same three replies. To compare with papers, pass the official wording."""
 
 
 def read_verdict(reply: str) -> Literal["correct", "incorrect", "unclear"]:
-    """The verdict in a judge's reply, its reasoning left out. "incorrect" is looked for before "correct"; else unclear.
+    """The verdict in a judge's reply without its reasoning. "incorrect" is searched first, then "correct".
 
     >>> read_verdict("<think>Is it incorrect?</think>Correct."), read_verdict("<think>It is correct")
     ('correct', 'unclear')
@@ -87,7 +87,7 @@ def score(
         judge: prompt -> reply, called once per row. An exception that it raises is not caught.
         judge_name: name of the judge, for the signature; another judge gives another score.
         prompt: template with {question}, {reference} and {answer}.
-        easy: easy questions; see the module.
+        easy: definition of easy questions; see the module.
         seed: seed of the bootstrap.
         resamples: number of bootstrap samples; 0 leaves the intervals out.
 

@@ -1,13 +1,13 @@
-"""HumbleBench: multiple-choice questions of which the right answer may be "none of the above".
+"""Compute HumbleBench: multiple-choice questions whose right answer may be "none of the above".
 
     accuracy = right answers / questions, and for each type: object, attribute, relation
-    none     = questions whose right answer is E, "none of the above", answered with E alone
-    says_none = share of answers that are E, whatever the question: the baseline that always says E has 1
+    none      = share of the questions with the right answer E, "none of the above", that are answered with E alone
+    says_none = share of all answers that are E; 1 for the baseline that always says E
 
 Tong et al. 2025, "Measuring epistemic humility in multimodal large language models"; code maifoundations/HumbleBench,
-MIT. Reads rows with question_id, label (A to E), type and prediction. The official rule: an answer is right if the
-letter of the label stands in it as a word and no other letter from A to E does. So the article in "A dog" counts as the
-letter A; `forms="final"` first takes the answer out of reasoning, boxes and JSON.
+MIT. Reads rows with question_id, label (A to E), type and prediction. The official rule: an answer is right if it
+contains the letter of the label as a word, and no other letter from A to E. So the article in "A dog" counts as the
+letter A. `forms="final"` first removes reasoning, boxes and JSON.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Row:
 
     Args:
         question_id: id of the question.
-        image: id of the image; the bootstrap draws images. The question's id where the file has none.
+        image: id of the image, which the bootstrap resamples; the question's id where the file has no images.
         kind: "object", "attribute" or "relation".
         label: right letter, A to E.
         answer: the model's answer.
@@ -54,7 +54,7 @@ class Row:
 
 
 def read(answer: str, *, forms: Forms = "final") -> str | None:
-    """The only letter from A to E that stands in an answer as a word; None if there is none or several.
+    """The only letter from A to E that is a word of an answer; None if there is none or several.
 
     >>> read("B"), read("The answer is (e)."), read("A or B")
     ('B', 'E', None)
@@ -80,7 +80,8 @@ def score(rows: Iterable[Row], *, forms: Forms = "final", seed: int = 0, resampl
 
     Args:
         rows: answers.
-        forms: "final" reads the answer without reasoning, boxes and JSON; "raw" as it is, as the official code does.
+        forms: "final" reads the answer without reasoning, boxes and JSON; "raw" reads it unchanged, as the official
+            code does.
         seed: seed of the bootstrap over images.
         resamples: number of bootstrap samples; 0 leaves the intervals out.
 

@@ -1,4 +1,4 @@
-"""MME's hallucination subset: existence, count, position, color (Fu et al., 2023, arXiv 2306.13394; subset of VCD).
+"""Compute MME's hallucination subset: existence, count, position, color (arXiv 2306.13394; subset of VCD).
 
     acc  = right answers / questions      acc+ = images with both answers right / images
     score of a task = 100 acc + 100 acc+ (at most 200)      total = sum over the tasks (at most 800 for the four)
@@ -54,10 +54,11 @@ class Row:
 def parse(answer: str, parser: Parser = "official", *, forms: Forms = "final") -> str:
     """Read an answer: "yes", "no" or "other".
 
-    "official" searches the first four characters of the lower-cased answer, leading blanks included, so that "none" is
-    no and a yes after three line breaks is other. "lmms-eval" first strips blanks and periods, and accepts a single y
-    or n. "vlmevalkit" searches the whole answer for the two words. "modern" is ours, see `pope_parsers`. With the forms
-    "final", reasoning, boxes, JSON and emphasis are taken off before, see `final_answers`; with "raw" they are not.
+    "official" searches the first four characters of the lower-cased answer, including leading blanks, so that "none" is
+    "no", and a yes after three line breaks is "other". "lmms-eval" first strips blanks and periods, and accepts a
+    single y or n. "vlmevalkit" searches the whole answer for the two words. "modern" is ours, see `pope_parsers`. With
+    the forms "final", reasoning, boxes, JSON and emphasis are removed first, see `final_answers`; with "raw" they are
+    not.
 
     >>> parse("Nope"), parse("The answer is no."), parse("y", "lmms-eval")
     ('no', 'other', 'yes')
@@ -80,7 +81,7 @@ def parse(answer: str, parser: Parser = "official", *, forms: Forms = "final") -
 
 
 def values(totals: Totals) -> dict[str, np.ndarray]:
-    """Per task acc, acc+ (fractions) and score (0 to 200); total over the tasks."""
+    """For each task: acc and acc+ (fractions) and score (0 to 200); and the total over the tasks."""
     tasks = [name.split(".")[0] for name in totals if name.endswith(".images")]
     by_task: dict[str, np.ndarray] = {}
     for task in tasks:
@@ -143,9 +144,10 @@ def score(
 def read_rows_of(path: str | Path, task: str | None = None) -> list[Row]:
     """Read a file of answers.
 
-    A name that ends in .txt means the eval tool's form: image, question, label and answer between tabs, with the task
-    as the file's name. Any other file has rows (`reading.read_rows`) with task (or category), image, question, label
-    (or gt) and answer (or another of `reading.ANSWER_KEYS`). In rows with a prediction, answer is the label.
+    A file whose name ends in .txt has the eval tool's form: image, question, label and answer, separated by tabs; the
+    name of the file is the task. Any other file has rows (`reading.read_rows`) with task (or category), image,
+    question, label (or gt) and answer (or another of `reading.ANSWER_KEYS`). In rows with a prediction, answer is the
+    label.
 
     Args:
         path: the file.

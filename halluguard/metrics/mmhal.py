@@ -1,4 +1,4 @@
-"""MMHal-Bench: 96 questions of eight types, rated 0 to 6 by a judge model (Sun et al., 2023, arXiv 2309.14525).
+"""Compute MMHal-Bench: 96 questions of eight types, rated 0 to 6 by a judge model (Sun et al., 2023, arXiv 2309.14525).
 
     score = mean rating (0 to 6)        hallucination_rate = ratings below 3 / answers
 
@@ -49,7 +49,7 @@ def score(
     seed: int = 0,
     resamples: int = 1000,
 ) -> Score:
-    """Score answers in the benchmark's order, which decides their type.
+    """Score answers in the order of the benchmark, which decides their types.
 
     Args:
         prompts: full texts for the judge, one per answer: the official template filled with image contents, question,
@@ -89,6 +89,6 @@ def score(
         {"judge": judge_name},
         seed=seed,
         resamples=resamples,
-        warnings=[f"{unread} replies held no single rating and count as 0"] if unread else [],
+        warnings=[f"{unread} replies had no rating or several, and count as 0"] if unread else [],
         details={"ratings": ratings},
     )

@@ -1,14 +1,14 @@
-"""Captions against reference captions, with an open vocabulary and no language model.
+"""Score captions against reference captions, with an open vocabulary and no language model.
 
-Every word that says something (nouns, numbers, colours, adjectives, verbs) gets the probability that an annotator would
-call it hallucinated, given what reference captions of the image and detections say. A caption's score is its highest
-word's. The probability is a logistic function of how far the references bear the word out (`word_relations`), fitted by
-`python benchmarks/open_vocabulary.py fit` on human labels; the weights are in `open_vocabulary.json`, with the data and
-the threshold at which 15 % of clean captions are flagged.
+Every content word (noun, number, colour, adjective, verb) gets the probability that an annotator would call it
+hallucinated, given reference captions of the image and detections. A caption's score is that of its highest word. The
+probability is a logistic function of the support by the references (`word_relations`), fitted by `python
+benchmarks/open_vocabulary.py fit` on human labels; the weights are in `open_vocabulary.json`, with the data and the
+threshold at which 15 % of clean captions are flagged.
 
-The aim is ALOHa's (Petryk et al. 2024, NAACL, arXiv 2404.02904), which asks a language model for the objects and
-compares sentence embeddings. A score says what the references do not bear out, which is not yet what is absent: five
-people who look at an image do not name all of it. With fewer than three references most words have no support.
+The aim is that of ALOHa (Petryk et al. 2024, NAACL, arXiv 2404.02904), which asks a language model for the objects and
+compares sentence embeddings. A word without support need not be wrong: five people who describe an image do not name
+everything in it. With fewer than three references most words have no support.
 
 Needs nltk with its WordNet, tagger and tokenizer (extra `wordnet`).
 """
@@ -42,7 +42,7 @@ from halluguard.metrics.word_relations import (
 )
 
 Features = dict[str, float]
-"""Feature name -> value; what is left out is 0."""
+"""Feature name -> value; a missing feature is 0."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def fitted() -> Weights:
 def features(
     caption: str, references: Sequence[str], detections: Sequence[str] = ()
 ) -> list[tuple[Kind, str, Features]]:
-    """(kind, word, features) of every word of a caption that says something, in order."""
+    """(kind, word, features) of every content word of a caption, in order."""
     sources = [*references, *detections]
     forms = [all_forms(text) for text in sources]
     named: dict[str, int] = {}
@@ -134,11 +134,11 @@ def _number(number: int, forms: Sequence[frozenset[str]]) -> Features:
 
 
 def words(caption: str, references: Sequence[str], detections: Sequence[str] = ()) -> list[WordScore]:
-    """Score every word of a caption that says something, in order.
+    """Score every content word of a caption, in order.
 
     Args:
         caption: the caption.
-        references: what people wrote about the same image, at least one.
+        references: captions of the same image by people; at least one, unless there are detections.
         detections: names that a detector found in it.
 
     Raises:
@@ -164,11 +164,11 @@ def score(
     seed: int = 0,
     resamples: int = 1000,
 ) -> Score:
-    """Score captions: values `captions` (share with a hallucinated word) and `words` (share of words), and `length`.
+    """Score captions. Values: shares of `captions` with a hallucinated word and of hallucinated `words`, and `length`.
 
     Args:
         captions: (image id, caption); several captions of one image are summed.
-        references: image id -> captions by people; images that are not described are ignored.
+        references: image id -> captions by people; images without a scored caption are ignored.
         detections: image id -> names that a detector found.
         threshold: word score from which a word counts as hallucinated, in (0, 1); the fitted one by default.
         ground_truth: name of the references in the signature.

@@ -1,14 +1,14 @@
-"""POPE: yes/no questions about objects that are, or are not, in the image (Li et al., 2023, arXiv 2305.10355).
+"""Compute POPE: yes/no questions about objects that are, or are not, in the image (Li et al., 2023, arXiv 2305.10355).
 
     accuracy = (TP + TN) / questions    precision = TP / (TP + FP)    recall = TP / (TP + FN)
     f1 = 2 precision recall / (precision + recall)                    yes_ratio = (TP + FP) / questions
 
 The positive answer is yes. One call scores one file; papers report the mean over the three files. Read f1 together with
-yes_ratio: a method that only pushes towards one answer gains on one split and loses on another. `baselines` measures by
-how much.
+yes_ratio: a method that only pushes towards one answer gains on one split and loses on another. `baselines` measures
+this effect.
 
 Differences from RUCAIBox/POPE evaluate.py: questions and answers are matched by id, never by order; 0/0 is 0 with a
-warning, while it crashes there; answers that say neither yes nor no are counted. The ways to read an answer are in
+warning, while it crashes there; answers that say neither yes nor no are counted. The parsers of answers are in
 `pope_parsers.py`, the questions in `pope_questions.py`.
 """
 
@@ -59,7 +59,7 @@ __all__ = [
 
 T = TypeVar("T")
 Answers = ById[T] | Iterable[tuple[ImageId, T]]
-"""Something for each question: question id -> value, or pairs of the two."""
+"""One value for each question: question id -> value, or pairs of the two."""
 
 _COUNTS = ("TP", "FP", "TN", "FN", "questions", "neither", "unparsed")
 
@@ -78,7 +78,7 @@ def values(totals: Totals) -> dict[str, np.ndarray]:
 
 
 def _cell(verdict: Verdict, label: str, parser: str) -> str | None:
-    """The cell of the confusion table in which an answer counts; None for an unreadable answer that counts in none.
+    """The cell of the confusion table for an answer; None for an unreadable answer that is not counted.
 
     lmms-eval leaves unreadable answers out of recall's denominator, VLMEvalKit counts them as misses.
     """
@@ -129,17 +129,17 @@ def score(
         questions: from `read_questions` or `build_questions`.
         answers: question id -> the model's answer, or pairs of the two.
         parser: parser of the answers, a name of `PARSERS`.
-        forms: "final" takes reasoning, boxes, JSON and emphasis off before the parser, see `final_answers`; "raw" does
-            not, and the signature says so.
-        logits: question id -> how much the model prefers yes over no, on any scale; adds the value `auc`.
+        forms: "final" removes reasoning, boxes, JSON and emphasis before the parser, see `final_answers`; "raw" does
+            not, which the signature states.
+        logits: question id -> the model's preference for yes over no, on any scale; adds the value `auc`.
         seed: seed of the bootstrap over images.
         resamples: number of bootstrap samples; 0 leaves the intervals out.
         split: name for the signature; by default recognised from the content ("coco-random", "custom").
 
     Returns:
         Values: acc, precision, recall, f1 and yes_ratio as fractions, and auc if there are logits. Counts: TP, FP, TN,
-        FN, questions, neither (answers without the words yes and no), unparsed (answers the parser could not read).
-        details["per_question"]: [question id, image, label, verdict] of each question, for `mcnemar`.
+        FN, questions, neither (answers without the words yes and no), unparsed (answers that the parser could not
+        read). details["per_question"]: [question id, image, label, verdict] of each question, for `mcnemar`.
 
     Raises:
         SettingsError: unknown parser or forms.
@@ -182,7 +182,7 @@ def score(
         {"parser": parser, **({"forms": forms} if forms == "raw" else {}), "split": split or file_version(questions)},
         seed=seed,
         resamples=resamples,
-        warnings=[warn_undefined(empty, "no right yes, or no yes at all")] if empty else [],
+        warnings=[warn_undefined(empty, "there is no right yes, or no yes at all")] if empty else [],
         details={
             "per_question": [[q.question_id, q.image, q.label, v] for q, v in zip(questions, verdicts, strict=True)]
         },
@@ -252,7 +252,7 @@ def read_answers(
     Args:
         path: the file, in a form that `reading.read_rows` reads.
         questions: pass them only for a file without ids, such as RUCAIBox's example. Row n then answers question n, and
-            where the row repeats its question, it must contain the question's words; more may stand around them.
+            if the row repeats its question, the text must contain the question's words.
         answer_key: name of the field with the answer.
 
     Returns:

@@ -1,9 +1,9 @@
-"""Score answers to POPE's questions under corrected labels too, and say what the labels alone change.
+"""Score answers to POPE's questions under corrected labels too, and measure the change due to the labels alone.
 
 POPE takes its labels from COCO's annotations. RePOPE (Neuhaus and Hein, 2025, "RePOPE: Impact of Annotation Errors on
-the POPE Benchmark", arXiv 2504.15707) looked at every image again: 9.3 % of the labels yes and 1.7 % of the labels no
-were wrong, and ambiguous questions were left out. A difference between two models can be smaller than what wrong labels
-add to one of them, so both scores belong side by side.
+the POPE Benchmark", arXiv 2504.15707) checked every image again: 9.3 % of the labels "yes" and 1.7 % of the labels "no"
+were wrong, and ambiguous questions were left out. Wrong labels can shift a score by more than the difference between
+two models, so both scores should be reported.
 
 The corrected files name the same questions: JSON lines with question_id, image, text, label, as POPE's own. They are
 not shipped; take them from github.com/YanNeu/RePOPE.
@@ -24,7 +24,7 @@ from halluguard.metrics.score import Score
 from halluguard.metrics.stats import Change, paired
 
 _TOLERATED = 0.05
-"""Share of the corrected questions that need not have been asked: older question files are a little shorter."""
+"""Largest share of corrected questions that may be missing from the questions: older files are a little shorter."""
 VALUES = ("acc", "precision", "recall", "f1", "yes_ratio")
 
 
@@ -52,8 +52,8 @@ class TwoScores:
     Args:
         original: score on all questions.
         corrected: score on the kept questions under their corrected labels.
-        changes: value name -> corrected minus original, with its 95 % interval over images: what the labels alone
-            change. Its `p` has no meaning here, as the answers are the same.
+        changes: value name -> corrected minus original, with its 95 % interval over images: the change due to the
+            labels alone. Its `p` has no meaning here, because the answers are the same.
         labels: the corrected questions.
     """
 
@@ -84,10 +84,11 @@ def relabel(questions: Sequence[Question], corrected: Sequence[Question]) -> Rel
 
     Args:
         questions: the questions that were answered.
-        corrected: the corrected set, from `read_questions`; it may be of any of the three kinds.
+        corrected: the corrected set, from `read_questions`; it may be the file of any of the three kinds.
 
     Raises:
-        InputError: the set answers a question in two ways, or has none of the questions: it belongs to another file.
+        InputError: the set labels one question in two ways, or has too few of the questions, as the file of another
+            kind has.
     """
     labels: dict[tuple[object, str], Question] = {}
     for question in corrected:
@@ -143,7 +144,7 @@ def score_both(
         parser, forms, seed, resamples: as for `pope.score`; at least one resample.
 
     Raises:
-        InputError: as `relabel` and `pope.score`.
+        InputError: as for `relabel` and `pope.score`.
 
     >>> from halluguard.metrics.pope import build_questions
     >>> asked = build_questions({1: ["dog", "cat"], 2: ["car", "bus"]}, "popular", per_image=1)
@@ -163,7 +164,7 @@ def score_both(
 
 
 def _changes(original: Score, corrected: Score, seed: int, resamples: int) -> dict[str, Change]:
-    """Paired over the images of the original; an image without a kept question counts nothing in the other."""
+    """Differences paired over the images of the original score; an image without a kept question has zero counts."""
     images = sorted(original.per_image["image_id"], key=str)
     before, after = (_columns(result, images) for result in (original, corrected))
     return paired(before, after, values, seed=seed, resamples=resamples)
@@ -176,7 +177,7 @@ def _columns(result: Score, images: Sequence[int | str]) -> dict[str, list[float
 
 
 def flips(runs: Mapping[str, TwoScores], value: str = "f1") -> list[tuple[str, str]]:
-    """Pairs of runs whose order is another one under the corrected labels: (better originally, better corrected).
+    """Pairs of runs whose order is reversed under the corrected labels: (better before, better after).
 
     Args:
         runs: name -> scores on the same questions.

@@ -1,15 +1,16 @@
-"""Parsers that read yes or no out of a free answer to a POPE question, by name.
+"""Parse yes or no from a free answer to a POPE question; each parser has a name.
 
     official     RUCAIBox/POPE evaluate.py, LLaVA's eval_pope: first sentence; "no" if a word is No, no or not, else yes
     opera        OPERA, PAI, SID: whole answer; "no" if a word is No, not, no, NO or ends in n't, else yes
-    vcd          VCD, Deco, cd_rethink: right if the label occurs anywhere in the answer, "no" in "snowboard" too
+    vcd          VCD, Deco, cd_rethink: right if the label occurs anywhere in the answer, even "no" in "snowboard"
     lmms-eval    the answer must be the bare word; "Yes." is neither
-    vlmevalkit   one of the words yes and no, and not the other; everything else is neither
+    vlmevalkit   the answer contains exactly one of the words yes and no; else neither
     modern       ours: "Answer: yes", "The answer is no.", a leading yes or no, or one of the two words; else neither
 
 They agree on one-word answers. They differ on "Yes, but not clearly" (official: no) and "No!" (official: yes). The
-first five equal the official codes. Reasoning, boxes, JSON and emphasis are taken off before every parser, see
-`final_answers.py`; published answers have none of them. An answer that is reasoning alone is neither to every parser.
+first five equal the official codes. Reasoning, boxes, JSON and emphasis are removed before every parser, see
+`final_answers.py`; published answers have none of them. An answer with nothing but reasoning is "neither" for every
+parser.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def vlmevalkit(answer: str, label: str) -> Verdict:
 
 
 def modern(answer: str, label: str = "") -> Verdict:
-    """Read what an answer states, and nothing else: "not sure", "I have no idea" and "yes or no" are neither.
+    """Read only a clear statement: "not sure", "I have no idea" and "yes or no" are neither.
 
     >>> [modern(text) for text in ("The answer is no.", "There are no dogs.", "Yes or no?", "I have no idea.")]
     ['no', 'no', 'neither', 'neither']
@@ -73,7 +74,7 @@ def modern(answer: str, label: str = "") -> Verdict:
 
 
 def _without_punctuation(text: str) -> str:
-    """VQA's rule: a mark beside a blank vanishes, one inside a word becomes a blank; periods vanish."""
+    """VQA's rule: marks next to a blank and periods are removed; a mark inside a word becomes a blank."""
     thousands = re.search(r"\d,\d", text) is not None
     cleaned = text
     for mark in ';/[]"{}()=+\\_-><@`,?!':
@@ -121,7 +122,7 @@ def parse(answer: str, parser: str = "official", label: str | None = None, *, fo
     if forms == "final":
         final = final_answer(answer)
         if answer.strip() and not final.strip():
-            return "neither"  # reasoning alone
+            return "neither"  # nothing but reasoning
         answer = final
     return PARSERS[parser](answer, label or "")
 

@@ -1,4 +1,4 @@
-"""POPE's questions: built from the objects in images, or read from a file, whose version its content shows.
+"""Build POPE's questions from the objects in images, or read them from a file and recognise its version.
 
 Li et al., 2023, "Evaluating Object Hallucination in Large Vision-Language Models" (arXiv 2305.10355), main.py and
 utils.py of RUCAIBox/POPE. Differences: the choice is seeded; an image for which no absent object is left is an error,
@@ -59,7 +59,7 @@ class Question:
 
 
 def ask(name: str, template: str = "Is there a {} in the image?") -> str:
-    """The question about an object, with "an" before the letters a, e, i, o, u, whatever their sound.
+    """The question about an object, with "an" before the letters a, e, i, o, u, however they are pronounced.
 
     >>> ask("umbrella"), ask("skis")
     ('Is there an umbrella in the image?', 'Is there a skis in the image?')
@@ -81,9 +81,9 @@ def _checked(objects: ById[Sequence[str]], per_image: int) -> dict[ImageId, list
 
 
 def _negative_lists(sampled: Mapping[ImageId, list[str]], kind: Kind) -> tuple[list[str], dict[str, list[str]]]:
-    """All objects by falling frequency, and for each object those seen together with it, by falling frequency.
+    """All objects by falling frequency, and object -> the objects seen together with it, by falling frequency.
 
-    Ties stay in the order in which the images first show them. For the kind "random" the order does not matter.
+    Objects of equal frequency stay in the order of their first images. For the kind "random" the order does not matter.
     """
     frequency = Counter(name for names in sampled.values() for name in names)
     together: dict[str, Counter[str]] = {name: Counter() for name in frequency}
@@ -135,7 +135,7 @@ def build_questions(
     count = len(usable) if images is None else images
     if not 1 <= count <= len(usable):
         raise SettingsError(
-            f"{count} images are to be asked about, but {len(usable)} of {len(objects)} have {per_image} objects or "
+            f"{count} images were requested, but {len(usable)} of {len(objects)} have {per_image} objects or "
             "more; lower images or per_image"
         )
     rng = random.Random(seed)
@@ -150,7 +150,9 @@ def build_questions(
             asked.add(name)
             absent = [other for other in frequent if other not in asked and other not in names]
             if not absent:
-                raise InputError(f"nothing absent from image {image!r} is left to ask for; use more images")
+                raise InputError(
+                    f"no object that is absent from image {image!r} is left for a question; use more images"
+                )
             companion = next((other for other in companions[name] if other in absent), None)
             if kind == "popular":
                 negative = absent[0]
@@ -189,7 +191,7 @@ def read_questions(path: str | Path) -> list[Question]:
 
 
 def question_key(question_id: object, place: str) -> str:
-    """The one spelling of a question id: 12 and "12" are the same. `place` is its position, for errors."""
+    """The canonical form of a question id: 12 and "12" are the same. `place` is its position, for errors."""
     if isinstance(question_id, bool) or not isinstance(question_id, (int, str)) or str(question_id).strip() == "":
         raise InputError(f"{place}: question_id must be a number or a name, got {question_id!r}")
     return str(question_id).strip()

@@ -1,6 +1,6 @@
 """Read files of captions, questions and answers: JSON, JSON lines, CSV and TSV. Errors name the line.
 
-Memory and time stay bounded whatever a file holds: a line, and a JSON value that is read whole, may have `LIMIT`
+Memory and time are bounded for any file: a line, or a JSON value that is read whole, may have at most `LIMIT`
 characters.
 """
 
@@ -17,7 +17,7 @@ from halluguard.errors import InputError
 from halluguard.metrics.score import JsonObject
 
 LIMIT = 32 * 2**20
-"""Characters in one line, or in a JSON file that is read whole."""
+"""Most characters in one line, or in a JSON file that is read whole."""
 
 ANSWER_KEYS = ("prediction", "response", "answer", "output", "text")
 """Names under which tools write a model's answer. In tables that have "prediction", "answer" is the right answer."""
@@ -42,9 +42,9 @@ def read_json(path: str | Path) -> Any:
 def read_rows(path: str | Path) -> Iterator[tuple[int, JsonObject]]:
     """Read the rows of a file one at a time, as (line number from 1, object).
 
-    JSON lines, or a table with a header if the name ends in .csv or .tsv. A JSON array of objects works too, and so do
-    objects one after another over several lines each, which is the form of POPE's published captions. These two are
-    read whole.
+    The file holds JSON lines, or a table with a header if its name ends in .csv or .tsv. It may also be a JSON array of
+    objects, or a sequence of objects over several lines each, the form of POPE's published captions. These two forms
+    are read whole.
 
     Raises:
         InputError: the file cannot be read, is empty or too long, or a line is not a JSON object; names the line.
@@ -93,7 +93,7 @@ def _values(path: str | Path, file: TextIO) -> Iterator[tuple[int, Any]]:
 
 
 def _over_lines(path: str | Path, text: str, first_line: int) -> Iterator[tuple[int, Any]]:
-    """The values of a text that holds several, or one array of them, each over any number of lines."""
+    """The values of a text that holds a sequence of JSON values or one array of them, over any number of lines."""
     if len(text) > LIMIT:
         raise InputError(f"{path}: JSON over several lines may have {LIMIT:,} characters, got more; use JSON lines")
     decoder, at, line = json.JSONDecoder(), 0, first_line
@@ -133,7 +133,7 @@ def field(path: str | Path, number: int, row: JsonObject, *names: str) -> Any:
     """The value of the first of `names` that the row has.
 
     Raises:
-        InputError: it has none of them; names the line.
+        InputError: the row has none of them; names the line.
     """
     for name in names:
         if name in row:
@@ -153,7 +153,7 @@ def text_field(path: str | Path, number: int, row: JsonObject, *names: str) -> s
 def answer_field(path: str | Path, number: int, row: JsonObject, names: Sequence[str] = ANSWER_KEYS) -> str:
     """The model's answer in a row: under the first of `names`, or the assistant's turn of a chat.
 
-    A chat is a list of turns under "messages" or "conversations", as chat templates and LLaVA's data write it.
+    A chat is a list of turns under "messages" or "conversations", as in chat templates and LLaVA's data.
 
     Raises:
         InputError: the row has no answer, more than one in its chat, or one that is not a string; names the line.
@@ -177,7 +177,7 @@ def _is_answer(turn: JsonObject) -> bool:
 
 def _turn_text(turn: JsonObject) -> str | None:
     content = turn.get("content", turn.get("value"))
-    if isinstance(content, list):  # parts, as chat templates take them
+    if isinstance(content, list):  # a list of parts, as in chat templates
         texts = [part.get("text") for part in content if isinstance(part, dict)]
         content = "".join(text for text in texts if isinstance(text, str))
     return content if isinstance(content, str) else None

@@ -1,4 +1,4 @@
-"""The score of a benchmark: values with intervals, a signature that says how they were made, JSON in and out."""
+"""Hold the score of a benchmark: values with intervals, a signature with the settings behind them, JSON in and out."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Score:
         counts: count name -> total over images. The values are computed from these.
         per_image: `image_id` and one column per count, all in the same order of images.
         warnings: sentences that a reader of the values must see, such as which value is 0/0.
-        details: results that only this metric has, such as the objects named in each caption.
+        details: results of this metric only, such as the objects named in each caption.
     """
 
     metric: str
@@ -93,11 +93,11 @@ class Score:
 
         Args:
             path: file to write.
-            streamed: further details by name, written row by row so that they are never held in memory whole.
+            streamed: further details by name, written row by row so that they are never in memory as a whole.
         """
         record = self.to_dict()
         record["details"] += streamed
-        with io.replacing(path, errors="backslashreplace") as file:  # half a surrogate pair stays a JSON escape
+        with io.replacing(path, errors="backslashreplace") as file:  # a lone surrogate stays a JSON escape
             file.write(json.dumps(record, ensure_ascii=False, allow_nan=False)[:-1])
             for name, rows in streamed.items():
                 file.write(f",\n{json.dumps(name)}: [")
@@ -202,7 +202,7 @@ def compare(
             `halluguard.metrics` does not have.
     """
     if first.metric != second.metric:
-        raise InputError(f"two runs of one metric can be compared, got {first.metric!r} and {second.metric!r}")
+        raise InputError(f"only two runs of one metric can be compared, got {first.metric!r} and {second.metric!r}")
     decisive = {*first.settings, *second.settings} - {*_NOT_DECISIVE}
     differ = sorted(k for k in decisive if first.settings.get(k) != second.settings.get(k))
     if differ:

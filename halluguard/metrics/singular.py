@@ -1,9 +1,9 @@
-"""Singular of an English word as `pattern.en.singularize` gives it, mistakes included.
+"""Reduce an English word to its singular exactly as `pattern.en.singularize` does, including its mistakes.
 
-The original CHAIR looks words up by what this function returns, so its mistakes belong to the metric: "bus" becomes
+The original CHAIR looks up the words that this function returns, so its mistakes belong to the metric: "bus" becomes
 "bu" and is never seen, "ties" becomes "ty", "tennis" becomes "tenni". The rules are those of pattern 2.6 and 3.6
 (De Smedt and Daelemans, University of Antwerp, BSD licence; after Bermi Ferrer's Inflector and Damian Conway),
-written down again as tables (`singular.json` and below); the two versions agree.
+rewritten as tables (`singular.json` and below); the two versions agree.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ _LISTS: dict[str, list[str]] = {
     if name != "origin"
 }
 
-# Unchanged, and so is any word that is the tail of one of these: "ears" because of "shears".
+# Words that stay unchanged, as does any word that ends one of these: "ears" because of "shears".
 _TAILS = frozenset(word[i:] for word in _LISTS["unchanged"] for i in range(len(word) + 1))
-# Plurals in -ies that the original means to take to -ie, and in fact leaves alone. "^tie" of its list, with a caret,
-# matches no ordinary word, which is why "ties" falls through to "ty".
+# Plurals in -ies that the original was meant to reduce to -ie, but leaves unchanged. The "^tie" of its list has a caret
+# and matches no ordinary word, so that "ties" becomes "ty".
 _IES = tuple(stem + "s" for stem in _LISTS["ie"])
-# At the end of any word: "women" is found by "men", and so is "specimen".
+# Irregular plurals, matched at the end of any word: "men" matches "women", and also "specimen".
 _IRREGULAR = dict(pair.split("=") for pair in _LISTS["irregular"])
 _PREPOSITIONS = frozenset(_LISTS["prepositions"])
 
 _IRREGULAR_END = re.compile(rf"({'|'.join(_IRREGULAR)})$", re.IGNORECASE)
 
-# The first row that fits decides: what must come before, the ending, what replaces the ending. The original forgot
-# to tie "oxen" to the end of the word, so that rule looks at every word.
+# (text before the ending, ending, replacement); the first row that matches is used. The original does not anchor "oxen"
+# at the end of the word, so that rule can match anywhere in a word.
 _RULES = tuple(
     (
         "" if before == "^ox" else ending,
@@ -92,7 +92,7 @@ def singularize(word: str) -> str:
     if word.endswith("'"):
         return singularize(word[:-1]) + "'s"
     lower = word.lower()
-    ascii_only = word.isascii()  # else letters such as "ſ" count as "s" in the rules
+    ascii_only = word.isascii()  # otherwise letters such as "ſ" match "s" in the rules
     if ascii_only and lower[-1:] not in _LAST_LETTERS and not lower.startswith("oxen"):
         return word
     if lower in _TAILS or lower.endswith(_IES):

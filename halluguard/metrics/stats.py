@@ -1,19 +1,19 @@
-"""Bootstrap intervals over images, paired comparison, Wilson intervals, McNemar's test, area under the ROC curve.
+"""Compute bootstrap intervals over images, paired comparisons, Wilson intervals, McNemar's test and ROC areas.
 
 A metric is a function of totals: columns counted per image, then summed over images. Images are resampled, not
 questions or mentions, because the mentions of one image are not independent.
 
-Where a share rests on few hits, the percentiles of resamples lie too close together: with 5 % of 40 images, a 95 %
-interval holds the truth 87 times in 100. So a share p in [0, 1] with fewer than `FEW` effective hits n p, or misses,
-has Wilson's interval for n trials and a t quantile instead, where n = p (1 - p) / (standard error)^2 (Dean and Pagano
-2015, Survey Methodology 41). The standard error is the jackknife's. Where few images carry most of it, it is uncertain
-itself, so the t quantile has the degrees of freedom that Satterthwaite's rule gives for the images' influence. Other
-values have percentiles of resamples, widened for few images (Hesterberg 2015, The American Statistician 69).
+If a share has few hits, the percentiles of resamples lie too close together: with 5 % of 40 images, a 95 % interval
+contains the truth 87 times in 100. So a share p in [0, 1] with fewer than `FEW` effective hits n p, or misses, has
+Wilson's interval for n trials and a t quantile instead, where n = p (1 - p) / (standard error)^2 (Dean and Pagano 2015,
+Survey Methodology 41). The standard error is the jackknife's. If a few images contribute most of it, it is itself
+uncertain, so the t quantile has the degrees of freedom of Satterthwaite's rule for the images' influence. Other values
+have percentiles of resamples, widened for few images (Hesterberg 2015, The American Statistician 69).
 
 A difference of two runs on the same images has the interval of Bonett and Price (2012, Journal of Educational and
-Behavioral Statistics 37) for paired shares, carried over to sums over images: two more images are counted, of which one
-speaks for either run as an image does on which they differ. `benchmarks/intervals.py` measures the coverage of all
-these intervals.
+Behavioral Statistics 37) for paired shares, extended to sums over images: two images are added, one in favour of each
+run, with the weight of an image on which the runs differ. `benchmarks/intervals.py` measures the coverage of all
+intervals.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Change(TypedDict):
 
 
 def ratio(numerator: ArrayLike, denominator: ArrayLike) -> np.ndarray:
-    """`numerator / denominator`, and 0 where the denominator is 0. Arrays of one shape, or numbers."""
+    """`numerator / denominator`, and 0 where the denominator is 0, for numbers or arrays of one shape."""
     top, bottom = np.asarray(numerator, dtype=float), np.asarray(denominator, dtype=float)
     return np.divide(top, bottom, out=np.zeros(np.broadcast(top, bottom).shape), where=bottom != 0)
 
@@ -70,7 +70,7 @@ def warn_undefined(names: Sequence[str], because: str) -> str:
 
 
 def _matrix(columns: Columns) -> np.ndarray:
-    """(images, columns) as floats."""
+    """The columns as one float array (images, columns)."""
     lengths = {name: len(values) for name, values in columns.items()}
     if len(set(lengths.values())) != 1 or not next(iter(lengths.values()), 0):
         raise InputError(f"columns must have one length, at least 1, got {lengths}; count them over the same images")
@@ -78,7 +78,7 @@ def _matrix(columns: Columns) -> np.ndarray:
 
 
 def _resampled(matrix: np.ndarray, resamples: int, seed: int) -> np.ndarray:
-    """(resamples, columns): totals over images drawn with replacement. One seed always draws the same images."""
+    """Totals over images drawn with replacement, (resamples, columns). One seed always draws the same images."""
     if resamples < 1:
         raise SettingsError(f"resamples must be at least 1, got {resamples}")
     rng = np.random.default_rng(seed)
@@ -120,13 +120,13 @@ def bootstrap(
 
 
 def _influence(columns: Columns, matrix: np.ndarray, metric: Metric) -> dict[str, np.ndarray]:
-    """Value name -> (images,): how far each image moves the value, from leaving it out (jackknife); sums to 0."""
+    """Value name -> (images,) jackknife influence: the change of the value if an image is left out; it sums to 0."""
     without = metric(_by_name(columns, matrix.sum(axis=0) - matrix))
     return {name: values.mean() - values for name, values in without.items()}
 
 
 def _interval(point: float, drawn: np.ndarray, influence: np.ndarray, level: float) -> tuple[float, float]:
-    """Percentiles of resamples; of a share with few hits, Wilson's interval with the jackknife's standard error."""
+    """Percentiles of resamples; for a share with few hits, Wilson's interval with the jackknife's standard error."""
     images = len(influence)
     if 0 <= point <= 1 and drawn.min() >= 0 and drawn.max() <= 1:
         variance = (images - 1) / images * float(influence @ influence)
@@ -139,7 +139,7 @@ def _interval(point: float, drawn: np.ndarray, influence: np.ndarray, level: flo
 
 
 def _expanded_tail(images: int, level: float) -> float:
-    """Share of resamples beyond either end, smaller than (1 - level) / 2 by what few images call for."""
+    """Share of resamples beyond either end: (1 - level) / 2, made smaller for few images."""
     from scipy.special import ndtr, stdtrit
 
     few = max(1, images - 1)
@@ -147,7 +147,7 @@ def _expanded_tail(images: int, level: float) -> float:
 
 
 def degrees_of_freedom(influence: np.ndarray) -> float:
-    """Degrees of freedom of the variance that influences sum to, at least 6 and at most one less than their number.
+    """Degrees of freedom of the variance of a sum of influences, at least 6 and at most one less than their number.
 
     Satterthwaite's rule, 2 E[v]^2 / Var[v] for v = sum z^2: few when a few large values make up the sum. Fewer than 6
     would make an interval about three hits too wide, by the coverage that `benchmarks/intervals.py` measures.
@@ -169,8 +169,8 @@ def effective_wilson(share: float, trials: float, degrees: float, *, level: floa
     """Wilson's interval of a share of dependent trials, with a t quantile.
 
     Args:
-        share: in [0, 1].
-        trials: number of independent trials that would vary as much as the share does; at least 1 is used.
+        share: the share, in [0, 1].
+        trials: number of independent trials whose share would vary as much; at least 1 is used.
         degrees: degrees of freedom of the share's standard error, at least 1.
         level: coverage in (0, 1).
 
@@ -190,11 +190,11 @@ def effective_wilson(share: float, trials: float, degrees: float, *, level: floa
 def clustered_share(hits: ArrayLike, trials: ArrayLike, *, level: float = 0.95) -> tuple[float, float, float]:
     """A share of trials that depend on each other within clusters, with its interval.
 
-    The variance is that of a ratio of sums over clusters (linearised); it says how many independent trials the share is
-    worth, for `effective_wilson`. Without a hit or without a miss it is worth one trial per cluster.
+    The linearised variance of a ratio of sums over clusters gives the number of independent trials that would vary as
+    much, for `effective_wilson`. Without a hit or without a miss, that number is one trial per cluster.
 
     Args:
-        hits, trials: per cluster, such as an image; not all trials may be 0.
+        hits, trials: one number per cluster, such as an image; not all trials may be 0.
         level: coverage in (0, 1).
 
     Returns:
@@ -262,7 +262,7 @@ def paired(
 
 
 def _paired_interval(difference: float, apart: np.ndarray, one_image: float, level: float) -> tuple[float, float]:
-    """Interval of a difference from how far each image moves it, with `one_image` added on either side."""
+    """Interval of a difference, from the change due to each image, with `one_image` added in favour of each run."""
     from scipy.special import stdtrit
 
     images = len(apart)
@@ -306,7 +306,8 @@ def mcnemar(only_first: int, only_second: int) -> float:
         only_second: number of questions that only the second run answers rightly.
 
     Returns:
-        p: how likely so uneven a split is if both runs are equally good; 1 when they never disagree.
+        The p-value: the probability of a split at least this uneven if both runs are equally good; 1 if they never
+        disagree.
 
     >>> round(mcnemar(10, 2), 4)
     0.0386
@@ -320,10 +321,10 @@ def mcnemar(only_first: int, only_second: int) -> float:
 
 
 def auc(labels: Sequence[bool], scores: Sequence[float], weights: ArrayLike | None = None) -> float:
-    """Area under the ROC curve: how often a positive outscores a negative, ties counting half.
+    """Area under the ROC curve: the probability that a positive outscores a negative; ties count half.
 
     Args:
-        labels: n truths.
+        labels: n truths, True for yes.
         scores: n numbers, higher meaning yes.
         weights: n weights, 1 by default.
 

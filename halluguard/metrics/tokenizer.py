@@ -1,12 +1,12 @@
-"""Tokens of a lower-cased caption, exactly as `nltk.word_tokenize` gives them, without nltk or its data.
+"""Split a lower-cased caption into tokens exactly as `nltk.word_tokenize` does, without nltk or its data.
 
 CHAIR is defined on these tokens: a mention is seen or missed depending on whether a period is split off, and whether
 "man's" is one token or two. Two steps, as in the original: Punkt sentence boundaries (Kiss and Strunk, 2006), then
 the Treebank-style rewriting of each sentence (nltk 3.10, `NLTKWordTokenizer`). Lower-cased text makes the first
 step small: of the whole English Punkt model only the abbreviations, the collocations and four words can matter.
 
-`tokenize` first tries a table of white-space separated pieces whose tokens depend on nothing around them. Only
-captions with quotes, brackets or odd periods go through the rules. A test checks that both ways give the same.
+`tokenize` first tries a table of pieces between white space whose tokens do not depend on their context. Only captions
+with quotes, brackets or unusual periods are tokenized by the rules. A test checks that both ways give the same.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def _breaks(word: str, following: str) -> bool:
             return False
         if following[0].islower() and next_kind not in _STARTERS:
             return False
-        if initial and following[0].isupper():  # letters that have no lower case
+        if initial and following[0].isupper():  # a letter without a lower case
             return False
     return by_type
 
@@ -78,7 +78,7 @@ def _contains_break(context: str) -> bool:
 
 
 def _candidates(text: str) -> Iterator[tuple[re.Match[str], str]]:
-    """Possible sentence ends, each with the word it ends and what follows; overlapping ones give their last."""
+    """Possible sentence ends, each with its last word and the text after it; of overlapping ends, the last is given."""
     start = stop = 0
     last: re.Match[str] | None = None
     for match in _CANDIDATE.finditer(text):
@@ -120,7 +120,8 @@ def sentences(text: str) -> list[str]:
 
 # --- words -----------------------------------------------------------------------------------------------------
 
-# Pattern, replacement, and the characters of which a sentence must hold one for the pattern to match (none: any).
+# (pattern, replacement, characters). The pattern is tried only if the sentence contains one of the characters, or if
+# there are none.
 _BEFORE_PADDING: tuple[tuple[re.Pattern[str], str, frozenset[str]], ...] = tuple(
     (re.compile(pattern), replacement, frozenset(marks))
     for pattern, replacement, marks in [

@@ -1,14 +1,14 @@
-"""CHAIR's synonyms: the words that name each of the 80 COCO categories, read from `chair_synonyms.json`.
+"""Read CHAIR's synonyms: the words that name each of the 80 COCO categories, from `chair_synonyms.json`.
 
 `load_vocabulary()` reads that file, and `load_vocabulary(path)` one of your own in the same form. Its keys:
 
 - `synonyms`: category -> other words for it ("person": "girl", "boy", "man", ...).
 - `units`: pairs of words that are read as one ("hot dog").
-- `renamed_units`: pair of words -> the word it counts as ("toilet seat" -> "toilet").
-- `qualifiers`, `qualified`: after a word of the first list, one of the second stands for both, so that
-  "baby elephant" is an elephant and no person.
-- `carriers`: the same after the word "passenger" ("passenger jet").
-- `unreachable`: entries of the original table that can never match, for their leading blank or capital letter.
+- `renamed_units`: pair of words -> the word for which it counts ("toilet seat" -> "toilet").
+- `qualifiers`, `qualified`: a word of the first list before one of the second is read as the second word alone, so
+  that "baby elephant" is an elephant and not a person.
+- `carriers`: words that are read alone after the word "passenger" ("passenger jet").
+- `unreachable`: entries of the original table that can never match, because of a leading blank or a capital letter.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Vocabulary:
     Args:
         categories: names of the categories, in the order of the file.
         words: lower-case word or two-word unit -> category. Every category is also a key.
-        merges: "first second" -> the unit that the pair is read as, which need not name an object ("train track").
+        merges: "first second" -> the unit for which the pair stands; it need not name an object ("train track").
         qualifiers: as in the file; used by the protocol "fixed".
         unreachable: as in the file; used by the protocol "fixed".
     """

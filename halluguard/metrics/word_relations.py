@@ -1,9 +1,9 @@
-"""WordNet relations between the words of two captions: how far one word is borne out by another.
+"""Measure by WordNet how far a word of one caption supports a word of another.
 
-Similarity of two nouns is Lin's, with the information content that WordNet's own tree gives (Seco, Veale and Hayes
-2004, ECAI): a concept with few kinds below it says much. A more general word is borne out by a more special one
-("animal" by "dog"), not the other way round. Words of one family (ski, skier) and words that hold each other (board,
-surfboard) count as near equal.
+Similarity of two nouns is Lin's, with the information content of a concept from WordNet's own tree (Seco, Veale and
+Hayes 2004, ECAI): the fewer kinds below a concept, the more informative it is. A more special word supports a more
+general one ("dog" supports "animal"), not the other way round. Words of one family (ski, skier) and words of which one
+contains the other (board, surfboard) count as nearly equal.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _VAGUE = frozenset(
 )
 _SENSES = 3
 _NOUNS = 82_115
-"""Noun concepts of WordNet 3.0."""
+"""Number of noun concepts in WordNet 3.0."""
 
 _WORD = re.compile(r"[a-z]+(?:['-][a-z]+)*", re.IGNORECASE)
 _KINDS: dict[str, Kind] = {"N": "noun", "V": "verb", "J": "adjective", "C": "number"}
@@ -53,7 +53,7 @@ def base(word: str, part: str) -> str:
 
 
 def content_words(text: str) -> list[tuple[Kind, str, str]]:
-    """(kind, base form, word as written) of the words that say something about an image, in order."""
+    """(kind, base form, word as written) of the content words of a text, in order."""
     words: list[tuple[Kind, str, str]] = []
     for word, tag in tagged(text):
         lower = word.lower()
@@ -90,7 +90,7 @@ def _content(concept: Any) -> float:
 
 @lru_cache(maxsize=1 << 16)
 def _above(concept: Any) -> dict[int, float]:
-    """Offset -> content of a concept and of all that are more general, most content first."""
+    """Offset -> information content, for a concept and all more general ones, highest content first."""
     concepts = {concept, *concept.closure(lambda one: one.hypernyms() + one.instance_hypernyms())}
     contents = {one.offset(): _content(one) for one in concepts}
     return dict(sorted(contents.items(), key=lambda pair: -pair[1]))
@@ -105,7 +105,7 @@ def family(word: str) -> frozenset[str]:
 
 @lru_cache(maxsize=1 << 20)
 def kinship(word: str, reference: str) -> float:
-    """How near two words are by form: 1 for the same word, .95 in one family, .9 if one holds the other, else 0.
+    """Similarity of two words by form: 1 for the same word, 0.95 in one family, 0.9 if one contains the other, else 0.
 
     >>> kinship("dog", "dog")
     1.0
@@ -119,7 +119,7 @@ def kinship(word: str, reference: str) -> float:
 
 @lru_cache(maxsize=1 << 20)
 def similarity(word: str, reference: str) -> float:
-    """How far a reference's word bears out a noun by meaning, in [0, 1]; not symmetric."""
+    """Support of a noun by a reference's word, by meaning, in [0, 1]; not symmetric."""
     pairs = [(a, b) for a in _concepts(word) for b in _concepts(reference)]
     return max((_lin(a, b) for a, b in pairs), default=0.0)
 
@@ -135,6 +135,6 @@ def _lin(concept: Any, reference: Any) -> float:
 
 @lru_cache(maxsize=1 << 16)
 def topic(word: str) -> str:
-    """WordNet's topic of a noun's first sense, such as "artifact" or "food"; "none" for a word that it lacks."""
+    """WordNet's topic of a noun's first sense, such as "artifact" or "food"; "none" for a word outside WordNet."""
     concepts = _concepts(word)
     return concepts[0].lexname().removeprefix("noun.") if concepts else "none"

@@ -1,8 +1,8 @@
-"""WordNet base forms of the words of a caption: the lemmatiser that OPERA uses in place of pattern's.
+"""Find the WordNet base forms of a caption's words, with the lemmatiser that OPERA uses in place of pattern's.
 
 `nltk.word_tokenize`, `nltk.pos_tag`, then `WordNetLemmatizer` with the tag's part of speech (noun where the tag has
 none). Needs nltk and three of its data packages on nltk's own search path; nothing is ever downloaded here. A side
-effect is that verbs become objects: "seated" is lemmatised to "seat", which is a chair.
+effect is that verbs can become objects: "seated" is lemmatised to "seat", which is a chair.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def lemmas(text: str) -> list[str]:
     """Base forms of the tokens of lower-cased `text`, in order.
 
     Raises:
-        MissingExtraError: nltk or its data are missing; the message says what to install and what works without.
+        MissingExtraError: nltk or its data are missing; the message says how to install them.
     """
     nltk = _nltk()
     return [_lemma(word, _PARTS.get(tag[0], "n")) for word, tag in nltk.pos_tag(nltk.word_tokenize(text))]

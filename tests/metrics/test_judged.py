@@ -104,7 +104,7 @@ def test_ratings_by_hand():
     assert score["hallucination_rate"] == 2 / 10
     assert score["score.attribute"] == (6 + 2) / 2
     assert score["score.adversarial"] == 6 / 2
-    assert score.warnings == ("1 replies held no single rating and count as 0",)
+    assert score.warnings == ("1 replies had no rating or several, and count as 0",)
 
 
 def test_a_judge_that_says_nothing_is_an_error():

@@ -65,7 +65,7 @@ class TestQuestions:
             pope.build_questions(OBJECTS, "hard")  # type: ignore[arg-type]
         with pytest.raises(SettingsError, match="lower images"):
             pope.build_questions(OBJECTS, "random", images=9)
-        with pytest.raises(InputError, match="nothing absent"):
+        with pytest.raises(InputError, match="no object that is absent"):
             pope.build_questions({1: ["dog", "cat", "bed"]}, "popular")
         with pytest.raises(InputError, match="must differ"):
             pope.build_questions({1: ["dog", "dog", "bed"]}, "popular")
