@@ -1,11 +1,11 @@
-"""Fit a detector's thresholds and confidences to labelled rows, and a pipeline's setting to a promise on its output.
+"""Fit thresholds and confidences of a detector to labelled rows, and certify a setting whose output keeps a promise.
 
 labelled_rows.py   labelled rows, and the detector's score for each
-fitting.py         thresholds, curves, and their measures on held-out images: a heuristic, per claim
+fitting.py         thresholds, curves, and their measures on held-out images: a heuristic for single claims
 record.py          the result, as the file that `halluguard audit --thresholds` reads
 policy.py          a setting whose output keeps a promise, as the file that `halluguard audit --policy` reads
 risk.py            the tests behind the promise
-outcomes.py        the captions that the pipeline releases at a setting
+outcomes.py        the captions that the pipeline releases at each setting
 losses.py          their errors, per image
 """
 

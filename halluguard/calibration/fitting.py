@@ -8,11 +8,11 @@ A claim is contradicted where s < low and supported where s >= high. So on data 
 independent rows, at most alpha of the true claims are contradicted and at most beta of the false ones supported (split
 conformal prediction: Vovk et al. 2005; Papadopoulos et al. 2002). This is a heuristic: the rows of one image are not
 independent, half of all draws exceed the average, and false claims of captions are harder than absent objects at random
-(`negatives.py`). What keeps a promise at a stated confidence is a policy (`policy.py`).
+(`negatives.py`). A promise at a stated confidence needs a policy (`policy.py`).
 
 Between low and high the verdict is "unsure"; where low lies above high, one threshold in the middle of the gap keeps
-both shares. With too few rows for a share, low is 0 and high is `NEVER`, above 1: no score contradicts or supports. The
-same holds for a detector that scores absent objects 1.
+both shares. With too few rows for alpha, low is 0, so that no score contradicts. With too few rows for beta, or if
+absent objects score 1, high is `NEVER`, above 1, so that no score supports.
 
 A confidence is the probability that the object is present, by isotonic regression or Platt's logistic curve
 (scikit-learn).
@@ -38,20 +38,20 @@ Method = Literal["isotonic", "platt"]
 
 
 class Ratios(TypedDict):
-    """Precision and recall of a verdict; None where nothing is counted."""
+    """Precision and recall of a verdict; None without rows to count."""
 
     precision: float | None
     recall: float | None
 
 
 _BLIND = 0.3
-"""Share of a label's present objects without a box from which on the detector counts as nearly blind to it."""
+"""Least share of a label's present objects without a box at which the detector counts as nearly blind to the label."""
 _BLIND_IMAGES = 10
-"""Images with the label that this takes."""
+"""Least number of images with the label for this."""
 
 
 class Measures(TypedDict):
-    """Results of thresholds and confidences on rows; see `measure`."""
+    """Measures of thresholds and confidences on rows; see `measure`."""
 
     rows: int
     images: int
@@ -85,13 +85,13 @@ def fit(
         detector: name of the detector.
         alpha: largest fraction of true claims that may be contradicted, in (0, 1).
         beta: largest fraction of false claims that may be supported, in (0, 1).
-        min_images: number of images (or groups) in which a label must be present, and in which it must be absent, for
-            thresholds and a curve of its own.
+        min_images: number of images (or groups) in which a label must be present, and in which it must be absent, to
+            get its own thresholds and curve.
         negatives: absent objects that set the upper threshold: "random", "co-occurring" or "claims".
         claims: image -> captions of a model, for the negatives "claims".
         method: "isotonic" for many rows, "platt" for few.
-        holdout: fraction of the images held out for the report, in [0, 1), chosen by a hash of their names. With 0
-            the report is on the rows of the fit, and says so.
+        holdout: fraction of the images held out for the report, in [0, 1), chosen by a hash of their names. With 0, the
+            report uses the rows of the fit, and states this.
 
     Raises:
         SettingsError: a fraction is out of range.
@@ -146,10 +146,10 @@ def _usable(rows: Sequence[Scored], negatives: Negatives, claims: Mapping[str, S
     """The rows to fit on: the present ones, and the absent ones of the kind.
 
     Raises:
-        InputError: they say nothing about thresholds.
+        InputError: no thresholds can be fitted to them.
     """
     if negatives == "claims" and claims is None:
-        raise SettingsError("the negatives 'claims' are objects that captions name; give the captions too")
+        raise SettingsError("the negatives 'claims' come from captions, got none; give the captions too")
     present = [row for row in rows if row.present]
     absent = absent_rows(rows, claims)[negatives]
     if not present or not absent:
@@ -160,7 +160,7 @@ def _usable(rows: Sequence[Scored], negatives: Negatives, claims: Mapping[str, S
         )
     if len({row.score for row in [*present, *absent]}) == 1:
         raise InputError(
-            f"every row has the score {present[0].score:g}, so no threshold can tell what is there from what is not; "
+            f"every row has the score {present[0].score:g}, so no threshold separates present from absent objects; "
             "use another detector"
         )
     return [*present, *absent]
@@ -177,7 +177,7 @@ def smallest_alpha(rows: Sequence[Scored]) -> float:
 
 
 def _nearly_blind(rows: Sequence[Scored]) -> dict[str, float]:
-    """Label -> share of its present objects without a box, where that is large."""
+    """Label -> share of its present objects without a box, for labels where it is large."""
     by_label: dict[str, list[Scored]] = {}
     for row in rows:
         if row.present:
@@ -191,7 +191,7 @@ def _nearly_blind(rows: Sequence[Scored]) -> dict[str, float]:
 
 
 def _part(unit: str) -> float:
-    """Number in [0, 1) of an image or group, the same on every machine and in every run."""
+    """A number in [0, 1) for an image or group, the same on every machine and in every run."""
     return int.from_bytes(blake2b(unit.encode("utf-8", "replace"), digest_size=4).digest(), "big") / 2**32
 
 
@@ -207,7 +207,7 @@ def thresholds(rows: Sequence[Scored], alpha: float, beta: float) -> tuple[float
         high = math.nextafter(below_high, 2.0)
         middle = round((high + low) / 2, 4)
         return (middle, middle) if high <= middle <= low else (high, high)
-    # Four digits, to the safe side: high strictly above the score.
+    # Four digits, rounded to the safe side: high is strictly above the score.
     high = math.ceil(below_high * 1e4) / 1e4
     return (high if high > below_high else round(high + 1e-4, 4)), math.floor(low * 1e4) / 1e4
 
@@ -224,7 +224,7 @@ def curve(rows: Sequence[Scored], method: Method) -> Curve:
     else:
         from sklearn.linear_model import LogisticRegression
 
-        # Platt's targets, so that few rows do not give certainty: (n1 + 1) / (n1 + 2) and 1 / (n0 + 2).
+        # Platt's targets (n1 + 1) / (n1 + 2) and 1 / (n0 + 2) keep few rows from giving probabilities of 0 or 1.
         ones, zeros = present.sum(), len(present) - present.sum()
         target = np.where(present > 0, (ones + 1) / (ones + 2), 1 / (zeros + 2))
         features = np.concatenate([score, score])[:, None]
@@ -237,7 +237,7 @@ def curve(rows: Sequence[Scored], method: Method) -> Curve:
 
 
 def measure(rows: Sequence[Scored], calibration: Calibration) -> Measures:
-    """Counts, precision and recall of each verdict, and calibration error of the confidences, on rows.
+    """Count each verdict on rows, and compute its precision and recall, and the calibration error of the confidences.
 
     Returns:
         "supported" is right for present objects, "contradicted" for absent ones. "ece" and "ece_raw" are the expected

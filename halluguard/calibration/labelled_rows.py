@@ -43,7 +43,7 @@ class Scored:
 def read_rows(path: str | Path) -> list[Labelled]:
     """Labelled rows from CSV, TSV or JSON Lines with image, phrase, present; or from a COCO annotations file.
 
-    Annotations give all pairs of image and category; images are known by their file names.
+    COCO annotations give one row per image and category; images are named by their file names.
 
     Raises:
         InputError: the file is unreadable, or a row is wrong; the message names it.
@@ -52,7 +52,7 @@ def read_rows(path: str | Path) -> list[Labelled]:
     if text.lstrip().startswith("{"):
         try:
             whole = parse_json(text, json_limit(path))
-        except ValueError:  # one object per line
+        except ValueError:  # JSON Lines
             whole = None
         if isinstance(whole, dict) and {"images", "annotations", "categories"} <= whole.keys():
             return _from_coco(whole)
@@ -60,14 +60,14 @@ def read_rows(path: str | Path) -> list[Labelled]:
 
 
 def read_truth(path: str | Path, vocabulary: Vocabulary | None = None) -> tuple[dict[str, list[str]], int]:
-    """The objects in each image, from any file of labels: what is not named as present counts as absent.
+    """The objects in each image, from any file of labels. Objects that are not labelled as present count as absent.
 
     Args:
         path: JSON with image id -> names, or a file as for `read_rows`.
         vocabulary: the objects that count; default COCO's. Names outside it are left out.
 
     Returns:
-        Image -> names of the vocabulary, and how many labels were left out.
+        Image -> names of the vocabulary, and the number of labels that were left out.
 
     Raises:
         InputError: the file is unreadable, or a row is wrong.
@@ -75,7 +75,7 @@ def read_truth(path: str | Path, vocabulary: Vocabulary | None = None) -> tuple[
     words = (vocabulary or load_vocabulary()).words
     try:
         whole = parse_json(read_text(path), json_limit(path))
-    except ValueError:  # one object per line, or a table
+    except ValueError:  # JSON Lines, or a table
         whole = None
     objects: dict[str, list[str]] = {}
     if isinstance(whole, dict) and "annotations" not in whole and all(isinstance(v, list) for v in whole.values()):
@@ -126,7 +126,7 @@ def score_rows(
     Args:
         rows: labelled rows.
         detector: the detector to calibrate.
-        open_image: opens the image of a row; default its key, for a detector that needs no images.
+        open_image: image key -> image; default the key itself, for a detector that needs no images.
         batch_size: images per detector call.
 
     Returns:
@@ -165,7 +165,7 @@ def _detect(
     detector: Detector,
     open_image: Callable[[str], ImageOrKey],
 ) -> list[list[Box] | HalluguardError]:
-    """Per image its boxes, or the error; a batch that fails is repeated one by one."""
+    """The boxes, or the error, of each image; a batch that fails is repeated image by image."""
     try:
         return list(detector.detect([open_image(image) for image in batch], [list(labels[image]) for image in batch]))
     except HalluguardError as error:

@@ -1,4 +1,4 @@
-"""Losses per image: the released captions of a run compared with the objects that are in the image.
+"""Count losses per image: compare the released captions of a run with the objects that are in the image.
 
     chair_s           1 if a released caption names an object that is not there           undefined if none is released
     chair_i           share of the released object words that name such an object         undefined if none is released
@@ -7,8 +7,8 @@
     withheld          1 if no caption of the image is released
     words_lost        share of the drafts' words that are not released
 
-The unit is the image, or the group that the user names: all its captions make one loss. A mean over images on which a
-loss is defined is an estimate for new images on which it is: "of the images whose captions are released, ...".
+The unit is the image, or the group that the user names: all its captions give one loss. The mean over the images on
+which a loss is defined estimates the mean over such new images: "of the images whose captions are released, ...".
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ Losses = dict[str, np.ndarray]
 
 
 class LossCounter:
-    """Counts losses of the same captions at several settings.
+    """Count the losses of the same captions at several settings.
 
     Args:
-        scorer: reads object words and holds the truth.
+        scorer: scorer that reads object words and holds the truth.
         images: N keys of the captions' images, as the truth names them.
         groups: N names of the units; default the images.
         plain: N drafts, by which lost objects and words are counted.
@@ -48,7 +48,7 @@ class LossCounter:
         self._scores: dict[tuple[int, str], CaptionScore] = {}
 
     def __call__(self, outcomes: Sequence[Outcome]) -> Losses:
-        """The losses of one setting; those of an image of which a caption could not be checked are undefined."""
+        """The losses of one setting; they are undefined for an image if one of its captions could not be checked."""
         rows = [self._image([(i, outcomes[i]) for i in members]) for members in self.members]
         return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 

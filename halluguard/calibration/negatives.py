@@ -16,7 +16,7 @@ from halluguard.metrics.chair import mentions
 
 Negatives = Literal["random", "co-occurring", "claims"]
 PER_IMAGE = 5
-"""Co-occurring labels that are taken per image."""
+"""Number of co-occurring labels that are taken per image."""
 
 
 def absent_rows(

@@ -1,7 +1,7 @@
-"""Run the correction at several settings and record what each releases: the pipeline that a policy is fitted to.
+"""Run the correction at several settings, and record what each releases; a policy is fitted to these outcomes.
 
-Parsing and detection happen once; a setting re-judges and re-writes. Second looks and ensembles run here as they run
-later, so they are part of what is calibrated.
+Parsing and detection run once; each setting judges and rewrites again. Second looks and ensembles run here as in later
+use, so that they are calibrated too.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from spacy.language import Language
 
 Filter = Literal["all", "confirmed"]
-"""The captions that are released: all, or those in which the detector confirms every remaining object word."""
+"""Captions that are released: all, or only those in which the detector confirms every remaining object word."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,8 @@ class Setting:
         contradict: score below which a claim is contradicted, in [0, 1]; 0 contradicts nothing.
         filter: "all", or "confirmed": a caption is released only if each object word that CHAIR's rules read in it
             scores at least `contradict`.
-        complete: score from which an object that a caption leaves out is added to it, in [0, 1]; None adds nothing.
+        complete: least score in (0, 1] at which a found object that the caption leaves out is added to it; None adds
+            nothing.
         imagination: the imagination setting of the captions; None if they have one setting only.
     """
 
@@ -60,7 +61,7 @@ class Setting:
             raise SettingsError(f"filter must be 'all' or 'confirmed', got {self.filter!r}")
 
     def thresholds(self, detector: Detector) -> Thresholds:
-        """The thresholds of this setting: the upper one is that of additions, or the detector's own."""
+        """The thresholds of this setting; the upper one is `complete`, or else the detector's own."""
         high = thresholds_of(detector).high if self.complete is None else self.complete
         return Thresholds(max(high, self.contradict), self.contradict)
 
@@ -78,11 +79,11 @@ class Outcome:
     """The result for one caption at a setting.
 
     Args:
-        draft: the caption as it came.
+        draft: the caption before correction.
         text: the corrected caption.
-        withheld: the reason why it is not released; empty if it is.
+        withheld: reason why the caption is not released; empty if it is.
         agreement: mean detector score of its claims in [0, 1], for `watching.ShiftMonitor`; None without such claims.
-        error: whether the caption or its image could not be checked at all.
+        error: True if the caption or its image could not be checked at all.
     """
 
     draft: str
@@ -94,7 +95,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class ObjectReader:
-    """Reads the objects that a text names, as the promise counts them.
+    """Read the objects that a text names, by the rules that the promise uses.
 
     Args:
         protocol: CHAIR's reading rules; "fixed" has none of the official code's known mistakes.
@@ -109,12 +110,12 @@ class ObjectReader:
         return self.vocabulary or load_vocabulary()
 
     def categories(self, text: str) -> list[str]:
-        """The categories named, each once, in reading order."""
+        """The categories that a text names, each once, in reading order."""
         return list(dict.fromkeys(m.category for m in mentions(text, self.protocol, self.words)[0]))
 
 
 def agreement(verdicts: Sequence[Verdict]) -> float | None:
-    """Mean score that the detector gave to the claims of one caption, in [0, 1]; None where none was judged.
+    """Mean detector score of the claims of one caption, in [0, 1]; None if no claim was judged.
 
     >>> agreement([Verdict(0, "supported", 0.9), Verdict(1, "contradicted", 0.9), Verdict(2, "unverifiable")])
     0.5
@@ -137,9 +138,9 @@ def withheld(
     *,
     second_look: bool,
 ) -> list[str]:
-    """The reason why each corrected text is not released at a setting; "" if it is.
+    """For each corrected text, the reason why it is not released at a setting; "" if it is released.
 
-    A text without a sentence after correction says nothing of its image and is not released at any setting.
+    A text that has no sentence left after correction is not released at any setting.
     """
     reasons = ["no sentence was left" if FALLBACK in text else "" for text in texts]
     if setting.filter == "all":
@@ -156,13 +157,13 @@ def withheld(
 
 
 class Drafts:
-    """Captions that are read once, to be corrected at any number of settings.
+    """Captions that are parsed once and can be corrected at any number of settings.
 
     Args:
         captions: N texts.
         images: N images, or keys of a detector that needs none.
-        detector: the detector; its answers are kept, so each phrase is asked once per image.
-        questions: N questions, None where there is none.
+        detector: the detector; its answers are stored, so each phrase is asked once per image.
+        questions: N questions; None for a caption without one.
         reader: reader of objects for the filter "confirmed".
         properties, second_look: see `halluguard.correction.verification.verify.Settings`.
         nlp: a spaCy pipeline; default the best one installed.
@@ -239,7 +240,7 @@ class Drafts:
         return outcomes
 
     def _texts(self, verdicts: Sequence[Sequence[Verdict]]) -> list[str]:
-        """The corrected texts; one whose verdicts are those of an earlier setting is not written again."""
+        """The corrected texts; a caption with the verdicts of an earlier setting is not rewritten again."""
         keys = [(i, _decisions(judged)) for i, judged in enumerate(verdicts)]
         new = [key for key in keys if key not in self._rewritten]
         rewritten = rewrite_many(
@@ -254,7 +255,7 @@ class Drafts:
     def _completed(
         self, i: int, text: str, examined: tuple[Sequence[Verdict], Evidence | None], least: float | None
     ) -> str:
-        """A corrected text with the objects that its draft leaves out."""
+        """A corrected text, with the found objects added that its draft leaves out."""
         verdicts, evidence = examined
         if evidence is None or FALLBACK in text:
             return text
@@ -265,15 +266,15 @@ class Drafts:
 
 
 def _decisions(verdicts: Sequence[Verdict]) -> tuple[tuple[str, str | None], ...]:
-    """What a rewriting depends on."""
+    """The parts of the verdicts on which a rewriting depends."""
     return tuple((verdict.decision, verdict.replacement) for verdict in verdicts)
 
 
 class RememberingDetector:
-    """A detector that is asked for each phrase of an image once; images are known by their content.
+    """A detector that searches each phrase of an image only once; images are identified by their content.
 
     Args:
-        detector: the detector that is asked.
+        detector: the detector that searches.
     """
 
     def __init__(self, detector: Detector) -> None:
@@ -283,11 +284,11 @@ class RememberingDetector:
         self._known: dict[object, list[Box]] = {}
 
     def __getattr__(self, name: str) -> Any:
-        """What the detector says of itself: its names, recall, precision, members."""
+        """Return optional members of the detector, such as its names, recall and precision."""
         return getattr(self.detector, name)
 
     def detect(self, images: Sequence[ImageOrKey], phrases: Sequence[Sequence[str]]) -> list[list[Box]]:
-        """As `Detector.detect`. The same phrases of an image are asked once, together."""
+        """As `Detector.detect`. Equal lists of phrases for one image are searched once."""
         keys = [(_key(image), tuple(words)) for image, words in zip(images, phrases, strict=True)]
         new = {
             key: (image, words)
@@ -301,7 +302,7 @@ class RememberingDetector:
 
 
 def _key(image: ImageOrKey) -> object:
-    """What distinguishes an image: its pixels, or the key itself."""
+    """The identity of an image: a digest of its pixels, or its key."""
     if hasattr(image, "tobytes"):
         return hashlib.blake2b(image.tobytes(), digest_size=16).digest(), image.size
     return image

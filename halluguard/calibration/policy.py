@@ -4,7 +4,7 @@
     policy.save("policy.json")
     outcomes = policy.apply(new_captions, new_images, detector)
 
-`risk.py` has the tests and their sources. What is promised, and what is not, is said in docs/guarantees.md.
+`risk.py` has the tests and their sources. docs/guarantees.md explains the promise and its limits.
 """
 
 from __future__ import annotations
@@ -51,10 +51,10 @@ class Tested:
 
     Args:
         setting: the setting.
-        certified: whether the promise was shown for it.
-        means: loss -> its mean; None where it is defined on no image.
+        certified: True if the promise was shown for it.
+        means: loss -> its mean; None if it is undefined on all images.
         p_values: risk -> p-value of its test.
-        images: risk -> number of images on which it is defined.
+        images: risk -> number of images on which the risk is defined.
     """
 
     setting: Setting
@@ -66,22 +66,22 @@ class Tested:
 
 @dataclass(frozen=True)
 class Policy:
-    """A setting, what is promised of its output, and what the promise rests on.
+    """A setting, the promise on its output, and the basis of the promise.
 
     Args:
         setting: setting of the pipeline.
         risks: name of a risk -> its limit.
         confidence: chance that the promise holds, over the draw of the calibration images.
         images: number of calibration images (or groups).
-        captions: number of their captions.
+        captions: number of captions of these images.
         signature: the detector and the vocabulary.
-        captioner: name of the model that wrote the captions, as it was declared; "" if it was not.
-        protocol: CHAIR's rules by which object words are read.
-        second_look: whether the pipeline looks a second time before it contradicts.
+        captioner: declared name of the model that wrote the captions; "" if none was declared.
+        protocol: CHAIR's rules that read object words.
+        second_look: True if the pipeline looks a second time before it contradicts.
         path: all settings, plainest first, in the order that was declared before the labels were read.
-        level: level of each test.
+        level: significance level of each test.
         language: name and version of the spaCy pipeline.
-        halluguard: version of the code.
+        halluguard: version of halluguard.
         agreements: detector scores of the calibration images, for `watching.ShiftMonitor`.
     """
 
@@ -122,28 +122,28 @@ class Policy:
         second_look: bool = True,
         nlp: Language | None = None,
     ) -> Self:
-        """Find the setting that loses the fewest true objects among those whose promise these images show.
+        """Find the setting that loses the fewest true objects, among those for which these images show the promise.
 
         Args:
             captions: N captions; or imagination setting -> N captions, the plain ones first.
-            images: their images, or keys of a detector that needs none.
+            images: N images, or keys of images for a detector that needs none.
             truth: image key -> names of the objects that are there.
             detector: the detector, or ensemble, that will run.
             risks: name of a loss (`risk.PROMISES`) -> its limit, or `Risk`s.
-            confidence: in (0, 1).
-            keys: the images' keys in `truth`; default `images` where they are keys.
-            groups: units that are independent of each other; default the images. Rows of one unit are never counted as
+            confidence: chance that the promise holds, over the draw of the images, in (0, 1).
+            keys: N keys of the images in `truth`; default `images`, if these are keys.
+            groups: N names of the independent units; default the images. Captions of one unit are never counted as
                 independent.
             questions: as in `correct_many`.
-            path: settings from plain to strictest; default `default_path`. Declare it without looking at the labels.
+            path: settings from plain to strictest; default `default_path`. They must not be chosen by looking at the
+                labels.
             captioner: the model that wrote the captions.
             detector_name: name of the detector that made the file of detections.
-            protocol, vocabulary: rules by which object words are read; see `metrics.chair`.
+            protocol, vocabulary: rules that read object words; see `metrics.chair`.
             properties, second_look, nlp: as in `correct_many`.
 
         Raises:
-            PromiseError: these images cannot show the promise; the message says how many would be enough, if any number
-                would.
+            PromiseError: these images do not show the promise; the message states how many would, if any number would.
             InputError: the labels and captions do not fit together.
 
         >>> from halluguard.detectors.precomputed import KnownObjects
@@ -202,17 +202,17 @@ class Policy:
         captioner: str = "",
         second_look: bool = False,
     ) -> Self:
-        """The policy of a pipeline that was run at every setting.
+        """Fit the policy of a pipeline that was run at every setting.
 
         Args:
             path: the settings, from plain to strictest.
             outcomes: result for each caption, per setting.
-            counter: counts the losses of the same captions.
+            counter: counter of the losses of the same captions.
             risks, confidence, captioner, second_look: as in `fit`.
             signature: identity of the detector and the vocabulary.
 
         Raises:
-            PromiseError, InputError: as `fit`.
+            PromiseError, InputError: as for `fit`.
         """
         checked = checked_units(counter, outcomes)
         losses = [{name: row[checked] for name, row in counter(one).items()} for one in outcomes]
@@ -221,7 +221,7 @@ class Policy:
             raise refuse(certificate, risks, int(checked.sum()), confidence)
 
         def preference(i: int) -> tuple[float, float, int]:
-            """Fewest true objects lost; then fewest images withheld; then the plainest."""
+            """Sort key: fewest true objects lost, then fewest images withheld, then the plainest setting."""
             return mean_of(losses[i]["lost"]) or 0.0, mean_of(losses[i]["withheld"]) or 0.0, i
 
         chosen = min(certificate.passed, key=preference)
@@ -255,7 +255,7 @@ class Policy:
         properties: Sequence[PropertyExpert] = (),
         nlp: Language | None = None,
     ) -> list[Outcome]:
-        """Run the policy's setting on new captions: the released ones corrected, the withheld ones with the reason.
+        """Run the policy's setting on new captions: released captions are corrected, withheld ones get a reason.
 
         Args:
             captions, images, detector, questions, properties, nlp: as in `fit`.
@@ -294,12 +294,12 @@ class Policy:
         vocabulary: Vocabulary | None = None,
         experts: Sequence[str] = (),
     ) -> None:
-        """Refuse what the promise does not cover.
+        """Raise an error if the promise does not cover the given detector and captions.
 
         Args:
-            detector: the detector that is to run.
+            detector: the detector that will run.
             captioner, imagination, detector_name, vocabulary: as in `fit`.
-            experts: names of the other experts that are to run.
+            experts: names of the other experts that will run.
 
         Raises:
             SettingsError: another detector, vocabulary, captioner, imagination setting or version of the code.
@@ -357,7 +357,7 @@ class Policy:
         """Read what `save` wrote.
 
         Raises:
-            InputError: the file is of another kind or version, or was edited so that it contradicts itself.
+            InputError: the file is of another kind or version, or was edited and is inconsistent.
         """
         try:
             data = dict(read_json(path, finite=True))
@@ -372,7 +372,7 @@ class Policy:
             data["agreements"] = tuple(float(value) for value in data["agreements"])
             policy = cls(**data)
             if policy.promise != promise or not any(t.certified and t.setting == policy.setting for t in policy.path):
-                raise ValueError("its promise or setting is not the one that was certified")
+                raise ValueError("its promise or setting differs from the certified one")
         except (ValueError, ArithmeticError, KeyError, TypeError, AttributeError) as error:
             raise InputError(
                 f"cannot read a policy from {str(path)!r} ({error}); write it with halluguard calibrate --risk"

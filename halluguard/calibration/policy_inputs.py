@@ -1,4 +1,4 @@
-"""Check what a policy is fitted to, and the path of settings that is tested unless another is declared."""
+"""Check the data to which a policy is fitted, and give the default path of settings."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from halluguard.records import Detector
 
 
 def default_path(detector: Detector, imaginations: Sequence[float] = ()) -> tuple[Setting, ...]:
-    """The settings that are tested unless others are declared, from plain to strictest.
+    """The default settings to test, from plain to strictest.
 
-    They follow from the detector's own thresholds (high, low) alone, never from labels: nothing contradicted; claims
-    contradicted below low/4, low/2, low, the middle, high, and from high on three quarters of the way to 1; then the
-    same settings with the filter "confirmed". With several imagination settings,
-    the last one, which stays closest to the image, is used for all but the first.
+    They depend only on the detector's own thresholds (high, low), never on labels. First, nothing is contradicted. Then
+    claims are contradicted below low/4, low/2, low, (low + high)/2, high, and high + (1 - high) times 1/4, 2/4, 3/4.
+    Then come the same settings with the filter "confirmed". With several imagination settings, the first setting of the
+    path uses the first one, and all others use the last one, which stays closest to the image.
     """
     limits = thresholds_of(detector)
     high, low = min(limits.high, 1.0), limits.low
@@ -59,7 +59,7 @@ def check_labels(
     missing = list(dict.fromkeys(key for key in keys if key not in labelled))
     if len(missing) == len(set(keys)):
         raise InputError(
-            f"no caption is of a labelled image: the labels know images such as {next(iter(labelled), None)!r}, the "
+            f"no caption is of a labelled image: the labels name images such as {next(iter(labelled), None)!r}, the "
             f"captions {missing[0]!r}; use the same names in both"
         )
     if missing:
@@ -84,7 +84,7 @@ def check_path(path: Sequence[Setting], captions: Mapping[Any, Sequence[object]]
 
 
 def checked_units(counter: LossCounter, outcomes: Sequence[Sequence[Outcome]]) -> np.ndarray:
-    """Mask of the units that could be checked at every setting."""
+    """Boolean mask of the units that could be checked at every setting."""
     failed = {i for one in outcomes for i, outcome in enumerate(one) if outcome.error}
     checked = np.array([not failed & set(members) for members in counter.members])
     if not checked.any():
@@ -99,6 +99,6 @@ def mean_of(values: Iterable[float]) -> float | None:
 
 
 def agreements_of(counter: LossCounter, outcomes: Sequence[Outcome], checked: np.ndarray) -> tuple[float, ...]:
-    """One detector score per checked unit: that of its first caption, as a monitor sees it."""
+    """One detector score per checked unit, from its first caption, as the monitor of shifts uses it."""
     firsts = (outcomes[members[0]].agreement for members, good in zip(counter.members, checked, strict=True) if good)
     return tuple(score for score in firsts if score is not None)

@@ -1,4 +1,4 @@
-"""The result of a calibration: thresholds per label and curves from score to probability, JSON in and out."""
+"""Store the result of a calibration: thresholds per label and curves from score to probability, JSON in and out."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Curve:
 
     Args:
         x: scores in ascending order.
-        y: probabilities in [0, 1], nowhere descending.
+        y: probabilities in [0, 1], never descending.
     """
 
     x: tuple[float, ...]
@@ -43,7 +43,7 @@ class Calibration:
 
     Args:
         detector: name of the detector that it was fitted to.
-        high, low: thresholds of labels without their own; high above 1 supports nothing.
+        high, low: thresholds of labels without their own; with `high` above 1, nothing is supported.
         labels: label -> (high, low).
         curve: score -> probability for labels without their own.
         curves: label -> its own curve.
@@ -65,7 +65,7 @@ class Calibration:
         return self.labels.get(label, (self.high, self.low))
 
     def probability(self, label: str, score: float) -> float | None:
-        """The probability in [0, 1] that an object scored `score` is present; None where no curve was fitted."""
+        """The probability in [0, 1] that an object with this score is present; None if no curve was fitted."""
         curve = self.curves.get(label, self.curve)
         return None if curve is None else curve(score)
 

@@ -10,15 +10,15 @@ A setting s has n images with losses L_1..L_n in [0, 1]. The hypothesis of image
 Settings are tested in an order declared before the data are seen, each at the full level; the first that fails ends the
 sequence. So the chance that any certified setting has a risk above its limit is at most the level, for any order.
 
-At the strict end few captions may be released. A setting that releases fewer images than could show the limit without
-any error is never certified, and is passed over: it ends no sequence. Which settings these are depends on captions and
-images, not on labels.
+At the strict end few captions may be released. A setting may release so few images that they could not show the limit
+even without an error. Such a setting is never certified, and is skipped without ending the sequence. Whether a setting
+is skipped depends on captions and images, not on labels.
 
-Several risks that fall as settings get stricter share one sequence, from the strictest setting on: a setting passes if
-every one of its tests passes at the full level. No correction is needed, because its hypothesis "some risk is above its
-limit" is false only if all are rejected (intersection-union test; Berger 1982). Risks that rise as settings get
-stricter, such as lost objects, would end that sequence at its first step. They have a sequence of their own, from
-the plainest setting on. With two sequences each has half of the level, because a setting must be certified by both and
+Several risks that fall as settings get stricter share one sequence, which begins at the strictest setting: a setting
+passes if every one of its tests passes at the full level. No correction is needed, because its hypothesis "some risk is
+above its limit" is false only if all are rejected (intersection-union test; Berger 1982). Risks that rise as settings
+get stricter, such as lost objects, would end that sequence at its first step. They have a second sequence, which begins
+at the plainest setting. Each of two sequences has half of the level, because a setting must be certified by both and
 either may err.
 """
 
@@ -46,10 +46,10 @@ PROMISES = {
     "withheld": "at most {} % of the images have no released caption",
     "words_lost": "of the words of the drafts, at most {} % are lost (mean over images)",
 }
-"""Loss -> what a limit on it says."""
+"""Loss -> the promise of a limit on it, in words."""
 _TERM = r"(?:[0-9.]+\*)?[a-z_]+"
 LARGEST = 1_000_000
-"""The largest number of images that a refusal names."""
+"""The largest number of images that an error message recommends."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Risk:
 
     @property
     def name(self) -> str:
-        """The loss, or the sum as it is written."""
+        """The loss, or the weighted sum in the form that `parse` reads."""
         if list(self.weights.values()) == [1.0]:
             return next(iter(self.weights))
         return "+".join(f"{weight:g}*{loss}" for loss, weight in self.weights.items())
@@ -97,7 +97,7 @@ class Risk:
         return rising > sum(self.weights.values()) / 2
 
     def of(self, losses: Mapping[str, np.ndarray]) -> np.ndarray:
-        """The risk's own losses: NaN where a part of the sum is not defined."""
+        """The weighted sum of the losses, one per image; NaN where a part of the sum is not defined."""
         return np.asarray(sum(weight * losses[loss] for loss, weight in self.weights.items()), dtype=float)
 
     def words(self) -> str:
@@ -108,15 +108,15 @@ class Risk:
 
     @classmethod
     def parse(cls, text: str) -> Risk:
-        """The risk of a text such as "chair_s=0.03".
+        """Read a risk from a text such as "chair_s=0.03".
 
         Raises:
-            SettingsError: it is written otherwise, names an unknown loss, or has an impossible limit.
+            SettingsError: the text has another form, names an unknown loss, or has an impossible limit.
         """
         written = re.fullmatch(rf"({_TERM}(?:\+{_TERM})*)=([^=]+)", text.replace(" ", ""))
         try:
             if written is None:
-                raise ValueError("no sum of losses and a limit")
+                raise ValueError("it is not a sum of losses with a limit")
             terms = re.findall(r"(?:([0-9.]+)\*)?([a-z_]+)", written[1])
             weights, limit = {loss: float(weight or 1) for weight, loss in terms}, float(written[2])
         except ValueError:
@@ -127,11 +127,11 @@ class Risk:
 
 
 def p_value(losses: ArrayLike, limit: float) -> float:
-    """Probability of losses this small or smaller if their expectation is above the limit; 1 without losses.
+    """Upper bound on the probability of losses this small if their expectation is above the limit; 1 without losses.
 
     Args:
         losses: n independent losses in [0, 1], one per image.
-        limit: in (0, 1).
+        limit: limit on the expectation, in (0, 1).
 
     >>> round(p_value([0] * 59, 0.05), 4), round(p_value([0.02] * 100, 0.1), 4)
     (0.0485, 0.0053)
@@ -157,7 +157,7 @@ def _divergence(x: float, y: float) -> float:
 
 
 def upper_bound(losses: ArrayLike, level: float) -> float:
-    """The smallest limit that these losses certify at a level, alone (not after a choice among settings).
+    """The smallest limit that these losses certify at a level, for one setting that was not chosen among several.
 
     >>> round(upper_bound([0] * 59, 0.05), 3)
     0.05
@@ -170,7 +170,7 @@ def upper_bound(losses: ArrayLike, level: float) -> float:
 
 
 def images_needed(limit: float, level: float, mean: float = 0.0) -> int | None:
-    """The smallest number of images that certifies a limit, if their mean loss is `mean`; None if none does.
+    """The smallest number of images that certifies a limit if their mean loss is `mean`; None if no number does.
 
     >>> images_needed(0.05, 0.05), images_needed(0.05, 0.05, 0.06)
     (59, None)
@@ -197,8 +197,8 @@ class Certificate:
     Args:
         passed: indices of the certified settings, plainest first.
         level: the level of each test.
-        p_values: risk -> one p-value per setting. Values beyond the end of a sequence were not used.
-        means: risk -> mean loss per setting; NaN where it is defined on no image.
+        p_values: risk -> one p-value per setting. Values after the end of a sequence were not used.
+        means: risk -> mean loss per setting; NaN where the loss is undefined on all images.
         counts: risk -> number of images on which the loss is defined, per setting.
     """
 
@@ -213,7 +213,7 @@ def level_of(risks: Sequence[Risk], confidence: float) -> float:
     """The level of each test: 1 - confidence, halved where both falling and rising risks are limited.
 
     Raises:
-        SettingsError: no risks, one of them twice, or a confidence out of range.
+        SettingsError: there are no risks, one is given twice, or the confidence is out of range.
     """
     if not 0 < confidence < 1:
         raise SettingsError(f"the confidence must be between 0 and 1, got {confidence:g}; 0.95 is usual")
@@ -229,7 +229,7 @@ def check_enough(risks: Sequence[Risk], images: int, confidence: float) -> None:
     """Refuse a number of images that is too small to certify a risk even if no image has an error.
 
     Raises:
-        PromiseError: there are too few; the message says how many would do.
+        PromiseError: there are too few images; the message states how many are needed.
     """
     level = level_of(risks, confidence)
     for risk in risks:
@@ -249,7 +249,7 @@ def certify(losses: Sequence[Mapping[str, ArrayLike]], risks: Sequence[Risk], co
     Args:
         losses: per setting, from the plainest to the strictest, loss -> one number per image; NaN where a loss is not
             defined, such as that of an image without a released caption.
-        risks: limits that are to be promised.
+        risks: limits to promise.
         confidence: chance, over the draw of the images, that the promise holds; in (0, 1).
     """
     values = {
@@ -277,7 +277,7 @@ def certify(losses: Sequence[Mapping[str, ArrayLike]], risks: Sequence[Risk], co
 
 
 def _testable(losses: np.ndarray, risk: Risk, level: float) -> bool:
-    """Whether this number of images can certify the risk if none of them has a loss."""
+    """Whether the number of images is large enough to certify the risk if none of them has a loss."""
     return len(losses) >= (images_needed(risk.limit, level) or LARGEST)
 
 
@@ -300,7 +300,7 @@ def fixed_sequence(p_values: Mapping[int, float], level: float) -> list[int]:
 
 
 def refuse(certificate: Certificate, risks: Sequence[Risk], images: int, confidence: float) -> PromiseError:
-    """The error that says why no setting was certified, and what would be enough."""
+    """The error that states why no setting was certified, and what would be enough."""
     at = f"at {100 * confidence:g} %"
     for risk in risks:
         p_values, means = certificate.p_values[risk.name], certificate.means[risk.name]

@@ -1,4 +1,4 @@
-"""Tell whether two detectors and vocabularies are the same, so that a promise made for one is not used for another."""
+"""Compare detectors and vocabularies, so that a promise made for one pair is not used for another."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from halluguard.metrics.vocabulary import Vocabulary
 from halluguard.records import Detector
 
 _OF_FILE = re.compile(r"\b(known-objects|precomputed|coco|rows):[^\s,()]+(?:,[0-9a-f]{12})?")
-"""A detector that is named by a file: the file holds other images each time."""
+"""Name of a detector that reads a file; the content of the file differs between audits."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class Signature:
     Args:
         detector: name, settings and weights; for a file of detections, its kind or the declared name of its detector.
         categories: number of the vocabulary's categories.
-        covered: number of them that the detector can judge.
-        vocabulary: digest of the categories, their words, and which are covered.
+        covered: number of these categories that the detector can judge.
+        vocabulary: digest of the categories, their words, and which of them are covered.
         experts: the other experts that decide verdicts, on attributes, relations and counts.
     """
 
@@ -56,7 +56,7 @@ class Signature:
 
 
 def signature(detector: Detector, vocabulary: Vocabulary, name: str = "", experts: Sequence[str] = ()) -> Signature:
-    """The signature of a detector with a vocabulary.
+    """Make the signature of a detector with a vocabulary.
 
     Args:
         detector: the detector.

@@ -1,4 +1,4 @@
-"""Watch a rate while labels come in, and notice when new images no longer look like the calibration's.
+"""Bound a rate while labels come in, and detect when new images no longer look like the calibration images.
 
 Rate. Losses X_1, X_2, ... in [0, 1] of images in the order of a random draw. For a supposed mean m, bet against it:
 
@@ -6,9 +6,9 @@ Rate. Losses X_1, X_2, ... in [0, 1] of images in the order of a random draw. Fo
     m_i    = (N m - sum_{j<i} X_j) / (N - i + 1) drawn without replacement from N images; m_i = m if N is unknown
     l_i    = sqrt( 2 log(2/a) / (v_{i-1} i log(1 + i)) ),        v_i = (1/4 + sum_{j<=i} (X_j - mean_j)^2) / (i + 1)
 
-At the true mean K is a nonnegative martingale that starts at 1, so that it ever reaches 1/a with probability at most a
-(Ville). The means with K_t(m) < 1/a for all t so far are a confidence sequence: it holds at all times at once, however
-often it is looked at and whenever one stops (Waudby-Smith and Ramdas 2024, "Estimating means of bounded random
+At the true mean, K is a nonnegative martingale that starts at 1, so it reaches 1/a at any time with probability at most
+a (Ville). The means with K_t(m) < 1/a for all t so far are a confidence sequence: it holds at all times at once,
+however often it is read and whenever one stops (Waudby-Smith and Ramdas 2024, "Estimating means of bounded random
 variables by betting", theorems 3 and 4).
 
 Shift. Each new image has a detector score; its rank among all scores so far, ties broken at random, gives a p-value
@@ -31,10 +31,10 @@ import numpy as np
 from halluguard.errors import InputError, SettingsError
 
 GRID = 1001
-"""Means that are bet against."""
+"""Number of means on the grid, each of which is bet against."""
 JUMP = 0.01
 ALARM = 100.0
-"""Capital at which a shift is announced: reached by chance with probability at most 1/ALARM."""
+"""Capital at which a shift is announced; chance alone reaches it with probability at most 1/ALARM."""
 _BINS = 10_000
 
 
@@ -62,7 +62,7 @@ class RateBound:
         self.n = 0
         self._sum = self._squares = 0.0
         self._grid = np.linspace(0, 1, GRID)
-        self._up = np.zeros(GRID)  # logarithms of the two products
+        self._up = np.zeros(GRID)  # logarithms of the two products, at each mean of the grid
         self._down = np.zeros(GRID)
         self._alive = np.ones(GRID, dtype=bool)
 
@@ -71,7 +71,7 @@ class RateBound:
         if not 0 <= loss <= 1:
             raise InputError(f"a loss must be in [0, 1], got {loss}")
         if self.population is not None and self.n >= self.population:
-            raise InputError(f"all {self.population} images have been labelled; there is none left to draw")
+            raise InputError(f"all {self.population} images have been labelled, and none is left to draw; stop here")
         means = self._grid
         if self.population is not None:
             means = (self.population * self._grid - self._sum) / (self.population - self.n)
@@ -97,16 +97,16 @@ class RateBound:
 
     @property
     def low(self) -> float:
-        """Lower bound, to a thousandth."""
+        """Lower bound of the mean, on a grid of thousandths."""
         return self._ends()[0]
 
     @property
     def high(self) -> float:
-        """Upper bound, to a thousandth."""
+        """Upper bound of the mean, on a grid of thousandths."""
         return self._ends()[1]
 
     def _ends(self) -> tuple[float, float]:
-        """The bounds, widened by one step of the grid, since means between its points were not bet against."""
+        """The bounds, widened by one step of the grid, because means between its points were not bet against."""
         places = np.flatnonzero(self._alive)
         if not len(places):
             return self.mean, self.mean
@@ -130,7 +130,7 @@ class ShiftMonitor:
 
     Args:
         scores: detector scores of the calibration images, in [0, 1]; see `outcomes.agreement`.
-        seed: seed of the ties.
+        seed: seed of the random order of equal scores.
     """
 
     def __init__(self, scores: Iterable[float], seed: int = 0) -> None:
@@ -168,7 +168,7 @@ class ShiftMonitor:
             index += index & -index
 
     def _below(self, place: int) -> int:
-        """How many scores lie in lower bins."""
+        """Number of scores in lower bins."""
         total = 0
         while place > 0:
             total += self._counts[place]
