@@ -89,7 +89,7 @@ def correct(
             edits with the decision "addition". It looks for the detector's labels, or for COCO's categories if the
             detector takes any phrase; names in place of True are looked for instead. Answers to questions that do not
             ask for a description stay as they are.
-        budget: processor seconds that reading and correcting the answer may take, without what the detector takes.
+        budget: processor seconds that reading and correcting the answer may take, not counting the detector.
         nlp: a spaCy pipeline; default the best English one installed.
 
     Returns:
@@ -149,7 +149,7 @@ def warm_up(detector: Detector | None = None) -> None:
 async def acorrect(
     text: str, image: ImageOrKey, detector: Detector, question: str | None = None, **settings: Any
 ) -> Answer:
-    """Check an answer in a thread, so that an event loop goes on meanwhile; arguments as of `correct`.
+    """Check an answer in a thread, so that the event loop keeps running; arguments as of `correct`.
 
     >>> import asyncio
     >>> from halluguard.detectors.precomputed import KnownObjects

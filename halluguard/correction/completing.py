@@ -36,7 +36,7 @@ def omitted_from(
 
 
 def completed(answer: Answer, evidence: Evidence, names: Sequence[str]) -> Answer:
-    """The corrected answer with the objects that it leaves out."""
+    """The corrected answer, with the objects added that it leaves out."""
     left_out = omitted_from(answer.draft, answer.question, answer.claims, evidence, names)
     edits = complete(answer.draft, answer.edits, answer.claims, answer.verdicts, left_out)
     return replace(answer, edits=tuple(edits), text=apply_edits(answer.draft, edits))

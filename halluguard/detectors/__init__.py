@@ -25,7 +25,7 @@ Verdicts are right if three promises hold: boxes are in pixels of the given imag
 phrase; everything above the detector's own floor is returned, because thresholds are the caller's; and a failure raises
 `ExpertError`, it never comes back as an empty list.
 
-Exported here is what needs no torch. Models load it, and come from their files: `zero_shot.ZeroShotDetector`,
+This package exports what needs no torch. Import detectors that load it from their files: `zero_shot.ZeroShotDetector`,
 `closed_set.ClosedSetDetector`, `groundingdino_py.GroundingDinoPy`, `questions.VisualQuestions`, and
 `checkpoints.load_detector`, which loads any detector by its name.
 """

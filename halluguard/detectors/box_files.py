@@ -285,7 +285,7 @@ def _readable(boxes: tuple[Box, ...], image: ImageOrKey, name: str) -> tuple[Box
 
 
 def _own_size(row: JsonObject, where: str) -> tuple[int, int] | None:
-    """The size of the image that the row itself tells."""
+    """The image size that the row states."""
     size = row.get("size")
     return None if size is None else _size_of({"width": size[0], "height": size[1]}, where)
 

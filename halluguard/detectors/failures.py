@@ -19,6 +19,6 @@ def expert_errors(name: str, task: str = "") -> Iterator[None]:
     except (HalluguardError, MemoryError):
         raise
     except Exception as error:
-        if type(error).__name__ == "OutOfMemoryError":  # torch's, which is no MemoryError
+        if type(error).__name__ == "OutOfMemoryError":  # torch.OutOfMemoryError is no MemoryError
             raise
         raise ExpertError(f"{name} failed{task}: {type(error).__name__}: {first_line(error)}") from error

@@ -188,7 +188,7 @@ def batch_major(layer: Any) -> Callable[..., Tensor]:
 
 
 def load_weights(model: torch.nn.Module, checkpoint: Path) -> torch.nn.Module:
-    """Put a checkpoint's weights into the model; refuse one that lacks any or has others.
+    """Put a checkpoint's weights into the model; raise if weights are missing, unknown or of another shape.
 
     Raises:
         InputError: unreadable, or not the weights of this configuration.

@@ -1,4 +1,4 @@
-"""Detectors by the names of the command line, and what distinguishes two of them in a cache.
+"""Load detectors by the names of the command line, and compute the keys under which a cache keeps their results.
 
 HUB-NAME-OR-FOLDER              an object detector of transformers, zero-shot or with labels of its own
 sandbox                         the detector of the sandbox, for its drawn scenes

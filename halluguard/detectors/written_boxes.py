@@ -38,7 +38,7 @@ from halluguard.vocabulary import COCO, normal, related
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a family is asked where something is, and how it answers.
+    """The form in which a family is asked for places, and in which it answers.
 
     Args:
         prompt: the question, with `{}` for the name.

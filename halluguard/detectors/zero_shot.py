@@ -191,7 +191,7 @@ class ZeroShotDetector:
         return dict(sorted(names.items()))
 
     def _groups(self, images: list[Image], names: list[dict[str, list[int]]]) -> Iterator[list[int]]:
-        """Images that are looked at together: seen at one size, and as many as fill one pass."""
+        """Groups of images that share forward passes: the model sees them at one size, and they fit one pass."""
         for alike in geometry.by_frame(images, (i for i, row in enumerate(names) if row), self.processor):
             group: list[int] = []
             rows = 0

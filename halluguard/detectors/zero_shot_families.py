@@ -71,7 +71,7 @@ class Family:
         chunks: (detector, cleaned phrases, alone) -> the phrases of each query; one phrase each where `alone`.
         clean: phrase -> the name that is searched.
         prompt: text that stands for a phrase, with `{}` for the phrase.
-        independent: whether the phrases of a query leave each other's scores alone.
+        independent: whether the phrases of a query do not change each other's scores.
         check: refuses a model that was loaded in a way that gives wrong results.
         image_parts: paths of modules whose output depends on the image alone; `*` stands for all of a list.
         compiled: paths of the modules that `compile=True` compiles; none of them holds an image part.

@@ -106,7 +106,7 @@ def _row(edit: _Edit, seed: int, prompts: Sequence[str]) -> PreferenceRow:
 
 
 def _equal_numbers(kept: Sequence[list[_Edit]], seed: int) -> list[_Edit]:
-    """As many insertions as replacements, names still balanced: whole cycles of the larger kind are left out."""
+    """Equally many insertions and replacements; whole cycles of the larger kind go, so names stay balanced."""
     small, large = sorted(kept, key=len)
     chosen: list[_Edit] = []
     for cycle in _cycles(large, seed):
@@ -143,7 +143,7 @@ def _cycles(edits: Sequence[_Edit], seed: int) -> list[list[_Edit]]:
 
 
 def _draw(edits: Sequence[_Edit], companions: Companions, surplus: Counter[str], rng: random.Random) -> _Edit | None:
-    """An edit with `false` filled in: of the likeliest absent objects, the one that is most often true so far."""
+    """An edit with `false` filled in: of the likeliest absent objects, the name with the largest surplus as true."""
     order = list(edits)
     rng.shuffle(order)
     order.sort(key=lambda edit: surplus[edit.true])

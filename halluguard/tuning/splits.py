@@ -38,7 +38,7 @@ _FIELDS = ("image_id", "image", "file_name", "id")
 
 
 def image_key(image_id: object) -> str:
-    """One spelling of an id: COCO numbers, their strings and file names agree; of other paths the name is kept.
+    """One spelling of an id: COCO numbers, their strings and file names agree; other paths keep the file name.
 
     >>> image_key(310196), image_key("val2014/COCO_val2014_000000310196.jpg"), image_key("AMBER_7.jpg")
     ('310196', '310196', 'AMBER_7')

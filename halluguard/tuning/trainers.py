@@ -74,7 +74,9 @@ class PreferenceLoss:
         if unknown or not self.losses:
             raise SettingsError(f"losses must be some of {', '.join(LOSSES)}, got {unknown or 'none'}; correct them")
         if self.loss_weights is not None and len(self.loss_weights) != len(self.losses):
-            raise SettingsError(f"expected one weight for each loss, got {self.loss_weights} for {self.losses}")
+            raise SettingsError(
+                f"expected one weight for each loss, got {self.loss_weights} for {self.losses}; give one each"
+            )
 
 
 def fine_tune(

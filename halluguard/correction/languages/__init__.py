@@ -44,10 +44,10 @@ class Extractor(Protocol):
         ...
 
     def correct(self, text: str, claims: Sequence[Claim], verdicts: Sequence[Verdict]) -> list[Edit]:
-        """The edits of one block, sorted and apart; `Edit.verdicts` are indices in `verdicts`.
+        """The edits of one block, sorted, without overlap; `Edit.verdicts` are indices in `verdicts`.
 
         Words that are contradicted and cannot be edited without breaking the sentence get a flag: an edit with the
-        decision "flagged" that leaves the words. An edit that takes all words of a block lets the block go.
+        decision "flagged" that leaves the words. An edit that deletes all words of a block deletes the block.
 
         Args:
             text: the words of the block.

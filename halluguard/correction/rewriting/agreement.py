@@ -30,7 +30,7 @@ def relist(editor: TokenEditor, listed: list[int], adopted: Mapping[int, int]) -
     spans |= {m: list(range(adopted[m], spans[m][-1] + 1)) for m in listed if m in adopted}
     gone = [m for m in listed if not editor.alive(m) and not any(adopted.get(heir, m + 1) <= m < heir for heir in left)]
     if not gone and not editor.alive(listed[0]) and len(left) > 1:
-        gone = [listed[0]]  # its article passed on, and of three two are left
+        gone = [listed[0]]  # the next member took its article; two of three are left
     if not gone:
         return
     joints = [parse.words[j] for m in listed for j in parse.children[m] if parse.deps[j] == "cc"]
@@ -110,7 +110,7 @@ def is_plural(parse: Parse, noun: int) -> bool:
 
 
 def number(editor: TokenEditor, verb: int, *, plural: bool, why: set[int]) -> None:
-    """Put the finite verb (or its auxiliary) into the plural or the singular, when it is not."""
+    """Make the finite verb, or its auxiliary, plural or singular."""
     parse = editor.parse
     aux = [j for j in parse.children[verb] if parse.deps[j] in ("aux", "auxpass") and editor.alive(j)]
     finite = aux[0] if aux else verb

@@ -92,7 +92,7 @@ class EditPlan:
         return self.mentions[mention].name.split()[-1] not in _PARTS
 
     def _continue_subjects(self) -> None:
-        """A sentence that opens with the pronoun of the one before speaks of the same: "They sit. They look ..."."""
+        """Link the pronoun that opens a sentence as the same pronoun before it is: "They sit. They look ..."."""
         parse = self.parse
         for sentence in range(1, len(parse.sentences)):
             pronoun, before = parse.sentences[sentence][0], parse.sentences[sentence - 1][0]
@@ -296,7 +296,7 @@ class EditPlan:
         return capital[0] and any(capital[1:]) and not self.editor.original(token).isupper()
 
     def flag(self, sentence: int, heads: Mapping[int, int], reason: str) -> None:
-        """Leave the contradicted words of a sentence as they are, and say so."""
+        """Leave the contradicted words of a sentence as they are, and record a flag."""
         first, end = self.parse.sentences[sentence]
         for mention in self.mentions:
             if first <= mention.last < end and mention.last in heads and mention.last not in self.links:
@@ -321,7 +321,7 @@ class EditPlan:
             self.drop(cut, sentence, why)
 
     def _labelled_fragment(self, sentence: int) -> bool:
-        """Whether it is a phrase after a label, such as "**Rigging:** White ropes."."""
+        """Whether the sentence is a phrase after a label, such as "**Rigging:** White ropes."."""
         first, end = self.parse.sentences[sentence]
         leaf = self.parse.leaf(first)
         finite = any(tag in ("VBZ", "VBP", "VBD", "MD") for tag in self.parse.tags[first:end])

@@ -70,7 +70,7 @@ def breaks_form(before: str, after: str) -> str:
 
 
 def _pieces(text: str) -> Iterable[tuple[list[str], str]]:
-    """Words of the parts that commas and stops close, each with the mark that closes it."""
+    """The parts of a text between marks such as commas and stops: the words of each, and the mark after it."""
     for match in re.finditer(r"([^,.;:!?]*)([,.;:!?]|$)", text):
         yield _WORD.findall(match.group(1).lower()), match.group(2)
 

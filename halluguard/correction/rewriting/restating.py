@@ -1,7 +1,7 @@
 """State lost objects again: "There is a red tent and a barn."
 
 Only whole objects that were said to be there are stated, with their attributes. Matter, places, parts and what belongs
-to somebody are not: "There is a finger." is a sentence, and says nothing.
+to somebody are not: "There is a finger." is grammatical, but says nothing.
 """
 
 from __future__ import annotations

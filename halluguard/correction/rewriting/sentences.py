@@ -5,7 +5,7 @@
     drop          the sentence is deleted; nothing true is lost with it
     flag          every edit would break the sentence or lose something true: it stays, and the edit record says so
 
-Each edited sentence is read again (`final_check.py`) before it is let in.
+Each edited sentence is read again (`final_check.py`) before it is accepted.
 """
 
 from __future__ import annotations

@@ -177,7 +177,7 @@ class TokenEditor:
         self.why[i] |= set(why)
 
     def state(self, i: int, text: str, why: Iterable[int]) -> None:
-        """Let a sentence of its own stand in the place of token i, outside of the markup around it."""
+        """Write a separate sentence in place of token i, outside the markup around it."""
         self.statements.add(i)
         self.put(i, text, why)
 

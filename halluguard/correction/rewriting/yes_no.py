@@ -34,7 +34,7 @@ class YesNoRewriter:
         self.verdict_of = {verdict.claim: i for i, verdict in enumerate(plan.verdicts)}
 
     def settle(self) -> set[int]:
-        """Turn each contradicted yes or no round, and return the claims that need no other edit."""
+        """Turn each contradicted yes or no into its opposite, and return the claims that need no other edit."""
         claims, verdicts = self.plan.claims, self.plan.verdicts
         wrong = [i for i in self.plan.wrong if claims[verdicts[i].claim].kind == "answer"]
         token = yes_no.word(self.parse)
@@ -137,7 +137,7 @@ class YesNoRewriter:
                 self.editor.put(i, "and", {why})
 
     def _about(self, subject: int) -> set[int]:
-        """The claim and what is claimed of its object."""
+        """The claim `subject`, and the claims about its object."""
         return {subject, *(n for n, c in enumerate(self.plan.claims) if c.subject == subject and c.kind != "answer")}
 
     def _rewrite(self, token: int, clause: str, why: int) -> None:

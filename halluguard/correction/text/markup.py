@@ -163,7 +163,7 @@ _ALT = re.compile(r"\W*(?:<img\b[^<>\"]*\s)?(?:alt|alt[ -]text|caption|descripti
 
 
 def _quotations(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """What stands in quotation marks, unless that is all there is."""
+    """The ranges in quotation marks, without a quotation that is the whole text."""
     for match in _QUOTED.finditer(text, start, end):
         a, b = match.span(match.lastgroup or 0)
         before = "" if _ALT.fullmatch(text, start, a - 1) else text[start : a - 1].strip(" *_`")

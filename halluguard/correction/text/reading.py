@@ -125,7 +125,7 @@ def _capitals_say_nothing(text: str, is_title: bool = False) -> bool:
 
 
 def cut(text: str) -> list[tuple[int, int]]:
-    """Character ranges to parse separately: a text is cut where it, or a run without a space, is too long.
+    """Character ranges to parse separately: a text that is too long is cut, and so is a long run without a space.
 
     >>> cut("A dog is on a couch.")
     [(0, 20)]

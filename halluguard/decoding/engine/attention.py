@@ -97,7 +97,7 @@ def use_attention(view: PreTrainedModel, name: str) -> None:
     text = copies.get(id(view.config.get_text_config(decoder=True)))
     for module in view.modules():
         config = module.__dict__.get("config")
-        if config is not None:  # some modules (UDOP's stacks) have one that is not the model's
+        if config is not None:  # some modules (UDOP's stacks) have a config of their own
             module.__dict__["config"] = copies.get(id(config)) or copy.deepcopy(config, copies)
     inner = decoder(view)
     for part in (text, inner.__dict__.get("config")):

@@ -1,6 +1,6 @@
 """AllPath: heads that help are doubled, heads that harm are switched off.
 
-    attention output of a layer = sum_h s_h o_h,   s = 2 for good heads, 0 for bad, 1 else;   at every position
+    attention output of a layer = sum_h s_h o_h,   s = 2 for good heads, 0 for bad ones, 1 for others; at every position
 
 Qian et al. 2025, NeurIPS, arXiv 2511.17254. Original code: SooLab/AllPath (MIT), `mods/new_modeling_llama.py`, with
 lists of heads for LLaVA-1.5-7B and Qwen-VL-Chat. A head in both lists is good. Here the input of each layer's output

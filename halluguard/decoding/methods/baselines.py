@@ -135,7 +135,7 @@ class YesBias(DecodingMethod):
     """A constant added to the tokens that say yes, on the first token of an answer.
 
     It moves the yes-ratio and nothing else: the ranking of the answers, and so the AUC, stays that of the plain model.
-    On yes-or-no questions a method does more than lean only where it beats this at its own yes-ratio.
+    On yes-or-no questions, a method does more than lean towards one answer only if it beats this at its yes-ratio.
 
     Args:
         bias: in nats; 0 is plain generation. `YesBias.matching` computes it.

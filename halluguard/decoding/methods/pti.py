@@ -1,4 +1,4 @@
-"""PTI: keys and values of the prompt are steered once, before the answer begins.
+"""PTI: steer the keys and values of the prompt once, before the answer begins.
 
     x <- |x| normalised( x / |x| + strength (1 + max(0, cos(x, -d))) d / |d| )     x: a key or a value of one head
     image directions d    on all image tokens
@@ -7,7 +7,7 @@
 
 Zhang et al. 2026, CVPR, arXiv 2604.25642. Original code: huaiyi66/PTI (Apache-2.0), `cache_utils/cache_steer.py`. The
 code steers as above, keys after their rotation; the paper prints x + strength d. The code reads the prompt without its
-last token, steers, and generates: so its "last token" is the last but one.
+last token, steers, and generates. So what it calls the last token is the last but one.
 
     image  d = principal( mean over image tokens of  cache(objects alone) - cache(background alone) )
     text   d = principal( cache(v, question + list of objects) - cache(v, question + text without objects) )
@@ -105,7 +105,7 @@ class PromptDirections:
             images: images; the authors take 100. Those without boxes are skipped; at least two must have some.
             boxes: the boxes of each image's objects, in pixels.
             objects: the names of each image's objects.
-            rest: for each image a caption whose object words were cut; None takes no words.
+            rest: one caption per image, from which the words for objects were cut; None adds no text to the question.
             prompt: question about each image. Steer with directions of a prompt of the same layout.
         """
         texts = [""] * len(images) if rest is None else list(rest)
@@ -160,7 +160,7 @@ class PromptDirections:
 
 
 def parted(image: Image.Image, boxes: Sequence[XYXY]) -> tuple[Image.Image, Image.Image]:
-    """The pixels inside the boxes on black, and those outside of all boxes on black."""
+    """Two images on black: the pixels inside the boxes, and the pixels outside all boxes."""
     inside = Image.new("L", image.size)
     for x1, y1, x2, y2 in boxes:
         inside.paste(255, (int(x1), int(y1), max(int(x1) + 1, round(x2)), max(int(y1) + 1, round(y2))))
@@ -301,7 +301,7 @@ class _Steering:
         return steered_ones
 
     def _direction(self, name: str, layer: int, states: Tensor) -> Tensor:
-        """(key heads, D)."""
+        """The direction of a layer, as (key heads, D)."""
         directions: Tensor = getattr(self.directions, name)
         own = (states.shape[1], states.shape[3])
         if layer >= len(directions) or directions.shape[1:] != own or len(directions) != depth(self.view):

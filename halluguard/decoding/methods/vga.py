@@ -43,7 +43,7 @@ POSITIONS = 128
 
 
 def normalised(grounding: Tensor) -> Tensor:
-    """Divided by the sum over the last axis; zeros stay zeros."""
+    """`grounding` divided by its sum over the last axis; zeros stay zeros."""
     return grounding / grounding.sum(-1, keepdim=True).clamp_min(1e-12)
 
 
@@ -86,7 +86,7 @@ def guided(outputs: Tensor, evidence: Tensor, beta: float | Tensor) -> Tensor:
 class VGA(DecodingMethod):
     """Add the values of the image tokens that the model itself finds salient to the output of every head.
 
-    One more product with the head per image position, once. The decoder keeps its attention kernel. Refused: models
+    Applies the head to each image position, once per call. The decoder keeps its attention kernel. Refused: models
     without image tokens in the prompt or without a linear head, layers that see only the end of the sequence.
 
     Args:
@@ -116,7 +116,9 @@ class VGA(DecodingMethod):
         if self.layers is not None:
             object.__setattr__(self, "layers", tuple(self.layers))
             if len(self.layers) != 2 or not 0 <= self.layers[0] < self.layers[1]:
-                raise SettingsError(f"layers must be first and end, as (2, 16), got {self.layers}; or None")
+                raise SettingsError(
+                    f"layers must be (first, end), such as (2, 16), got {self.layers}; None takes the default"
+                )
 
     def bind(self, view: FoldedView) -> LogitsCombiner:
         return _BoundVGA(self, view)
@@ -142,7 +144,7 @@ class _BoundVGA(LogitsCombiner):
         wrap_attention(view, self._around)
 
     def _read(self, module: nn.Module, args: object, output: Any) -> None:
-        """Take the grounding from the decoder's last states, once."""
+        """Compute the grounding from the decoder's last states, once."""
         if self.grounding:
             return
         states = output if torch.is_tensor(output) else output[0]

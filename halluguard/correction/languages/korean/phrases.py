@@ -1,4 +1,4 @@
-"""Noun phrases of a Korean text: what they name, how many, and where their sentences, clauses and predicates are."""
+"""Noun phrases of a Korean text, with their names, numbers, clauses and sentences."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Claims of a Korean text: what is there, what is not, how many, yes and no.
+"""Claims of a Korean text: existence, denial, number, yes and no.
 
 A phrase claims that its thing is there, unless a negated predicate denies it:
 
