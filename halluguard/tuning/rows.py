@@ -61,7 +61,7 @@ def row_seed(*parts: object) -> int:
 
 @dataclass(frozen=True)
 class Truth:
-    """Names of objects that are known to be in the (positive) image, and that are known to be absent."""
+    """Names of objects known to be in the (positive) image, and names known to be absent from it."""
 
     present: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()

@@ -21,7 +21,7 @@ _UNITS = {word: n for n, word in enumerate((
 ))}  # fmt: skip
 _TENS = {"twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80, "ninety": 90}
 _GREAT = {"hundred": 100, "thousand": 1000, "million": 1_000_000}
-# Vague words claim at least so many. The couple and both claim exactly two.
+# The number that a word claims at least, or exactly ("couple", "both").
 VAGUE: dict[str, tuple[int, Bound]] = {
     "couple": (2, "exact"), "pair": (2, "exact"), "both": (2, "exact"), "trio": (3, "exact"), "dozen": (12, "exact"),
     "few": (2, "at_least"), "multiple": (2, "at_least"), "several": (3, "at_least"), "various": (2, "at_least"),

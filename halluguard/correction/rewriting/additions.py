@@ -246,7 +246,7 @@ def _beside_last_tag(draft: str, text: str, omitted: Sequence[Omission]) -> list
 
 
 def _in_two_tags(document: Document, blocks: Sequence[Block], omitted: tuple[Omission, ...]) -> Insertion | None:
-    """A tag after "dog, sofa" or "#dog #sofa": too short to be read as tags, unless each is the name of a thing."""
+    """A tag after two tags such as "dog, sofa", if each of them is the name of a thing."""
     text = document.text.rstrip()
     parts = _TAGS.split(text)
     names = [part.lstrip("# ").lower() for part in parts]
@@ -280,7 +280,7 @@ def _cased(name: str, like: str) -> str:
 
 
 def _in_list(document: Document, blocks: Sequence[Block], omitted: tuple[Omission, ...]) -> Insertion | None:
-    """Items after the last item of a list of things at the end."""
+    """Items after the last item of a list of things that ends the text."""
     if not blocks or blocks[-1].kind != "list" or not blocks[-1].children:
         return None
     items, text = blocks[-1].children, document.text
@@ -319,7 +319,7 @@ def _item(omission: Omission, like: Block, leaves: Sequence[Block], text: str, s
 
 
 def _in_json(document: Document, blocks: Sequence[Block], omitted: tuple[Omission, ...]) -> Insertion | None:
-    """Elements after the last of an array of names, or a sentence in a caption that a member holds."""
+    """Elements after the last one of an array of names, or a sentence after a caption in a JSON member."""
     text = document.text
     if not any(block.kind in ("object", "array") for block in _walk(document.root)):
         return None
@@ -340,7 +340,7 @@ def _in_json(document: Document, blocks: Sequence[Block], omitted: tuple[Omissio
 
 
 def _names_things(array: Block) -> bool:
-    """Whether each element of an array is a name, or an object with one."""
+    """Whether each element of an array is a name, or an object that has a name."""
     return bool(array.children) and all(_name_of(value) is not None for value in array.children)
 
 
@@ -353,7 +353,7 @@ def _name_of(value: Block) -> Block | None:
 
 
 def _element(omission: Omission, like: Block, text: str) -> str:
-    """A JSON element like another: a string, or an object with a name, and a number where that one has it."""
+    """A JSON element in the form of another: a string, or an object with a name and perhaps a number."""
     name = _name_of(like)
     words = _cased(omission.name, text[name.start : name.end]) if name is not None else omission.name
     if like.children[0].kind == "term":

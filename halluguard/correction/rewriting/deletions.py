@@ -87,7 +87,7 @@ def _completes(parse: Parse, node: int, things: Collection[int]) -> bool:
 
 
 def _own_thing(parse: Parse, owner: int, things: Collection[int]) -> bool:
-    """Whether what is owned can be there without its owner: the dog of "the man's dog", no "door's presence"."""
+    """Whether the owned thing can be there without its owner: "the man's dog"; not "the door's presence"."""
     name, owned = singular(parse.words[owner]), parse.heads[owner]
     living = category(name) == "person" or "animal" in parents(category(name) or name)
     return living and owned in things and parse.words[owned] not in _PARTS
@@ -299,7 +299,7 @@ def stands(parse: Parse, verb: int, out: Out) -> bool:
 
 
 def _lives(parse: Parse, verb: int) -> bool:
-    """Whether the subject of a verb is a person or an animal, or unknown: a thing that "sits" sits somewhere."""
+    """Whether the subject of a verb is a person, an animal or unknown; a thing that "sits" needs its place."""
     subject = parse.child(verb, "nsubj")
     if subject is None:
         return True

@@ -60,7 +60,7 @@ class EditPlan:
                 self.whole[n] = True  # the toilet of a "toilet bowl" without a bowl
         self.kept: set[int] = set()  # tokens that no cut may take: the yes or no of an answer
         self.adopted: dict[int, int] = {}  # list member -> first token of an article it took over
-        self.turned: set[int] = set()  # sentences of a turned yes or no, which check themselves
+        self.turned: set[int] = set()  # sentences of a turned yes or no, not read again
         self.rewritten: set[int] = set()  # sentences that were written again: no fragments
         self.affirmed: frozenset[int] = frozenset()  # negations that a repair took away on purpose
         self.flags: list[Edit] = []  # contradicted words that no sound edit takes away
@@ -88,11 +88,11 @@ class EditPlan:
         return heads
 
     def _stands_alone(self, mention: int) -> bool:
-        """Whether a pronoun can refer to it; it rarely refers to parts or matter."""
+        """Whether a pronoun can refer to the mention; pronouns rarely refer to parts or matter."""
         return self.mentions[mention].name.split()[-1] not in _PARTS
 
     def _continue_subjects(self) -> None:
-        """Link the pronoun that opens a sentence as the same pronoun before it is: "They sit. They look ..."."""
+        """Link a pronoun that opens a sentence like the same pronoun before it: "They sit. They look ..."."""
         parse = self.parse
         for sentence in range(1, len(parse.sentences)):
             pronoun, before = parse.sentences[sentence][0], parse.sentences[sentence - 1][0]
@@ -125,7 +125,7 @@ class EditPlan:
         return any(m.last in listed and self.decision.get(n) != "contradicted" for n, m in enumerate(self.mentions))
 
     def has(self, claim: Claim, value: str | None) -> bool:
-        """Whether the text already says `value` of the claim's subject: it need not say it twice."""
+        """Whether the text already says `value` of the claim's subject, so that it need not be said again."""
         values = [c.attribute for c in self.claims if c.subject == claim.subject and c is not claim]
         written = (claim.subject, value) in self._written
         self._written.add((claim.subject, value))
@@ -248,7 +248,7 @@ class EditPlan:
         return [listed for listed in lists.values() if 0 < sum(map(self.editor.alive, listed)) < len(listed)]
 
     def remove(self, token: int, heads: Mapping[int, int], skipped: int = 0) -> None:
-        """Take the cheapest cut that takes a token away, with what it loses stated again."""
+        """Make the cheapest cut that removes a token, and restate what the cut loses."""
 
         def out(i: int) -> bool:
             return i in heads or not self.editor.alive(i)

@@ -39,7 +39,7 @@ _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 
 
 def breaks_form(before: str, after: str) -> str:
-    """The reason why an edited sentence cannot stand, from its letters alone; "" when it can."""
+    """The reason why an edited sentence cannot stand, by its characters alone; "" when it can."""
     words, old_words = _WORD.findall(after.lower()), _WORD.findall(before.lower())
     if not words:
         return ""
@@ -172,7 +172,7 @@ def _is_json(text: str) -> bool:
 
 
 def _open_emphasis(text: str) -> int:
-    """How many lines hold an odd number of asterisks, bullets not counted."""
+    """Number of lines with an odd number of asterisks, bullets not counted."""
     return sum(re.sub(r"^\s*\* ", "", line).count("*") % 2 for line in text.splitlines() if "*" in line)
 
 

@@ -17,7 +17,7 @@ from halluguard.records import Claim, Edit, Verdict
 
 
 class OtherLanguages:
-    """What becomes of the blocks of an answer that are in other languages.
+    """The edits of an answer's blocks in other languages.
 
     Args:
         spans: characters that change inside blocks.
@@ -45,7 +45,7 @@ class OtherLanguages:
             self._keep_all()
 
     def english(self) -> list[Verdict]:
-        """The verdicts with those on other languages made harmless, for the rules of English."""
+        """The verdicts for the rules of English: those on other languages are made neutral."""
         return [
             replace(v, decision="unverifiable") if self._passage(self.claims[v.claim]) is not None else v
             for v in self.verdicts

@@ -131,7 +131,7 @@ class SentenceEdits:
             self._flag(sentence, f"{reason}, and {lost}" if reason != lost else reason)
 
     def _flag(self, sentence: int, reason: str) -> None:
-        """Flag a sentence, and keep the sentences that were to be deleted only for a pronoun that refers to it."""
+        """Flag a sentence, and keep sentences that were to be deleted only because a pronoun in them refers to it."""
         plan = self.plan
         plan.flag(sentence, self.heads, reason)
         first, end = plan.parse.sentences[sentence]
@@ -144,7 +144,7 @@ class SentenceEdits:
                 plan.editor.reset(first, end)
 
     def _list_what_is_there(self, sentence: int) -> bool:
-        """Let the things that are there stand alone in an entry: "Barn with tin roof". False where there are none."""
+        """Reduce an entry to the things that are there: "Barn with tin roof". Returns False if there are none."""
         plan = self.plan
         first, end = plan.parse.sentences[sentence]
         there = [
@@ -181,7 +181,7 @@ class SentenceEdits:
 
 
 def _entry(plan: EditPlan, token: int) -> list[int] | None:
-    """The tokens after the label of the entry that a token stands in; None outside, in a list, and for false labels."""
+    """The tokens after the label of a token's entry; None outside entries, in a list, and if the label is false."""
     document = plan.parse.document
     path = document.path(plan.parse.starts[token]) if document is not None else []
     pair = next((block for block in path if block.kind == "pair" or _announced(block)), None)

@@ -51,5 +51,5 @@ def _last_joint(
         return
     comma = "," if len(left) > 2 and text[terms[-2].outer[1] : terms[-1].start].strip() else ""
     word = last.start if not stays else joint.end()
-    if left[-2] is terms[terms.index(last) - 1]:  # between them nothing goes
+    if left[-2] is terms[terms.index(last) - 1]:  # nothing between them is deleted
         yield Span(left[-2].outer[1], word, f"{comma} {joint[1]} ", why)

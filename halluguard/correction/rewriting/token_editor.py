@@ -23,7 +23,7 @@ _STOPS = frozenset(".!?") | {"..."}
 
 
 def _closes(token: str) -> bool:
-    """Whether a token stands without a blank before it; a stop may carry a sentence that was added after it."""
+    """Whether a token is written without a space before it; a stop may have a sentence added after it."""
     return token in _CLOSING or token.split(" ", 1)[0] in _STOPS
 
 

@@ -54,7 +54,7 @@ class YesNoRewriter:
         return settled
 
     def _about_answer(self, token: int) -> set[int]:
-        """Denials beside an answer that stays; turned round, they would contradict it."""
+        """Denials beside a correct answer; if reversed, they would contradict it."""
         sentence, claims = self.parse.sentence[token], self.plan.claims
         answered = any(claim.kind == "answer" for claim in claims)
         return {n for n, c in enumerate(claims) if answered and c.sentence == sentence and c.polarity == "denied"}
@@ -109,7 +109,7 @@ class YesNoRewriter:
             if wrong and (replaced or replacements.negate(self.editor, about, why)):
                 return set() if replaced else {n}
             if self._contradicted(n) and about.kind == "count":
-                return set()  # the number is put right
+                return set()  # the number is corrected
         return None
 
     def _to_yes(self, claim: Claim, token: int, why: int) -> set[int] | None:

@@ -182,7 +182,7 @@ class _Tree:
         return self._marker(token, end)[0] if start == end else start, end
 
     def _pieces(self, token: Token, content: str) -> Iterator[tuple[int, int]]:
-        """Where the lines of a block's content stand in the text."""
+        """The character ranges of the lines of a block's content."""
         first = (token.map or (0, 0))[0]
         for number, words in enumerate(content.split("\n")):
             start, end = self.lines[min(first + number, len(self.lines) - 1)]

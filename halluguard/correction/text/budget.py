@@ -55,12 +55,12 @@ class Budget:
             )
 
     def copy(self) -> Budget:
-        """A budget with the same seconds spent, which can be spent apart."""
+        """A budget of its own, with as many seconds spent."""
         return Budget(self.seconds, self.spent)
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Count what the thread does inside; do not leave the block by a `yield` of your own."""
+        """Count the processor time of the block; do not `yield` inside it."""
         self.started = thread_time()
         token = _RUNNING.set(self)
         try:
@@ -72,7 +72,7 @@ class Budget:
             self.spent += thread_time() - self.started
 
     def check(self) -> None:
-        """Look at the clock.
+        """Compare the seconds spent with the budget.
 
         Raises:
             BudgetError: the budget is used up.
@@ -88,7 +88,7 @@ _RUNNING: ContextVar[Budget | None] = ContextVar("running budget", default=None)
 
 
 def check_budget() -> None:
-    """Go on, unless the budget that is running in this thread is used up.
+    """Return, unless the budget that is running in this thread is used up.
 
     Raises:
         BudgetError: it is used up.
@@ -102,7 +102,7 @@ def check_budget() -> None:
 
 @contextmanager
 def not_counted() -> Iterator[None]:
-    """Let what happens inside cost no budget: loading what later texts use too."""
+    """Do not count the block, such as the loading of what later texts use too."""
     budget, began = _RUNNING.get(), thread_time()
     token = _RUNNING.set(None)
     try:

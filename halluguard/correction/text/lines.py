@@ -41,7 +41,7 @@ def line_blocks(
 
     Args:
         label: the label above the paragraph that announces it ("Keywords:"), or "".
-        item: the paragraph is a list item, which may be the name of one thing.
+        item: whether the paragraph is a list item, which may be the name of one thing.
     """
     for start, end in _unwrapped(text, pieces):
         block = _line(text, start, end, label, item=item)

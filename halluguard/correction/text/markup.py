@@ -113,7 +113,7 @@ def _unescaped(escape: str) -> str:
 
 
 def _inline(text: str, start: int, end: int, markup: list[Markup]) -> Iterator[_Gap]:
-    """The gaps that inline markup leaves; what they were is added to `markup`."""
+    """The gaps that inline markup leaves; the markup itself is added to `markup`."""
     opened: dict[str, re.Match[str]] = {}
     for match in _MARKUP.finditer(text, start, end):
         kind, (a, b) = match.lastgroup or "", match.span()

@@ -52,7 +52,7 @@ class Passage:
         return self.block.start <= start and end <= self.block.end
 
     def words_at(self, start: int) -> int:
-        """The character of the words that stands for a character of the answer."""
+        """The place in the words that corresponds to a character of the answer."""
         return bisect_left(self.words.starts, start)
 
 

@@ -75,7 +75,7 @@ def _boxes(kind: str, markup: str) -> tuple[XYXY, ...]:
 
 
 def _patches(first: int, last: int) -> XYXY:
-    """The upper left corner of one grid cell to the lower right corner of another."""
+    """The box from the upper left corner of one grid cell to the lower right corner of another."""
     (y1, x1), (y2, x2) = divmod(first, _KOSMOS_SIDE), divmod(last, _KOSMOS_SIDE)
     return _ordered(*(v / _KOSMOS_SIDE for v in (x1, y1, x2 + 1, y2 + 1)))
 

@@ -54,5 +54,5 @@ def in_halves(
 
 
 def error_text(error: Exception) -> str:
-    """The error in words; one that is not ours with its type."""
+    """The error in words, with its type if it is not one of ours."""
     return str(error) if isinstance(error, HalluguardError) else f"{type(error).__name__}: {error}"

@@ -21,7 +21,7 @@ from halluguard.correction.verification.existence import denied, existence, pres
 from halluguard.correction.verification.thresholds import REPLACEMENT_MARGIN, property_thresholds
 from halluguard.records import Box, Claim, Decision, Question, Verdict
 
-_MOST_OBJECTS = 4  # of each name, best first, about which a property is asked
+_MOST_OBJECTS = 4  # largest number of objects per name, best first, about which a property is asked
 
 _OPPOSITE_STATES = [
     ("open", "closed"), ("empty", "full"), ("lit", "unlit"), ("wet", "dry"), ("clean", "dirty"), ("raw", "cooked"),

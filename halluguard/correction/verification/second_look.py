@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 MIN_SIDE = 512
 """Pixels of the longer side below which an image has no detail that the first look missed."""
-_PART = 0.6  # of each side that a part covers, so that an object on the seam is whole in one of them
+_PART = 0.6
+"""Share of each side that a part covers; an object on a seam is then whole in one of the parts."""
 
 
 def has_more_detail(image: object, detector: Detector) -> bool:

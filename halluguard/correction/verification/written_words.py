@@ -159,7 +159,7 @@ def _similarity(a: str, b: str) -> float:
 
 
 def _in_part(wanted: str, text: str) -> float:
-    """1 - edit distance of the wanted text to the nearest run of characters of another / its length."""
+    """1 - edit distance / length of the wanted text, for the nearest run of characters of another text."""
     return 1 - _distance(wanted, text, free_ends=True) / len(wanted)
 
 

@@ -57,7 +57,7 @@ class ShortBranches:
         inputs["past_key_values"] = self.cache
         prepared = prepare(ids, is_first_iteration=True, **inputs)
         prepared.pop("logits_to_keep", None)
-        if prepared.get("position_ids") is None:  # the family counts places of the cache
+        if prepared.get("position_ids") is None:  # counted in places of the cache
             prepared["position_ids"] = torch.arange(self.longest - length, self.longest, device=ids.device)[None]
         kept = {} if logits_to_keep is None else {"logits_to_keep": logits_to_keep}
         return forward(**{**prepared, **kept, "return_dict": True})

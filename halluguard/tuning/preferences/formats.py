@@ -50,7 +50,7 @@ def rlaif_v(source: Source) -> Drafts:
 
 
 def llava_rlhf(source: Source) -> Drafts:
-    """The last question of `conversations`, with two outputs of which `preference` names the better, 1 or 2."""
+    """The last question of `conversations`, with two outputs; `preference` (1 or 2) says which is better."""
     outputs = [answer_of(source.fields["output_1"]), answer_of(source.fields["output_2"])]
     better = source.fields["preference"]
     if better not in (1, 2):

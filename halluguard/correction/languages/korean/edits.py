@@ -82,7 +82,7 @@ def _sound(
     wrong: dict[int, int],
     changes: Sequence[_Change],
 ) -> bool:
-    """Whether the edited text says what stays, and nothing that it did not say before."""
+    """Whether the edited text still says what must stay, and says nothing new."""
     after = apply_edits(text, [Edit(c.start, c.end, text[c.start : c.end], c.after) for c in changes])
     settled = {i for change in changes for i in change.why}
     now = Counter((c.name, c.polarity) for c in claims_of(after) if c.kind == "existence")
