@@ -159,9 +159,12 @@ def read_labels(path: Path) -> SpotLabels:
             "every line that halluguard sample wrote"
         )
     ((population, seed),) = settings
-    known = 0
-    while filled.get(known + 1, False):
-        known += 1
+    known = next((draw - 1 for draw in range(1, len(images) + 1) if not filled[draw]), len(images))
+    if any(images[draw].objects for draw in range(known + 2, len(images) + 1)):
+        raise InputError(
+            f"{str(path)!r} must be filled in from its first line on, and draw {known + 1} "
+            f"({images[known + 1].image!r}) is not; fill it in, or empty the lines after it"
+        )
     return SpotLabels(tuple(images[i] for i in range(1, known + 1)), len(images), population, seed)
 
 
@@ -185,7 +188,7 @@ def check_spots(
         confidence: chance that the bound holds at all times.
 
     Raises:
-        InputError: the labels are not of a random draw from this input.
+        InputError: the labels are not of a random draw from this input, or there are none.
     """
     drawn, population = draw(source.rows(), labels.drawn, labels.seed)
     if population != labels.population or [_cell(image) for image in drawn[: len(labels.images)]] != [
@@ -194,6 +197,11 @@ def check_spots(
         raise InputError(
             f"the labelled images are not those that halluguard sample draws from this input with seed {labels.seed} "
             f"({labels.population} images then, {population} now); label the sample of this input"
+        )
+    if not labels.images:
+        raise InputError(
+            f"no image of the sheet is labelled: 'present' is empty for the first ({drawn[0]!r}); fill it in from "
+            "there on"
         )
     bound = RateBound(confidence, population)
     reader = ObjectReader(config.policy.protocol if config.policy else "fixed", config.vocabulary)

@@ -97,9 +97,13 @@ def fit(
         SettingsError: a fraction is out of range.
         InputError: the rows to fit on are all present or all absent, or all have one score.
     """
-    for setting, value, least in (("alpha", alpha, 1e-9), ("beta", beta, 1e-9), ("holdout", holdout, 0.0)):
-        if not least <= value < 1:
-            raise SettingsError(f"{setting} must be a fraction below 1, got {value}; 0.05 is usual")
+    for setting, value in (("alpha", alpha), ("beta", beta)):
+        if not 0 < value < 1:
+            raise SettingsError(f"{setting} must be above 0 and below 1, got {value:g}; 0.05 is usual")
+    if not 0 <= holdout < 1:
+        raise SettingsError(f"holdout must be at least 0 and below 1, got {holdout:g}; 0.5 is usual")
+    if min_images < 1:
+        raise SettingsError(f"min_images must be at least 1, got {min_images}; 50 is usual")
     if method not in get_args(Method):
         raise SettingsError(f"method must be one of {get_args(Method)}, got {method!r}")
     if negatives not in get_args(Negatives):

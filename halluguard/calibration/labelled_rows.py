@@ -81,8 +81,16 @@ def read_truth(path: str | Path, vocabulary: Vocabulary | None = None) -> tuple[
     if isinstance(whole, dict) and "annotations" not in whole and all(isinstance(v, list) for v in whole.values()):
         objects = {image: [str(name) for name in names] for image, names in whole.items()}
     else:
+        absent: dict[str, set[str]] = {}
         for row in read_rows(path):
-            objects.setdefault(row.image, []).extend([row.phrase] if row.present else [])
+            names = objects.setdefault(row.image, [])
+            if row.present:
+                names.append(row.phrase)
+            else:
+                absent.setdefault(row.image, set()).add(row.phrase)
+        for image, phrases in absent.items():
+            for phrase in sorted(phrases.intersection(objects[image])):
+                raise InputError(f"{path} says that {phrase!r} is and is not in {image!r}; keep one of them")
     known = {image: [name for name in names if name.strip().lower() in words] for image, names in objects.items()}
     return known, sum(map(len, objects.values())) - sum(map(len, known.values()))
 

@@ -363,6 +363,9 @@ class Policy:
             data = dict(read_json(path, finite=True))
             if data.pop("version", None) != VERSION:
                 raise ValueError(f"not a policy of version {VERSION}")
+            lacking = {"promise", "rests_on", "setting", "signature", "path", "agreements"} - data.keys()
+            if lacking:
+                raise ValueError(f"it lacks {', '.join(sorted(lacking))}")
             promise, _ = data.pop("promise"), data.pop("rests_on")
             data["setting"] = Setting(**data["setting"])
             data["signature"] = Signature(

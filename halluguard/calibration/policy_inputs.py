@@ -55,11 +55,13 @@ def check_labels(
             f"one image key (and group) per caption is needed, got {len(captions)} captions, {len(keys)} keys"
             + (f" and {len(groups)} groups" if groups is not None else "")
         )
-    labelled = {image_key(key) for key in truth}
+    labelled = dict.fromkeys(image_key(key) for key in truth)
+    if not labelled:
+        raise InputError("a policy needs labelled images, got labels of none; check the file of labels")
     missing = list(dict.fromkeys(key for key in keys if key not in labelled))
     if len(missing) == len(set(keys)):
         raise InputError(
-            f"no caption is of a labelled image: the labels name images such as {next(iter(labelled), None)!r}, the "
+            f"no caption is of a labelled image: the labels name images such as {next(iter(labelled))!r}, the "
             f"captions {missing[0]!r}; use the same names in both"
         )
     if missing:

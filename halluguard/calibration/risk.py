@@ -237,7 +237,8 @@ def check_enough(risks: Sequence[Risk], images: int, confidence: float) -> None:
         if images < least:
             halved = ", each of two opposed promises at half the error" if level < 1 - confidence - 1e-9 else ""
             raise PromiseError(
-                f"{images} images cannot show this ({risk.words()}): 0 errors need {least} images for "
+                f"{images} image{'s' if images != 1 else ''} cannot show this ({risk.words()}): 0 errors need {least} "
+                f"images for "
                 f"{100 * risk.limit:.4g} % at {100 * confidence:g} %{halved}; label {least - images} more, or allow a "
                 "higher limit"
             )
@@ -313,9 +314,12 @@ def refuse(certificate: Certificate, risks: Sequence[Risk], images: int, confide
             if enough is not None
             else "no number of images would show that: allow a higher limit, or use a better detector"
         )
+        counts = certificate.counts[risk.name]
+        tested = [count >= (images_needed(risk.limit, certificate.level) or LARGEST) for count in counts]
+        few = f", and {tested.count(False)} settings release captions of too few images" if not all(tested) else ""
         return PromiseError(
-            f"no setting shows this {at} ({risk.words()}): the best one has {100 * means[best]:.2g} % on "
-            f"{certificate.counts[risk.name][best]} images; {advice}"
+            f"no setting shows this {at} ({risk.words()}): the best one has {100 * means[best]:.3g} % on "
+            f"{counts[best]} images{few}; {advice}"
         )
     return PromiseError(
         f"some settings keep each promise {at}, but none keeps all ({'; '.join(risk.words() for risk in risks)}); "

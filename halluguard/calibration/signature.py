@@ -13,8 +13,10 @@ from halluguard.errors import SettingsError
 from halluguard.metrics.vocabulary import Vocabulary
 from halluguard.records import Detector
 
-_OF_FILE = re.compile(r"\b(known-objects|precomputed|coco|rows):[^\s,()]+(?:,[0-9a-f]{12})?")
+_OF_FILE = re.compile(r"\b(known-objects|objects|precomputed|coco|rows):[^\s,()]+(?:,[0-9a-f]{12})?")
 """Name of a detector that reads a file; the content of the file differs between audits."""
+_KINDS = frozenset({"known-objects", "objects", "precomputed", "coco", "rows"})
+"""Identity of a file whose detector was not declared."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,8 @@ class Signature:
     def differences(self, now: Signature) -> Iterator[str]:
         """Each difference, as the end of a sentence "it was calibrated with ..."."""
         if self.detector != now.detector:
-            yield f"the detector {self.detector}, and this is {now.detector}; calibrate again"
+            named = f"; declare --detector-name {self.detector} if it made the file" if now.detector in _KINDS else ""
+            yield f"the detector {self.detector}, and this is {now.detector}{named or '; calibrate again'}"
         if tuple(self.experts) != now.experts:
             yield (
                 f"the experts {', '.join(self.experts) or 'none'} beside the detector, and these are "

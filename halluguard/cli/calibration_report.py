@@ -37,8 +37,9 @@ def notes(calibration: Calibration) -> list[str]:
     by = overall.get("false_supported_by", {})
     shares = ", ".join(f"{kind} {100 * row['share']:.1f} % of {row['rows']}" for kind, row in by.items())
     lines.append(f"Supported false claims, by source: {shares}; asked for {100 * settings['beta']:g} %.")
+    images = f"{settings['images']} image{'s' if settings['images'] != 1 else ''}"
     lines.append(
-        f"These thresholds are a heuristic per claim, from {settings['images']} images: their shares hold on average, "
+        f"These thresholds are a heuristic per claim, from {images}: their shares hold on average, "
         "for claims like these rows. For a promise on the output at a stated confidence use --risk."
     )
     return lines

@@ -9,6 +9,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from halluguard.calibration import Policy, Setting, default_path
+from halluguard.calibration.labelled_rows import read_truth
 from halluguard.calibration.losses import LossCounter
 from halluguard.calibration.outcomes import Drafts, Outcome, agreement
 from halluguard.cli import app
@@ -223,6 +224,21 @@ def test_a_detector_that_supports_everything_is_refused():
         fit(detector=always)
 
 
+def test_captions_of_which_nothing_is_true_are_refused_with_the_settings_that_release_too_few():
+    with pytest.raises(
+        PromiseError, match="has 100 % on 90 images, and 16 settings release captions of too few images"
+    ):
+        fit(captions=["A bus and a zebra."] * N)
+
+
+def test_a_kind_that_the_detector_never_sees_is_lost_and_not_promised():
+    scores = {key: score for key, score in good_detector().scores.items() if key[1] != "cat"}
+    policy = fit(detector=Scored(scores), risks={"chair_s": 0.1})
+    chosen = next(tested for tested in policy.path if tested.setting == policy.setting)
+    assert chosen.means["lost"] == 0.5, "the cat of every other image"
+    assert chosen.means["chair_s"] == 0
+
+
 def test_ensembles_are_calibrated_as_one_detector():
     members = [
         KnownObjects(TRUTH, name="one"),
@@ -264,7 +280,8 @@ def test_images_that_the_detector_fails_on_are_left_out():
     ("options", "message"),
     [
         ({"captions": [], "images": []}, "needs captions to be fitted on"),
-        ({"truth": {"x.jpg": ["dog"]}}, "no caption is of a labelled image"),
+        ({"truth": {"x.jpg": ["dog"]}}, "no caption is of a labelled image: the labels name images such as 'x.jpg'"),
+        ({"truth": {}}, "got labels of none"),
         ({"truth": dict(list(TRUTH.items())[1:])}, "1 images have captions and no labels, such as '0'"),
         ({"groups": ["a"]}, "one image key"),
         ({"path": [Setting(), Setting()]}, "names a setting twice"),
@@ -307,6 +324,7 @@ def test_a_policy_is_saved_and_read_back(tmp_path):
     [
         {"version": 7},
         {"version": None},
+        {"version": 1, "signature": {"experts": 1}},
         {"setting": {"contradict": 0.0, "filter": "all", "imagination": None}},
         {"risks": {"chair_s": 0.01}},
         {"confidence": 0.99},
@@ -415,10 +433,31 @@ def test_an_audit_takes_its_thresholds_from_one_place(files):
     ],
 )
 def test_truth_is_read_from_rows_and_from_lists(tmp_path, labels, name):
-    from halluguard.calibration.labelled_rows import read_truth
-
     (tmp_path / name).write_text(labels, encoding="utf-8")
     assert read_truth(tmp_path / name) == ({"0.jpg": ["cat"], "1.jpg": []}, 1)
+
+
+def test_labels_that_contradict_themselves_are_refused(tmp_path):
+    (tmp_path / "l.csv").write_text("image,phrase,present\n0.jpg,cat,yes\n0.jpg,cat,no\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"'cat' is and is not in '0\.jpg'; keep one"):
+        read_truth(tmp_path / "l.csv")
+
+
+def test_a_file_of_other_images_is_known_by_the_declared_name_of_its_detector(tmp_path):
+    first, second = KnownObjects(TRUTH, name="objects:old.json"), KnownObjects(TRUTH, name="objects:new.json")
+    fit(detector=first).check(second)
+    policy = fit(detector=first, detector_name="swin")
+    policy.check(second, detector_name="swin")
+    with pytest.raises(
+        SettingsError, match="detector swin, and this is objects; declare --detector-name swin if it made"
+    ):
+        policy.check(second)
+
+
+def test_a_file_of_thresholds_is_no_policy(tmp_path):
+    (tmp_path / "t.json").write_text('{"version": 1, "high": 0.5, "low": 0.2}', encoding="utf-8")
+    with pytest.raises(InputError, match="it lacks agreements, path, promise"):
+        Policy.load(tmp_path / "t.json")
 
 
 @pytest.mark.slow
@@ -434,7 +473,7 @@ def test_copies_of_an_image_count_once(tmp_path):
         *("calibrate", tmp_path / "truth.json", "--captions", tmp_path / "c.jsonl", "--images", tmp_path),
         *("--detector", "sandbox", "--risk", "chair_s=0.05", "--out", tmp_path / "p.json"),
     )
-    assert "1 images cannot show" in str(refused.exception)
+    assert "1 image cannot show" in str(refused.exception)
     assert not (tmp_path / "p.json").exists()
 
 

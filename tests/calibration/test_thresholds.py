@@ -215,7 +215,7 @@ def test_what_cannot_be_fitted_is_refused(tmp_path):
         fit([Scored("a", "dog", True, 0.5)], detector="x", holdout=0)
     with pytest.raises(InputError, match="is and is not"):
         score_rows([Labelled("a", "dog", True), Labelled("a", "dog", False)], Flaky())
-    for wrong in ({"alpha": 0}, {"beta": 1}, {"holdout": 1}, {"method": "magic"}):
+    for wrong in ({"alpha": 0}, {"beta": 1}, {"holdout": 1}, {"min_images": 0}, {"method": "magic"}):
         with pytest.raises(SettingsError):
             fit(draw(100, 1), detector="x", **wrong)
     (tmp_path / "t.json").write_text('{"version": 7}', encoding="utf-8")
