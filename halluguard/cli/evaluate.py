@@ -25,6 +25,8 @@ BENCHMARKS = {
     "open": "open_vocabulary",
     "dash-b": "dash_b",
     "humblebench": "humblebench",
+    "mcq-pope": "mcq_pope",
+    "haloquest": "haloquest",
     "compare": "comparing",
 }
 """Name on the command line -> module of `halluguard.evaluation`."""

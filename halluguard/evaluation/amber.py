@@ -24,11 +24,11 @@ from typing import Literal
 
 from halluguard import io
 from halluguard.errors import InputError
-from halluguard.evaluation.running import add_forms_option, add_model_options, load, load_images, options, resume
+from halluguard.evaluation.running import add_answer_options, add_model_options, load, load_images, options, resume
 from halluguard.metrics import amber
 from halluguard.metrics.ground_truth import image_key
 from halluguard.metrics.pope import ask as question_for
-from halluguard.metrics.reading import answer_field, field, read_json, read_rows
+from halluguard.metrics.reading import answer_field, answer_keys, field, read_json, read_rows
 from halluguard.metrics.score import JsonObject, Score
 from halluguard.printing import show
 
@@ -45,7 +45,7 @@ def options_parser() -> argparse.ArgumentParser:
         choices=["exact", "first-word", "modern"],
         help="rule that reads answers [exact; sandbox: first-word]",
     )
-    add_forms_option(parser)
+    add_answer_options(parser)
     add_model_options(parser, max_new_tokens=512, batch_size=8)
     return parser
 
@@ -63,7 +63,7 @@ def run(given: argparse.Namespace) -> None:
         raise InputError("AMBER needs its annotations; name its data folder with --amber")
     name = given.similarity or ("none" if sandbox else "en_core_web_lg")
     reading: Literal["exact", "first-word", "modern"] = given.reading or ("first-word" if sandbox else "exact")
-    responses = responded(given, queries) if given.model else read_responses(given.responses)
+    responses = responded(given, queries) if given.model else read_responses(given.responses, given.answer_key)
     if given.limit:
         responses = dict(list(responses.items())[: given.limit])
     kinds = {str(key): item["type"] == "generative" for key, item in amber.items_of(annotations).items()}
@@ -117,13 +117,13 @@ def similar(pipeline: str) -> Callable[[str, str], float]:
     return lambda a, b: float(read(a).similarity(read(b)))
 
 
-def read_responses(path: Path) -> dict[str, str]:
+def read_responses(path: Path, answer_key: str | None = None) -> dict[str, str]:
     by_id: dict[str, str] = {}
     for number, row in read_rows(path):
         key = str(field(path, number, row, "id"))
         if key in by_id:
             raise InputError(f"{path}, line {number}: a second response to item {key}; remove one")
-        by_id[key] = answer_field(path, number, row)
+        by_id[key] = answer_field(path, number, row, answer_keys(answer_key))
     return by_id
 
 

@@ -13,9 +13,8 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
-from halluguard.evaluation.running import add_forms_option, heading, scoring_options
+from halluguard.evaluation.running import add_answer_options, scoring_options, show_scores
 from halluguard.metrics import dash_b
-from halluguard.printing import show
 
 COLUMNS = ("acc", "TNR", "TPR", "harmonic_mean")
 
@@ -24,18 +23,15 @@ def options_parser() -> argparse.ArgumentParser:
     parser = scoring_options(__doc__)
     parser.add_argument("--answers", type=Path, required=True, help="published answers to score")
     parser.add_argument("--parser", choices=["official", "modern"], default="official", help="how answers are read")
-    add_forms_option(parser)
+    add_answer_options(parser)
     return parser
 
 
 def run(given: argparse.Namespace) -> None:
-    rows = list(islice(dash_b.read_file(given.answers), given.limit))
+    rows = list(islice(dash_b.read_file(given.answers, given.answer_key), given.limit))
     how = {"parser": given.parser, "forms": given.forms, "seed": given.seed, "resamples": given.resamples}
     result = dash_b.score(rows, **how)
-    show("\n".join(result.lines()))
-    show(heading("answers", COLUMNS))
-    show(result.markdown_row(given.answers.name, COLUMNS))
-    for said in ("Yes", "No"):
-        always = dash_b.score([replace(row, answer=said) for row in rows], **how)
-        show(always.markdown_row(f"baseline: always {said.lower()}", COLUMNS))
-    result.save(given.json)
+    always = {
+        f"always {said}": dash_b.score([replace(row, answer=said) for row in rows], **how) for said in ("yes", "no")
+    }
+    show_scores(given, result, COLUMNS, always)

@@ -13,9 +13,8 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
-from halluguard.evaluation.running import add_forms_option, heading, scoring_options
+from halluguard.evaluation.running import add_answer_options, scoring_options, show_scores
 from halluguard.metrics import humblebench
-from halluguard.printing import show
 
 COLUMNS = ("accuracy", *humblebench.TYPES, "none", "says_none")
 
@@ -23,17 +22,13 @@ COLUMNS = ("accuracy", *humblebench.TYPES, "none", "says_none")
 def options_parser() -> argparse.ArgumentParser:
     parser = scoring_options(__doc__)
     parser.add_argument("--answers", type=Path, required=True, help="published answers to score")
-    add_forms_option(parser)
+    add_answer_options(parser)
     return parser
 
 
 def run(given: argparse.Namespace) -> None:
-    rows = list(islice(humblebench.read_file(given.answers), given.limit))
+    rows = list(islice(humblebench.read_file(given.answers, given.answer_key), given.limit))
     how = {"forms": given.forms, "seed": given.seed, "resamples": given.resamples}
     result = humblebench.score(rows, **how)
-    show("\n".join(result.lines()))
-    show(heading("answers", COLUMNS))
-    show(result.markdown_row(given.answers.name, COLUMNS))
     always = humblebench.score([replace(row, answer="E") for row in rows], **how)
-    show(always.markdown_row("baseline: always E", COLUMNS))
-    result.save(given.json)
+    show_scores(given, result, COLUMNS, {"always E": always})

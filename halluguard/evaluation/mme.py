@@ -5,7 +5,8 @@
     halluguard eval mme --model NAME --images FOLDER --questions FILE --json OUT
 
 Answers: the eval tool's existence.txt, count.txt, ... (image, question, label and answer between tabs), or JSON lines
-with task, image, question, label and answer. Scoring needs no torch. Questions: the same JSON lines without answers.
+with task, image, question, label and answer, a sample log of lmms-eval, or a table of VLMEvalKit (.xlsx with the extra
+xlsx, .tsv). Scoring needs no torch. Questions: the same JSON lines without answers.
 The sandbox has questions about existence only. Tasks other than --tasks are left out, with a message.
 A model's answers are kept beside OUT; run the command again to resume.
 """
@@ -14,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from itertools import chain
 from pathlib import Path
 
 from halluguard.errors import InputError
@@ -34,14 +34,18 @@ def options_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--parser", choices=list(mme.PARSERS), default="official", help="rule that reads answers [official]"
     )
-    running.add_forms_option(parser)
+    running.add_answer_options(parser)
     parser.add_argument("--tasks", nargs="+", default=list(mme.SUBSET), help="tasks to score [the four]")
     running.add_model_options(parser, max_new_tokens=16, batch_size=16)
     return parser
 
 
 def run(given: argparse.Namespace) -> None:
-    rows = answered(given) if given.model else list(chain.from_iterable(map(mme.read_rows_of, given.answers)))
+    rows = (
+        answered(given)
+        if given.model
+        else [row for path in given.answers for row in mme.read_rows_of(path, answer_key=given.answer_key)]
+    )
     left_out = Counter(row.task for row in rows if row.task not in given.tasks)
     for task, count in left_out.items():
         show(f"left out: {count} questions of {task}, which is not in --tasks")

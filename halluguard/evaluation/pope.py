@@ -1,6 +1,7 @@
 """Score POPE: yes/no questions about objects that are, or are not, in the image.
 
     halluguard eval pope --questions FILE --answers FILE --parser official --json OUT
+    halluguard eval pope --answers LOG_OR_TABLE --category adversarial --json OUT
     halluguard eval pope --model sandbox --json OUT
     halluguard eval pope --model NAME --images FOLDER --questions FILE --json OUT
 
@@ -8,6 +9,9 @@ Questions: JSON lines with question_id, image, text, label, as the official file
 question_id and answer (also prediction, response, output, text or a chat; --answer-key names another field), and
 optionally margin (logit of yes minus logit of no). Both may be compressed. Scoring needs no torch. A file of answers
 without ids is read with --in-order.
+
+Without --questions, the file of answers has the right answers too: a sample log of lmms-eval (*_samples_*.jsonl) or a
+table of VLMEvalKit (.xlsx with the extra xlsx, .tsv). Such files hold several question sets; --category chooses one.
 
 With --labels FILE, corrected labels of the same questions (RePOPE's files), it scores the answers under both sets of
 labels. It also prints how much the labels alone change, and whether they reverse the order of --plain and the answers.
@@ -39,9 +43,9 @@ def options_parser() -> argparse.ArgumentParser:
     parser, _ = running.options(__doc__, "answers")
     parser.add_argument("--questions", type=Path, help="question file; not needed for the sandbox")
     parser.add_argument("--parser", choices=list(pope.PARSERS), default="official", help="how answers are read")
-    running.add_forms_option(parser)
+    running.add_answer_options(parser)
     parser.add_argument("--in-order", action="store_true", help="line n answers question n; for a file without ids")
-    parser.add_argument("--answer-key", help="name of the field with the answer [prediction, response, answer, ...]")
+    parser.add_argument("--category", help="question set to score, of a file of answers that holds several")
     parser.add_argument("--labels", type=Path, help="corrected labels of the same questions, such as RePOPE's file")
     parser.add_argument("--plain", type=Path, help="answers of plain decoding to the same questions")
     running.add_model_options(parser, max_new_tokens=16, batch_size=16)
@@ -61,9 +65,13 @@ def run(given: argparse.Namespace) -> None:
         show(f"mean of the three: {means}")
         scores[given.kind].save(given.json)
         return
-    if not given.questions:
+    if given.questions:
+        questions = pope.read_questions(given.questions)
+    elif given.answers:
+        questions, _ = pope.read_labelled(given.answers, given.category, given.answer_key)
+    else:
         raise InputError("POPE needs questions; name their file with --questions")
-    one(given, pope.read_questions(given.questions)[: given.limit], None).save(given.json)
+    one(given, questions[: given.limit], None).save(given.json)
 
 
 def one(given: argparse.Namespace, questions: list[pope.Question], split: str | None) -> Score:
@@ -118,7 +126,11 @@ def under_both(given: argparse.Namespace, questions: list[pope.Question], path: 
 
 def answers(path: Path, questions: list[pope.Question], given: argparse.Namespace) -> dict[str, str]:
     """Answers by question id; with --limit, only those to `questions`."""
-    by_id = pope.read_answers(path, questions if given.in_order else None, given.answer_key)
+    if given.answers and not given.questions:
+        _, by_id = pope.read_labelled(path, given.category, given.answer_key)
+    else:
+        category = given.category if given.answers else None
+        by_id = pope.read_answers(path, questions if given.in_order else None, given.answer_key, category)
     ids = {q.question_id for q in questions}
     return {key: text for key, text in by_id.items() if key in ids} if given.limit else by_id
 

@@ -10,7 +10,7 @@ import argparse
 import json
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from io import TextIOWrapper
 from pathlib import Path
@@ -20,9 +20,9 @@ from halluguard import io
 from halluguard.errors import HalluguardError, InputError, SettingsError
 from halluguard.metrics.final_answers import Forms
 from halluguard.metrics.ground_truth import ImageId, image_key
-from halluguard.metrics.score import JsonObject
+from halluguard.metrics.score import JsonObject, Score
 from halluguard.metrics.stats import UndefinedScoreWarning
-from halluguard.printing import printable
+from halluguard.printing import printable, show
 
 if TYPE_CHECKING:  # scoring published outputs loads no model
     from PIL import Image
@@ -70,10 +70,11 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def add_forms_option(parser: argparse.ArgumentParser) -> None:
-    """Add --forms, the cleaning of answers before a yes/no parser."""
+def add_answer_options(parser: argparse.ArgumentParser) -> None:
+    """Add --forms, the cleaning of answers before a parser, and --answer-key, the field that holds them."""
     text = "final: read answers without reasoning, boxes, JSON and emphasis; raw: unchanged [final]"
     parser.add_argument("--forms", choices=get_args(Forms), default="final", help=text)
+    parser.add_argument("--answer-key", help="name of the field with the answer [prediction, response, answer, ...]")
 
 
 def add_model_options(parser: argparse.ArgumentParser, max_new_tokens: int, batch_size: int) -> None:
@@ -113,6 +114,18 @@ def prepare() -> None:
 def heading(label: str, columns: Sequence[str]) -> str:
     """The first two lines of the Markdown table whose rows are `Score.markdown_row`."""
     return f"\n| {label} | {' | '.join(columns)} | signature |\n|{'---|' * (len(columns) + 2)}"
+
+
+def show_scores(
+    given: argparse.Namespace, result: Score, columns: Sequence[str], baselines: Mapping[str, Score]
+) -> None:
+    """Print a score of the file --answers and its baselines as a table, and write the score to --json."""
+    show("\n".join(result.lines()))
+    show(heading("answers", columns))
+    show(result.markdown_row(given.answers.name, columns))
+    for name, baseline in baselines.items():
+        show(baseline.markdown_row(f"baseline: {name}", columns))
+    result.save(given.json)
 
 
 # --- a model -----------------------------------------------------------------------------------------------------

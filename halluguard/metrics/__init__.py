@@ -7,6 +7,8 @@ amber                       captions and yes/no questions, on AMBER's images
 mme                         existence, count, position, color
 dash_b                      yes/no questions on images that provoke a yes
 humblebench                 multiple choice with "none of the above"
+mcq_pope                    POPE's objects as multiple choice
+haloquest                   false premises and more, the part that needs no judge (the rest with one that you provide)
 hallusionbench, mmhal, cceval    scored with a judge model that you provide
 open_vocabulary             captions against reference captions, any word (WordNet relations: `word_relations`)
 baselines                   changes to plain output that ignore the image; a method must beat them
@@ -29,7 +31,9 @@ from halluguard.metrics import (
     chair,
     dash_b,
     hallusionbench,
+    haloquest,
     humblebench,
+    mcq_pope,
     mme,
     mmhal,
     open_vocabulary,
@@ -51,7 +55,9 @@ __all__ = [
     "dash_b",
     "from_counts",
     "hallusionbench",
+    "haloquest",
     "humblebench",
+    "mcq_pope",
     "mme",
     "mmhal",
     "open_vocabulary",

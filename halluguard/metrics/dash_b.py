@@ -21,7 +21,7 @@ import numpy as np
 from halluguard.errors import InputError, SettingsError
 from halluguard.metrics.final_answers import Forms, check_forms, final_answer
 from halluguard.metrics.pope_parsers import modern
-from halluguard.metrics.reading import answer_field, read_rows, text_field
+from halluguard.metrics.reading import answer_field, answer_keys, read_rows, text_field
 from halluguard.metrics.score import Score, from_counts
 from halluguard.metrics.stats import Totals, ratio
 
@@ -125,7 +125,7 @@ def score(
     )
 
 
-def read_file(path: str | Path) -> list[Row]:
+def read_file(path: str | Path, answer_key: str | None = None) -> list[Row]:
     """Answers of a file with img_id, object_name, gt and response (or answer) per row.
 
     Raises:
@@ -134,5 +134,5 @@ def read_file(path: str | Path) -> list[Row]:
     rows = []
     for number, row in read_rows(path):
         image, name, label = (text_field(path, number, row, key) for key in ("img_id", "object_name", "gt"))
-        rows.append(Row(image, name, label.lower(), answer_field(path, number, row)))
+        rows.append(Row(image, name, label.lower(), answer_field(path, number, row, answer_keys(answer_key))))
     return rows

@@ -21,7 +21,7 @@ import numpy as np
 
 from halluguard.errors import InputError
 from halluguard.metrics.final_answers import Forms, check_forms, final_answer
-from halluguard.metrics.reading import answer_field, read_rows, text_field
+from halluguard.metrics.reading import answer_field, answer_keys, read_rows, text_field
 from halluguard.metrics.score import Score, from_counts
 from halluguard.metrics.stats import Totals, ratio
 
@@ -127,7 +127,7 @@ def score(rows: Iterable[Row], *, forms: Forms = "final", seed: int = 0, resampl
     )
 
 
-def read_file(path: str | Path) -> list[Row]:
+def read_file(path: str | Path, answer_key: str | None = None) -> list[Row]:
     """Answers of a file with question_id, label, type and prediction per row, and image if there is one.
 
     Raises:
@@ -144,7 +144,7 @@ def read_file(path: str | Path) -> list[Row]:
                 image if isinstance(image, str) and image else question,
                 kind.lower(),
                 label.strip().upper(),
-                answer_field(path, number, row),
+                answer_field(path, number, row, answer_keys(answer_key)),
             )
         )
     return rows

@@ -20,7 +20,8 @@ from halluguard import io
 from halluguard.errors import InputError, SettingsError
 from halluguard.metrics.final_answers import Forms, check_forms, final_answer
 from halluguard.metrics.pope_parsers import modern, vlmevalkit
-from halluguard.metrics.reading import answer_field, read_lines, read_rows, text_field
+from halluguard.metrics.pope_questions import yes_or_no
+from halluguard.metrics.reading import answer_field, answer_keys, read_lines, read_rows, text_field
 from halluguard.metrics.score import Score, from_counts
 from halluguard.metrics.stats import Totals, ratio
 
@@ -141,7 +142,7 @@ def score(
     )
 
 
-def read_rows_of(path: str | Path, task: str | None = None) -> list[Row]:
+def read_rows_of(path: str | Path, task: str | None = None, answer_key: str | None = None) -> list[Row]:
     """Read a file of answers.
 
     A file whose name ends in .txt has the eval tool's form: image, question, label and answer, separated by tabs; the
@@ -152,6 +153,7 @@ def read_rows_of(path: str | Path, task: str | None = None) -> list[Row]:
     Args:
         path: the file.
         task: name of the task, instead of the one in the file.
+        answer_key: name of the field with the answer.
 
     Raises:
         InputError: the file cannot be read, is empty, or a line lacks a field; names the line.
@@ -161,11 +163,11 @@ def read_rows_of(path: str | Path, task: str | None = None) -> list[Row]:
     rows = []
     for number, row in read_rows(path):
         row_task = task or text_field(path, number, row, "task", "category")
-        image = text_field(path, number, row, "image", "image_path")
+        image = text_field(path, number, row, "image", "image_path", "question_id")
         question = text_field(path, number, row, "question")
         truth = ("answer",) if "prediction" in row else ()
-        label = _label(text_field(path, number, row, "label", "gt", *truth), f"{path}, line {number}")
-        rows.append(Row(row_task, image, question, label, answer_field(path, number, row)))
+        label = yes_or_no(text_field(path, number, row, "label", "gt", *truth), f"{path}, line {number}")
+        rows.append(Row(row_task, image, question, label, answer_field(path, number, row, answer_keys(answer_key))))
     return rows
 
 
@@ -180,13 +182,7 @@ def _official_rows(path: Path, task: str) -> list[Row]:
                 expected = "expected image, question, label, answer between tabs"
                 raise InputError(f"{path}, line {number}: {expected}, got {len(cells)} cells")
             image, question, label, answer = cells
-            rows.append(Row(task, image, question, _label(label, f"{path}, line {number}"), answer))
+            rows.append(Row(task, image, question, yes_or_no(label, f"{path}, line {number}"), answer))
     if not rows:
         raise InputError(f"{path} must hold at least one line, got an empty file")
     return rows
-
-
-def _label(label: str, place: str) -> str:
-    if label.strip().lower() not in ("yes", "no"):
-        raise InputError(f"{place}: label must be yes or no, got {label!r}")
-    return label.strip().lower()

@@ -9,7 +9,7 @@ this effect.
 
 Differences from RUCAIBox/POPE evaluate.py: questions and answers are matched by id, never by order; 0/0 is 0 with a
 warning, while it crashes there; answers that say neither yes nor no are counted. The parsers of answers are in
-`pope_parsers.py`, the questions in `pope_questions.py`.
+`pope_parsers.py`, the questions in `pope_questions.py`, the files of answers in `pope_answers.py`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TypedDict, TypeVar
 
 import numpy as np
@@ -26,6 +25,7 @@ from halluguard.errors import InputError
 from halluguard.metrics import stats
 from halluguard.metrics.final_answers import Forms
 from halluguard.metrics.ground_truth import ById, ImageId, image_key
+from halluguard.metrics.pope_answers import read_answers, read_labelled, read_margins
 from halluguard.metrics.pope_parsers import PARSERS, Verdict, parse, says_neither
 from halluguard.metrics.pope_questions import (
     Kind,
@@ -36,8 +36,7 @@ from halluguard.metrics.pope_questions import (
     question_key,
     read_questions,
 )
-from halluguard.metrics.reading import ANSWER_KEYS, answer_field, field, read_rows
-from halluguard.metrics.score import JsonObject, Score, from_counts
+from halluguard.metrics.score import Score, from_counts
 from halluguard.metrics.stats import Totals, ratio, warn_undefined
 
 __all__ = [
@@ -51,6 +50,7 @@ __all__ = [
     "mcnemar",
     "parse",
     "read_answers",
+    "read_labelled",
     "read_margins",
     "read_questions",
     "score",
@@ -242,67 +242,3 @@ def mcnemar(first: Score, second: Score) -> McNemar:
     only_first = sum(right[0][key] and not right[1][key] for key in right[0])
     only_second = sum(right[1][key] and not right[0][key] for key in right[0])
     return {"only_first": only_first, "only_second": only_second, "p": stats.mcnemar(only_first, only_second)}
-
-
-def read_answers(
-    path: str | Path, questions: Sequence[Question] | None = None, answer_key: str | None = None
-) -> dict[str, str]:
-    """Read an answer file: question_id, and the answer under one of `reading.ANSWER_KEYS` or in a chat.
-
-    Args:
-        path: the file, in a form that `reading.read_rows` reads.
-        questions: pass them only for a file without ids, such as RUCAIBox's example. Row n then answers question n, and
-            if the row repeats its question, the text must contain the question's words.
-        answer_key: name of the field with the answer.
-
-    Returns:
-        question id -> answer.
-
-    Raises:
-        InputError: see `reading.read_rows`; or a field is missing, an answer is not a string, an id comes twice, or a
-            file without ids does not fit the questions.
-    """
-    by_id: dict[str, str] = {}
-    for position, (number, row) in enumerate(read_rows(path)):
-        answer = _answer(path, number, row, answer_key)
-        if questions is None:
-            key = question_key(field(path, number, row, "question_id", "index", "id"), f"{path}, line {number}")
-        else:
-            if position >= len(questions):
-                raise InputError(f"{path}, line {number}: more answers than the {len(questions)} questions")
-            question = questions[position]
-            repeated = row.get("question", row.get("prompt", question.text))
-            if " ".join(question.text.split()) not in " ".join(str(repeated).split()):
-                raise InputError(f"{path}, line {number}: answers {repeated!r}, but question is {question.text!r}")
-            key = question.question_id
-        if key in by_id:
-            raise InputError(f"{path}, line {number}: a second answer to question {key}; remove one")
-        by_id[key] = answer
-    return by_id
-
-
-def _answer(path: str | Path, number: int, row: JsonObject, answer_key: str | None) -> str:
-    if answer_key is None and "label" in row and "text" in row and not {*ANSWER_KEYS} & {*row} - {"text"}:
-        raise InputError(
-            f"{path}, line {number}: expected an answer, got a question with its label; is this the question file? "
-            "Name the field of the answers otherwise"
-        )
-    return answer_field(path, number, row, [answer_key] if answer_key else ANSWER_KEYS)
-
-
-def read_margins(path: str | Path) -> dict[str, float]:
-    """Read the margins in an answer file: question id -> `margin`, for the rows that have both.
-
-    Raises:
-        InputError: see `reading.read_rows`; or a margin is not a number; names the line.
-    """
-    margins: dict[str, float] = {}
-    for number, row in read_rows(path):
-        if row.get("margin") is None or "question_id" not in row:
-            continue
-        key = question_key(row["question_id"], f"{path}, line {number}")
-        try:
-            margins[key] = float(row["margin"])
-        except (TypeError, ValueError, OverflowError):
-            raise InputError(f"{path}, line {number}: margin must be a number, got {row['margin']!r}") from None
-    return margins

@@ -176,9 +176,7 @@ def read_questions(path: str | Path) -> list[Question]:
     questions: list[Question] = []
     seen: dict[str, int] = {}
     for number, row in read_rows(path):
-        label = text_field(path, number, row, "label").strip().lower()
-        if label not in ("yes", "no"):
-            raise InputError(f"{path}, line {number}: label must be yes or no, got {row['label']!r}")
+        label = yes_or_no(text_field(path, number, row, "label"), f"{path}, line {number}")
         key = question_key(field(path, number, row, "question_id"), f"{path}, line {number}")
         if key in seen:
             raise InputError(f"{path}, line {number}: question_id {key} was already used on line {seen[key]}")
@@ -186,8 +184,16 @@ def read_questions(path: str | Path) -> list[Question]:
         image = field(path, number, row, "image")
         image_key(image)  # raises for a value that is not an id
         text = text_field(path, number, row, "text", "question")
-        questions.append(Question(key, str(image), text, cast(Label, label)))
+        questions.append(Question(key, str(image), text, label))
     return questions
+
+
+def yes_or_no(label: str, place: str) -> Label:
+    """A right answer, in any case. `place` is its position, for errors."""
+    word = label.strip().lower()
+    if word not in ("yes", "no"):
+        raise InputError(f"{place}: label must be yes or no, got {label!r}")
+    return cast(Label, word)
 
 
 def question_key(question_id: object, place: str) -> str:

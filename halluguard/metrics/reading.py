@@ -1,4 +1,4 @@
-"""Read files of captions, questions and answers: JSON, JSON lines, CSV and TSV. Errors name the line.
+"""Read files of captions, questions and answers: JSON, JSON lines, CSV, TSV and XLSX. Errors name the line.
 
 Memory and time are bounded for any file: a line, or a JSON value that is read whole, may have at most `LIMIT`
 characters.
@@ -14,7 +14,9 @@ from typing import Any, TextIO
 
 from halluguard import io
 from halluguard.errors import InputError
+from halluguard.metrics.sample_logs import unfolded
 from halluguard.metrics.score import JsonObject
+from halluguard.metrics.workbooks import read_workbook
 
 LIMIT = 32 * 2**20
 """Most characters in one line, or in a JSON file that is read whole."""
@@ -42,27 +44,36 @@ def read_json(path: str | Path) -> Any:
 def read_rows(path: str | Path) -> Iterator[tuple[int, JsonObject]]:
     """Read the rows of a file one at a time, as (line number from 1, object).
 
-    The file holds JSON lines, or a table with a header if its name ends in .csv or .tsv. It may also be a JSON array of
-    objects, or a sequence of objects over several lines each, the form of POPE's published captions. These two forms
-    are read whole.
+    The file holds JSON lines, or a table with a header if its name ends in .csv, .tsv or .xlsx. It may also be a JSON
+    array of objects, or a sequence of objects over several lines each, the form of POPE's published captions. These two
+    forms are read whole. Rows of lmms-eval's sample logs are unfolded, see `sample_logs`.
 
     Raises:
         InputError: the file cannot be read, is empty or too long, or a line is not a JSON object; names the line.
+        MissingExtraError: a workbook needs openpyxl, which is not installed.
     """
     name = Path(path).name.lower().removesuffix(".gz").removesuffix(".zst")
-    if name.endswith((".xlsx", ".xls")):
-        raise InputError(f"{path} is a workbook, which is not read; save its sheet as CSV or TSV")
-    table = name.endswith((".csv", ".tsv"))
+    if name.endswith(".xls"):
+        raise InputError(f"{path} is a workbook of the old form, which is not read; save it as .xlsx or CSV")
+    table = name.endswith((".csv", ".tsv", ".xlsx"))
     count = 0
-    with io.reading(path, "a table" if table else "JSON lines"), io.open_text(path, newline="\n") as file:
-        rows = _table(path, file, "\t" if name.endswith(".tsv") else ",") if table else _values(path, file)
-        for number, row in rows:
-            if not isinstance(row, dict):
-                raise InputError(f"{path}, line {number}: expected a JSON object, got {json.dumps(row)[:60]}")
-            count += 1
-            yield number, row
+    for number, row in _rows(path, name):
+        if not isinstance(row, dict):
+            raise InputError(f"{path}, line {number}: expected a JSON object, got {json.dumps(row)[:60]}")
+        count += 1
+        yield number, unfolded(path, number, row)
     if not count:
         raise InputError(f"{path} must hold at least one {'row' if table else 'JSON line'}, got an empty file")
+
+
+def _rows(path: str | Path, name: str) -> Iterator[tuple[int, Any]]:
+    """The rows of a file whose form its lower-cased `name` tells."""
+    if name.endswith(".xlsx"):
+        yield from _named(path, read_workbook(path))
+        return
+    table = name.endswith((".csv", ".tsv"))
+    with io.reading(path, "a table" if table else "JSON lines"), io.open_text(path, newline="\n") as file:
+        yield from _table(path, file, "\t" if name.endswith(".tsv") else ",") if table else _values(path, file)
 
 
 def read_lines(path: str | Path, file: TextIO) -> Iterator[tuple[int, str]]:
@@ -117,16 +128,21 @@ def _table(path: str | Path, file: TextIO, delimiter: str) -> Iterator[tuple[int
     before = csv.field_size_limit(LIMIT)
     try:
         reader = csv.reader((line for _, line in read_lines(path, file)), delimiter=delimiter)
-        header = [name.strip() for name in next(reader, [])]
-        if len(set(header)) != len(header):
-            raise InputError(f"{path}: the names of the columns must differ, got {header}")
-        for cells in reader:
-            if cells:
-                yield reader.line_num, dict(zip(header, cells, strict=False))
+        yield from _named(path, ((reader.line_num, cells) for cells in reader))
     except csv.Error as error:
         raise InputError(f"{path} must be a table with a header, got something else ({error})") from error
     finally:
         csv.field_size_limit(before)
+
+
+def _named(path: str | Path, rows: Iterator[tuple[int, list[str]]]) -> Iterator[tuple[int, JsonObject]]:
+    """Rows of cells by the names in the first row."""
+    header = [name.strip() for name in next(rows, (0, []))[1]]
+    while header and not header[-1]:
+        header.pop()
+    if len(set(header)) != len(header):
+        raise InputError(f"{path}: the names of the columns must differ, got {header}")
+    yield from ((number, dict(zip(header, cells, strict=False))) for number, cells in rows if cells)
 
 
 def field(path: str | Path, number: int, row: JsonObject, *names: str) -> Any:
@@ -148,6 +164,11 @@ def text_field(path: str | Path, number: int, row: JsonObject, *names: str) -> s
         name = next(name for name in names if name in row)
         raise InputError(f"{path}, line {number}: {name!r} must be a string, got {json.dumps(value)[:60]}")
     return value
+
+
+def answer_keys(answer_key: str | None) -> Sequence[str]:
+    """The fields that may hold the answer: the one that the user names, or `ANSWER_KEYS`."""
+    return ANSWER_KEYS if answer_key is None else (answer_key,)
 
 
 def answer_field(path: str | Path, number: int, row: JsonObject, names: Sequence[str] = ANSWER_KEYS) -> str:

@@ -99,8 +99,8 @@ def test_tables_are_read_by_their_header(tmp_path):
     assert pope.read_answers(table) == {"1": "Yes,\nthere is", "2": "No"}
     table = write(tmp_path / "mme.csv", "category,image,question,answer,prediction\nexistence,1,A dog?,Yes,No\n")
     assert mme.read_rows_of(table) == [mme.Row("existence", "1", "A dog?", "yes", "No")]
-    with pytest.raises(InputError, match="save its sheet as CSV"):
-        list(read_rows(write(tmp_path / "run.xlsx", b"PK\x03\x04")))
+    with pytest.raises(InputError, match="save it as"):
+        list(read_rows(write(tmp_path / "run.xls", b"PK\x03\x04")))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,35 @@
+"""HaloQuest: questions with a false premise, about what is hard to see, or about what the image does not show.
+
+    halluguard eval haloquest --answers FILE --json OUT
+
+FILE: google/haloquest's haloquest-eval.csv with a column of answers (prediction, response, ...), or the same rows as
+JSON lines. Scores the part that needs no judge; `halluguard.metrics.haloquest.score` takes a judge of yours. Beside the
+score stands the baseline that always denies.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+from halluguard.evaluation.running import add_answer_options, scoring_options, show_scores
+from halluguard.metrics import haloquest
+
+COLUMNS = ("exact", *(f"exact.{kind}" for kind in haloquest.TYPES.values()), "denied")
+
+
+def options_parser() -> argparse.ArgumentParser:
+    parser = scoring_options(__doc__)
+    parser.add_argument("--answers", type=Path, required=True, help="haloquest-eval.csv with a column of answers")
+    add_answer_options(parser)
+    return parser
+
+
+def run(given: argparse.Namespace) -> None:
+    rows = list(islice(haloquest.read_file(given.answers, given.answer_key), given.limit))
+    how = {"forms": given.forms, "seed": given.seed, "resamples": given.resamples}
+    result = haloquest.score(rows, **how)
+    always = haloquest.score([replace(row, answer="There is no such thing in the image.") for row in rows], **how)
+    show_scores(given, result, COLUMNS, {"always denies": always})

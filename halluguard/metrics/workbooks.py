@@ -1,0 +1,59 @@
+"""Read the first sheet of an Excel workbook (.xlsx), the form in which VLMEvalKit writes predictions.
+
+A cell of a workbook holds at most 32,767 characters: VLMEvalKit cuts longer answers there, so that a long thought may
+lose its end. `final_answers` counts such an answer as unread. Needs openpyxl (extra `xlsx`).
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from halluguard import io
+from halluguard.errors import HalluguardError, InputError, first_line, require
+
+MAX_UNPACKED = 512 * 2**20
+"""Bytes that the parts of a workbook may have when unpacked."""
+
+
+def read_workbook(path: str | Path) -> Iterator[tuple[int, list[str]]]:
+    """(row number from 1, cells as text) of the rows of the first sheet that are not blank.
+
+    A cell that begins with "=" is read as it is written, because pandas writes such answers as formulas.
+
+    Raises:
+        InputError: the file is no workbook, or has more than `MAX_UNPACKED` bytes.
+        MissingExtraError: openpyxl is not installed.
+    """
+    openpyxl = require("openpyxl", extra="xlsx", feature="a workbook (.xlsx)")
+    try:
+        with io.open_binary(path) as file:
+            with zipfile.ZipFile(file) as parts:
+                unpacked = sum(part.file_size for part in parts.infolist())
+            if unpacked > MAX_UNPACKED:
+                raise InputError(
+                    f"{path} must be a workbook of at most {MAX_UNPACKED:,} bytes, got {unpacked:,}; save it as CSV"
+                )
+            book = openpyxl.load_workbook(file, read_only=True, data_only=False)
+            for number, cells in enumerate(book.worksheets[0].iter_rows(values_only=True), start=1):
+                texts = [_text(cell) for cell in cells]
+                if any(texts):
+                    yield number, texts
+    except HalluguardError:
+        raise
+    except OSError as error:
+        raise InputError(f"cannot read {str(path)!r}: {error.strerror or error}; check the file") from error
+    except Exception as error:  # openpyxl raises whatever its parsers raise
+        raise InputError(
+            f"{path} must be a workbook (.xlsx), got something else ({first_line(error)}); save its sheet as CSV"
+        ) from error
+
+
+def _text(cell: object) -> str:
+    """The text of a cell; a whole number has no decimal point."""
+    if cell is None:
+        return ""
+    if isinstance(cell, float) and cell.is_integer():
+        return str(int(cell))
+    return str(cell)
