@@ -13,6 +13,7 @@ script run. A part that does not fit into the time left is named as not run.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import statistics
 import sys
@@ -66,6 +67,7 @@ class Machine:
         if self.device.type != "cuda":
             call()
             return None
+        gc.collect()  # what an earlier call left would be freed in this one, and hide its memory
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
@@ -142,6 +144,7 @@ def overheads(machine: Machine, model: Any, batch: int, given: argparse.Namespac
             peak = machine.peak(partial(generate, view, Ticks(machine)))
             times = []
             for _ in range(given.rounds):
+                gc.collect()
                 ticks = Ticks(machine)
                 generate(view, ticks)
                 times.append(ticks.seconds())

@@ -79,7 +79,9 @@ class Controller(nn.Module):
             self.weight = nn.Parameter(torch.zeros(hidden_size, hidden_size))
         else:
             draw = torch.Generator().manual_seed(seed)
-            self.down = nn.Parameter(torch.randn(rank, hidden_size, generator=draw) / hidden_size**0.5)
+            self.down = nn.Parameter(
+                torch.randn(rank, hidden_size, generator=draw, device=draw.device) / hidden_size**0.5
+            )
             self.up = nn.Parameter(torch.zeros(hidden_size, rank))
 
     @classmethod

@@ -45,7 +45,10 @@ def scenes():
 @pytest.fixture(scope="module")
 def guards():
     """The sandbox's Guard on a CPU and on the device."""
-    return [Guard.from_pretrained(sandbox.MLLM, detector=sandbox.DETECTOR, device=name) for name in ("cpu", DEVICE)]
+    return [
+        Guard.from_pretrained(sandbox.MLLM, detector=sandbox.DETECTOR, device=name, dtype="float32")
+        for name in ("cpu", DEVICE)
+    ]
 
 
 def drafts(guard, scenes, **settings):
@@ -124,7 +127,7 @@ def test_a_detector_finds_the_same_boxes(scenes, joint):
 
 
 def test_a_controller_acts_and_folds_on_the_device(scenes):
-    guard = Guard.from_pretrained(sandbox.MLLM, device=DEVICE)
+    guard = Guard.from_pretrained(sandbox.MLLM, device=DEVICE, dtype="float32")
     controller = Controller.of(guard.model, rank=4).to(guard.model.device)
     torch.nn.init.normal_(controller.up, std=0.02)
     tokens = torch.tensor([[1, 5, 6, 7]], device=guard.model.device)

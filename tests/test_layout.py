@@ -179,3 +179,14 @@ def test_all_lists_what_is_public():
     public = {name for name in vars(halluguard) if not name.startswith("_") and name not in modules}
     assert public | {"__version__"} == set(halluguard.__all__)
     assert list(halluguard.__all__) == sorted(halluguard.__all__)
+
+
+def test_random_draws_name_the_device_of_their_generator():
+    """`torch.set_default_device("cuda")` is common, and a draw without a device then refuses a generator of the CPU."""
+    unnamed = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            named = {keyword.arg for keyword in node.keywords} if isinstance(node, ast.Call) else set()
+            if "generator" in named and "device" not in named and ast.unparse(node.func).startswith("torch.rand"):
+                unnamed.append(f"{path}:{node.lineno}")
+    assert not unnamed

@@ -122,8 +122,8 @@ def divergence(
     controller: Controller | None, head: Tensor, seen: Observed, draw: torch.Generator, positions: int
 ) -> Tensor:
     """Mean KL in nats from `Imagination` to the controlled model (None: plain) over drawn steps and settings."""
-    at = torch.randint(len(seen.hidden), (positions,), generator=draw)
-    e = (2 * torch.rand(positions, 1, generator=draw) - 1).to(head.device)
+    at = torch.randint(len(seen.hidden), (positions,), generator=draw, device=draw.device)
+    e = (2 * torch.rand(positions, 1, generator=draw, device=draw.device) - 1).to(head.device)
     logits, statistic = (part[at].to(head.device) for part in (seen.logits, seen.statistic))
     target = (logits - e * statistic).log_softmax(-1)
     moved = logits

@@ -212,7 +212,7 @@ class Cropped:
     def _place(self) -> tuple[float, float]:
         if self.seed is None:
             return 0.5, 0.5
-        x, y = torch.rand(2, generator=generator(self.seed)).tolist()
+        x, y = torch.rand(2, generator=generator(self.seed), device="cpu").tolist()
         return x, y
 
 
@@ -247,8 +247,8 @@ class Masked:
 
 def masked_cells(share: float, grid: int, draw: torch.Generator) -> Tensor:
     """(grid, grid) bool: a share of the cells, drawn at random."""
-    cells = torch.randperm(grid * grid, generator=draw)[: int(share * grid * grid)]
-    cover = torch.zeros(grid * grid, dtype=torch.bool)
+    cells = torch.randperm(grid * grid, generator=draw, device=draw.device)[: int(share * grid * grid)]
+    cover = torch.zeros(grid * grid, dtype=torch.bool, device="cpu")
     cover[cells] = True
     return cover.reshape(grid, grid)
 

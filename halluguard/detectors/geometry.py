@@ -24,7 +24,7 @@ def corners(boxes: Tensor) -> Tensor:
 
 def in_pixels(boxes: Tensor, size: tuple[int, int]) -> Tensor:
     """(..., 4) relative to a frame of (width, height) pixels -> pixels of that frame."""
-    return boxes * torch.tensor([*size, *size], dtype=boxes.dtype)
+    return boxes * torch.tensor([*size, *size], dtype=boxes.dtype, device=boxes.device)
 
 
 def check_finite(expert: str, *tensors: Tensor) -> None:
@@ -73,7 +73,7 @@ def records(
         floor: boxes with a lower score are dropped.
         nms: of two boxes of one phrase that overlap by more than this (IoU), the weaker is dropped.
     """
-    boxes = boxes.clamp(min=0).minimum(torch.tensor([*size, *size], dtype=boxes.dtype))
+    boxes = boxes.clamp(min=0).minimum(torch.tensor([*size, *size], dtype=boxes.dtype, device=boxes.device))
     area = (boxes[:, 2] - boxes[:, 0]).clamp(min=0) * (boxes[:, 3] - boxes[:, 1]).clamp(min=0)
     kept = []
     for column, (phrase, label) in enumerate(phrases):

@@ -224,7 +224,7 @@ class ZeroShotDetector:
                 batch = queries[start : start + self.rows_per_pass]
                 rows.images = [query.image for query in batch]
                 with torch.inference_mode():
-                    inputs = pixels(torch.tensor(rows.images))
+                    inputs = pixels(torch.tensor(rows.images, device="cpu"))
                     results = self.family.forward(self, Batch(model, images, batch, inputs))
                 for query, (scores, corners) in zip(batch, results, strict=True):
                     geometry.check_finite(self.name, scores, corners)
@@ -248,7 +248,7 @@ class ZeroShotDetector:
         kept = scores[geometry.suppressed(boxes, scores, self.floor, self.nms)]
         high, low = self.thresholds
         # A name is added to an answer above the middle of `high` and 1 (`correction.verification.omissions`).
-        marks = torch.tensor([low, high, (high + 1) / 2])
+        marks = torch.tensor([low, high, (high + 1) / 2], device=kept.device)
         best = kept.max().item() if len(kept) else 0.0
         margin = self.joint or 0.0
         return abs(best - low) <= margin or bool(((kept[:, None] - marks).abs() <= margin).any())

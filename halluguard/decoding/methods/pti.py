@@ -143,7 +143,9 @@ class PromptDirections:
         key_heads = getattr(config, "num_key_value_heads", None) or heads
         width = getattr(config, "head_dim", None) or config.hidden_size // heads
         draw = generator(seed)
-        return cls(*(torch.randn(depth(model), key_heads, width, generator=draw) for _ in fields(cls)))
+        return cls(
+            *(torch.randn(depth(model), key_heads, width, generator=draw, device=draw.device) for _ in fields(cls))
+        )
 
     def save(self, path: str | Path) -> None:
         """Write a safetensors file."""

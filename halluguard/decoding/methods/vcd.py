@@ -39,7 +39,7 @@ def noise_schedule(step: int) -> tuple[float, float]:
     >>> [round(w, 3) for w in noise_schedule(500)]
     [0.863, 0.505]
     """
-    betas = torch.sigmoid(torch.linspace(-6, 6, 1000)) * (0.5e-2 - 1e-5) + 1e-5
+    betas = torch.sigmoid(torch.linspace(-6, 6, 1000, device="cpu")) * (0.5e-2 - 1e-5) + 1e-5
     kept = float((1 - betas).cumprod(0)[step])
     return kept**0.5, (1 - kept) ** 0.5
 
@@ -102,7 +102,7 @@ class VCD(DecodingMethod):
         of_image, of_noise = noise_schedule(self.step)
         draw = generator(self.seed)
         tiles = pixels.shape[-4] if pixels.ndim > 4 else 1  # the tiles of one image differ
-        noise = torch.stack([torch.randn(pixels.shape[-3:], generator=draw) for _ in range(tiles)])
+        noise = torch.stack([torch.randn(pixels.shape[-3:], generator=draw, device=draw.device) for _ in range(tiles)])
         noise = noise.to(device=pixels.device, dtype=pixels.dtype)
         return of_image * pixels + of_noise * (noise if pixels.ndim > 4 else noise[0])
 
@@ -113,8 +113,8 @@ class VCD(DecodingMethod):
         pixels = pixels.reshape(image.height, image.width, 3) / 255
         scale = min(1.0, self.resolution / max(image.size))
         grid = [max(1, round(side * scale)) for side in (image.height, image.width)]
-        noise = torch.randn([1, 3, *grid], generator=generator(self.seed))
+        noise = torch.randn([1, 3, *grid], generator=generator(self.seed), device="cpu")
         noise = torch.nn.functional.interpolate(noise, (image.height, image.width))[0].permute(1, 2, 0)
-        mean, spread = torch.tensor([0.481, 0.458, 0.408]), torch.tensor([0.269, 0.261, 0.276])  # CLIP's
+        mean, spread = torch.tensor([[0.481, 0.458, 0.408], [0.269, 0.261, 0.276]], device="cpu")  # CLIP's
         noised = (of_image * (pixels - mean) / spread + of_noise * noise) * spread + mean
         return Image.fromarray((noised.clamp(0, 1) * 255).round().to(torch.uint8).numpy())

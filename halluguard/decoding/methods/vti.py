@@ -109,11 +109,11 @@ class Directions:
     def random(cls, model: PreTrainedModel, seed: int = 0) -> Self:
         """Random directions of a model's shape: a baseline for fitted ones."""
         draw, config = generator(seed), getattr(model.config, "vision_config", None)
-        text = torch.randn(depth(model), model.config.get_text_config().hidden_size, generator=draw)
+        text = torch.randn(depth(model), model.config.get_text_config().hidden_size, generator=draw, device=draw.device)
         layers, width = getattr(config, "num_hidden_layers", None), getattr(config, "hidden_size", None)
         if not (isinstance(layers, int) and isinstance(width, int)):
             return cls(text)
-        return cls(text, torch.randn(layers, 1, width, generator=draw))
+        return cls(text, torch.randn(layers, 1, width, generator=draw, device=draw.device))
 
     def save(self, path: str | Path) -> None:
         """Write a safetensors file."""
