@@ -191,8 +191,8 @@ def check_static(name: str, encoder_outputs: ModelOutput, config: GenerationConf
     states = encoder_outputs["last_hidden_state"].shape[1]
     if pooled.shape[1] != states:
         raise SettingsError(
-            f"a dynamic cache is expected, got {config.cache_implementation!r}: {name} makes it for {states} states, "
-            f"its decoder reads {pooled.shape[1]}, in plain decoding too, whose answer changes; leave it out"
+            f"a dynamic cache is expected, got {config.cache_implementation!r}: {name} makes it for {states} encoder "
+            f"states and its decoder reads {pooled.shape[1]}, which changes plain answers too; leave it out"
         )
 
 
