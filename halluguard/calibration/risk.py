@@ -34,8 +34,6 @@ from numpy.typing import ArrayLike
 
 from halluguard.errors import InputError, PromiseError, SettingsError
 
-FALLING = ("chair_s", "chair_i", "wrong_additions")
-"""Losses that fall, in general, as settings get stricter."""
 RISING = ("lost", "withheld", "words_lost")
 """Losses that rise as settings get stricter."""
 PROMISES = {

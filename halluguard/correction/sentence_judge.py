@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from halluguard.correction.claims.extract import extract
 from halluguard.correction.verification import Thresholds, thresholds_of, verify
+from halluguard.correction.verification.verify import key_of
 from halluguard.records import Box, Claim, Decision, Detector, Verdict
 from halluguard.thinking import thoughts
 from halluguard.vocabulary import category, same
@@ -54,21 +55,17 @@ class Asked:
 
     def detect(self, images: Sequence[Image], phrases: Sequence[Sequence[str]]) -> list[list[Box]]:
         new = [
-            [p for p in own if (_key(image), p) not in self.known] for image, own in zip(images, phrases, strict=True)
+            [p for p in own if (key_of(image), p) not in self.known] for image, own in zip(images, phrases, strict=True)
         ]
         rows = [i for i, own in enumerate(new) if own]
         found = self.detector.detect([images[i] for i in rows], [new[i] for i in rows]) if rows else []
         for i, boxes in zip(rows, found, strict=True):
             for at, phrase in enumerate(new[i]):
-                self.known[_key(images[i]), phrase] = [box for box in boxes if box.phrase == at]
+                self.known[key_of(images[i]), phrase] = [box for box in boxes if box.phrase == at]
         return [
-            [_at(box, at) for at, phrase in enumerate(own) for box in self.known[_key(image), phrase]]
+            [_at(box, at) for at, phrase in enumerate(own) for box in self.known[key_of(image), phrase]]
             for image, own in zip(images, phrases, strict=True)
         ]
-
-
-def _key(image: object) -> Hashable:
-    return image if isinstance(image, str | int) else id(image)
 
 
 def _at(box: Box, phrase: int) -> Box:

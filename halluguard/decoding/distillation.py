@@ -201,7 +201,7 @@ def _ends(model: PreTrainedModel) -> Tensor:
 
 
 def _check_linear(model: PreTrainedModel, seen: Observed) -> None:
-    """Raise unless the logits are the head's output itself; if capped or scaled, they would alter the controller."""
+    """Raise unless the logits are the head's output itself: a controller does not fit capped or scaled logits."""
     head = model.get_output_embeddings()
     hidden = seen.hidden[:64].to(head.weight)
     own = head(hidden).float().cpu().gather(-1, seen.tokens[:64])

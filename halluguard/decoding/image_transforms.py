@@ -199,7 +199,7 @@ class Cropped:
         return image.resize(image.size, box=box)
 
     def pixels(self, tensor: Tensor) -> Tensor:
-        """The same on normalised pixels (N, C, H, W)."""
+        """Apply the same change to normalised pixels (N, C, H, W)."""
         height, width = whole_images(tensor, "cropped").shape[-2:]
         rows, columns = max(1, round(height * self.share)), max(1, round(width * self.share))
         x, y = self._place
@@ -238,7 +238,7 @@ class Masked:
         return masked_image(image, self.share, self.grid, generator(self.seed))
 
     def pixels(self, tensor: Tensor) -> Tensor:
-        """The same on normalised pixels (N, C, H, W)."""
+        """Apply the same change to normalised pixels (N, C, H, W)."""
         size = whole_images(tensor, "masked").shape[-2:]
         cover = masked_cells(self.share, self.grid, generator(self.seed))[None, None].to(tensor.device)
         hidden = torch.nn.functional.interpolate(cover.float(), size, mode="nearest-exact").bool()

@@ -100,7 +100,7 @@ class ClosedSetDetector:
         revision: str | None = None,
         **options: Any,
     ) -> Self:
-        """Load a model of the hub or a folder; arguments as in `load_checkpoint`, options as of the class.
+        """Load a model of the hub or a folder; arguments as in `load_checkpoint`, options are those of the class.
 
         Raises:
             UnsupportedModelError: it is no object detection model, or its labels have no names.

@@ -242,7 +242,7 @@ def _package() -> ModuleType:
 
 
 class _Swapped:
-    """Rebind names of a module for the time of a block."""
+    """Rebind names of a module during a block."""
 
     def __init__(self, module: ModuleType, names: Mapping[str, Any]) -> None:
         self.module, self.names = module, dict(names)

@@ -84,7 +84,7 @@ def _parted(text: str) -> str:
 
 
 def _is_modifier(word: str) -> bool:
-    """Whether a word before a name says only what the thing is like."""
+    """Whether a word before a name only describes the thing."""
     if word in _LIKENESSES or word in FORMS:
         return False
     return word in MODIFIERS or (word.endswith(("ing", "ed")) and len(word) > 4)

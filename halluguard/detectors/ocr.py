@@ -55,7 +55,7 @@ class WrittenWords:
             self._read = rapidocr.RapidOCR(params=settings)
 
     def read(self, images: Sequence[ImageSource]) -> list[list[Box]]:
-        """The lines of each image, as boxes whose label is what stands there, from top to bottom.
+        """The lines of each image, from top to bottom, as boxes labelled with their text.
 
         Raises:
             ImageError: an image cannot be opened.

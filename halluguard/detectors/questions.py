@@ -88,7 +88,7 @@ class VisualQuestions:
         revision: str | None = None,
         **options: Any,
     ) -> Self:
-        """Load a model of the hub or a folder; arguments as in `load_checkpoint`, options as of the class.
+        """Load a model of the hub or a folder; arguments as in `load_checkpoint`, options are those of the class.
 
         Raises:
             UnsupportedModelError: it is not a model that answers questions about images.

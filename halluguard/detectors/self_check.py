@@ -2,9 +2,9 @@
 
     score(name) = p(yes) / (p(yes) + p(no)) at the first token of the answer to "Is there a NAME in the image?"
 
-Any image-text-to-text model serves, also the one whose captions are checked: asked about one object, a model is often
-right where its caption was wrong. It shares its own blind spots all the same, so a model that judges itself is a weaker
-witness than another one. It gives no boxes, so it judges neither counts nor relations.
+Any image-text-to-text model can be used, even the one whose captions are checked: asked about one object, a model is
+often right where its caption was wrong. But a model that judges itself keeps its blind spots, so it is a weaker witness
+than another model. There are no boxes, so neither counts nor relations are judged.
 """
 
 from __future__ import annotations

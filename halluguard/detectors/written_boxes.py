@@ -152,7 +152,7 @@ class WrittenBoxes:
         revision: str | None = None,
         **options: Any,
     ) -> Self:
-        """Load a model of the hub or a folder; arguments as in `load_checkpoint`, options as of the class.
+        """Load a model of the hub or a folder; arguments as in `load_checkpoint`, options are those of the class.
 
         Raises:
             UnsupportedModelError: it is no image-text-to-text model of a known family.

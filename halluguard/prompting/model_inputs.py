@@ -159,7 +159,7 @@ def _shows_images(model: PreTrainedModel, batch: Mapping[str, Any], images: Sequ
 
 
 def _prompts(processor: ProcessorMixin, conversations: Sequence[Conversation]) -> Iterator[list[str]]:
-    """The conversations as prompts, by the chat template; without one, bare and then with placeholders in front."""
+    """The conversations as prompts of the chat template, or without one as bare texts, then with placeholders."""
     if chat_template(processor) is not None:
         yield [rendered(processor, conversation) for conversation in conversations]
         return

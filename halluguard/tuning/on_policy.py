@@ -113,9 +113,9 @@ def _cleaned(checked: Sequence[Answer]) -> list[tuple[str, str, Truth]]:
 def balance_lengths(rows: Sequence[PreferenceRow]) -> tuple[list[PreferenceRow], float]:
     """Leave out pairs of very different lengths, so that chosen and rejected have nearly the same mean length in words.
 
-    This is RLAIF-V's cut: of the side that is shorter on average (usually the chosen one), pairs that are shorter by
-    more than a share r are left out. r is tried from 0 to 0.98 in steps of 0.02 for the smallest difference of the
-    means; of equal ones the largest r is taken, which keeps most pairs.
+    This is RLAIF-V's cut. One side is shorter on average, usually the chosen one; pairs in which this side is shorter
+    by more than a share r are left out. r is tried from 0 to 0.98 in steps of 0.02, and the one with the smallest
+    difference of the means is taken; of several, the largest, which keeps most pairs.
 
     Returns:
         (the rows kept, in order; r). With nothing to balance, all rows and 1.0.

@@ -125,7 +125,7 @@ def _identity_of_whole(checkpoint: Path) -> Identity | None:
 
 @contextmanager
 def disk_errors(folder: Path) -> Iterator[None]:
-    """Say in a sentence that a file could not be written, whichever library tried.
+    """Raise one clear error if a file cannot be written, whichever library tried.
 
     Raises:
         OutputError: the disk is full, or the folder cannot be written.

@@ -197,7 +197,7 @@ class PreferenceRow(TrainingRow):
         }
 
     def _negatives(self, opened: Sequence[Image]) -> list[Image]:
-        """The negative images; one made from an image of the row is made from it as already opened."""
+        """The negative images; a recipe that changes an image of the row gets that image already opened."""
         made = []
         for negative in self.negative_images:
             for image, pixels in zip(self.images, opened, strict=True):

@@ -104,10 +104,17 @@ def is_sure(parse: Parse, pronoun: int, antecedent: int) -> bool:
 
 def _continues(parse: Parse, token: int, gone: Callable[[int], bool]) -> bool:
     """Whether the previous sentence opens with the same word, which then has the same antecedent."""
+    before = _same_opening(parse, token)
+    return before is not None and not gone(before)
+
+
+def _same_opening(parse: Parse, token: int) -> int | None:
+    """The first token of the previous sentence, if the token opens its own sentence with the same word."""
     sentence = parse.sentence[token]
-    first = parse.sentences[sentence][0]
-    before = parse.sentences[sentence - 1][0] if sentence else first
-    return first == token != before and parse.words[before] == parse.words[token] and not gone(before)
+    if sentence == 0 or parse.sentences[sentence][0] != token:
+        return None
+    before = parse.sentences[sentence - 1][0]
+    return before if parse.words[before] == parse.words[token] else None
 
 
 def _far_antecedent(plan: EditPlan, token: int, gone: Callable[[int], bool]) -> int | None:
@@ -130,11 +137,8 @@ def _sibling_left(plan: EditPlan, antecedent: int, gone: Callable[[int], bool]) 
 
 def _goes_on_from_gone(parse: Parse, token: int, gone: Callable[[int], bool]) -> bool:
     """Whether a sentence opens with the same possessive as the deleted one before: "Its leg ... Its tail ..."."""
-    sentence = parse.sentence[token]
-    first = parse.sentences[sentence][0]
-    before = parse.sentences[sentence - 1][0] if sentence else first
-    opens = first == token != before and parse.tags[token] == "PRP$" and parse.words[before] == parse.words[token]
-    return opens and all(map(gone, _words(parse, sentence - 1)))
+    opens = parse.tags[token] == "PRP$" and _same_opening(parse, token) is not None
+    return opens and all(map(gone, _words(parse, parse.sentence[token] - 1)))
 
 
 def _still_named(plan: EditPlan, antecedent: int, token: int, gone: Callable[[int], bool], stated: set[str]) -> bool:

@@ -110,7 +110,7 @@ def examine_many(
     """
     if len(claims) != len(images):
         raise SettingsError(f"one image per answer is needed, got {len(claims)} answers and {len(images)} images")
-    keys = [_key(image) for image in images]
+    keys = [key_of(image) for image in images]
     image_of = dict(zip(keys, images, strict=True))
     claims_of: dict[Hashable, list[Claim]] = {key: [] for key in image_of}
     for key, of_answer in zip(keys, claims, strict=True):
@@ -149,7 +149,8 @@ def is_reader(expert: PropertyExpert | TextReader) -> TypeIs[TextReader]:
     return callable(getattr(expert, "read", None))
 
 
-def _key(image: object) -> Hashable:
+def key_of(image: object) -> Hashable:
+    """A hashable key of an image: the string or number that stands for it, else the id of the object."""
     return image if isinstance(image, str | int) else id(image)
 
 

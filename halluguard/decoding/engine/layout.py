@@ -70,7 +70,7 @@ class Layout:
     def of_forward(
         cls, before: Self | None, ids: Tensor, branches: int, *, prompt: int, read: int, placeholders: Sequence[int]
     ) -> Self:
-        """The layout of a forward over the last `read` tokens of `ids` (R * B, L); `before` is that of the last one."""
+        """The layout of a forward over the last `read` tokens of `ids` (R * B, L), following the layout `before`."""
         batch, prefill = ids.shape[0] // branches, read > ids.shape[1] - prompt
         if before is not None and before.batch == batch:
             return replace(before, length=ids.shape[1], prefill=prefill)
