@@ -105,7 +105,7 @@ def get_method(name: str, **settings: Any) -> DecodingMethod:
     """
     method, _, preset = name.partition(":")
     if method not in METHODS:
-        raise SettingsError(f"a decoding method is expected, one of {list(METHODS)}, got {method!r}")
+        raise SettingsError(f"a decoding method is expected, one of {list(METHODS)}, got {method!r}; give one of them")
     cls = METHODS[method]
     if preset and preset not in cls.PRESETS:
         raise SettingsError(f"a preset of {method} is expected, one of {list(cls.PRESETS)}, got {preset!r}; or none")

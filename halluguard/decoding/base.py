@@ -68,7 +68,9 @@ class Step:
         tensor = torch.as_tensor(values, dtype=torch.float32, device=like.device).reshape(-1)
         prompts = like.shape[0] // self.beams
         if len(tensor) not in (1, prompts):
-            raise SettingsError(f"one value or one for each of the {prompts} prompts is expected, got {len(tensor)}")
+            raise SettingsError(
+                f"one value or one for each of the {prompts} prompts is expected, got {len(tensor)}; give one each"
+            )
         return tensor.expand(prompts).repeat_interleave(self.beams)[:, None, None]
 
 

@@ -75,7 +75,8 @@ def distil(
     """
     if steps < 1 or positions < 1 or not learning_rate > 0:
         raise SettingsError(
-            f"steps, positions and learning_rate must be positive, got {steps}, {positions}, {learning_rate}"
+            f"steps, positions and learning_rate must be positive, got {steps}, {positions}, {learning_rate}; "
+            "leave them out for the defaults"
         )
     controller = Controller.of(opened(model), rank, seed=seed)
     seen = observe(model, batches, Imagination(-1.0, gain, beta), controller, max_new_tokens)

@@ -156,7 +156,8 @@ class KnownBoxes:
             image, label = _id(row, "image_id", where), _id(row, "category_id", where)
             if label not in names:
                 raise InputError(
-                    f"{where} has the category {row['category_id']!r}, not among the {len(names)} known; add it"
+                    f"{where} has the category {row['category_id']!r}, not among the {len(names)} known; "
+                    "add it to the annotations"
                 )
             if listed and image not in listed:
                 raise InputError(
@@ -352,7 +353,7 @@ def _numbers(values: object, count: int, where: str) -> list[float]:
     except (TypeError, ValueError):
         numbers = []
     if len(numbers) != count:
-        raise InputError(f"{where} must have {count} numbers for its box, got {values!r}")
+        raise InputError(f"{where} must have {count} numbers for its box, got {values!r}; correct the row")
     return numbers
 
 
@@ -378,7 +379,9 @@ def _id(row: object, key: str, where: str) -> str:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if not isinstance(value, str | int | float):
-        raise InputError(f"{where} must have a number or a text as its {key}, got {type(value).__name__}")
+        raise InputError(
+            f"{where} must have a number or a text as its {key}, got {type(value).__name__}; correct the row"
+        )
     return str(value)
 
 
@@ -386,13 +389,15 @@ def _size_of(row: JsonObject, where: str) -> tuple[int, int] | None:
     try:
         return (int(row["width"]), int(row["height"])) if "width" in row and "height" in row else None
     except (ValueError, TypeError, OverflowError) as error:
-        raise InputError(f"the image of {where} must have a width and a height in pixels ({error})") from error
+        raise InputError(
+            f"the image of {where} must have a width and a height in pixels ({error}); correct them"
+        ) from error
 
 
 def _by_field(row: object, where: str) -> JsonObject:
     """The values of a row by the fields of `COLUMNS`."""
     if not isinstance(row, Mapping):
-        raise InputError(f"{where} must be an object with an image and a box, got {row!r}")
+        raise InputError(f"{where} must be an object with an image and a box, got {row!r}; correct the row")
     lower = {str(key).strip().lower(): value for key, value in row.items() if key is not None}
     return {
         field: next((lower[name] for name in names if lower.get(name) not in (None, "")), None)

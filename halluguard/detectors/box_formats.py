@@ -106,7 +106,9 @@ def _spread(row: object, where: str) -> Iterator[Located]:
     yield where, {"image": image}
     for i, box in enumerate(row[listed]):
         if not isinstance(box, Mapping):
-            raise InputError(f"{where} must have objects with a label and a box under {listed!r}, got {box!r}")
+            raise InputError(
+                f"{where} must have objects with a label and a box under {listed!r}, got {box!r}; correct the entry"
+            )
         yield f"box {i} of {where}", {**box, "image": image, **_size(size.get("width"), size.get("height"))}
 
 

@@ -201,7 +201,7 @@ def _weights(experts: int, combination: Combination, weights: Sequence[float] | 
     if not experts:
         raise SettingsError("expected at least one expert in an ensemble, got none; give a list of experts")
     if combination not in get_args(Combination):
-        raise SettingsError(f"combination must be one of {get_args(Combination)}, got {combination!r}")
+        raise SettingsError(f"combination must be one of {get_args(Combination)}, got {combination!r}; choose one")
     if (weights is None) == (combination == "weighted"):
         raise SettingsError("weights are needed for 'weighted' and for no other combination; give one per expert")
     floats = tuple(float(w) for w in weights or [1.0] * experts)
@@ -221,13 +221,17 @@ def _detect(expert: Detector, images: Sequence[ImageOrKey], phrases: Sequence[Se
     with expert_errors(expert.name):
         boxes = expert.detect(images, phrases)
     if len(boxes) != len(images):
-        raise ExpertError(f"{expert.name} must return one list per image, got {len(boxes)} for {len(images)}")
+        raise ExpertError(
+            f"{expert.name} must return one list per image, got {len(boxes)} for {len(images)}; correct its detect()"
+        )
     return boxes
 
 
 def _index(box: Box, phrases: int, expert: str) -> int:
     if box.phrase is None or not 0 <= box.phrase < phrases:
-        raise ExpertError(f"{expert} must point each box to one of {phrases} phrases, got {box.phrase}")
+        raise ExpertError(
+            f"{expert} must point each box to one of {phrases} phrases, got {box.phrase}; correct its detect()"
+        )
     return box.phrase
 
 

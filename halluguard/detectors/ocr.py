@@ -37,7 +37,10 @@ class WrittenWords:
 
     def __init__(self, *, least: float = 0.5, threads: int = 1, name: str = "") -> None:
         if not 0.0 <= least <= 1.0 or threads < 1:
-            raise SettingsError(f"least must be in [0, 1] and threads at least 1, got {least} and {threads}")
+            raise SettingsError(
+                f"least must be in [0, 1] and threads at least 1, got {least} and {threads}; "
+                "leave them out for the defaults"
+            )
         rapidocr = require("rapidocr", extra="ocr", feature="reading written words")
         require("onnxruntime", extra="ocr", feature="reading written words")
         self.least = least

@@ -101,7 +101,8 @@ def _stated(spec: str) -> tuple[str, dict[str, Stated], dict[str, Any]]:
             run[name] = _RUN[name](value)
         except (KeyError, ValueError) as error:
             raise SettingsError(
-                f"expected dtype=float32, float16 or bfloat16, compile=yes or no, or joint=0.05, got {name}={value}"
+                f"expected dtype=float32, float16 or bfloat16, compile=yes or no, or joint=0.05, got {name}={value}; "
+                "correct it"
             ) from error
     return spec, stated, run
 
@@ -113,7 +114,7 @@ def check_device(device: str | None) -> None:
         SettingsError: it is neither None nor of the form "cpu", "cuda" or "cuda:1".
     """
     if device is not None and not _DEVICE.fullmatch(device):
-        raise SettingsError(f"expected a device such as 'cpu', 'cuda' or 'cuda:1', got {device!r}")
+        raise SettingsError(f"expected a device such as 'cpu', 'cuda' or 'cuda:1', got {device!r}; correct it")
 
 
 def _loaded(spec: str, device: str | None, run: Mapping[str, Any]) -> Detector:
@@ -124,7 +125,7 @@ def _loaded(spec: str, device: str | None, run: Mapping[str, Any]) -> Detector:
         if run:
             raise SettingsError(f"{', '.join(run)} are for models of transformers; leave them out of {spec!r}")
         if not rest:
-            raise SettingsError(f"expected a file after {kind!r}:, as in '{kind}:FILE', got {spec!r}")
+            raise SettingsError(f"expected a file after {kind!r}:, as in '{kind}:FILE', got {spec!r}; add it")
         return _LOADERS[kind](rest, device)
     if not spec.strip():
         raise SettingsError("expected the hub name or folder of a detector, or 'objects:FILE'; got nothing")
@@ -178,7 +179,8 @@ def known_objects(path: Path) -> KnownObjects:
     objects = read_json(path)
     if not isinstance(objects, dict):
         raise InputError(
-            f"expected an object of image id -> list of names in {str(path)!r}, got {type(objects).__name__}"
+            f"expected an object of image id -> list of names in {str(path)!r}, got {type(objects).__name__}; "
+            "correct the file"
         )
     with parsing(path, "known objects, {image id: list of names}"):
         detector = KnownObjects(objects, name=f"objects:{path.name}")
@@ -206,7 +208,9 @@ def _grounding_dino(files: str, device: str | None) -> Detector:
 
     config, checkpoint, tokenizer = (*files.split(","), "", "")[:3]
     if not checkpoint:
-        raise SettingsError(f"expected 'groundingdino:CONFIG,CHECKPOINT' or with ',TOKENIZER', got {files!r}")
+        raise SettingsError(
+            f"expected 'groundingdino:CONFIG,CHECKPOINT' or with ',TOKENIZER', got {files!r}; correct it"
+        )
     return GroundingDinoPy.from_checkpoint(
         config, checkpoint, tokenizer=tokenizer or "bert-base-uncased", device=device or "cpu"
     )
@@ -250,7 +254,10 @@ def _with_phrase(box: Box, phrases: Sequence[str]) -> Box:
     if box.phrase is not None:
         return box
     if box.label not in phrases:
-        raise ExpertError(f"a box must point to one of the phrases {list(phrases)}, by index or label, got {box}")
+        raise ExpertError(
+            f"a box must point to one of the phrases {list(phrases)}, by index or label, got {box}; "
+            "correct the function"
+        )
     return Box(box.label, box.score, box.xyxy, list(phrases).index(box.label))
 
 

@@ -132,7 +132,7 @@ class WrittenBoxes:
         self.dialect = DIALECTS[kind]
         self.prompt = prompt or self.dialect.prompt
         if "{}" not in self.prompt:
-            raise SettingsError(f"the prompt must have {{}} for the phrase, got {self.prompt!r}")
+            raise SettingsError(f"the prompt must have {{}} for the phrase, got {self.prompt!r}; add it")
         self.model: Any = model.eval()  # its inputs and outputs are the family's own
         self.processor: Any = processor
         self.name = name or model_signature(model)

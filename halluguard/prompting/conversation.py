@@ -191,7 +191,9 @@ def read_messages(messages: Sequence[Mapping[str, Any]], images: Sequence[ImageS
 
 def _message(index: int, message: object, supply: Iterator[ImageSource]) -> Message:
     if not isinstance(message, Mapping):
-        raise InputError(f"message {index} should be a mapping with a role and a content, got {type(message).__name__}")
+        raise InputError(
+            f"message {index} should be a mapping with a role and a content, got {type(message).__name__}; write both"
+        )
     name, content = message.get("role"), message.get("content")
     role = ROLES.get(name) if isinstance(name, str) else None
     if role is None:
@@ -283,8 +285,13 @@ def _clip(index: int, entry: Mapping[str, Any]) -> Clip:
     times, fps = entry.get("times"), entry.get("fps", 1)
     if times is None:
         if not isinstance(fps, int | float) or not fps > 0:
-            raise InputError(f"message {index} should give the frames per second as a number > 0, got {fps!r}")
+            raise InputError(
+                f"message {index} should give the frames per second as a number > 0, got {fps!r}; "
+                "give fps, or times in seconds"
+            )
         times = [i / fps for i in range(len(frames))]
     if len(times) != len(frames):
-        raise InputError(f"message {index} should give one time per frame, got {len(times)} for {len(frames)} frames")
+        raise InputError(
+            f"message {index} should give one time per frame, got {len(times)} for {len(frames)} frames; give one each"
+        )
     return Clip(tuple(map(load_image, frames)), tuple(map(float, times)))

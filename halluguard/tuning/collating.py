@@ -76,7 +76,8 @@ class NegativeImageCollator(DataCollatorForVisionPreference):
             negatives = list(self.draw(row["images"], int(row["seed"])))
         if negatives and len(negatives) != len(row["images"]):
             raise InputError(
-                f"expected as many negative images as images in a row, got {len(negatives)} and {len(row['images'])}"
+                f"expected as many negative images as images in a row, got {len(negatives)} and {len(row['images'])}; "
+                "give one for each"
             )
         return negatives
 

@@ -46,7 +46,9 @@ class ControlSFT(CheckedSFTTrainer):
 
     def __init__(self, model: PreTrainedModel, controller: Controller, args: SFTConfig, **settings: Any) -> None:
         if args.max_length is not None:
-            raise SettingsError(f"max_length must be None, got {args.max_length}: a limit cuts answers silently")
+            raise SettingsError(
+                f"max_length must be None, got {args.max_length}: a limit cuts answers silently; set max_length=None"
+            )
         model.requires_grad_(False)
         controller.requires_grad_(True)
         model.halluguard_controller = controller

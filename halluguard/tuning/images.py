@@ -74,7 +74,7 @@ class Crop:
 
     def __post_init__(self) -> None:
         if not 0 < self.least <= self.most <= 1:
-            raise SettingsError(f"a crop needs 0 < least <= most <= 1, got {self.least} and {self.most}")
+            raise SettingsError(f"a crop needs 0 < least <= most <= 1, got {self.least} and {self.most}; correct them")
 
     def window(self, width: int, height: int) -> tuple[int, int, int, int]:
         """x1, y1, x2, y2 of the window in an image of that size."""

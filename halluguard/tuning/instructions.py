@@ -149,10 +149,12 @@ def question_pairs(
         able: `(item, name) -> bool`, whether a present name can be asked about; by default all can.
     """
     if per_image < 1:
-        raise SettingsError(f"per_image must be at least 1, got {per_image}")
+        raise SettingsError(f"per_image must be at least 1, got {per_image}; give a larger number")
     unknown = [name for name in samplings if name not in SAMPLINGS]
     if unknown or not samplings or isinstance(samplings, str):
-        raise SettingsError(f"samplings must be some of {', '.join(SAMPLINGS)}, got {unknown or samplings!r}")
+        raise SettingsError(
+            f"samplings must be some of {', '.join(SAMPLINGS)}, got {unknown or samplings!r}; choose among them"
+        )
     companions = Companions(items)
     rng = random.Random(row_seed(seed, "plan"))
     surplus: Counter[str] = Counter()  # yes rows minus no rows so far, per name

@@ -47,7 +47,9 @@ def conditional_images(
     """
     unknown = [change for change in changes if change not in CHANGES]
     if unknown or not changes or isinstance(changes, str):
-        raise SettingsError(f"changes must be some of {', '.join(CHANGES)}, got {unknown or changes!r}")
+        raise SettingsError(
+            f"changes must be some of {', '.join(CHANGES)}, got {unknown or changes!r}; choose among them"
+        )
     if "other" in changes and not items:
         raise SettingsError('the change "other" draws from items, got none; pass items or leave it out')
     pool = list(items.values()) if items else []

@@ -60,9 +60,11 @@ def on_policy_pairs(
     An answer is chosen only if at least one of its claims is supported: an answer without claims is no better.
     """
     if way not in ("scored", "cleaned"):
-        raise SettingsError(f'way must be "scored" or "cleaned", got {way!r}')
+        raise SettingsError(f'way must be "scored" or "cleaned", got {way!r}; choose one')
     if least_gap < 1 or per_prompt < 1:
-        raise SettingsError(f"least_gap and per_prompt must be at least 1, got {least_gap} and {per_prompt}")
+        raise SettingsError(
+            f"least_gap and per_prompt must be at least 1, got {least_gap} and {per_prompt}; give larger numbers"
+        )
     rewritten = rewrite or (lambda text: text)
     for sample in samples:
         checked = [check(sample.image, sample.prompt, text) for text in dict.fromkeys(sample.answers)]

@@ -85,7 +85,9 @@ def check_templates(questions: Sequence[str], answers: Sequence[str]) -> None:
         blind = [t for t in questions if ask(t, "dog") == ask(t, "cat")]
         mute = [t for t in answers if answer(t, "dog", True) == answer(t, "dog", False)]
     except (KeyError, IndexError, ValueError, AttributeError) as error:
-        raise SettingsError(f"templates may hold {{a}}, {{name}}, {{Yes}} and {{yes}} only, got {error!r}") from error
+        raise SettingsError(
+            f"templates may hold {{a}}, {{name}}, {{Yes}} and {{yes}} only, got {error!r}; remove it"
+        ) from error
     if blind or mute:
         raise SettingsError(
             f"a question must hold {{a}} or {{name}} and an answer {{Yes}}, {{yes}} or {{a}}, got {(blind + mute)[0]!r}"

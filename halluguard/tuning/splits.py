@@ -71,7 +71,9 @@ class EvaluationImages:
         try:
             patterns = tuple(re.compile(name, re.IGNORECASE) for name in self.names)
         except re.error as error:
-            raise SettingsError(f"names must be regular expressions, got {self.names} ({error})") from error
+            raise SettingsError(
+                f"names must be regular expressions, got {self.names} ({error}); correct them"
+            ) from error
         object.__setattr__(self, "ids", frozenset(image_key(i) for i in self.ids))
         object.__setattr__(self, "aliases", {image_key(a): image_key(b) for a, b in self.aliases.items()})
         object.__setattr__(self, "_patterns", patterns)
@@ -179,7 +181,7 @@ def refuse_leaks(rows: Iterable[R], guard: EvaluationImages) -> Iterator[R]:
 def held_out(image_id: object, *, share: float, seed: int) -> bool:
     """Whether an image belongs to the held-out part: by a hash of its id, so never by order, file or year."""
     if not 0 <= share <= 1:
-        raise SettingsError(f"share must be in [0, 1], got {share}")
+        raise SettingsError(f"share must be in [0, 1], got {share}; 0.1 is usual")
     return row_seed(seed, "split", image_key(image_id)) < share * 2**63
 
 
@@ -209,7 +211,7 @@ def mix(rows: Sequence[T], retention: Sequence[T], *, share: float, seed: int) -
         SettingsError: share outside [0, 1). InputError: too few retention rows.
     """
     if not 0 <= share < 1:
-        raise SettingsError(f"share must be in [0, 1), got {share}")
+        raise SettingsError(f"share must be in [0, 1), got {share}; 0.1 to 0.2 is usual")
     needed = round(len(rows) * share / (1 - share))
     if needed > len(retention):
         raise InputError(

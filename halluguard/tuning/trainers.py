@@ -300,7 +300,7 @@ def _trainer(
         if isinstance(error, HalluguardError):
             raise
         if "target modules" not in str(error).lower():
-            raise SettingsError(f"TRL refuses these settings: {first_line(error)}") from error
+            raise SettingsError(f"TRL refuses these settings: {first_line(error)}; correct them") from error
         raise UnsupportedModelError(
             f"no layer of {type(model).__name__} could take LoRA at {lora.target_modules!r} ({error}); "
             "pass target_modules that match its linear layers"

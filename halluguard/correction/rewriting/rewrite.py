@@ -98,7 +98,7 @@ def rewrite_each(
 ) -> list[tuple[str, list[Edit]] | HalluguardError]:
     """`rewrite_many`, with the error in the place of a text that takes longer than its budget."""
     if style not in get_args(Style):
-        raise SettingsError(f"style must be one of {get_args(Style)}, got {style!r}")
+        raise SettingsError(f"style must be one of {get_args(Style)}, got {style!r}; choose one")
     begun = [
         _begun(parse, of_text, judged, style, fallback)
         for parse, of_text, judged in zip(parses, claims, verdicts, strict=True)

@@ -131,7 +131,10 @@ class PropertyAnswers:
             try:
                 (answers,) = expert.judge([self.image], [new])
                 if len(answers) != len(new):
-                    raise ExpertError(f"{expert.name} must answer {len(new)} questions, got {len(answers)} answers")
+                    raise ExpertError(
+                        f"{expert.name} must answer {len(new)} questions, got {len(answers)} answers; "
+                        "correct its judge()"
+                    )
                 self.known |= {q: _probability(expert.name, p) for q, p in zip(new, answers, strict=True)}
             except Exception as error:  # foreign code: whatever it raises is its failure, and is reported
                 self.failed[expert.name] = error_text(error)
@@ -140,7 +143,7 @@ class PropertyAnswers:
 def _probability(expert: str, p: float | None) -> float | None:
     if p is None or 0.0 <= p <= 1.0:
         return p
-    raise ExpertError(f"{expert} must answer with probabilities in [0, 1] or None, got {p}")
+    raise ExpertError(f"{expert} must answer with probabilities in [0, 1] or None, got {p}; correct its judge()")
 
 
 @dataclass(frozen=True)

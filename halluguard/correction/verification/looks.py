@@ -113,7 +113,10 @@ def _detect(
     def call(keys: Sequence[Hashable]) -> list[list[Box]]:
         boxes = detector.detect([image_of[key] for key in keys], [phrases[key] for key in keys])
         if len(boxes) != len(keys):
-            raise ExpertError(f"{detector.name} must return one list per image, got {len(boxes)} for {len(keys)}")
+            raise ExpertError(
+                f"{detector.name} must return one list per image, got {len(boxes)} for {len(keys)}; "
+                "correct its detect()"
+            )
         return boxes
 
     detected: dict[Hashable, Mapping[str, list[Box]] | Exception] = {key: {} for key in image_of}

@@ -109,7 +109,9 @@ def examine_many(
         names: objects to look for in every image, besides those that are claimed; the other arguments as there.
     """
     if len(claims) != len(images):
-        raise SettingsError(f"one image per answer is needed, got {len(claims)} answers and {len(images)} images")
+        raise SettingsError(
+            f"one image per answer is needed, got {len(claims)} answers and {len(images)} images; give one each"
+        )
     keys = [key_of(image) for image in images]
     image_of = dict(zip(keys, images, strict=True))
     claims_of: dict[Hashable, list[Claim]] = {key: [] for key in image_of}

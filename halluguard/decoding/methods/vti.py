@@ -100,7 +100,9 @@ class Directions:
         bad = demonstrations.answers(max_new_tokens, blinded=True) if hallucinated is None else list(hallucinated)
         for answers in (good, bad):
             if len(answers) != len(images):
-                raise InputError(f"an answer for each of {len(images)} images is expected, got {len(answers)}")
+                raise InputError(
+                    f"an answer for each of {len(images)} images is expected, got {len(answers)}; give one each"
+                )
         difference = demonstrations.residuals(good) - demonstrations.residuals(bad)  # (n, layers, H)
         text = principal(difference.flatten(1)).reshape(difference.shape[1:])
         return cls(text, demonstrations.vision(trials) if vision else None)

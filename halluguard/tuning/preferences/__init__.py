@@ -105,7 +105,7 @@ def read_preferences(
         InputError: the file cannot be read, holds no entry of a known format, or too many images are missing.
     """
     if not 0 <= missing_share <= 1:
-        raise SettingsError(f"missing_share must be in [0, 1], got {missing_share}")
+        raise SettingsError(f"missing_share must be in [0, 1], got {missing_share}; 1 allows any")
     report = ReadingReport() if report is None else report
     reader = _Reader(images, open_images, license, options or FormatOptions(), _checked_keys(keys), seed, report)
     digests: set[int] = set()
