@@ -181,7 +181,7 @@ def batch_major(layer: Any) -> Callable[..., Tensor]:
     def fixed(
         src: Tensor, src_mask: Tensor, src_key_padding_mask: Tensor | None = None, pos: Tensor | None = None
     ) -> Tensor:
-        # (T, B, C) and (B, T, T); the layer leaves masks alone that are not one per caption.
+        # (T, B, C) and (B, T, T); the layer changes a mask only if there is one per caption.
         return forward(src, src_mask.repeat_interleave(layer.nhead, dim=0), src_key_padding_mask, pos)
 
     return fixed

@@ -90,7 +90,7 @@ class OtherLanguages:
             self._flag(block.start, block.end, why, "its entry would be left without words")
 
     def _keep_all(self) -> None:
-        """Flags in place of edits of which no words would be left."""
+        """Flags that replace edits after which no words would be left."""
         for start, end, why in self.causes:
             self._flag(start, end, why, "nothing would be left of the answer")
         self.gone, self.causes = [], []
