@@ -33,7 +33,7 @@ from halluguard.decoding.negative_inputs import ModelInputs, NegativeInputs, gen
 from halluguard.errors import InputError, SettingsError, UnsupportedModelError
 
 KEPT = 512
-"""Most probable tokens that are kept of a step; the others carry next to nothing of p."""
+"""Most probable tokens that are kept of a step; the others have almost no probability."""
 
 
 def distil(

@@ -21,7 +21,7 @@ Device = str | torch.device | None
 
 
 NEEDS_TORCHVISION = ("sam3", "sam3_lite_text", "sam3_video", "qwen3_vl", "qwen3_vl_moe", "molmo2")
-"""Architectures whose processors transformers loads with torchvision alone; without it, it says something else."""
+"""Architectures whose processors need torchvision; without it, the error of transformers is misleading."""
 
 
 def load_detector(name: str | Path, *, device: Device = None, revision: str | None = None, **options: Any) -> Detector:

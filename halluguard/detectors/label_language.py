@@ -22,7 +22,7 @@ _NAMES = frozenset(
 )
 """Names of common objects in languages that are often used in place of English."""
 _KNOWN, _LEAST, _SURE = 0.3, 3, 0.9
-"""A list is refused with this share of known English names or less, this many words or more, and this certainty."""
+"""A list is refused at this share of known English names or less, with this many words and this certainty or more."""
 
 
 class _Identifier(Protocol):

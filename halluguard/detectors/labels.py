@@ -27,7 +27,7 @@ NO_LABELS = frozenset({"", "n/a", "na", "none", "background", "no object", "bg",
 DOUBTFUL = 0.275
 """Highest score of a box whose label may mean one of several things: between the default thresholds, so "unsure"."""
 _LIKENESSES = frozenset("stuffed painted printed carved animated framed inflated knitted".split())
-"""Words that make a name that of a likeness: a stuffed bear is not a bear."""
+"""Words with which a name means a likeness: a stuffed bear is not a bear."""
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _BRACKETS = re.compile(r"[(\[{][^)\]}]*[)\]}]")
 

@@ -48,7 +48,7 @@ class KnownObjects:
 
     needs_image = False
     fingerprint: str | None = None
-    """What distinguishes the contents from others in a cache; None where the name does."""
+    """Identifies the contents in a cache; None if the name already does."""
 
     def __init__(
         self,

@@ -245,7 +245,7 @@ class Drafter:
 
 
 _Queue: TypeAlias = "SimpleQueue[list[int] | Draft | BaseException | None]"
-"""The tokens of an answer so far, again and again, or its draft; None ends it, an error of the call too."""
+"""Carries the tokens so far, repeatedly, or the draft. None ends the stream, and so does an error of the call."""
 
 
 class _Tokens(BaseStreamer):

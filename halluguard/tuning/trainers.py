@@ -308,7 +308,7 @@ def _trainer(
 
 
 PREVIOUS = "previous"
-"""Folder, beside a new adapter, of the one that stood there before, until the new one is whole."""
+"""Folder that keeps the earlier adapter until the new one beside it is complete."""
 _ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 
 

@@ -25,7 +25,7 @@ OPPOSITE = {
     "in front of": "behind",
     "behind": "in front of",
 }
-"""Relations and what each becomes when it is said the wrong way round."""
+"""Relation -> its opposite."""
 
 _PLACES = {
     "on": "on", "on top of": "on", "atop": "on", "atop of": "on", "upon": "on", "on to": "on", "onto": "on",

@@ -20,7 +20,7 @@ _COMPLETED_BY = {
     "dobj": ("dobj", "obj"), "attr": ("attr", "acomp", "advmod", "agent"),
     "acomp": ("attr", "acomp", "prep", "advmod"), "agent": ("agent",), "pobj": ("pobj", "pcomp", "prep"),
 }  # fmt: skip
-"""Relation -> relations of which one must be left to a word that had it."""
+"""Relation -> relations; a word that had the first must keep one of the others."""
 _NEEDS_CLAUSE = frozenset(
     """
     easy easier hard difficult possible impossible able unable likely ready comparable similar equivalent identical

@@ -22,14 +22,14 @@ _NEVER = words("not restated") | _MEASURES | _MASS
 _PREMODIFIERS = ("det", "amod", "nummod", "compound", "poss", "quantmod", "nmod", "predet", "advmod", "punct")
 _INDEFINITE = frozenset(("a", "an", "some", "several", "many", "multiple", "various", "numerous"))
 _NOT_THERE = frozenset(("for", "like", "as", "than", "about", "without", "into"))
-"""Prepositions of what is compared with or meant for, more than there."""
+"""Prepositions of comparison and purpose; what follows them need not be there."""
 _PARTITIVE = frozenset(("of", "from", "including"))
 _BUILT = frozenset("wall garden courtyard park path window door lake river".split())
 _LONG_SENTENCE = 22
-"""In a sentence of more tokens, what a thing is doing there is seldom told by naming it."""
+"""In a sentence of more tokens than this, a thing counts as taken for granted."""
 _LONGEST_PHRASE = 7
 MOST = 3
-"""More lost objects than this are not strung together in one sentence."""
+"""Largest number of lost objects that one sentence states again."""
 
 
 def is_whole(parse: Parse, mention: Mention, claim: Claim | None) -> bool:

@@ -18,9 +18,9 @@ _MOST_TRIES = 50
 _DEEPEST = 100
 """Levels of nesting beyond which JSON is not taken apart."""
 _NAME_KEY = re.compile(r"(?i)(?:(?:object|item|class|label|category)[_\s-]?)?name")
-"""Keys of the name of a thing, where the value is one: "name": "dog", but not "name": "John Smith"."""
+"""Keys for the name of a thing, if the value is such a name: "name": "dog", but not "name": "John Smith"."""
 COUNT_KEYS = frozenset(("count", "counts", "quantity", "qty", "amount", "how_many", "instances", "total"))
-"""Keys of the number of what their object names: {"name": "dog", "count": 2}."""
+"""Keys for the number of things that their object names: {"name": "dog", "count": 2}."""
 _COUNT = re.compile(r"\d{1,4}|true|false|null|\"(?:yes|no|none|present|absent|\d{1,4})\"", re.IGNORECASE)
 # Values of such keys are data about something, not what is seen.
 _DATA_KEY = re.compile(

@@ -35,7 +35,7 @@ _RUN = 250
 MAX_PARSED = 20_000
 """Characters that are parsed together; the parser's memory grows with them."""
 _LONG = 4_000
-"""Characters from which on a text is parsed apart from others, with its budget of time running."""
+"""A text with more characters is parsed separately, and the parsing counts towards its budget."""
 _LONG_RUN = re.compile(rf"\S{{{_RUN + 1},}}")
 _ONE_AT_A_TIME = threading.Lock()  # spaCy's memory zones may not overlap
 _NAMES = ("label", "term", "cell")

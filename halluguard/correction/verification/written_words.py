@@ -24,9 +24,9 @@ from halluguard.correction.verification.evidence import Evidence
 from halluguard.records import Box, Claim, Verdict
 
 ALIKE, UNLIKE = 0.8, 0.5
-"""Similarities from which on words are those claimed, and below which they are others."""
+"""Words of similarity ALIKE or more are those claimed; words below UNLIKE are others."""
 INSIDE = 0.75
-"""Similarity to a part of other words from which on the claimed words may stand there, badly parted."""
+"""From this similarity to a part of other words on, the claimed words may be there, split in another way."""
 _WORD = 0.6
 """Similarity from which on a single word of a quotation counts as read; numbers must be read exactly."""
 CLEAR = 0.9

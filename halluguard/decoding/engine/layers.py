@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 from halluguard.errors import SettingsError, UnsupportedModelError
 
 READS_LOGITS = "use a method that reads logits only, such as VCD"
-"""Advice for a model inside which a method cannot look."""
+"""Advice where a method cannot read the inside of a model."""
 
 _LAST_NORMS = (
     *("norm", "final_layernorm", "final_layer_norm", "ln_f", "norm_f", "ln_out", "layer_norm", "final_norm"),

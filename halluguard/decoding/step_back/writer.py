@@ -64,7 +64,7 @@ class Written:
 _AN = re.compile(r"\b(an)\s+$", re.IGNORECASE)
 
 Place = tuple[int, ...]
-"""The tokens before a place: they name it, because an answer changes when it is taken back."""
+"""A place in an answer, identified by the tokens before it: an index would change when words are taken back."""
 
 
 @dataclass
