@@ -1,6 +1,7 @@
 """Edits of blocks in other languages, made by the extractors of `correction/languages/`.
 
-A block of which all words go is removed with its marker, as English ones are; one that cannot go whole is flagged.
+A block whose words are all deleted is removed with its marker, like an English block; if that is impossible, it is
+flagged.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ def clean(text: str, start: int, end: int, *, taken: Iterable[tuple[int, int]] =
 
     Args:
         taken: further ranges to take out, such as boxes written into the text.
-        escaped: the range is the inside of a JSON string.
+        escaped: whether the range is the inside of a JSON string.
     """
     words = text[start:end]
     gaps = [_Gap(a, b, _apart(text, a, b)) for a, b in taken if start <= a and b <= end]

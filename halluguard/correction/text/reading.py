@@ -80,8 +80,8 @@ class _Piece:
     """Words that are parsed together: characters start..end of the cleaned words of a leaf.
 
     Args:
-        folded: they are read in lower case.
-        plain: they are a name that needs no parser ("red barn").
+        folded: whether the words are read in lower case.
+        plain: whether the words are a name that needs no parser ("red barn").
     """
 
     leaf: int

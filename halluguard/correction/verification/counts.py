@@ -56,7 +56,7 @@ def _compare(claim: Claim, fewest: int, most: int, *, only_upper: bool) -> Decis
     """Compare the claimed number with the detected range.
 
     Args:
-        only_upper: only a wider class was detected, which bounds the number from above.
+        only_upper: whether only a wider class was detected, which bounds the number from above.
     """
     count = claim.count or 0
     lowest, highest = count, count
