@@ -132,7 +132,7 @@ class Subject:
             return by_generate(shared_copy_of(self.model))(dict(inputs))
 
     def tolerance(self, inputs: Inputs) -> float:
-        """Largest `distance` that two right runs may have: of the number type, and of the device's own repetitions.
+        """Largest `distance` between two correct runs, by the number type and by repeated runs on the device.
 
         The repetitions are measured once, on the first inputs.
         """

@@ -14,7 +14,7 @@ from halluguard.reliability import SPEAKS
 
 
 def verify_count(claim: Claim, evidence: Evidence) -> Verdict:
-    """The verdict on a number, from the range of objects that are found between the two thresholds."""
+    """The verdict on a number, from the lowest and the highest count that the two thresholds allow."""
     if claim.polarity == "denied":
         return denied(verify_count(replace(claim, polarity="asserted"), evidence))
     verdict = existence(claim, evidence)
