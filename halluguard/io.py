@@ -11,6 +11,7 @@ import csv
 import gzip
 import hashlib
 import io
+import itertools
 import json
 import math
 import os
@@ -42,8 +43,12 @@ MAX_TEXT_RATIO = 10
 """The same limit for a compressed file that is read whole."""
 MAX_LINE = 16 * 1024**2
 """Longest line of a JSON Lines file, in characters."""
+MAX_TEXT = 512 * 1024**2
+"""Most memory that the text of a file which is read whole may take, in bytes: up to four for a character."""
 MAX_JSON, MAX_JSON_RATIO = 1024**3, 8
 """Limits of the memory for a file that is read whole as JSON: bytes, or a multiple of its size."""
+MAX_CELLS = 100_000
+"""Most cells of a row of a table; commas inside its cells count too."""
 
 _BUFFER = 1 << 17
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
@@ -184,18 +189,41 @@ def open_text(
         raise
 
 
-def read_text(path: str | Path, encoding: str | None = None) -> str:
+def read_text(path: str | Path, encoding: str | None = None, *, most: int | None = None) -> str:
     """The text of a file, decompressed if need be.
 
+    Args:
+        path: the file.
+        encoding: its encoding; None means what its byte order mark says, else UTF-8.
+        most: bytes that it may have, unpacked; default `MAX_UNPACKED`, or `MAX_TEXT_RATIO` times its size.
+
     Raises:
-        InputError: it is missing, damaged, not text in its encoding, or unpacks to too much.
+        InputError: it is missing, damaged, not text in its encoding, unpacks to too much, or takes too much memory.
     """
     with reading(path), open_binary(path) as file:
-        limit = max(MAX_UNPACKED, MAX_TEXT_RATIO * Path(path).stat().st_size)
+        limit = most or max(MAX_UNPACKED, MAX_TEXT_RATIO * Path(path).stat().st_size)
         data = file.read(limit + 1)
         if len(data) > limit:
             raise InputError(f"expected a file of at most {limit:,} bytes, got more in {str(path)!r}; check the file")
-        return data.decode(encoding or text_encoding(data))
+        encoding = encoding or text_encoding(data)
+        if _text_memory(data, encoding) > MAX_TEXT:
+            raise InputError(
+                f"expected text that takes at most {MAX_TEXT:,} bytes of memory, got more in {str(path)!r}; split it"
+            )
+        return data.decode(encoding)
+
+
+def _text_memory(data: bytes, encoding: str) -> int:
+    """At most how many bytes the decoded text takes: one emoji makes every character four bytes wide.
+
+    >>> _text_memory(b"abcd", "utf-8"), _text_memory("é\u20ac".encode(), "utf-8"), _text_memory(b"a\0b\0", "utf-16")
+    (4, 10, 8)
+    """
+    if not encoding.startswith("utf-8"):
+        return 2 * len(data)  # two bytes give one character of up to four
+    if data.isascii():
+        return len(data)
+    return len(data) * (4 if re.search(rb"[\xf0-\xf4]", data) else 2)
 
 
 def parse_json(
@@ -273,11 +301,7 @@ def iter_json_lines(path: str | Path) -> Iterator[tuple[int, Any]]:
             line.
     """
     with reading(path, "JSON Lines"), open_text(path, newline="\n") as file:
-        number = 0
-        while line := file.readline(MAX_LINE + 1):
-            number += 1
-            if len(line) > MAX_LINE:
-                raise InputError(f"{path}, line {number}: expected at most {MAX_LINE:,} characters, got more; split it")
+        for number, line in enumerate(_text_lines(path, file), start=1):
             if not line.strip():
                 continue
             try:
@@ -293,19 +317,83 @@ def iter_rows(path: str | Path) -> Iterator[tuple[str, Any]]:
     """(place, row) of each row of a CSV or TSV file with a header, or of a JSON Lines file; the place is for messages.
 
     Raises:
-        InputError: the file cannot be read, or a line is not JSON; the message names the line.
+        InputError: the file cannot be read, a line is not JSON, or a line or row is too long; the message names the
+            line.
     """
-    text = read_text(path)
-    if text.lstrip().startswith("{"):
+    if begins_with_brace(path):
         for number, value in iter_json_lines(path):
             yield f"line {number} of {str(path)!r}", value
         return
-    delimiter = "\t" if "\t" in text.partition("\n")[0] else ","
-    try:
-        for number, row in enumerate(csv.DictReader(text.splitlines(), delimiter=delimiter), start=1):
-            yield f"row {number} of {str(path)!r}", row
-    except csv.Error as error:
-        raise InputError(f"cannot read {str(path)!r} as a table: {error}; check the file") from error
+    rows = read_table(path)
+    _, header = next(rows, (0, []))
+    for number, (_, cells) in enumerate((row for row in rows if row[1]), start=1):
+        yield f"row {number} of {str(path)!r}", dict(itertools.zip_longest(header, cells[: len(header)]))
+
+
+def read_table(path: str | Path) -> Iterator[tuple[int, list[str]]]:
+    """(number of its last line, cells) of each row of a CSV or TSV file, one at a time.
+
+    Raises:
+        InputError: the file cannot be read, or a line or row is too long.
+    """
+    with reading(path), open_text(path) as file:
+        lines = _text_lines(path, file)
+        first = next(lines, "")
+        try:
+            yield from table_rows(itertools.chain([first], lines), "\t" if "\t" in first else ",")
+        except csv.Error as error:
+            raise InputError(f"cannot read {str(path)!r} as a table: {error}; check the file") from error
+
+
+def begins_with_brace(path: str | Path) -> bool:
+    """Whether the first character of a text file, besides white space, is "{", as in JSON Lines.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    with reading(path), open_text(path) as file:
+        while (piece := file.read(_BUFFER)) and not piece.strip():
+            pass
+        return piece.lstrip().startswith("{")
+
+
+def table_rows(lines: Iterable[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """(number of its last line, cells) of each row of a CSV text; a cell may hold line breaks in quotes.
+
+    Raises:
+        csv.Error: it is not CSV, or a row has more than `MAX_CELLS` cells.
+
+    >>> list(table_rows(["image,caption", 'a.png,"A dog, and', ' a cat."'], ","))
+    [(1, ['image', 'caption']), (3, ['a.png', 'A dog, and a cat.'])]
+    """
+    marks = 0
+
+    def counted() -> Iterator[str]:
+        nonlocal marks
+        for line in lines:
+            marks += line.count(delimiter)
+            if marks >= MAX_CELLS:
+                raise csv.Error(f"expected rows of at most {MAX_CELLS:,} cells, got more")
+            yield line
+
+    reader = csv.reader(counted(), delimiter=delimiter)
+    for cells in reader:
+        yield reader.line_num, cells
+        marks = 0
+
+
+def _text_lines(path: str | Path, file: TextIO) -> Iterator[str]:
+    """The lines of a text file.
+
+    Raises:
+        InputError: a line is longer than `MAX_LINE`.
+    """
+    number = 0
+    while line := file.readline(MAX_LINE + 1):
+        number += 1
+        if len(line) > MAX_LINE:
+            raise InputError(f"{path}, line {number}: expected at most {MAX_LINE:,} characters, got more; split it")
+        yield line
 
 
 def file_hash(path: str | Path) -> str:

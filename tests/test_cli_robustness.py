@@ -9,6 +9,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
+from halluguard.calibration.labelled_rows import read_rows
 from halluguard.cli import app, main
 from halluguard.errors import HalluguardError
 
@@ -338,3 +339,34 @@ def test_a_device_that_is_not_there_ends_in_a_sentence(device, folder):
     )
     assert isinstance(error, HalluguardError)
     assert "device" in str(error)
+
+
+def test_files_that_take_long_or_much_memory_are_refused_first(folder):
+    """YAML is read slowly, XML elements take much memory, and a vocabulary is a short list."""
+    (folder / "long.yaml").write_text("out: [" + "a, " * 200_000 + "a]")
+    assert "expected a file of at most" in str(invoke("audit", "--config", folder / "long.yaml"))
+    (folder / "many.xml").write_text("<annotations>" + "<a/>" * 6_000_000 + "</annotations>")
+    boxes = ("--detector", f"precomputed:{folder / 'many.xml'}", "--out", folder / "out")
+    assert "expected XML that takes at most" in str(invoke("audit", folder / "captions.jsonl", *boxes))
+    (folder / "names.txt").write_text("\n" * 5_000_000)
+    assert "expected a file of at most" in str(audit(folder, "--vocabulary", folder / "names.txt"))
+
+
+def test_annotations_whose_pairs_are_too_many_are_refused(tmp_path):
+    thing = [{"id": i, "name": str(i), "file_name": f"{i}.png"} for i in range(4_000)]
+    (tmp_path / "a.json").write_text(json.dumps({"images": thing, "categories": thing, "annotations": []}))
+    with pytest.raises(HalluguardError, match="at most 10,000,000 pairs of image and category"):
+        read_rows(tmp_path / "a.json")
+
+
+def test_an_error_that_holds_a_very_long_name_is_printed_with_its_begin_and_advice(tmp_path, monkeypatch, capsys):
+    (tmp_path / "labels.csv").write_text("image,phrase,present\n" + "x" * 100_000 + ",dog,maybe\n")
+    (tmp_path / "o.json").write_text(json.dumps({"a": ["dog"], "x" * 100_000: 3}))
+    (tmp_path / "c.jsonl").write_text('{"image": "a", "caption": "A dog."}\n')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["halluguard", "audit", "c.jsonl", "--objects", "o.json", "--out", "out"])
+    with pytest.raises(SystemExit):
+        main()
+    shown = capsys.readouterr().err
+    assert len(shown) < 5_000
+    assert shown.startswith(("halluguard: expected", "c.jsonl")) or "expected" in shown

@@ -198,3 +198,31 @@ def test_equal_content_has_one_hash(tmp_path):
         (tmp_path / name).write_text(text)
     assert io.file_hash(tmp_path / "a") == io.file_hash(tmp_path / "b") != io.file_hash(tmp_path / "c")
     assert len(io.file_hash(tmp_path / "a")) == 32
+
+
+def test_a_row_of_very_many_cells_is_refused_before_they_are_held(tmp_path):
+    wide = tmp_path / "wide.csv"
+    wide.write_text("image,phrase\na.png,dog" + ",x" * io.MAX_CELLS + "\n")
+    rows = io.iter_rows(wide)
+    with pytest.raises(InputError, match="rows of at most 100,000 cells"):
+        list(rows)
+
+
+def test_the_width_of_characters_counts_before_a_text_is_decoded(tmp_path, monkeypatch):
+    monkeypatch.setattr(io, "MAX_TEXT", 1000)
+    narrow, wide = tmp_path / "narrow.txt", tmp_path / "wide.txt"
+    narrow.write_text("x" * 900)
+    wide.write_text("x" * 900 + "\U0001f415")
+    assert len(io.read_text(narrow)) == 900
+    with pytest.raises(InputError, match="text that takes at most 1,000 bytes"):
+        io.read_text(wide)
+
+
+def test_a_table_is_read_row_by_row_and_keeps_line_breaks_in_cells(tmp_path):
+    table = tmp_path / "labels.tsv"
+    table.write_text('image\tphrase\tnote\n\na.png\tdog\t"two\nlines"\nb.png\tcat\nc.png\tcup\tx\ttoo many\n')
+    assert [row for _, row in io.iter_rows(table)] == [
+        {"image": "a.png", "phrase": "dog", "note": "two\nlines"},
+        {"image": "b.png", "phrase": "cat", "note": None},
+        {"image": "c.png", "phrase": "cup", "note": "x"},
+    ]

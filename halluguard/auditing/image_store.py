@@ -8,7 +8,6 @@ would fill the memory. Decoding runs in threads, in the order in which the detec
 from __future__ import annotations
 
 import contextlib
-import csv
 import hashlib
 import io
 import json
@@ -24,7 +23,7 @@ from typing import TYPE_CHECKING
 from halluguard.auditing.caption_rows import Row
 from halluguard.errors import ImageError, InputError, SettingsError
 from halluguard.images import ORIENTATION, formats, load_image, resolve_inside
-from halluguard.io import json_limit, parse_json, read_text
+from halluguard.io import begins_with_brace, json_limit, parse_json, read_table, read_text
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -249,19 +248,17 @@ def _header(file: io.BufferedReader | io.BytesIO) -> tuple[tuple[int, int] | Non
 
 def read_names(path: Path) -> dict[str, str]:
     """A mapping file: a JSON object image id -> path, or a CSV or TSV file with the two columns id and path."""
-    text = read_text(path)
-    if text.lstrip().startswith("{"):
+    if begins_with_brace(path):
         try:
-            names = parse_json(text, json_limit(path))
+            names = parse_json(read_text(path), json_limit(path))
         except ValueError as error:
             raise InputError(f"the image mapping {str(path)!r} is not JSON: {error}; correct it") from error
         if not all(isinstance(name, str) for name in names.values()):
             raise InputError(f"expected an object of image id -> path in {str(path)!r}; write it so")
         return names
     try:
-        lines = list(csv.reader(text.splitlines(), delimiter="\t" if "\t" in text.partition("\n")[0] else ","))
-        return {cells[0]: cells[1] for cells in lines if cells}
-    except (IndexError, csv.Error) as error:
+        return {cells[0]: cells[1] for _, cells in read_table(path) if cells}
+    except IndexError as error:
         raise InputError(f"expected two columns, image id and path, in every line of {str(path)!r}") from error
 
 

@@ -8,6 +8,8 @@ from halluguard.errors import InputError, SettingsError
 from halluguard.io import read_text
 from halluguard.vocabulary import COCO, COMMON, normal
 
+LARGEST_FILE = 4 * 1024**2
+"""Bytes of a vocabulary file, comments included."""
 LARGEST = 5_000
 """Most names in a vocabulary file; the detector is asked about each of them in every image."""
 
@@ -24,7 +26,7 @@ def read_vocabulary(name: str) -> tuple[str, ...]:
     path = Path(name)
     if not path.is_file():
         raise SettingsError(f"expected coco, common or a file of names as the vocabulary, got {name!r}")
-    lines = [line.strip() for line in read_text(path).splitlines()]
+    lines = [line.strip() for line in read_text(path, most=LARGEST_FILE).splitlines()]
     names = tuple(dict.fromkeys(normal(line) for line in lines if line and not line.startswith("#")))
     if not names or len(names) > LARGEST or any(len(one) > 80 for one in names):
         raise InputError(

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from halluguard.errors import HalluguardError, InputError
-from halluguard.io import JsonObject, iter_rows, json_limit, parse_json, read_text
+from halluguard.io import JsonObject, begins_with_brace, iter_rows, json_limit, parse_json, read_text
 from halluguard.metrics.vocabulary import Vocabulary, load_vocabulary
 from halluguard.records import Box, Detector, ImageOrKey
 from halluguard.vocabulary import normal
+
+MAX_PAIRS = 10_000_000
+"""Most pairs of image and category in annotations: each becomes a row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +51,9 @@ def read_rows(path: str | Path) -> list[Labelled]:
     Raises:
         InputError: the file is unreadable, or a row is wrong; the message names it.
     """
-    text = read_text(path)
-    if text.lstrip().startswith("{"):
+    if begins_with_brace(path):
         try:
-            whole = parse_json(text, json_limit(path))
+            whole = parse_json(read_text(path), json_limit(path))
         except ValueError:  # JSON Lines
             whole = None
         if isinstance(whole, dict) and {"images", "annotations", "categories"} <= whole.keys():
@@ -103,7 +105,9 @@ def _labelled(row: object, where: str) -> Labelled:
     image, phrase = values.get("image"), values.get("phrase")
     present = _PRESENT.get(str(values.get("present")).strip().lower())
     if image in (None, "") or not isinstance(phrase, str) or not normal(phrase) or present is None:
-        raise InputError(f"{where} must have image, phrase, and present (true or false), got {row!r}; correct it")
+        raise InputError(
+            f"{where} must have image, phrase, and present (true or false), got {repr(row)[:200]}; correct it"
+        )
     return Labelled(str(image), phrase, present, str(values.get("group") or ""))
 
 
@@ -117,6 +121,11 @@ def _from_coco(data: JsonObject) -> list[Labelled]:
             f"expected COCO annotations with lists of categories (id, name), images (id, file_name) and annotations "
             f"(image_id, category_id), got {type(error).__name__}: {error}; check the file"
         ) from error
+    if len(images) * len(names) > MAX_PAIRS:
+        raise InputError(
+            f"expected at most {MAX_PAIRS:,} pairs of image and category, got {len(images):,} images and "
+            f"{len(names):,} categories; keep fewer of either"
+        )
     return [
         Labelled(image, name, (i, c) in present) for i, image in images.items() for c, name in names.items()
     ]  # fmt: skip

@@ -41,6 +41,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+MAX_MESSAGE = 4000
+"""Most characters of an error that are printed."""
 _UsageError = typer.BadParameter.__base__ or typer.BadParameter
 """The class of error that wrong arguments raise."""
 
@@ -70,7 +72,7 @@ def main() -> NoReturn:
     try:
         code = app(standalone_mode=False)
     except HalluguardError as error:
-        _end(printable(error), exit_code(error))
+        _end(_brief(printable(error)), exit_code(error))
     except KeyboardInterrupt:
         _end("interrupted; the same command continues", 130)
     except SystemExit as ending:  # typer exits with 1 on a broken pipe, but 1 means a failed gate here
@@ -92,6 +94,11 @@ def main() -> NoReturn:
 def _end(message: str, code: int) -> NoReturn:
     print(f"halluguard: {message}", file=sys.stderr)
     sys.exit(code)
+
+
+def _brief(message: str) -> str:
+    """The message without its middle if it is very long, as with a name of a megabyte; the advice is at its end."""
+    return message if len(message) <= MAX_MESSAGE else f"{message[: MAX_MESSAGE - 400]} ... {message[-400:]}"
 
 
 def exit_code(error: HalluguardError) -> int:

@@ -16,6 +16,8 @@ from halluguard.errors import InputError
 from halluguard.io import read_json, read_text
 from halluguard.printing import printable
 
+MAX_OPTIONS = 256 * 1024
+"""Bytes of a file of options in YAML, whose reader takes a second for every few tens of thousands."""
 _SHARED = "For every command"
 
 
@@ -87,7 +89,7 @@ def _read_yaml(file: Path) -> object:
     import yaml
 
     try:
-        return yaml.safe_load(read_text(file))
+        return yaml.safe_load(read_text(file, most=MAX_OPTIONS))
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         if isinstance(error, InputError):
             raise

@@ -18,8 +18,10 @@ from typing import Any
 from xml.etree import ElementTree
 
 from halluguard.errors import InputError
-from halluguard.io import iter_rows, read_json, read_text
+from halluguard.io import MAX_JSON, iter_rows, read_json, read_text
 
+MAX_XML = MAX_JSON
+"""Memory that the elements and attributes of an XML file may take, in bytes, by an estimate of 200 for each."""
 SIZE = "__size__"
 """Key of a row under which the width and height of its image stand; a column "size" may be anything."""
 Row = Mapping[str, Any]
@@ -182,6 +184,10 @@ def _xml(path: Path) -> Iterator[Located]:
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
         raise InputError(f"expected XML without a document type in {str(path)!r}, because entities are not read")
     try:
+        if len(text) + 200 * (text.count("<") + text.count("=")) > MAX_XML:
+            raise InputError(
+                f"expected XML that takes at most {MAX_XML:,} bytes of memory, got more in {str(path)!r}; split it"
+            )
         root = ElementTree.fromstring(text)
     except ElementTree.ParseError as error:
         raise InputError(f"cannot read {str(path)!r} as XML: {error}; check the file") from error

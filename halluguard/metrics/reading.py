@@ -127,8 +127,7 @@ def _table(path: str | Path, file: TextIO, delimiter: str) -> Iterator[tuple[int
     """Rows of a table with a header; a cell may hold line breaks in quotes."""
     before = csv.field_size_limit(LIMIT)
     try:
-        reader = csv.reader((line for _, line in read_lines(path, file)), delimiter=delimiter)
-        yield from _named(path, ((reader.line_num, cells) for cells in reader))
+        yield from _named(path, io.table_rows((line for _, line in read_lines(path, file)), delimiter))
     except csv.Error as error:
         raise InputError(f"{path} must be a table with a header, got something else ({error})") from error
     finally:

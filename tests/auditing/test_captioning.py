@@ -111,3 +111,16 @@ def test_files_that_look_like_images_and_cannot_be_read_are_named(photos, tmp_pa
     result = caption_folder(photos, tmp_path / "out.jsonl", lambda images: ["A photo." for _ in images])
     assert (result.captioned, result.failed) == (3, 0)
     assert sorted(reason.partition(":")[0] for reason in result.skipped) == ["logo.svg", "raw.DNG"]
+
+
+def test_large_images_are_captioned_one_at_a_time(tmp_path):
+    for n in range(3):
+        Image.new("L", (6000, 4000)).save(tmp_path / f"{n}.png")
+    sizes = []
+
+    def captioner(images):
+        sizes.append(len(images))
+        return ["A dog."] * len(images)
+
+    caption_folder(tmp_path, tmp_path / "c.jsonl", captioner)
+    assert sizes == [1, 1, 1]
