@@ -104,6 +104,19 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS, shrink_to: 
         raise ImageError(f"could not read the image {name}: {reason}; check the file or leave it out") from error
 
 
+def header_pixels(data: bytes) -> int:
+    """Width times height of an image file, as its header says; 0 where none can be read, as `load_image` will say.
+
+    >>> header_pixels(b"no image")
+    0
+    """
+    try:
+        with _open(data) as image:
+            return int(image.width * image.height)
+    except Exception:  # whatever is wrong with the file
+        return 0
+
+
 @lru_cache(maxsize=1)
 def formats() -> tuple[str, ...]:
     """The formats that can be read here: with the extra `heif`, also HEIC, AVIF and JPEG 2000."""

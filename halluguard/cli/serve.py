@@ -43,6 +43,10 @@ def serve(
     timeout: Annotated[float, option(_LIMITS, "Most seconds for the model's answer.")] = 300.0,
     check_timeout: Annotated[float, option(_LIMITS, "Most seconds for the check of an answer.")] = 60.0,
     max_images: Annotated[int, option(_LIMITS, "Images in one request.")] = 16,
+    max_held_pixels: Annotated[
+        int,
+        option(_LIMITS, "Most pixels of the images of all requests together; others wait, then get status 503."),
+    ] = 50_000_000,
     running: Annotated[int, option(_LIMITS, "Number of requests that are processed at the same time.")] = 32,
     waiting: Annotated[int, option(_LIMITS, "Number of further requests that may wait; others get status 503.")] = 256,
 ) -> None:
@@ -61,6 +65,7 @@ def serve(
         timeout=timeout,
         check_timeout=check_timeout,
         max_images=max_images,
+        max_held_pixels=max_held_pixels,
         running=running,
         waiting=waiting,
         fetch=fetch,

@@ -13,8 +13,10 @@ from pathlib import Path
 from halluguard import io
 from halluguard.errors import HalluguardError, InputError, first_line, require
 
-MAX_UNPACKED = 512 * 2**20
-"""Bytes that the parts of a workbook may have when unpacked."""
+MAX_UNPACKED = 64 * 2**20
+"""Bytes that the parts of a workbook may have when unpacked; openpyxl reads a few million per second."""
+MAX_ROWS = 2**20
+"""Most rows of a sheet, as Excel has it."""
 
 
 def read_workbook(path: str | Path) -> Iterator[tuple[int, list[str]]]:
@@ -36,7 +38,11 @@ def read_workbook(path: str | Path) -> Iterator[tuple[int, list[str]]]:
                     f"{path} must be a workbook of at most {MAX_UNPACKED:,} bytes, got {unpacked:,}; save it as CSV"
                 )
             book = openpyxl.load_workbook(file, read_only=True, data_only=False)
-            for number, cells in enumerate(book.worksheets[0].iter_rows(values_only=True), start=1):
+            sheet = book.worksheets[0]
+            sheet.reset_dimensions()  # else every blank row is as wide as the file says
+            for number, cells in enumerate(sheet.iter_rows(values_only=True), start=1):
+                if number > MAX_ROWS:
+                    raise InputError(f"{path} must have at most {MAX_ROWS:,} rows, got more; split it")
                 texts = [_text(cell) for cell in cells]
                 if any(texts):
                     yield number, texts

@@ -10,14 +10,16 @@ from typing import TypeVar
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from halluguard import __version__
 from halluguard.errors import HalluguardError
 from halluguard.io import JsonObject, parse_json
 from halluguard.printing import printable
 from halluguard.serving.backends import Backend
-from halluguard.serving.chat_requests import read_request
+from halluguard.serving.chat_requests import reading
 from halluguard.serving.errors import ApiError, busy, invalid
+from halluguard.serving.held_memory import HeldBytes, HeldPixels
 from halluguard.serving.metrics import Metrics
 from halluguard.serving.settings import ServerSettings
 
@@ -78,6 +80,7 @@ def create_app(backend: Backend, settings: ServerSettings, metrics: Metrics) -> 
 
     app = FastAPI(title="halluguard", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     places = Places(settings.running, settings.waiting)
+    bodies, images = HeldBytes(settings.max_held_body), HeldPixels(settings.max_held_pixels, settings.read_timeout)
 
     @app.exception_handler(ApiError)
     async def api_error(_: Request, error: ApiError) -> JSONResponse:
@@ -124,59 +127,60 @@ def create_app(backend: Backend, settings: ServerSettings, metrics: Metrics) -> 
             metrics.requests.labels(str(status)).inc()
 
     async def _completion(request: Request) -> Response:
-        body = await _body(request, settings)
-        headers = dict(request.headers)
-        if isinstance(body, dict) and body.get("stream") is True:
-            stack = contextlib.AsyncExitStack()
-            try:
-                await stack.enter_async_context(places.place())
-                chat = await read_request(body, settings)
-                chunks = backend.stream(chat, headers)
-                first = await _unless_left(
-                    request, anext(chunks)
-                )  # an error before the first chunk keeps its HTTP status
-            except BaseException:
-                await stack.aclose()
-                raise
-            return StreamingResponse(_events(first, chunks, stack), media_type="text/event-stream")
-        async with places.place():
-            chat = await read_request(body, settings)
-            return AsciiResponse(await _unless_left(request, backend.complete(chat, headers)))
+        async with contextlib.AsyncExitStack() as stack:
+            body = await _body(request, settings, stack.enter_context(bodies.body()))
+            headers = dict(request.headers)
+            await stack.enter_async_context(places.place())
+            chat = await stack.enter_async_context(reading(body, settings, images))
+            if chat.body.get("stream") is not True:
+                return AsciiResponse(await _unless_left(request, backend.complete(chat, headers)))
+            chunks = backend.stream(chat, headers)
+            stack.push_async_callback(chunks.aclose)
+            first = await _unless_left(request, anext(chunks))  # an error before it keeps its HTTP status
+            return EventStream(_events(first, chunks), stack.pop_all())
 
     return app
 
 
-async def _events(
-    first: JsonObject, chunks: AsyncIterator[JsonObject], stack: contextlib.AsyncExitStack
-) -> AsyncIterator[bytes]:
+class EventStream(StreamingResponse):
+    """A stream of server-sent events that gives back what it holds, also when its client left before it began."""
+
+    def __init__(self, events: AsyncIterator[bytes], held: contextlib.AsyncExitStack) -> None:
+        super().__init__(events, media_type="text/event-stream")
+        self._held = held
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the events."""
+        async with self._held:
+            await super().__call__(scope, receive, send)
+
+
+async def _events(first: JsonObject, chunks: AsyncIterator[JsonObject]) -> AsyncIterator[bytes]:
     """Server-sent events of a stream; if it fails midway, the last event is the error."""
-    async with stack:
-        try:
-            yield _event(first)
-            async for chunk in chunks:
-                yield _event(chunk)
-        except ApiError as error:
-            yield _event(error.body)
-        except Exception as error:
-            message = f"the stream ended with {type(error).__name__}: {printable(error)[:200]}"
-            yield _event(ApiError(500, message, kind="server_error").body)
-        else:
-            yield b"data: [DONE]\n\n"
-        finally:
-            if hasattr(chunks, "aclose"):
-                await chunks.aclose()
+    try:
+        yield _event(first)
+        async for chunk in chunks:
+            yield _event(chunk)
+    except ApiError as error:
+        yield _event(error.body)
+    except Exception as error:
+        message = f"the stream ended with {type(error).__name__}: {printable(error)[:200]}"
+        yield _event(ApiError(500, message, kind="server_error").body)
+    else:
+        yield b"data: [DONE]\n\n"
 
 
 def _event(chunk: JsonObject) -> bytes:
     return b"data: " + json.dumps(chunk).encode() + b"\n\n"
 
 
-async def _body(request: Request, settings: ServerSettings) -> object:
-    """The JSON of a request, within its limits of size, time and depth."""
+async def _body(request: Request, settings: ServerSettings, holding: Callable[[int], None]) -> object:
+    """The JSON of a request, within its limits of size, time and depth; `holding` is told how many bytes came."""
     body = bytearray()
     try:
         async with asyncio.timeout(settings.read_timeout):
             async for piece in request.stream():
+                holding(len(piece))
                 body += piece
                 if len(body) > settings.max_body:
                     raise ApiError(413, f"expected a request of at most {settings.max_body:,} bytes, got a longer one")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from queue import Empty, SimpleQueue
 from typing import Protocol
 
@@ -26,7 +26,7 @@ class Backend(Protocol):
     async def complete(self, request: ChatRequest, headers: dict[str, str]) -> JsonObject:
         """A chat completion in OpenAI's form, with corrected texts and a field `halluguard` in each choice."""
 
-    def stream(self, request: ChatRequest, headers: dict[str, str]) -> AsyncIterator[JsonObject]:
+    def stream(self, request: ChatRequest, headers: dict[str, str]) -> AsyncGenerator[JsonObject]:
         """The chunks of a streamed completion; each sentence is sent once it is checked."""
 
     async def models(self, headers: dict[str, str]) -> JsonObject:

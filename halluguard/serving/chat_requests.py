@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import contextlib
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from PIL.Image import Image
 
 from halluguard.errors import ImageError, InputError
-from halluguard.images import load_image
+from halluguard.images import header_pixels, load_image
 from halluguard.io import JsonObject
 from halluguard.prompting.conversation import Conversation, read_messages
 from halluguard.rendering import data_url
 from halluguard.serving.errors import ApiError, invalid
+from halluguard.serving.held_memory import HeldPixels
 from halluguard.serving.image_sources import read_image
 from halluguard.serving.settings import ServerSettings
 
@@ -58,28 +60,96 @@ class ChatRequest:
         return isinstance(options, Mapping) and options.get("include_usage") is True
 
 
-async def read_request(body: object, settings: ServerSettings) -> ChatRequest:
-    """Check a request and read its images.
+@contextlib.asynccontextmanager
+async def reading(body: object, settings: ServerSettings, held: HeldPixels) -> AsyncIterator[ChatRequest]:
+    """Check a request and read its images, which have room in `held` until the block ends.
 
     Raises:
-        ApiError: the request does not have OpenAI's form, or an image cannot be read.
+        ApiError: the request does not have OpenAI's form, an image cannot be read, or there is no room for it.
     """
     if not isinstance(body, dict):
         raise invalid(f"expected a JSON object, got {type(body).__name__}; send a chat completion request")
     _check_fields(body)
+    files = [await _image_file(part, where, settings) for where, part in _images(body["messages"], settings)]
+    pixels = sum(await asyncio.to_thread(lambda: [header_pixels(data) for _, data in files]))
+    async with held.room(min(pixels, settings.max_pixels)):  # with more, one of them is refused below
+        yield await _read(body, files, settings)
+
+
+def _images(messages: list[object], settings: ServerSettings) -> Iterator[tuple[str, JsonObject]]:
+    """(place, part) of each image of the messages.
+
+    Raises:
+        ApiError: there are too many, or a part is neither a text nor an image.
+    """
+    number = 0
+    for i, message in enumerate(messages):
+        content = message.get("content") if isinstance(message, dict) else None
+        for j, part in enumerate(content if isinstance(content, list) else []):
+            where = f"messages[{i}].content[{j}]"
+            kind = part.get("type") if isinstance(part, dict) else None
+            if kind == "image_url":
+                number += 1
+                if number > settings.max_images:
+                    raise invalid(f"expected at most {settings.max_images} images, got more; send fewer", where)
+                yield where, part
+            elif kind not in ("text", "refusal"):  # a path or a video would be read from this machine
+                raise invalid(f"expected parts of the types 'text' and 'image_url', got {kind!r}", where)
+
+
+async def _image_file(part: JsonObject, where: str, settings: ServerSettings) -> tuple[str, bytes]:
+    """(place, bytes of its file) of an image."""
+    field = part.get("image_url")
+    return where, await read_image(field.get("url") if isinstance(field, dict) else field, settings, where)
+
+
+async def _read(body: JsonObject, files: list[tuple[str, bytes]], settings: ServerSettings) -> ChatRequest:
+    """The request whose images have these places and files."""
     sent: JsonObject = {key: value for key, value in body.items() if key not in ("halluguard", "imagination")}
-    reader = _Images(settings)
-    messages, read = [], []
-    for index, message in enumerate(body["messages"]):
-        for_model, for_us = await reader.message(message, f"messages[{index}]")
-        messages.append(for_model)
-        read.append(for_us)
-    sent["messages"] = messages
-    request = ChatRequest(sent, read, imagination=body.get("imagination"), evidence=body.get("halluguard") is not False)
+    left, opened = settings.max_pixels, []
+    for where, data in files:
+        try:
+            image = await asyncio.to_thread(load_image, data, max_pixels=left)
+        except ImageError as error:
+            raise ApiError(400, str(error), param=where, code="invalid_image") from error
+        left -= image.width * image.height
+        opened.append(image)
+    images = iter(opened)
+    sent["messages"], messages = [], []
+    for message in body["messages"]:
+        content = message.get("content") if isinstance(message, dict) else None
+        if not isinstance(content, list):
+            sent["messages"].append(message)
+            messages.append(message)
+            continue
+        shown = [next(images) if part["type"] == "image_url" else None for part in content]
+        parts = [
+            part if image is None else await _sent(part, image) for part, image in zip(content, shown, strict=True)
+        ]
+        sent["messages"].append({**message, "content": parts})
+        read = [
+            part if image is None else {"type": "image", "image": image}
+            for part, image in zip(content, shown, strict=True)
+        ]
+        messages.append({**message, "content": read})
+    request = ChatRequest(
+        sent, messages, imagination=body.get("imagination"), evidence=body.get("halluguard") is not False
+    )
     try:
-        return replace(request, conversation=read_messages(read))
+        return replace(request, conversation=read_messages(messages))
     except InputError as error:
         return replace(request, unread=str(error))
+
+
+async def _sent(part: JsonObject, image: Image) -> JsonObject:
+    """The part of an image as it is sent on: what was not a data: URL becomes one."""
+    field = part["image_url"]
+    url = field.get("url") if isinstance(field, dict) else field
+    if isinstance(url, str) and url[:5].lower() == "data:":
+        return part
+    detail = {"detail": field["detail"]} if isinstance(field, dict) and "detail" in field else {}
+    encoded = await asyncio.to_thread(data_url, image, max(image.size), quality=95)
+    return {"type": "image_url", "image_url": {"url": encoded, **detail}}
 
 
 def _check_fields(body: JsonObject) -> None:
@@ -97,49 +167,3 @@ def _check_fields(body: JsonObject) -> None:
         isinstance(imagination, bool) or not isinstance(imagination, int | float) or not -1 <= imagination <= 1
     ):
         raise invalid(f"expected 'imagination' in [-1, 1], got {imagination!r}; change it", "imagination")
-
-
-class _Images:
-    """Read the images of one request, within its limits on number and pixels."""
-
-    def __init__(self, settings: ServerSettings) -> None:
-        self.settings = settings
-        self.number = self.pixels = 0
-
-    async def message(self, message: object, param: str) -> tuple[Any, Any]:
-        """The message for the upstream server, and the message for the check."""
-        content = message.get("content") if isinstance(message, dict) else None
-        if not isinstance(content, list):
-            return message, message
-        parts, read = [], []
-        for index, part in enumerate(content):
-            where = f"{param}.content[{index}]"
-            kind = part.get("type") if isinstance(part, dict) else None
-            if kind == "image_url":
-                sent, image = await self._image(part, where)
-                parts.append(sent)
-                read.append({"type": "image", "image": image})
-            elif kind in ("text", "refusal"):
-                parts.append(part)
-                read.append(part)
-            else:  # reading a path or a video could expose files of this machine
-                raise invalid(f"expected parts of the types 'text' and 'image_url', got {kind!r}", where)
-        return {**message, "content": parts}, {**message, "content": read}  # type: ignore[dict-item]
-
-    async def _image(self, part: JsonObject, param: str) -> tuple[JsonObject, Image]:
-        self.number += 1
-        if self.number > self.settings.max_images:
-            raise invalid(f"expected at most {self.settings.max_images} images, got more; send fewer", param)
-        field = part.get("image_url")
-        url = field.get("url") if isinstance(field, dict) else field
-        data = await read_image(url, self.settings, param)
-        try:
-            image = await asyncio.to_thread(load_image, data, max_pixels=self.settings.max_pixels - self.pixels)
-        except ImageError as error:
-            raise ApiError(400, str(error), param=param, code="invalid_image") from error
-        self.pixels += image.width * image.height
-        if isinstance(url, str) and url.startswith("data:"):
-            return part, image
-        detail = {"detail": field["detail"]} if isinstance(field, dict) and "detail" in field else {}
-        encoded = await asyncio.to_thread(data_url, image, max(image.size), quality=95)
-        return {"type": "image_url", "image_url": {"url": encoded, **detail}}, image

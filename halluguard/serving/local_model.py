@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 import uuid
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncGenerator, Generator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -63,7 +63,7 @@ class LocalModel:
         usage = await self._in_thread(lambda: self._usage(request, answers))
         return {**self._head("chat.completion"), "choices": choices, "usage": usage}
 
-    async def stream(self, request: ChatRequest, headers: dict[str, str]) -> AsyncIterator[JsonObject]:
+    async def stream(self, request: ChatRequest, headers: dict[str, str]) -> AsyncGenerator[JsonObject]:
         """The chunks of a streamed completion; each sentence is sent once it is checked."""
         if request.choices > 1:
             raise invalid("expected n = 1 in a stream of this model; ask for the choices one by one", "n")

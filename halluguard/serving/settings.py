@@ -24,6 +24,10 @@ class ServerSettings:
         max_body: largest request, in bytes.
         max_images: most images in one request.
         max_pixels: most pixels of all images of one request together.
+        max_held_pixels: most pixels of the images of all requests that are processed; further requests with images
+            wait as long as `read_timeout`, then they are refused with status 503.
+        max_held_body: most bytes of the bodies of all requests that are read or processed; others are refused with
+            status 503.
         running: number of requests that are processed at the same time.
         waiting: number of further requests that may wait; others are refused with status 503.
         detector_batch: images per call of the detector; checks that arrive together share one call.
@@ -38,6 +42,8 @@ class ServerSettings:
     max_body: int = 32 * 1024 * 1024
     max_images: int = 16
     max_pixels: int = 50_000_000
+    max_held_pixels: int = 50_000_000
+    max_held_body: int = 256 * 1024 * 1024
     running: int = 32
     waiting: int = 256
     detector_batch: int = 16
@@ -50,6 +56,11 @@ class ServerSettings:
         for name in ("timeout", "check_timeout", "read_timeout", "max_body", "max_images", "max_pixels", "running"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise SettingsError(f"{name} must be a number above 0, got {getattr(self, name)}; raise it")
+        if self.max_held_pixels < self.max_pixels or self.max_held_body < self.max_body:
+            raise SettingsError(
+                "max_held_pixels and max_held_body are those of all requests, and must be at least max_pixels and "
+                f"max_body, got {self.max_held_pixels:,} and {self.max_held_body:,}; raise them"
+            )
         if self.waiting < 0 or self.detector_batch < 1:
             raise SettingsError("waiting must be at least 0 and detector_batch at least 1; raise them")
         if self.images is not None and not self.images.is_dir():

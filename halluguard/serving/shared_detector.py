@@ -12,6 +12,7 @@ from typing import Any
 from PIL.Image import Image
 
 from halluguard.errors import ExpertError
+from halluguard.images import MAX_MODEL_PIXELS
 from halluguard.records import Box, Detector
 
 
@@ -30,7 +31,7 @@ class SharedDetector:
 
     Args:
         detector: the detector.
-        batch_size: images per call.
+        batch_size: images per call; fewer where they have more than `MAX_MODEL_PIXELS` together.
         timeout: seconds that a caller waits for its boxes.
         called: function that gets the number of images of each call, for measurements.
     """
@@ -73,7 +74,7 @@ class SharedDetector:
     def _run(self) -> None:
         while (first := self._queue.get()) is not None:
             batch, ends = [first], False
-            while sum(len(work.images) for work in batch) < self._batch_size:
+            while self._has_room(batch):
                 try:
                     work = self._queue.get_nowait()
                 except Empty:
@@ -85,6 +86,12 @@ class SharedDetector:
             self._detect([work for work in batch if work.result.set_running_or_notify_cancel()])
             if ends:
                 return
+
+    def _has_room(self, batch: list[_Work]) -> bool:
+        """Whether the next images may join: a detector takes several bytes per pixel of all images of a call."""
+        images = [image for work in batch for image in work.images]
+        pixels = sum(image.width * image.height for image in images)
+        return len(images) < self._batch_size and pixels < MAX_MODEL_PIXELS
 
     def _detect(self, batch: list[_Work]) -> None:
         if not batch:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -111,7 +111,7 @@ class Upstream:
         self.metrics.check.observe(time.perf_counter() - started)
         return self.review.passed(answer, request.evidence)
 
-    async def stream(self, request: ChatRequest, headers: dict[str, str]) -> AsyncIterator[JsonObject]:
+    async def stream(self, request: ChatRequest, headers: dict[str, str]) -> AsyncGenerator[JsonObject]:
         """Yield the chunks of the upstream server: text when its sentence is checked, everything else at once."""
         chunks: asyncio.Queue[JsonObject | Exception | None] = asyncio.Queue()
         work = asyncio.create_task(self._relay(request, headers, chunks))

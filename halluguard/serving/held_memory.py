@@ -1,0 +1,100 @@
+"""Bound what all requests hold together: bytes of their bodies, and pixels of their images.
+
+A request alone is bounded by `ServerSettings`. Many at once would still take as much memory as there are requests, so
+a request takes its share of a common limit before it reads or decodes, and gives it back when it ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator
+
+from halluguard.serving.errors import busy
+
+
+class HeldPixels:
+    """Limits the pixels of the images that all requests hold; a request waits in line until its images have room.
+
+    Args:
+        most: pixels that may be held at the same time.
+        patience: seconds that a request waits.
+    """
+
+    def __init__(self, most: int, patience: float) -> None:
+        self._free, self._patience = most, patience
+        self._line: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    @contextlib.asynccontextmanager
+    async def room(self, pixels: int) -> AsyncIterator[None]:
+        """Room for the images of one request.
+
+        Args:
+            pixels: their pixels, at most as many as may be held.
+
+        Raises:
+            ApiError: there was none in time.
+        """
+        await self._take(pixels)
+        try:
+            yield
+        finally:
+            self._free += pixels
+            self._let_in()
+
+    async def _take(self, pixels: int) -> None:
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._line.append((pixels, turn))
+        self._let_in()
+        try:
+            async with asyncio.timeout(self._patience):
+                await asyncio.shield(turn)
+        except BaseException as error:
+            if turn.done():  # let in at the moment at which it gave up
+                self._free += pixels
+            else:
+                turn.cancel()
+            self._let_in()
+            if isinstance(error, TimeoutError):
+                raise busy("the images of other requests take all the memory; try again in a second") from None
+            raise
+
+    def _let_in(self) -> None:
+        while self._line and (self._line[0][1].cancelled() or self._line[0][0] <= self._free):
+            pixels, turn = self._line.popleft()
+            if not turn.cancelled():
+                self._free -= pixels
+                turn.set_result(None)
+
+
+class HeldBytes:
+    """Limits the bytes of the bodies of all requests that are read or worked on; a request beyond is refused.
+
+    Args:
+        most: bytes that may be held at the same time.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._free = most
+
+    @contextlib.contextmanager
+    def body(self) -> Iterator[Callable[[int], None]]:
+        """A function that is called with the number of bytes that a request adds.
+
+        Raises:
+            ApiError: by that function: there is no room.
+        """
+        held = 0
+
+        def add(number: int) -> None:
+            nonlocal held
+            if number > self._free:
+                raise busy("the other requests take all the memory; try again in a second")
+            self._free -= number
+            held += number
+
+        try:
+            yield add
+        finally:
+            self._free += held
