@@ -21,7 +21,7 @@ import stat
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, BinaryIO, Literal, Protocol, TextIO, overload
+from typing import IO, TYPE_CHECKING, Any, AnyStr, BinaryIO, Literal, Protocol, TextIO, overload
 
 from halluguard.errors import HalluguardError, InputError, OutputError
 
@@ -47,6 +47,8 @@ MAX_TEXT = 512 * 1024**2
 """Most memory that the text of a file which is read whole may take, in bytes: up to four for a character."""
 MAX_JSON, MAX_JSON_RATIO = 1024**3, 8
 """Limits of the memory for a file that is read whole as JSON: bytes, or a multiple of its size."""
+MAX_EMPTY = 1_000_000
+"""Most empty lines that may follow one another in a file of rows."""
 MAX_CELLS = 100_000
 """Most cells of a row of a table; commas inside its cells count too."""
 
@@ -357,6 +359,23 @@ def begins_with_brace(path: str | Path) -> bool:
         return piece.lstrip().startswith("{")
 
 
+def bounded_gaps(path: str | Path, lines: Iterable[AnyStr]) -> Iterator[AnyStr]:
+    """The lines, as long as no more than `MAX_EMPTY` empty ones follow one another.
+
+    Raises:
+        InputError: more do: a file of 300 million of them would take minutes.
+    """
+    empty = 0
+    for line in lines:
+        empty = empty + 1 if line.isspace() else 0
+        if empty > MAX_EMPTY:
+            raise InputError(
+                f"expected rows in {str(path)!r}, got more than {MAX_EMPTY:,} empty lines after one another; "
+                "check what wrote it"
+            )
+        yield line
+
+
 def table_rows(lines: Iterable[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """(number of its last line, cells) of each row of a CSV text; a cell may hold line breaks in quotes.
 
@@ -386,11 +405,10 @@ def _text_lines(path: str | Path, file: TextIO) -> Iterator[str]:
     """The lines of a text file.
 
     Raises:
-        InputError: a line is longer than `MAX_LINE`.
+        InputError: a line is longer than `MAX_LINE`, or too many empty ones follow one another.
     """
-    number = 0
-    while line := file.readline(MAX_LINE + 1):
-        number += 1
+    lines = iter(lambda: file.readline(MAX_LINE + 1), "")
+    for number, line in enumerate(bounded_gaps(path, lines), start=1):
         if len(line) > MAX_LINE:
             raise InputError(f"{path}, line {number}: expected at most {MAX_LINE:,} characters, got more; split it")
         yield line

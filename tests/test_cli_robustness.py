@@ -9,9 +9,12 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
+from halluguard.auditing.image_store import read_names
 from halluguard.calibration.labelled_rows import read_rows
 from halluguard.cli import app, main
 from halluguard.errors import HalluguardError
+from halluguard.metrics.reading import read_rows as metric_rows
+from halluguard.tuning.reading import read_entries
 
 NOT_JSON = {
     "empty": b"",
@@ -370,3 +373,18 @@ def test_an_error_that_holds_a_very_long_name_is_printed_with_its_begin_and_advi
     shown = capsys.readouterr().err
     assert len(shown) < 5_000
     assert shown.startswith(("halluguard: expected", "c.jsonl")) or "expected" in shown
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "csv"])
+def test_a_file_of_empty_lines_is_refused_before_it_is_read_for_minutes(suffix, folder, monkeypatch):
+    """By every reader of rows: each line of 300 million takes its time, however empty."""
+    monkeypatch.setattr("halluguard.io.MAX_EMPTY", 1000)
+    monkeypatch.setattr("halluguard.auditing.inputs.delimited.MAX_EMPTY", 1000)
+    rows = {"jsonl": '{"image": "1", "caption": "A dog."}\n', "csv": "image,caption,phrase,present\n1,A dog.,dog,yes\n"}
+    file = folder / f"gap.{suffix}"
+    file.write_text(rows[suffix] + "\n" * 2000 + rows[suffix])
+    assert "empty lines after one another" in str(audit(folder, captions=file.name))
+    readers = {"jsonl": (metric_rows, read_entries), "csv": (metric_rows, read_rows, read_names)}
+    for read in readers[suffix]:
+        with pytest.raises(HalluguardError, match="empty lines after one another"):
+            list(read(file))

@@ -78,9 +78,8 @@ def _rows(path: str | Path, name: str) -> Iterator[tuple[int, Any]]:
 
 def read_lines(path: str | Path, file: TextIO) -> Iterator[tuple[int, str]]:
     """(line number from 1, line) of a text file, in bounded memory."""
-    number = 0
-    while line := file.readline(LIMIT + 1):
-        number += 1
+    lines = iter(lambda: file.readline(LIMIT + 1), "")
+    for number, line in enumerate(io.bounded_gaps(path, lines), start=1):
         if len(line) > LIMIT:
             raise InputError(f"{path}, line {number}: expected at most {LIMIT:,} characters in a line, got more")
         yield number, line

@@ -145,9 +145,8 @@ def _is_mapping(value: Mapping[str, object]) -> bool:
 
 def _lines(path: Path) -> Iterator[Entry]:
     with io.reading(path), io.open_binary(path) as file:
-        number = 0
-        while line := file.readline(MAX_ENTRY):
-            number += 1
+        lines = iter(lambda: file.readline(MAX_ENTRY), b"")
+        for number, line in enumerate(io.bounded_gaps(path, lines), start=1):
             if len(line) == MAX_ENTRY and not line.endswith(b"\n"):
                 while line and not line.endswith(b"\n"):
                     line = file.readline(_CHUNK)

@@ -13,7 +13,7 @@ from halluguard.auditing.caption_rows import CAPTION_KEYS
 from halluguard.auditing.fields import shortened
 from halluguard.auditing.inputs import MAX_ROW, Decision, Item, text_writer, too_long
 from halluguard.errors import InputError
-from halluguard.io import open_text, reading, text_encoding
+from halluguard.io import MAX_EMPTY, open_text, reading, text_encoding
 
 NAME = "CSV"
 ORDER = 50
@@ -101,6 +101,7 @@ class _Records:
         self._file.close()
 
     def __iter__(self) -> Iterator[tuple[list[str] | csv.Error, str | None]]:
+        empty = 0
         while True:
             self._lines.clear()
             try:
@@ -110,6 +111,9 @@ class _Records:
             except csv.Error as error:
                 yield error, None if self._lines.overlong else "".join(self._lines.copies)
             else:
+                empty = 0 if cells else empty + 1
+                if empty > MAX_EMPTY:
+                    raise InputError(f"expected rows, got more than {MAX_EMPTY:,} empty lines after one another")
                 if cells:
                     yield cells, "".join(self._lines.copies)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, AnyStr, BinaryIO
 
 from halluguard.auditing.inputs import MAX_ROW, Decision, Item, json_again, json_item, too_long
-from halluguard.io import open_binary, reading, text_encoding
+from halluguard.io import bounded_gaps, open_binary, reading, text_encoding
 
 NAME = "JSON Lines"
 ORDER = 20
@@ -33,7 +33,7 @@ def recognises(path: Path, head: bytes) -> bool:
 
 def read(path: Path, encoding: str | None = None, columns: Collection[str] | None = None) -> Iterator[Item]:
     """The objects, one per line; blank lines are not rows."""
-    for line in _lines(path, encoding):
+    for line in bounded_gaps(path, _lines(path, encoding)):
         if len(line) > MAX_ROW:
             yield too_long("a line", MAX_ROW, "bytes")
         elif line.strip():
