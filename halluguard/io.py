@@ -218,8 +218,8 @@ def read_text(path: str | Path, encoding: str | None = None, *, most: int | None
 def _text_memory(data: bytes, encoding: str) -> int:
     """At most how many bytes the decoded text takes: one emoji makes every character four bytes wide.
 
-    >>> _text_memory(b"abcd", "utf-8"), _text_memory("é\u20ac".encode(), "utf-8"), _text_memory(b"a\0b\0", "utf-16")
-    (4, 10, 8)
+    >>> [_text_memory(text.encode(), "utf-8") for text in ("abcd", "ab\u20ac", "ab\U0001f415")]
+    [4, 10, 24]
     """
     if not encoding.startswith("utf-8"):
         return 2 * len(data)  # two bytes give one character of up to four
