@@ -38,14 +38,15 @@ def read_workbook(path: str | Path) -> Iterator[tuple[int, list[str]]]:
                     f"{path} must be a workbook of at most {MAX_UNPACKED:,} bytes, got {unpacked:,}; save it as CSV"
                 )
             book = openpyxl.load_workbook(file, read_only=True, data_only=False)
-            sheet = book.worksheets[0]
+            sheet, width = book.worksheets[0], 0
             sheet.reset_dimensions()  # else every blank row is as wide as the file says
             for number, cells in enumerate(sheet.iter_rows(values_only=True), start=1):
                 if number > MAX_ROWS:
                     raise InputError(f"{path} must have at most {MAX_ROWS:,} rows, got more; split it")
                 texts = [_text(cell) for cell in cells]
                 if any(texts):
-                    yield number, texts
+                    width = width or len(texts)
+                    yield number, texts + [""] * (width - len(texts))
     except HalluguardError:
         raise
     except OSError as error:

@@ -93,7 +93,7 @@ def _images(messages: list[object], settings: ServerSettings) -> Iterator[tuple[
                 if number > settings.max_images:
                     raise invalid(f"expected at most {settings.max_images} images, got more; send fewer", where)
                 yield where, part
-            elif kind not in ("text", "refusal"):  # a path or a video would be read from this machine
+            elif kind not in ("text", "refusal"):  # reading a path or a video could expose files of this machine
                 raise invalid(f"expected parts of the types 'text' and 'image_url', got {kind!r}", where)
 
 

@@ -177,3 +177,18 @@ def test_without_openpyxl_the_error_says_how_to_install_it(tmp_path, monkeypatch
     monkeypatch.setitem(sys.modules, "openpyxl", None)
     with pytest.raises(MissingExtraError, match=r"needs the package 'openpyxl'.* pip install \S*(xlsx|openpyxl)"):
         list(read_rows(tmp_path / "run.xlsx"))
+
+
+def test_a_sheet_that_says_it_is_endless_ends(tmp_path, monkeypatch):
+    """Blank rows before a row with a huge number are counted, and are not as wide as the file says."""
+    monkeypatch.setattr(workbooks, "MAX_ROWS", 1000)
+    path = workbook(tmp_path / "POPE.xlsx")
+    with zipfile.ZipFile(path) as book:
+        parts = {name: book.read(name) for name in book.namelist()}
+    sheet = next(name for name in parts if name.endswith("sheet1.xml"))
+    parts[sheet] = parts[sheet].replace(b"</sheetData>", b'<row r="999999999999"><c r="A9"/></row></sheetData>')
+    with zipfile.ZipFile(path, "w") as book:
+        for name, data in parts.items():
+            book.writestr(name, data)
+    with pytest.raises(InputError, match="at most 1,000 rows"):
+        list(read_rows(path))
