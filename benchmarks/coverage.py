@@ -17,7 +17,7 @@ import json
 import sys
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ sys.path.append(str(Path(__file__).parent))
 import architectures
 import coverage_report as report
 import families
+import step_back_laws
 
 from halluguard.decoding import VCD, Imagination
 from halluguard.decoding.base import FORBIDDEN, DecodingMethod, Step, combine
@@ -52,7 +53,7 @@ MODES: dict[str, dict[str, Any]] = {
     "static": {"cache_implementation": "static"},
     "lookup": {"prompt_lookup_num_tokens": 3},
 }
-COLUMNS = [*MODES, "two images", "no image", "text-only"]
+COLUMNS = [*MODES, "two images", "no image", "text-only", "step back"]
 
 
 INNER = dict.fromkeys(("blip-2", "instructblip", "instructblipvideo"), "language_model")
@@ -306,7 +307,31 @@ def covered(name: str) -> dict[str, str]:
         verdicts["text-only"] = f"refused: {refusal}"
     except Exception as error:
         verdicts["text-only"] = f"FAULT: {in_one_line(error)}"
+    verdicts["step back"] = stepped_back([without_image(tiny, texts), changed_image(tiny, texts)])
     return verdicts
+
+
+def stepped_back(cases: list[Case]) -> str:
+    """The verdict on the laws of step back: plainly, and with each method that the family takes."""
+    cells = {"plain": law(replace(cases[0], method=VCD(alpha=0.0, beta=0.0)))}
+    cells |= {type(case.method).__name__: law(case) for case in cases}
+    exact = [name for name, cell in cells.items() if cell == "exact"]
+    bad = next((cell for cell in cells.values() if cell.startswith("FAULT")), "")
+    if bad or len(exact) == len(cells):
+        return bad or "exact"
+    (refusal, *_) = [cell for cell in cells.values() if cell != "exact"]
+    return f"{refusal} (exact: {', '.join(exact)})" if exact else refusal
+
+
+def law(case: Case) -> str:
+    """exact | refused: ... | FAULT: ... for one case."""
+    try:
+        broken = step_back_laws.broken_law(case, NEW)
+    except HalluguardError as refusal:
+        return f"refused: {refusal}"
+    except Exception as error:
+        return f"FAULT: {in_one_line(error)}"
+    return f"FAULT: {broken}" if broken else "exact"
 
 
 def attempted(name: str) -> dict[str, str]:

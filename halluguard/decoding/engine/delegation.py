@@ -17,9 +17,12 @@ import torch
 from transformers import GenerationMixin, PreTrainedModel
 
 from halluguard.decoding.engine import checks
-from halluguard.decoding.engine.batch import PLACES, ModelInputs
+from halluguard.decoding.engine.batch import PLACES, ModelInputs, without_last
 from halluguard.decoding.engine.shared_copy import shared_copy_of
 from halluguard.decoding.negative_inputs import Call, NegativeInputs, is_image_input
+
+END_MARKED = ("blip",)
+"""Model types whose `generate` leaves out the last token of the prompt, which marks the prompt's end."""
 
 _PLACED = "image_embeds"
 """Features that Kosmos-2 puts where `PLACES` is set; a branch with no such place has none."""
@@ -47,6 +50,18 @@ def inner_name(model: object) -> str | None:
 def copied(inputs: Mapping[str, Any]) -> ModelInputs:
     """The inputs with tensors of their own: a family may write into them (BLIP does)."""
     return {name: value.clone() if torch.is_tensor(value) else value for name, value in inputs.items()}
+
+
+def without_answer(model: PreTrainedModel, inputs: ModelInputs, answered: int) -> ModelInputs:
+    """Model inputs without the `answered` tokens at the end of the prompts, which begin the answer."""
+    if not answered:
+        return inputs
+    if model.config.is_encoder_decoder:
+        return {**inputs, "decoder_input_ids": inputs["decoder_input_ids"][:, :-answered]}
+    if model.config.model_type not in END_MARKED:
+        return without_last(inputs, answered)
+    ends = {name: inputs[name][:, -1:] for name in ("input_ids", "attention_mask") if name in inputs}
+    return {**inputs, **{name: torch.cat([inputs[name][:, : -answered - 1], end], 1) for name, end in ends.items()}}
 
 
 def inner_inputs(model: PreTrainedModel, name: str, inputs: Mapping[str, Any]) -> ModelInputs:

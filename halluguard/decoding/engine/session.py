@@ -17,7 +17,15 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList,
 from transformers.utils import ModelOutput
 
 from halluguard.decoding.base import DecodingMethod, LogitsCombiner, Step, combine, on_cpu
-from halluguard.decoding.engine.batch import Branch, ImageData, ModelInputs, original_only, stacked, without_last
+from halluguard.decoding.engine.batch import (
+    TOKEN_TYPES,
+    Branch,
+    ImageData,
+    ModelInputs,
+    original_only,
+    stacked,
+    without_last,
+)
 from halluguard.decoding.engine.compatibility import CACHES, without_cache
 from halluguard.decoding.engine.layout import Layout
 from halluguard.decoding.engine.shared_copy import shared_copy_of
@@ -109,6 +117,8 @@ class Session:
         call, start = replace(self.call, inputs=user_inputs), int(ids[0, 0]) if encodes else None
         negatives = [prepared_branch(call, maker(call), self.beams, start) for maker in self.makers]
         self.prompt = ids.shape[1] - self.answered
+        if self.answered:
+            negatives = [self._answering(branch, inputs) for branch in negatives]
         self.padded_prompt = max([self.prompt, *(branch.ids.shape[1] for branch in negatives)])
         self.own = negatives
         self.negatives = [branch.padded(self.padded_prompt, call.pad_id) for branch in negatives]
@@ -118,6 +128,23 @@ class Session:
                     f"a negative branch should have one prompt for each of the {ids.shape[0]} originals, got "
                     f"{branch.ids.shape[0] // self.beams}; give one each"
                 )
+
+    def _answering(self, branch: Branch, inputs: ModelInputs) -> Branch:
+        """A negative branch beside prompts whose last `answered` tokens are part of the answer.
+
+        Its ids stay its own prompt, after which `stack` puts the answer. Inputs per token that transformers does not
+        extend by itself get those of the answer here.
+        """
+        if branch.encoded:
+            return replace(branch, ids=branch.ids[:, : self.prompt])  # they begin the answer in this branch too
+        whole = self.prompt + self.answered
+        ends = {name: inputs.get(name) for name in (*TOKEN_TYPES, "inputs_embeds")}
+        more = {
+            name: torch.cat([branch.inputs[name], end[:, -self.answered :].repeat_interleave(self.beams, 0)], 1)
+            for name, end in ends.items()
+            if end is not None and end.shape[1] == whole and branch.inputs.get(name) is not None
+        }
+        return replace(branch, inputs={**branch.inputs, **more})
 
     def stack(self, ids: Tensor, inputs: ModelInputs) -> tuple[Tensor, ModelInputs]:
         """Stack the branches of one forward, given the whole sequences and other inputs of the original branch.

@@ -332,15 +332,11 @@ class DelegatingView(FoldedView):
 
     def _generate(self, request: Request) -> Any:
         method, model, processor = self._origin
-        if request.answered:
-            raise UnsupportedModelError(
-                f"{type(model).__name__} hands its prompt to an inner model, which cannot continue an "
-                f"answer from its first {request.answered} tokens; do not step back, or use no decoding method"
-            )
         outer, name = shared_copy_of(model), self._inner
         if method.is_identity:
             return outer.generate(**delegation.copied(request.kwargs))
-        call = Call(model, processor, checks.model_inputs(request.kwargs), request.images, checks.pad_token(model))
+        prompts = delegation.without_answer(model, checks.model_inputs(request.kwargs), request.answered)
+        call = Call(model, processor, prompts, request.images, checks.pad_token(model))
         makers = makers_of(method.negative_branches, request.negative_inputs)
         with torch.no_grad(), checks.explaining(model):
             negatives = delegation.negative_inner_inputs(call, makers, name)
@@ -348,7 +344,8 @@ class DelegatingView(FoldedView):
         def generate(**inner: Any) -> Any:
             view = folded_view(method, getattr(model, name), processor)
             given = {key: value for key, value in inner.items() if value is not None}
-            return view._generate(Request(given, None, negatives or None, request.apply_mask, checked=True))
+            inside = replace(request, kwargs=given, images=None, negative_inputs=negatives or None, checked=True)
+            return view._generate(inside)
 
         getattr(outer, name).__dict__["generate"] = generate
         with checks.explaining(model):

@@ -9,6 +9,7 @@ import torch
 from transformers import PreTrainedModel
 
 from halluguard.decoding.engine.batch import TOKEN_TYPES, Branch, ModelInputs
+from halluguard.decoding.engine.delegation import END_MARKED
 
 SUFFIX_TYPED = ("paligemma",)
 """Model types whose answers have the token type 1."""
@@ -40,8 +41,11 @@ def continued(model: PreTrainedModel, inputs: Mapping[str, Any], tokens: Sequenc
     if ids is None:  # the image is the whole prompt
         start = model.generation_config.bos_token_id
         ids = torch.tensor([[start]], device=model.device)
-    longer = Branch(ids, given).followed_by(torch.tensor([list(tokens)], device=ids.device, dtype=ids.dtype))
+    answer = torch.tensor([list(tokens)], device=ids.device, dtype=ids.dtype)
+    longer = Branch(ids, given).followed_by(answer)
     made = {"input_ids": longer.ids, **longer.inputs}
+    if model.config.model_type in END_MARKED:
+        made["input_ids"] = torch.cat([ids[:, :-1], answer, ids[:, -1:]], 1)
     if model.config.model_type in SUFFIX_TYPED:
         for name in TOKEN_TYPES:
             if name in made:
