@@ -177,7 +177,8 @@ def changed_image(tiny: Any, texts: list[list[int]], images: int = 1) -> Case:
     if not visual:
         return other_words(tiny, texts)
     inputs = tiny.prompt(texts, seed=1, images=images)
-    return Case(tiny, VCD(alpha=8.0, beta=0.0), inputs, per_text, visual)
+    contrast = families.FAMILIES[tiny.name].contrast
+    return Case(tiny, VCD(alpha=contrast, beta=0.0), inputs, per_text, visual)
 
 
 def other_words(tiny: Any, texts: list[list[int]]) -> Case:
@@ -307,20 +308,17 @@ def covered(name: str) -> dict[str, str]:
         verdicts["text-only"] = f"refused: {refusal}"
     except Exception as error:
         verdicts["text-only"] = f"FAULT: {in_one_line(error)}"
-    verdicts["step back"] = stepped_back([without_image(tiny, texts), changed_image(tiny, texts)])
+    shown = [changed_image(tiny, texts)]
+    if kind(verdicts["no image"]) != "refused":
+        shown.append(without_image(tiny, texts))
+    verdicts["step back"] = stepped_back(shown)
     return verdicts
 
 
 def stepped_back(cases: list[Case]) -> str:
-    """The verdict on the laws of step back: plainly, and with each method that the family takes."""
-    cells = {"plain": law(replace(cases[0], method=VCD(alpha=0.0, beta=0.0)))}
-    cells |= {type(case.method).__name__: law(case) for case in cases}
-    exact = [name for name, cell in cells.items() if cell == "exact"]
-    bad = next((cell for cell in cells.values() if cell.startswith("FAULT")), "")
-    if bad or len(exact) == len(cells):
-        return bad or "exact"
-    (refusal, *_) = [cell for cell in cells.values() if cell != "exact"]
-    return f"{refusal} (exact: {', '.join(exact)})" if exact else refusal
+    """The verdict on the laws of step back, plainly and with the method of each case: the first that is not exact."""
+    cells = (law(case) for case in [replace(cases[0], method=VCD(alpha=0.0, beta=0.0)), *cases])
+    return next((cell for cell in cells if cell != "exact"), "exact")
 
 
 def law(case: Case) -> str:

@@ -70,6 +70,7 @@ class Family:
         joined: joins the image inputs of a batch.
         scale: scale of the weights, see `architectures.sharpened`.
         made: makes the model, if the default configuration does not.
+        contrast: strength of the contrast with another image.
     """
 
     visual: Callable[[Any, int, int], Visual] = pictures
@@ -79,6 +80,7 @@ class Family:
     joined: Callable[[list[Visual]], Visual] = one_after_another
     scale: float = 3.0
     made: Callable[[], Any] | None = None
+    contrast: float = 8.0
 
 
 def rope(*section: int) -> dict[str, Any]:
@@ -124,7 +126,8 @@ MINICPM = {
     **{"image_token_id": IMAGE, "video_token_id": IMAGE + 1, "insert_layer_id": 0},
     "vision_config": {"insert_layer_id": 0},
 }
-OPT = {"text_config": {"word_embed_proj_dim": 64}}
+VIVID = {"vision_config": {"initializer_range": 0.02}}  # by default so small that the image is lost in rounding
+OPT = {"text_config": {"word_embed_proj_dim": 64}, **VIVID}
 MAMBA = {"mamba_num_heads": 4, "mamba_head_dim": 16, "n_groups": 2, "ssm_state_size": 16}
 
 
@@ -425,10 +428,10 @@ FAMILIES: dict[str, Family] = {
         changes={"text_config": {"num_experts": 4, "top_k_experts": 2, "moe_intermediate_size": 32}}
     ),
     "pi0": Family(),
-    "blip": Family(place=False, scale=6.0),
+    "blip": Family(changes=VIVID, place=False, scale=6.0),
     "blip-2": Family(changes={"image_token_index": IMAGE, **OPT}, place=4),
     "instructblip": Family(instructed, {"image_token_index": IMAGE, **OPT}, place=4),
     "instructblipvideo": Family(instructed_clip, {"video_token_index": IMAGE, **OPT}, place=8),
     "janus": Family(),
-    "kosmos-2": Family(changes={"latent_query_num": 64}, place=64, scale=10.0),
+    "kosmos-2": Family(changes={"latent_query_num": 64}, place=64, scale=2.0, contrast=500.0),
 }

@@ -261,16 +261,6 @@ def _chained(parts: Sequence[Any]) -> Any:
     return [item for part in parts for item in part]
 
 
-def image_features(encoded: Mapping[str, ModelOutput] | None) -> list[Tensor]:
-    """The features that were encoded before decoding, one entry per image; empty if there are none."""
-    image: ModelInputs = (encoded or {}).get("image") or {}
-    pooled = image.get("pooler_output")
-    if pooled is None and image.get("deepstack_features"):
-        pooled = image["deepstack_features"][0]
-        pooled = pooled[1] if isinstance(pooled[0], int) else pooled
-    return [] if pooled is None else list(pooled)
-
-
 def with_features_of(output: ModelOutput, sequences: slice, whole: int) -> ModelOutput:
     """A forward's output, its image features cut to some sequences; some families carry them from step to step."""
     features = output.get("image_hidden_states")

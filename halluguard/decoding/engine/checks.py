@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import traceback
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -138,49 +138,18 @@ def explained(error: Exception, model: PreTrainedModel, in_view: bool = True) ->
     )
 
 
-def _mixed_images(name: str, times: int) -> UnsupportedModelError:
-    return UnsupportedModelError(
-        f"{name} mixes up the images of a prompt that has several when the prompt is repeated {times} times, in plain "
-        "decoding too; use one beam and one returned sequence, or one image per prompt"
-    )
-
-
-def check_order(
-    name: str, before: Sequence[Tensor], after: Sequence[Tensor], tokens: Sequence[int], times: int
-) -> None:
-    """Raise if a family repeats the images of a prompt one by one (A A B B) and not together (A B A B).
-
-    Some families of transformers do, and the beams or returned sequences of a prompt with several images then see each
-    other's images, in plain decoding too.
-
-    Args:
-        name: name of the model's class.
-        before: features of each image, before the prompts were repeated.
-        after: features of each image, afterwards.
-        tokens: number of image tokens in each prompt.
-        times: number of repetitions of the prompts.
-    """
-    rest, expected = list(before), []
-    for count in tokens:
-        own: list[Tensor] = []
-        while rest and sum(map(len, own)) < count:
-            own.append(rest.pop(0))
-        expected += own * times
-    if rest or len(expected) != len(after):
-        return  # the features are not arranged by image, so they cannot be mixed up in this way
-    if not all(a is b or torch.equal(a, b) for a, b in zip(expected, after, strict=True)):
-        raise _mixed_images(name, times)
-
-
 def check_one_image(name: str, inputs: Mapping[str, Tensor], times: int) -> None:
     """Raise for several images per prompt in a family that keeps images apart from the ids (Kosmos 2.5).
 
-    Such a family repeats the images one by one; see `check_order`.
+    It repeats the images of a prompt one by one, so that sequences see each other's.
     """
     prompts = len(inputs["input_ids"])
     images = max((len(v) for k, v in inputs.items() if k != "input_ids" and hasattr(v, "shape")), default=prompts)
     if images > prompts:
-        raise _mixed_images(name, times)
+        raise UnsupportedModelError(
+            f"{name} mixes up the images of a prompt that has several when the prompt is repeated {times} times, in "
+            "plain decoding too; use one beam and one returned sequence, or one image per prompt"
+        )
 
 
 def check_static(name: str, encoder_outputs: ModelOutput, config: GenerationConfig) -> None:

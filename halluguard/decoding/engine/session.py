@@ -27,6 +27,7 @@ from halluguard.decoding.engine.batch import (
     without_last,
 )
 from halluguard.decoding.engine.compatibility import CACHES, without_cache
+from halluguard.decoding.engine.image_order import in_prompt_order
 from halluguard.decoding.engine.layout import Layout
 from halluguard.decoding.engine.shared_copy import shared_copy_of
 from halluguard.decoding.engine.short_branches import ShortBranches, empty_copy, short_ones
@@ -116,6 +117,7 @@ class Session:
                 user_inputs = without_last(user_inputs, self.answered)
         call, start = replace(self.call, inputs=user_inputs), int(ids[0, 0]) if encodes else None
         negatives = [prepared_branch(call, maker(call), self.beams, start) for maker in self.makers]
+        negatives = [replace(b, inputs=self.with_images_in_order(b.ids, b.inputs)) for b in negatives]
         self.prompt = ids.shape[1] - self.answered
         if self.answered:
             negatives = [self._answering(branch, inputs) for branch in negatives]
@@ -128,6 +130,15 @@ class Session:
                     f"a negative branch should have one prompt for each of the {ids.shape[0]} originals, got "
                     f"{branch.ids.shape[0] // self.beams}; give one each"
                 )
+
+    def with_images_in_order(self, ids: Tensor, inputs: ModelInputs) -> ModelInputs:
+        """The inputs of prompts (B * beams, L) that were repeated for beams, with their images in that order."""
+        encoded = inputs.get("mm_encoder_outputs")
+        if not encoded or self.beams == 1:
+            return inputs
+        placeholders = torch.tensor(image_token_ids(self.call.model), device=ids.device)
+        tokens = torch.isin(ids[:: self.beams], placeholders).sum(-1).tolist()
+        return {**inputs, "mm_encoder_outputs": in_prompt_order(encoded, tokens, self.beams)}
 
     def _answering(self, branch: Branch, inputs: ModelInputs) -> Branch:
         """A negative branch beside prompts whose last `answered` tokens are part of the answer.

@@ -43,13 +43,13 @@ from transformers.utils import ModelOutput
 from halluguard.decoding.base import DecodingMethod, Step
 from halluguard.decoding.engine import checks, delegation
 from halluguard.decoding.engine.attention import check_used, pause_edits, use_attention
-from halluguard.decoding.engine.batch import PLACES, Branch, ModelInputs, image_features, with_features_of, without_last
+from halluguard.decoding.engine.batch import PLACES, Branch, ModelInputs, with_features_of, without_last
 from halluguard.decoding.engine.compatibility import cache_name, without_cache
 from halluguard.decoding.engine.layout import Layout
 from halluguard.decoding.engine.session import AllowedTokensProcessor, NegativeInputsArgument, Session, makers_of
 from halluguard.decoding.engine.shared_copy import shared_copy_of
 from halluguard.decoding.engine.short_branches import ShortBranches
-from halluguard.decoding.negative_inputs import Call, image_token_ids
+from halluguard.decoding.negative_inputs import Call
 from halluguard.errors import UnsupportedModelError
 
 
@@ -250,16 +250,10 @@ class FoldedView(_TheModelsClass):
         session = self.session
         session.beams = expand_size
         session.prepare(kwargs)
-        features = image_features(kwargs.get("mm_encoder_outputs"))
         ids, expanded = super()._expand_inputs_for_generation(expand_size=expand_size, **kwargs)
         if expand_size > 1 and any(kwargs.get(name) is not None for name in PLACES):
             checks.check_one_image(type(self).__name__, session.call.inputs, expand_size)
-        if expand_size > 1 and features:
-            placeholders = torch.tensor(image_token_ids(session.call.model), device=ids.device)
-            tokens = torch.isin(kwargs["input_ids"], placeholders).sum(-1).tolist()
-            again = image_features(expanded.get("mm_encoder_outputs"))
-            checks.check_order(type(self).__name__, features, again, tokens, expand_size)
-        return ids, expanded
+        return ids, session.with_images_in_order(ids, expanded)
 
     def _prepare_cache_for_generation(
         self, config: GenerationConfig, inputs: ModelInputs, mode: GenerationMode, batch_size: int, length: int
