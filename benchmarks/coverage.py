@@ -284,8 +284,8 @@ def batch_is_own(tiny: Any) -> bool:
     return False
 
 
-def covered(name: str) -> dict[str, str]:
-    """The verdict of every column for one model type."""
+def covered(name: str, laws: bool = True) -> dict[str, str]:
+    """The verdict of every column for one model type; that of step back if `laws` are asked for."""
     tiny = architectures.tiny(name)
     try:
         VCD().on(tiny.model)
@@ -308,10 +308,11 @@ def covered(name: str) -> dict[str, str]:
         verdicts["text-only"] = f"refused: {refusal}"
     except Exception as error:
         verdicts["text-only"] = f"FAULT: {in_one_line(error)}"
-    shown = [changed_image(tiny, texts)]
-    if kind(verdicts["no image"]) != "refused":
-        shown.append(without_image(tiny, texts))
-    verdicts["step back"] = stepped_back(shown)
+    if laws:
+        cases = [changed_image(tiny, texts)]
+        if kind(verdicts["no image"]) != "refused":
+            cases.append(without_image(tiny, texts))
+        verdicts["step back"] = stepped_back(cases)
     return verdicts
 
 

@@ -152,10 +152,27 @@ def _shows_images(model: PreTrainedModel, batch: Mapping[str, Any], images: Sequ
         return True
     if not torch.is_tensor(ids):
         return True
-    placed = torch.isin(ids, torch.tensor(placeholders, device=ids.device)).any(-1).tolist()
+    at = torch.isin(ids, torch.tensor(placeholders, device=ids.device))
+    _check_places(model, batch, int(at.sum()), max(map(len, images)))
+    placed = at.any(-1).tolist()
     if model.config.is_encoder_decoder and not any(placed):
         return True  # the encoder reads the image beside the ids
     return all(place for place, of_prompt in zip(placed, images, strict=True) if of_prompt)
+
+
+def _check_places(model: PreTrainedModel, batch: Mapping[str, Any], places: int, images: int) -> None:
+    """Raise where a processor of a querying transformer wrote the places of one image for several (BLIP-2).
+
+    The model would drop the other images, or show them to the next prompt of the batch.
+    """
+    queries, pixels = getattr(model.config, "num_query_tokens", None), batch.get("pixel_values")
+    if images == 1 or not isinstance(queries, int) or not torch.is_tensor(pixels) or pixels.ndim != 4:
+        return
+    if places and places != queries * len(pixels):
+        raise InputError(
+            f"expected one image in each prompt, as the processor of {type(model).__name__} writes places for one, got "
+            f"{images}; ask about one image at a time"
+        )
 
 
 def _prompts(processor: ProcessorMixin, conversations: Sequence[Conversation]) -> Iterator[list[str]]:

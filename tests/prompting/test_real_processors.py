@@ -62,3 +62,15 @@ def test_a_processor_that_asks_questions_of_its_own_is_refused_by_name():
 def test_a_model_that_writes_no_tokens_is_refused_by_name():
     row = row_of("pi0")
     assert all("without a `generate`" in cell for cell in row.values()), row
+
+
+def test_several_images_where_the_prompt_has_places_for_one_are_refused():
+    tiny = guards.architectures.tiny("blip-2")
+    try:
+        guard = guards.Guard(tiny.model, guards.processors.processor(tiny))
+    except guards.processors.NotBuilt as error:
+        pytest.skip(str(error))
+    images = [guards.picture(seed) for seed in (1, 2, 3)]
+    with pytest.raises(guards.HalluguardError, match="expected one image in each prompt"):
+        guard.drafts([images[:2], images[2]], guards.QUESTIONS[:2], **guards.NEW)
+    assert len(guard.drafts(images[:2], guards.QUESTIONS[:2], **guards.NEW)) == 2
