@@ -13,8 +13,8 @@ logit(Yes) - logit(No) of every question; the report scores them. Needs the extr
 
 Three methods are given what they need. MARINE gets the objects that the sandbox's detector finds in each image, at the
 score at which it supports a claim. AllPath gets the head list of `head_lists.py`. PTI gets directions from the
-detector's boxes on 50 scenes that are not measured. "step back" checks its sentences with the same detector while it
-writes; it has captions only, as written, before any correction.
+detector's boxes on 50 scenes that are not measured. "step back" and "best of 4" judge their sentences with the same
+detector while they write; they have captions only, as written, before any correction.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ MODES: dict[str, dict[str, Any]] = {
     "sampling": {"do_sample": True},
     "beams": {"do_sample": False, "num_beams": 5},
 }
-CHECKED: dict[str, dict[str, Any]] = {"step back": {"step_back": True}}
-"""Rows in which the sandbox's detector checks each sentence while the model writes: their arguments of `Guard`."""
+CHECKED: dict[str, dict[str, Any]] = {"step back": {"step_back": True}, "best of 4": {"best_of": 4}}
+"""Rows in which the sandbox's detector judges each sentence while the model writes: their arguments of `Guard`."""
 DEMONSTRATIONS = 30_000_000
 """Scenes from this seed on are for methods that learn from images (VTI, the distilled controller); none is measured."""
 

@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from halluguard.correction.rewriting.rewrite import Style
     from halluguard.correction.verification import Calibration, Properties, Thresholds
     from halluguard.decoding import DecodingMethod
-    from halluguard.decoding.step_back import StepBack
+    from halluguard.decoding.step_back import BestOf, StepBack
     from halluguard.images import ImageSource
     from halluguard.prompting.checking import Checker
     from halluguard.prompting.conversation import Conversation, Example
-    from halluguard.prompting.drafting import Drafter
+    from halluguard.prompting.drafting import Drafter, ImageScorer
 
 ImageFree = Literal["all", "asked"]
 """Images that the image-free branch does not see; see `Guard.batch`."""
@@ -51,6 +51,10 @@ class Guard:
             objects alone (`correction.correct`).
         step_back: True to have every finished sentence checked while the model writes, and taken back where the
             detector contradicts it; or a `decoding.step_back.StepBack` with its settings. Needs a detector.
+        best_of: number of drafts of each sentence, of which the one whose claims the detector supports best is kept; or
+            a `decoding.step_back.BestOf` with its settings. 1 writes plainly. Not together with `step_back`.
+        scorer: function that scores those drafts in place of the detector: (images of the prompt, the answer so far,
+            character at which its last sentence begins) -> a number, higher is better.
 
     Example:
         >>> from halluguard import Guard, sandbox
@@ -74,6 +78,8 @@ class Guard:
         proposer: Proposer | None = None,
         complete: bool | Sequence[str] = False,
         step_back: StepBack | bool = False,
+        best_of: BestOf | int = 1,
+        scorer: ImageScorer | None = None,
     ) -> None:
         if not any(getattr(processor, part, None) for part in ("image_processor", "video_processor")):
             raise UnsupportedModelError(
@@ -93,6 +99,7 @@ class Guard:
         self.properties, self.calibration, self.style, self.proposer = properties, calibration, style, proposer
         self.complete = complete
         self.step_back = _step_back(step_back, detector)
+        self.best_of, self.scorer = _best_of(best_of, self.step_back, detector, scorer), scorer
 
     @classmethod
     def from_pretrained(
@@ -102,6 +109,7 @@ class Guard:
         detector: str | Path | Detector | None = None,
         decoding: DecodingMethod | str | None = None,
         step_back: StepBack | bool = False,
+        best_of: BestOf | int = 1,
         adapter: str | Path | None = None,
         device: str | torch.device | None = None,
         device_map: str | dict[str, int | str | torch.device] | None = None,
@@ -121,7 +129,7 @@ class Guard:
             name: hub name or folder of an image-text-to-text model. Only safetensors are read; remote code is not run.
             detector: a detector, or the hub name or folder of one.
             decoding: decoding method for every answer, or its name: "vcd".
-            step_back: as of the class.
+            step_back, best_of: as of the class.
             adapter: hub name or folder of a PEFT adapter trained on this model (needs the extra `train`).
             device: "cuda", "cpu", ...; default the first GPU, else the CPU.
             device_map: placement of the model's parts, in place of `device`, such as "auto" (needs accelerate).
@@ -170,7 +178,7 @@ class Guard:
             from halluguard.detectors.checkpoints import load_detector
 
             detector = load_detector(detector, device=target)
-        return cls(model, processor, detector=detector, decoding=decoding, step_back=step_back)
+        return cls(model, processor, detector=detector, decoding=decoding, step_back=step_back, best_of=best_of)
 
     def __getstate__(self) -> dict[str, Any]:
         # transformers records hidden states by hooks that cannot be pickled; it installs them again when they are
@@ -192,6 +200,7 @@ class Guard:
             "calibration": None if self.calibration is None else type(self.calibration).__name__,
             "proposer": None if self.proposer is None else type(self.proposer).__name__,
             "step_back": self.step_back,
+            "best_of": self.best_of,
         }
         shown = [f"{name}={value!r}" for name, value in parts.items() if value is not None]
         return f"Guard({', '.join([model, *shown, f'style={self.style!r}'])})"
@@ -354,7 +363,7 @@ class Guard:
             for draft in of_prompt
         ]
         answers = self._checker.answers([draft for draft, _ in rows], [about for _, about in rows], audit_thinking)
-        stepped = [{"returns": draft.returns, "tokens taken back": draft.extra} for draft, _ in rows]
+        done = "step back" if self.step_back is not None else "best of" if self.best_of is not None else None
         contrasted, plain = self._settings(method, seed, generate), self._settings(None, seed, generate)
         return [
             replace(
@@ -363,10 +372,10 @@ class Guard:
                 settings={
                     **(contrasted if about.images else plain),
                     **answer.settings,
-                    **({} if self.step_back is None else {"step back": counts}),
+                    **({} if done is None else {done: dict(draft.counts)}),
                 },
             )
-            for answer, (_, about), counts in zip(answers, rows, stepped, strict=True)
+            for answer, (draft, about) in zip(answers, rows, strict=True)
         ]
 
     def stream(
@@ -467,9 +476,8 @@ class Guard:
 
         if image_free not in get_args(ImageFree):
             raise SettingsError(f"image_free must be one of {get_args(ImageFree)}, got {image_free!r}; choose one")
-        stepping = None
-        if self.step_back is not None and self.detector is not None:
-            stepping = Stepping(self.step_back, self.detector, self.thresholds)
+        settings = self.step_back or self.best_of
+        stepping = None if settings is None else Stepping(settings, self.detector, self.thresholds, self.scorer)
         return Drafter(self.model, self.processor, method, seed, image_free == "asked", generate, stepping)
 
     @property
@@ -524,6 +532,31 @@ def _step_back(setting: StepBack | bool, detector: Detector | None) -> StepBack 
         return StepBack()
     if not isinstance(setting, StepBack):
         raise SettingsError(f"step_back must be True, False or a StepBack from decoding.step_back, got {setting!r}")
+    return setting
+
+
+def _best_of(
+    setting: BestOf | int, step_back: StepBack | None, detector: Detector | None, scorer: ImageScorer | None
+) -> BestOf | None:
+    """The settings of the choice among drafts, or None.
+
+    Raises:
+        SettingsError: nobody could prefer a draft, the model is to step back too, or the setting has another type.
+    """
+    if setting == 1:
+        if scorer is not None:
+            raise SettingsError("scorer needs drafts to score, got best_of=1; pass best_of=4 too")
+        return None
+    if step_back is not None:
+        raise SettingsError("expected step_back or best_of, got both; leave one out")
+    if detector is None and scorer is None:
+        raise SettingsError("best_of needs a detector or a scorer that prefers a draft, got neither; pass detector=...")
+    from halluguard.decoding.step_back import BestOf
+
+    if isinstance(setting, int):
+        return BestOf(setting)
+    if not isinstance(setting, BestOf):
+        raise SettingsError(f"best_of must be a number or a BestOf from decoding.step_back, got {setting!r}")
     return setting
 
 

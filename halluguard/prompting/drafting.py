@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from queue import SimpleQueue
 from typing import Any, TypeAlias, TypeVar
 
@@ -19,9 +19,10 @@ from halluguard.correction.verification import Thresholds
 from halluguard.decoding.base import DecodingMethod
 from halluguard.decoding.engine.checks import explained
 from halluguard.decoding.negative_inputs import NoImage
-from halluguard.decoding.step_back import ModelCalls, StepBack, Written
+from halluguard.decoding.step_back import BestOf, ClaimScore, ModelCalls, Scorer, StepBack, Written
 from halluguard.decoding.step_back.model_calls import PromptLength
 from halluguard.errors import SettingsError
+from halluguard.images import ImageSource
 from halluguard.prompting.conversation import Conversation
 from halluguard.prompting.model_inputs import model_inputs
 from halluguard.records import Detector
@@ -44,35 +45,63 @@ class Draft:
     Args:
         text: the answer.
         thinking: its reasoning before the answer, without the tags around it; "" for most models.
-        returns: number of times that it stepped back.
-        extra: number of tokens that it took back.
+        counts: what stepping back or the choice among drafts did, by name; empty without either.
     """
 
     text: str
     thinking: str = ""
-    returns: int = 0
-    extra: int = 0
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+
+ImageScorer: TypeAlias = "Callable[[Sequence[ImageSource], str, int], float]"
+"""Images of a prompt, an unfinished answer, and the character at which its last sentence begins -> a score of it."""
 
 
 @dataclass(frozen=True)
 class Stepping:
-    """Settings and detector of stepping back.
+    """Settings and expert of stepping back, or of the choice among drafts of each sentence.
 
     Args:
-        settings: settings of stepping back.
-        detector: detector that is asked at the end of each sentence.
+        settings: settings of either.
+        detector: detector that is asked at the end of each sentence; None with a `scorer`.
         thresholds: scores that decide its verdicts; default the detector's own.
+        scorer: scores the drafts of a sentence, in place of the detector's claims.
     """
 
-    settings: StepBack
-    detector: Detector
+    settings: StepBack | BestOf
+    detector: Detector | None
     thresholds: Thresholds | None = None
+    scorer: ImageScorer | None = None
 
-    def judge(self, conversations: Sequence[Conversation]) -> SentenceJudge:
-        """The judge of answers to some conversations."""
+    def write(
+        self,
+        calls: ModelCalls,
+        conversations: Sequence[Conversation],
+        release: Callable[[list[int]], None] | None = None,
+    ) -> list[Written]:
+        """Answers to some conversations."""
+        if isinstance(self.settings, StepBack):
+            return calls.write(len(conversations), self.settings, self._judge(conversations), release)
+        return calls.choose(len(conversations), self.settings, self._score(conversations), release)
+
+    def counts(self, written: Written) -> dict[str, int]:
+        """What was done, in words."""
+        if isinstance(self.settings, StepBack):
+            return {"returns": written.returns, "tokens taken back": written.extra}
+        return {"sentences replaced": written.returns, "tokens of other drafts": written.extra}
+
+    def _judge(self, conversations: Sequence[Conversation]) -> SentenceJudge:
+        assert self.detector is not None
         images = [[image for image, _ in conversation.subjects] for conversation in conversations]
         questions = [conversation.question for conversation in conversations]
         return SentenceJudge(self.detector, images, questions, thresholds=self.thresholds)
+
+    def _score(self, conversations: Sequence[Conversation]) -> Scorer:
+        scorer = self.scorer
+        if scorer is None:
+            assert isinstance(self.settings, BestOf)
+            return ClaimScore(self._judge(conversations), self.settings.penalty)
+        return lambda prompt, text, start: scorer(conversations[prompt].images, text, start)
 
 
 @dataclass(frozen=True)
@@ -87,8 +116,8 @@ class Drafter:
         keep_examples: whether a branch without the image loses the asked image alone, and keeps those of the examples
             and of earlier messages.
         generate: arguments of `model.generate`.
-        stepping: settings and detector of stepping back; None never steps back. A batch in which a prompt has
-            no image is generated without it.
+        stepping: settings and expert of stepping back or of the choice among drafts; None for neither. A batch in
+            which a prompt has no image is generated without it.
     """
 
     model: PreTrainedModel
@@ -146,10 +175,10 @@ class Drafter:
     def _stepped(
         self, conversations: Sequence[Conversation], release: Callable[[list[int]], None] | None = None
     ) -> list[Written]:
-        """Answers that step back where the detector contradicts a sentence; see `decoding.step_back`."""
+        """Answers whose sentences are judged while the model writes; see `decoding.step_back`."""
         assert self.stepping is not None
-        settings = self.stepping.settings
-        retrying = self if settings.retry is None else replace(self, method=settings.retry)
+        retry = getattr(self.stepping.settings, "retry", None)
+        retrying = self if retry is None else replace(self, method=retry)
 
         def call_of(prompts: Sequence[int], retried: bool) -> tuple[Any, Mapping[str, Any]]:
             chosen = [conversations[prompt] for prompt in prompts]
@@ -157,11 +186,12 @@ class Drafter:
             return drafter._call(model_inputs(self.model, self.processor, chosen), chosen)
 
         calls = ModelCalls(self.model, self.processor.tokenizer, call_of)
-        return calls.write(len(conversations), settings, self.stepping.judge(conversations), release)
+        return self.stepping.write(calls, conversations, release)
 
     def _stepped_draft(self, written: Written) -> Draft:
+        assert self.stepping is not None
         draft = decoded(self.processor, torch.tensor(written.tokens, dtype=torch.long))
-        return replace(draft, returns=written.returns, extra=written.extra)
+        return replace(draft, counts=self.stepping.counts(written))
 
     def _call(self, inputs: Mapping[str, Any], conversations: Sequence[Conversation]) -> tuple[Any, dict[str, Any]]:
         """The model or a view of it, and the arguments of its `generate`."""

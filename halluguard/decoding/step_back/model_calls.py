@@ -19,6 +19,7 @@ from transformers import (
 
 from halluguard.decoding.base import DecodingMethod
 from halluguard.decoding.engine.view import FoldedView
+from halluguard.decoding.step_back.best_of import BestOf, Scorer, choose
 from halluguard.decoding.step_back.continuation import continued
 from halluguard.decoding.step_back.settings import Judge, StepBack
 from halluguard.decoding.step_back.writer import Written, write
@@ -40,6 +41,17 @@ class PromptLength(StoppingCriteria):
         if self.length is None:
             self.length = input_ids.shape[1] - 1
         return torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
+
+
+@dataclass(frozen=True)
+class _Search:
+    """How a call of `generate` searches: ids that end an answer, its largest length, its mode, answers per prompt."""
+
+    stops: list[int]
+    limit: int
+    sampling: bool
+    beams: int
+    each: int
 
 
 @dataclass(frozen=True)
@@ -68,10 +80,51 @@ class ModelCalls:
         Raises:
             SettingsError: a search that cannot go back: assisted generation, or a method that goes back itself.
         """
-        model, arguments = self.call_of(range(prompts), False)
-        self._check(model, arguments)
         if settings.retry is not None:
             check_method(settings.retry)
+        search = self._search(prompts)
+        return write(
+            *(self, prompts, settings, judge, self.tokenizer),
+            stops=search.stops,
+            limit=search.limit,
+            sampling=search.sampling,
+            beams=search.beams,
+            each=search.each,
+            release=release,
+        )
+
+    def choose(
+        self,
+        prompts: int,
+        settings: BestOf,
+        score: Scorer,
+        release: Callable[[list[int]], None] | None = None,
+    ) -> list[Written]:
+        """Answers to all prompts, the best draft of each sentence; see `best_of.choose`.
+
+        Raises:
+            SettingsError: a search that has no sentences before its end: beams, assisted generation, or a method that
+                goes back itself.
+        """
+        search = self._search(prompts)
+        if search.beams > 1 and settings.drafts > 1:
+            raise SettingsError(
+                f"one beam is expected when the best of several drafts is kept, got num_beams={search.beams}; leave "
+                "num_beams out, or use step_back=True"
+            )
+        return choose(
+            *(self._drawn, prompts, settings, score, self.tokenizer),
+            stops=search.stops,
+            limit=search.limit,
+            sampling=search.sampling,
+            each=search.each,
+            release=release,
+        )
+
+    def _search(self, prompts: int) -> _Search:
+        """How the caller's own call searches."""
+        model, arguments = self.call_of(range(prompts), False)
+        self._check(model, arguments)
         config = arguments.get("generation_config") or self.model.generation_config
 
         def setting(name: str, default: Any) -> Any:
@@ -84,14 +137,12 @@ class ModelCalls:
             ids = arguments.get("input_ids")
             length = 1 if self.model.config.is_encoder_decoder or ids is None else ids.shape[1]
             limit = setting("max_length", ENDLESS) - length
-        return write(
-            *(self, prompts, settings, judge, self.tokenizer),
+        return _Search(
             stops=[stops] if isinstance(stops, int) else [int(stop) for stop in stops],
             limit=limit,
             sampling=bool(setting("do_sample", False)),
             beams=setting("num_beams", 1),
             each=setting("num_return_sequences", 1),
-            release=release,
         )
 
     def _check(self, model: Any, arguments: Mapping[str, Any]) -> None:
@@ -99,7 +150,7 @@ class ModelCalls:
             if arguments.get(option) is not None:
                 raise SettingsError(
                     f"{option} should be left out when a model steps back, got {arguments[option]!r}: sentences are "
-                    "read as they are written; leave it out, or use step_back=False"
+                    "read as they are written; leave it out, or use neither step_back nor best_of"
                 )
         if isinstance(model, FoldedView):
             check_method(model._origin[0])
@@ -113,15 +164,37 @@ class ModelCalls:
         retried: bool,
     ) -> list[list[int]]:
         """One call of `generate`; see `writer.Generate`."""
+        return self._called(prompts, answered, retried, {}, [processor], [criterion])
+
+    def _drawn(
+        self,
+        prompts: Sequence[int],
+        answered: Sequence[int],
+        criterion: StoppingCriteria | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> list[list[int]]:
+        """One call of `generate`; see `best_of.Draw`."""
+        return self._called(prompts, answered, False, options or {}, [], [] if criterion is None else [criterion])
+
+    def _called(
+        self,
+        prompts: Sequence[int],
+        answered: Sequence[int],
+        retried: bool,
+        options: Mapping[str, Any],
+        processors: Sequence[LogitsProcessor],
+        criteria: Sequence[StoppingCriteria],
+    ) -> list[list[int]]:
         model, given = self.call_of(prompts, retried)
         arguments, noted = dict(given), PromptLength()
         if answered:
             arguments = self._shortened(continued(self.model, arguments, answered), len(answered))
             if isinstance(model, FoldedView) and not model._origin[0].is_identity:
                 arguments["answered"] = len(answered)
-        arguments["logits_processor"] = LogitsProcessorList([*(arguments.get("logits_processor") or ()), processor])
-        criteria = [*(arguments.get("stopping_criteria") or ()), criterion, noted]
-        arguments["stopping_criteria"] = StoppingCriteriaList(criteria)
+        arguments |= options
+        arguments["logits_processor"] = LogitsProcessorList([*(arguments.get("logits_processor") or ()), *processors])
+        all_criteria = [*(arguments.get("stopping_criteria") or ()), *criteria, noted]
+        arguments["stopping_criteria"] = StoppingCriteriaList(all_criteria)
         output = model.generate(**arguments)
         tokens = output if torch.is_tensor(output) else output.sequences
         return tokens[:, noted.length or 0 :].tolist()

@@ -119,5 +119,14 @@ class StepBack:
 
     def ended(self, text: str) -> bool:
         """Whether a text ends with the end of a unit."""
-        bare = text.rstrip(QUOTES)
-        return bool(bare) and bare[-1] in ENDS[self.unit]
+        return ends_unit(text, self.unit)
+
+
+def ends_unit(text: str, unit: Literal["sentence", "clause"]) -> bool:
+    """Whether a text ends with the end of a unit.
+
+    >>> [ends_unit(text, "sentence") for text in ('He said "no."', "A dog, a cat,")]
+    [True, False]
+    """
+    bare = text.rstrip(QUOTES)
+    return bool(bare) and bare[-1] in ENDS[unit]

@@ -50,8 +50,8 @@ class Written:
 
     Args:
         tokens: its token ids.
-        returns: number of returns.
-        extra: tokens that were written and taken back.
+        returns: number of returns; in a choice among drafts, of sentences whose first draft was replaced.
+        extra: tokens that were written and not kept.
         restored: number of places at which the first draft came back.
     """
 
@@ -109,7 +109,7 @@ class _Answer:
     def take(self, kept: Sequence[int], rest: Sequence[int]) -> None:
         """Take what a call of `generate` wrote after `kept`. If the answer did not stop the call, it is complete."""
         if self.wrong is None:
-            self.tokens, self.ended = _up_to_stop([*kept, *rest], self.stops), True
+            self.tokens, self.ended = up_to_stop([*kept, *rest], self.stops), True
         self.generated += len(self.tokens) - len(kept)
 
     def _text(self, tokens: Sequence[int]) -> str:
@@ -313,7 +313,7 @@ def write(
     if beams > 1:
         hypotheses = _Hypotheses(settings, judge, tokenizer, beams)
         outputs = generate(everything, [], hypotheses, _Silent(), False)
-        return [Written(_up_to_stop(tokens, stops)) for tokens in outputs]
+        return [Written(up_to_stop(tokens, stops)) for tokens in outputs]
     answers = [
         _Answer(prompt, settings, judge, tokenizer, stops, sampling, release)
         for prompt in everything
@@ -321,7 +321,7 @@ def write(
     ]
     if settings.retries == 0:
         outputs = generate(everything, [], _Bars(None, []), _Silent(), False)
-        return [Written(_up_to_stop(tokens, stops)) for tokens in outputs]
+        return [Written(up_to_stop(tokens, stops)) for tokens in outputs]
     outputs = generate(everything, [], _Bars(None, []), _Reader(answers, []), False)
     for answer, tokens in zip(answers, outputs, strict=True):
         answer.take([], tokens)
@@ -347,7 +347,7 @@ def _finish(answer: _Answer, generate: Generate, limit: int) -> None:
         answer.take(kept, rest)
 
 
-def _up_to_stop(tokens: Sequence[int], stops: Collection[int]) -> list[int]:
+def up_to_stop(tokens: Sequence[int], stops: Collection[int]) -> list[int]:
     """The tokens up to the first that ends an answer: what follows is padding."""
     end = next((i for i, token in enumerate(tokens) if token in stops), len(tokens) - 1)
     return list(tokens[: end + 1])
