@@ -5,6 +5,8 @@ sandbox                         the detector of the sandbox, for its drawn scene
 objects:FILE                    known objects per image: {"image id": ["dog", "car"]}
 precomputed:FILE[,ANNOTATIONS]  boxes of another tool, in any format of `box_formats`, or COCO results
 groundingdino:CONFIG,CHECKPOINT[,TOKENIZER]   a checkpoint of the original Grounding DINO package
+ask:MODEL                       a vision-language model that is asked "Is there a ...?" (`self_check`)
+probe:FILE,MODEL                a probe taught on a vision-language model (`taught_probe`)
 
 Files may be gzipped. Any of these may be followed by how far the expert is to be trusted, `,recall=0.7` and
 `,precision=0.9`: each a share, or a JSON file {label: share} with "" for all other labels (`halluguard.reliability`).
@@ -125,7 +127,7 @@ def _loaded(spec: str, device: str | None, run: Mapping[str, Any]) -> Detector:
         if run:
             raise SettingsError(f"{', '.join(run)} are for models of transformers; leave them out of {spec!r}")
         if not rest:
-            raise SettingsError(f"expected a file after {kind!r}:, as in '{kind}:FILE', got {spec!r}; add it")
+            raise SettingsError(f"expected a name after {kind!r}:, as in '{kind}:FILE', got {spec!r}; add it")
         return _LOADERS[kind](rest, device)
     if not spec.strip():
         raise SettingsError("expected the hub name or folder of a detector, or 'objects:FILE'; got nothing")
@@ -216,10 +218,32 @@ def _grounding_dino(files: str, device: str | None) -> Detector:
     )
 
 
+def _asked(name: str, device: str | None) -> Detector:
+    from halluguard.detectors.self_check import SelfCheck
+
+    with _loading(f"the model {name!r}", device):
+        return SelfCheck.from_pretrained(SANDBOX_MLLM if name == "sandbox" else name, device=device or "cpu")
+
+
+def _probe(files: str, device: str | None) -> Detector:
+    from halluguard.detectors.questions import VisualQuestions
+    from halluguard.detectors.taught_probe import TaughtProbe
+
+    file, _, name = files.partition(",")
+    if not name:
+        raise SettingsError(f"expected 'probe:FILE,MODEL', got 'probe:{files}'; add the model")
+    with _loading(f"the model {name!r}", device):
+        model = SANDBOX_MLLM if name == "sandbox" else name
+        asked = VisualQuestions.from_pretrained(model, device=device or "cpu")
+        return TaughtProbe(asked.model, asked.processor, file, name=asked.name)
+
+
 _LOADERS: dict[str, Callable[[str, str | None], Detector]] = {
     "objects": lambda rest, device: known_objects(Path(rest)),
     "precomputed": lambda rest, device: known_boxes(rest),
     "groundingdino": _grounding_dino,
+    "ask": _asked,
+    "probe": _probe,
 }
 
 
