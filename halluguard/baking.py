@@ -43,8 +43,7 @@ CHECKED_TEXTS = (
 """Texts on which the logits of the written folder are compared with those of the controlled model."""
 
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 0.03, torch.float16: 0.004}
-"""Type of the weights -> largest accepted difference of logits, as a share of the largest logit; it allows for
-rounding."""
+"""Type of the weights -> largest accepted difference of logits, due to rounding, as a share of the largest logit."""
 
 RULED_OUT = 1e30
 """A logit above this, in absolute value, means that the model forbids the token."""
@@ -219,7 +218,7 @@ def _write_lora(model: PreTrainedModel, controller: Controller, epsilon: float, 
         inner.add_module(parent, nn.Module())
         inner = inner.get_submodule(parent)
     inner.add_module(last, nn.Linear(head.in_features, head.out_features, bias=False, device=head.weight.device))
-    config.auto_mapping = None  # it would name the shell's class
+    config.auto_mapping = None  # would name the class of the shell
     wrapped = peft.PeftModel(shell, config)
     layer = f"base_model.model.{paths[id(head)]}"
     wrapped.get_parameter(f"{layer}.lora_A.default.weight").copy_(down)
@@ -262,8 +261,8 @@ def difference(expected: list[Tensor], found: list[Tensor]) -> tuple[float, floa
 def _require_equal(apart: float, largest: float, dtype: torch.dtype) -> None:
     if not apart <= TOLERANCE.get(dtype, TOLERANCE[torch.bfloat16]) * max(largest, 1.0):
         raise UnsupportedModelError(
-            f"what was written answers otherwise than the controlled model: logits of up to {largest:.3g} differ by up "
-            f"to {apart:.3g}; this architecture changes the hidden state before its head reads it, so use "
+            f"the written model does not answer as the controlled model does: logits of up to {largest:.3g} differ by "
+            f"up to {apart:.3g}; this architecture changes the hidden state before its head reads it, so use "
             "controller.attached instead"
         )
 

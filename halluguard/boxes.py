@@ -11,7 +11,7 @@ from halluguard.records import XYXY
 
 
 def area(box: XYXY) -> float:
-    """Width times height; 0 for a box turned inside out."""
+    """Width times height; 0 for a box whose right edge is left of its left edge, or whose bottom is above its top."""
     return max(0.0, box[2] - box[0]) * max(0.0, box[3] - box[1])
 
 
@@ -21,7 +21,7 @@ def intersection(a: XYXY, b: XYXY) -> float:
 
 
 def iou(a: XYXY | None, b: XYXY | None) -> float:
-    """Intersection over union in [0, 1]; 0 where a box is None (evidence without geometry) or neither has an area.
+    """Intersection over union in [0, 1]; 0 if a box is None (evidence without geometry) or both boxes have no area.
 
     >>> iou((0, 0, 2, 2), (1, 0, 3, 2))
     0.3333333333333333
@@ -34,7 +34,7 @@ def iou(a: XYXY | None, b: XYXY | None) -> float:
 
 
 def overlap_of_smaller(a: XYXY, b: XYXY) -> float:
-    """Shared area as a fraction of the smaller box, in [0, 1]; 0 where a box has no area.
+    """Shared area as a fraction of the smaller box, in [0, 1]; 0 if a box has no area.
 
     >>> overlap_of_smaller((0, 0, 10, 10), (8, 0, 12, 10))
     0.5
@@ -44,8 +44,7 @@ def overlap_of_smaller(a: XYXY, b: XYXY) -> float:
 
 
 def suppress(boxes: Sequence[XYXY | None], scores: Sequence[float], max_iou: float) -> list[int]:
-    """Non-maximum suppression: indices of the kept boxes, best first; none has an IoU above `max_iou` with a better
-    one.
+    """Non-maximum suppression: indices of kept boxes, best first. Their IoUs are at most `max_iou`.
 
     A box without geometry (None) overlaps nothing. Of equal scores the first wins.
 
@@ -79,7 +78,7 @@ def turned(box: XYXY, size: tuple[float, float], orientation: int) -> XYXY:
 
 
 def clip(box: XYXY, size: tuple[float, float]) -> XYXY:
-    """The part of a box inside a frame of (width, height).
+    """The part of a box inside an image of size (width, height).
 
     >>> clip((-1.0, 2.0, 50.0, 60.0), (40, 40))
     (0.0, 2.0, 40, 40)

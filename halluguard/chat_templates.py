@@ -31,8 +31,7 @@ from halluguard.errors import HalluguardError, UnsupportedModelError, first_line
 MAX_SECONDS = 5.0
 """Most seconds of processor time for compiling a chat template, and for rendering one conversation with it."""
 MAX_SIZE = 16 * 1024**2
-"""Largest value that a chat template may make, in characters; four times the size of the conversation is added to
-it."""
+"""Largest value that a chat template may make, in characters, plus four times the size of the conversation."""
 MAX_TEMPLATE = 1_000_000
 """Longest chat template, in characters."""
 
@@ -41,10 +40,9 @@ _ITEM = 16
 _WIDTHS = frozenset({"center", "ljust", "rjust", "zfill", "expandtabs", "indent", "batch", "slice", "tojson"})
 """Filters and methods whose result grows with an argument."""
 _REFUSED = frozenset({"translate", "encode", "to_bytes", "urlize", "wordwrap", "xmlattr", "pprint"})
-"""Filters and methods that are refused: their work is not bounded by the size of their values. No known template uses
-them."""
+"""Filters and methods that are refused, because their work is not bounded by the size of their values."""
 _PASSED = ("counted", "joined", "measured")
-"""Filters that `_Counting` writes into templates."""
+"""Filters that `_Counting` inserts into templates."""
 
 
 class TemplateLimitError(UnsupportedModelError, TemplateRuntimeError):
@@ -55,7 +53,7 @@ class TemplateLimitError(UnsupportedModelError, TemplateRuntimeError):
 
 
 class _Counting(NodeTransformer):
-    """Send the items of loops, the parts of joined texts and the values of literals through the filters below."""
+    """Pass loop items, parts of joined texts and values of literals through the filters in `_PASSED`."""
 
     def visit(self, node: nodes.Node, *args: Any, **kwargs: Any) -> Any:
         """The node, with its children changed first."""
@@ -87,7 +85,7 @@ class _Checked(dict[str, Callable[..., Any]]):
         if name in _PASSED:
             super().__setitem__(name, function)
             return
-        skipped = 1 if hasattr(function, "jinja_pass_arg") else 0  # the context, environment, ... comes first
+        skipped = 1 if hasattr(function, "jinja_pass_arg") else 0  # the first is the context or environment
 
         @functools.wraps(function)
         def bounded(*args: Any, **kwargs: Any) -> Any:
@@ -184,14 +182,14 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         return super().getitem(obj, argument)
 
     def check_call(self, name: str, value: Any, args: Iterable[Any], kwargs: dict[str, Any]) -> None:
-        """Check what a filter or method is about to do to `value`.
+        """Check a filter or method before it runs on `value`.
 
         Raises:
             TemplateLimitError: it may take too long, or make too large a value.
         """
         self._tick()
         if name in _REFUSED:
-            raise TemplateLimitError(f"the chat template uses {name!r}, whose work has no bound")
+            raise TemplateLimitError(f"the chat template uses {name!r}, whose work is not limited")
         others = [*args, *kwargs.values()]
         limit = self._limit
         sizes = [_size(one, limit) for one in (value, *others)]
@@ -253,7 +251,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
 
 
 def _size(value: Any, limit: float) -> float:
-    """Characters of the texts in a value, and `_ITEM` for each item; it stops counting beyond the limit."""
+    """Number of characters in a value, plus `_ITEM` for each item; counting stops beyond the limit."""
     size, remaining = 0, [value]
     while remaining and size <= limit:
         one = remaining.pop()
@@ -284,7 +282,7 @@ def _formatted(text: str, values: Sequence[Any], limit: float) -> float:
 
 @contextmanager
 def template_errors(processor: object) -> Iterator[None]:
-    """Say whose chat template fails, and what to do.
+    """Turn an error of a chat template into one that names its processor and advises the user.
 
     Raises:
         UnsupportedModelError: a template failed inside the block.
@@ -301,7 +299,7 @@ def template_errors(processor: object) -> Iterator[None]:
 
 
 def render_chat(processor: ProcessorMixin, messages: list[dict[str, Any]]) -> str:
-    """The prompt that a processor's chat template makes of a dialogue, ready for the next answer.
+    """Turn a dialogue into a prompt by a processor's chat template, up to the start of the next answer.
 
     Raises:
         UnsupportedModelError: the template fails, or asks for something outside the sandbox.

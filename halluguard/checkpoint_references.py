@@ -1,8 +1,8 @@
 """Refuse a checkpoint whose files refer to something outside it: another model, a host, or a module of code.
 
-A model folder is read by transformers and peft, which follow what its files name: an adapter names its base model, a
-processor an audio tokenizer, an attention implementation a package of compiled code on the hub. A folder must stand
-for itself. What it names is therefore refused before anything is loaded.
+transformers and peft follow the references in a model folder: an adapter names its base model, a processor an audio
+tokenizer, an attention implementation a package of compiled code on the hub. A folder must be complete without them, so
+such references are refused before anything is loaded.
 """
 
 from __future__ import annotations
@@ -32,14 +32,13 @@ _PATHS = re.compile(r"_(file|path|url)$|^(file|path|url)$")
 _SIDES = ("height", "width", "max_height", "max_width")
 _BEAMS = ("num_beams", "num_return_sequences", "num_beam_groups")
 _PATTERNS = ("target_modules", "exclude_modules", "layers_pattern", "modules_to_save", "target_parameters")
-"""Settings of an adapter that may be regular expressions."""
+"""Settings of an adapter whose values may be regular expressions."""
 _REPEATED_GROUP = re.compile(r"\)[*+{]")
 """A repeated group, which can make a regular expression search for ever."""
 
 
 def check_references(name: str | Path, *, model: bool, **source: Any) -> None:
-    """Refuse a checkpoint that is an adapter, or whose settings refer to something outside it or ask for too much
-    memory.
+    """Refuse a checkpoint that is an adapter, refers to something outside it, or asks for too much memory.
 
     Args:
         name: hub name or folder.
@@ -92,7 +91,7 @@ def _limit(keys: tuple[str, ...], beside: Collection[str]) -> int | None:
         return MAX_BEAMS
     if within in ("size", "crop_size", "pad_size", "max_image_size"):
         side = key in _SIDES or (key == "shortest_edge" and "longest_edge" not in beside)
-        return MAX_SIDE if side else MAX_AREA  # where both edges are given, some processors mean areas
+        return MAX_SIDE if side else MAX_AREA  # if both edges are given, they are areas for some processors
     if key in ("size", "crop_size", "image_size"):
         return MAX_SIDE
     return MAX_AREA if key == "min_pixels" else None
@@ -141,6 +140,6 @@ def check_adapter(adapter: str | Path, shapes: Mapping[str, tuple[int, ...]], **
             refused[".".join(keys)] = value[:100]
     if refused:
         raise UnsupportedModelError(
-            f"the adapter {str(adapter)!r} has settings that are not followed: {refused}; they name code, other "
+            f"the adapter {str(adapter)!r} has settings that are refused: {refused}; they name code, other "
             "weights, or more than its weights hold; use an adapter without them"
         )

@@ -1,7 +1,7 @@
 """Compare a configuration with the sizes of its weights, before a model is built from it.
 
-A configuration of a few bytes can ask for 10^9 layers, and building them never ends. The headers of the safetensors
-files say how many tensors there are and how large they are, without reading them.
+A configuration of a few bytes can ask for 10^9 layers, which would take for ever to build. The headers of the
+safetensors files state the number and the sizes of the tensors, so the tensors need not be read.
 """
 
 from __future__ import annotations
@@ -35,8 +35,7 @@ _FEW = 4096
 
 
 def tensor_shapes(name: str | Path, files: tuple[str, ...] = WEIGHTS, **source: Any) -> dict[str, tuple[int, ...]]:
-    """Name -> shape of each tensor in a checkpoint's safetensors files, read from their headers; empty without such
-    files.
+    """Name -> shape of each tensor in a checkpoint's safetensors files, from their headers; empty without them.
 
     Args:
         name: hub name or folder.
@@ -80,7 +79,7 @@ def find_file(name: str | Path, file: str, source: Mapping[str, Any]) -> Path | 
             _raise_exceptions_for_missing_entries=False,
             _raise_exceptions_for_connection_errors=False,
         )
-    except (OSError, ValueError):  # the loader itself says what is wrong with the name
+    except (OSError, ValueError):  # the loader reports the error in the name
         return None
     return None if path is None else Path(path)
 
@@ -153,7 +152,7 @@ def check_parameters(name: str | Path, parameters: int, shapes: Mapping[str, tup
 
 
 def _numbers(config: object, key: str = "") -> Iterator[tuple[str, int]]:
-    """(key, value) of each integer in a configuration, at any depth, without recursion."""
+    """Yield (key, value) of each integer in a configuration, at any depth, without recursion."""
     stack = [(key, config)]
     while stack:
         key, value = stack.pop()

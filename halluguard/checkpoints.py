@@ -1,6 +1,6 @@
 """Load models, processors and adapters from the hub or a folder, always by the same safety rules:
 
-    remote code is never run, and nobody is asked whether to run it
+    remote code is never run, and the user is never asked to allow it
     weights are read from safetensors only
     a configuration that does not fit the size of its weights is refused before a model is built
     weights that are missing, unknown or of another shape are refused by name, never replaced by random ones
@@ -79,7 +79,7 @@ HARMLESS = re.compile(r"(position_ids|inv_freq|relative_position_index|num_batch
 
 
 def load_pretrained(loader: ModelLoader | ProcessorLoader | type[AutoConfig], name: str | Path, **options: Any) -> Any:
-    """`loader.from_pretrained(name)` without remote code; options that are None are left to transformers.
+    """`loader.from_pretrained(name)` without remote code; options that are None are not passed on.
 
     Prefer the typed functions below, which also explain what went wrong.
 
@@ -108,7 +108,7 @@ def load_pretrained(loader: ModelLoader | ProcessorLoader | type[AutoConfig], na
 
 
 _LOADING = threading.RLock()
-"""Held while the settings of a whole process are changed for one load."""
+"""Lock that is held while settings of the whole process are changed for one load."""
 
 
 @contextmanager
@@ -134,12 +134,12 @@ def _confined(name: str | Path) -> Iterator[None]:
 
 
 def _check_name(name: str | Path) -> None:
-    """Refuse a path that does not exist, or a misspelt name of a local checkpoint, before the hub is asked for it.
+    """Refuse a missing path or a misspelt name of a local checkpoint, before the hub is asked for it.
 
     A name without a slash probably means a local folder: names of the hub start with their owner.
 
     Raises:
-        InputError: no such folder; the message names one that is written similarly.
+        InputError: no such folder; the message names one with a similar name.
     """
     text, path = os.fspath(name), Path(name)
     if not text.strip():
@@ -193,7 +193,7 @@ def _check_sizes(name: str | Path, source: SourceOptions) -> None:
 
 
 def _check_parameters(loader: ModelLoader, config: PreTrainedConfig, name: str | Path, options: ModelOptions) -> None:
-    """Build the model without memory for its weights, and compare its size with theirs."""
+    """Build the model on the device "meta", without memory, and compare its size with that of its weights."""
     with torch.device("meta"), torch.random.fork_rng(devices=[]), _confined(name):
         model = loader.from_config(config, trust_remote_code=False)
     parameters = sum(parameter.numel() for parameter in model.parameters())
@@ -204,7 +204,7 @@ def _check_parameters(loader: ModelLoader, config: PreTrainedConfig, name: str |
 def load_model(
     loader: ModelLoader, name: str | Path, *, expected: str, advice: str, **options: Unpack[ModelOptions]
 ) -> PreTrainedModel:
-    """A model in evaluation mode, its weights read from safetensors and complete.
+    """Load a model in evaluation mode, with complete weights from safetensors.
 
     Args:
         loader: class of transformers for this kind of model, such as `AutoModelForCausalLM`.
@@ -225,7 +225,7 @@ def load_model(
             *(loader, name),
             use_safetensors=True,
             output_loading_info=True,
-            ignore_mismatched_sizes=True,  # they are refused below, with their names
+            ignore_mismatched_sizes=True,  # mismatched weights are refused below, with their names
             **options,
         )
     except (InputError, UnsupportedModelError):
@@ -270,7 +270,7 @@ def check_weights(
         advice: advice for the error.
 
     Raises:
-        UnsupportedModelError: any are left; the message names the first three of each.
+        UnsupportedModelError: there are such weights; the message names the first three of each kind.
     """
     kinds = {"missing": missing, "not of this architecture": unexpected, "of another shape": mismatched}
     wrong = {kind: sorted(name for name in names if not HARMLESS.search(name)) for kind, names in kinds.items()}
@@ -284,7 +284,7 @@ def check_weights(
 
 
 def load_processor(loader: ProcessorLoader, name: str | Path, **options: Any) -> ProcessorMixin:
-    """A processor, image processor or tokenizer.
+    """Load a processor, image processor or tokenizer.
 
     Args:
         loader: `AutoProcessor`, `AutoImageProcessor` or `AutoTokenizer`.
@@ -318,7 +318,7 @@ def load_mllm(
     processor_kwargs: Mapping[str, Any] | None = None,
     **options: Unpack[ModelOptions],
 ) -> tuple[PreTrainedModel, ProcessorMixin]:
-    """An image-text-to-text model in evaluation mode and its processor.
+    """Load an image-text-to-text model in evaluation mode, and its processor.
 
     Args:
         name: hub name or folder.
@@ -360,7 +360,7 @@ def load_adapter(model: PreTrainedModel, adapter: str | Path, **source: Unpack[S
 
 
 def merge_adapter(model: PreTrainedModel, adapter: str | Path) -> PreTrainedModel:
-    """The model with a PEFT adapter added into its weights; raises as `load_adapter`."""
+    """Add a PEFT adapter into the weights of a model, and return the model; errors are those of `load_adapter`."""
     peft = require("peft", feature="merging an adapter")
     shapes = _adapter_shapes(adapter, {})
     with _adapter_errors(model, adapter), _confined(adapter):
@@ -377,7 +377,7 @@ def _adapter_shapes(adapter: str | Path, source: Mapping[str, Any]) -> dict[str,
     if not shapes:
         raise InputError(
             f"expected a PEFT adapter in safetensors (adapter_config.json, adapter_model.safetensors) at "
-            f"{str(adapter)!r}, got none; name what a training wrote, or save the adapter with safe_serialization=True"
+            f"{str(adapter)!r}, got none; name the folder of a training, or save it with safe_serialization=True"
         )
     check_adapter(adapter, shapes, **_source(source))
     return shapes

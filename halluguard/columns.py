@@ -1,4 +1,4 @@
-"""Bound the memory that Parquet and Arrow files take, whatever their columns hold."""
+"""Bound the memory for reading Parquet and Arrow files with any columns."""
 
 from __future__ import annotations
 

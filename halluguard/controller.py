@@ -37,15 +37,15 @@ Epsilon = float | Sequence[float] | Tensor | Callable[[Tensor], "float | Tensor"
 
 
 class Controller(nn.Module):
-    """W, with the model and the range of settings it was made for; see `Controller.of(model)`, `Controller.load(path)`.
+    """The matrix W, with its base model and range of settings; see `Controller.of(model)`, `Controller.load(path)`.
 
     Args:
         hidden_size: width of the hidden state.
         layer: path of the module that it acts on; see `head_input`.
         rank: rank of W; None for the paper's full matrix.
         base: (SAMPLES,) weights of the base model; see `fingerprint`.
-        epsilon_range: settings that it was trained for, lowest < 0 < highest.
-        trained: record of the training for the reader of the file: anything that JSON can hold.
+        epsilon_range: (lowest, highest) setting of the training, lowest < 0 < highest.
+        trained: record of the training for people who read the file: any JSON values.
         seed: seed of `down`, which starts at random (`up` starts at zero). The global random state is not touched.
 
     Example:
@@ -71,7 +71,9 @@ class Controller(nn.Module):
             raise SettingsError(f"rank must be in 1..{hidden_size} (the hidden size) or None for full, got {rank}")
         low, high = epsilon_range
         if not low < 0 < high:
-            raise SettingsError(f"epsilon_range must hold 0 inside, got {epsilon_range}; the paper's is (-1, 1)")
+            raise SettingsError(
+                f"epsilon_range must have a negative and a positive end, got {epsilon_range}; the paper's is (-1, 1)"
+            )
         self.hidden_size, self.layer, self.rank = hidden_size, layer, rank
         self.epsilon_range, self.trained = (float(low), float(high)), dict(trained or {})
         self.base = base
@@ -96,7 +98,7 @@ class Controller(nn.Module):
         return controller.to(next(_module(model, layer).parameters()).device)
 
     def epsilon_at(self, imagination: Tensor) -> Tensor:
-        """Epsilon of settings in [-1, 1]: -1 and 1 are the ends of `epsilon_range`, 0 is 0."""
+        """Convert imagination settings in [-1, 1] to epsilon: -1 and 1 are the ends of `epsilon_range`, 0 is 0."""
         low, high = self.epsilon_range
         return torch.where(imagination < 0, -low * imagination, high * imagination)
 
@@ -129,10 +131,10 @@ class Controller(nn.Module):
 
     @contextmanager
     def attached(self, model: nn.Module, epsilon: Epsilon) -> Iterator[Self]:
-        """Within the block every forward of `model` is controlled. The hook is removed whatever happens.
+        """Control every forward of `model` within the block. The hook is removed at the end, even after an error.
 
-        The hook sits on the output of the final norm, so it acts in training too where the head's own call is
-        replaced by a fused loss. W is moved to the device of that layer.
+        The hook acts on the output of the final norm, so it also works in training, where a fused loss may replace the
+        call of the head. W is moved to the device of that layer.
 
         Args:
             model: the base model, or a wrapper of it.
@@ -153,7 +155,7 @@ class Controller(nn.Module):
                 handle.remove()
 
     def hook(self, model: nn.Module, epsilon: Epsilon) -> RemovableHandle:
-        """Control `model` from now on, unchecked; returns the handle whose `remove()` ends it. Prefer `attached`."""
+        """Control `model` from now on, without checks; returns a handle with `remove()`. Prefer `attached`."""
         module = _module(model, self.layer)
         self.to(next(module.parameters()).device)
 
@@ -247,7 +249,7 @@ class Controller(nn.Module):
             )
             base = tensors.pop("base", None)
             stored = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-            if stored != shapes:  # before memory is taken for what the metadata asks for
+            if stored != shapes:  # checked before memory is taken for the sizes in the metadata
                 raise ValueError(f"tensors {shapes} are expected, got {stored}")
             controller = cls(
                 size,

@@ -35,7 +35,7 @@ from halluguard.sandbox import Sample, measure
 from halluguard.sandbox.measure import Exam
 
 IMAGINATION = -0.5
-"""Imagination in the demo: half-way to the most grounded, chosen beforehand and not tuned on these scenes."""
+"""Imagination setting of the demo: half-way to the most grounded, chosen in advance, not tuned on these scenes."""
 
 
 class Tabulated(TypedDict):
@@ -53,7 +53,7 @@ POPE_COLUMNS = {"accuracy": "acc", "F1": "f1", "yes-ratio": "yes_ratio", "AUC of
 
 @dataclass(frozen=True)
 class Setup:
-    """The layers that are on, and a description of them."""
+    """The layers that are on, with a description."""
 
     name: str
     description: str = "the model as it is"
@@ -117,7 +117,7 @@ def run(out: Path, scenes: int | None = None, seed: int = 0) -> list[Result]:
         SettingsError: `scenes` is too small for POPE's questions.
     """
     console, started = Console(), time.perf_counter()
-    logging.set_verbosity_error()  # no loading bars and no advice from transformers between our own lines
+    logging.set_verbosity_error()  # keeps progress bars and messages of transformers out of the demo's output
     logging.disable_progress_bar()
     if scenes is not None and scenes < 10:
         raise SettingsError(f"expected at least 10 scenes, got {scenes}; fewer give no usable intervals")
@@ -164,7 +164,7 @@ def measure_setup(
     seed: int,
     progress: measure.Progress = lambda done: None,
 ) -> Result:
-    """Captions and yes/no answers of one setup, scored."""
+    """Generate and score the captions and yes/no answers of one setup."""
     decoding = Imagination(IMAGINATION) if setup.during else None
     drafts = measure.captions(guard, samples, decoding=decoding, progress=progress)
     margins = exam.margins(guard, decoding=decoding, progress=progress)
@@ -183,7 +183,7 @@ def measure_setup(
 
 
 def measure_completed(setup: Setup, guard: Guard, samples: Sequence[Sample], corrected: Result, seed: int) -> Result:
-    """The captions of a setup, corrected and completed with the sandbox's categories.
+    """Correct and score the captions of a setup, completed with the sandbox's categories.
 
     Args:
         corrected: the same setup without completion; answers to yes/no questions are the same in both.
@@ -209,7 +209,7 @@ def caption_table(results: Sequence[Result]) -> Tabulated:
         "title": "Captions",
         "head": ["layers", *CAPTION_COLUMNS, "words"],
         "rows": rows,
-        "note": f"{results[0].captions.signature}. Percent with 95 % intervals over images; CHAIR lower is better.",
+        "note": f"{results[0].captions.signature}. Percent, with 95 % intervals over images; lower CHAIR is better.",
     }
 
 
@@ -228,7 +228,7 @@ def pope_table(results: Sequence[Result], split: str) -> Tabulated:
 
 
 def reading(results: Sequence[Result], samples: Sequence[Sample], exam: Exam) -> list[str]:
-    """Sentences that interpret the numbers: each layer against plain, paired over the same images."""
+    """Sentences that interpret the numbers: each layer compared with plain, paired over the same images."""
     plain = results[0]
     notes = [f"{result.setup.name}: {result.setup.description}." for result in results]
     for result in results[1:]:
@@ -276,7 +276,7 @@ def write(
     samples: Sequence[Sample],
     seed: int,
 ) -> None:
-    """`demo.html` with the tables and a dozen images, `demo.json` with every number."""
+    """Write `demo.html` with the tables and a dozen images, and `demo.json` with every number."""
     out.mkdir(parents=True, exist_ok=True)
     after = next(result for result in results if result.setup.name == "after")
     changed = [i for i, answer in enumerate(after.answers) if answer.text != answer.draft]

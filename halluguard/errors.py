@@ -2,7 +2,7 @@
 
     HalluguardError
     ├── SettingsError (ValueError)          an argument or option is out of range or unknown
-    ├── InputError (ValueError)             the caller's data cannot be read as what it should be
+    ├── InputError (ValueError)             the caller's data cannot be read in the expected form
     │   ├── ImageError                      an image in particular
     │   └── BudgetError                     reading and correcting a text takes too long
     ├── UnsupportedModelError (TypeError)   a model cannot do what was asked of it
@@ -53,7 +53,7 @@ class SettingsError(HalluguardError, ValueError):
 
 
 class InputError(HalluguardError, ValueError):
-    """The caller's data cannot be read as what it should be."""
+    """The caller's data cannot be read in the expected form."""
 
 
 class ImageError(InputError):
@@ -77,7 +77,7 @@ class PromiseError(HalluguardError, ValueError):
 
 
 class OutputError(HalluguardError, OSError):
-    """Results cannot be written: no permission, or no space. What is already written stays good."""
+    """Results cannot be written: no permission, or no space. Files that are already written stay valid."""
 
 
 class PreflightError(HalluguardError, RuntimeError):
@@ -125,7 +125,7 @@ def require(module: str, *, feature: str, extra: str | None = None) -> ModuleTyp
 
 
 def _requirements_for(module: str, extra: str | None) -> list[str]:
-    """The packages to install for a module: all packages of its extra, or its own package in the version we need."""
+    """The packages to install for a module: all packages of its extra, or its own package in the required version."""
     if extra is not None:
         return requirements_of(extra)
     package = module.partition(".")[0]
@@ -135,13 +135,13 @@ def _requirements_for(module: str, extra: str | None) -> list[str]:
 def requirements_of(extra: str) -> list[str]:
     """Return the packages of an extra, as pip takes them.
 
-    They are named one by one because this works from a clone, from a wheel and from an index alike.
+    They are named one by one, because that works with a clone, a wheel and an index alike.
     """
     return _requirements(extra) or [f"{Path(__file__).parents[1]}[{extra}]"]
 
 
 def _requirements(extra: str) -> list[str]:
-    """Packages of an extra, or with "" those that are always required; none where this was never installed."""
+    """Packages of an extra, or the required ones for ""; empty if halluguard is not installed."""
     try:
         lines = metadata.requires("halluguard-mllm") or []
     except metadata.PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""Guard: generate with a model, a decoding method and a detector that checks the answers, in one call.
+"""Join a model, a decoding method and a detector that checks the answers in one call: Guard.
 
 Each of the three also works alone; Guard only joins them.
 """
@@ -123,7 +123,7 @@ class Guard:
         token: str | bool | None = None,
         local_files_only: bool = False,
     ) -> Self:
-        """Load a model, and a detector and a fine-tuned adapter where they are named.
+        """Load a model and, where given, a detector and a fine-tuned adapter.
 
         Args:
             name: hub name or folder of an image-text-to-text model. Only safetensors are read; remote code is not run.
@@ -135,7 +135,7 @@ class Guard:
             device_map: placement of the model's parts, in place of `device`, such as "auto" (needs accelerate).
             max_memory: device -> memory that `device_map` may use, such as {0: "20GiB", "cpu": "60GiB"}.
             dtype: "bfloat16", "float16", "float32" or "auto"; default "auto" on a GPU, float32 on a CPU.
-            quantization_config: of transformers, such as BitsAndBytesConfig(load_in_4bit=True).
+            quantization_config: quantization of transformers, such as BitsAndBytesConfig(load_in_4bit=True).
             attn_implementation: "sdpa", "eager", "flash_attention_2", ...; default transformers' choice.
             processor_kwargs: further arguments of the processor, such as {"max_pixels": 512 * 512}.
             revision: commit, branch or tag of the checkpoint.
@@ -144,7 +144,7 @@ class Guard:
             local_files_only: True to use no network.
 
         Raises:
-            UnsupportedModelError: the checkpoint is not an image-text-to-text model, or its weights are not whole.
+            UnsupportedModelError: the checkpoint is not an image-text-to-text model, or its weights are incomplete.
             InputError: no such checkpoint.
             SettingsError: both `device` and `device_map` are given, or no decoding method has that name.
         """
@@ -392,7 +392,7 @@ class Guard:
         image_free: ImageFree = "all",
         **generate: Any,
     ) -> Generator[str, None, Answer]:
-        """Yield corrected sentences while the model writes; arguments as for a call, one answer.
+        """Yield corrected sentences of one answer while the model writes; arguments are those of a call.
 
         A sentence is yielded once the model has begun the next one. Joined, the pieces are the text of the answer
         that a call gives, unless a later sentence changes the correction of one that was yielded.
@@ -401,7 +401,7 @@ class Guard:
             The answer, as the value of the generator (`StopIteration.value`). Closing the generator stops the model.
 
         Raises:
-            SettingsError: beam search, which has no first sentence before its end.
+            SettingsError: beam search, which fixes no sentence before its end.
         """
         from halluguard.prompting.conversation import with_examples
 
@@ -428,7 +428,7 @@ class Guard:
         batch_size: int | None = None,
         **generate: Any,
     ) -> list[str]:
-        """Generate texts without correction; arguments and order as in `batch`."""
+        """Generate texts without correction; arguments and order are those of `batch`."""
         drafter = self._drafter(_named(decoding), seed, "all", generate)
         drafts = drafter.drafts(_questions(images, prompts), batch_size)
         return [draft.text for of_prompt in drafts for draft in of_prompt]
@@ -464,7 +464,7 @@ class Guard:
     def inputs(
         self, images: Sequence[ImageSource | Sequence[ImageSource]], prompts: str | Sequence[str]
     ) -> dict[str, Any]:
-        """Model inputs for B images and prompts, by the processor's chat template, on the model's device."""
+        """Model inputs for B images and prompts, made by the processor's chat template, on the model's device."""
         from halluguard.prompting.model_inputs import model_inputs
 
         return model_inputs(self.model, self.processor, _questions(images, prompts))
@@ -520,7 +520,7 @@ def _step_back(setting: StepBack | bool, detector: Detector | None) -> StepBack 
     """The settings of stepping back, or None.
 
     Raises:
-        SettingsError: there is no detector that could contradict, or the setting has another type.
+        SettingsError: there is no detector to contradict sentences, or the setting has another type.
     """
     if setting is False:
         return None
@@ -594,7 +594,7 @@ def _questions(
 
 
 def _named(method: DecodingMethod | str | None) -> DecodingMethod | None:
-    """The decoding method, made by its name where one is given.
+    """The given decoding method, or the one with the given name.
 
     Raises:
         SettingsError: there is no method of that name, or it is not a method.

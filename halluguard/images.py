@@ -1,4 +1,4 @@
-"""Open images as upright RGB, within limits, with errors that say what to do.
+"""Open images as upright RGB, within limits, with errors that give advice.
 
 The result is what an image viewer shows: EXIF orientation applied, transparency over white, the first frame of an
 animation, 16-bit and float values scaled to 8 bits.
@@ -23,18 +23,17 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 MAX_MODEL_PIXELS = 25_000_000
-"""Most pixels of an image that a model or detector gets; a larger one is shrunk to a half, a third, ... of its
-sides."""
+"""Most pixels of an image for a model or detector; a larger one is shrunk to a half, a third, ... of its sides."""
 MAX_PIXELS = 100_000_000
 """Images with more pixels are refused before they are decoded."""
 
 DECODER_SHARE = {"WEBP": 0.5}
-"""Format -> share of the limit on pixels, where the decoder needs twice the memory of others per pixel."""
+"""Format -> share of the limit on pixels, for decoders that need twice the memory of others per pixel."""
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 """File formats, recognised by content, not by the file's name."""
 EXTRA_FORMATS = ("AVIF", "HEIF", "JPEG2000")
-"""Formats that are read too where the extra `heif` is installed."""
+"""Further formats that are read if the extra `heif` is installed."""
 
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"),
@@ -84,7 +83,7 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS, shrink_to: 
         orientation = image.getexif().get(ORIENTATION)
         small = image
         if shrink_to is not None and image.mode in ("RGB", "L", "CMYK") and "transparency" not in image.info:
-            small = shrunk(image, shrink_to)  # before a copy of the whole is made
+            small = shrunk(image, shrink_to)  # before the whole image is copied
         rgb = _upright_rgb(small, orientation)
         if image is not source:
             image.close()  # frees its pixels now; it is part of a reference cycle
@@ -119,7 +118,7 @@ def header_pixels(data: bytes) -> int:
 
 @lru_cache(maxsize=1)
 def formats() -> tuple[str, ...]:
-    """The formats that can be read here: with the extra `heif`, also HEIC, AVIF and JPEG 2000."""
+    """The formats that this installation can read; the extra `heif` adds HEIC, AVIF and JPEG 2000."""
     try:
         import pillow_heif
     except ImportError:
@@ -168,7 +167,7 @@ def _open(source: object) -> Image:
 
 
 def _regular_file(path: Path) -> Path:
-    """`path`, if it is a regular file: a pipe or device would block or never end."""
+    """Return `path` if it is a regular file. A pipe or device is refused, because reading it might never end."""
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError) as error:
@@ -178,13 +177,13 @@ def _regular_file(path: Path) -> Path:
     return path
 
 
-_STRIP = 1 << 20  # pixels that are converted at once: whole copies of a large image would take gigabytes
+_STRIP = 1 << 20  # number of pixels that are converted at once: copies of a whole large image would take gigabytes
 ORIENTATION = 0x0112
 """The EXIF tag of the orientation."""
 
 
 def _upright_rgb(image: Image, orientation: int | None) -> Image:
-    """The image in RGB, over white where it is transparent, turned as an EXIF orientation says."""
+    """The image in RGB, over white where it is transparent, turned upright by an EXIF orientation."""
     from PIL import Image, ImageOps
 
     if type(image) is Image.Image and image.mode == "RGB" and not image.info and not image.getexif():
@@ -217,7 +216,7 @@ def _over_white(image: Image) -> Image:
 
 
 def _scaling_to_8_bits(image: Image) -> Callable[[Image], Image]:
-    """A function that scales the values of an image, of 16 bits or floats, into 0..255."""
+    """A function that scales the 16-bit or float values of an image to 0..255."""
     import numpy as np
     from PIL import Image
 
@@ -255,7 +254,7 @@ def shrunk(image: Image, pixels: int | None = None) -> Image:
 
 
 def _divisor(image: Image, pixels: int) -> int:
-    """The whole number by which the sides of an image are divided to have so many pixels or less."""
+    """The least whole number by which to divide the sides of an image so that it has at most `pixels` pixels."""
     return max(1, math.ceil(math.sqrt(image.width * image.height / pixels)))
 
 
@@ -263,7 +262,7 @@ def limit_size(image: Image, ratio: float = 8.0) -> tuple[Image, int]:
     """Shrink an image to at most `MAX_MODEL_PIXELS`; returns it with the factor by which its sides were divided.
 
     Detectors convert an image to floating-point numbers, 12 bytes per pixel and channel, before they resize it to about
-    a megapixel. Strips are padded; see `limit_aspect`. Multiply boxes by the factor for boxes in the original.
+    a megapixel. Strips are padded; see `limit_aspect`. Multiply boxes by the factor to get boxes in the original.
     """
     width, height = image.size
     padded = max(width, math.ceil(height / ratio)) * max(height, math.ceil(width / ratio))
@@ -272,7 +271,7 @@ def limit_size(image: Image, ratio: float = 8.0) -> tuple[Image, int]:
 
 
 def limit_aspect(image: Image, ratio: float = 8.0) -> Image:
-    """Pad an image whose longer side is more than `ratio` times the shorter, with its mean colour.
+    """Pad an image with its mean colour if its longer side is more than `ratio` times the shorter.
 
     Processors that resize the longer side fail on such strips: the shorter side becomes zero. The padding lies to the
     right or below, so that boxes keep their coordinates.
@@ -289,7 +288,7 @@ def limit_aspect(image: Image, ratio: float = 8.0) -> Image:
 
 
 def resolve_inside(root: Path, name: str) -> Path:
-    """The file `name` under `root`; refuses URLs and whatever leads outside, links included.
+    """The file `name` under `root`. URLs and paths that lead outside, even by links, are refused.
 
     An absolute path is accepted if it lies inside `root`.
 
@@ -303,7 +302,7 @@ def resolve_inside(root: Path, name: str) -> Path:
     base = root.resolve()
     try:
         path = (base / name).resolve()
-    except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a name too long, half a surrogate pair
+    except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a name that is too long, a lone surrogate
         raise ImageError(f"the image path {name[:80]!r} leads nowhere ({error}); use a path to a file") from error
     if not path.is_relative_to(base):
         raise ImageError(f"the image path {name!r} leads outside {str(root)!r}; use a path inside the folder")

@@ -1,6 +1,6 @@
 """Open, read and write files: gzip and Zstandard, JSON, JSON Lines, atomic replacement.
 
-No other module decides how a file is opened. Compression is recognised by a file's first bytes when it is read, and by
+All other modules open files through this one. Compression is recognised by a file's first bytes when it is read, and by
 the end of its name (".gz", ".zst") when it is written. A file that is written appears whole or not at all.
 """
 
@@ -35,10 +35,10 @@ JsonObject = dict[str, Any]
 """An object read from JSON or written as JSON; the code that uses a value knows or checks its type."""
 
 READ_ERRORS = (OSError, EOFError, zlib.error, UnicodeError, LookupError)
-"""Errors raised when a damaged, truncated or wrongly encoded file is read; a LookupError names an unknown encoding."""
+"""Errors from reading a damaged, truncated or wrongly encoded file; a LookupError means an unknown encoding."""
 
 MAX_UNPACKED, MAX_RATIO = 256 * 1024**2, 100
-"""A compressed file may unpack to this many bytes, or to this many times its size, whichever is more."""
+"""Limits for an unpacked file: this many bytes, or this many times the compressed size, whichever is more."""
 MAX_TEXT_RATIO = 10
 """The same limit for a compressed file that is read whole."""
 MAX_LINE = 16 * 1024**2
@@ -62,7 +62,7 @@ _BYTE_ORDER_MARKS = (
 
 @contextlib.contextmanager
 def reading(path: str | Path, content: str = "") -> Iterator[None]:
-    """Raise the errors of reading a bad file as one `InputError`.
+    """Turn the errors of reading a bad file into an `InputError`.
 
     Args:
         path: the file that is read inside the block.
@@ -86,14 +86,14 @@ _MALFORMED = (ArithmeticError, AttributeError, LookupError, RecursionError, Type
 
 @contextlib.contextmanager
 def parsing(path: str | Path, content: str) -> Iterator[None]:
-    """Raise the errors that unexpected values of a file cause as one `InputError`.
+    """Turn the errors that unexpected values of a file cause into an `InputError`.
 
     Args:
         path: the file whose values are used inside the block.
         content: expected content, for the message ("thresholds", "the summary of an audit").
 
     Raises:
-        InputError: the block raised because a value was missing, or of another type or range.
+        InputError: a value is missing, or has a wrong type or range.
     """
     try:
         yield
@@ -165,7 +165,7 @@ class _Unpacked(io.RawIOBase):
 
 
 def text_encoding(head: bytes) -> str:
-    """The encoding that a file's first bytes show by their byte order mark, else UTF-8 (a mark is skipped)."""
+    """The encoding that the byte order mark in a file's first bytes shows, else UTF-8. Decoding skips the mark."""
     return next((name for mark, name in _BYTE_ORDER_MARKS if head.startswith(mark)), "utf-8-sig")
 
 
@@ -176,7 +176,7 @@ def open_text(
 
     Args:
         path: the file.
-        encoding: its encoding; None means what its byte order mark says, else UTF-8. The mark is not part of the text.
+        encoding: its encoding; None means that of its byte order mark, else UTF-8. The mark is not part of the text.
         newline, errors: as for the built-in `open`.
 
     Raises:
@@ -240,8 +240,8 @@ def parse_json(
     Args:
         text: the text.
         most: bytes of memory that the value may take, by an estimate; default `MAX_JSON`.
-        members: makes the value of an object from its members (key, value); default a dictionary.
-        finite: refuse NaN and infinite numbers, which are no JSON but are read by default.
+        members: function that makes an object from its (key, value) pairs; default a dictionary.
+        finite: True refuses NaN and infinite numbers, which are not JSON but are accepted by default.
 
     Raises:
         ValueError: it is not JSON, is nested too deeply, or would take too much memory.
@@ -268,7 +268,8 @@ def read_json(path: str | Path, encoding: str | None = None, *, finite: bool = F
     """The JSON value in a file, decompressed if need be; `finite` is as in `parse_json`.
 
     Raises:
-        InputError: it is missing, damaged, not JSON, or would take too much memory; the message says where it breaks.
+        InputError: it is missing, damaged, not JSON, or would take too much memory; the message names the place of the
+            error.
     """
     text, most = read_text(path, encoding), json_limit(path)
     if json_memory(text) > most:
@@ -283,7 +284,7 @@ def read_json(path: str | Path, encoding: str | None = None, *, finite: bool = F
 
 
 def json_limit(path: str | Path) -> int:
-    """Bytes of memory that the value of a JSON file may take."""
+    """Most bytes of memory that the value of a JSON file may take."""
     return max(MAX_JSON, MAX_JSON_RATIO * Path(path).stat().st_size)
 
 
@@ -296,7 +297,7 @@ def json_memory(text: str | bytes) -> int:
 
 
 def iter_json_lines(path: str | Path) -> Iterator[tuple[int, Any]]:
-    """(line number from 1, value) of each line of a JSON Lines file that is not blank, one at a time.
+    """Yield (line number from 1, value) of each line of a JSON Lines file that is not blank.
 
     Raises:
         InputError: the file cannot be read, or a line is not JSON or longer than `MAX_LINE`; the message names the
@@ -316,7 +317,7 @@ def iter_json_lines(path: str | Path) -> Iterator[tuple[int, Any]]:
 
 
 def iter_rows(path: str | Path) -> Iterator[tuple[str, Any]]:
-    """(place, row) of each row of a CSV or TSV file with a header, or of a JSON Lines file; the place is for messages.
+    """Yield (place for messages, row) of each row of a CSV or TSV file with a header, or of a JSON Lines file.
 
     Raises:
         InputError: the file cannot be read, a line is not JSON, or a line or row is too long; the message names the
@@ -415,7 +416,7 @@ def _text_lines(path: str | Path, file: TextIO) -> Iterator[str]:
 
 
 def file_hash(path: str | Path) -> str:
-    """The content of a file as 32 hexadecimal digits (BLAKE2b)."""
+    """The BLAKE2b digest of a file's content, as 32 hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
@@ -425,7 +426,7 @@ def file_hash(path: str | Path) -> str:
 
 @contextlib.contextmanager
 def writing_to(path: str | Path) -> Iterator[None]:
-    """Say what to do when the disk is full or a folder read-only.
+    """Turn an error of writing, such as a full disk, into an `OutputError` with advice.
 
     Raises:
         OutputError: the block raised an OSError.
@@ -450,8 +451,7 @@ def replacing(path: str | Path, mode: Literal["w"] = "w", *, errors: str = "stri
 def replacing(path: str | Path, mode: Literal["wb"], *, errors: str = "strict") -> _Writing[BinaryIO]: ...
 @contextlib.contextmanager  # type: ignore[misc]  # the overloads name what the decorated function returns
 def replacing(path: str | Path, mode: str = "w", *, errors: str = "strict") -> Iterator[IO[Any]]:
-    """Write a temporary file that replaces `path` when the block ends, synced to disk; if the block fails, it is
-    deleted.
+    """Write a temporary file that replaces `path` at the end of the block, synced to disk. An error deletes it.
 
     Text is UTF-8 with "\\n" line ends. A name that ends in ".gz" or ".zst" is compressed; equal content gives equal
     bytes. A link at `path` is replaced, not followed. A device or pipe ("/dev/stdout") is written to as it is.
@@ -514,14 +514,14 @@ def _encoder(raw: BinaryIO, path: Path, mode: str, errors: str) -> Iterator[IO[A
 
 
 def remove_leftovers(folder: str | Path) -> None:
-    """Delete the temporary files of writes that were killed. Nobody else may be writing in the folder."""
+    """Delete the temporary files of interrupted writes. No other process may be writing in the folder."""
     for file in Path(folder).glob(".*.tmp"):
         if _TEMPORARY.fullmatch(file.name):
             file.unlink(missing_ok=True)
 
 
 def _sync_folder(path: Path) -> None:
-    if os.name != "posix":  # elsewhere a folder cannot be opened
+    if os.name != "posix":  # other systems cannot open a folder
         return
     handle = os.open(path, os.O_RDONLY)
     try:

@@ -1,4 +1,4 @@
-"""Split a stream of JSON text into its objects, in one pass and bounded memory, whatever the text holds."""
+"""Split a stream of JSON text into its objects, in one pass and bounded memory, even if the text is malformed."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def split_objects(pieces: Iterable[str], limit: int) -> Iterator[tuple[int, str 
     [(1, '{"a": "}"}'), (2, '7'), (2, '{"b": 1}')]
     """
     buffer, start, at, depth = "", 0, 0, 0
-    line, counted = 1, 0  # the line at the character `counted` of the buffer
-    string = lone_until = -1  # where the string being read begins; up to where quotes are known to have no partner
+    line, counted = 1, 0  # `line` is the line number at the character `counted` of the buffer
+    string = lone_until = -1  # start of the current string; end of the text in which quotes have no partner
     overlong = False
     for piece in pieces:
         buffer += piece
         while at < len(buffer):
-            if string >= 0:  # the piece before ended inside a string
+            if string >= 0:  # the previous piece ended inside a string
                 token = _REST_OF_STRING.match(buffer, at)
             elif at < lone_until:
                 token = _BRACES.match(buffer, at, lone_until)

@@ -1,4 +1,4 @@
-"""Records that cross between layers, and the protocols of detectors: frozen dataclasses, JSON in and out, no torch.
+"""Define the records that cross between layers, and the protocols of detectors: frozen dataclasses with JSON, no torch.
 
 Spans are exact, in characters of the original string: `text[claim.start:claim.end] == claim.phrase`.
 "Could not tell" is a decision of its own and is never turned into absence. Every edit names its evidence.
@@ -27,8 +27,7 @@ Decision = Literal["supported", "contradicted", "unsure", "unverifiable"]
 EditDecision = Literal["edited", "flagged", "addition"]
 
 ImageOrKey = Any
-"""An RGB PIL image; or, for a detector with `needs_image = False`, the key of an image, as that detector documents
-it."""
+"""An RGB PIL image; or, for a detector with `needs_image = False`, the key of an image in that detector."""
 
 XYXY = tuple[float, float, float, float]
 """x1, y1, x2, y2."""
@@ -49,7 +48,7 @@ def _encodable(text: str) -> bool:
 
 
 class _Record:
-    """JSON in and out for a frozen dataclass."""
+    """Base class of records: a frozen dataclass that is written to and read from JSON."""
 
     __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
 
@@ -58,7 +57,7 @@ class _Record:
         return dataclasses.asdict(self)
 
     def to_json(self) -> str:
-        """The record as one line of JSON; half a surrogate pair in a text becomes an escape."""
+        """The record as one line of JSON; a lone surrogate in a text becomes an escape."""
         text = json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False)
         return text if _encodable(text) else json.dumps(self.to_dict(), allow_nan=False)
 
@@ -83,14 +82,14 @@ class _Record:
 
 @dataclass(frozen=True, slots=True)
 class Box(_Record):
-    """One object that a detector found or knows to be there.
+    """One object that a detector found, or that is known to be in the image.
 
     Args:
         label: the detector's name for the object.
         score: the detector's score in [0, 1].
         xyxy: x1, y1, x2, y2 in pixels of the original image, x to the right, y down;
             None when the evidence is a tag without geometry.
-        phrase: index of the phrase it answers, in the phrases given to the detector.
+        phrase: index of the phrase for which it was found, in the list of phrases given to the detector.
     """
 
     label: str
@@ -119,19 +118,20 @@ class Claim(_Record):
         polarity: "denied" for "there is no dog".
         modality: "asserted", or the way in which the text does not assert it: "hedged" (possibly a dog), "disjunctive"
             (a heron or pelican), "irrealis" (waiting for a bus), "depicted" (a statue of a dog), "question", or
-            "restricted" (no other dog: the denial of some only).
+            "restricted" ("no other dog", which denies only some).
         count: the number claimed, for kind "count", read as `bound` says.
         bound: "exact", "at_least", "at_most" or "about".
         attribute: the property claimed, for kind "attribute".
-        relation, other: the relation and the index (in the list of claims) of its other party.
+        relation, other: the relation claimed, and the index of its other party in the list of claims.
         alternatives: other names, any of which makes the claim true ("a heron or pelican").
         source_rule: name of the extraction rule that made the claim.
         category: the COCO category that covers `name` ("man" -> "person"), or None.
-        subject: for every kind but "existence", the index (in the list of claims) of the existence claim it is about.
-        trigger: character span of the words that make the claim: the numeral, the adjective, the preposition.
+        subject: index, in the list of claims, of the existence claim that this claim is about; not for kind
+            "existence".
+        trigger: character span of the word that makes the claim: the numeral, adjective or preposition.
         same_as: index of the earlier existence claim about the same object ("A dog ... The dog ...").
         written_box: box written in the answer, x1, y1, x2, y2 as fractions of the image's width and height.
-        other_name: canonical name of the other party of a relation, or of the thing that bears written words.
+        other_name: canonical name of the other party of a relation, or of the object on which words are written.
     """
 
     kind: Kind
@@ -181,8 +181,8 @@ class Verdict(_Record):
         expert: name of the detector or property expert that judged.
         reason: the decision in words.
         error: True if the expert failed on this image.
-        replacement: the true property or number in place of a contradicted one ("blue", "2"), where it is clear.
-        asked: False where no expert was asked, because none covers the claim or it claims nothing; see `reason`.
+        replacement: the true property or number ("blue", "2") for a contradicted one, where it is known.
+        asked: False if no expert was asked, because none covers the claim or the text does not assert it; see `reason`.
     """
 
     claim: int
@@ -211,12 +211,12 @@ class Edit(_Record):
 
     Args:
         start, end: character span in the draft.
-        before, after: the words there, and the words that replace them.
+        before, after: the words at this span, and their replacement.
         verdicts: indices of the verdicts that caused the edit, in the answer's list of verdicts.
         reason: the cause in words.
         decision: "edited", or "flagged" for contradicted words that stay unchanged (`after == before`), because no edit
-            would have left a sound and true text; or "addition" for an object that an expert found and the draft left
-            out or hedged.
+            would have left a grammatical and true text; or "addition" for an object that an expert found and the draft
+            left out or hedged.
         evidence: boxes on which an addition rests.
     """
 
@@ -249,7 +249,8 @@ def apply_edits(draft: str, edits: Sequence[Edit]) -> str:
     for edit in edits:
         if edit.start < end or draft[edit.start : edit.end] != edit.before:
             raise InputError(
-                f"edits must be sorted, apart, and match the draft; {edit.before!r} is not at {edit.start}:{edit.end}"
+                f"edits must be sorted, must not overlap and must match the draft; {edit.before!r} is not at "
+                f"{edit.start}:{edit.end}"
             )
         pieces += [draft[end : edit.start], edit.after]
         end = edit.end
@@ -271,11 +272,11 @@ class Answer(_Record):
         draft: the answer as the model wrote it.
         text: the corrected answer; equal to `draft` when nothing was edited.
         question: the prompt, when known.
-        claims, verdicts, edits: the evidence; a verdict names its claim by index, an edit its verdicts.
+        claims, verdicts, edits: results of the check; a verdict names its claim by index, an edit names its verdicts.
         timings: seconds per stage.
         settings: everything that reproduces the answer: model, decoding, detector, thresholds, seed, versions.
         thinking: text that a reasoning model wrote before its answer, unchanged.
-        thoughts: `thinking` checked like an answer, where that was asked for.
+        thoughts: `thinking` checked like an answer, if `audit_thinking` was set; else None.
         image: the image, for `draw` and `save`; never written to JSON.
     """
 
@@ -308,7 +309,7 @@ class Answer(_Record):
         return any(verdict.decision != "unverifiable" for verdict in self.verdicts)
 
     def to_dict(self) -> dict[str, Any]:
-        """The record as JSON values, without the image; without the fields on thinking where nothing was thought."""
+        """The record as JSON values, without the image; fields on thinking are left out if there was none."""
         data = dataclasses.asdict(dataclasses.replace(self, image=None, thoughts=None))
         del data["image"], data["thoughts"]
         if not self.thinking:
@@ -318,7 +319,7 @@ class Answer(_Record):
         return data
 
     def draw(self, image: ImageSource | None = None) -> Image:
-        """The image with the evidence boxed, coloured by verdict; see `rendering.draw`."""
+        """The image with the boxes of the evidence, coloured by verdict; see `rendering.draw`."""
         from halluguard import rendering
 
         return rendering.draw(self, image)
@@ -333,7 +334,7 @@ class Answer(_Record):
         """Write a self-contained HTML page, or the record alone when `path` ends in `.json`.
 
         Raises:
-            OutputError: the file cannot be written; nothing of it is left then.
+            OutputError: the file cannot be written; no part of it is left behind.
         """
         from halluguard import io, rendering
 
@@ -351,14 +352,14 @@ class Detector(Protocol):
 
     Attributes:
         name: name and revision of the detector, as they appear in verdicts.
-        needs_image: False for a detector that knows the answers beforehand; it is given keys in place of images.
+        needs_image: False for a detector with known answers, which gets keys in place of images.
     """
 
     name: str
     needs_image: bool
 
     def covers(self, phrase: str) -> bool:
-        """Whether the detector can judge `phrase`; a phrase it does not cover is unverifiable, never absent."""
+        """Whether the detector can judge `phrase`. Other phrases are unverifiable, never absent."""
         ...
 
     def detect(self, images: Sequence[ImageOrKey], phrases: Sequence[Sequence[str]]) -> list[list[Box]]:
@@ -440,7 +441,7 @@ class PropertyExpert(Protocol):
     needs_image: bool
 
     def covers(self, question: Question) -> bool:
-        """Whether the expert can judge `question`; one that it does not cover is unverifiable, never false."""
+        """Whether the expert can judge `question`. Other questions are unverifiable, never false."""
         ...
 
     def judge(self, images: Sequence[ImageOrKey], questions: Sequence[Sequence[Question]]) -> list[list[float | None]]:

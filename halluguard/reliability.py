@@ -33,7 +33,7 @@ MISSED_RECALL = 0.7
 """Recall that is assumed of a detector for labels that are often missed: small things, and parts of clutter."""
 
 Stated = float | Mapping[str, float]
-"""One number for all labels, or label -> number with "" for all other labels."""
+"""One number for all labels; or label -> number, where "" stands for all other labels."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Rates:
 
     @classmethod
     def of_value(cls, stated: Stated | Rates | None, default: float = 1.0) -> Rates:
-        """The rates that a number or a table states; None states nothing and gives `default` to all labels."""
+        """The rates in a number or a table; for None, all labels get `default`."""
         if isinstance(stated, Rates):
             return stated
         if stated is None:
@@ -71,7 +71,7 @@ class Rates:
         return cls(_share(stated))
 
     def of(self, name: str) -> float:
-        """The share of a name: its own, or that of the label that covers it ("man" -> "person")."""
+        """The share of a name: its own, or else the share of the label that covers it ("man" -> "person")."""
         for label in (name, same(name), category(name)):
             if label is not None and label in self.labels:
                 return self.labels[label]
@@ -100,12 +100,12 @@ def precision_of(expert: object) -> Rates:
 
 
 def assumed_recall() -> Rates:
-    """The recall of a detector that nobody measured: it misses small and cluttered things more often than others."""
+    """Default recall of a detector without measured recall, lower for small and cluttered things."""
     return Rates(1.0, dict.fromkeys(OFTEN_MISSED, MISSED_RECALL))
 
 
 def joint_recall(recalls: Iterable[float]) -> float:
-    """The recall of several experts of whom one is enough; their misses are taken as independent.
+    """The recall of several experts if one finding is enough; their misses are assumed independent.
 
     >>> round(joint_recall([0.7, 0.7]), 2)
     0.91

@@ -18,9 +18,9 @@ DRAWING = {
 
 
 class Seeded(TorchFunctionMode):
-    """Within this block, and in this thread alone, torch draws from generators seeded with `seed`, one per device.
+    """Within this block and this thread, torch draws from generators seeded with `seed`, one per device.
 
-    The numbers are those that `torch.manual_seed(seed)` would give, whatever other threads draw meanwhile.
+    The numbers are the same as after `torch.manual_seed(seed)`, even if other threads draw numbers meanwhile.
 
     Args:
         seed: seed of the generators.

@@ -18,7 +18,7 @@ _left_out = False
 
 
 def leave_out_torch() -> None:
-    """Import spaCy without torch from now on, unless a pipeline that needs it is installed."""
+    """Let later imports of spaCy leave out torch, unless a pipeline that needs torch is installed."""
     global _left_out
     _left_out = importlib.util.find_spec(_NEEDS_TORCH) is None
 

@@ -1,4 +1,4 @@
-"""Read safetensors files that may be damaged or hostile: headers alone, or all tensors.
+"""Read safetensors files that may be damaged or hostile: only their headers, or all tensors.
 
 This is the only module that opens tensors, besides the loaders of transformers and peft.
 """
@@ -21,7 +21,7 @@ MAX_MEMORY = 512 * 1024**2
 
 
 def read_shapes(path: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """(name, shape) of each tensor, from the header alone.
+    """Yield (name, shape) of each tensor, from the header alone.
 
     Raises:
         InputError: the header is damaged, or no regular file is there.

@@ -1,4 +1,4 @@
-"""Thoughts that reasoning models write before an answer, in the dialects of their chat templates.
+"""Find the thoughts that reasoning models write before an answer, in the dialects of their chat templates.
 
     <think> ... </think>  <thinking>  <thought>  <reasoning>  <reflection>  <scratchpad>  <seed:think>
     ◁think▷ ... ◁/think▷                                     Kimi-VL
@@ -7,8 +7,8 @@
     <|channel|>analysis<|message|> ... <|end|>               gpt-oss
     <unused94>thought ... <unused95>, <|channel>thought ...  MedGemma, Gemma
 
-Templates often put the opening tag into the prompt, so a closing tag alone ends a thought that began with the text. A
-thought that is not closed lasts to the end.
+Templates often put the opening tag into the prompt, so a closing tag without an opening one ends a thought that began
+with the text. A thought that is not closed lasts to the end.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _TAG = re.compile(
 
 
 def thoughts(text: str) -> list[tuple[int, int]]:
-    """Character ranges of the thoughts of a text, tags included, in reading order.
+    """Character ranges of the thoughts in a text, including their tags, in reading order.
 
     >>> [("<think>A cat?</think>A dog.")[start:end] for start, end in thoughts("<think>A cat?</think>A dog.")]
     ['<think>A cat?</think>']

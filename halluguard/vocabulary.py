@@ -1,7 +1,7 @@
-"""Names of objects: the 80 COCO categories, their synonyms and wider words, plurals and articles.
+"""Relate names of objects: the 80 COCO categories, their synonyms, wider and narrower words, plurals and articles.
 
-Claim extraction recognises object words with it; detectors learn from it that a man is a person. `metrics/` keeps its
-own frozen word rules, because a score must not move when this table improves.
+Claim extraction recognises object words with this table, and detectors use it to know that a man is a person.
+`metrics/` keeps its own frozen word rules, because a score must not move when this table improves.
 
     name      a singular, lower-case English name: "man", "dining table"
     category  the COCO category whose annotations cover the name ("man" -> "person", "desk" -> "dining table")
@@ -61,11 +61,11 @@ _COCO = frozenset(COCO)
 
 _AN_DESPITE = tuple("hour honest honor honour heir x-ray xbox suv mp3 f- hdtv 8 11 18".split())
 _A_DESPITE = tuple("uni use usual utensil eu one once ukulele ufo u- ewe".split())
-"""Beginnings of words whose sound is not that of their first letter."""
+"""Beginnings of words that begin with another sound than their first letter suggests."""
 
 
 def _read(text: str) -> dict[str, dict[str, tuple[str, ...]]]:
-    """Sections of lines `name: word, word`; a line that starts with two spaces continues the line before it."""
+    """Read sections of lines `name: word, word`; a line that starts with two spaces continues the previous line."""
     sections: dict[str, dict[str, tuple[str, ...]]] = {}
     for line in text.replace("\n  ", " ").splitlines():
         if line.startswith("["):
@@ -136,7 +136,7 @@ def article(word: str) -> str:
 
 
 def listing(phrases: Sequence[str]) -> str:
-    """Phrases as one list in a sentence.
+    """Join phrases into one list for a sentence.
 
     >>> listing(["a dog", "a cat", "a bird"])
     'a dog, a cat and a bird'
@@ -146,7 +146,7 @@ def listing(phrases: Sequence[str]) -> str:
 
 @lru_cache(maxsize=65536)
 def singular(word: str) -> str:
-    """The singular of one lower-case English word; a singular is returned as it is.
+    """The singular of one lower-case English word; a singular is returned unchanged.
 
     >>> singular("benches"), singular("skies"), singular("knives"), singular("glass"), singular("horses")
     ('bench', 'sky', 'knife', 'glass', 'horse')
@@ -197,7 +197,7 @@ def normal(phrase: str) -> str:
 
 
 def same(name: str) -> str:
-    """The one name shared by words for the same thing: "sofa" -> "couch"; other names stay as they are."""
+    """The common name of synonyms: "sofa" -> "couch"; other names are returned unchanged."""
     return _SAME_AS.get(name, name)
 
 

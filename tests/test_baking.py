@@ -94,7 +94,7 @@ def test_imagination_zero_is_the_model_bit_for_bit(mllm, controller_file, tmp_pa
 
 def test_a_head_that_answers_otherwise_is_refused_and_nothing_is_left(monkeypatch, controller_file, tmp_path):
     monkeypatch.setattr(baking, "fold", lambda *_: None)
-    with pytest.raises(UnsupportedModelError, match="answers otherwise than the controlled model"):
+    with pytest.raises(UnsupportedModelError, match="does not answer as the controlled model does"):
         bake(sandbox.MLLM, controller_file, -0.5, tmp_path / "out")
     assert not any(tmp_path.iterdir())
 

@@ -193,7 +193,7 @@ def test_what_cannot_be_is_refused_in_one_sentence(tiny, tmp_path):
         Controller.of(tiny.model.model)
     with pytest.raises(SettingsError, match=r"rank must be in 1..64"):
         Controller.of(tiny.model, 65)
-    with pytest.raises(SettingsError, match="epsilon_range must hold 0 inside"):
+    with pytest.raises(SettingsError, match="epsilon_range must have a negative and a positive end"):
         Controller.of(tiny.model, epsilon_range=(0, 1))
     with (
         pytest.raises(SettingsError, match=r"epsilon must be in \[-1, 1\], got 1.5"),
