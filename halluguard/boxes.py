@@ -44,7 +44,7 @@ def overlap_of_smaller(a: XYXY, b: XYXY) -> float:
 
 
 def suppress(boxes: Sequence[XYXY | None], scores: Sequence[float], max_iou: float) -> list[int]:
-    """Non-maximum suppression: indices of kept boxes, best first. Their IoUs are at most `max_iou`.
+    """Non-maximum suppression: indices of kept boxes, best first. No two of them have an IoU above `max_iou`.
 
     A box without geometry (None) overlaps nothing. Of equal scores the first wins.
 

@@ -48,7 +48,7 @@ FAILURES = 10
 
 @dataclass(frozen=True)
 class _Query:
-    """An open image and the phrases to find in it."""
+    """An opened image and the phrases to find in it."""
 
     stored: StoredImage
     image: Image
@@ -100,7 +100,7 @@ class CachedDetector:
             self.store.put({}, sizes)
 
     def detect(self, images: Sequence[StoredImage], phrases: Sequence[Sequence[str]]) -> list[list[Box]]:
-        """As `Detector.detect`; a failure is remembered, so that asking again does not repeat it."""
+        """As `Detector.detect`; a failure is remembered, so that a second call does not repeat it."""
         if not self.needs_image:
             return self._known(images, phrases)
         if self.broken:
@@ -153,7 +153,7 @@ class CachedDetector:
             self._detect(batch)
 
     def _queries(self, stored: StoredImage, phrases: list[str]) -> list[_Query]:
-        """One query, or none where the image does not open."""
+        """One query, or none if the image cannot be opened."""
         image = self._opened(stored)
         return [] if image is None else [_Query(stored, image, phrases)]
 
@@ -202,7 +202,9 @@ class CachedDetector:
         by_phrase: dict[str, list[Box]] = {phrase: [] for phrase in phrases}
         for box in boxes:
             if box.phrase is None or not 0 <= box.phrase < len(phrases):
-                raise ExpertError(f"{self.name} must point each box to one of {len(phrases)} phrases, got {box.phrase}")
+                raise ExpertError(
+                    f"{self.name} must assign each box to one of {len(phrases)} phrases, got {box.phrase}"
+                )
             phrase = phrases[box.phrase]
             if box.xyxy is not None and not all(map(math.isfinite, box.xyxy)):
                 raise ExpertError(f"{self.name} must return finite boxes, got {box.xyxy} for {phrase!r}")
@@ -327,7 +329,7 @@ def _moved(box: Box, move: Callable[[XYXY], XYXY]) -> Box:
 
 
 def phrases_interact(detector: Detector) -> bool:
-    """Whether what a detector finds for one phrase depends on the other phrases of the call."""
+    """Whether a detector's boxes for one phrase depend on the other phrases of the call."""
     own = getattr(detector, "phrases_interact", None)
     if own is not None:
         return bool(own)
@@ -341,7 +343,7 @@ def _out_of_memory(error: Exception) -> bool:
 
 
 def _free_memory(error: Exception) -> None:
-    """Free what a failed call holds: the frames of its traceback, and the GPU's cached memory."""
+    """Free the memory of a failed call: the frames of its traceback, and the GPU's cached memory."""
     error.__traceback__ = None
     gc.collect()
     torch = sys.modules.get("torch")

@@ -86,7 +86,7 @@ class CachedExpert:
 
 
 class CachedReader:
-    """A `TextReader` of stored images; arguments as of `CachedExpert`."""
+    """A `TextReader` of stored images; its arguments are those of `CachedExpert`."""
 
     def __init__(self, reader: TextReader, cache: Path | None, images: ImageStore, batch_size: int) -> None:
         self.name, self.needs_image = reader.name, reader.needs_image

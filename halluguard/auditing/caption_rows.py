@@ -100,7 +100,9 @@ def guess_keys(items: Iterable[Item], named: Mapping[str, str | None]) -> Keys:
     sample = [item.fields for item in items if item.fields is not None]
     if not sample:
         reason = items[0].problem if items else "there are no rows"
-        raise InputError(f"expected rows with a caption, and not one of the first could be read ({reason}); check them")
+        raise InputError(
+            f"expected rows with a caption, but none of the first rows could be read ({reason}); check them"
+        )
     known = {"caption": CAPTION_KEYS, "image": IMAGE_KEYS, "id": ID_KEYS, "question": QUESTION_KEYS}
     keys: dict[str, str | None] = {}
     for part in (field.name for field in fields(Keys)):
@@ -158,7 +160,7 @@ def to_rows(index: int, item: Item, keys: Keys) -> list[Row]:
 def _row(index: int, item: Item, text: Text, keys: Keys) -> Row:
     name = _name(step_into(item.fields, keys.id)) if keys.id else None
     data, image = item.image_bytes, step_into(item.fields, keys.image) if keys.image else None
-    if isinstance(image, Mapping):  # how datasets write an image: {"bytes": ..., "path": ...}
+    if isinstance(image, Mapping):  # the form of images in `datasets`: {"bytes": ..., "path": ...}
         data, image = _bytes(image.get("bytes")) or data, image.get("path") or name or str(index)
     question, caption = text.question, text.value
     row = Row(
@@ -182,7 +184,7 @@ def _row(index: int, item: Item, text: Text, keys: Keys) -> Row:
 
 
 def _problem(row: Row, caption: object, image: object, keys: Keys) -> tuple[str, str]:
-    """(code, reason) why the row cannot be checked, or two empty texts."""
+    """(code, reason) if the row cannot be checked, else two empty texts."""
     if not isinstance(caption, str):
         got = "nothing" if caption is None else type(caption).__name__
         return "no-caption", f"expected a text under {keys.caption!r}, got {got}"

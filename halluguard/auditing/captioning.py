@@ -3,7 +3,7 @@
     server = Endpoint("http://localhost:8000/v1", "llava-hf/llava-1.5-7b-hf")
     caption_folder(Path("photos"), Path("captions.jsonl"), server)      # `halluguard audit` reads the file
 
-Finished captions are kept: the same command continues after the last whole line and tries failed images again.
+Finished captions are kept: the same command continues after the last complete line and tries failed images again.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Captioned:
 
 
 def find_images(folder: Path) -> list[str]:
-    """Sorted paths, relative to the folder, of the files in it that look like images, by the ends of their names.
+    """Sorted paths, relative to the folder, of all files whose names end like those of images.
 
     Links that lead outside are left out.
 

@@ -73,7 +73,7 @@ class DetectionStore:
             if self.path is None or isinstance(error, sqlite3.OperationalError):
                 raise OutputError(f"cannot use the detection cache {str(self.path)!r}: {error}; remove it") from error
             for leftover in (self.path, *(self.path.with_name(self.path.name + end) for end in ("-wal", "-shm"))):
-                leftover.unlink(missing_ok=True)  # it is damaged, or of another version
+                leftover.unlink(missing_ok=True)  # the file is damaged, or of another version
             return self._connected()
 
     def _connected(self) -> sqlite3.Connection:
@@ -113,7 +113,7 @@ class DetectionStore:
         return None
 
     def put(self, boxes: Mapping[str, Mapping[str, Sequence[Box]]], sizes: Mapping[str, tuple[int, int]]) -> None:
-        """Keep boxes by image and phrase, and the sizes of decoded images."""
+        """Store boxes by image and phrase, and the sizes of decoded images."""
         detections = []
         for image, by_phrase in boxes.items():
             for phrase, of_phrase in by_phrase.items():

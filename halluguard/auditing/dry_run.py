@@ -16,7 +16,7 @@ from halluguard.correction.verification.evidence import phrases_for, query_terms
 from halluguard.errors import HalluguardError, ImageError
 
 SAMPLED = 500
-"""Rows read for the estimate."""
+"""Most rows that are read for the estimate."""
 TIMED = 3
 """Images on which the detector is run, to time it."""
 
@@ -29,8 +29,8 @@ def estimate(config: AuditConfig, source: Source) -> dict[str, object]:
         source: the opened input.
 
     Returns:
-        Claims, phrases and images of the first rows. For a detector that looks at images also the seconds per image,
-        measured on a few, and the hours that all rows would take at this rate. Rows that share images cost less.
+        Claims, phrases and images of the first rows. For a detector that looks at images, also the seconds per image,
+        measured on a few images, and the hours for all rows at this rate. Rows that share images cost less.
     """
     rows = list(itertools.islice(selected_rows(config, source), SAMPLED))
     total = rows_expected(config, source)

@@ -101,12 +101,12 @@ class Endpoint:
 
     @property
     def settings(self) -> JsonObject:
-        """The settings that decide the captions; the address without user, password and query, which may be secret."""
+        """The settings that decide the captions. The address lacks user, password and query, as they may be secret."""
         names = ("model", "prompt", "max_tokens", "temperature", "seed", "max_side")
         return {"endpoint": self._shown_url, **{name: getattr(self, name) for name in names}}
 
     def __call__(self, images: Sequence[Image]) -> list[str | HalluguardError]:
-        """Captions of B images, or the error in place of one."""
+        """B images -> B captions, each of which may be an error instead."""
         return _run(self._caption_all(images))
 
     async def _caption_all(self, images: Sequence[Image]) -> list[str | HalluguardError]:
@@ -133,7 +133,7 @@ class Endpoint:
             return error
         except _BusyError as error:
             return ExpertError(f"the endpoint {self._shown_url} gave no answer in {self.retries + 1} tries ({error})")
-        except Exception as error:  # one bad reply fails one image
+        except Exception as error:  # a bad reply fails only its image
             return ExpertError(f"the endpoint {self._shown_url} failed ({type(error).__name__}: {self._safe(error)})")
 
     def _wait(self, state: tenacity.RetryCallState) -> float:
@@ -193,7 +193,7 @@ class Endpoint:
         return caption.strip()
 
     def _safe(self, message: object) -> str:
-        """The beginning of a text that a server sent or an error repeats, without secrets and control characters."""
+        """The beginning of a server's text or an error message, without secrets and control characters."""
         text = str(message)[: MAX_REPLY // 16]
         for secret in self._secrets:
             text = text.replace(secret, "***")
@@ -204,7 +204,7 @@ async def _read(response: httpx.Response) -> bytes:
     """The body of a reply, decompressed.
 
     Raises:
-        ExpertError: it is longer than `MAX_REPLY`, or compressed in a way that was not asked for.
+        ExpertError: the body is longer than `MAX_REPLY`, or has a compression that was not requested.
     """
     encoding = response.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("identity", "gzip"):
@@ -222,7 +222,7 @@ async def _read(response: httpx.Response) -> bytes:
 
 
 def retry_after(value: str) -> float:
-    """The seconds that a Retry-After header asks to wait, from 0 to `MAX_PAUSE`; 0 if it cannot be read.
+    """The seconds to wait according to a Retry-After header, from 0 to `MAX_PAUSE`; 0 if it cannot be read.
 
     >>> retry_after("3"), retry_after("1e9"), retry_after("soon"), retry_after("Thu, 01 Jan 1970 00:00:00 GMT")
     (3.0, 60.0, 0.0, 0.0)

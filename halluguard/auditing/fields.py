@@ -1,10 +1,10 @@
-"""Find and replace values in the fields of a row by keys with dots, and every text of a dialogue or a list.
+"""Find and replace values, and the texts of dialogues and lists, in the fields of a row by keys with dots.
 
 In a key, dots step into objects and lists; a number names an element, "@" the elements with that role or type, "*" all:
 
     conversations.1.value                       the second turn
     messages.@assistant.content.@text.text      the text parts of the assistant's turns
-    texts.*.assistant                           that side of each exchange
+    texts.*.assistant                           the assistant's side of each exchange
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def texts_of(fields: Fields, key: str, question_key: str | None = None) -> list[
 
 
 def with_texts(fields: Fields, texts: Mapping[str, str]) -> dict[str, Any]:
-    """A copy of `fields` with other texts, by key; each key must lead to one place that exists."""
+    """A copy of `fields` with new texts, by key; each key must lead to one existing place."""
     changed: Any = fields
     for key, text in texts.items():
         if isinstance(changed, Mapping) and key in changed:

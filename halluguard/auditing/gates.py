@@ -58,7 +58,7 @@ class Gates:
             raise SettingsError(f"--max-errors is a number of rows, or a share below 1, got {self.max_errors:g}")
 
     def check_labels(self, captions: Iterable[str]) -> None:
-        """Refuse a label that no claim can be counted under: a limit on it would never be exceeded.
+        """Refuse a label under which no claim can be counted: a limit on it would never be exceeded.
 
         Labels of the vocabulary are known. Any other must be a word of the captions, which are then read once.
         """
@@ -66,7 +66,9 @@ class Gates:
         for label in self.max_per_label:
             name = category(normal(label)) or normal(label)
             if label and name != label:
-                raise SettingsError(f"--max-per-label: claims about {label!r} are counted under {name!r}; name that")
+                raise SettingsError(
+                    f"--max-per-label: claims about {label!r} are counted under {name!r}; use that label"
+                )
             if label and name not in NAMES:
                 unknown.add(label)
         words = {label: re.compile(rf"\b({re.escape(label)}|{re.escape(plural(label))})\b", re.I) for label in unknown}
@@ -80,7 +82,7 @@ class Gates:
             raise SettingsError(f"--max-per-label: no caption mentions {label!r}; {advice}")
 
     def too_many_skipped(self, summary: JsonObject) -> bool:
-        """Whether more rows were skipped than `max_errors` allows; without it, whether all rows were."""
+        """Whether more rows were skipped than `max_errors` allows; if that is None, whether all rows were."""
         skipped, rows = sum(summary["skipped"].values()), summary["rows"]
         if self.max_errors is None:
             return rows > 0 and skipped == rows

@@ -45,7 +45,8 @@ class HumanVerdict:
     def __post_init__(self) -> None:
         if self.decision not in _OPPOSITE or self.human not in ("accept", "dispute"):
             raise InputError(
-                f"a person accepts or disputes what was supported or contradicted, got human={self.human!r} of "
+                "a person can accept or dispute only supported or contradicted verdicts, got "
+                f"human={self.human!r} of "
                 f"{self.decision!r} for row {self.index}; use the file that the report saves"
             )
 

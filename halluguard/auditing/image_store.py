@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 MAX_BYTES = 256 * 1024 * 1024
-"""Bytes of the largest image file that is read. Its pixels are limited by `halluguard.images.MAX_PIXELS`."""
+"""Largest image file that is read, in bytes. `halluguard.images.MAX_PIXELS` limits its pixels."""
 THREADS = 4
 PIXELS_AHEAD = 48_000_000
 """Most decoded pixels (4 bytes each) that wait for the detector. Larger images are decoded when they are needed."""
@@ -64,7 +64,7 @@ class ImageFolder:
             raise InputError(f"expected a folder of images, got {str(self.root)!r}; check --images")
         if self.pattern is not None and not _FIELD.search(self.pattern):
             raise SettingsError(
-                f"an image pattern has the image's id in it, like 'COCO_val2014_{{id:012d}}.jpg', got {self.pattern!r}"
+                f"an image pattern must contain the id, as in 'COCO_val2014_{{id:012d}}.jpg', got {self.pattern!r}"
             )
         if self.pattern is not None and any(len(width) > 2 for width in _FIELD.findall(self.pattern)):
             raise SettingsError(f"an id in an image pattern has at most 99 digits, got {self.pattern!r}")
@@ -78,7 +78,7 @@ class ImageFolder:
         """The file of a row's image.
 
         Raises:
-            ImageError: there is none, or the name leads outside the folder.
+            ImageError: there is no such file, or the name leads outside the folder.
         """
         if self.root is None:
             raise ImageError(f"no folder of images was given, so {image!r} cannot be opened; name it with --images")
@@ -102,7 +102,7 @@ class ImageFolder:
 
     @contextlib.contextmanager
     def open(self, row: Row) -> Iterator[io.BufferedReader | io.BytesIO]:
-        """The file of a row's image, or its bytes from the input, for reading; errors are those of `read`."""
+        """Open the file of a row's image, or its bytes from the input; errors are those of `read`."""
         if row.image_bytes is not None:
             yield io.BytesIO(row.image_bytes)
             return
@@ -143,7 +143,7 @@ class StoredImage:
 
     @property
     def pixels(self) -> int:
-        """Width times height; 0 where they are not known."""
+        """Width times height; 0 if they are unknown."""
         return 0 if self.stored_size is None else self.stored_size[0] * self.stored_size[1]
 
     @property
@@ -161,7 +161,7 @@ class ImageStore:
 
     def __init__(self, folder: ImageFolder) -> None:
         self.folder = folder
-        # Pillow warns of large images; `load_image` has its own limit.
+        # Silence Pillow's warning of large images, because `load_image` has its own limit.
         warnings.filterwarnings("ignore", message="Image size .* exceeds limit of .* pixels")
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="images")
         self._expected: deque[StoredImage] = deque()
@@ -235,7 +235,7 @@ def _digest() -> hashlib.blake2b:
 
 
 def _header(file: io.BufferedReader | io.BytesIO) -> tuple[tuple[int, int] | None, int]:
-    """(width and height, EXIF orientation) of an image that is not decoded."""
+    """(width and height, EXIF orientation) of an image, read without decoding it."""
     from PIL import Image
 
     try:
@@ -278,7 +278,7 @@ def _existing(root: Path, names: list[str], image: str) -> Path:
         try:
             if path.exists():
                 return path
-        except OSError:  # a name too long for the file system names no file
+        except OSError:  # the name is too long for the file system
             continue
     tried = names[0] if len(names) == 1 else f"{len(names)} usual names"
     raise ImageError(f"no image for {image!r} in {str(root)!r} (tried {tried}); check --images or --image-pattern")

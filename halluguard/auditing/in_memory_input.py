@@ -1,6 +1,6 @@
 """Write inputs that are not files (streams, rows in memory) into the run folder, and read them from there.
 
-A run can then be continued: the same content gives the same file, and other content another.
+A run can then be continued: equal content gives the same file, and different content another file.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def _written(
 
 
 def _png(image: ImageSource) -> bytes:
-    """An image as the bytes of a file with the same pixels."""
+    """An image as the bytes of a PNG file with the same pixels."""
     buffer = io.BytesIO()
     load_image(image).save(buffer, "PNG")
     return buffer.getvalue()

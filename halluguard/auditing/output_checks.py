@@ -82,7 +82,7 @@ def _written(out: Path) -> set[str]:
     try:
         digests = read_json(out / WRITTEN)
         return set(digests) if isinstance(digests, list) and all(isinstance(d, str) for d in digests) else set()
-    except ValueError:  # there is none, or it is damaged
+    except ValueError:  # the file is missing or damaged
         return set()
 
 
@@ -105,5 +105,5 @@ def _same(one: Path, two: Path) -> bool:
 
 
 def _inside(path: Path, folder: Path) -> bool:
-    """Whether a path lies in a folder, links followed, or is the folder."""
+    """Whether a path is a folder or lies in it, after links are followed."""
     return folder.is_dir() and path.resolve().is_relative_to(folder.resolve())

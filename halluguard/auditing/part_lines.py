@@ -23,7 +23,7 @@ OK_CODE = '"code":"ok"'
 
 
 def to_line(row: JsonObject) -> str:
-    """The line of a checked row, given as `pipeline.to_dict` gives it."""
+    """The line of a checked row, which has the form of `pipeline.to_dict`."""
     experts: dict[str, int] = {}
     reasons: dict[str, int] = {}
 
@@ -45,7 +45,7 @@ def to_line(row: JsonObject) -> str:
 
 
 def read_row(line: str) -> JsonObject:
-    """The row of a line, as it was given to `to_line`.
+    """The row from which `to_line` made a line.
 
     Raises:
         InputError: the line was written by another version.
@@ -67,7 +67,7 @@ def read_row(line: str) -> JsonObject:
                 record["reason"] = _text(record["reason"], reasons)
     except (KeyError, TypeError, IndexError, ValueError) as error:
         raise InputError(
-            f"a row of this run has another form than this version writes, got {line[:60]!r}; audit the file again"
+            f"expected a row as this version writes it, got {line[:60]!r}; audit the file again"
         ) from error
     if "corrected" in stored:
         return stored

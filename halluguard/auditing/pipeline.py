@@ -100,7 +100,7 @@ def thresholds_in(config: AuditConfig, detector: Detector) -> Thresholds:
 
 
 class Checker:
-    """Checks rows with one detector.
+    """Check rows with one detector.
 
     Args:
         config: the settings of the audit.

@@ -1,4 +1,4 @@
-"""Show the progress of a run on standard error: a bar for people, JSON lines for programs, or nothing."""
+"""Show the progress of a run on standard error: as a bar, as JSON lines for programs, or not at all."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ class RunFolder:
             foreign = [name for name in (*OUTPUTS, "parts") if (self.path / name).exists()]
             if foreign:
                 raise SettingsError(
-                    f"{str(self.path)!r} holds {', '.join(foreign)}, which no run of halluguard wrote there; choose "
+                    f"{str(self.path)!r} holds {', '.join(foreign)}, which no run of halluguard wrote; choose "
                     "another folder with --out"
                 )
         with writing_to(self.path):
@@ -228,16 +228,16 @@ def _read_check(part: Path, number: int) -> PartCheck:
 
 
 def check_finished(path: Path, rows: int, parts: Sequence[PartCheck], whole: Mapping[Path, bool]) -> None:
-    """Check that the parts of a finished run are whole.
+    """Check that the parts of a finished run are complete and unchanged.
 
     Args:
         path: the run folder.
-        rows: number of rows by its summary.
+        rows: number of rows according to the summary.
         parts: its parts.
-        whole: file of a part -> whether it `passes`.
+        whole: file of a part -> True if it `passes`.
 
     Raises:
-        InputError: a part is missing, or is not as the run wrote it.
+        InputError: a part is missing or has changed.
     """
     damaged = next((check.number for i, check in enumerate(parts) if check.number != i or not whole[check.path]), None)
     last = -1
@@ -257,7 +257,7 @@ def _check_file(part: Path) -> Path:
 
 
 def passes(part: PartCheck) -> bool:
-    """Whether a part is as it was written."""
+    """Whether a part is unchanged since it was written."""
     try:
         return not part.path.is_symlink() and part.digest == file_hash(part.path)
     except OSError:

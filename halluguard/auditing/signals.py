@@ -24,7 +24,7 @@ class Stopped(KeyboardInterrupt):
 
 
 class Stop:
-    """Remembers that a signal came."""
+    """Remember that a signal came."""
 
     def __init__(self) -> None:
         self.number: int | None = None

@@ -44,7 +44,7 @@ class Source:
         return get_format(self.format).read(self.path, self.encoding, columns)
 
     def rows(self) -> Iterator[Row]:
-        """The rows in order: one for each text of an entry."""
+        """Yield the rows in order, one for each text of an entry."""
         index = 0
         for item in self.items():
             rows = to_rows(index, item, self.keys)
@@ -80,7 +80,7 @@ def open_source(path: Path, keys: Mapping[str, str | None], encoding: str | None
 
 
 def _sample(items: Iterable[Item]) -> Iterator[Item]:
-    """The first items, fewer if they are large."""
+    """The first items, or fewer if they are large."""
     size = 0
     for item in itertools.islice(items, SAMPLED):
         yield item
@@ -90,7 +90,7 @@ def _sample(items: Iterable[Item]) -> Iterator[Item]:
 
 
 def _characters(value: object) -> int:
-    """Characters and bytes of the texts in a row's fields, at any depth."""
+    """Number of characters and bytes of the texts in a row's fields, at any depth."""
     size, stack = 0, [value]
     while stack:
         value = stack.pop()
@@ -135,7 +135,7 @@ def _files(path: Path) -> list[Path]:
 
 
 def selected_rows(config: AuditConfig, source: Source) -> Iterator[Row]:
-    """The rows that a run checks, in the order of the input: its share, and no more than its limit."""
+    """Yield the rows that a run checks, in the order of the input: those of its shard, up to its limit."""
     rows = source.rows()
     if config.limit is not None and config.seed is not None:
         total = sum(1 for _ in source.rows())

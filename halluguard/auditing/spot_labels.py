@@ -40,8 +40,8 @@ class LabelledImage:
     """An image of the draw.
 
     Args:
-        image: its name.
-        objects: object -> whether it is there.
+        image: name of the image.
+        objects: object -> True if it is in the image.
     """
 
     image: str

@@ -2,7 +2,7 @@
 
     {"high": 0.35, "low": 0.2, "labels": {"dog": [0.5, 0.3], "chair": {"high": 0.4, "low": 0.1}}}
 
-The object may also stand under the key "thresholds"; other keys are ignored. Default numbers live in
+The object may also be under the key "thresholds"; other keys are ignored. The default numbers are in
 `halluguard.correction.verification.thresholds`.
 """
 
@@ -21,8 +21,8 @@ def read_thresholds(path: Path) -> Thresholds:
     """The thresholds in a file.
 
     Raises:
-        InputError: it holds none.
-        SettingsError: a pair is out of order.
+        InputError: the file holds no thresholds.
+        SettingsError: in a pair, `low` is above `high`.
     """
     data = read_json(path)
     if isinstance(data, Mapping) and isinstance(data.get("thresholds"), Mapping):
@@ -33,7 +33,7 @@ def read_thresholds(path: Path) -> Thresholds:
 
 
 def read_calibration(path: Path) -> Calibration | None:
-    """The curves that turn scores into probabilities; None where the file has thresholds only."""
+    """The curves that turn scores into probabilities; None if the file has only thresholds."""
     data = read_json(path)
     if not isinstance(data, Mapping) or "curve" not in data:
         return None

@@ -24,7 +24,7 @@ CHUNK = 128
 CHUNK_BYTES = 64 * 1024**2
 """Most characters of captions and bytes of images in one group; a single row may have more."""
 RETRIED = ("image", "expert")
-"""Codes of skipped rows that a continued run checks again, because the cause may be gone by then."""
+"""Codes of skipped rows that a continued run checks again, because the cause may be temporary."""
 
 FinishedParts = Mapping[int, frozenset[int]]
 """Number of a finished part -> indices of its rows that are to be checked again."""
@@ -32,7 +32,7 @@ FinishedParts = Mapping[int, frozenset[int]]
 
 @dataclass(frozen=True)
 class Part:
-    """Rows of one part that are to be checked; `rows` is a stream that must be read once, before the next part."""
+    """The rows of one part to check; `rows` is a stream that must be read before the next part."""
 
     number: int
     rows: Iterable[Row]
@@ -40,7 +40,7 @@ class Part:
 
 @dataclass(frozen=True)
 class CheckedPart:
-    """Checked rows of one part, as lines of its file."""
+    """The checked rows of one part, as lines of its file."""
 
     number: int
     lines: list[str]

@@ -171,7 +171,7 @@ def _usable(rows: Sequence[Scored], negatives: Negatives, claims: Mapping[str, S
 
 
 def smallest_alpha(rows: Sequence[Scored]) -> float:
-    """The smallest alpha at which any claim can be contradicted: it must exceed the share of objects without a box.
+    """The smallest alpha at which any claim can be contradicted; it exceeds the share of present objects without a box.
 
     >>> smallest_alpha([Scored(str(i), "dog", True, 0.0 if i < 6 else 0.5) for i in range(99)])
     0.07

@@ -19,7 +19,7 @@ MAX_PAIRS = 10_000_000
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """Whether the object of a phrase is present in an image; `group` is the independent unit, default the image."""
+    """The label of a phrase in an image: present or absent. `group` is the independent unit, default the image."""
 
     image: str
     phrase: str
@@ -29,7 +29,7 @@ class Labelled:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """A labelled row with the detector's best score for it; 0 where it has no box."""
+    """A labelled row with the detector's best score for its phrase; 0 if there is no box."""
 
     image: str
     label: str

@@ -2,7 +2,7 @@
 
 random          every absent row
 co-occurring    in each image, the absent labels that most often occur with the labels that are present
-claims          the absent rows whose label a caption of the image names: real errors of a model
+claims          the absent rows whose label is named by a caption of the image: real errors of a model
 """
 
 from __future__ import annotations

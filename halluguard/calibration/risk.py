@@ -150,7 +150,7 @@ def p_value(losses: ArrayLike, limit: float) -> float:
 
 
 def _divergence(x: float, y: float) -> float:
-    """Kullback-Leibler divergence of two coins."""
+    """Kullback-Leibler divergence of two Bernoulli distributions with means x and y."""
     return (x * math.log(x / y) if x else 0.0) + ((1 - x) * math.log((1 - x) / (1 - y)) if x < 1 else 0.0)
 
 
@@ -285,7 +285,7 @@ def _defined(values: np.ndarray) -> np.ndarray:
 
 
 def fixed_sequence(p_values: Mapping[int, float], level: float) -> list[int]:
-    """The settings that pass before the first that fails, in the order of the mapping.
+    """The settings that pass before the first one that fails, in the order of the mapping.
 
     >>> fixed_sequence({3: 0.01, 2: 0.02, 1: 0.2, 0: 0.01}, 0.05)
     [3, 2]

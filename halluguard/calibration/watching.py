@@ -67,7 +67,7 @@ class RateBound:
         self._alive = np.ones(GRID, dtype=bool)
 
     def add(self, loss: float) -> None:
-        """Take the loss of the next image of the draw."""
+        """Add the loss of the next image of the draw."""
         if not 0 <= loss <= 1:
             raise InputError(f"a loss must be in [0, 1], got {loss}")
         if self.population is not None and self.n >= self.population:
@@ -134,7 +134,7 @@ class ShiftMonitor:
     """
 
     def __init__(self, scores: Iterable[float], seed: int = 0) -> None:
-        self._counts = [0] * (_BINS + 2)  # a Fenwick tree over scores in ten-thousandths
+        self._counts = [0] * (_BINS + 2)  # Fenwick tree: counts of scores, in bins of a ten-thousandth
         self._rng = random.Random(seed)
         self.seen = 0
         self.new = 0
@@ -145,7 +145,7 @@ class ShiftMonitor:
             self._insert(_bin(score))
 
     def add(self, score: float) -> float:
-        """Take the score of the next new image, and return its p-value."""
+        """Add the score of the next new image, and return its p-value."""
         place = _bin(score)
         self._insert(place)
         above = self.seen - self._below(place + 1)

@@ -1,4 +1,4 @@
-"""The command line `halluguard`: one module per command. Heavy packages are imported by the command that needs them."""
+"""The command line `halluguard`, with one module per command. Each command imports the heavy packages that it needs."""
 
 from halluguard.cli import (  # noqa: F401  # each registers its command
     audit,

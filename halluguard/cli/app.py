@@ -44,7 +44,7 @@ app = typer.Typer(
 MAX_MESSAGE = 4000
 """Most characters of an error that are printed."""
 _UsageError = typer.BadParameter.__base__ or typer.BadParameter
-"""The class of error that wrong arguments raise."""
+"""Class of the error for wrong arguments."""
 
 
 def _print_version(wanted: bool) -> None:

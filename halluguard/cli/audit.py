@@ -44,7 +44,7 @@ class _Group(TyperGroup):
 
 
 class _FileCommand(Command):
-    """Shows itself as `halluguard audit`, without its hidden name."""
+    """Show the command in its help as `halluguard audit`, without its hidden name."""
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         return super().make_context("audit", args, parent.parent, **extra)
@@ -57,7 +57,7 @@ _audit = typer.Typer(cls=_Group, help="Check the claims of a file of captions ag
 app.add_typer(_audit, name="audit")
 
 
-_SPEAKS = 0.8  # as `reliability.SPEAKS`, without an import
+_SPEAKS = 0.8  # equals `reliability.SPEAKS`, which would be slow to import
 _CHECK, _ROWS, _WORK = "What is checked", "Rows, columns and image files", "How the work is done"
 _PROMISE = "A promise on the output"
 _OUTPUT, _LIMITS = "Outputs", "Limits (exit code 1 or 4)"
@@ -85,7 +85,8 @@ def audit(
         list[str] | None,
         _option(
             _CHECK,
-            "Known objects, as a detector. JSON: image id -> names. May be repeated and combined with --detector.",
+            "JSON file of known objects, image id -> names, used as a detector. May be repeated, and combined "
+            "with --detector.",
         ),
     ] = None,
     agree: Annotated[
@@ -95,7 +96,8 @@ def audit(
         bool,
         _option(
             _CHECK,
-            "--objects list every object of an image; with --no-exhaustive, objects that they do not list are unsure.",
+            "The --objects files list every object of an image; with --no-exhaustive, objects that are not "
+            "listed are unsure.",
         ),
     ] = True,
     recall: Annotated[
@@ -108,7 +110,7 @@ def audit(
         ),
     ] = None,
     complete: Annotated[
-        bool, _option(_CHECK, "Add to the captions the objects that the detector finds and they do not name.")
+        bool, _option(_CHECK, "Add objects to the captions that the detector finds and the captions do not name.")
     ] = False,
     vocabulary: Annotated[
         str | None,
@@ -171,7 +173,7 @@ def audit(
     shard: Annotated[
         str | None, _option(_ROWS, "Check one of n shares of the images, written i/n with 1 <= i <= n.")
     ] = None,
-    engine: Annotated[str, _option(_WORK, "Where rows are checked: local (this machine) or ray.")] = "local",
+    engine: Annotated[str, _option(_WORK, "Engine that checks the rows: local (this machine) or ray.")] = "local",
     workers: Annotated[
         str,
         _option(_WORK, "Number of processes, or Ray actors, that check rows; auto means one per core or GPU."),
@@ -203,7 +205,7 @@ def audit(
     coco_detections: Annotated[Path | None, _option(_OUTPUT, "File for the detected boxes, in COCO's format.")] = None,
     report: Annotated[bool, _option(_OUTPUT, "Write report.html into --out.")] = True,
     report_samples: Annotated[int, _option(_OUTPUT, "Number of captions that the report shows.")] = 200,
-    dry_run: Annotated[bool, _option(_OUTPUT, "Print what would be checked and its cost; write nothing.")] = False,
+    dry_run: Annotated[bool, _option(_OUTPUT, "Print the amount and the cost of the work; write nothing.")] = False,
     quiet: Annotated[bool, _option(_OUTPUT, "Print errors and exceeded limits only.")] = False,
     progress: Annotated[
         str, _option(_OUTPUT, "Progress on standard error: auto, bar, json (a line per second) or off.")
@@ -228,7 +230,11 @@ def audit(
         float | None, _option(_LIMITS, "Smallest share of the letters, and of the nouns, that must be read, in [0, 1].")
     ] = None,
     baseline: Annotated[
-        Path | None, _option(_LIMITS, "Earlier summary.json; the rate must not be significantly higher than its rate.")
+        Path | None,
+        _option(
+            _LIMITS,
+            "summary.json of an earlier run; the hallucination rate must not be significantly higher than in that run.",
+        ),
     ] = None,
     spot_labels: Annotated[
         Path | None,
@@ -332,7 +338,7 @@ def audit(
 
 @dataclass(frozen=True)
 class _Spots:
-    """The sheet of labelled images, and the largest share of wrong ones; None where there is none."""
+    """The sheet of labelled images, and the largest share of images with a wrong object; each may be None."""
 
     sheet: Path | None = None
     limit: float | None = None
@@ -473,7 +479,7 @@ def merge(
 def _detectors(
     detectors: Sequence[str], objects: Sequence[str], images: Path | None, *, exhaustive: bool
 ) -> tuple[str, ...]:
-    """The detectors' names, as `detectors.specs` writes them."""
+    """The names of the detectors, in the form of `detectors.specs`."""
     from halluguard.reliability import LIST_RECALL
 
     if not detectors and not objects:
@@ -537,7 +543,7 @@ def _shard(text: str | None) -> tuple[int, int]:
 
 
 def _reasons(skipped: Path) -> Iterator[str]:
-    """The reason of every row of a file of skipped rows."""
+    """Yield the reason of every row of a file of skipped rows."""
     with skipped.open(encoding="utf-8") as file:
         for line in file:
             yield str(json.loads(line)["reason"])

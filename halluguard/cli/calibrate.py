@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from halluguard.calibration.record import Calibration
     from halluguard.records import Detector
 
-_FIT = "How thresholds are fitted"
+_FIT = "Fitting the thresholds"
 _PROMISE = "A promise on the output (--risk)"
 
 
@@ -100,7 +100,7 @@ def calibrate(
     caption_key: Annotated[str | None, option(_PROMISE, "Column of the captions. Default: guessed.")] = None,
     image_key: Annotated[str | None, option(_PROMISE, "Column of the images. Default: guessed.")] = None,
 ) -> None:
-    """Fit a detector's thresholds and confidences on labelled rows, and print how good they are.
+    """Fit a detector's thresholds and confidences to labelled rows, and print their quality.
 
     With --risk: find the setting of the whole audit whose output keeps a promise at a stated confidence, or refuse
     (exit code 1).

@@ -58,7 +58,7 @@ def caption(
         float | None, option(_LOCAL, "Decoding setting in [-1, 1]; below 0 is more grounded.")
     ] = None,
     temperature: Annotated[float, option(_SERVER, "Sampling temperature, at least 0; 0 is greedy.")] = 0.0,
-    seed: Annotated[int, option(_SERVER, "Seed sent with each request; not every server uses it.")] = 0,
+    seed: Annotated[int, option(_SERVER, "Seed sent with each request; some servers ignore it.")] = 0,
     key_variable: Annotated[
         str, option(_SERVER, "Environment variable that holds the server's key.")
     ] = "OPENAI_API_KEY",
@@ -103,7 +103,7 @@ def caption(
     for reason in result.skipped[:_NAMED]:
         print(printable(f"skipped {reason}"), file=sys.stderr)
     if len(result.skipped) > _NAMED:
-        print(f"{len(result.skipped)} files that look like images were skipped in all", file=sys.stderr)
+        print(f"{len(result.skipped)} files that look like images were skipped", file=sys.stderr)
     raise typer.Exit(4 if result.failed > max_errors else 0)
 
 

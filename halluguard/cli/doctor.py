@@ -30,7 +30,9 @@ def doctor(
     max_pixels: Annotated[int | None, option(_WAY, "Largest number of pixels per image that you set.")] = None,
     adapter: Annotated[str | None, option(_WAY, "Hub name or folder of the adapter that you load.")] = None,
     stop: Annotated[list[int] | None, option(_WAY, "Id of a stop token that you set; may be repeated.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="Number type, such as bfloat16. Default: the checkpoint's.")] = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="Type of the weights, such as bfloat16. Default: the checkpoint's.")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="Device, such as cuda. Default: a GPU if there is one.")] = None,
     json: Annotated[Path | None, typer.Option(help="File for the findings as JSON; '-' prints them.")] = None,
 ) -> None:

@@ -22,7 +22,7 @@ _SHARED = "For every command"
 
 
 def option(panel: str, help: str) -> Any:
-    """An option with its help, shown in a panel of the help page."""
+    """Make an option with its help text, in a panel of the help page."""
     return typer.Option(help=help, rich_help_panel=panel)
 
 
@@ -34,7 +34,7 @@ class _PrintableFormatter(logging.Formatter):
 
 
 def log_to_stderr(verbose: bool = True) -> None:
-    """Print the messages of the logger `halluguard`; a second command of one process adds no second handler."""
+    """Print the messages of the logger `halluguard`; a second call in one process adds no second handler."""
     if not verbose:
         return
     logger = logging.getLogger("halluguard")
@@ -61,7 +61,7 @@ def _take_file(context: typer.Context, config: Path | None) -> None:
 
 
 def _names(context: typer.Context) -> dict[str, TyperOption | TyperArgument]:
-    """The options and arguments of a command by their long names, without those of this module and --help."""
+    """Long name -> option or argument of a command, without the options of this module and --help."""
     names: dict[str, TyperOption | TyperArgument] = {}
     for parameter in context.command.params:
         if parameter.name in ("config", "verbose", "help") or not isinstance(parameter, TyperOption | TyperArgument):
@@ -102,7 +102,7 @@ def _read_yaml(file: Path) -> object:
 
 
 def unknown_option(key: str, file: Path, known: Mapping[str, object]) -> str:
-    """The sentence that refuses an option, with the one that was probably meant."""
+    """The error message for an unknown option, with the option that was probably meant."""
     near = difflib.get_close_matches(key.replace("_", "-"), known, 1)
     advice = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}"
     return f"the file of options {str(file)!r} has an unknown option {key!r}; {advice}"

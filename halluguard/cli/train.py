@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from halluguard.tuning.rows import PreferenceRow, TrainingRow
     from halluguard.tuning.trainers import PreferenceLoss
 
-_ROWS, _LOSS, _COURSE = "The rows", "The loss on preferences", "The course of the training"
+_ROWS, _LOSS, _COURSE = "The rows", "The loss on preferences", "Training schedule"
 
 
 @app.command(cls=Command)
@@ -117,7 +117,7 @@ def train(
 
 
 def _check_folders(out: Path, merge: Path | None, model: str) -> None:
-    """Refuse to write into the folder of the model, or both results into one folder."""
+    """Refuse to write into the folder of the model, or to write both results into one folder."""
     base = Path(model).resolve() if Path(model).is_dir() else None
     for name, folder in (("--out", out), ("--merge", merge)):
         if folder is not None and folder.resolve() == base:

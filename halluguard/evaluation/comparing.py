@@ -97,7 +97,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def table(rows: Sequence[Row], form: Format) -> str:
-    """The rows as a table: a line per run, a column per value, in percent; bold where the adjusted p is below 0.05."""
+    """The rows as a table in percent: a line per run, a column per value; bold if the adjusted p is below 0.05."""
     if form == "csv":
         buffer = text_io.StringIO()
         writer = csv.writer(buffer, lineterminator="\n")

@@ -49,7 +49,7 @@ def options_parser() -> argparse.ArgumentParser:
     parser.add_argument("--labels", type=Path, help="corrected labels of the same questions, such as RePOPE's file")
     parser.add_argument("--plain", type=Path, help="answers of plain decoding to the same questions")
     running.add_model_options(parser, max_new_tokens=16, batch_size=16)
-    kind_help = "for the sandbox: the kind of questions whose score OUT holds [adversarial]"
+    kind_help = "kind of the sandbox's questions whose score is written to OUT [adversarial]"
     parser.add_argument("--kind", choices=KINDS, default="adversarial", help=kind_help)
     return parser
 

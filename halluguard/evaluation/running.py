@@ -33,7 +33,7 @@ if TYPE_CHECKING:  # scoring published outputs loads no model
 Item = TypeVar("Item")
 
 LAYERS = ("model", "imagination", "decoding", "set", "adapter", "detector", "dtype", "device")
-"""Options that decide a model's answers. A run can be resumed only with the same ones."""
+"""Options that decide a model's answers. A run can be resumed only with the same values."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -45,7 +45,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def options(doc: str | None, published: str | None) -> tuple[argparse.ArgumentParser, argparse._MutuallyExclusiveGroup]:
-    """A parser with the options of every benchmark, and its group of sources: `--model`, or a file `--<published>`."""
+    """A parser with the options of every benchmark, and its group of sources: `--model` or `--<published>` FILE."""
     parser = scoring_options(doc)
     source = parser.add_mutually_exclusive_group(required=True)
     if published:
@@ -71,7 +71,7 @@ def _positive(text: str) -> int:
 
 
 def add_answer_options(parser: argparse.ArgumentParser) -> None:
-    """Add --forms, the cleaning of answers before a parser, and --answer-key, the field that holds them."""
+    """Add --forms, which sets how answers are cleaned before a parser, and --answer-key, the field with the answer."""
     text = "final: read answers without reasoning, boxes, JSON and emphasis; raw: unchanged [final]"
     parser.add_argument("--forms", choices=get_args(Forms), default="final", help=text)
     parser.add_argument("--answer-key", help="name of the field with the answer [prediction, response, answer, ...]")
@@ -147,7 +147,7 @@ def method(name: str | None, arguments: Sequence[str], imagination: float | None
             raise SettingsError(f"--set gives arguments to a method, got {arguments[0]!r} without --decoding")
         return None if imagination is None else decoding.Imagination(imagination)
     if imagination is not None:
-        raise SettingsError("--imagination is a decoding method itself, got --decoding too; choose one")
+        raise SettingsError("--imagination is itself a decoding method, got --decoding too; choose one")
     values = {}
     for argument in arguments:
         key, equals, value = argument.partition("=")

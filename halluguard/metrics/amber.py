@@ -35,7 +35,7 @@ from halluguard.metrics.score import JsonObject, Score, from_counts
 from halluguard.metrics.stats import Totals, ratio, warn_undefined
 
 SAFE_WORDS = ("orange", "snack", "line", "camera", "light", "shoe", "sign", "range", "individual")
-"""Nouns that are never a hallucination (safe_words.txt); they stay in CHAIR's denominator."""
+"""Nouns that never count as hallucinations (safe_words.txt); they stay in CHAIR's denominator."""
 
 _GENERATIVE = ("nouns", "hallucinated", "truth", "covered", "lures", "lured", "responses", "hallucinating")
 _DIMENSIONS = {
@@ -71,7 +71,7 @@ class Lexicon:
 
     @property
     def known(self) -> frozenset[str]:
-        """All objects and associates: the nouns that are considered."""
+        """The nouns that are considered: all objects and associates."""
         return frozenset(self.associates) | {w for words in self.associates.values() for w in words}
 
 

@@ -59,10 +59,10 @@ def shift_yes_ratio(verdicts: Mapping[str, str], ratio: float, seed: int = 0) ->
 def lean_yes(margins: Mapping[str, float], ratio: float) -> dict[str, str]:
     """Answer yes to the questions with the highest margins, so that the share of yes is `ratio`.
 
-    This is the plain model with its threshold moved: the strongest baseline, where margins are known.
+    This equals the plain model with a moved threshold. It is the strongest baseline if margins are known.
 
     Args:
-        margins: question id -> how much the plain model prefers yes over no.
+        margins: question id -> logit(yes) - logit(no) of the plain model.
         ratio: target share of yes, in [0, 1].
     """
     _share("ratio", ratio)

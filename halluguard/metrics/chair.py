@@ -73,11 +73,11 @@ class Mention:
 
 @dataclass(frozen=True, slots=True)
 class CaptionScore:
-    """One caption against its image.
+    """The score of one caption of an image.
 
     Args:
         image_id: see `ground_truth.image_key`.
-        mentions: all mentions in the order of the caption, repeats included.
+        mentions: all mentions in the order of the caption, including repeats.
         hallucinated: the mentions whose category is not in the ground truth.
         named: number of distinct categories in the caption.
         recalled: number of distinct categories in both the caption and the image.
@@ -102,8 +102,7 @@ class CaptionScore:
 
 
 def _joined(tokens: list[str], vocabulary: Vocabulary) -> tuple[list[str], Sequence[int]]:
-    """Join pairs of neighbours that are in `merges`, in one pass from the left. Returns the units and the index of
-    the first token of each."""
+    """Join neighbours that are in `merges`, from the left; returns the units and the indices of their first tokens."""
     merges, firsts = vocabulary.merges, vocabulary.first_words
     if firsts.isdisjoint(tokens):
         return tokens, range(len(tokens))

@@ -78,7 +78,7 @@ def _longest(tokens: list[str], at: int, names: dict[tuple[str, ...], str]) -> t
 
 
 def fixed_units(tokens: list[str], vocabulary: Vocabulary) -> tuple[list[str], list[int]]:
-    """Units of a caption, with names in the form of the table, and the index in `tokens` at which each begins."""
+    """The units of a caption, with names in the form of the table, and the index of each unit's first token."""
     pieces = [(piece, i) for i, token in enumerate(tokens) for piece in _INNER.split(token)]
     words, places = [piece for piece, _ in pieces], [i for _, i in pieces]
     names = _names(vocabulary)

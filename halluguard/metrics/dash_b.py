@@ -126,7 +126,7 @@ def score(
 
 
 def read_file(path: str | Path, answer_key: str | None = None) -> list[Row]:
-    """Answers of a file with img_id, object_name, gt and response (or answer) per row.
+    """Read the answers in a file with img_id, object_name, gt and response (or answer) per row.
 
     Raises:
         InputError: the file cannot be read, or a field is missing; names the line.

@@ -79,7 +79,7 @@ def check_forms(forms: str) -> None:
 
 
 def _from_json(text: str) -> str:
-    """The answer in the text's last JSON object that has one; the text where none has."""
+    """The answer in the last JSON object with an answer; the text itself if there is none."""
     for candidate in [text.strip(), *reversed(_OBJECT.findall(text))] if "{" in text else []:
         try:
             value = json.loads(candidate)

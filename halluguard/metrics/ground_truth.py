@@ -70,7 +70,7 @@ class GroundTruth:
                 raise InputError(f"objects of image {image_id!r} must be names, got {_shown(names)}")
             key = image_key(image_id)
             if key in self._present:
-                raise InputError(f"every image may stand once in the ground truth, got {key} twice; join the two")
+                raise InputError(f"every image may occur once in the ground truth, got {key} twice; join the two")
             present = frozenset(vocabulary.category(n) for n in names)
             self._present[key] = shared.setdefault(present, present)
         self.name = name
@@ -110,7 +110,7 @@ def read_objects(path: str | Path) -> dict[str, list[str]]:
     """Read a JSON file, compressed or not, with an object of image id -> list of names.
 
     Raises:
-        InputError: the file is missing, is not JSON, or holds something else.
+        InputError: the file is missing, is not JSON, or has another form.
     """
     data = read_json(path)
     if not isinstance(data, dict):
@@ -160,7 +160,9 @@ def coco_objects(
     try:
         return {image_id: sorted(names) for image_id, names in sorted(present.items())}
     except TypeError as error:
-        raise InputError(f"image ids and category names in {folder} must be of one kind each ({error})") from error
+        raise InputError(
+            f"all image ids in {folder} must be of one type, and so must all category names ({error})"
+        ) from error
 
 
 def write_objects(objects: ById[Iterable[str]], path: str | Path) -> None:

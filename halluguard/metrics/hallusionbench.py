@@ -126,7 +126,7 @@ def score(
 
 
 def _counted(judged: list[tuple[dict[str, str], str, bool]], easy: str) -> tuple[list[str], dict[str, list[int]]]:
-    """Counts per set of figures. The bootstrap resamples sets, so figures and pairs stay together."""
+    """Counts per set of figures. The bootstrap resamples sets, so that figures and pairs stay together."""
     groups: dict[str, dict[tuple[str, str], list[bool]]] = {}
     plain: dict[str, list[tuple[bool, bool]]] = {}
     for key, verdict, right in judged:

@@ -128,7 +128,7 @@ def score(rows: Iterable[Row], *, forms: Forms = "final", seed: int = 0, resampl
 
 
 def read_file(path: str | Path, answer_key: str | None = None) -> list[Row]:
-    """Answers of a file with question_id, label, type and prediction per row, and image if there is one.
+    """Read the answers in a file with question_id, label, type and prediction per row, and optionally image.
 
     Raises:
         InputError: the file cannot be read, or a field is missing; names the line.

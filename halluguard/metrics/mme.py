@@ -179,7 +179,7 @@ def _official_rows(path: Path, task: str) -> list[Row]:
         if line.strip():
             cells = line.split("\t")
             if len(cells) != 4:
-                expected = "expected image, question, label, answer between tabs"
+                expected = "expected image, question, label and answer, separated by tabs"
                 raise InputError(f"{path}, line {number}: {expected}, got {len(cells)} cells")
             image, question, label, answer = cells
             rows.append(Row(task, image, question, yes_or_no(label, f"{path}, line {number}"), answer))

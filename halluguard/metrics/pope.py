@@ -99,7 +99,7 @@ def _matched(questions: Sequence[Question], answers: Answers[T], what: str) -> l
     for question_id, answer in answers.items() if isinstance(answers, Mapping) else answers:
         key = question_key(question_id, what)
         if key in by_id:
-            raise InputError(f"every question may have one of the {what}, got two for question {key}; remove one")
+            raise InputError(f"{what} must have one entry per question, got two for question {key}; remove one")
         by_id[key] = answer
     missing = [q.question_id for q in questions if q.question_id not in by_id]
     extra = [key for key in by_id if key not in ids]

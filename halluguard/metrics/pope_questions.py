@@ -24,8 +24,8 @@ Kind = Literal["random", "popular", "adversarial"]
 Label = Literal["yes", "no"]
 
 _ASKED = re.compile(r"^Is there an? (.+?) in the ima(?:n)?ge\?", re.IGNORECASE)
-# Beginning of the sha256 over "image number, object, label" of all questions: the files at RUCAIBox/POPE's head, and
-# those at YanNeu/RePOPE's.
+# Beginning of the sha256 over "image number, object, label" of all questions, for the files at the heads of
+# RUCAIBox/POPE and YanNeu/RePOPE.
 _CONTENT = {"3a84c3ea41a3a1b7": "random", "09739b86fee6ee52": "popular", "151c97cab7840eba": "adversarial"}
 _CORRECTED = {"d87918a29791e622": "random", "7bc1c1d0a4de7d40": "popular", "4114f89d22f331d9": "adversarial"}
 
@@ -48,7 +48,7 @@ class Question:
 
     @property
     def object(self) -> str | None:
-        """The object that is asked about; None if the question does not have POPE's form."""
+        """The object in the question; None if the question does not have POPE's form."""
         match = _ASKED.match(self.text)
         return match[1] if match else None
 

@@ -34,7 +34,9 @@ def read_json(path: str | Path) -> Any:
     with io.reading(path, "JSON"), io.open_text(path) as file:
         text = file.read(LIMIT + 1)
     if len(text) > LIMIT:
-        raise InputError(f"{path} must be JSON of at most {LIMIT:,} characters, got more; is it the right file?")
+        raise InputError(
+            f"{path} must be JSON of at most {LIMIT:,} characters, got more; check that it is the right file"
+        )
     try:
         return io.parse_json(text)
     except ValueError as error:
@@ -114,7 +116,7 @@ def _over_lines(path: str | Path, text: str, first_line: int) -> Iterator[tuple[
             broken = "is nested too deeply" if isinstance(error, RecursionError) else str(error)
             if isinstance(error, json.JSONDecodeError):
                 broken = f"breaks on line {first_line + error.lineno - 1} ({error.msg})"
-            raise InputError(f"{path}, line {line}: expected a JSON object, which {broken}") from error
+            raise InputError(f"{path}, line {line}: expected a JSON object, but it {broken}") from error
         yield from ((line, item) for item in (value if isinstance(value, list) else [value]))
         while end < len(text) and text[end] in " \t\r\n,":
             end += 1

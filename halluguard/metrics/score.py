@@ -15,7 +15,7 @@ from halluguard.errors import InputError
 from halluguard.metrics.stats import Change, Metric, bootstrap, paired, totals
 
 JsonObject = dict[str, Any]
-"""An object of a JSON file, as `json` gives it."""
+"""An object of a JSON file, as `json` reads it."""
 
 _FIELDS = ("metric", "settings", "values", "intervals", "counts", "per_image", "warnings", "details")
 # Settings that may differ between two runs that are compared.
@@ -76,7 +76,7 @@ class Score:
         """
         missing = [name for name in _FIELDS if not isinstance(data, dict) or name not in data]
         if missing:
-            raise InputError(f"a score needs the fields {list(_FIELDS)}, got none of {missing}; write it with to_dict")
+            raise InputError(f"a score needs the fields {list(_FIELDS)}, and lacks {missing}; write it with to_dict")
         fields = {name: data[name] for name in _FIELDS}
         try:
             fields["intervals"] = {name: (pair[0], pair[1]) for name, pair in data["intervals"].items()}
@@ -136,7 +136,7 @@ class Score:
     def markdown_row(self, label: str, names: Sequence[str]) -> str:
         """Markdown table row `| label | value [low, high] | ... | signature |`, values in percent."""
         cells = [label, *map(self.percent, names)]
-        signature = self.signature.replace("|", "\\|")  # a bar ends a cell, in code too
+        signature = self.signature.replace("|", "\\|")  # a bar would end a cell, even in code
         return f"| {' | '.join(cells)} | `{signature}` |"
 
 

@@ -28,7 +28,7 @@ from numpy.typing import ArrayLike
 
 from halluguard.errors import InputError, SettingsError
 
-# scipy takes up to half a second to import, so the two functions that need it import it themselves.
+# The import of scipy takes up to half a second, so the two functions that need it import it.
 
 Columns = Mapping[str, Sequence[float]]
 """Column name -> one number per image."""
@@ -38,7 +38,7 @@ Metric = Callable[[Totals], dict[str, np.ndarray]]
 
 
 FEW = 20
-"""Effective hits or misses below which a share has Wilson's interval."""
+"""A share with fewer effective hits or misses than this has Wilson's interval."""
 
 LEAST_DEGREES = 6.0
 """Smallest number of degrees of freedom of a standard error, if there are enough images."""

@@ -71,14 +71,14 @@ def build(session: Session) -> "gradio.Blocks":
                     value=0,
                     step=0.1,
                     label="Imagination",
-                    info="-1 keeps to the image, 0 is the model as it is, 1 invents freely",
+                    info="-1 keeps to the image, 0 is the model's own answer, 1 invents freely",
                     elem_id="imagination",
                 )
                 method = gr.Dropdown(
                     session.methods,
                     value=IMAGINATION,
                     label="Method",
-                    info="the setting above belongs to Imagination",
+                    info="the imagination setting above is used by the method Imagination only",
                     elem_id="method",
                 )
                 ask = gr.Button("Ask", variant="primary")

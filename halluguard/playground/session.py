@@ -43,7 +43,7 @@ class Evidence:
 
     @property
     def boxes(self) -> tuple[Box, ...]:
-        """The boxes, the highest score first."""
+        """The boxes, sorted from the highest score."""
         return tuple(sorted(self.verdict.evidence, key=lambda box: -box.score))
 
 
@@ -69,7 +69,7 @@ class Reply:
         return self.method if self.imagination is None else f"{self.method} {self.imagination:+.2g}"
 
     def evidence(self, verdict: int) -> list[Evidence]:
-        """The evidence of the verdict with this index, then that of verdicts on the same words: "a blue couch".
+        """The evidence of the verdict with this index, then of other verdicts on the same words ("a blue couch").
 
         Raises:
             InputError: there is no such verdict.

@@ -1,6 +1,6 @@
 """Show an answer: the image with its boxes, the draft with its claims marked, the edits and their reasons.
 
-Everything is one self-contained file: no script, no network (a content security policy says so), all text escaped.
+Everything is one self-contained file: no script, no network (by a content security policy), all text escaped.
 """
 
 from __future__ import annotations
@@ -216,10 +216,10 @@ def pieces(answer: Answer) -> list[Piece]:
 
 
 def _evidence(answer: Answer) -> list[tuple[str, str, XYXY]]:
-    """(label, decision, box) of every distinct box that counted for its verdict, supported ones first.
+    """(label, decision, box) of every distinct box on which a verdict rests; boxes of supported claims come first.
 
-    A box that scored below the answer's own thresholds is left out, and of two boxes around one object the one with
-    the higher score is drawn.
+    Boxes with scores below the answer's own thresholds are left out. Of two boxes around one object, the one with the
+    higher score is drawn.
     """
     limits = answer.settings.get("thresholds", {})
     order = list(COLORS)

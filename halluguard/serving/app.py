@@ -191,7 +191,7 @@ async def _body(request: Request, settings: ServerSettings, holding: Callable[[i
     except ValueError:
         raise invalid("expected a request body of JSON, got something else; check its syntax") from None
     if _is_deeper(value, MAX_DEPTH):
-        raise invalid(f"expected JSON of at most {MAX_DEPTH} levels, got more; send it flatter")
+        raise invalid(f"expected JSON of at most {MAX_DEPTH} levels, got more; send a request with fewer levels")
     return value
 
 

@@ -30,7 +30,7 @@ class Backend(Protocol):
         """The chunks of a streamed completion; each sentence is sent once it is checked."""
 
     async def models(self, headers: dict[str, str]) -> JsonObject:
-        """The list of models, of OpenAI's form."""
+        """The list of models, in OpenAI's form."""
 
     async def close(self) -> None:
         """End connections and threads."""
@@ -80,7 +80,7 @@ class Review:
         """
         self.metrics.unchecked.inc()
         if failed and self.settings.on_failure == "closed":
-            raise bad_gateway(f"the answer could not be checked, so it is kept back: {reason}")
+            raise bad_gateway(f"the answer could not be checked, so it is not sent: {reason}")
         return {"checked": False, "draft": draft, "reason": reason}
 
 

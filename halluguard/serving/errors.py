@@ -40,7 +40,7 @@ class ApiError(HalluguardError):
 
     @property
     def headers(self) -> dict[str, str]:
-        """Headers of the response in addition to the usual ones."""
+        """Further headers of the response."""
         return {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
 
 

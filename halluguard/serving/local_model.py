@@ -66,7 +66,7 @@ class LocalModel:
     async def stream(self, request: ChatRequest, headers: dict[str, str]) -> AsyncGenerator[JsonObject]:
         """The chunks of a streamed completion; each sentence is sent once it is checked."""
         if request.choices > 1:
-            raise invalid("expected n = 1 in a stream of this model; ask for the choices one by one", "n")
+            raise invalid("expected n = 1 in a stream of this model; request the choices one by one", "n")
         arguments = self._arguments(request)
         head = self._head("chat.completion.chunk")
 

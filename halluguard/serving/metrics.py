@@ -14,14 +14,14 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.requests = self._counter("requests", "Requests that ended, by HTTP status.", "status")
-        self.running = Gauge("halluguard_requests_running", "Requests that are worked on.", registry=self.registry)
-        self.model = self._histogram("model_seconds", "Time until the model had answered.", _SECONDS)
+        self.requests = self._counter("requests", "Finished requests, by HTTP status.", "status")
+        self.running = Gauge("halluguard_requests_running", "Requests in progress.", registry=self.registry)
+        self.model = self._histogram("model_seconds", "Time of the model's answer.", _SECONDS)
         self.check = self._histogram("check_seconds", "Time of the checks of an answer.", _SECONDS)
         self.batch = self._histogram("detector_images", "Images per call of the detector.", (1, 2, 4, 8, 16, 32))
         self.claims = self._counter("claims", "Claims that were checked, by decision.", "decision")
         self.edits = self._counter("edits", "Edits of answers, by decision.", "decision")
-        self.unchecked = self._counter("unchecked_answers", "Answers that left without a check.")
+        self.unchecked = self._counter("unchecked_answers", "Answers that were sent without a check.")
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"halluguard_{name}", text, labels, registry=self.registry)

@@ -1,4 +1,4 @@
-"""The settings of the server, with their limits."""
+"""Define the settings of the server."""
 
 from __future__ import annotations
 

@@ -404,7 +404,7 @@ def test_a_sparse_member_and_a_long_header_fill_nothing(tmp_path):
         member.pax_headers = {"comment": "x" * 3_000_000}
         tar.addfile(member)
     assert codes(tmp_path / "c.tar") == [""]
-    with pytest.raises(InputError, match="not one of the first could be read"):
+    with pytest.raises(InputError, match="none of the first rows could be read"):
         open_source(tmp_path / "d.tar", {})
 
 

@@ -85,7 +85,7 @@ def test_the_eval_tools_text_and_json_lines_are_one(tmp_path, write_lines):
     ("content", "message"),
     [
         ("", "at least one line"),
-        ("1.jpg\tIs there a dog?\tYes\n", "line 1: expected image, question, label, answer"),
+        ("1.jpg\tIs there a dog?\tYes\n", "line 1: expected image, question, label and answer"),
         ("1.jpg\tIs there a dog?\tMaybe\tYes\n", "line 1: label must be yes or no"),
     ],
 )

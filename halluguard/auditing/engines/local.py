@@ -35,7 +35,7 @@ def run(
     """See `Engine.run`.
 
     Raises:
-        SettingsError: several processes would need a detector that only this one has.
+        SettingsError: several processes are wanted, but only this one has the detector.
     """
     count = worker_count(config, source, detector)
     if count > 1:

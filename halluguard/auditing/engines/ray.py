@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 REACH_SECONDS = 8.0
 """Most seconds for an address to accept a connection, and again for it to answer."""
-_HTTP2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\x04" + bytes(5)  # a client's preface and settings
+_HTTP2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\x04" + bytes(5)  # an HTTP/2 client's preface and settings
 
 
 def run(

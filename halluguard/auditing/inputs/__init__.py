@@ -43,7 +43,7 @@ from halluguard.errors import InputError
 from halluguard.io import MAX_LINE, READ_ERRORS, open_binary, parse_json
 
 HEAD_BYTES = 65_536
-"""Size of the start of a file that the formats look at to recognise it, in bytes after decompression."""
+"""Size of the beginning of a file by which its format is recognised, in bytes after decompression."""
 MAX_ROW = MAX_LINE
 """Longest row, in bytes or characters; a longer one is skipped and left out of the export."""
 MAX_ROW_WITH_IMAGE = 128 * 1024 * 1024
@@ -101,13 +101,13 @@ class Format(Protocol):
     ORDER: int
 
     def recognises(self, path: Path, head: bytes) -> bool:
-        """Whether a file is in this format; `head` is its first `HEAD_BYTES`, decompressed, b"" for a folder."""
+        """Whether a file has this format; `head` is its first `HEAD_BYTES` after decompression, b"" for a folder."""
 
     def read(self, path: Path, encoding: str | None = None, columns: Collection[str] | None = None) -> Iterator[Item]:
-        """The rows in order, streamed. Columns that are not in `columns` may be left out; None asks for all.
+        """Yield the rows in order. Columns that are not in `columns` may be left out; None asks for all.
 
         Raises:
-            InputError: the file cannot be read from here on.
+            InputError: the rest of the file cannot be read.
         """
 
     def export(self, path: Path, encoding: str | None, out: BinaryIO, key: str, decisions: Iterable[Decision]) -> None:
@@ -130,7 +130,7 @@ def detect_format(path: Path) -> str:
 
 
 def get_format(name: str) -> Format:
-    """The format of that name: its module's name, as a manifest keeps it."""
+    """The format with that name, which is the name of its module, as in a manifest."""
     return cast(Format, importlib.import_module(f"{__name__}.{name}"))
 
 
@@ -143,7 +143,7 @@ def _head(path: Path) -> bytes:
     except READ_ERRORS as error:
         raise InputError(f"cannot read the captions in {str(path)!r}: {error}; check the path and the file") from error
     if not head.strip():
-        raise InputError(f"expected captions in {str(path)!r}, got an empty file; check what wrote it")
+        raise InputError(f"expected captions in {str(path)!r}, got an empty file; check the program that wrote it")
     return head
 
 
@@ -158,12 +158,12 @@ def text_writer(out: BinaryIO) -> Iterator[io.TextIOWrapper]:
 
 
 def too_long(place: str, limit: int, unit: str) -> Item:
-    """A row that is too long to be held."""
+    """The row for an entry that is too long for memory."""
     return Item(None, None, f"expected at most {limit:,} {unit} in {place}, got more; the export leaves the row out")
 
 
 def json_item(text: str | bytes) -> Item:
-    """The row of one JSON object."""
+    """The row for the text of one JSON object."""
     try:
         if isinstance(text, bytes):
             text = text.decode("utf-8")

@@ -44,7 +44,7 @@ def read(path: Path, encoding: str | None = None, columns: Collection[str] | Non
 
 
 def export(path: Path, encoding: str | None, out: BinaryIO, key: str, decisions: Iterable[Decision]) -> None:
-    """Write the document with new captions, without the annotations that the decisions drop."""
+    """Write the document with new captions, without the annotations that the decisions leave out."""
     document = _document(path, encoding)
     document["annotations"] = [
         with_texts(annotation, decision.texts(key)) if isinstance(annotation, dict) else annotation

@@ -30,7 +30,7 @@ def recognises(path: Path, head: bytes) -> bool:
 
 
 def read(path: Path, encoding: str | None = None, columns: Collection[str] | None = None) -> Iterator[Item]:
-    """The rows, with all columns or those named."""
+    """Yield the rows, with all columns or only the named ones."""
     for batch in _batches(path, columns):
         yield from _items(batch)
 
@@ -54,7 +54,7 @@ def _items(batch: pa.RecordBatch) -> Iterator[Item]:
 
 
 def export(path: Path, encoding: str | None, out: BinaryIO, key: str, decisions: Iterable[Decision]) -> None:
-    """One Parquet file with the same columns, types and metadata."""
+    """Write one Parquet file with the same columns, types and metadata."""
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -209,7 +209,7 @@ def _as_bytes(kind: pa.DataType) -> pa.DataType:
 
 
 def _files(folder: Path) -> list[Path]:
-    """The data files of a folder, in order."""
+    """The data files of a folder, in order of their names."""
     if (folder / "dataset_dict.json").exists():
         splits = sorted(p.name for p in folder.iterdir() if p.is_dir())
         raise InputError(f"expected one data set in {str(folder)!r}, got the splits {splits}; name one, as a folder")

@@ -29,7 +29,7 @@ def recognises(path: Path, head: bytes) -> bool:
 
 
 def read(path: Path, encoding: str | None = None, columns: Collection[str] | None = None) -> Iterator[Item]:
-    """The records after the header, as text; one with more or fewer cells than the header is skipped."""
+    """Yield the records after the header, as text; a record with more or fewer cells than the header is skipped."""
     with reading(path, NAME), _Records(path, encoding) as records:
         for cells, raw in records:
             if raw is None:
@@ -45,9 +45,9 @@ def read(path: Path, encoding: str | None = None, columns: Collection[str] | Non
 
 
 def export(path: Path, encoding: str | None, out: BinaryIO, key: str, decisions: Iterable[Decision]) -> None:
-    """The same records in order, unchanged ones word for word.
+    """Write the records in order; unchanged records are copied word for word.
 
-    A caption that a spreadsheet would run as a formula gets an apostrophe before it.
+    A caption that a spreadsheet would run as a formula gets a leading apostrophe.
     """
     with reading(path, NAME), _Records(path, encoding) as records:
         header, delimiter = records.raw_header, records.delimiter

@@ -1,7 +1,7 @@
 """Read and write JSON that is not one object per line: an array of objects, or objects one after another.
 
 COCO results files are such arrays; some published caption files are pretty-printed objects without an array around
-them. Both are streamed: an object ends where its braces close, so a malformed one costs only itself.
+them. Both are streamed: an object ends where its braces close, so a malformed object affects only its own row.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def recognises(path: Path, head: bytes) -> bool:
 
 
 def read(path: Path, encoding: str | None = None, columns: Collection[str] | None = None) -> Iterator[Item]:
-    """The objects in order; anything between them that is not a separator is a row with a problem."""
+    """Yield the objects in order. Any text between them, other than separators, is a row with a problem."""
     for _, text in split_objects(_pieces(path, encoding), MAX_ROW):
         if text is None:
             yield too_long("an object", MAX_ROW, "characters")
@@ -36,7 +36,7 @@ def read(path: Path, encoding: str | None = None, columns: Collection[str] | Non
 
 
 def export(path: Path, encoding: str | None, out: BinaryIO, key: str, decisions: Iterable[Decision]) -> None:
-    """An array stays an array and a sequence a sequence, one object after another, unchanged ones word for word."""
+    """Write an array or a sequence of objects, as in the input; unchanged objects are copied word for word."""
     array = next(_pieces(path, encoding), "").lstrip("\ufeff \t\r\n").startswith("[")
     separator, end = (b",\n", b"\n]\n") if array else (b"\n", b"\n")
     out.write(b"[\n" if array else b"")

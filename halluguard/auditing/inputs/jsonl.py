@@ -41,7 +41,7 @@ def read(path: Path, encoding: str | None = None, columns: Collection[str] | Non
 
 
 def export(path: Path, encoding: str | None, out: BinaryIO, key: str, decisions: Iterable[Decision]) -> None:
-    """The same lines in order, unchanged ones word for word."""
+    """Write the lines in order; unchanged lines are copied word for word."""
     for item, decision in zip(read(path, encoding), decisions, strict=True):
         if decision.keep:
             out.write(json_again(item, key, decision) + b"\n")

@@ -39,7 +39,7 @@ def recognises(path: Path, head: bytes) -> bool:
 
 
 def read(path: Path, encoding: str | None = None, columns: Collection[str] | None = None) -> Iterator[Item]:
-    """The samples: "__key__", "image" (the member's name), texts by suffix, and the object of a .json under "json"."""
+    """Yield samples: "__key__", "image" (name of a member), texts by suffix, and the object of a .json under "json"."""
     for file in [path] if path.is_file() else _files(path):
         sample: _Sample | None = None
         problem = ""
@@ -60,7 +60,7 @@ def read(path: Path, encoding: str | None = None, columns: Collection[str] | Non
 
 
 def export(path: Path, encoding: str | None, out: BinaryIO, key: str, decisions: Iterable[Decision]) -> None:
-    """One tar with the same members in order, and the text or .json member of each sample rewritten."""
+    """Write one tar with the same members in order, and with the new text or .json member of each sample."""
     text_suffix = key.partition(".")[0]
     remaining = iter(decisions)
     with tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT) as target:
@@ -86,7 +86,7 @@ def export(path: Path, encoding: str | None, out: BinaryIO, key: str, decisions:
 
 
 def _with_texts(data: bytes, suffix: str, texts: Mapping[str, str]) -> bytes:
-    """A member with other texts; their keys begin with its suffix."""
+    """The data of a member with new texts, whose keys begin with the member's suffix."""
     if suffix in texts:
         return texts[suffix].encode()
     inner = {key.removeprefix(f"{suffix}."): text for key, text in texts.items()}
@@ -166,7 +166,7 @@ def _contents(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
 
 
 def _members(tar: tarfile.TarFile) -> Iterator[tuple[tarfile.TarInfo, str, str]]:
-    """(member, key of its sample, suffix) of the plain files that belong to a sample."""
+    """Yield (member, key of its sample, suffix) of the regular files that belong to a sample."""
     for member in tar:
         tar.members = []  # type: ignore[attr-defined]  # which would hold every header of the file
         name = _MEMBER.fullmatch(member.name)

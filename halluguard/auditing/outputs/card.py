@@ -34,7 +34,7 @@ claims = load_dataset("this folder", "claims", split="train")  # one row per cla
 
 
 def write_card(out: Path, summary: JsonObject) -> None:
-    """Write `README.md` into the folder of a run; one that a person wrote is left as it is."""
+    """Write `README.md` into the folder of a run; a file that a person wrote is kept."""
     path = out / NAME
     if path.exists() and MARK not in read_text(path):
         return

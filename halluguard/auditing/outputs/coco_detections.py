@@ -23,7 +23,7 @@ _TRAILING_NUMBER = re.compile(r"(\d+)(?:\.\w+)?$")
 
 
 def write_detections(run: Path, target: Path) -> int:
-    """Write the boxes of a finished run, equal boxes of one image once, and return their number.
+    """Write the boxes of a finished run, and return their number; equal boxes of one image are written once.
 
     Evidence without geometry, such as a known object, has no box and is left out.
     """

@@ -96,7 +96,7 @@ def export_run(
 
 
 def _curated(run: Path, images: ImageFolder, missing: list[str]) -> Iterator[Curated]:
-    """The checked rows with their images; the ids of those without one are added to `missing`."""
+    """Yield the checked rows with their images; the ids of rows without a readable image are added to `missing`."""
     last: tuple[str, str, tuple[int, int]] | None = None  # captions of one image often follow each other
     for data in read_parts(run):
         if data["code"] != "ok":

@@ -3,7 +3,7 @@
     contradicted == 0 and supported >= 2
     code == "ok" and words_kept / words > 0.8 and not "stock photo" in caption
 
-The syntax is Python's and its own parser reads it. Only the operators listed here are evaluated; no code is run.
+The expression is parsed as Python. Only the operators listed here are evaluated; no code is run.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def parse_filter(expression: str) -> Callable[[JsonObject], bool]:
     True
     """
     if len(expression) > 10_000:
-        raise SettingsError(f"a filter may have 10,000 characters, got {len(expression):,}")
+        raise SettingsError(f"a filter may have at most 10,000 characters, got {len(expression):,}")
     try:
         tree = ast.parse(expression.strip(), mode="eval")
         value = _compiled(tree.body)
@@ -62,7 +62,7 @@ def _evaluated(value: Value, row: JsonObject, expression: str) -> Cell:
     try:
         return value(row)
     except TypeError as error:
-        raise SettingsError(f"the filter {expression!r} compares what cannot be compared: {error}") from None
+        raise SettingsError(f"the filter {expression!r} compares values of different types: {error}") from None
 
 
 def _compiled(node: ast.expr) -> Value:

@@ -47,7 +47,7 @@ Map = Callable[[Callable[[Item], Result], Iterable[Item]], Iterable[Result]]
 ROWS_FOR_WORKERS = 20_000
 """Number of rows from which several processes merge."""
 _BATCH = 20_000
-"""Rows of a table that are read at once from each shard."""
+"""Number of rows of a table that are read at once from each shard."""
 
 
 def merge_shards(
@@ -133,7 +133,7 @@ class _MergedPart:
     """A part of the merged run.
 
     Args:
-        path, number: its file and number.
+        path, number: file and number of the part.
         first, last: indices of its first and last row.
         sources: the shards' parts that hold its rows, by shard.
     """
@@ -195,7 +195,7 @@ def _merge_part(part: _MergedPart) -> None:
 
 
 def _lines_within(parts: Iterable[PartCheck], first: int, last: int) -> Iterator[tuple[int, str]]:
-    """(index, line) of the rows of parts whose index is in [first, last]."""
+    """Yield (index, line) for the rows of parts with an index in [first, last]."""
     for part in parts:
         with open_part(part.path) as file:
             for line in file:

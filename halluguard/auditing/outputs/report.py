@@ -83,7 +83,7 @@ class JudgedClaim:
 
 @dataclass
 class _Draw:
-    """The rows to show, chosen in one pass and constant memory. The same file and seed give the same rows."""
+    """Choose the rows to show, in one pass and constant memory. The same file and seed give the same rows."""
 
     samples: int
     seed: int
@@ -116,7 +116,7 @@ class _Draw:
             heapq.heappush(self.worst, (contradicted, -row["index"], line))
             if len(self.worst) > (self.samples + 1) // 2:
                 heapq.heappop(self.worst)
-        # Algorithm R: row k replaces one of the drawn with probability samples / k.
+        # Algorithm R: row k replaces one of the drawn rows with probability samples / k.
         if len(self.drawn) < self.samples:
             self.drawn.append((row["index"], line))
         elif (place := self.rng.randint(0, self.seen)) < self.samples:
@@ -257,7 +257,7 @@ def _tiles(summary: JsonObject) -> list[Tile]:
 
 
 def percent(rate: Rate) -> str:
-    """A rate in percent, or a dash where there was nothing to count."""
+    """A rate in percent, or a dash if there were no cases."""
     return "–" if rate["value"] is None else f"{100 * rate['value']:.1f} %"
 
 

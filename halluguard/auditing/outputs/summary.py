@@ -48,7 +48,7 @@ class Rate(TypedDict):
 
 
 class Sums:
-    """Hits and trials by bucket of images."""
+    """Sums of hits and trials, by bucket of images."""
 
     def __init__(self) -> None:
         self.buckets: dict[int, list[int]] = {}
@@ -228,7 +228,7 @@ class Tally:
         return {**_with_rate(counts, self.of_label[label]), "omitted": omitted, "omission_rate": rate}
 
     def _promise(self, policy: JsonObject, audited: int) -> JsonObject:
-        """The promise on the released captions, and their number."""
+        """The promise on the released captions, and the number of released captions."""
         return {
             "promise": policy["promise"],
             "rests_on": policy["rests_on"],
@@ -243,7 +243,7 @@ _COUNTERS, _SUMS_BY_NAME = ("by_kind", "by_label"), ("of_kind", "of_label", "omi
 
 
 def _listed(sums: Sums) -> list[tuple[int, int, int]]:
-    """(bucket, hits, trials) of sums."""
+    """(bucket, hits, trials) for each bucket of sums."""
     return [(bucket, hits, trials) for bucket, (hits, trials) in sums.buckets.items()]
 
 

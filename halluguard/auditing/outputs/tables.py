@@ -39,7 +39,7 @@ _AT_ONCE = 1000
 
 @dataclass(frozen=True)
 class Tabulated:
-    """Rows as columns: their tally, their captions, their claims, and the lines of those that were skipped."""
+    """Rows in the form of columns: captions and claims, with the tally and the lines of skipped rows."""
 
     tally: Tally
     captions: pa.Table
