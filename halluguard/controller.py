@@ -68,7 +68,9 @@ class Controller(nn.Module):
     ) -> None:
         super().__init__()
         if rank is not None and not 1 <= rank <= hidden_size:
-            raise SettingsError(f"rank must be in 1..{hidden_size} (the hidden size) or None for full, got {rank}")
+            raise SettingsError(
+                f"rank must be in 1..{hidden_size} (the hidden size) or None for full, got {rank}; 64 is usual"
+            )
         low, high = epsilon_range
         if not low < 0 < high:
             raise SettingsError(
@@ -213,7 +215,7 @@ class Controller(nn.Module):
     # --- files -------------------------------------------------------------------------------------------------
 
     def save(self, path: str | Path) -> None:
-        """Write one safetensors file: W, the base's sampled weights, and the rest as metadata."""
+        """Write one safetensors file with W and the base's sampled weights; all other fields are its metadata."""
         tensors = {name: value.detach().cpu().contiguous() for name, value in self.named_parameters()}
         if self.base is not None:
             tensors["base"] = self.base

@@ -76,13 +76,13 @@ SETUPS = (
     Setup("all three", "adapter, decoding and rewriting", before=True, during=True, after=True),
     Setup(
         "after, completed",
-        "captions rewritten as in 'after', with the objects added that they leave out and the detector finds",
+        "captions rewritten as in 'after', then completed with objects that the detector finds",
         after=True,
         completed=True,
     ),
     Setup(
         "all three, completed",
-        "adapter, decoding and rewriting, with the missing objects added that the detector finds",
+        "adapter, decoding and rewriting, then completed with objects that the detector finds",
         before=True,
         during=True,
         after=True,

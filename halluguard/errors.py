@@ -9,7 +9,7 @@
     ├── ExpertError (RuntimeError)          a detector or judge failed; never evidence of absence
     ├── PromiseError (ValueError)           the labelled images do not support a promise
     ├── OutputError (OSError)               results cannot be written: no permission, or no space
-    ├── PreflightError (RuntimeError)       a training that would have failed silently was not begun
+    ├── PreflightError (RuntimeError)       a training that would fail silently was refused
     ├── TrainingError (RuntimeError)        a training stopped at values that are not finite; no adapter was written
     └── MissingExtraError (ImportError)     an optional package is not installed
 
@@ -81,7 +81,7 @@ class OutputError(HalluguardError, OSError):
 
 
 class PreflightError(HalluguardError, RuntimeError):
-    """A training that would have failed silently was not begun."""
+    """A training was refused, because it would have failed without an error message."""
 
 
 class TrainingError(HalluguardError, RuntimeError):

@@ -531,7 +531,10 @@ def _step_back(setting: StepBack | bool, detector: Detector | None) -> StepBack 
     if setting is True:
         return StepBack()
     if not isinstance(setting, StepBack):
-        raise SettingsError(f"step_back must be True, False or a StepBack from decoding.step_back, got {setting!r}")
+        raise SettingsError(
+            f"step_back must be True, False or a StepBack from decoding.step_back, got {setting!r}; "
+            "True takes the defaults"
+        )
     return setting
 
 
@@ -589,7 +592,10 @@ def _questions(
 
     texts = [prompts] * len(images) if isinstance(prompts, str) else list(prompts)
     if len(texts) != len(images):
-        raise SettingsError(f"expected one prompt or one per image, got {len(texts)} for {len(images)} images")
+        raise SettingsError(
+            f"expected one prompt or one per image, got {len(texts)} for {len(images)} images; "
+            "give one for all or one for each"
+        )
     return [asked(image, text) for image, text in zip(images, texts, strict=True)]
 
 
@@ -607,6 +613,7 @@ def _named(method: DecodingMethod | str | None) -> DecodingMethod | None:
         return get_method(f"{spelling}{colon}{preset}")
     if method is not None and not callable(getattr(method, "on", None)):
         raise SettingsError(
-            f"expected a decoding method such as VCD(alpha=1.0) from halluguard.decoding, or its name, got {method!r}"
+            f"expected a decoding method such as VCD(alpha=1.0) from halluguard.decoding, or its name, got {method!r}; "
+            "see halluguard.decoding for all"
         )
     return method

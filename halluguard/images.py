@@ -163,7 +163,7 @@ def _open(source: object) -> Image:
                 "scale it to 0..255 and cast it, channels last"
             )
         return Image.fromarray(array)
-    raise ImageError(f"expected a PIL image, a uint8 array, bytes or a path, got {type(source).__name__}")
+    raise ImageError(f"expected a PIL image, a uint8 array, bytes or a path, got {type(source).__name__}; convert it")
 
 
 def _regular_file(path: Path) -> Path:

@@ -311,7 +311,8 @@ def iter_json_lines(path: str | Path) -> Iterator[tuple[int, Any]]:
                 value = parse_json(line)
             except ValueError as error:
                 raise InputError(
-                    f"{path}, line {number}: expected a JSON value, got {line.strip()[:60]!r} ({error})"
+                    f"{path}, line {number}: expected a JSON value, got {line.strip()[:60]!r} ({error}); "
+                    "correct the line"
                 ) from error
             yield number, value
 

@@ -158,9 +158,9 @@ class Claim(_Record):
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
-            raise InputError(f"Claim.kind must be one of {get_args(Kind)}, got {self.kind!r}")
+            raise InputError(f"Claim.kind must be one of {get_args(Kind)}, got {self.kind!r}; choose one")
         if not 0 <= self.start < self.end:
-            raise InputError(f"Claim span must satisfy 0 <= start < end, got {self.start}:{self.end}")
+            raise InputError(f"Claim span must satisfy 0 <= start < end, got {self.start}:{self.end}; correct the span")
         object.__setattr__(self, "alternatives", tuple(self.alternatives))
         for name in ("trigger", "written_box"):
             if getattr(self, name) is not None:
@@ -198,7 +198,7 @@ class Verdict(_Record):
 
     def __post_init__(self) -> None:
         if self.decision not in get_args(Decision):
-            raise InputError(f"Verdict.decision must be one of {get_args(Decision)}, got {self.decision!r}")
+            raise InputError(f"Verdict.decision must be one of {get_args(Decision)}, got {self.decision!r}; choose one")
         boxes = tuple(b if isinstance(b, Box) else Box.from_dict(b) for b in self.evidence)
         object.__setattr__(self, "evidence", boxes)
 
@@ -233,9 +233,14 @@ class Edit(_Record):
         boxes = tuple(box if isinstance(box, Box) else Box.from_dict(box) for box in self.evidence)
         object.__setattr__(self, "evidence", boxes)
         if self.decision not in get_args(EditDecision):
-            raise InputError(f"Edit.decision must be one of {get_args(EditDecision)}, got {self.decision!r}")
+            raise InputError(
+                f"Edit.decision must be one of {get_args(EditDecision)}, got {self.decision!r}; choose one"
+            )
         if self.decision == "flagged" and self.before != self.after:
-            raise InputError(f"a flagged edit leaves the words as they are, got {self.before!r} -> {self.after!r}")
+            raise InputError(
+                f"a flagged edit leaves the words as they are, got {self.before!r} -> {self.after!r}; "
+                "use the decision 'edited' for a change"
+            )
         object.__setattr__(self, "verdicts", tuple(self.verdicts))
 
 
@@ -421,7 +426,7 @@ class Question(_Record):
 
     def __post_init__(self) -> None:
         if self.kind not in ("attribute", "relation"):
-            raise InputError(f"Question.kind must be 'attribute' or 'relation', got {self.kind!r}")
+            raise InputError(f"Question.kind must be 'attribute' or 'relation', got {self.kind!r}; choose one")
         if self.kind == "relation" and self.other_name is None:
             raise InputError(f"a relation has two parties, got only {self.name!r} for {self.value!r}; give other_name")
         for name in ("box", "other"):

@@ -195,7 +195,9 @@ class CachedDetector:
             _free_memory(error)
             boxes = self.detector.detect(images, phrases)
         if len(boxes) != len(queries):
-            raise ExpertError(f"{self.name} must return one list per image, got {len(boxes)} for {len(queries)}")
+            raise ExpertError(
+                f"{self.name} must return one list per image, got {len(boxes)} for {len(queries)}; correct the detector"
+            )
         return [self._by_phrase(words, of_image) for words, of_image in zip(phrases, boxes, strict=True)]
 
     def _by_phrase(self, phrases: Sequence[str], boxes: Sequence[Box]) -> dict[str, Boxes]:
@@ -203,11 +205,14 @@ class CachedDetector:
         for box in boxes:
             if box.phrase is None or not 0 <= box.phrase < len(phrases):
                 raise ExpertError(
-                    f"{self.name} must assign each box to one of {len(phrases)} phrases, got {box.phrase}"
+                    f"{self.name} must assign each box to one of {len(phrases)} phrases, got {box.phrase}; "
+                    "correct the detector"
                 )
             phrase = phrases[box.phrase]
             if box.xyxy is not None and not all(map(math.isfinite, box.xyxy)):
-                raise ExpertError(f"{self.name} must return finite boxes, got {box.xyxy} for {phrase!r}")
+                raise ExpertError(
+                    f"{self.name} must return finite boxes, got {box.xyxy} for {phrase!r}; correct the detector"
+                )
             by_phrase[phrase].append(rounded(box))
         return {self._record(phrase, phrases): tuple(found) for phrase, found in by_phrase.items()}
 

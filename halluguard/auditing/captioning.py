@@ -118,7 +118,7 @@ def caption_folder(
         ExpertError: the captioner refuses all work, or `MAX_CONSECUTIVE_FAILURES` images failed one after another.
     """
     if batch_size < 1 or (limit is not None and limit < 1):
-        raise SettingsError(f"batch_size and limit must be at least 1, got {batch_size} and {limit}")
+        raise SettingsError(f"batch_size and limit must be at least 1, got {batch_size} and {limit}; raise them")
     names, skipped = _readable(folder, find_images(folder))
     names = names[:limit]
     captioned = _continue(out, settings or {})
@@ -251,5 +251,7 @@ def _call(captioner: Captioner, images: Sequence[Image]) -> Sequence[str | Hallu
         failure.__cause__ = error
         return [failure] * len(images)
     if len(captions) != len(images):
-        raise ExpertError(f"a captioner must give one caption per image, got {len(captions)} for {len(images)}")
+        raise ExpertError(
+            f"a captioner must give one caption per image, got {len(captions)} for {len(images)}; correct the captioner"
+        )
     return captions

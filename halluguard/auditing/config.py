@@ -155,7 +155,7 @@ class AuditConfig:
             raise SettingsError(f"budget must be a positive number of seconds, got {self.budget}; leave it out for 10")
         share, shares = self.shard
         if not 0 <= share < shares:
-            raise SettingsError(f"a shard is written i/n with 1 <= i <= n, got {share + 1}/{shares}")
+            raise SettingsError(f"a shard is written i/n with 1 <= i <= n, got {share + 1}/{shares}; correct it")
         if self.policy is not None and (self.thresholds is not None or self.calibration is not None):
             raise SettingsError("a policy has thresholds of its own; leave out --thresholds, or leave out the policy")
         if self.policy is not None and (self.complete or self.recall is not None):

@@ -88,7 +88,9 @@ class Endpoint:
         if self.key and not (self.key.isascii() and self.key.isprintable()):
             raise SettingsError("expected a key of printable ASCII characters, got others; check the source of the key")
         if self.workers < 1 or self.retries < 0 or not self.timeout > 0 or self.max_tokens < 1 or self.max_side < 1:
-            raise SettingsError("workers, timeout, max_tokens and max_side must be positive, retries at least 0")
+            raise SettingsError(
+                "workers, timeout, max_tokens and max_side must be positive, retries at least 0; correct them"
+            )
         self._address = address.copy_with(path=address.path.rstrip("/") + "/chat/completions")
         port = f":{address.port}" if address.port else ""
         self._shown_url = f"{address.scheme}://{address.host}{port}{address.path.rstrip('/')}"

@@ -53,9 +53,11 @@ class Gates:
         limits |= {"max-omission-rate": self.max_omission_rate, "min-read": self.min_read}
         for name, value in {**limits, **{f"max-per-label {k}": v for k, v in self.max_per_label.items()}}.items():
             if value is not None and not 0.0 <= value <= 1.0:
-                raise SettingsError(f"--{name.strip()} is a share, in [0, 1], got {value}")
+                raise SettingsError(f"--{name.strip()} is a share, in [0, 1], got {value}; 0.1 is 10 %")
         if self.max_errors is not None and not 0 <= self.max_errors < math.inf:
-            raise SettingsError(f"--max-errors is a number of rows, or a share below 1, got {self.max_errors:g}")
+            raise SettingsError(
+                f"--max-errors is a number of rows, or a share below 1, got {self.max_errors:g}; 0.05 allows 5 %"
+            )
 
     def check_labels(self, captions: Iterable[str]) -> None:
         """Refuse a label under which no claim can be counted: a limit on it would never be exceeded.
@@ -214,5 +216,5 @@ def per_label(limits: Iterable[str]) -> dict[str, float]:
         try:
             shares[label.strip()] = float(share)
         except ValueError:
-            raise SettingsError(f"--max-per-label takes a share or LABEL=SHARE, got {limit!r}") from None
+            raise SettingsError(f"--max-per-label takes a share or LABEL=SHARE, got {limit!r}; 0.1 is 10 %") from None
     return shares

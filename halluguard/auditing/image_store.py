@@ -67,7 +67,7 @@ class ImageFolder:
                 f"an image pattern must contain the id, as in 'COCO_val2014_{{id:012d}}.jpg', got {self.pattern!r}"
             )
         if self.pattern is not None and any(len(width) > 2 for width in _FIELD.findall(self.pattern)):
-            raise SettingsError(f"an id in an image pattern has at most 99 digits, got {self.pattern!r}")
+            raise SettingsError(f"an id in an image pattern has at most 99 digits, got {self.pattern!r}; shorten it")
 
     def manifest(self) -> dict[str, str | None]:
         """The settings by which files are found under the root, without the path of the root itself."""
@@ -114,9 +114,11 @@ class ImageFolder:
                 )
             size = path.stat().st_size
             if size > MAX_BYTES:
-                raise ImageError(f"expected an image of at most {MAX_BYTES:,} bytes, got {size:,}: {row.image!r}")
+                raise ImageError(
+                    f"expected an image of at most {MAX_BYTES:,} bytes, got {size:,}: {row.image!r}; shrink it"
+                )
             if not size:
-                raise ImageError(f"expected an image, got an empty file: {row.image!r}")
+                raise ImageError(f"expected an image, got an empty file: {row.image!r}; replace it")
             with path.open("rb") as file:
                 yield file
         except OSError as error:

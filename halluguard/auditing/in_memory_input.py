@@ -63,7 +63,9 @@ def answerer(captioner: Captioner) -> Callable[[Image, str], object]:
     For a Guard, the final answer is audited, including its own corrections.
     """
     if not callable(captioner):
-        raise SettingsError(f"a captioner is a Guard or a function (image, question) -> text, got {captioner!r}")
+        raise SettingsError(
+            f"a captioner is a Guard or a function (image, question) -> text, got {captioner!r}; pass one"
+        )
     if callable(getattr(captioner, "drafts", None)):
         return lambda image, question: getattr(captioner(image, question), "text", None)
     return captioner
@@ -73,7 +75,9 @@ def _written(
     row: Mapping[str, object], answer: Callable[[Image, str], object] | None, folder: ImageFolder
 ) -> dict[str, object]:
     if not isinstance(row, Mapping):
-        raise InputError(f"expected rows such as {{'image': ..., 'caption': ...}}, got a {type(row).__name__}")
+        raise InputError(
+            f"expected rows such as {{'image': ..., 'caption': ...}}, got a {type(row).__name__}; pass mappings"
+        )
     fields = dict(row)
     image = fields.get("image")
     if answer is not None and fields.get("caption") is None:
@@ -81,7 +85,9 @@ def _written(
         opened = load_image(folder.read(Row(0, "", image)) if isinstance(image, str) else cast(ImageSource, image))
         fields["caption"] = answer(opened, question)
         if not isinstance(fields["caption"], str):
-            raise InputError(f"a captioner must return a text, got a {type(fields['caption']).__name__}")
+            raise InputError(
+                f"a captioner must return a text, got a {type(fields['caption']).__name__}; correct the captioner"
+            )
     if image is not None and not isinstance(image, str | int | Mapping):
         data = image if isinstance(image, bytes) else _png(cast(ImageSource, image))
         fields["image"] = {"bytes": base64.b64encode(data).decode()}

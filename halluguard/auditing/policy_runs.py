@@ -96,7 +96,7 @@ def _groups(source: Source, key: str) -> list[str]:
     for item in source.items():
         group = None if item.fields is None else step_into(item.fields, key)
         if group is None:
-            raise SettingsError(f"every row needs a group under {key!r}, and row {len(groups)} has none")
+            raise SettingsError(f"every row needs a group under {key!r}, and row {len(groups)} has none; fill it in")
         groups += [str(group)] * len(to_rows(0, item, source.keys))
     return groups
 

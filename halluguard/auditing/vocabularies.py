@@ -31,6 +31,7 @@ def read_vocabulary(name: str) -> tuple[str, ...]:
     if not names or len(names) > LARGEST or any(len(one) > 80 for one in names):
         raise InputError(
             f"expected 1 to {LARGEST:,} names of at most 80 characters in {str(path)!r}, one per line, "
-            f"got {len(names):,}"
+            f"got {len(names):,}; "
+            "correct the file"
         )
     return names

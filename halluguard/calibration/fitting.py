@@ -105,9 +105,9 @@ def fit(
     if min_images < 1:
         raise SettingsError(f"min_images must be at least 1, got {min_images}; 50 is usual")
     if method not in get_args(Method):
-        raise SettingsError(f"method must be one of {get_args(Method)}, got {method!r}")
+        raise SettingsError(f"method must be one of {get_args(Method)}, got {method!r}; choose one")
     if negatives not in get_args(Negatives):
-        raise SettingsError(f"negatives must be one of {get_args(Negatives)}, got {negatives!r}")
+        raise SettingsError(f"negatives must be one of {get_args(Negatives)}, got {negatives!r}; choose one")
     used = [row for row in scored if _part(row.unit) >= holdout]
     kept = [row for row in scored if _part(row.unit) < holdout] or list(scored)
     used = _usable(used, negatives, claims)

@@ -58,7 +58,7 @@ class Setting:
                 f"complete must be above 0 and at most 1, got {self.complete}; leave it out to add nothing"
             )
         if self.filter not in ("all", "confirmed"):
-            raise SettingsError(f"filter must be 'all' or 'confirmed', got {self.filter!r}")
+            raise SettingsError(f"filter must be 'all' or 'confirmed', got {self.filter!r}; choose one")
 
     def thresholds(self, detector: Detector) -> Thresholds:
         """The thresholds of this setting; the upper one is `complete`, or else the detector's own."""
@@ -185,7 +185,8 @@ class Drafts:
         if not len(captions) == len(images) == len(asked):
             raise SettingsError(
                 f"one image (and question) per caption is needed, got {len(captions)} captions, {len(images)} images "
-                f"and {len(asked)} questions"
+                f"and {len(asked)} questions; "
+                "pass lists of one length"
             )
         self.properties = list(properties)
         self.captions, self.reader, self.second_look, self.nlp = (

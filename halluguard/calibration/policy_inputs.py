@@ -75,7 +75,10 @@ def check_path(path: Sequence[Setting], captions: Mapping[Any, Sequence[object]]
     if len(set(path)) < len(path):
         raise SettingsError("the path names a setting twice; name each once, from plain to strictest")
     if len({len(texts) for texts in captions.values()}) != 1:
-        raise SettingsError("captions of every imagination setting must be of the same images, in the same order")
+        raise SettingsError(
+            "captions of every imagination setting must be of the same images, in the same order; "
+            "caption the same images"
+        )
     for setting in path:
         if setting.imagination not in captions:
             have = ", ".join(str(key) for key in captions)

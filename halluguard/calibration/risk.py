@@ -69,7 +69,8 @@ class Risk:
         unknown = [name for name in self.weights if name not in PROMISES]
         if unknown or not self.weights:
             raise SettingsError(
-                f"a risk is one of {', '.join(PROMISES)}, or a weighted sum of them, got {unknown or ''}"
+                f"a risk is one of {', '.join(PROMISES)}, or a weighted sum of them, got {unknown or ''}; "
+                "choose from these"
             )
         if min(self.weights.values()) <= 0 or sum(self.weights.values()) > 1 + 1e-9:
             raise SettingsError(

@@ -57,7 +57,7 @@ class RateBound:
         if not 0 < confidence < 1:
             raise SettingsError(f"the confidence must be between 0 and 1, got {confidence:g}; 0.95 is usual")
         if population is not None and population < 1:
-            raise SettingsError(f"a population has at least one image, got {population}")
+            raise SettingsError(f"a population has at least one image, got {population}; correct it")
         self.confidence, self.population = confidence, population
         self.n = 0
         self._sum = self._squares = 0.0
@@ -69,7 +69,7 @@ class RateBound:
     def add(self, loss: float) -> None:
         """Add the loss of the next image of the draw."""
         if not 0 <= loss <= 1:
-            raise InputError(f"a loss must be in [0, 1], got {loss}")
+            raise InputError(f"a loss must be in [0, 1], got {loss}; rescale it")
         if self.population is not None and self.n >= self.population:
             raise InputError(f"all {self.population} images have been labelled, and none is left to draw; stop here")
         means = self._grid
@@ -191,5 +191,5 @@ class ShiftMonitor:
 
 def _bin(score: float) -> int:
     if not 0 <= score <= 1:
-        raise InputError(f"a detector score must be in [0, 1], got {score}")
+        raise InputError(f"a detector score must be in [0, 1], got {score}; rescale it")
     return round(score * _BINS)

@@ -492,7 +492,7 @@ def _detectors(
 
 def _agree(text: str) -> Combination:
     if text not in ("any", "all", "votes"):
-        raise SettingsError(f"--agree is one of any, all, votes, got {text!r}")
+        raise SettingsError(f"--agree is one of any, all, votes, got {text!r}; choose one")
     return cast("Combination", text)
 
 
@@ -519,7 +519,7 @@ def _progress_mode(text: str, console: Console) -> Mode:
     if text == "auto":
         return "off" if console.quiet or not console.is_terminal else "bar"
     if text not in get_args(Mode):
-        raise SettingsError(f"--progress is one of auto, {', '.join(get_args(Mode))}, got {text!r}")
+        raise SettingsError(f"--progress is one of auto, {', '.join(get_args(Mode))}, got {text!r}; choose one")
     return cast(Mode, text)
 
 
@@ -529,7 +529,7 @@ def _workers(text: str) -> int | Literal["auto"]:
     try:
         return int(text)
     except ValueError:
-        raise SettingsError(f"--workers is a number or auto, got {text[:60]!r}") from None
+        raise SettingsError(f"--workers is a number or auto, got {text[:60]!r}; choose one") from None
 
 
 def _shard(text: str | None) -> tuple[int, int]:

@@ -63,8 +63,13 @@ def read_texts(path: Path) -> dict[str, list[str]]:
     """
     record = read_json(path)
     if not isinstance(record, Mapping):
-        raise InputError(f"{path} must be a JSON object, image id -> list of texts, got {type(record).__name__}")
+        raise InputError(
+            f"{path} must be a JSON object, image id -> list of texts, got {type(record).__name__}; correct the file"
+        )
     for image, texts in record.items():
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-            raise InputError(f"{path}: the value of image {image!r} must be a list of texts, got {str(texts)[:60]!r}")
+            raise InputError(
+                f"{path}: the value of image {image!r} must be a list of texts, got {str(texts)[:60]!r}; "
+                "correct the file"
+            )
     return dict(record)

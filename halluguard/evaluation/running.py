@@ -144,7 +144,9 @@ def method(name: str | None, arguments: Sequence[str], imagination: float | None
 
     if name is None:
         if arguments:
-            raise SettingsError(f"--set gives arguments to a method, got {arguments[0]!r} without --decoding")
+            raise SettingsError(
+                f"--set gives arguments to a method, got {arguments[0]!r} without --decoding; name the method"
+            )
         return None if imagination is None else decoding.Imagination(imagination)
     if imagination is not None:
         raise SettingsError("--imagination is itself a decoding method, got --decoding too; choose one")
@@ -152,7 +154,7 @@ def method(name: str | None, arguments: Sequence[str], imagination: float | None
     for argument in arguments:
         key, equals, value = argument.partition("=")
         if not equals:
-            raise SettingsError(f"--set must be NAME=VALUE, got {argument!r}")
+            raise SettingsError(f"--set must be NAME=VALUE, got {argument!r}; correct it")
         try:
             values[key] = json.loads(value)
         except json.JSONDecodeError:

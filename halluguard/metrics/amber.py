@@ -157,12 +157,12 @@ def _responses(responses: ById[str], items: Mapping[int, JsonObject], generative
         if not str(key).isdecimal() or int(key) not in items:
             raise InputError(f"a response must answer an annotated item, got id {key!r}; check the files")
         if not isinstance(text, str):
-            raise InputError(f"a response must be a string, got {type(text).__name__} for id {key}")
+            raise InputError(f"a response must be a string, got {type(text).__name__} for id {key}; correct the file")
         if (items[int(key)]["type"] == "generative") == generative:
             chosen[int(key)] = text
     if not chosen:
         kind = "generative" if generative else "discriminative"
-        raise InputError(f"there must be at least one {kind} response, got none of {len(responses)}")
+        raise InputError(f"there must be at least one {kind} response, got none of {len(responses)}; check the files")
     return chosen
 
 
@@ -270,7 +270,7 @@ def discriminative(
         resamples: number of bootstrap samples; 0 leaves the intervals out.
     """
     if reading not in ("exact", "first-word", "modern"):
-        raise SettingsError(f"reading must be 'exact', 'first-word' or 'modern', got {reading!r}")
+        raise SettingsError(f"reading must be 'exact', 'first-word' or 'modern', got {reading!r}; choose one")
     check_forms(forms)
     items = items_of(annotations)
     chosen = _responses(responses, items, generative=False)
@@ -280,7 +280,9 @@ def discriminative(
     for number, answer in chosen.items():
         truth = str(items[number]["truth"]).lower()
         if truth not in ("yes", "no"):
-            raise InputError(f"the truth of question {number} must be yes or no, got {items[number]['truth']!r}")
+            raise InputError(
+                f"the truth of question {number} must be yes or no, got {items[number]['truth']!r}; correct the file"
+            )
         item_dimension = _DIMENSIONS.get(items[number]["type"], "relation")
         answer = final_answer(answer) if forms == "final" else answer
         if reading == "modern":

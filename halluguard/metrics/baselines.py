@@ -104,7 +104,7 @@ def shorten(
 
 def _counted(like: Mapping[str, int], key: str) -> int:
     if key not in like:
-        raise InputError(f"both runs must caption the same images, image {key} is in one only")
+        raise InputError(f"both runs must caption the same images, image {key} is in one only; score the same images")
     return like[key]
 
 
@@ -156,11 +156,14 @@ def matched(
         InputError: the runs caption different images, or an image twice.
     """
     if by not in ("words", "mentions"):
-        raise SettingsError(f"by must be 'words' or 'mentions', got {by!r}")
+        raise SettingsError(f"by must be 'words' or 'mentions', got {by!r}; choose one")
     runs = [_by_image(run) for run in (first, second)]
     only = sorted(runs[0].keys() ^ runs[1].keys())
     if only:
-        raise InputError(f"both runs must caption the same images, {len(only)} are in one only, such as {only[0]}")
+        raise InputError(
+            f"both runs must caption the same images, {len(only)} are in one only, such as {only[0]}; "
+            "score the same images"
+        )
     scored: tuple[list[CaptionScore], list[CaptionScore]] = ([], [])
     for image in runs[0]:
         texts = [run[image] for run in runs]

@@ -99,7 +99,9 @@ def score(
         key = str(image_id)
         if key not in truths or key in per_caption:
             problem = "a second caption" if key in per_caption else "no objects on record"
-            raise InputError(f"every image needs its objects and one caption, got {problem} for {key}")
+            raise InputError(
+                f"every image needs its objects and one caption, got {problem} for {key}; correct the files"
+            )
         truth = truths[key]
         bracketed = [word.strip() for word in _LIST.findall(caption) if word.strip()]
         named = list(dict.fromkeys(read_list(judge(OBJECTS.format(caption=caption))) + bracketed))

@@ -138,7 +138,7 @@ def mentions(
         base = [singularize(token) for token in tokenize(text)] if protocol == "pattern" else lemmas(text)
         units, starts = _joined(base, vocabulary)
     else:
-        raise SettingsError(f"protocol must be one of {get_args(Protocol)}, got {protocol!r}")
+        raise SettingsError(f"protocol must be one of {get_args(Protocol)}, got {protocol!r}; choose one")
     length = len(units)
     # The seat of a toilet is not a chair. As in the original, `starts` keeps its length.
     if protocol != "fixed" and "seat" in units and "toilet" in units:
@@ -171,7 +171,7 @@ class ChairScorer:
         vocabulary: Vocabulary | None = None,
     ) -> None:
         if protocol not in get_args(Protocol):
-            raise SettingsError(f"protocol must be one of {get_args(Protocol)}, got {protocol!r}")
+            raise SettingsError(f"protocol must be one of {get_args(Protocol)}, got {protocol!r}; choose one")
         self.protocol = protocol
         self.vocabulary = vocabulary or load_vocabulary()
         self.truth = GroundTruth(objects, self.vocabulary, name=ground_truth)

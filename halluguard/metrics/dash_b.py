@@ -100,7 +100,9 @@ def score(
         if row.label not in ("yes", "no"):
             raise InputError(f"the label of {row.image} must be yes or no, got {row.label!r}; correct the file")
         if (row.image, row.object, row.label) in seen:
-            raise InputError(f"every question may come once, {row.object!r} of image {row.image} comes twice")
+            raise InputError(
+                f"every question may come once, {row.object!r} of image {row.image} comes twice; remove one"
+            )
         seen.add((row.image, row.object, row.label))
         verdict = read(row.answer, parser, forms=forms)
         there = row.label == "yes"

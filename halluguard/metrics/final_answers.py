@@ -75,7 +75,7 @@ def without_thoughts(answer: str) -> str:
 def check_forms(forms: str) -> None:
     """Raise a SettingsError for an unknown value of `Forms`."""
     if forms not in get_args(Forms):
-        raise SettingsError(f"forms must be one of {get_args(Forms)}, got {forms!r}")
+        raise SettingsError(f"forms must be one of {get_args(Forms)}, got {forms!r}; choose one")
 
 
 def _from_json(text: str) -> str:

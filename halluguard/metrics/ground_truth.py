@@ -59,15 +59,17 @@ class GroundTruth:
 
     def __init__(self, objects: ById[Iterable[str]], vocabulary: Vocabulary, *, name: str = "given") -> None:
         if not isinstance(objects, Mapping) or not objects:
-            raise InputError(f"objects must map image ids to lists of names, got {_shown(objects)}")
+            raise InputError(f"objects must map image ids to lists of names, got {_shown(objects)}; convert them")
         shared: dict[frozenset[str], frozenset[str]] = {}
         self._present: dict[str, frozenset[str]] = {}
         for image_id, names in objects.items():
             if isinstance(names, str) or not isinstance(names, Iterable):
-                raise InputError(f"objects of image {image_id!r} must be a list of names, got {_shown(names)}")
+                raise InputError(
+                    f"objects of image {image_id!r} must be a list of names, got {_shown(names)}; convert them"
+                )
             names = list(names)
             if not all(isinstance(n, str) for n in names):
-                raise InputError(f"objects of image {image_id!r} must be names, got {_shown(names)}")
+                raise InputError(f"objects of image {image_id!r} must be names, got {_shown(names)}; correct them")
             key = image_key(image_id)
             if key in self._present:
                 raise InputError(f"every image may occur once in the ground truth, got {key} twice; join the two")
@@ -114,7 +116,9 @@ def read_objects(path: str | Path) -> dict[str, list[str]]:
     """
     data = read_json(path)
     if not isinstance(data, dict):
-        raise InputError(f"{path} must hold a JSON object, image id -> list of names, got {_shown(data)}")
+        raise InputError(
+            f"{path} must hold a JSON object, image id -> list of names, got {_shown(data)}; correct the file"
+        )
     return data
 
 
@@ -156,12 +160,13 @@ def coco_objects(
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(
                 f"{folder} must hold COCO's annotation files of {name}, got a file in which {error} is missing or wrong"
+                "; check the files"
             ) from error
     try:
         return {image_id: sorted(names) for image_id, names in sorted(present.items())}
     except TypeError as error:
         raise InputError(
-            f"all image ids in {folder} must be of one type, and so must all category names ({error})"
+            f"all image ids in {folder} must be of one type, and so must all category names ({error}); correct the file"
         ) from error
 
 

@@ -95,7 +95,7 @@ def score(
         InputError: no rows, a field is missing, or a question comes twice.
     """
     if easy not in ("figure", "visual_input"):
-        raise SettingsError(f"easy must be 'figure' or 'visual_input', got {easy!r}")
+        raise SettingsError(f"easy must be 'figure' or 'visual_input', got {easy!r}; choose one")
     judged: list[tuple[dict[str, str], str, bool]] = []
     seen = set()
     for number, row in enumerate(rows, start=1):
@@ -105,7 +105,7 @@ def score(
         key = {name: str(row[name]) for name in _FIELDS}
         identity = tuple(key[name] for name in _FIELDS[:5])
         if identity in seen:
-            raise InputError(f"every question may come once, row {number} repeats {'_'.join(identity)}")
+            raise InputError(f"every question may come once, row {number} repeats {'_'.join(identity)}; remove one")
         seen.add(identity)
         verdict = _judged(row, judge, prompt)
         no_figure = key["category"] == "VS" and key["figure_id"] == "0"

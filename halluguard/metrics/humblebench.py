@@ -93,9 +93,13 @@ def score(rows: Iterable[Row], *, forms: Forms = "final", seed: int = 0, resampl
     seen = set()
     for row in rows:
         if row.label not in LETTERS or len(row.label) != 1:
-            raise InputError(f"the label of question {row.question_id} must be A to E, got {row.label!r}")
+            raise InputError(
+                f"the label of question {row.question_id} must be A to E, got {row.label!r}; correct the file"
+            )
         if row.kind not in TYPES:
-            raise InputError(f"the type of question {row.question_id} must be one of {TYPES}, got {row.kind!r}")
+            raise InputError(
+                f"the type of question {row.question_id} must be one of {TYPES}, got {row.kind!r}; correct the file"
+            )
         if row.question_id in seen:
             raise InputError(f"every question may come once, {row.question_id} comes twice; correct the file")
         seen.add(row.question_id)

@@ -68,7 +68,7 @@ def parse(answer: str, parser: Parser = "official", *, forms: Forms = "final") -
     """
     check_forms(forms)
     if parser not in PARSERS:
-        raise SettingsError(f"parser must be one of {PARSERS}, got {parser!r}")
+        raise SettingsError(f"parser must be one of {PARSERS}, got {parser!r}; choose one")
     answer = final_answer(answer) if forms == "final" else answer
     text = answer.lower()
     if parser in ("vlmevalkit", "modern"):
@@ -124,7 +124,9 @@ def score(
     for (task, image), pair in pairs.items():
         if len(pair) != 2 or {row.label for row in pair} != {"yes", "no"}:
             labels = [row.label for row in pair]
-            raise InputError(f"image {image} of {task} must have two questions, labelled yes and no, got {labels}")
+            raise InputError(
+                f"image {image} of {task} must have two questions, labelled yes and no, got {labels}; correct the file"
+            )
         readings = [parse(row.answer, parser, forms=forms) for row in pair]
         right = sum(reading == row.label for reading, row in zip(readings, pair, strict=True))
         counted = dict(zip(_COUNTS, (right, right == 2, 2, 1, readings.count("other")), strict=True))
@@ -180,9 +182,9 @@ def _official_rows(path: Path, task: str) -> list[Row]:
             cells = line.split("\t")
             if len(cells) != 4:
                 expected = "expected image, question, label and answer, separated by tabs"
-                raise InputError(f"{path}, line {number}: {expected}, got {len(cells)} cells")
+                raise InputError(f"{path}, line {number}: {expected}, got {len(cells)} cells; correct the line")
             image, question, label, answer = cells
             rows.append(Row(task, image, question, yes_or_no(label, f"{path}, line {number}"), answer))
     if not rows:
-        raise InputError(f"{path} must hold at least one line, got an empty file")
+        raise InputError(f"{path} must hold at least one line, got an empty file; check the file")
     return rows

@@ -66,7 +66,10 @@ def score(
     """
     names = [str(i) for i in range(len(prompts))] if image_ids is None else list(image_ids)
     if not prompts or len(names) != len(prompts):
-        raise InputError(f"MMHal-Bench needs as many ids as prompts, at least one, got {len(names)} and {len(prompts)}")
+        raise InputError(
+            f"MMHal-Bench needs as many ids as prompts, at least one, got {len(names)} and {len(prompts)}; "
+            "give one id per prompt"
+        )
     columns: dict[str, list[int]] = {name: [] for name in ("answers", "rating", "hallucinated", "unread")}
     columns |= {f"{name}.{t}": [] for name in ("answers", "rating") for t in TYPES}
     ratings: list[int | None] = []

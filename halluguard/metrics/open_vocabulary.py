@@ -146,7 +146,7 @@ def words(caption: str, references: Sequence[str], detections: Sequence[str] = (
         MissingExtraError: nltk or its data are missing.
     """
     if not references and not detections:
-        raise InputError("a caption needs at least one reference or detection of its image, got none")
+        raise InputError("a caption needs at least one reference or detection of its image, got none; give one")
     model = fitted()
     return [
         WordScore(word, kind, model.probability(found))
@@ -196,7 +196,7 @@ def score(
             of_image[i] += value
         flagged.append({"image_id": key, "caption": caption, "words": wrong})
     if not counts:
-        raise InputError("expected at least one caption, got none")
+        raise InputError("expected at least one caption, got none; give one")
     columns = dict(zip(COLUMNS, zip(*counts.values(), strict=True), strict=True))
     settings = {"ground_truth": ground_truth, "threshold": round(limit, 4)}
     return from_counts(

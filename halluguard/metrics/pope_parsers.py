@@ -114,11 +114,13 @@ def parse(answer: str, parser: str = "official", label: str | None = None, *, fo
     """
     check_forms(forms)
     if parser not in PARSERS:
-        raise SettingsError(f"parser must be one of {list(PARSERS)}, got {parser!r}")
+        raise SettingsError(f"parser must be one of {list(PARSERS)}, got {parser!r}; choose one")
     if parser == "vcd" and label not in ("yes", "no"):
-        raise SettingsError(f"the parser 'vcd' reads an answer by its label, which must be yes or no, got {label!r}")
+        raise SettingsError(
+            f"the parser 'vcd' reads an answer by its label, which must be yes or no, got {label!r}; pass the label"
+        )
     if not isinstance(answer, str):
-        raise InputError(f"an answer must be a string, got {type(answer).__name__} {answer!r}")
+        raise InputError(f"an answer must be a string, got {type(answer).__name__} {answer!r}; convert it")
     if forms == "final":
         final = final_answer(answer)
         if answer.strip() and not final.strip():

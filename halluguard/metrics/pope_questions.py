@@ -72,7 +72,7 @@ def _checked(objects: ById[Sequence[str]], per_image: int) -> dict[ImageId, list
     kept: dict[ImageId, list[str]] = {}
     for image, names in objects.items():
         if isinstance(names, str) or not all(isinstance(name, str) for name in names):
-            raise InputError(f"objects of image {image!r} must be a list of names, got {names!r}")
+            raise InputError(f"objects of image {image!r} must be a list of names, got {names!r}; convert them")
         if len(set(names)) != len(list(names)):
             raise InputError(f"objects of image {image!r} must differ, got {list(names)}; keep each once")
         if len(names) >= per_image:
@@ -128,9 +128,9 @@ def build_questions(
         InputError: the objects are not lists of different names, or an image has no absent object left.
     """
     if kind not in get_args(Kind):
-        raise SettingsError(f"kind must be one of {get_args(Kind)}, got {kind!r}")
+        raise SettingsError(f"kind must be one of {get_args(Kind)}, got {kind!r}; choose one")
     if per_image < 1:
-        raise SettingsError(f"per_image must be at least 1, got {per_image}")
+        raise SettingsError(f"per_image must be at least 1, got {per_image}; raise it")
     usable = _checked(objects, per_image)
     count = len(usable) if images is None else images
     if not 1 <= count <= len(usable):
@@ -179,7 +179,10 @@ def read_questions(path: str | Path) -> list[Question]:
         label = yes_or_no(text_field(path, number, row, "label"), f"{path}, line {number}")
         key = question_key(field(path, number, row, "question_id"), f"{path}, line {number}")
         if key in seen:
-            raise InputError(f"{path}, line {number}: question_id {key} was already used on line {seen[key]}")
+            raise InputError(
+                f"{path}, line {number}: question_id {key} was already used on line {seen[key]}; "
+                "give each question its own id"
+            )
         seen[key] = number
         image = field(path, number, row, "image")
         image_key(image)  # raises for a value that is not an id
@@ -199,7 +202,7 @@ def yes_or_no(label: str, place: str) -> Label:
 def question_key(question_id: object, place: str) -> str:
     """The canonical form of a question id: 12 and "12" are the same. `place` is its position, for errors."""
     if isinstance(question_id, bool) or not isinstance(question_id, (int, str)) or str(question_id).strip() == "":
-        raise InputError(f"{place}: question_id must be a number or a name, got {question_id!r}")
+        raise InputError(f"{place}: question_id must be a number or a name, got {question_id!r}; correct it")
     return str(question_id).strip()
 
 

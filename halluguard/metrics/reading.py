@@ -65,7 +65,9 @@ def read_rows(path: str | Path) -> Iterator[tuple[int, JsonObject]]:
         count += 1
         yield number, unfolded(path, number, row)
     if not count:
-        raise InputError(f"{path} must hold at least one {'row' if table else 'JSON line'}, got an empty file")
+        raise InputError(
+            f"{path} must hold at least one {'row' if table else 'JSON line'}, got an empty file; check the file"
+        )
 
 
 def _rows(path: str | Path, name: str) -> Iterator[tuple[int, Any]]:
@@ -83,7 +85,9 @@ def read_lines(path: str | Path, file: TextIO) -> Iterator[tuple[int, str]]:
     lines = iter(lambda: file.readline(LIMIT + 1), "")
     for number, line in enumerate(io.bounded_gaps(path, lines), start=1):
         if len(line) > LIMIT:
-            raise InputError(f"{path}, line {number}: expected at most {LIMIT:,} characters in a line, got more")
+            raise InputError(
+                f"{path}, line {number}: expected at most {LIMIT:,} characters in a line, got more; split it"
+            )
         yield number, line
 
 
@@ -100,7 +104,9 @@ def _values(path: str | Path, file: TextIO) -> Iterator[tuple[int, Any]]:
             value = io.parse_json(line)
         except ValueError as error:
             shown = line.strip()[:60]
-            raise InputError(f"{path}, line {number}: expected a JSON object, got {shown!r} ({error})") from error
+            raise InputError(
+                f"{path}, line {number}: expected a JSON object, got {shown!r} ({error}); correct the line"
+            ) from error
         yield from ((number, item) for item in (value if isinstance(value, list) else [value]))
 
 
@@ -116,7 +122,9 @@ def _over_lines(path: str | Path, text: str, first_line: int) -> Iterator[tuple[
             broken = "is nested too deeply" if isinstance(error, RecursionError) else str(error)
             if isinstance(error, json.JSONDecodeError):
                 broken = f"breaks on line {first_line + error.lineno - 1} ({error.msg})"
-            raise InputError(f"{path}, line {line}: expected a JSON object, but it {broken}") from error
+            raise InputError(
+                f"{path}, line {line}: expected a JSON object, but it {broken}; correct the line"
+            ) from error
         yield from ((line, item) for item in (value if isinstance(value, list) else [value]))
         while end < len(text) and text[end] in " \t\r\n,":
             end += 1
@@ -130,7 +138,9 @@ def _table(path: str | Path, file: TextIO, delimiter: str) -> Iterator[tuple[int
     try:
         yield from _named(path, io.table_rows((line for _, line in read_lines(path, file)), delimiter))
     except csv.Error as error:
-        raise InputError(f"{path} must be a table with a header, got something else ({error})") from error
+        raise InputError(
+            f"{path} must be a table with a header, got something else ({error}); check the file"
+        ) from error
     finally:
         csv.field_size_limit(before)
 
@@ -154,7 +164,9 @@ def field(path: str | Path, number: int, row: JsonObject, *names: str) -> Any:
     for name in names:
         if name in row:
             return row[name]
-    raise InputError(f"{path}, line {number}: expected the field {' or '.join(map(repr, names))}, got {sorted(row)}")
+    raise InputError(
+        f"{path}, line {number}: expected the field {' or '.join(map(repr, names))}, got {sorted(row)}; add it"
+    )
 
 
 def text_field(path: str | Path, number: int, row: JsonObject, *names: str) -> str:
@@ -162,7 +174,7 @@ def text_field(path: str | Path, number: int, row: JsonObject, *names: str) -> s
     value = field(path, number, row, *names)
     if not isinstance(value, str):
         name = next(name for name in names if name in row)
-        raise InputError(f"{path}, line {number}: {name!r} must be a string, got {json.dumps(value)[:60]}")
+        raise InputError(f"{path}, line {number}: {name!r} must be a string, got {json.dumps(value)[:60]}; correct it")
     return value
 
 
@@ -188,7 +200,7 @@ def answer_field(path: str | Path, number: int, row: JsonObject, names: Sequence
             f"{path}, line {number}: a chat must have one turn of the assistant, got {len(answers)}; keep one"
         )
     if answers[0] is None:
-        raise InputError(f"{path}, line {number}: the assistant's turn must be text, got something else")
+        raise InputError(f"{path}, line {number}: the assistant's turn must be text, got something else; correct it")
     return answers[0]
 
 

@@ -85,7 +85,9 @@ class Score:
             for name in ("settings", "values", "counts", "per_image"):
                 fields[name] = dict(data[name])
         except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
-            raise InputError(f"a score must have the form that to_dict gives it, got another ({error!r})") from error
+            raise InputError(
+                f"a score must have the form that to_dict gives it, got another ({error!r}); write it with to_dict"
+            ) from error
         return cls(**fields)
 
     def save(self, path: str | Path, **streamed: Iterable[object]) -> None:
@@ -116,7 +118,9 @@ class Score:
         try:
             return cls.from_dict(io.read_json(path))
         except InputError as error:
-            raise InputError(f"a score must be a JSON file written by a benchmark, got {path} ({error})") from error
+            raise InputError(
+                f"a score must be a JSON file written by a benchmark, got {path} ({error}); write it with Score.save"
+            ) from error
 
     def lines(self, percent: bool = True) -> list[str]:
         """One line per value with its interval, then the warnings, then the signature."""
@@ -202,7 +206,9 @@ def compare(
             `halluguard.metrics` does not have.
     """
     if first.metric != second.metric:
-        raise InputError(f"only two runs of one metric can be compared, got {first.metric!r} and {second.metric!r}")
+        raise InputError(
+            f"only two runs of one metric can be compared, got {first.metric!r} and {second.metric!r}; score both alike"
+        )
     decisive = {*first.settings, *second.settings} - {*_NOT_DECISIVE}
     differ = sorted(k for k in decisive if first.settings.get(k) != second.settings.get(k))
     if differ:
@@ -211,7 +217,10 @@ def compare(
     rows = [{image: i for i, image in enumerate(s.per_image["image_id"])} for s in (first, second)]
     only = sorted(set(rows[0]) ^ set(rows[1]), key=str)
     if only:
-        raise InputError(f"the runs must cover the same images, {len(only)} are in one only, such as {only[0]!r}")
+        raise InputError(
+            f"the runs must cover the same images, {len(only)} are in one only, such as {only[0]!r}; "
+            "score both on the same images"
+        )
     images = sorted(rows[0], key=str)
     names = [name for name in first.per_image if name != "image_id"]
     columns = [

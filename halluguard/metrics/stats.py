@@ -80,7 +80,7 @@ def _matrix(columns: Columns) -> np.ndarray:
 def _resampled(matrix: np.ndarray, resamples: int, seed: int) -> np.ndarray:
     """Totals over images drawn with replacement, (resamples, columns). One seed always draws the same images."""
     if resamples < 1:
-        raise SettingsError(f"resamples must be at least 1, got {resamples}")
+        raise SettingsError(f"resamples must be at least 1, got {resamples}; 1000 is usual")
     rng = np.random.default_rng(seed)
     images = len(matrix)
     return np.stack([matrix[rng.integers(0, images, images)].sum(axis=0) for _ in range(resamples)])
@@ -235,7 +235,8 @@ def paired(
     if list(first) != list(second) or a.shape != b.shape:
         raise InputError(
             f"the runs must have the same columns and images, got {list(first)} of {len(a)} images "
-            f"and {list(second)} of {len(b)}"
+            f"and {list(second)} of {len(b)}; "
+            "score both on the same images"
         )
     value_a, value_b = (metric(_by_name(first, m.sum(axis=0))) for m in (a, b))
     influence_a, influence_b = (_influence(first, m, metric) for m in (a, b))
@@ -290,7 +291,9 @@ def wilson(successes: float, trials: int, *, level: float = 0.95) -> tuple[float
     from scipy.special import ndtri
 
     if not 0 <= successes <= trials or trials < 1:
-        raise SettingsError(f"successes must be between 0 and trials, trials at least 1, got {successes} of {trials}")
+        raise SettingsError(
+            f"successes must be between 0 and trials, trials at least 1, got {successes} of {trials}; correct them"
+        )
     share, z = successes / trials, float(ndtri((1 + level) / 2))
     shrink = 1 + z * z / trials
     middle = (share + z * z / (2 * trials)) / shrink
@@ -315,7 +318,7 @@ def mcnemar(only_first: int, only_second: int) -> float:
     from scipy.stats import binomtest
 
     if only_first < 0 or only_second < 0:
-        raise SettingsError(f"counts must be >= 0, got {only_first} and {only_second}")
+        raise SettingsError(f"counts must be >= 0, got {only_first} and {only_second}; correct them")
     disagreements = only_first + only_second
     return float(binomtest(only_first, disagreements).pvalue) if disagreements else 1.0
 
@@ -336,7 +339,8 @@ def auc(labels: Sequence[bool], scores: Sequence[float], weights: ArrayLike | No
     if not len(truth) == len(value) == len(weight) or not np.isfinite(value).all():
         raise InputError(
             f"auc needs as many finite scores as labels, got {len(value)} scores "
-            f"({int((~np.isfinite(value)).sum())} not finite) for {len(truth)} labels"
+            f"({int((~np.isfinite(value)).sum())} not finite) for {len(truth)} labels; "
+            "correct the scores"
         )
     order = np.argsort(value, kind="stable")
     starts = np.flatnonzero(np.r_[True, np.diff(value[order]) != 0])

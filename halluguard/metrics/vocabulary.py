@@ -73,7 +73,9 @@ def load_vocabulary(path: str | Path | None = None) -> Vocabulary:
     try:
         return _vocabulary(data)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise InputError(f"a vocabulary must be a JSON object with 'synonyms', got {source} ({error!r})") from error
+        raise InputError(
+            f"a vocabulary must be a JSON object with 'synonyms', got {source} ({error!r}); correct the file"
+        ) from error
 
 
 def _vocabulary(data: JsonObject) -> Vocabulary:

@@ -35,7 +35,7 @@ async def read_image(url: object, settings: ServerSettings, param: str) -> bytes
         ApiError: the URL is not one of these, is not allowed, or cannot be read.
     """
     if not isinstance(url, str):
-        raise invalid(f"expected the URL of an image as a text, got {type(url).__name__}", param)
+        raise invalid(f"expected the URL of an image as a text, got {type(url).__name__}; send a text", param)
     scheme = url[:8].partition(":")[0].lower()
     if scheme == "data":
         return _decoded(url, param)
@@ -45,7 +45,7 @@ async def read_image(url: object, settings: ServerSettings, param: str) -> bytes
         if not settings.fetch:
             raise invalid("images are not fetched from the network by this server; send a data: URL", param)
         return await _fetched(url, settings, param)
-    raise invalid(f"expected a data: URL of an image, got {url[:40]!r}", param)
+    raise invalid(f"expected a data: URL of an image, got {url[:40]!r}; encode the image", param)
 
 
 def _decoded(url: str, param: str) -> bytes:
@@ -71,9 +71,11 @@ def _file(url: str, settings: ServerSettings, param: str) -> bytes:
             data = file.read(settings.max_body + 1)
     except (ImageError, OSError, ValueError):  # outside the folder, missing, or an impossible name
         name = url.rpartition("/")[2][:100]
-        raise invalid(f"expected a file in the folder of images, got {name!r}, which is not there", param) from None
+        raise invalid(
+            f"expected a file in the folder of images, got {name!r}, which is not there; check the name", param
+        ) from None
     if len(data) > settings.max_body:
-        raise invalid(f"expected an image of at most {settings.max_body:,} bytes, got a longer one", param)
+        raise invalid(f"expected an image of at most {settings.max_body:,} bytes, got a longer one; shrink it", param)
     return data
 
 
@@ -101,7 +103,9 @@ async def _fetched(url: str, settings: ServerSettings, param: str) -> bytes:
             async for piece in response.aiter_raw():
                 body += piece
                 if len(body) > settings.max_body:
-                    raise invalid(f"expected an image of at most {settings.max_body:,} bytes, got a longer one", param)
+                    raise invalid(
+                        f"expected an image of at most {settings.max_body:,} bytes, got a longer one; shrink it", param
+                    )
     except (TimeoutError, httpx.HTTPError) as error:
         raise invalid(f"the image could not be fetched ({type(error).__name__}); send a data: URL", param) from None
     return bytes(body)

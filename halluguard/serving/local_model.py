@@ -156,7 +156,9 @@ class LocalModel:
         if temperature > 0:
             arguments |= {"temperature": float(temperature), "top_p": float(top_p or 1)}
         elif request.choices > 1:
-            raise invalid("expected a temperature above 0 for n > 1, as greedy answers are all the same", "n")
+            raise invalid(
+                "expected a temperature above 0 for n > 1, as greedy answers are all the same; set a temperature", "n"
+            )
         stop = body.get("stop")
         if stop:
             strings = [stop] if isinstance(stop, str) else stop

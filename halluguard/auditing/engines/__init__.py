@@ -53,7 +53,7 @@ def engine(name: str) -> Engine:
     """The engine of that name."""
     names = sorted(module.name for module in pkgutil.iter_modules(__path__))
     if name not in names:
-        raise SettingsError(f"expected one of the engines {', '.join(names)}, got {name!r}")
+        raise SettingsError(f"expected one of the engines {', '.join(names)}, got {name!r}; choose one")
     return cast(Engine, importlib.import_module(f"{__name__}.{name}"))
 
 

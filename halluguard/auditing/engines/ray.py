@@ -129,9 +129,11 @@ def _check_reachable(address: str) -> None:
     if not colon:
         if address in ("auto", "local"):
             return
-        raise SettingsError(f"expected a Ray address such as head:6379 or ray://head:10001, got {address!r}")
+        raise SettingsError(
+            f"expected a Ray address such as head:6379 or ray://head:10001, got {address!r}; check --ray-address"
+        )
     if not port.isdecimal() or not 0 < int(port) < 65536:
-        raise SettingsError(f"expected a port from 1 to 65535 in the Ray address, got {address!r}")
+        raise SettingsError(f"expected a port from 1 to 65535 in the Ray address, got {address!r}; check --ray-address")
     try:
         with socket.create_connection((host.strip("[]"), int(port)), REACH_SECONDS) as connection:
             connection.settimeout(REACH_SECONDS)

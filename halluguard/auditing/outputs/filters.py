@@ -47,7 +47,7 @@ def parse_filter(expression: str) -> Callable[[JsonObject], bool]:
     True
     """
     if len(expression) > 10_000:
-        raise SettingsError(f"a filter may have at most 10,000 characters, got {len(expression):,}")
+        raise SettingsError(f"a filter may have at most 10,000 characters, got {len(expression):,}; shorten it")
     try:
         tree = ast.parse(expression.strip(), mode="eval")
         value = _compiled(tree.body)

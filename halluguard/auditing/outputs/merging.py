@@ -73,7 +73,9 @@ def merge_shards(
     """
     manifest, rows = _common_manifest(shards)
     if out.resolve() in {shard.resolve() for shard in shards}:
-        raise SettingsError(f"the merged run needs a folder of its own, got one of the shards: {str(out)!r}")
+        raise SettingsError(
+            f"the merged run needs a folder of its own, got one of the shards: {str(out)!r}; name another folder"
+        )
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(RunFolder(out, manifest, force_new=force_new))
         several = workers > 1 and sum(rows) >= ROWS_FOR_WORKERS
@@ -115,9 +117,14 @@ def _common_manifest(shards: Sequence[Path]) -> tuple[JsonObject, list[int]]:
             rows.append(int(read_json(shard / SUMMARY)["rows"]))
         if whole and (manifest != whole or n != count):
             different = sorted(key for key in manifest if manifest[key] != whole.get(key)) or ["number of shards"]
-            raise SettingsError(f"the shards are not of one run: {str(shard)!r} differs in {', '.join(different)}")
+            raise SettingsError(
+                f"the shards are not of one run: {str(shard)!r} differs in {', '.join(different)}; "
+                "merge only shards of one run"
+            )
         if i in folders:
-            raise SettingsError(f"shard {i + 1}/{n} is given twice: {str(folders[i])!r} and {str(shard)!r}")
+            raise SettingsError(
+                f"shard {i + 1}/{n} is given twice: {str(folders[i])!r} and {str(shard)!r}; name each shard once"
+            )
         folders[i], whole, count = shard, manifest, n
     missing = [f"{i + 1}/{count}" for i in range(count) if i not in folders]
     if missing or not folders:

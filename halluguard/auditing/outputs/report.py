@@ -242,7 +242,7 @@ def _tiles(summary: JsonObject) -> list[Tile]:
         "text_read": ("Letters read", "letters"),
         "nouns_read": ("Nouns read", "nouns"),
         "unverifiable": ("Claims that no expert can judge", "claims"),
-        "never_asked": ("Claims never put to an expert", "claims"),
+        "never_asked": ("Claims about which no expert was asked", "claims"),
     }
     return [
         Tile("Objects that are not there", percent(existence), _interval(existence, "judged existence claims")),
