@@ -155,7 +155,7 @@ class StoredImage:
 
 
 class ImageStore:
-    """Opens the images of a folder in threads.
+    """Open the images of a folder in threads.
 
     Args:
         folder: folder of the images.

@@ -103,7 +103,7 @@ def one(given: argparse.Namespace, questions: list[pope.Question], split: str | 
         show(scored.markdown_row(label, COLUMNS))
     for label, other in compared:
         test = pope.mcnemar(other, result)
-        counts = f"right only there {test['only_first']}, only here {test['only_second']}"
+        counts = f"{test['only_first']} right in {label} alone, {test['only_second']} in the answers alone"
         show(f"against {label}: {counts}, p {test['p']:.4f}")
     if given.labels:
         under_both(given, questions, path)

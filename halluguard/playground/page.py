@@ -34,7 +34,7 @@ element.addEventListener('click', (event) => {
 
 
 def require_gradio() -> None:
-    """Switch Gradio's analytics off, and import it.
+    """Import Gradio with its analytics switched off.
 
     Raises:
         MissingExtraError: the extra `play` is not installed.

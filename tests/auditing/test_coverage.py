@@ -85,7 +85,7 @@ def test_the_share_of_claims_that_were_never_asked_is_exact(tmp_path):
     rate = read_json(out / "summary.json")["rates"]["never_asked"]
     assert rate["n"] == len(verdicts)
     assert rate["value"] == round(sum(not verdict.get("asked", True) for verdict in verdicts) / len(verdicts), 6)
-    assert "Claims never put to an expert" in (out / "report.html").read_text(encoding="utf-8")
+    assert "Claims about which no expert was asked" in (out / "report.html").read_text(encoding="utf-8")
     explained = CliRunner().invoke(app, ["explain", str(out), "#0"]).output
     assert "never asked" in explained
     assert "bridge" in explained
