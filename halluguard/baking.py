@@ -6,10 +6,9 @@ The head H is linear, so a controller at a fixed epsilon equals another head. It
 the plain model, on any server that loads checkpoints of transformers. In a LoRA adapter of the head (A = down, B = H
 up) the same product is stored apart from H, and the adapter's scale is epsilon.
 
-Whatever a model does after its head (soft caps, scales) is kept, and what it does between the final norm and the head
-is linear in every architecture that was tried. Both are checked: the written folder is loaded again without
-halluguard's hooks, and its logits are compared with those of the controlled model. If they differ, nothing is left
-behind.
+Operations after the head (soft caps, scales) are kept. Operations between the final norm and the head are linear in
+every architecture that was tried. Both are checked: the written folder is loaded again without halluguard's hooks, and
+its logits are compared with those of the controlled model. If they differ, nothing is left behind.
 
 The form is our own; the controller is that of Zhai et al. 2023, arXiv 2310.01779 (see `halluguard.controller`).
 """
@@ -94,7 +93,7 @@ def bake(
         revision: commit, branch or tag of the checkpoint on the hub.
 
     Raises:
-        SettingsError: imagination outside [-1, 1], an unknown form, or `out` holds files.
+        SettingsError: imagination is outside [-1, 1], the form is unknown, or `out` holds files.
         UnsupportedModelError: the controller was made for another model; the head's weights are quantized; or the
             written model does not answer as the controlled model does. Nothing is left in `out`.
         InputError: no such checkpoint or controller.

@@ -292,7 +292,7 @@ def load_processor(loader: ProcessorLoader, name: str | Path, **options: Any) ->
         options: those of `SourceOptions`, and the processor's own.
 
     Raises:
-        UnsupportedModelError: the checkpoint has none that transformers knows.
+        UnsupportedModelError: the checkpoint has no such object that transformers knows.
         MissingExtraError: it needs a package that is not installed, such as torchvision.
         InputError: no such checkpoint, or a damaged file.
     """

@@ -9,7 +9,7 @@ epsilon.
 
 Zhai et al. 2023, "HallE-Control: controlling object hallucination in large multimodal models", arXiv 2310.01779, eq. 3.
 Original code: bronyayang/HallE_Control, `llava_llama_switch.py`, where W is full and starts as the model's initializer
-draws it, so that training must first unlearn the perturbation. Sign as theirs: negative is grounded, positive
+draws it, so that training must first unlearn the perturbation. The sign is theirs: negative is grounded, positive
 imaginative.
 """
 
@@ -143,7 +143,8 @@ class Controller(nn.Module):
             epsilon: as in `forward`; or a callable `(hidden) -> epsilon`, called at every forward.
 
         Raises:
-            SettingsError: epsilon outside `epsilon_range`. UnsupportedModelError: made for another model.
+            SettingsError: epsilon is outside `epsilon_range`.
+            UnsupportedModelError: the controller was made for another model.
         """
         self.check(model)
         if not callable(epsilon):

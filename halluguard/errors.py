@@ -3,7 +3,7 @@
     HalluguardError
     ├── SettingsError (ValueError)          an argument or option is out of range or unknown
     ├── InputError (ValueError)             the caller's data cannot be read in the expected form
-    │   ├── ImageError                      an image in particular
+    │   ├── ImageError                      an image cannot be read
     │   └── BudgetError                     reading and correcting a text takes too long
     ├── UnsupportedModelError (TypeError)   a model cannot do what was asked of it
     ├── ExpertError (RuntimeError)          a detector or judge failed; never evidence of absence

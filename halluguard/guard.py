@@ -311,7 +311,7 @@ class Guard:
             prompts: one prompt for all images, or B prompts.
             examples: few-shot examples (image, question, answer) that the model reads before each prompt.
             imagination: setting in [-1, 1]: negative is more grounded, 0 plain. The Guard's own `decoding.Imagination`,
-                with its controller or schedule, is used where it has one.
+                with its controller or schedule, is used if it has one.
             decoding: method for this call, or its name, in place of the Guard's own.
             seed: seed of sampling with `do_sample=True`. The answers are the same in any thread, and the global random
                 state stays as it was. The batch that begins at prompt i draws with the seed `seed + i`.
@@ -319,12 +319,12 @@ class Guard:
                 halved.
             image_free: images that the image-free branch does not see: "all", or "asked" for those of the last question
                 only, so that the branch keeps examples and earlier images.
-            audit_thinking: True to check what a reasoning model thought before its answer too (`Answer.thoughts`).
+            audit_thinking: True also checks the thoughts of a reasoning model before its answer (`Answer.thoughts`).
             **generate: arguments of the model's `generate`.
 
         Returns:
             B answers: `draft` is the text that the model wrote, `text` the draft after correction. With
-            `num_return_sequences=n`, B * n answers, those of one prompt side by side.
+            `num_return_sequences=n`, B * n answers, with the answers to one prompt next to each other.
 
         Raises:
             ImageError: an image cannot be read.

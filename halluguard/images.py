@@ -59,7 +59,7 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS, shrink_to: 
         A PIL image of mode RGB. All boxes are given in its pixels.
 
     Raises:
-        ImageError: missing, not a regular file, not an image, truncated, or larger than `max_pixels`.
+        ImageError: the source is missing, not a regular file, not an image, truncated, or larger than `max_pixels`.
     """
     from PIL import Image, UnidentifiedImageError
 

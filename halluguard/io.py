@@ -455,7 +455,7 @@ def replacing(path: str | Path, mode: str = "w", *, errors: str = "strict") -> I
     """Write a temporary file that replaces `path` at the end of the block, synced to disk. An error deletes it.
 
     Text is UTF-8 with "\\n" line ends. A name that ends in ".gz" or ".zst" is compressed; equal content gives equal
-    bytes. A link at `path` is replaced, not followed. A device or pipe ("/dev/stdout") is written to as it is.
+    bytes. A link at `path` is replaced, not followed. A device or pipe ("/dev/stdout") is written directly.
 
     Args:
         path: the file; its folder must exist.
@@ -550,7 +550,7 @@ def json_line(value: object, *, spaces: bool = True) -> str:
 
     Args:
         value: the value.
-        spaces: whether a space follows each comma and colon.
+        spaces: True puts a space after each comma and colon.
 
     >>> json_line({"caption": "né\\u2028"})
     '{"caption": "né\\\\u2028"}\\n'

@@ -17,9 +17,10 @@ _BRACES = re.compile(r"[^{}]*+(?P<mark>\{+|\}+)")
 def split_objects(pieces: Iterable[str], limit: int) -> Iterator[tuple[int, str | None]]:
     """Split a text into its objects and the runs of other text between them; separators are left out.
 
-    An object ends where its braces close, so a malformed one costs only itself. Strings are skipped whole, so that
-    braces inside them do not count. No string runs over a line end: a quote without its partner on the line does not
-    open a string. Every character is read a few times at most, and about `limit` characters are held in memory.
+    An object ends where its braces close, so a malformed object does not affect the others. Strings are skipped whole,
+    so that braces inside them do not count. No string runs over a line end: a quote without its partner on the line
+    does not open a string. Every character is read a few times at most, and about `limit` characters are held in
+    memory.
 
     Args:
         pieces: the text.

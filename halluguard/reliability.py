@@ -1,7 +1,7 @@
 """Recall and precision of an expert per label: how far "not found" and "found" can be trusted.
 
-    recall      of the objects that are there, the share that the expert finds: the weight of "not found"
-    precision   of the objects that the expert finds, the share that is there: the weight of "found"
+    recall      share of the objects in an image that the expert finds: the weight of "not found"
+    precision   share of the objects found by the expert that are in the image: the weight of "found"
 
 "Not found" contradicts a claim only where recall reaches `SPEAKS`; below it, the claim is unsure. An object that the
 answer leaves out is added only where precision reaches `TRUSTED`. An expert states both in attributes of these names,

@@ -59,7 +59,7 @@ class CachedDetector:
     """A `Detector` of stored images (or of keys, where the detector needs no image).
 
     Args:
-        detector: the detector of decoded images.
+        detector: detector that gets decoded images.
         store: store of the detections.
         images: store that opens the images.
         batch_size: images per detector call.
@@ -310,7 +310,7 @@ def _fitted(boxes: Sequence[Box], made_on: tuple[int, int] | None, image: Stored
     """Boxes in pixels of the upright image; boxes made on the stored image are turned, those of a resized one scaled.
 
     Raises:
-        ExpertError: they were made on an image of other proportions.
+        ExpertError: the boxes were made on an image of other proportions.
     """
     if made_on is None or image.stored_size is None:
         return list(boxes)

@@ -67,7 +67,7 @@ class Row:
     Args:
         index: position in the input, from 0; it identifies the row.
         id: value of the id column, else the index; not necessarily unique.
-        image: path or id of the image, as the input writes it.
+        image: path or id of the image, as in the input.
         caption: the text to check.
         question: the question that the caption answers, if the input has one.
         image_bytes: bytes of the image, if the input carries them.
@@ -90,7 +90,7 @@ def guess_keys(items: Iterable[Item], named: Mapping[str, str | None]) -> Keys:
 
     Args:
         items: the first entries of the input.
-        named: the keys that the user named, by field of `Keys`; the others are guessed.
+        named: field of `Keys` -> key that the user named; the others are guessed.
 
     Raises:
         InputError: no entry is readable, or none has a caption under a known name.

@@ -34,7 +34,7 @@ class AuditConfig:
     Args:
         captions: file or folder with the captions, in any format of `auditing.inputs`.
         out: folder for the results; a run with the same settings found there is continued.
-        detector: a detector, or its name as `detectors.specs` writes it ("objects:FILE", a hub name, a folder), or
+        detector: a detector, or its name in the form of `detectors.specs` ("objects:FILE", a hub name, a folder), or
             the names of several.
         agree: rule that joins the verdicts of several detectors: "any", "all" or "votes".
         recall: recall of the detectors that state none in their names, for all labels or per label; it decides whether
@@ -43,7 +43,7 @@ class AuditConfig:
             spatial relations by boxes, where the detector gives boxes.
         ask: hub name or folder of a vision-language model, or "sandbox". It is asked yes-no questions about the
             attributes and relations that pixels and boxes do not show.
-        ocr: read the words written in images, to judge quotations. Needs the extra `ocr`.
+        ocr: True reads the words written in images, to judge quotations. Needs the extra `ocr`.
         verdicts: a person's judgements of verdicts in the report; see `human_verdicts`.
         images: folder of the images, for a detector or another expert that looks at them.
         image_pattern: file name of an image, with its id: "COCO_val2014_{id:012d}.jpg". Default: the usual patterns.
@@ -53,7 +53,7 @@ class AuditConfig:
         complete: True adds objects to the captions that the detector finds and the captions leave out.
         look_for: names to look for beside the claims, so that omissions are known. Default: the
             labels of known objects and known boxes; with `complete`, those of any detector, or COCO's.
-        calibration: turns scores into probabilities. Default: confidences are raw scores.
+        calibration: curves that turn scores into probabilities. Default: confidences are raw scores.
         policy: setting whose output keeps a promise (`Policy.fit`); it has thresholds of its own. Withheld and skipped
             captions stay out of the export.
         captioner, imagination: model and imagination setting that made the captions, for the policy to compare.

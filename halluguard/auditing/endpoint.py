@@ -57,8 +57,8 @@ class Endpoint:
         seed: sampling seed, which a server may ignore.
         key: bearer token; None sends none.
         workers: number of simultaneous requests.
-        timeout: seconds for one request, from connecting to the last byte.
-        retries: further tries after a time-out, a lost connection, or the status 408, 429 or 5xx.
+        timeout: most seconds for one request, from connecting to the last byte.
+        retries: number of further tries after a time-out, a lost connection, or the status 408, 429 or 5xx.
         max_side: longer side to which images are shrunk, in pixels.
         pause: seconds before the first retry. Each pause is twice the one before, and at least as long as the server's
             Retry-After, up to `MAX_PAUSE`.

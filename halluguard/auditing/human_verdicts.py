@@ -81,7 +81,7 @@ def with_human(
     """The verdicts of a row, where a person's verdict replaces an expert's.
 
     Raises:
-        InputError: a person's verdict is about other words than this row has: the file belongs to other captions.
+        InputError: a person's verdict names words that this row does not have, so its file belongs to other captions.
     """
     return [_judged(claims[v.claim], v, human.get((index, v.claim))) for v in verdicts]
 

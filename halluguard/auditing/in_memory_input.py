@@ -48,7 +48,7 @@ def spool_rows(
         rows: mappings such as {"image": ..., "caption": ..., "question": ...}. An image may be a name under `images`,
             or the image itself (PIL, array, bytes), which is written with the row.
         out: the run folder.
-        captioner: answers the rows that have no caption.
+        captioner: captioner that answers the rows without a caption.
         images: folder of the images that are given by name.
     """
     answer = None if captioner is None else answerer(captioner)

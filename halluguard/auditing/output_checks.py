@@ -64,8 +64,7 @@ def _check_existing(option: str, target: Path, config: AuditConfig) -> None:
 
 
 def remember_writing(out: Path, target: Path) -> None:
-    """Note that the run is about to write this file. If the run is killed meanwhile, the next one may replace the
-    file."""
+    """Note that the run is about to write this file; if it is killed meanwhile, the next run may replace the file."""
     write_json(out / WRITTEN, sorted({*_written(out), _beginning(target)}))
 
 

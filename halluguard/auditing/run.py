@@ -66,7 +66,7 @@ def audit(
         captions: an `AuditConfig` with all settings; or a file or folder in any format of `auditing.inputs`;
             or rows such as {"image": image or path, "caption": "A dog.", "question": None, "id": 7}.
         out: folder for the results; a run with the same settings found there is continued.
-        detector: a detector, its name as `detectors.specs` writes it, or any function (image, phrases) -> boxes.
+        detector: a detector, its name in the form of `detectors.specs`, or any function (image, phrases) -> boxes.
         captioner: answers rows that have no caption: a `Guard`, whose detector is then the default one, or any
             function (image, question) -> text.
         images: folder of the images, for a detector that looks at them.

@@ -62,7 +62,7 @@ def open_source(path: Path, keys: Mapping[str, str | None], encoding: str | None
 
     Args:
         path: the file or folder.
-        keys: the keys that were named, by field of `Keys`; the others are guessed.
+        keys: field of `Keys` -> key that the user named; the others are guessed.
         encoding: encoding of text files; None means what the byte order mark says, else UTF-8.
 
     Raises:

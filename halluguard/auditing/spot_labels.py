@@ -180,12 +180,12 @@ def check_spots(
     """Check the labelled images in the order of the draw, and bound the rate of images with a wrong object.
 
     Args:
-        labels: from `read_labels`.
+        labels: labels from `read_labels`.
         config: the settings of the audit.
         source: the opened input.
         detector, experts: the detector and the property experts, loaded.
         report: called with the bound after each image; it returns True to go on.
-        confidence: chance that the bound holds at all times.
+        confidence: chance that the bound holds at all times, in (0, 1).
 
     Raises:
         InputError: the labels are not of a random draw from this input, or there are none.

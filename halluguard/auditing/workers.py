@@ -30,7 +30,7 @@ def worker_count(config: AuditConfig, source: Source, detector: Detector) -> int
     """Number of processes that check rows on this machine.
 
     "auto" is one per core where no model is asked, and one per GPU for a detector on "cuda". A model on the CPU uses
-    all cores from one process. A detector that was given as an object stays in this process.
+    all cores in one process. A detector that was given as an object stays in this process.
 
     Args:
         config: the settings.

@@ -6,7 +6,7 @@ record.py          the result, as the file that `halluguard audit --thresholds` 
 policy.py          a setting whose output keeps a promise, as the file that `halluguard audit --policy` reads
 risk.py            the tests behind the promise
 outcomes.py        the captions that the pipeline releases at each setting
-losses.py          their errors, per image
+losses.py          the errors of these captions, per image
 """
 
 from halluguard.calibration.fitting import fit

@@ -31,7 +31,7 @@ class LossCounter:
 
     Args:
         scorer: scorer that reads object words and holds the truth.
-        images: N keys of the captions' images, as the truth names them.
+        images: N keys of the captions' images, as in the truth.
         groups: N names of the units; default the images.
         plain: N drafts, by which lost objects and words are counted.
     """

@@ -35,7 +35,7 @@ from numpy.typing import ArrayLike
 from halluguard.errors import InputError, PromiseError, SettingsError
 
 RISING = ("lost", "withheld", "words_lost")
-"""Losses that rise as settings get stricter."""
+"""Losses that rise as settings get stricter; the others usually fall."""
 PROMISES = {
     "chair_s": "of the images with released captions, at most {} % have one that names an object that is not there",
     "chair_i": "of the object words in released captions, at most {} % name what is not there (mean over images)",

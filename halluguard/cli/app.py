@@ -2,7 +2,7 @@
 
 Exit codes: 0 done; 1 a limit was exceeded or a promise refused; 2 wrong use; 3 the input cannot be read; 4 too many
 rows were skipped; 5 the detector or model is not available; 6 the results cannot be written; 70 a bug; 130 interrupted,
-141 the reader of a pipe is gone, 143 ended by SIGTERM.
+141 broken pipe, 143 ended by SIGTERM.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ def play(
 ) -> None:
     """Ask a model about an image in the browser, move the imagination setting, and click claims to see their evidence.
 
-    Needs the extra play. Nothing leaves this machine.
+    Needs the extra play. No data leave this machine.
     """
     from halluguard.playground import start
 

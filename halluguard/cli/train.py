@@ -148,7 +148,7 @@ def rows_from(
     """Read training rows from a preference file in any known form, or build them from COCO's instances.
 
     Args:
-        data: the file.
+        data: file of preferences or of COCO's instances.
         images: folder of the images.
         coco: True if the file holds COCO's instances; questions are then built, with erased and swapped images.
         negatives: kinds of negative images to draw for preference rows.

@@ -63,7 +63,7 @@ def compared(scores: dict[str, Score], *, seed: int = 0, resamples: int = 1000) 
         resamples: number of resamples; the smallest p-value is 1 / (resamples + 1).
 
     Raises:
-        InputError: fewer than two scores, or scores that do not belong together.
+        InputError: there are fewer than two scores, or their metrics, settings or images differ.
     """
     if len(scores) < 2:
         raise InputError(f"a comparison needs two scores or more, got {len(scores)}; name their files")

@@ -22,7 +22,7 @@ COLUMNS = ("acc", "TNR", "TPR", "harmonic_mean")
 def options_parser() -> argparse.ArgumentParser:
     parser = scoring_options(__doc__)
     parser.add_argument("--answers", type=Path, required=True, help="published answers to score")
-    parser.add_argument("--parser", choices=["official", "modern"], default="official", help="how answers are read")
+    parser.add_argument("--parser", choices=["official", "modern"], default="official", help="rule that reads answers")
     add_answer_options(parser)
     return parser
 

@@ -5,7 +5,8 @@
     halluguard eval pope --model sandbox --json OUT
     halluguard eval pope --model NAME --images FOLDER --questions FILE --json OUT
 
-Questions: JSON lines with question_id, image, text, label, as the official files. Answers: JSON lines, CSV or TSV with
+Questions: JSON lines with question_id, image, text, label, as in the official files. Answers: JSON lines, CSV or TSV
+    with
 question_id and answer (also prediction, response, output, text or a chat; --answer-key names another field), and
 optionally margin (logit of yes minus logit of no). Both may be compressed. Scoring needs no torch. A file of answers
 without ids is read with --in-order.
@@ -42,7 +43,7 @@ KINDS: tuple[pope.Kind, ...] = ("random", "popular", "adversarial")
 def options_parser() -> argparse.ArgumentParser:
     parser, _ = running.options(__doc__, "answers")
     parser.add_argument("--questions", type=Path, help="question file; not needed for the sandbox")
-    parser.add_argument("--parser", choices=list(pope.PARSERS), default="official", help="how answers are read")
+    parser.add_argument("--parser", choices=list(pope.PARSERS), default="official", help="rule that reads answers")
     running.add_answer_options(parser)
     parser.add_argument("--in-order", action="store_true", help="line n answers question n; for a file without ids")
     parser.add_argument("--category", help="question set to score, of a file of answers that holds several")

@@ -10,7 +10,7 @@ humblebench                 multiple choice with "none of the above"
 mcq_pope                    POPE's objects as multiple choice
 haloquest                   false premises and more, the part that needs no judge (the rest with one that you provide)
 hallusionbench, mmhal, cceval    scored with a judge model that you provide
-open_vocabulary             captions against reference captions, any word (WordNet relations: `word_relations`)
+open_vocabulary             every word of captions against reference captions (WordNet: `word_relations`)
 baselines                   changes to plain output that ignore the image; a method must beat them
 stats                       intervals, paired comparison, significance
 

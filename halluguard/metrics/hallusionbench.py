@@ -4,7 +4,7 @@
     qAcc = questions right on all their figures / questions asked of several figures
 
 The judge calls each answer correct, incorrect or unclear. A question without a figure (category VS, figure 0) is also
-right when the answer is unclear, because it cannot be answered. Such questions belong to no figure.
+right when the answer is unclear, because it cannot be answered. Such questions do not count for any figure.
 
 `easy` and `hard` are computed per question pair, as in the official utils.py, although its table says "per question".
 Copies of that file differ in which questions are easy: those on original figures (`easy="figure"`, figure_id 0), or

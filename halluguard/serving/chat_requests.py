@@ -31,8 +31,7 @@ class ChatRequest:
     Args:
         body: the request for the upstream server: images are data URLs, and the extra fields of halluguard are removed.
         messages: the messages with their images opened, as `Guard.chat` takes them.
-        conversation: the messages, read; None where they have a form that is passed on unchecked, such as tool
-            calls.
+        conversation: the messages as a conversation; None if their form is passed on unchecked, such as tool calls.
         unread: reason why there is no conversation; "" if there is one.
         imagination: the extra field of that name, in [-1, 1]; None leaves the model as it is.
         evidence: True if the reply holds claims, verdicts and edits.

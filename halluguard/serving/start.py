@@ -35,7 +35,7 @@ def in_front_of(
         detector: a detector of images, or the name of one.
         settings: limits of the server; default `ServerSettings()`.
         device: device of a detector that is given by name.
-        key: bearer token for the other server, where clients send none.
+        key: bearer token for the other server, for clients that send none.
 
     Raises:
         SettingsError: the address is not valid, or the detector does not look at images.
@@ -59,7 +59,7 @@ def around(
 
     Args:
         model: a Guard, or the hub name or folder of a model.
-        detector: a detector of images, or the name of one; None checks nothing.
+        detector: a detector of images, or the name of one; None means no check.
         settings: limits; default those of `ServerSettings`.
         name: name of the model in requests; default the given name, or "halluguard".
         device: device of a model and detector that are given by name.

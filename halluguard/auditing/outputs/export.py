@@ -32,8 +32,8 @@ def write_export(
         run: run folder.
         source: the input that the run was made from.
         target: the file to write, in the input's format; compressed if its name ends in ".gz" or ".zst".
-        keep: whether to keep a caption, given its row of `captions.parquet`; default all. See `parse_filter`.
-        promised: whether the run has a policy, so that skipped and withheld captions are not written.
+        keep: function from a row of `captions.parquet` to whether the caption is kept; default all. See `parse_filter`.
+        promised: True if the run has a policy, so that skipped and withheld captions are not written.
 
     Returns:
         Number of rows that were kept.

@@ -55,13 +55,13 @@ def merge_shards(
 ) -> JsonObject:
     """Merge finished shards into the folder `out`.
 
-    Parts, tables and summary are byte for byte those of a run without shards.
+    Parts, tables and summary equal those of a run without shards, byte for byte.
 
     Args:
         shards: the run folders of all n shards, in any order.
-        out: another folder.
-        force_new: discard another run in `out`.
-        json_lines: write captions.jsonl and claims.jsonl too.
+        out: folder for the merged run; not one of the shards.
+        force_new: True discards another run in `out`.
+        json_lines: True also writes captions.jsonl and claims.jsonl.
         workers: number of processes that merge, where there are many rows.
 
     Returns:
@@ -142,7 +142,7 @@ class _MergedPart:
     Args:
         path, number: file and number of the part.
         first, last: indices of its first and last row.
-        sources: the shards' parts that hold its rows, by shard.
+        sources: for each shard, its parts that hold these rows.
     """
 
     path: Path

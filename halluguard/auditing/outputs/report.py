@@ -52,7 +52,7 @@ class Sample:
     Args:
         card: values for the template.
         id: name of its row.
-        index: place of the row in the input.
+        index: position of the row in the input.
         why: reason for its choice: "worst", "object" or "random".
         decisions, kinds, labels: those of its claims, each once.
         omitted: labels of objects that the caption leaves out.
