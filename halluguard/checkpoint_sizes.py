@@ -31,7 +31,7 @@ _PARTS = re.compile(
     r"^(num|n)_|_num$|heads?$|experts?$|(hidden|vocab|intermediate|embed|ffn|mlp|projection)_(size|dim)$"
 )
 _FEW = 4096
-"""A number of parts that is always accepted, because they are built at once."""
+"""Number of parts that is always accepted, because so few are built in a moment."""
 
 
 def tensor_shapes(name: str | Path, files: tuple[str, ...] = WEIGHTS, **source: Any) -> dict[str, tuple[int, ...]]:

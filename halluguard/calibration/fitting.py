@@ -147,7 +147,7 @@ def fit(
 
 
 def _usable(rows: Sequence[Scored], negatives: Negatives, claims: Mapping[str, Sequence[str]] | None) -> list[Scored]:
-    """The rows to fit on: the present ones, and the absent ones of the kind.
+    """The rows for the fit: the present rows, and the absent rows of the chosen kind.
 
     Raises:
         InputError: no thresholds can be fitted to them.

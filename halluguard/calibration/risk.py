@@ -234,7 +234,9 @@ def check_enough(risks: Sequence[Risk], images: int, confidence: float) -> None:
     for risk in risks:
         least = images_needed(risk.limit, level) or LARGEST
         if images < least:
-            halved = ", each of two opposed promises at half the error" if level < 1 - confidence - 1e-9 else ""
+            halved = (
+                ", with half of the error for each of two opposed promises" if level < 1 - confidence - 1e-9 else ""
+            )
             raise PromiseError(
                 f"{images} image{'s' if images != 1 else ''} cannot show this ({risk.words()}): 0 errors need {least} "
                 f"images for "

@@ -196,7 +196,7 @@ def audit(
     ] = False,
     compact: Annotated[bool, _option(_OUTPUT, "Compress the finished parts by Zstandard.")] = False,
     json_lines: Annotated[
-        bool, _option(_OUTPUT, "Write captions.jsonl and claims.jsonl too, which repeat parts and tables.")
+        bool, _option(_OUTPUT, "Also write captions.jsonl and claims.jsonl, which repeat parts and tables.")
     ] = False,
     export: Annotated[Path | None, _option(_OUTPUT, "File for a copy of the input with corrected captions.")] = None,
     filter: Annotated[
@@ -452,7 +452,7 @@ def merge(
         bool, typer.Option(help="Throw away a run with other settings that is found in --out.")
     ] = False,
     json_lines: Annotated[
-        bool, typer.Option(help="Write captions.jsonl and claims.jsonl too, which repeat parts and tables.")
+        bool, typer.Option(help="Also write captions.jsonl and claims.jsonl, which repeat parts and tables.")
     ] = False,
     workers: Annotated[str, typer.Option(help="Number of processes that merge; auto means one per core.")] = "auto",
     quiet: Annotated[bool, typer.Option(help="Print errors only.")] = False,

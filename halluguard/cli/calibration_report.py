@@ -79,7 +79,9 @@ def table(calibration: Calibration) -> Table:
             *(_share(row[kind][what]) for kind in ("supported", "contradicted") for what in ("precision", "recall")),
             *(_share(row[what]) for what in ("unsure", "ece", "ece_raw")),
         )
-    shown.caption = "P precision, R recall, ece calibration error; * too few images: the thresholds of all labels"
+    shown.caption = (
+        "P precision, R recall, ece calibration error; * too few images, so the thresholds of all labels are used"
+    )
     return shown
 
 

@@ -101,7 +101,7 @@ def score(
             raise InputError(f"the label of {row.image} must be yes or no, got {row.label!r}; correct the file")
         if (row.image, row.object, row.label) in seen:
             raise InputError(
-                f"every question may come once, {row.object!r} of image {row.image} comes twice; remove one"
+                f"every question may occur once, got two about {row.object!r} in image {row.image}; remove one"
             )
         seen.add((row.image, row.object, row.label))
         verdict = read(row.answer, parser, forms=forms)

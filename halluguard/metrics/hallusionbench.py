@@ -105,7 +105,7 @@ def score(
         key = {name: str(row[name]) for name in _FIELDS}
         identity = tuple(key[name] for name in _FIELDS[:5])
         if identity in seen:
-            raise InputError(f"every question may come once, row {number} repeats {'_'.join(identity)}; remove one")
+            raise InputError(f"every question may occur once, row {number} repeats {'_'.join(identity)}; remove one")
         seen.add(identity)
         verdict = _judged(row, judge, prompt)
         no_figure = key["category"] == "VS" and key["figure_id"] == "0"

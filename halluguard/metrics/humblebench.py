@@ -101,7 +101,7 @@ def score(rows: Iterable[Row], *, forms: Forms = "final", seed: int = 0, resampl
                 f"the type of question {row.question_id} must be one of {TYPES}, got {row.kind!r}; correct the file"
             )
         if row.question_id in seen:
-            raise InputError(f"every question may come once, {row.question_id} comes twice; correct the file")
+            raise InputError(f"every question may occur once, got {row.question_id} twice; correct the file")
         seen.add(row.question_id)
         said = read(row.answer, forms=forms)
         right = said == row.label

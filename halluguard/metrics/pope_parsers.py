@@ -74,7 +74,7 @@ def modern(answer: str, label: str = "") -> Verdict:
 
 
 def _without_punctuation(text: str) -> str:
-    """VQA's rule: marks next to a blank and periods are removed; a mark inside a word becomes a blank."""
+    """VQA's rule: periods, and marks next to a blank, are removed; a mark inside a word becomes a blank."""
     thousands = re.search(r"\d,\d", text) is not None
     cleaned = text
     for mark in ';/[]"{}()=+\\_-><@`,?!':
