@@ -201,7 +201,7 @@ def check_spots(
     if not labels.images:
         raise InputError(
             f"no image of the sheet is labelled: 'present' is empty for the first ({drawn[0]!r}); fill it in from "
-            "there on"
+            "the first line on"
         )
     bound = RateBound(confidence, population)
     reader = ObjectReader(config.policy.protocol if config.policy else "fixed", config.vocabulary)

@@ -57,7 +57,7 @@ def check_labels(
         )
     labelled = dict.fromkeys(image_key(key) for key in truth)
     if not labelled:
-        raise InputError("a policy needs labelled images, got labels of none; check the file of labels")
+        raise InputError("a policy needs labelled images, got no labels; check the file of labels")
     missing = list(dict.fromkeys(key for key in keys if key not in labelled))
     if len(missing) == len(set(keys)):
         raise InputError(

@@ -28,7 +28,7 @@ from halluguard.spacy_import import leave_out_torch
 
 
 class _Sorted(TyperGroup):
-    """Commands in the order of their names, wherever they were registered."""
+    """List the commands in the order of their names."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         return sorted(self.commands)

@@ -63,7 +63,7 @@ def evaluate(context: typer.Context) -> None:
 
 
 def _print_names() -> None:
-    """Print every name with the first line of its module, which is not imported."""
+    """Print the name of every benchmark with the first line of its module, without importing the module."""
     print("usage: halluguard eval NAME ...\n")
     for name, module in BENCHMARKS.items():
         source = importlib.resources.files("halluguard.evaluation").joinpath(f"{module}.py").read_text("utf-8")

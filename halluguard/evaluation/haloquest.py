@@ -1,10 +1,10 @@
-"""HaloQuest: questions with a false premise, about what is hard to see, or about what the image does not show.
+"""Score HaloQuest: questions with a false premise, about details that are hard to see, or about missing details.
 
     halluguard eval haloquest --answers FILE --json OUT
 
 FILE: google/haloquest's haloquest-eval.csv with a column of answers (prediction, response, ...), or the same rows as
-JSON lines. Scores the part that needs no judge; `halluguard.metrics.haloquest.score` takes a judge of yours. Beside the
-score stands the baseline that always denies.
+JSON lines. Only the part that needs no judge is scored; `halluguard.metrics.haloquest.score` takes a judge of yours.
+The baseline that always denies is printed beside the score.
 """
 
 from __future__ import annotations

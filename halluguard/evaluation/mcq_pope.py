@@ -1,10 +1,10 @@
-"""MCQ-POPE: POPE's objects as multiple choice with four letters.
+"""Score MCQ-POPE: POPE's objects as multiple choice with four letters.
 
     halluguard eval mcq-pope --answers FILE --json OUT
 
 FILE: JSON lines, a JSON array or a table with question_id, label (A to D) and the answer, and image, kind ("present" or
 "absent") and options if there are any. `halluguard.metrics.mcq_pope.build_questions` makes the questions from a file of
-POPE's. Beside the score stands the baseline that always says the most frequent letter.
+POPE. The baseline that always says the most frequent letter is printed beside the score.
 """
 
 from __future__ import annotations

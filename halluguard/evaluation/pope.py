@@ -46,7 +46,7 @@ def options_parser() -> argparse.ArgumentParser:
     parser.add_argument("--parser", choices=list(pope.PARSERS), default="official", help="rule that reads answers")
     running.add_answer_options(parser)
     parser.add_argument("--in-order", action="store_true", help="line n answers question n; for a file without ids")
-    parser.add_argument("--category", help="question set to score, of a file of answers that holds several")
+    parser.add_argument("--category", help="question set to score, if the file of answers holds several")
     parser.add_argument("--labels", type=Path, help="corrected labels of the same questions, such as RePOPE's file")
     parser.add_argument("--plain", type=Path, help="answers of plain decoding to the same questions")
     running.add_model_options(parser, max_new_tokens=16, batch_size=16)

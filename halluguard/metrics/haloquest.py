@@ -1,15 +1,15 @@
-"""HaloQuest: questions with a false premise, about what is hard to see, or about what the image does not show.
+"""Compute HaloQuest: questions with a false premise, about details that are hard to see, or about missing details.
 
     exact    = answers that equal one of the reference answers / questions, overall and for each type
     denied   = answers to questions with a false premise that deny something / such questions
     accuracy = answers that equal a reference, or that a judge calls correct / questions; only with a judge
 
 Wang et al. 2024, ECCV, arXiv 2407.15680; google/haloquest, data CC BY 4.0. Expects the rows of haloquest-eval.csv (608
-questions: 304 false premises, 183 visual challenge, 121 insufficient context), with the answer added. References stand
-in one cell with semicolons between. The official score asks Gemini whether an answer means the same as the references
-and so depends on that model; here `exact` needs no judge and is a lower bound of it, and the rest goes to a judge of
-the caller's. An answer that denies nothing can hardly be right about a false premise: `denied` is the simple check for
-words such as no, not and cannot. No answers are published, so no count could be checked.
+questions: 304 false premises, 183 visual challenge, 121 insufficient context), with the answer added. References are in
+one cell, separated by semicolons. The official score asks Gemini whether an answer means the same as the references, so
+it depends on that model. Here `exact` needs no judge and is a lower bound of that score; a judge of the caller can
+decide on the other answers. An answer to a false premise that denies nothing can hardly be right, so `denied` checks
+for words such as no, not and cannot. No answers are published, so no count could be checked.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ class Row:
 
     Args:
         question_id: id of the question.
-        image: name of the image; the bootstrap draws images.
+        image: name of the image, which the bootstrap resamples.
         kind: type of the question as in the file, a key of `TYPES`.
         question: text of the question.
-        references: answers that people call right.
+        references: answers that people marked as right.
         answer: the model's answer.
     """
 
@@ -65,7 +65,7 @@ class Row:
 
 
 def equals_reference(answer: str, references: Iterable[str]) -> bool:
-    """Whether an answer equals a reference, whatever the case, the punctuation and the articles.
+    """Whether an answer equals a reference, apart from case, punctuation and articles.
 
     >>> equals_reference("There is no dog in the image", ["No dog", "There is no dog in the image."])
     True
@@ -88,7 +88,7 @@ def denies(answer: str) -> bool:
 
 
 def values(totals: Totals) -> dict[str, np.ndarray]:
-    """HaloQuest's values from totals, as fractions; those of a judge only where one was asked."""
+    """HaloQuest's values from totals, as fractions; the judge's value only if a judge was asked."""
     found: dict[str, np.ndarray] = {}
     for name, count in (("accuracy", "right"), ("exact", "exact")):
         if count in totals:
@@ -117,12 +117,12 @@ def score(
             and is not empty. An exception that it raises is not caught.
         judge_name: name of the judge, for the signature; another judge gives another score.
         prompt: template with {question}, {reference} and {answer}.
-        forms: "final" reads the answer without reasoning, boxes and JSON; "raw" as it is.
+        forms: "final" reads the answer without reasoning, boxes and JSON; "raw" reads it unchanged.
         seed: seed of the bootstrap over images.
         resamples: number of bootstrap samples; 0 leaves the intervals out.
 
     Raises:
-        SettingsError: a judge without a name.
+        SettingsError: a judge is given without its name.
         InputError: no rows, an unknown type, or a question comes twice.
         ExpertError: the judge's reply is not text.
     """
@@ -134,9 +134,11 @@ def score(
     seen = set()
     for row in rows:
         if row.kind not in TYPES:
-            raise InputError(f"the type of question {row.question_id} must be one of {[*TYPES]}, got {row.kind!r}")
+            raise InputError(
+                f"the type of question {row.question_id} must be one of {[*TYPES]}, got {row.kind!r}; correct the file"
+            )
         if row.question_id in seen:
-            raise InputError(f"every question may come once, {row.question_id} comes twice; correct the file")
+            raise InputError(f"every question may occur once, got {row.question_id} twice; correct the file")
         seen.add(row.question_id)
         answer = final_answer(row.answer) if forms == "final" else row.answer
         exact = equals_reference(answer, row.references)
@@ -184,7 +186,7 @@ def _warnings(columns: dict[str, list[int]], judged: bool) -> list[str]:
 
 
 def read_file(path: str | Path, answer_key: str | None = None) -> list[Row]:
-    """Answers of a file with the columns of haloquest-eval.csv and the answer (prediction, response, ...) per row.
+    """Read the answers in a file with the columns of haloquest-eval.csv and an answer column (prediction, ...).
 
     Raises:
         InputError: the file cannot be read, or a field is missing; names the line.

@@ -1,14 +1,14 @@
-"""MCQ-POPE: which of four objects is in the image, or is not; POPE's objects as multiple choice.
+"""Compute MCQ-POPE: multiple-choice questions about which of four objects is, or is not, in the image.
 
     accuracy = right answers / questions      macro_f1 = mean over the letters A to D of 2 TP / (2 TP + FP + FN)
     present, absent = accuracy of the questions that ask for the object that is, or is not, in the image
 
 "Intervene-All-Paths: Unified Mitigation of LVLM Hallucinations across Alignment Formats" (NeurIPS 2025, arXiv
-2511.17254) makes 3,000 questions out of each of POPE's files: each object of an image stands among three whose label
-differs from its own, in random order. Its repository, SooLab/AllPath, had no questions, answers or scorer in November
-2025, so nothing could be checked against published counts. The reader expects rows with question_id, label (A to D) and
-the answer, and takes image, kind ("present" or "absent") and options where there are any. `build_questions` makes such
-questions from a file of POPE's by the paper's rule; their order and wording are ours.
+2511.17254) makes 3,000 questions out of each of POPE's files: each object of an image is offered with three objects of
+the other label, in random order. Its repository, SooLab/AllPath, had no questions, answers or scorer in November 2025,
+so nothing could be checked against published counts. The reader expects rows with question_id, label (A to D) and the
+answer, and uses image, kind ("present" or "absent") and options if they are there. `build_questions` makes such
+questions from a file of POPE by the paper's rule; their order and wording are ours.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ class Row:
 
     Args:
         question_id: id of the question.
-        image: id of the image; the bootstrap draws images. The question's id where the file has none.
+        image: id of the image, which the bootstrap resamples; the question's id where the file has no images.
         label: right letter, A to D.
         answer: the model's answer.
-        kind: "present", "absent", or "" where the file does not say what is asked for.
+        kind: "present" or "absent", which is the object asked for; "" if the file does not state it.
         options: the four objects in the order of the letters; empty where the file has none.
     """
 
@@ -66,7 +66,7 @@ class Row:
 
 
 def read(answer: str, options: Sequence[str] = (), *, forms: Forms = "final") -> str | None:
-    """The letter that an answer states, or whose object alone it names; None if there is none or several.
+    """The letter that an answer states, or that of the only option it names; None if there is none or several.
 
     >>> read("B"), read("(c) a dog"), read("The answer is D."), read("A dog, so B"), read("A or B")
     ('B', 'C', 'D', 'B', None)
@@ -100,7 +100,7 @@ def score(
 
     Args:
         rows: answers.
-        forms: "final" reads the answer without reasoning, boxes and JSON; "raw" as it is.
+        forms: "final" reads the answer without reasoning, boxes and JSON; "raw" reads it unchanged.
         split: name of the questions in the signature.
         seed: seed of the bootstrap over images.
         resamples: number of bootstrap samples; 0 leaves the intervals out.
@@ -119,7 +119,7 @@ def score(
             )
         if row.question_id in seen:
             raise InputError(
-                f"every question may come once, {row.question_id} comes twice; score one file of questions at a time"
+                f"every question may occur once, got {row.question_id} twice; score one file of questions at a time"
             )
         seen.add(row.question_id)
         said = read(row.answer, row.options, forms=forms)
@@ -143,7 +143,7 @@ def score(
 
 
 def build_questions(questions: Sequence[Question], seed: int = 0) -> list[JsonObject]:
-    """Multiple-choice questions from POPE's: one for each object, among three of its image whose label differs.
+    """Make multiple-choice questions from POPE's: one per object, with three objects of the other label.
 
     Args:
         questions: POPE's questions, three of each label per image.
@@ -153,7 +153,7 @@ def build_questions(questions: Sequence[Question], seed: int = 0) -> list[JsonOb
         Rows with question_id, image, text, options, kind and label, which `read_file` reads with an answer added.
 
     Raises:
-        InputError: an image has not exactly three objects of each label.
+        InputError: an image does not have exactly three objects of each label.
     """
     rng = random.Random(seed)
     images: dict[str, list[Question]] = {}
@@ -185,7 +185,7 @@ def build_questions(questions: Sequence[Question], seed: int = 0) -> list[JsonOb
 
 
 def read_file(path: str | Path, answer_key: str | None = None) -> list[Row]:
-    """Answers of a file with question_id, label and the answer per row, and image, kind and options if there are any.
+    """Read the answers in a file with question_id, label and answer per row, and optionally image, kind and options.
 
     Options are a list, or the columns A to D. In rows with a prediction, answer is the label.
 
@@ -198,7 +198,9 @@ def read_file(path: str | Path, answer_key: str | None = None) -> list[Row]:
         question = str(field(path, number, row, "question_id", "index", "id"))
         options = row.get("options") or [row[letter] for letter in LETTERS if letter in row]
         if not isinstance(options, list) or not all(isinstance(name, str) for name in options) or len(options) > 4:
-            raise InputError(f"{path}, line {number}: options must be a list of four names, got {str(options)[:60]!r}")
+            raise InputError(
+                f"{path}, line {number}: options must be a list of four names, got {str(options)[:60]!r}; correct it"
+            )
         rows.append(
             Row(
                 question,

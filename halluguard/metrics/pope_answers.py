@@ -1,7 +1,7 @@
-"""Read files of answers to POPE's questions: with ids, in the order of the questions, or with the right answer beside.
+"""Read files of answers to POPE's questions: with ids, in the questions' order, or with the right answers.
 
-Some files hold several question sets: lmms-eval's log of POPE all three, and VLMEvalKit's table names under `category`
-every set that a question belongs to ("adversarial,popular"). Such a file is read one set at a time.
+Some files hold several question sets: lmms-eval's log of POPE holds all three, and VLMEvalKit's table names under
+`category` every set to which a question belongs ("adversarial,popular"). Such a file is read one set at a time.
 """
 
 from __future__ import annotations
@@ -46,11 +46,16 @@ def read_answers(
             key = question_key(field(path, number, row, "question_id", "index", "id"), f"{path}, line {number}")
         else:
             if position >= len(questions):
-                raise InputError(f"{path}, line {number}: more answers than the {len(questions)} questions")
+                raise InputError(
+                    f"{path}, line {number}: more answers than the {len(questions)} questions; check the files"
+                )
             question = questions[position]
             repeated = row.get("question", row.get("prompt", question.text))
             if " ".join(question.text.split()) not in " ".join(str(repeated).split()):
-                raise InputError(f"{path}, line {number}: answers {repeated!r}, but question is {question.text!r}")
+                raise InputError(
+                    f"{path}, line {number}: answers {repeated!r}, but question is {question.text!r}; "
+                    "check the order of the file"
+                )
             key = question.question_id
         if key in by_id:
             several = f" of {_named(sets)}; read one of them as `category`" if len(sets) > 1 else ""
@@ -62,10 +67,10 @@ def read_answers(
 def read_labelled(
     path: str | Path, category: str | None = None, answer_key: str | None = None
 ) -> tuple[list[Question], dict[str, str]]:
-    """Read answers that stand beside the right answer, as lmms-eval's logs and VLMEvalKit's tables have them.
+    """Read answers that are stored with the right answer, as in lmms-eval's logs and VLMEvalKit's tables.
 
-    The right answer is under label, gt or, beside a prediction, answer. A row without an image counts as one of its
-    own, so that intervals are over questions.
+    The right answer is under label, gt or, if there is a prediction, answer. A row without an image counts as an image
+    of its own, so that intervals are over questions.
 
     Args:
         path, answer_key: as for `read_answers`.
@@ -75,8 +80,8 @@ def read_labelled(
         The questions, and question id -> answer.
 
     Raises:
-        InputError: as `read_answers`; or a right answer is missing or not yes or no, or the file holds several
-            question sets and `category` names none.
+        InputError: as for `read_answers`; or a right answer is missing, or is not yes or no, or the file holds several
+            question sets and `category` is None.
     """
     questions: list[Question] = []
     answers: dict[str, str] = {}
@@ -109,7 +114,9 @@ def read_margins(path: str | Path) -> dict[str, float]:
         try:
             margins[key] = float(row["margin"])
         except (TypeError, ValueError, OverflowError):
-            raise InputError(f"{path}, line {number}: margin must be a number, got {row['margin']!r}") from None
+            raise InputError(
+                f"{path}, line {number}: margin must be a number, got {row['margin']!r}; correct it"
+            ) from None
     return margins
 
 
@@ -123,7 +130,7 @@ def _answer(path: str | Path, number: int, row: JsonObject, answer_key: str | No
 
 
 def _rows(path: str | Path, category: str | None, sets: Counter[str]) -> Iterator[tuple[int, JsonObject]]:
-    """The rows of one question set, or all; `sets` counts the sets of all rows."""
+    """Yield the rows of one question set, or all rows; `sets` counts the sets of all rows."""
     for number, row in read_rows(path):
         named = row.get("category")
         names = [name.strip() for name in named.split(",")] if isinstance(named, str) else []
@@ -131,9 +138,12 @@ def _rows(path: str | Path, category: str | None, sets: Counter[str]) -> Iterato
         if category is None or category in names:
             yield number, row
     if category is not None and category not in sets:
-        raise InputError(f"{path} has no row of the category {category!r}, got {_named(sets) if sets else 'none'}")
+        raise InputError(
+            f"{path} has no row of the category {category!r}, got {_named(sets) if sets else 'none'}; "
+            "choose one of these"
+        )
 
 
 def _named(sets: Counter[str]) -> str:
-    """The question sets with their numbers of rows."""
+    """The question sets and their numbers of rows, in words."""
     return f"{len(sets)} question sets ({', '.join(f'{name} {count}' for name, count in sorted(sets.items())[:8])})"

@@ -192,10 +192,10 @@ def read_questions(path: str | Path) -> list[Question]:
 
 
 def yes_or_no(label: str, place: str) -> Label:
-    """A right answer, in any case. `place` is its position, for errors."""
+    """The right answer "yes" or "no", read in any case. `place` is its position, for errors."""
     word = label.strip().lower()
     if word not in ("yes", "no"):
-        raise InputError(f"{place}: label must be yes or no, got {label!r}")
+        raise InputError(f"{place}: label must be yes or no, got {label!r}; correct it")
     return cast(Label, word)
 
 

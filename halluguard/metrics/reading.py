@@ -56,12 +56,14 @@ def read_rows(path: str | Path) -> Iterator[tuple[int, JsonObject]]:
     """
     name = Path(path).name.lower().removesuffix(".gz").removesuffix(".zst")
     if name.endswith(".xls"):
-        raise InputError(f"{path} is a workbook of the old form, which is not read; save it as .xlsx or CSV")
+        raise InputError(f"{path} is a workbook in the old format .xls, which is not read; save it as .xlsx or CSV")
     table = name.endswith((".csv", ".tsv", ".xlsx"))
     count = 0
     for number, row in _rows(path, name):
         if not isinstance(row, dict):
-            raise InputError(f"{path}, line {number}: expected a JSON object, got {json.dumps(row)[:60]}")
+            raise InputError(
+                f"{path}, line {number}: expected a JSON object, got {json.dumps(row)[:60]}; correct the line"
+            )
         count += 1
         yield number, unfolded(path, number, row)
     if not count:
@@ -71,7 +73,7 @@ def read_rows(path: str | Path) -> Iterator[tuple[int, JsonObject]]:
 
 
 def _rows(path: str | Path, name: str) -> Iterator[tuple[int, Any]]:
-    """The rows of a file whose form its lower-cased `name` tells."""
+    """Yield the rows of a file; its lower-cased `name` decides the format."""
     if name.endswith(".xlsx"):
         yield from _named(path, read_workbook(path))
         return
@@ -146,12 +148,12 @@ def _table(path: str | Path, file: TextIO, delimiter: str) -> Iterator[tuple[int
 
 
 def _named(path: str | Path, rows: Iterator[tuple[int, list[str]]]) -> Iterator[tuple[int, JsonObject]]:
-    """Rows of cells by the names in the first row."""
+    """Yield rows of cells as objects, by the names in the first row."""
     header = [name.strip() for name in next(rows, (0, []))[1]]
     while header and not header[-1]:
         header.pop()
     if len(set(header)) != len(header):
-        raise InputError(f"{path}: the names of the columns must differ, got {header}")
+        raise InputError(f"{path}: the names of the columns must differ, got {header}; rename some")
     yield from ((number, dict(zip(header, cells, strict=False))) for number, cells in rows if cells)
 
 
@@ -179,7 +181,7 @@ def text_field(path: str | Path, number: int, row: JsonObject, *names: str) -> s
 
 
 def answer_keys(answer_key: str | None) -> Sequence[str]:
-    """The fields that may hold the answer: the one that the user names, or `ANSWER_KEYS`."""
+    """The fields that may hold the answer: the one that the user named, else `ANSWER_KEYS`."""
     return ANSWER_KEYS if answer_key is None else (answer_key,)
 
 

@@ -1,10 +1,10 @@
 """Read the sample logs of lmms-eval (`*_samples_*.jsonl`, written with --log_samples) as files of answers.
 
-Three forms of a row circulate, by release:
+A row has one of three forms, according to the release:
 
     doc_id, doc, target, arguments, resps, filtered_resps, ...   the benchmark's own row under "doc"
     doc_id, input, target, filtered_resps, resps, ...            without "doc"; the prompt under "input"
-    the same, and a dictionary for each metric, such as pope_accuracy: {"question_id", "prediction", ...}
+    one of these with a dictionary for each metric, such as pope_accuracy: {"question_id", "prediction", ...}
 
 Each becomes a row of an answer file: the fields of the benchmark's own row, or of the first metric that has a question
 id, with `doc_id`, the question, the target as `label` and the response as `prediction`.
@@ -21,10 +21,10 @@ _RESPONSES = ("filtered_resps", "resps")
 
 
 def unfolded(path: str | Path, number: int, row: dict[str, Any]) -> dict[str, Any]:
-    """A row of a sample log as a row of an answer file; any other row as it is.
+    """Convert a row of a sample log to a row of an answer file; any other row is returned unchanged.
 
     Raises:
-        InputError: the sample has no response, or several.
+        InputError: the sample has no response, or several responses.
 
     >>> row = {"doc_id": 4, "doc": {"question_id": "7", "answer": "yes"}, "target": "yes", "filtered_resps": [" Yes"]}
     >>> unfolded("log.jsonl", 1, row)
@@ -39,7 +39,7 @@ def unfolded(path: str | Path, number: int, row: dict[str, Any]) -> dict[str, An
     return {
         **({"question": prompt} if prompt else {}),
         **({"label": target} if isinstance(target, str) else {}),
-        # the caption of a benchmark is its reference, never the model's
+        # the caption of a benchmark is its reference, never the model's caption
         **{"reference" if name == "caption" else name: value for name, value in own.items()},
         "doc_id": row["doc_id"],
         "prediction": _response(path, number, responses),

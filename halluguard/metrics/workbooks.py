@@ -1,6 +1,6 @@
 """Read the first sheet of an Excel workbook (.xlsx), the form in which VLMEvalKit writes predictions.
 
-A cell of a workbook holds at most 32,767 characters: VLMEvalKit cuts longer answers there, so that a long thought may
+A cell of a workbook holds at most 32,767 characters: VLMEvalKit cuts longer answers off, so that a long thought may
 lose its end. `final_answers` counts such an answer as unread. Needs openpyxl (extra `xlsx`).
 """
 
@@ -20,12 +20,12 @@ MAX_ROWS = 2**20
 
 
 def read_workbook(path: str | Path) -> Iterator[tuple[int, list[str]]]:
-    """(row number from 1, cells as text) of the rows of the first sheet that are not blank.
+    """Yield (row number from 1, cells as text) of the rows of the first sheet that are not blank.
 
-    A cell that begins with "=" is read as it is written, because pandas writes such answers as formulas.
+    A cell that begins with "=" is read as text, because pandas writes such answers as formulas.
 
     Raises:
-        InputError: the file is no workbook, or has more than `MAX_UNPACKED` bytes.
+        InputError: the file is not a workbook, or has more than `MAX_UNPACKED` bytes.
         MissingExtraError: openpyxl is not installed.
     """
     openpyxl = require("openpyxl", extra="xlsx", feature="a workbook (.xlsx)")
@@ -51,7 +51,7 @@ def read_workbook(path: str | Path) -> Iterator[tuple[int, list[str]]]:
         raise
     except OSError as error:
         raise InputError(f"cannot read {str(path)!r}: {error.strerror or error}; check the file") from error
-    except Exception as error:  # openpyxl raises whatever its parsers raise
+    except Exception as error:  # openpyxl passes on any error of its parsers
         raise InputError(
             f"{path} must be a workbook (.xlsx), got something else ({first_line(error)}); save its sheet as CSV"
         ) from error

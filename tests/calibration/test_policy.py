@@ -281,7 +281,7 @@ def test_images_that_the_detector_fails_on_are_left_out():
     [
         ({"captions": [], "images": []}, "needs captions to be fitted on"),
         ({"truth": {"x.jpg": ["dog"]}}, "no caption is of a labelled image: the labels name images such as 'x.jpg'"),
-        ({"truth": {}}, "got labels of none"),
+        ({"truth": {}}, "got no labels"),
         ({"truth": dict(list(TRUTH.items())[1:])}, "1 images have captions and no labels, such as '0'"),
         ({"groups": ["a"]}, "one image key"),
         ({"path": [Setting(), Setting()]}, "names a setting twice"),

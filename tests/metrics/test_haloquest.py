@@ -68,7 +68,7 @@ def test_two_runs_are_compared_over_images():
 def test_what_cannot_be_scored_is_refused():
     with pytest.raises(InputError, match="must be one of"):
         haloquest.score([row("x", "riddle")])
-    with pytest.raises(InputError, match="1 comes twice"):
+    with pytest.raises(InputError, match="got 1 twice"):
         haloquest.score([row("x"), row("y")])
     with pytest.raises(InputError, match="at least one answer"):
         haloquest.score([])

@@ -101,7 +101,7 @@ def test_bad_rows_are_refused_and_unread_answers_are_counted():
         mcq_pope.score([row("B", "E")])
     with pytest.raises(InputError, match="and 'colour'"):
         mcq_pope.score([row("B", kind="colour")])
-    with pytest.raises(InputError, match="1 comes twice; score one file"):
+    with pytest.raises(InputError, match="got 1 twice; score one file"):
         mcq_pope.score([row("B"), row("C")])
     with pytest.raises(InputError, match="at least one answer"):
         mcq_pope.score([])

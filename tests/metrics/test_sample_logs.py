@@ -159,7 +159,7 @@ def test_what_is_no_workbook_is_one_sentence(tmp_path):
         file.writestr("xl/workbook.xml", "<a/>")
     with pytest.raises(InputError, match="must be a workbook"):
         list(read_rows(tmp_path / "run.xlsx"))
-    with pytest.raises(InputError, match=r"old form, which is not read; save it as \.xlsx or CSV"):
+    with pytest.raises(InputError, match=r"old format .xls, which is not read; save it as \.xlsx or CSV"):
         list(read_rows(tmp_path / "run.xls"))
     with pytest.raises(InputError, match="No such file"):
         list(read_rows(tmp_path / "none.xlsx"))
