@@ -256,7 +256,9 @@ def read_names(path: Path) -> dict[str, str]:
         except ValueError as error:
             raise InputError(f"the image mapping {str(path)!r} is not JSON: {error}; correct it") from error
         if not all(isinstance(name, str) for name in names.values()):
-            raise InputError(f"expected an object of image id -> path in {str(path)!r}; write it so")
+            raise InputError(
+                f"expected a JSON object, image id -> path, in {str(path)!r}, got something else; correct the file"
+            )
         return names
     try:
         return {cells[0]: cells[1] for _, cells in read_table(path) if cells}

@@ -69,7 +69,7 @@ def read_captions(
         if [row.image for row in rows] != [row.image for row in first]:
             raise InputError(
                 f"the captions of imagination {imagination} are not of the same images, in the same order, as the "
-                "first file's; write them so"
+                "first file's; correct their order"
             )
     groups = _groups(next(iter(sources.values())), group_key) if group_key else None
     left_out: Counter[str] = Counter()

@@ -80,7 +80,7 @@ def read_options(file: Path) -> Mapping[str, object]:
     settings = read_json(file) if file.suffix == ".json" else _read_yaml(file)
     if not isinstance(settings, dict) or not all(isinstance(key, str) for key in settings):
         raise InputError(
-            f"expected an object of settings by their long names in {str(file)!r}, such as 'out: audited'; write it so"
+            f"expected an object of settings by their long names in {str(file)!r}, such as 'out: audited'; correct it"
         )
     return settings
 
