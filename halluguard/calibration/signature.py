@@ -16,7 +16,7 @@ from halluguard.records import Detector
 _OF_FILE = re.compile(r"\b(known-objects|objects|precomputed|coco|rows):[^\s,()]+(?:,[0-9a-f]{12})?")
 """Name of a detector that reads a file; the content of the file differs between audits."""
 _KINDS = frozenset({"known-objects", "objects", "precomputed", "coco", "rows"})
-"""Identity of a file whose detector was not declared."""
+"""Names that stand for a file whose detector was not declared."""
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,7 @@ def merge_shards(
 
 
 def _common_manifest(shards: Sequence[Path]) -> tuple[JsonObject, list[int]]:
-    """The manifest of the whole run, without the shard's share, and the number of rows of each shard."""
+    """The manifest of the whole run, which is share 0 of 1, and the number of rows of each shard."""
     folders: dict[int, Path] = {}
     whole: JsonObject = {}
     rows, count = [], 0
