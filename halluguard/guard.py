@@ -49,9 +49,9 @@ class Guard:
         proposer: language model that may word the correction; `correction.rewriting.llm_rewriter` checks its text.
         complete: True adds objects that the detector finds and an answer leaves out; a list of names looks for these
             objects alone (`correction.correct`).
-        step_back: True to have every finished sentence checked while the model writes, and taken back where the
-            detector contradicts it; or a `decoding.step_back.StepBack` with its settings. Needs a detector.
-        best_of: number of drafts of each sentence, of which the one whose claims the detector supports best is kept; or
+        step_back: True checks every finished sentence while the model writes, and takes it back if the detector
+            contradicts it; a `decoding.step_back.StepBack` sets the details. Needs a detector.
+        best_of: number of drafts per sentence; the draft whose claims the detector supports best is kept; or
             a `decoding.step_back.BestOf` with its settings. 1 writes plainly. Not together with `step_back`.
         scorer: function that scores those drafts in place of the detector: (images of the prompt, the answer so far,
             character at which its last sentence begins) -> a number, higher is better.
@@ -129,7 +129,7 @@ class Guard:
             name: hub name or folder of an image-text-to-text model. Only safetensors are read; remote code is not run.
             detector: a detector, or the hub name or folder of one.
             decoding: decoding method for every answer, or its name: "vcd".
-            step_back, best_of: as of the class.
+            step_back, best_of: as in the class.
             adapter: hub name or folder of a PEFT adapter trained on this model (needs the extra `train`).
             device: "cuda", "cpu", ...; default the first GPU, else the CPU.
             device_map: placement of the model's parts, in place of `device`, such as "auto" (needs accelerate).
@@ -541,14 +541,15 @@ def _step_back(setting: StepBack | bool, detector: Detector | None) -> StepBack 
 def _best_of(
     setting: BestOf | int, step_back: StepBack | None, detector: Detector | None, scorer: ImageScorer | None
 ) -> BestOf | None:
-    """The settings of the choice among drafts, or None.
+    """The settings for the choice among drafts, or None for no choice.
 
     Raises:
-        SettingsError: nobody could prefer a draft, the model is to step back too, or the setting has another type.
+        SettingsError: there is no detector or scorer to prefer a draft, `step_back` is set too, or the setting has
+            another type.
     """
     if setting == 1:
         if scorer is not None:
-            raise SettingsError("scorer needs drafts to score, got best_of=1; pass best_of=4 too")
+            raise SettingsError("a scorer needs several drafts to score, got best_of=1; pass best_of=4 too")
         return None
     if step_back is not None:
         raise SettingsError("expected step_back or best_of, got both; leave one out")

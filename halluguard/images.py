@@ -104,7 +104,7 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS, shrink_to: 
 
 
 def header_pixels(data: bytes) -> int:
-    """Width times height of an image file, as its header says; 0 where none can be read, as `load_image` will say.
+    """Width times height in the header of an image file; 0 if it cannot be read, which `load_image` will report.
 
     >>> header_pixels(b"no image")
     0
@@ -112,7 +112,7 @@ def header_pixels(data: bytes) -> int:
     try:
         with _open(data) as image:
             return int(image.width * image.height)
-    except Exception:  # whatever is wrong with the file
+    except Exception:  # any fault of the file
         return 0
 
 

@@ -44,13 +44,13 @@ MAX_TEXT_RATIO = 10
 MAX_LINE = 16 * 1024**2
 """Longest line of a JSON Lines file, in characters."""
 MAX_TEXT = 512 * 1024**2
-"""Most memory that the text of a file which is read whole may take, in bytes: up to four for a character."""
+"""Most memory for the text of a file that is read whole, in bytes; a character takes up to four."""
 MAX_JSON, MAX_JSON_RATIO = 1024**3, 8
-"""Limits of the memory for a file that is read whole as JSON: bytes, or a multiple of its size."""
+"""Limits on the memory for a JSON file that is read whole: this many bytes, or this many times its size."""
 MAX_EMPTY = 1_000_000
-"""Most empty lines that may follow one another in a file of rows."""
+"""Most consecutive empty lines in a file of rows."""
 MAX_CELLS = 100_000
-"""Most cells of a row of a table; commas inside its cells count too."""
+"""Most cells of a row of a table; commas inside cells count too."""
 
 _BUFFER = 1 << 17
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
@@ -197,10 +197,11 @@ def read_text(path: str | Path, encoding: str | None = None, *, most: int | None
     Args:
         path: the file.
         encoding: its encoding; None means what its byte order mark says, else UTF-8.
-        most: bytes that it may have, unpacked; default `MAX_UNPACKED`, or `MAX_TEXT_RATIO` times its size.
+        most: largest unpacked size in bytes; default `MAX_UNPACKED`, or `MAX_TEXT_RATIO` times its size.
 
     Raises:
-        InputError: it is missing, damaged, not text in its encoding, unpacks to too much, or takes too much memory.
+        InputError: the file is missing, damaged, not text in its encoding, unpacks to too much, or takes too much
+            memory.
     """
     with reading(path), open_binary(path) as file:
         limit = most or max(MAX_UNPACKED, MAX_TEXT_RATIO * Path(path).stat().st_size)
@@ -216,13 +217,13 @@ def read_text(path: str | Path, encoding: str | None = None, *, most: int | None
 
 
 def _text_memory(data: bytes, encoding: str) -> int:
-    """At most how many bytes the decoded text takes: one emoji makes every character four bytes wide.
+    """Upper bound on the bytes of the decoded text: one emoji makes every character four bytes wide.
 
     >>> [_text_memory(text.encode(), "utf-8") for text in ("abcd", "ab\u20ac", "ab\U0001f415")]
     [4, 10, 24]
     """
     if not encoding.startswith("utf-8"):
-        return 2 * len(data)  # two bytes give one character of up to four
+        return 2 * len(data)  # two bytes give one character of up to four bytes
     if data.isascii():
         return len(data)
     return len(data) * (4 if re.search(rb"[\xf0-\xf4]", data) else 2)
@@ -335,7 +336,7 @@ def iter_rows(path: str | Path) -> Iterator[tuple[str, Any]]:
 
 
 def read_table(path: str | Path) -> Iterator[tuple[int, list[str]]]:
-    """(number of its last line, cells) of each row of a CSV or TSV file, one at a time.
+    """Yield (number of its last line, cells) of each row of a CSV or TSV file.
 
     Raises:
         InputError: the file cannot be read, or a line or row is too long.
@@ -350,7 +351,7 @@ def read_table(path: str | Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def begins_with_brace(path: str | Path) -> bool:
-    """Whether the first character of a text file, besides white space, is "{", as in JSON Lines.
+    """Whether the first character of a text file after white space is "{", as in JSON Lines.
 
     Raises:
         InputError: the file cannot be read.
@@ -362,27 +363,27 @@ def begins_with_brace(path: str | Path) -> bool:
 
 
 def bounded_gaps(path: str | Path, lines: Iterable[AnyStr]) -> Iterator[AnyStr]:
-    """The lines, as long as no more than `MAX_EMPTY` empty ones follow one another.
+    """Yield the lines, and refuse more than `MAX_EMPTY` consecutive empty lines.
 
     Raises:
-        InputError: more do: a file of 300 million of them would take minutes.
+        InputError: there are more; a file of 300 million empty lines would take minutes.
     """
     empty = 0
     for line in lines:
         empty = empty + 1 if line.isspace() else 0
         if empty > MAX_EMPTY:
             raise InputError(
-                f"expected rows in {str(path)!r}, got more than {MAX_EMPTY:,} empty lines after one another; "
-                "check what wrote it"
+                f"expected rows in {str(path)!r}, got more than {MAX_EMPTY:,} consecutive empty lines; "
+                "check the program that wrote it"
             )
         yield line
 
 
 def table_rows(lines: Iterable[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """(number of its last line, cells) of each row of a CSV text; a cell may hold line breaks in quotes.
+    """Yield (number of its last line, cells) of each row of a CSV text; a cell may hold line breaks in quotes.
 
     Raises:
-        csv.Error: it is not CSV, or a row has more than `MAX_CELLS` cells.
+        csv.Error: the text is not CSV, or a row has more than `MAX_CELLS` cells.
 
     >>> list(table_rows(["image,caption", 'a.png,"A dog, and', ' a cat."'], ","))
     [(1, ['image', 'caption']), (3, ['a.png', 'A dog, and a cat.'])]
@@ -407,7 +408,7 @@ def _text_lines(path: str | Path, file: TextIO) -> Iterator[str]:
     """The lines of a text file.
 
     Raises:
-        InputError: a line is longer than `MAX_LINE`, or too many empty ones follow one another.
+        InputError: a line is longer than `MAX_LINE`, or there are too many consecutive empty lines.
     """
     lines = iter(lambda: file.readline(MAX_LINE + 1), "")
     for number, line in enumerate(bounded_gaps(path, lines), start=1):

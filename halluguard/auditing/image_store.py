@@ -249,7 +249,7 @@ def _header(file: io.BufferedReader | io.BytesIO) -> tuple[tuple[int, int] | Non
 
 
 def read_names(path: Path) -> dict[str, str]:
-    """A mapping file: a JSON object image id -> path, or a CSV or TSV file with the two columns id and path."""
+    """Read a mapping file: a JSON object image id -> path, or a CSV or TSV file with the two columns id and path."""
     if begins_with_brace(path):
         try:
             names = parse_json(read_text(path), json_limit(path))

@@ -9,7 +9,7 @@ from halluguard.io import read_text
 from halluguard.vocabulary import COCO, COMMON, normal
 
 LARGEST_FILE = 4 * 1024**2
-"""Bytes of a vocabulary file, comments included."""
+"""Largest vocabulary file in bytes, including comments."""
 LARGEST = 5_000
 """Most names in a vocabulary file; the detector is asked about each of them in every image."""
 

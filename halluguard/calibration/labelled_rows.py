@@ -14,7 +14,7 @@ from halluguard.records import Box, Detector, ImageOrKey
 from halluguard.vocabulary import normal
 
 MAX_PAIRS = 10_000_000
-"""Most pairs of image and category in annotations: each becomes a row."""
+"""Most pairs of image and category in annotations; each becomes a row."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,7 +97,7 @@ def _end(message: str, code: int) -> NoReturn:
 
 
 def _brief(message: str) -> str:
-    """The message without its middle if it is very long, as with a name of a megabyte; the advice is at its end."""
+    """The message, without its middle if it is very long, as with a name of a megabyte. Its advice is at the end."""
     return message if len(message) <= MAX_MESSAGE else f"{message[: MAX_MESSAGE - 400]} ... {message[-400:]}"
 
 

@@ -17,7 +17,7 @@ from halluguard.io import read_json, read_text
 from halluguard.printing import printable
 
 MAX_OPTIONS = 256 * 1024
-"""Bytes of a file of options in YAML, whose reader takes a second for every few tens of thousands."""
+"""Largest file of options in bytes; the YAML reader takes a second for a few tens of thousands of bytes."""
 _SHARED = "For every command"
 
 

@@ -45,7 +45,9 @@ def serve(
     max_images: Annotated[int, option(_LIMITS, "Images in one request.")] = 16,
     max_held_pixels: Annotated[
         int,
-        option(_LIMITS, "Most pixels of the images of all requests together; others wait, then get status 503."),
+        option(
+            _LIMITS, "Most pixels of the images of all requests together; further requests wait, then get status 503."
+        ),
     ] = 50_000_000,
     running: Annotated[int, option(_LIMITS, "Number of requests that are processed at the same time.")] = 32,
     waiting: Annotated[int, option(_LIMITS, "Number of further requests that may wait; others get status 503.")] = 256,

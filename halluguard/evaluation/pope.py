@@ -6,8 +6,7 @@
     halluguard eval pope --model NAME --images FOLDER --questions FILE --json OUT
 
 Questions: JSON lines with question_id, image, text, label, as in the official files. Answers: JSON lines, CSV or TSV
-    with
-question_id and answer (also prediction, response, output, text or a chat; --answer-key names another field), and
+with question_id and answer (also prediction, response, output, text or a chat; --answer-key names another field), and
 optionally margin (logit of yes minus logit of no). Both may be compressed. Scoring needs no torch. A file of answers
 without ids is read with --in-order.
 

@@ -14,9 +14,9 @@ from halluguard import io
 from halluguard.errors import HalluguardError, InputError, first_line, require
 
 MAX_UNPACKED = 64 * 2**20
-"""Bytes that the parts of a workbook may have when unpacked; openpyxl reads a few million per second."""
+"""Most bytes of a workbook's parts after they are unpacked; openpyxl reads a few million per second."""
 MAX_ROWS = 2**20
-"""Most rows of a sheet, as Excel has it."""
+"""Most rows of a sheet, as in Excel."""
 
 
 def read_workbook(path: str | Path) -> Iterator[tuple[int, list[str]]]:
@@ -39,7 +39,7 @@ def read_workbook(path: str | Path) -> Iterator[tuple[int, list[str]]]:
                 )
             book = openpyxl.load_workbook(file, read_only=True, data_only=False)
             sheet, width = book.worksheets[0], 0
-            sheet.reset_dimensions()  # else every blank row is as wide as the file says
+            sheet.reset_dimensions()  # otherwise every blank row is as wide as the file states
             for number, cells in enumerate(sheet.iter_rows(values_only=True), start=1):
                 if number > MAX_ROWS:
                     raise InputError(f"{path} must have at most {MAX_ROWS:,} rows, got more; split it")

@@ -143,7 +143,7 @@ def create_app(backend: Backend, settings: ServerSettings, metrics: Metrics) -> 
 
 
 class EventStream(StreamingResponse):
-    """A stream of server-sent events that gives back what it holds, also when its client left before it began."""
+    """A stream of server-sent events that frees its resources even if its client disconnects before it begins."""
 
     def __init__(self, events: AsyncIterator[bytes], held: contextlib.AsyncExitStack) -> None:
         super().__init__(events, media_type="text/event-stream")
@@ -175,7 +175,7 @@ def _event(chunk: JsonObject) -> bytes:
 
 
 async def _body(request: Request, settings: ServerSettings, holding: Callable[[int], None]) -> object:
-    """The JSON of a request, within its limits of size, time and depth; `holding` is told how many bytes came."""
+    """The JSON of a request, within its limits of size, time and depth; `holding` gets the number of received bytes."""
     body = bytearray()
     try:
         async with asyncio.timeout(settings.read_timeout):

@@ -61,7 +61,7 @@ class ChatRequest:
 
 @contextlib.asynccontextmanager
 async def reading(body: object, settings: ServerSettings, held: HeldPixels) -> AsyncIterator[ChatRequest]:
-    """Check a request and read its images, which have room in `held` until the block ends.
+    """Check a request and read its images, for which `held` reserves room until the block ends.
 
     Raises:
         ApiError: the request does not have OpenAI's form, an image cannot be read, or there is no room for it.
@@ -71,12 +71,12 @@ async def reading(body: object, settings: ServerSettings, held: HeldPixels) -> A
     _check_fields(body)
     files = [await _image_file(part, where, settings) for where, part in _images(body["messages"], settings)]
     pixels = sum(await asyncio.to_thread(lambda: [header_pixels(data) for _, data in files]))
-    async with held.room(min(pixels, settings.max_pixels)):  # with more, one of them is refused below
+    async with held.room(min(pixels, settings.max_pixels)):  # images with more pixels are refused below
         yield await _read(body, files, settings)
 
 
 def _images(messages: list[object], settings: ServerSettings) -> Iterator[tuple[str, JsonObject]]:
-    """(place, part) of each image of the messages.
+    """Yield (place, part) of each image in the messages.
 
     Raises:
         ApiError: there are too many, or a part is neither a text nor an image.
@@ -97,13 +97,13 @@ def _images(messages: list[object], settings: ServerSettings) -> Iterator[tuple[
 
 
 async def _image_file(part: JsonObject, where: str, settings: ServerSettings) -> tuple[str, bytes]:
-    """(place, bytes of its file) of an image."""
+    """(place, bytes of the file) of an image."""
     field = part.get("image_url")
     return where, await read_image(field.get("url") if isinstance(field, dict) else field, settings, where)
 
 
 async def _read(body: JsonObject, files: list[tuple[str, bytes]], settings: ServerSettings) -> ChatRequest:
-    """The request whose images have these places and files."""
+    """The request, with its images read from these files."""
     sent: JsonObject = {key: value for key, value in body.items() if key not in ("halluguard", "imagination")}
     left, opened = settings.max_pixels, []
     for where, data in files:
@@ -141,7 +141,7 @@ async def _read(body: JsonObject, files: list[tuple[str, bytes]], settings: Serv
 
 
 async def _sent(part: JsonObject, image: Image) -> JsonObject:
-    """The part of an image as it is sent on: what was not a data: URL becomes one."""
+    """The part of an image for the upstream server, where any URL becomes a data: URL."""
     field = part["image_url"]
     url = field.get("url") if isinstance(field, dict) else field
     if isinstance(url, str) and url[:5].lower() == "data:":

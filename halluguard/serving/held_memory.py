@@ -1,7 +1,7 @@
-"""Bound what all requests hold together: bytes of their bodies, and pixels of their images.
+"""Bound the memory of all requests together: bytes of their bodies, and pixels of their images.
 
-A request alone is bounded by `ServerSettings`. Many at once would still take as much memory as there are requests, so
-a request takes its share of a common limit before it reads or decodes, and gives it back when it ends.
+`ServerSettings` bounds each request, but many requests at once could still fill the memory. So a request takes a share
+of a common limit before it reads or decodes, and returns the share when it ends.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from halluguard.serving.errors import busy
 
 
 class HeldPixels:
-    """Limits the pixels of the images that all requests hold; a request waits in line until its images have room.
+    """Limit the pixels of the images that all requests hold; a request waits until there is room for its images.
 
     Args:
-        most: pixels that may be held at the same time.
-        patience: seconds that a request waits.
+        most: most pixels that may be held at the same time.
+        patience: most seconds that a request waits.
     """
 
     def __init__(self, most: int, patience: float) -> None:
@@ -28,13 +28,13 @@ class HeldPixels:
 
     @contextlib.asynccontextmanager
     async def room(self, pixels: int) -> AsyncIterator[None]:
-        """Room for the images of one request.
+        """Hold room for the images of one request.
 
         Args:
-            pixels: their pixels, at most as many as may be held.
+            pixels: number of their pixels, at most `most`.
 
         Raises:
-            ApiError: there was none in time.
+            ApiError: no room became free in time.
         """
         await self._take(pixels)
         try:
@@ -51,13 +51,15 @@ class HeldPixels:
             async with asyncio.timeout(self._patience):
                 await asyncio.shield(turn)
         except BaseException as error:
-            if turn.done():  # let in at the moment at which it gave up
+            if turn.done():  # it got room at the moment when it gave up
                 self._free += pixels
             else:
                 turn.cancel()
             self._let_in()
             if isinstance(error, TimeoutError):
-                raise busy("the images of other requests take all the memory; try again in a second") from None
+                raise busy(
+                    "the images of other requests fill the memory of the server; try again in a second"
+                ) from None
             raise
 
     def _let_in(self) -> None:
@@ -69,10 +71,10 @@ class HeldPixels:
 
 
 class HeldBytes:
-    """Limits the bytes of the bodies of all requests that are read or worked on; a request beyond is refused.
+    """Limit the bytes of the bodies of all requests that are read or processed; further requests are refused.
 
     Args:
-        most: bytes that may be held at the same time.
+        most: most bytes that may be held at the same time.
     """
 
     def __init__(self, most: int) -> None:
@@ -80,17 +82,17 @@ class HeldBytes:
 
     @contextlib.contextmanager
     def body(self) -> Iterator[Callable[[int], None]]:
-        """A function that is called with the number of bytes that a request adds.
+        """Hold bytes for one request; yields a function that takes the number of further bytes.
 
         Raises:
-            ApiError: by that function: there is no room.
+            ApiError: raised by that function if there is no room.
         """
         held = 0
 
         def add(number: int) -> None:
             nonlocal held
             if number > self._free:
-                raise busy("the other requests take all the memory; try again in a second")
+                raise busy("other requests fill the memory of the server; try again in a second")
             self._free -= number
             held += number
 

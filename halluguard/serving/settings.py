@@ -58,8 +58,8 @@ class ServerSettings:
                 raise SettingsError(f"{name} must be a number above 0, got {getattr(self, name)}; raise it")
         if self.max_held_pixels < self.max_pixels or self.max_held_body < self.max_body:
             raise SettingsError(
-                "max_held_pixels and max_held_body are those of all requests, and must be at least max_pixels and "
-                f"max_body, got {self.max_held_pixels:,} and {self.max_held_body:,}; raise them"
+                "max_held_pixels and max_held_body hold for all requests together, and must be at least max_pixels "
+                f"and max_body, got {self.max_held_pixels:,} and {self.max_held_body:,}; raise them"
             )
         if self.waiting < 0 or self.detector_batch < 1:
             raise SettingsError("waiting must be at least 0 and detector_batch at least 1; raise them")

@@ -31,7 +31,7 @@ class SharedDetector:
 
     Args:
         detector: the detector.
-        batch_size: images per call; fewer where they have more than `MAX_MODEL_PIXELS` together.
+        batch_size: images per call; fewer if they together have more than `MAX_MODEL_PIXELS`.
         timeout: seconds that a caller waits for its boxes.
         called: function that gets the number of images of each call, for measurements.
     """
@@ -88,7 +88,7 @@ class SharedDetector:
                 return
 
     def _has_room(self, batch: list[_Work]) -> bool:
-        """Whether the next images may join: a detector takes several bytes per pixel of all images of a call."""
+        """Whether the next images may join the call; a detector takes several bytes per pixel of all its images."""
         images = [image for work in batch for image in work.images]
         pixels = sum(image.width * image.height for image in images)
         return len(images) < self._batch_size and pixels < MAX_MODEL_PIXELS

@@ -68,7 +68,7 @@ def test_those_that_wait_too_long_are_told_to_come_back_and_room_is_given_back(s
     assert len(refused) == 4
     assert all(error.status_code == 503 for error in refused)
     assert all(error.response.headers["retry-after"] == "1" for error in refused)
-    assert all("take all the memory" in error.message for error in refused)
+    assert all("fill the memory" in error.message for error in refused)
     assert not any(isinstance(reply, Exception) for reply in ask_together(server, 2))
 
 
@@ -127,7 +127,7 @@ def test_room_is_given_in_order_and_to_nobody_who_left():
         await asyncio.gather(first, *others)
         assert order == ["first", "large", "small"]
         async with pixels.room(10):  # all of it is free again
-            with pytest.raises(ApiError, match="take all the memory"):
+            with pytest.raises(ApiError, match="fill the memory"):
                 await asyncio.wait_for(HeldPixels(0, 0.01).room(1).__aenter__(), 1)
 
     asyncio.run(run())

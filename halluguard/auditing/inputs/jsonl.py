@@ -32,7 +32,7 @@ def recognises(path: Path, head: bytes) -> bool:
 
 
 def read(path: Path, encoding: str | None = None, columns: Collection[str] | None = None) -> Iterator[Item]:
-    """The objects, one per line; blank lines are not rows."""
+    """Yield the objects, one per line; blank lines are not rows."""
     for line in bounded_gaps(path, _lines(path, encoding)):
         if len(line) > MAX_ROW:
             yield too_long("a line", MAX_ROW, "bytes")
