@@ -383,8 +383,8 @@ def test_a_file_of_empty_lines_is_refused_before_it_is_read_for_minutes(suffix, 
     rows = {"jsonl": '{"image": "1", "caption": "A dog."}\n', "csv": "image,caption,phrase,present\n1,A dog.,dog,yes\n"}
     file = folder / f"gap.{suffix}"
     file.write_text(rows[suffix] + "\n" * 2000 + rows[suffix])
-    assert "empty lines after one another" in str(audit(folder, captions=file.name))
+    assert "consecutive empty lines" in str(audit(folder, captions=file.name))
     readers = {"jsonl": (metric_rows, read_entries), "csv": (metric_rows, read_rows, read_names)}
     for read in readers[suffix]:
-        with pytest.raises(HalluguardError, match="empty lines after one another"):
+        with pytest.raises(HalluguardError, match="consecutive empty lines"):
             list(read(file))

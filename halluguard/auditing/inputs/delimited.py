@@ -113,7 +113,7 @@ class _Records:
             else:
                 empty = 0 if cells else empty + 1
                 if empty > MAX_EMPTY:
-                    raise InputError(f"expected rows, got more than {MAX_EMPTY:,} empty lines after one another")
+                    raise InputError(f"expected rows, got more than {MAX_EMPTY:,} consecutive empty lines")
                 if cells:
                     yield cells, "".join(self._lines.copies)
 
