@@ -97,6 +97,12 @@ def _above(concept: Any) -> dict[int, float]:
 
 
 @lru_cache(maxsize=1 << 16)
+def _senses(word: str) -> tuple[tuple[int, float, dict[int, float]], ...]:
+    """(offset, information content, `_above`) of the first senses of a noun."""
+    return tuple((one.offset(), _content(one), _above(one)) for one in _concepts(word))
+
+
+@lru_cache(maxsize=1 << 16)
 def family(word: str) -> frozenset[str]:
     """Words that WordNet derives from a word, such as skier from ski."""
     lemmas = (lemma for concept in corpus().synsets(word)[:4] for lemma in concept.lemmas())
@@ -120,17 +126,23 @@ def kinship(word: str, reference: str) -> float:
 @lru_cache(maxsize=1 << 20)
 def similarity(word: str, reference: str) -> float:
     """Support of a noun by a reference's word, by meaning, in [0, 1]; not symmetric."""
-    pairs = [(a, b) for a in _concepts(word) for b in _concepts(reference)]
-    return max((_lin(a, b) for a, b in pairs), default=0.0)
-
-
-def _lin(concept: Any, reference: Any) -> float:
-    above, above_reference = _above(concept), _above(reference)
-    if concept.offset() in above_reference:
-        return 0.97
-    shared = next((content for offset, content in above.items() if offset in above_reference), 0.0)
-    both = above[concept.offset()] + above_reference[reference.offset()]
-    return 2 * shared / both if both else 0.0
+    best = 0.0
+    for offset, content, above in _senses(word):
+        for _, reference_content, above_reference in _senses(reference):
+            if offset in above_reference:
+                best = max(best, 0.97)
+                continue
+            both = content + reference_content
+            if not both:
+                continue
+            for shared, shared_content in above.items():
+                value = 2 * shared_content / both
+                if value <= best:
+                    break  # all further ones have less content
+                if shared in above_reference:
+                    best = value
+                    break
+    return best
 
 
 @lru_cache(maxsize=1 << 16)
