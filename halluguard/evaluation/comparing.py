@@ -97,7 +97,10 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def table(rows: Sequence[Row], form: Format) -> str:
-    """The rows as a table in percent: a line per run, a column per value; bold if the adjusted p is below 0.05."""
+    """The rows as a table: a line per run, a column per value; bold if the adjusted p is below 0.05.
+
+    Shares are in percent; a value that is above 1 in some run, such as MME's total, is shown unchanged.
+    """
     if form == "csv":
         buffer = text_io.StringIO()
         writer = csv.writer(buffer, lineterminator="\n")
@@ -107,10 +110,11 @@ def table(rows: Sequence[Row], form: Format) -> str:
     names = list(dict.fromkeys(row.value for row in rows))
     runs = list(dict.fromkeys(row.run for row in rows))
     cells = {(row.run, row.value): row for row in rows}
+    scales = {name: 100 if all(abs(row.here) <= 1 for row in rows if row.value == name) else 1 for name in names}
     latex = form == "latex"
     lines = []
     for i, run in enumerate(runs):
-        shown = [_cell(cells[run, name], latex, is_first=i == 0) for name in names]
+        shown = [_cell(cells[run, name], scales[name], latex, is_first=i == 0) for name in names]
         lines.append([_escaped(run) if latex else run.replace("|", "\\|"), *shown])
     if not latex:
         head = f"| run | {' | '.join(names)} |\n|{'---|' * (len(names) + 1)}\n"
@@ -121,11 +125,11 @@ def table(rows: Sequence[Row], form: Format) -> str:
     return head + "".join(f"{' & '.join(line)} \\\\\n" for line in lines) + "\\hline\n\\end{tabular}\n"
 
 
-def _cell(row: Row, latex: bool, is_first: bool) -> str:
-    value = f"{100 * row.here:.1f}"
+def _cell(row: Row, scale: int, latex: bool, is_first: bool) -> str:
+    value = f"{scale * row.here:.1f}"
     if is_first:
         return value
-    change = f"{100 * row.difference:+.1f} [{100 * row.low:+.1f}, {100 * row.high:+.1f}]"
+    change = f"{scale * row.difference:+.1f} [{scale * row.low:+.1f}, {scale * row.high:+.1f}]"
     if row.p < 0.05:
         value = f"\\textbf{{{value}}}" if latex else f"**{value}**"
     return f"{value} ({change})"

@@ -4,13 +4,14 @@ import csv
 import io
 import random
 import sys
+from dataclasses import replace
 
 import pytest
 
 from halluguard.cli import main
 from halluguard.errors import InputError
 from halluguard.evaluation.comparing import compared, holm, table
-from halluguard.metrics import pope
+from halluguard.metrics import mme, pope
 
 OBJECTS = {number: ["dog", "cat", "car"] if number % 2 else ["bus", "cup", "bowl"] for number in range(1, 61)}
 QUESTIONS = pope.build_questions(OBJECTS, "popular")
@@ -61,6 +62,20 @@ def test_the_three_forms_hold_the_same_numbers(scores):
     assert "VCD \\& co\\_1" in latex
     assert "yes\\_ratio" in latex
     assert float(next(r for r in listed if r["run"] == "same" and r["value"] == "acc")["difference"]) == 0
+
+
+def test_shares_are_in_percent_and_totals_as_they_are():
+    """MME's total is at most 800; its accuracies are shares."""
+    runs = {}
+    for name, right in (("plain", 6), ("better", 9)):
+        rows = [mme.Row("count", str(i), "?", label, label) for i in range(10) for label in ("yes", "no")]
+        rows = [row if i < 2 * right else replace(row, answer="no") for i, row in enumerate(rows)]
+        runs[name] = mme.score(rows, resamples=0)
+    total = runs["better"]["total"]
+    shown = table(compared(runs, resamples=100), "markdown")
+    assert f" {total:.1f} (" in shown or f"**{total:.1f}** (" in shown
+    assert f"{100 * runs['better']['count.acc']:.1f}" in shown
+    assert f"{100 * total:.1f}" not in shown
 
 
 def test_scores_that_do_not_belong_together_are_refused(scores):
