@@ -267,7 +267,7 @@ class CachedEnsemble:
             expert.begin(images)
 
     def open_all(self, images: Sequence[StoredImage]) -> None:
-        """As `CachedDetector.open_all`; the experts keep sizes in one file."""
+        """As `CachedDetector.open_all`, run by one expert, because all experts store the sizes in one file."""
         for expert in self._looking[:1]:
             expert.open_all(images)
 

@@ -53,7 +53,7 @@ def calibrate(
         int,
         option(
             _FIT,
-            "An object needs this many labelled images with it, and as many without it, to get its own thresholds.",
+            "An object gets its own thresholds if at least this many labelled images show it, and as many do not.",
         ),
     ] = 50,
     negatives: Annotated[

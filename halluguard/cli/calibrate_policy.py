@@ -36,8 +36,8 @@ def caption_files(named: list[str]) -> dict[float | None, Path]:
     files: dict[float | None, Path] = {float(pair[1]): Path(pair[2]) for pair in pairs if pair}
     if len(files) < len(named):
         raise SettingsError(
-            "several files of captions are written IMAGINATION=FILE, each setting once, the plain one first, as in "
-            f"--captions 0=plain.jsonl --captions -0.5=low.jsonl; got {', '.join(named)}"
+            f"expected several files of captions written IMAGINATION=FILE, got {', '.join(named)}; give each setting "
+            "once, the plain one first: --captions 0=plain.jsonl --captions -0.5=low.jsonl"
         )
     return files
 

@@ -55,7 +55,7 @@ def caption(
         option(_LOCAL, "Type of the weights. Default: auto on a GPU, float32 on a CPU."),
     ] = None,
     imagination: Annotated[
-        float | None, option(_LOCAL, "Decoding setting in [-1, 1]; below 0 is more grounded.")
+        float | None, option(_LOCAL, "Imagination setting in [-1, 1]; below 0 is more grounded.")
     ] = None,
     temperature: Annotated[float, option(_SERVER, "Sampling temperature, at least 0; 0 is greedy.")] = 0.0,
     seed: Annotated[int, option(_SERVER, "Seed sent with each request; some servers ignore it.")] = 0,

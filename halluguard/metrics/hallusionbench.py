@@ -65,7 +65,7 @@ def _judged(row: JsonObject, judge: Judge, prompt: str) -> str:
     answer = without_thoughts(str(row["model_prediction"]))
     reply = judge(prompt.format(question=row["question"], reference=row["gt_answer_details"], answer=answer))
     if not isinstance(reply, str):
-        raise ExpertError(f"a judge must reply with text, got {type(reply).__name__}; no verdict is guessed")
+        raise ExpertError(f"a judge must reply with text, got {type(reply).__name__}; correct the judge")
     return read_verdict(reply)
 
 

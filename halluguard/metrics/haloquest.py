@@ -170,7 +170,7 @@ def score(
 def _judged(row: Row, answer: str, judge: Judge, prompt: str) -> bool:
     reply = judge(prompt.format(question=row.question, reference="; ".join(row.references), answer=answer))
     if not isinstance(reply, str):
-        raise ExpertError(f"a judge must reply with text, got {type(reply).__name__}; no verdict is guessed")
+        raise ExpertError(f"a judge must reply with text, got {type(reply).__name__}; correct the judge")
     return read_verdict(reply) == "correct"
 
 

@@ -76,7 +76,7 @@ def score(
     for i, prompt in enumerate(prompts):
         reply = judge(prompt)
         if not isinstance(reply, str):
-            raise ExpertError(f"a judge must reply with text, got {type(reply).__name__}; no rating is guessed")
+            raise ExpertError(f"a judge must reply with text, got {type(reply).__name__}; correct the judge")
         rating = read_rating(reply)
         ratings.append(rating)
         row = {"answers": 1, "rating": rating or 0, "hallucinated": (rating or 0) < 3, "unread": rating is None}

@@ -108,7 +108,7 @@ def test_ratings_by_hand():
 
 
 def test_a_judge_that_says_nothing_is_an_error():
-    with pytest.raises(ExpertError, match="no rating is guessed"):
+    with pytest.raises(ExpertError, match="correct the judge"):
         mmhal.score(["p"], lambda prompt: None, judge_name="mute")  # type: ignore[arg-type,return-value]
     with pytest.raises(InputError, match="at least one"):
         mmhal.score([], lambda prompt: "", judge_name="j")
