@@ -42,7 +42,7 @@ def serve(
     fetch: Annotated[bool, typer.Option("--fetch", help="Fetch images from public http(s) addresses.")] = False,
     timeout: Annotated[float, option(_LIMITS, "Most seconds for the model's answer.")] = 300.0,
     check_timeout: Annotated[float, option(_LIMITS, "Most seconds for the check of an answer.")] = 60.0,
-    max_images: Annotated[int, option(_LIMITS, "Images in one request.")] = 16,
+    max_images: Annotated[int, option(_LIMITS, "Most images in one request.")] = 16,
     max_held_pixels: Annotated[
         int,
         option(

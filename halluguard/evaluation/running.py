@@ -83,7 +83,13 @@ def add_model_options(parser: argparse.ArgumentParser, max_new_tokens: int, batc
     model.add_argument("--images", type=Path, help="folder of images, named by image id or as in COCO")
     model.add_argument("--imagination", type=float, help="imagination in [-1, 1]; negative is more grounded")
     model.add_argument("--decoding", help="decoding method by name, such as VCD, or preset, such as ICD:paper")
-    model.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="argument of --decoding")
+    model.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="argument of the method of --decoding; may be repeated",
+    )
     model.add_argument("--adapter", help="PEFT adapter that was trained for the model: hub name, folder, or sandbox")
     model.add_argument("--detector", help="detector whose verdicts correct the answers: hub name, folder, or sandbox")
     model.add_argument(
@@ -91,7 +97,7 @@ def add_model_options(parser: argparse.ArgumentParser, max_new_tokens: int, batc
     )
     model.add_argument("--batch-size", type=_positive, default=batch_size, help=f"answers per batch [{batch_size}]")
     model.add_argument("--dtype", help="type of the weights: bfloat16, float16, float32 or auto")
-    model.add_argument("--device", help="cuda, cpu, ...")
+    model.add_argument("--device", help="device: cuda, cpu, ...")
 
 
 def main(parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], None]) -> None:
