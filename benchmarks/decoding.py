@@ -149,7 +149,8 @@ def _fitted(name: str, guard: Guard) -> DecodingMethod:
         return AllPath(**head_list(guard, list(sandbox.fresh_scenes(50, DEMONSTRATIONS))))
     if name == "PTI":
         found = [detected(image) for image in _demonstrations()]
-        names, boxes = ([[pair[i] for pair in row] for row in found] for i in range(2))
+        names = [[name for name, _ in row] for row in found]
+        boxes = [[box for _, box in row] for row in found]
         return PTI(PromptDirections.fit(guard.model, guard.processor, _demonstrations(), boxes, names))
     return METHODS[name].fit(guard.model, guard.processor, _demonstrations())
 

@@ -136,8 +136,8 @@ class Runs:
 
 
 BASELINES = ("plain", "PlausibilityOnly")
-UNCUT = ("VTI",)
-"""Methods inside the model that neither cut nor sharpen what is sampled from."""
+UNCUT = ("AllPath", "PTI", "VAF", "VGA", "VTI", "VisualEntropy", "best of 4", "step back")
+"""Rows that neither cut nor sharpen what is sampled from, and have no negative branches."""
 
 
 def change(difference: Difference) -> str:
@@ -186,7 +186,8 @@ def chair_table(runs: Runs, mode: str) -> tuple[str, dict[str, str]]:
 
 def pope_table(runs: Runs, split: str = "adversarial") -> tuple[str, dict[str, str]]:
     rows, verdicts = [], {}
-    for name in ["plain", *runs.methods("greedy")]:
+    asked = [name for name in runs.methods("greedy") if runs.raw["greedy", name]["margins"]]
+    for name in ["plain", *asked]:
         key = ("greedy", name)
         score = runs.pope(key, split)
         row = [name, *(score.percent(column) for column in ("acc", "f1", "yes_ratio", "auc"))]

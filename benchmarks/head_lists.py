@@ -39,11 +39,12 @@ def head_list(guard: Guard, samples: Sequence[Sample], each: int = 1) -> dict[st
 @torch.inference_mode()
 def head_scores(guard: Guard, samples: Sequence[Sample]) -> Tensor:
     """(layers, heads)."""
+    model: Any = guard.model  # its outputs are the family's own
     sums: dict[bool, list[Tensor]] = {True: [], False: []}
     for sample in samples:
         inputs = guard.inputs([sample.image], [DEFAULT_PROMPT])
         length = inputs["input_ids"].shape[1]
-        ids = guard.model.generate(**inputs, do_sample=False)
+        ids = model.generate(**inputs, do_sample=False)
         places = mentions(guard, ids[0, length:].tolist())
         if places:
             added = gains(guard, {**inputs, "input_ids": ids}, [length + place for place, _ in places])
@@ -70,7 +71,8 @@ def mentions(guard: Guard, tokens: Sequence[int]) -> list[tuple[int, str]]:
 
 def gains(guard: Guard, inputs: dict[str, Any], places: Sequence[int]) -> list[Tensor]:
     """For the token at each place what each head adds to its log-probability: (layers, heads)."""
-    probe, before, outputs = shared_copy_of(guard.model), list[Tensor](), list[Tensor]()
+    probe: Any = shared_copy_of(guard.model)
+    before, outputs = list[Tensor](), list[Tensor]()
     for layer, projection in zip(decoder_layers(probe), output_projections(probe), strict=True):
         layer.register_forward_pre_hook(lambda module, args, kwargs: _note(before, args, kwargs), with_kwargs=True)
         projection.register_forward_pre_hook(lambda module, args: outputs.append(args[0]))

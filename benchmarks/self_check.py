@@ -126,7 +126,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--scenes", type=int, default=200, help="number of fresh scenes [200]")
     parser.add_argument("--start", type=int, default=30_000_000, help="first seed of the scenes [30000000]")
-    parser.add_argument("--teach", type=int, default=400, help="scenes that the probe is taught on [400]")
+    parser.add_argument("--teach", type=int, default=200, help="scenes that the probe is taught on [200]")
     parser.add_argument("--teach-start", type=int, default=40_000_000, help="first seed of those [40000000]")
     parser.add_argument("--resamples", type=int, default=1000, help="bootstrap resamples [1000]")
     parser.add_argument("--seed", type=int, default=0)

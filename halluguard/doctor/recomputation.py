@@ -8,7 +8,7 @@ from PIL import Image
 
 from halluguard.doctor.prompts import has_text
 from halluguard.doctor.report import Finding
-from halluguard.doctor.subject import Inputs, Subject, differs, distance, has_image, noise, pixels
+from halluguard.doctor.subject import Inputs, Subject, differs, distance, has_image, noise, pixels, takes_images
 
 SHORT, LONGER = "Describe it.", "Describe everything that is in the image, from the left side to the right."
 
@@ -19,6 +19,8 @@ def image_used(subject: Subject) -> Finding:
     first, second = ([noise(seed)] for seed in (11, 12))
     inputs = [subject.inputs([images], [text]) for images in (first, second)]
     if not any(map(has_image, inputs)):
+        if not takes_images(subject.model):
+            return Finding(2, "skipped", "this model takes no images")
         return Finding(2, "fault", "the prepared inputs hold no image: the model answers blind", 0)
     if _without_placeholders(subject, inputs[0], subject.reference([first], [text])):
         return Finding(2, "fault", "the prompt has no image placeholder: the model answers blind", 0)

@@ -6,6 +6,7 @@ the reference is the checkpoint's own processor and a fresh copy of the model.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -192,6 +193,14 @@ def pixels(inputs: Inputs, like: Inputs) -> tuple[Tensor, Tensor] | None:
 def has_image(inputs: Inputs) -> bool:
     """Whether the inputs carry image data."""
     return any(torch.is_tensor(value) and value.is_floating_point() for value in inputs.values())
+
+
+def takes_images(model: PreTrainedModel) -> bool:
+    """Whether a model has inputs for images at all; some of the families are for text alone, or for proteins."""
+    if getattr(model.config, "vision_config", None) is not None:
+        return True
+    names = inspect.signature(type(model).forward).parameters
+    return any(part in name for name in names for part in ("pixel", "image", "patch", "video"))
 
 
 @contextmanager

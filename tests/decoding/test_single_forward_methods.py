@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from halluguard import Guard, sandbox
-from halluguard.decoding import MARINE, VAF, AllPath, VisualEntropy
+from halluguard.decoding import MARINE, VAF, VGA, AllPath, VisualEntropy
 from halluguard.decoding.methods.all_path import read_heads, scaled
 from halluguard.decoding.methods.marine import guided
 from halluguard.decoding.methods.vaf import amplified
@@ -100,3 +100,12 @@ def test_a_prompt_without_objects_is_answered_plainly():
 def test_settings_out_of_range_are_refused(make):
     with pytest.raises(SettingsError):
         make()
+
+
+@pytest.mark.parametrize("method", [VAF(), VGA()], ids=repr)
+def test_the_defaults_edit_a_layer_of_a_shallow_model(architectures, method):
+    tiny = architectures.llava(layers=3)
+    new = {"max_new_tokens": 2, "do_sample": False, "output_logits": True, "return_dict_in_generate": True}
+    inputs = tiny.prompt([[5, 6, 7, 8]])
+    plain, edited = (model.generate(**inputs, **new).logits[1] for model in (tiny.model, method.on(tiny.model)))
+    assert not torch.equal(plain, edited)

@@ -44,6 +44,11 @@ def test_a_clean_model_raises_no_alarm(bench, subject):
     assert faults(bench, subject) == []
 
 
+@pytest.mark.parametrize("subject", ["evolla", "mistral4"], indirect=True)
+def test_a_model_that_takes_no_images_is_not_said_to_have_lost_them(bench, subject):
+    assert faults(bench, subject) == []
+
+
 @pytest.mark.parametrize("subject", FAMILIES, indirect=True)
 @pytest.mark.parametrize("number", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in FAULTS])
 def test_a_seeded_fault_is_found_and_no_other(bench, subject, number):

@@ -76,7 +76,8 @@ class VAF(DecodingMethod):
 
     def bind(self, view: FoldedView) -> Self:
         layer_count = depth(view)
-        first, end = self.layers or (at_depth(9, layer_count), max(at_depth(15, layer_count), 1))
+        first = at_depth(9, layer_count)
+        first, end = self.layers or (first, max(at_depth(15, layer_count), first + 1))  # at least one layer
 
         def edit(scores: Tensor, layer: int) -> Tensor:
             if not first <= layer < end:

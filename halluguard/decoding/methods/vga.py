@@ -130,7 +130,8 @@ class _BoundVGA(LogitsCombiner):
     def __init__(self, method: VGA, view: FoldedView) -> None:
         self.method, self.view = method, view
         layers = depth(view)
-        self.first, self.end = method.layers or (at_depth(2, layers), max(at_depth(16, layers), 1))
+        first = at_depth(2, layers)
+        self.first, self.end = method.layers or (first, max(at_depth(16, layers), first + 1))  # at least one layer
         self.grounding: list[Tensor] = []  # (m,) for each sequence of the first forward
         self.evidence: dict[int, Tensor] = {}
         self.strength: Tensor | None = None
