@@ -62,9 +62,11 @@ class FirstChoices:
         for at, match in enumerate(re.finditer(r"w\d+", text)):
             before = prompt, text[: match.start()]
             first = self.seen.setdefault(before, match.group()) if at in self.places else None
-            decision = "contradicted" if match.group() == first else "supported"
+            rejected = match.group() == first
             if match.start() >= start:
-                words.append(JudgedWord(match.start(), match.end(), decision, score=1.0))
+                words.append(
+                    JudgedWord(match.start(), match.end(), "contradicted" if rejected else "supported", score=1.0)
+                )
         return words
 
 
