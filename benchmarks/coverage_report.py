@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 LEGEND = """# Coverage: the families that run
@@ -33,9 +34,12 @@ place (gemma3n and fast_vlm: a ResNet; perception_lm: CLIP's). mistral4 takes no
 ## Decoding
 
 Columns: greedy search; three beams; three beams with two returned sequences; nucleus sampling; a static cache; prompt
-lookup; two images per prompt, with beams; a negative branch without the image, with beams; and the largest relative
-error of that branch's logits over 32 tokens against the text-only prompt (below 1e-5). Each call has two left-padded
-prompts of different lengths; prompt lookup has one, because it takes no batch{alone}.
+lookup; two images per prompt, with beams; a negative branch without the image, with beams; the largest relative error
+of that branch's logits over 32 tokens against the text-only prompt (below 1e-5); and step back, whose laws
+(`benchmarks/step_back_laws.py`) are checked plainly, with a changed image and, where there is such a branch, without
+the image: a judge that supports all changes nothing, in greedy and in beam search; after two returns the answer goes
+on as a recomputation does; the tokens taken back are bounded. Each call has two left-padded prompts of different
+lengths; prompt lookup has one, because it takes no batch{alone}.
 
 A plain error that ends in "equals recomputation" is an answer that the view gives where plain decoding fails. In all
 other cells with a plain error, halluguard raises an error that names the model and the cause.
@@ -57,6 +61,15 @@ one question; a conversation of two turns; the margin of yes over no; the imagin
 image, for one prompt and in a batch; a contrast with the inverted image, in a batch (VCD's formula). A plain error that
 ends in "Guard: ..." has Guard's own sentence; "not run" has no processor here.
 """
+
+PARTLY = """
+### Which part is not exact, and why
+
+The families that are exact in some columns only. "plain" is an error of transformers itself; all other sentences are
+refusals of halluguard.
+
+| families | columns | cause |
+|---|---|---|"""
 
 KINDS = {"plain": "plain error"} | {word: word for word in ("refused", "FAULT", "vacuous", "not run")}
 
@@ -81,6 +94,9 @@ def rendered(
     lines = _table(table, notes)
     alone = f", and so have {', '.join(single)}, whose plain batch differs from its prompts run alone" if single else ""
     parts = [LEGEND.format(**versions, counts=counted(table, not_run), alone=alone), "\n".join(lines)]
+    partly = _partly(table)
+    if partly:
+        parts += [PARTLY, *partly]
     if guard:
         parts += [GUARD.format(counts=counted_guard(guard)), *_table(guard, notes)]
     if notes:
@@ -98,6 +114,22 @@ def _table(table: Mapping[str, Mapping[str, str]], notes: dict[str, int]) -> lis
         cells = [_cell(table[family][column], notes) for column in columns]
         lines.append(f"| {family} | " + " | ".join(cells) + " |")
     return lines
+
+
+def _partly(table: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """Lines of the families that are exact in some columns only: one for each cause."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for family, row in sorted(table.items()):
+        if any(kind(cell) == "exact" for cell in row.values()):
+            for column, cell in row.items():
+                if kind(cell) != "exact":
+                    cause = re.sub(r"\b[A-Z]\w+(For[A-Z]\w+|Model|_V3)\b", "the model", cell)
+                    found.setdefault(cause, {}).setdefault(family, []).append(column)
+    lines: dict[str, list[str]] = {}
+    for cause, of_family in found.items():
+        columns = dict.fromkeys(column for some in of_family.values() for column in some)
+        lines.setdefault(_escaped(cause), []).append(f"| {', '.join(of_family)} | {', '.join(columns)} |")
+    return [f"{line} {cause} |" for cause, some in lines.items() for line in some]
 
 
 def counted_guard(table: Mapping[str, Mapping[str, str]]) -> str:

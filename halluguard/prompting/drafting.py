@@ -37,6 +37,10 @@ ALONE = frozenset(
 """Model types whose prompts of unequal length differ in a batch from each alone, in plain generation too: they run one
 by one. docs/coverage.md has the measurement."""
 
+ALONE_IF_UNEQUAL = frozenset({"idefics"})
+"""Model types whose processor puts the image of a prompt in front of the text, and behind it in a batch in which
+another prompt has several: prompts with unequal numbers of images run one by one."""
+
 
 @dataclass(frozen=True)
 class Draft:
@@ -139,14 +143,15 @@ class Drafter:
         check_settings(self.generate)
         if batch_size is not None and not (isinstance(batch_size, int) and batch_size >= 1):
             raise SettingsError(f"batch_size must be a whole number >= 1, got {batch_size!r}; leave it out for all")
-        size = 1 if self._runs_alone else batch_size or len(conversations)
+        size = 1 if self._runs_alone(conversations) else batch_size or len(conversations)
         return in_batches(self._batch, list(conversations), size)
 
-    @property
-    def _runs_alone(self) -> bool:
+    def _runs_alone(self, conversations: Sequence[Conversation]) -> bool:
         """Whether prompts run one by one: in some families, and where a tokenizer has no token to pad with."""
-        no_padding = getattr(self.processor.tokenizer, "pad_token", None) is None
-        return no_padding or self.model.config.model_type in ALONE
+        kind = self.model.config.model_type
+        if getattr(self.processor.tokenizer, "pad_token", None) is None or kind in ALONE:
+            return True
+        return kind in ALONE_IF_UNEQUAL and len({len(one.images) for one in conversations}) > 1
 
     def _batch(self, conversations: Sequence[Conversation], start: int) -> list[list[Draft]]:
         seeded = nullcontext() if self.seed is None else Seeded(self.seed + start)
@@ -222,7 +227,7 @@ class Drafter:
 
     def first_logits(self, conversations: Sequence[Conversation]) -> Tensor:
         """(B, V) scores of the first token in fp32, before the mask of allowed tokens."""
-        size = 1 if self._runs_alone else len(conversations)
+        size = 1 if self._runs_alone(conversations) else len(conversations)
         parts = [conversations[i : i + size] for i in range(0, len(conversations), size)]
         return torch.cat([self._first_logits(part) for part in parts])
 

@@ -35,6 +35,14 @@ def row_of(name):
     return row
 
 
+def guard_of(name):
+    tiny = guards.architectures.tiny(name)
+    try:
+        return guards.Guard(tiny.model, guards.processors.processor(tiny))
+    except guards.processors.NotBuilt as error:
+        pytest.skip(str(error))
+
+
 def check(name):
     row = row_of(name)
     faults = {column: cell for column, cell in row.items() if cell.startswith("FAULT")}
@@ -65,12 +73,17 @@ def test_a_model_that_writes_no_tokens_is_refused_by_name():
 
 
 def test_several_images_where_the_prompt_has_places_for_one_are_refused():
-    tiny = guards.architectures.tiny("blip-2")
-    try:
-        guard = guards.Guard(tiny.model, guards.processors.processor(tiny))
-    except guards.processors.NotBuilt as error:
-        pytest.skip(str(error))
+    guard = guard_of("blip-2")
     images = [guards.picture(seed) for seed in (1, 2, 3)]
     with pytest.raises(guards.HalluguardError, match="expected one image in each prompt"):
         guard.drafts([images[:2], images[2]], guards.QUESTIONS[:2], **guards.NEW)
     assert len(guard.drafts(images[:2], guards.QUESTIONS[:2], **guards.NEW)) == 2
+
+
+@pytest.mark.parametrize("name", ["idefics", "llava", "gemma3", "mllama"])
+def test_unequal_numbers_of_images_in_a_batch_give_the_answers_of_each_prompt_alone(name):
+    guard = guard_of(name)
+    one, other, third = (guards.picture(seed) for seed in (1, 2, 3))
+    prompts = [[one, other], third]
+    each = [guard.drafts([p], [q], **guards.NEW)[0] for p, q in zip(prompts, guards.QUESTIONS, strict=False)]
+    assert guard.drafts(prompts, guards.QUESTIONS[:2], **guards.NEW) == each
