@@ -312,20 +312,21 @@ def covered(name: str, laws: bool = True) -> dict[str, str]:
         cases = [changed_image(tiny, texts)]
         if kind(verdicts["no image"]) != "refused":
             cases.append(without_image(tiny, texts))
-        verdicts["step back"] = stepped_back(cases)
+        beams_run = not verdicts["beams"].startswith("plain")
+        verdicts["step back"] = stepped_back(cases, (3, 1) if beams_run else (1,))
     return verdicts
 
 
-def stepped_back(cases: list[Case]) -> str:
+def stepped_back(cases: list[Case], searches: tuple[int, ...] = (3, 1)) -> str:
     """The verdict on the laws of step back, plainly and with the method of each case: the first that is not exact."""
-    cells = (law(case) for case in [replace(cases[0], method=VCD(alpha=0.0, beta=0.0)), *cases])
+    cells = (law(case, searches) for case in [replace(cases[0], method=VCD(alpha=0.0, beta=0.0)), *cases])
     return next((cell for cell in cells if cell != "exact"), "exact")
 
 
-def law(case: Case) -> str:
+def law(case: Case, searches: tuple[int, ...] = (3, 1)) -> str:
     """exact | refused: ... | FAULT: ... for one case."""
     try:
-        broken = step_back_laws.broken_law(case, NEW)
+        broken = step_back_laws.broken_law(case, NEW, searches)
     except HalluguardError as refusal:
         return f"refused: {refusal}"
     except Exception as error:

@@ -102,10 +102,16 @@ def written(case: Case, judge: FirstChoices, settings: Mapping[str, Any]) -> lis
     return ModelCalls(case.tiny.model, Words(), call_of).write(len(case.branches), StepBack(), judge)  # type: ignore[arg-type]
 
 
-def broken_law(case: Case, new: Mapping[str, Any]) -> str:
-    """The first law that a case breaks, in words; "" if it keeps all."""
+def broken_law(case: Case, new: Mapping[str, Any], searches: Sequence[int] = (3, 1)) -> str:
+    """The first law that a case breaks, in words; "" if it keeps all.
+
+    Args:
+        case: the case.
+        new: settings of `generate`.
+        searches: numbers of beams with which the first law is checked; the last is 1.
+    """
     count = new["max_new_tokens"]
-    for beams in (3, 1):
+    for beams in searches:
         alike = written(case, FirstChoices(), {**new, "num_beams": beams})
         own = case.view(num_beams=beams)[:, -count:].tolist()
         if [answer.tokens for answer in alike] != own:
