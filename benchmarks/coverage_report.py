@@ -65,8 +65,8 @@ ends in "Guard: ..." has Guard's own sentence; "not run" has no processor here.
 PARTLY = """
 ### Which part is not exact, and why
 
-The families that are exact in some columns only. "plain" is an error of transformers itself; all other sentences are
-refusals of halluguard.
+The families that are exact in some columns only. "plain" is an error of transformers itself, "refused" one of
+halluguard.
 
 | families | columns | cause |
 |---|---|---|"""
@@ -156,8 +156,8 @@ def counted(table: Mapping[str, Mapping[str, str]], not_run: Mapping[str, str]) 
     partly = len(kinds) - whole - faults - wholly_refused
     return (
         f"Of {len(table) + len(not_run)} image-text-to-text model types, {whole} are exact in every column, {partly} "
-        f"in some and refused, failing in plain decoding too or vacuous in the others, {wholly_refused} are refused "
-        f"outright, {faults} have a fault, and {len(not_run)} were not run."
+        f"in some and refused, failing in plain decoding too, vacuous or not run in the others, {wholly_refused} are "
+        f"refused outright, {faults} have a fault, and {len(not_run)} were not run."
     )
 
 
