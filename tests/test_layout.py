@@ -35,7 +35,7 @@ MAY_IMPORT = {
     "checkpoint_sizes": {"errors", "io", "tensor_files"},
     "tensor_files": {"errors", "io"},
     "seeding": set(),
-    "spacy_import": set(),
+    "lean_imports": set(),
     "thinking": set(),
     "controller": {"errors", "tensor_files"},
     "baking": {"errors", "checkpoints", "controller"},
@@ -80,7 +80,7 @@ MAY_IMPORT = {
         "boxes",
         "checkpoints",
         "thinking",
-        "spacy_import",
+        "lean_imports",
     },
     "calibration": {
         *("records", "errors", "io", "images", "metrics", "vocabulary", "reliability", "_version"),
@@ -118,7 +118,7 @@ MAY_IMPORT = {
             "sandbox",
             "vocabulary",
             "reliability",
-            "spacy_import",
+            "lean_imports",
         ),  # the sandbox as an expert by name
     },
     "sandbox": {

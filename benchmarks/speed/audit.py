@@ -16,6 +16,7 @@ threads and processes; peak memory is that of the largest process.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import shutil
@@ -29,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 _HERE = Path(__file__).resolve().parents[2]
+_COMPILED = Path(tempfile.gettempdir()) / "halluguard-speed-compiled"
 
 
 def main() -> None:
@@ -71,7 +73,7 @@ def repeat(captions: list[Path], rows: int, target: Path) -> None:
 
 def compared(captions: Path, objects: Path, against: Path | None, rounds: int, workers: int) -> list[dict[str, Any]]:
     """One line per kind of run: medians of CPU seconds and seconds, peak memory, bytes per row."""
-    audit = ["-m", "halluguard", "audit", captions, "--objects", objects, "--progress", "off", "--quiet"]
+    audit = ["-m", "halluguard.cli", "audit", captions, "--objects", objects, "--progress", "off", "--quiet"]
     script: list[object] = [Path(__file__).with_name("plain_spacy.py"), captions, objects]
     kinds: dict[str, tuple[Path, list[object]]] = {
         "one process": (_HERE, [*audit, "--workers", 1]),
@@ -83,6 +85,12 @@ def compared(captions: Path, objects: Path, against: Path | None, rounds: int, w
     times: dict[str, list[tuple[float, float, int]]] = {kind: [] for kind in kinds}
     sizes: dict[str, int] = {}
     rows = sum(1 for _ in captions.open(encoding="utf-8"))
+    few = captions.with_name("few.jsonl")
+    few.write_text("".join(itertools.islice(captions.open(encoding="utf-8"), 5)), encoding="utf-8")
+    for code in {code for code, _ in kinds.values()}:  # so that no measured run compiles modules
+        few_audited = captions.with_name("few")
+        shutil.rmtree(few_audited, ignore_errors=True)
+        measured(code, ["-m", "halluguard.cli", "audit", few, *audit[4:], "--out", few_audited])
     for _ in range(rounds):
         for kind, (code, command) in kinds.items():
             out = captions.with_name(f"{captions.stem}-{kind.replace(' ', '-')}")
@@ -107,8 +115,10 @@ def compared(captions: Path, objects: Path, against: Path | None, rounds: int, w
 def measured(code: Path, command: Sequence[object]) -> tuple[float, float, int]:
     """CPU seconds, seconds and peak memory (MiB) of a command with the code of a folder."""
     environment = {**os.environ, "PYTHONPATH": str(code), "OMP_NUM_THREADS": "1"}
+    environment["PYTHONPYCACHEPREFIX"] = str(_COMPILED)  # an installed package is compiled, a folder need not be
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     began = time.perf_counter()
-    process = subprocess.Popen([sys.executable, *map(str, command)], env=environment)
+    process = subprocess.Popen([sys.executable, "-P", *map(str, command)], env=environment)
     _, status, used = os.wait4(process.pid, 0)
     if status != 0:
         raise SystemExit(f"the command {' '.join(map(str, command))} failed")
@@ -125,7 +135,7 @@ def merged(captions: Path, objects: Path, shards: int, workers: int) -> dict[str
     """Audit in shards, which is not measured, and merge them."""
     folders = [captions.with_name(f"{captions.stem}-shard-{i + 1}-of-{shards}") for i in range(shards)]
     for i, folder in enumerate(folders):
-        command = ["-m", "halluguard", "audit", captions, "--objects", objects, "--out", folder, "--no-report"]
+        command = ["-m", "halluguard.cli", "audit", captions, "--objects", objects, "--out", folder, "--no-report"]
         measured(_HERE, [*command, "--shard", f"{i + 1}/{shards}", "--progress", "off", "--quiet"])
     out = captions.with_name(f"{captions.stem}-merged")
     shutil.rmtree(out, ignore_errors=True)

@@ -22,7 +22,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, BinaryIO, TypeVar
 
 from halluguard.errors import ExpertError, HalluguardError
-from halluguard.spacy_import import leave_out_torch
+from halluguard.lean_imports import leave_out_unused
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -166,7 +166,7 @@ def _receive(stream: BinaryIO | Any) -> bytes:
 
 def serve() -> None:
     """Answer calls from standard input until it ends; the main function of a worker process."""
-    leave_out_torch()
+    leave_out_unused()
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # output of libraries must not mix with the answers
     calls: queue.SimpleQueue[bytes] = queue.SimpleQueue()

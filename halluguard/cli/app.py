@@ -24,7 +24,7 @@ from halluguard.errors import (
     UnsupportedModelError,
 )
 from halluguard.printing import printable
-from halluguard.spacy_import import leave_out_torch
+from halluguard.lean_imports import leave_out_unused
 
 
 class _Sorted(TyperGroup):
@@ -68,7 +68,7 @@ def main() -> NoReturn:
     An error that halluguard raises on purpose ends it with one sentence and its exit code. Any other exception is a
     bug: it ends with one sentence too, and its traceback goes to a file.
     """
-    leave_out_torch()
+    leave_out_unused()
     try:
         code = app(standalone_mode=False)
     except HalluguardError as error:

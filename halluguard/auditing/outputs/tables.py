@@ -25,6 +25,7 @@ from halluguard.auditing.run_folder import JSON_LINES, open_part, parts_of, read
 from halluguard.correction.claims.coverage import Coverage
 from halluguard.correction.kinds import KINDS
 from halluguard.io import JsonObject, json_line, replacing
+from halluguard.lean_imports import import_pyarrow
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -81,8 +82,7 @@ def _tabulated_part(part: Path) -> list[Tabulated]:
 
 def _tabulated(part: Path, watch: ShiftWatch | None = None) -> Iterator[Tabulated]:
     """Yield the rows of a part, some at a time."""
-    import pyarrow as pa
-
+    pa = import_pyarrow()
     caption_schema, claim_schema = arrow_schema(CAPTION_COLUMNS), arrow_schema(CLAIM_COLUMNS)
     with open_part(part) as file:
         while lines := list(itertools.islice(file, _AT_ONCE)):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from halluguard.errors import InputError, MissingExtraError
-from halluguard.spacy_import import import_spacy
+from halluguard.lean_imports import import_spacy
 
 if TYPE_CHECKING:
     from spacy.language import Language
