@@ -231,7 +231,17 @@ def parents(name: str) -> tuple[str, ...]:
 @lru_cache(maxsize=65536)
 def children(name: str) -> tuple[str, ...]:
     """Narrower names, one or more steps below: "vehicle" -> ("bicycle", "car", ..., "taxi", ...)."""
-    return tuple(sorted(child for child in NAMES if same(name) in parents(child)))
+    return tuple(sorted(_narrower().get(same(name), ())))
+
+
+@lru_cache(maxsize=1)
+def _narrower() -> dict[str, list[str]]:
+    """Name -> all names below it."""
+    narrower: dict[str, list[str]] = {}
+    for child in NAMES:
+        for parent in parents(child):
+            narrower.setdefault(parent, []).append(child)
+    return narrower
 
 
 @lru_cache(maxsize=65536)

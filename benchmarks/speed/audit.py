@@ -3,12 +3,15 @@
     python benchmarks/speed/audit.py --captions captions.jsonl --objects objects.json.gz --rows 1000 10000
     python benchmarks/speed/audit.py --captions captions.jsonl --objects objects.json.gz --against FOLDER
     python benchmarks/speed/audit.py --captions captions.jsonl --objects objects.json.gz --rows 50000 --shards 4
+    python benchmarks/speed/audit.py --captions captions.jsonl --objects objects.json.gz --sentences 1 --memory \\
+        --rows 1000 10000 100000
     python benchmarks/speed/audit.py --sandbox
 
 With known objects, the captions are repeated under new ids up to each number of rows. Each audit is the command line in
 a process of its own, from the file to the report; runs of different kinds alternate. `--against` names a folder with
 other code of halluguard, which audits the same file. Beside them runs `plain_spacy.py`, a script of forty lines that
-only finds objects. `--shards` audits in shards and merges them. With `--sandbox`, the sandbox's detector looks at its
+only finds objects. `--shards` audits in shards and merges them. `--memory` audits in one process alone, and `--sentences`
+keeps the first sentences of each caption, so that many rows are checked in little time. With `--sandbox`, the sandbox's detector looks at its
 200 scenes, and the time in the detector is compared with the time of the whole run. Times are CPU seconds of all
 threads and processes; peak memory is that of the largest process.
 """
@@ -19,6 +22,7 @@ import argparse
 import itertools
 import json
 import os
+import re
 import shutil
 import statistics
 import subprocess
@@ -42,6 +46,8 @@ def main() -> None:
     parser.add_argument("--against", type=Path, help="folder with other code of halluguard")
     parser.add_argument("--shards", type=int, default=0, help="audit in so many shards, and merge them")
     parser.add_argument("--workers", type=int, default=2, help="processes of the second run, and of the merge")
+    parser.add_argument("--memory", action="store_true", help="one process alone, for its peak memory")
+    parser.add_argument("--sentences", type=int, help="sentences of each caption that are kept")
     parser.add_argument("--work", type=Path, default=Path("runs/speed-audit"))
     parser.add_argument("--sandbox", action="store_true")
     args = parser.parse_args()
@@ -51,23 +57,27 @@ def main() -> None:
     args.work.mkdir(parents=True, exist_ok=True)
     for rows in args.rows:
         repeated = args.work / f"{rows}.jsonl"
-        repeat(args.captions, rows, repeated)
+        repeat(args.captions, rows, repeated, args.sentences)
         if args.shards:
             print(json.dumps(merged(repeated, args.objects, args.shards, args.workers)))
             continue
-        for line in compared(repeated, args.objects, args.against, args.rounds, args.workers):
+        for line in compared(repeated, args.objects, args.against, args.rounds, 1 if args.memory else args.workers):
             print(json.dumps(line), flush=True)
+        if args.memory:
+            continue
         print(json.dumps({"rows": rows, "stages": stages(repeated, args.objects)}), flush=True)
 
 
-def repeat(captions: list[Path], rows: int, target: Path) -> None:
-    """A file of `rows` captions: the captions, over and over, each under a new id."""
+def repeat(captions: list[Path], rows: int, target: Path, sentences: int | None = None) -> None:
+    """A file of `rows` captions: the captions, or their first sentences, over and over, each under a new id."""
     lines = [json.loads(line) for file in captions for line in file.read_text(encoding="utf-8").splitlines()]
     temporary = target.with_suffix(".tmp")
     with temporary.open("w", encoding="utf-8") as file:
         for i in range(rows):
             row = lines[i % len(lines)]
-            file.write(json.dumps({"id": i, "image_id": row["image_id"], "caption": row["caption"]}) + "\n")
+            whole = row["caption"]
+            caption = whole if sentences is None else " ".join(re.split(r"(?<=[.!?])\s", whole)[:sentences])
+            file.write(json.dumps({"id": i, "image_id": row["image_id"], "caption": caption}) + "\n")
     temporary.rename(target)
 
 
@@ -75,13 +85,14 @@ def compared(captions: Path, objects: Path, against: Path | None, rounds: int, w
     """One line per kind of run: medians of CPU seconds and seconds, peak memory, bytes per row."""
     audit = ["-m", "halluguard.cli", "audit", captions, "--objects", objects, "--progress", "off", "--quiet"]
     script: list[object] = [Path(__file__).with_name("plain_spacy.py"), captions, objects]
-    kinds: dict[str, tuple[Path, list[object]]] = {
-        "one process": (_HERE, [*audit, "--workers", 1]),
-        f"{workers} workers": (_HERE, [*audit, "--workers", workers]),
-        "one process, compact": (_HERE, [*audit, "--workers", 1, "--compact"]),
-        **({"against, one process": (against.resolve(), audit)} if against else {}),
-        "plain spaCy, objects only": (_HERE, script),
-    }
+    kinds: dict[str, tuple[Path, list[object]]] = {"one process": (_HERE, [*audit, "--workers", 1])}
+    if workers > 1:
+        kinds |= {
+            f"{workers} workers": (_HERE, [*audit, "--workers", workers]),
+            "one process, compact": (_HERE, [*audit, "--workers", 1, "--compact"]),
+            **({"against, one process": (against.resolve(), audit)} if against else {}),
+            "plain spaCy, objects only": (_HERE, script),
+        }
     times: dict[str, list[tuple[float, float, int]]] = {kind: [] for kind in kinds}
     sizes: dict[str, int] = {}
     rows = sum(1 for _ in captions.open(encoding="utf-8"))

@@ -23,8 +23,8 @@ from halluguard.errors import (
     PromiseError,
     UnsupportedModelError,
 )
-from halluguard.printing import printable
 from halluguard.lean_imports import leave_out_unused
+from halluguard.printing import printable
 
 
 class _Sorted(TyperGroup):

@@ -44,9 +44,12 @@ def mend(parse: Parse) -> None:
             parse.children[owner].append(i)
     for i, head in enumerate(parse.heads):
         apposed = parse.deps[i] == "appos" and head < i and parse.tags[i] in _NOUNS and parse.tags[head][:2] == "NN"
-        goes_on = any(parse.deps[j] in ("conj", "cc") for j in parse.children[i]) or _list_after(parse, head, i)
-        if apposed and (goes_on or _bare_list(parse, head, i)):
+        if apposed and (_goes_on(parse, i) or _list_after(parse, head, i) or _bare_list(parse, head, i)):
             parse.deps[i] = "conj"
+
+
+def _goes_on(parse: Parse, i: int) -> bool:
+    return any(parse.deps[j] in ("conj", "cc") for j in parse.children[i])
 
 
 def _list_after(parse: Parse, head: int, i: int) -> bool:
@@ -219,9 +222,10 @@ def _verb_in_list(parse: Parse, i: int) -> None:
 
 def _joined_subject(parse: Parse, verb: int) -> None:
     """Make a list the subject of a plural verb: in "A horse, a cow, and a pig stand", all three stand."""
-    top, subject = parse.heads[verb], parse.child(verb, "nsubj")
+    top = parse.heads[verb]
     if parse.deps[verb] != "conj" or parse.tags[verb] not in ("VB", "VBP") or parse.deps[top] != "ROOT":
         return
+    subject = parse.child(verb, "nsubj")
     if subject is None or parse.tags[subject] != "NN" or parse.tags[top] not in _NOUNS:
         return
     joint = min(parse.subtree(subject)) - 1

@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from halluguard.correction.text.blas import choose_blas
 from halluguard.errors import InputError, MissingExtraError
 from halluguard.lean_imports import import_spacy
 
@@ -28,6 +29,7 @@ def pipeline(name: str | None = None) -> Language:
     Raises:
         MissingExtraError: none is installed.
         InputError: the files of the pipeline are not those that were reviewed.
+        SettingsError: the environment names an unknown library for its matrices; see `blas`.
     """
     spacy = import_spacy()
     # The entity recogniser, lemmas and coarse tags are never read here; without them parsing is 1.7 times faster.
@@ -39,6 +41,7 @@ def pipeline(name: str | None = None) -> Language:
             try:
                 language: Language = spacy.load(candidate, exclude=unread)
                 if name or {"tagger", "parser"} <= set(language.pipe_names):
+                    choose_blas(language)
                     return language
             except OSError as error:
                 raise MissingExtraError(

@@ -6,12 +6,14 @@ import re
 import threading
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import groupby, islice, pairwise
 from typing import TYPE_CHECKING
 
 from halluguard.correction.text import written_boxes
+from halluguard.correction.text.blas import one_thread
 from halluguard.correction.text.blocks import read_blocks
 from halluguard.correction.text.budget import Budget, check_budget, check_now
 from halluguard.correction.text.document import Block, Document, Markup
@@ -22,6 +24,7 @@ from halluguard.correction.text.names import add_name, is_plain_name
 from halluguard.correction.text.parse import Parse
 from halluguard.correction.text.parse_repairs import mend
 from halluguard.correction.text.pipeline import pipeline
+from halluguard.correction.text.word_memory import WordMemory
 from halluguard.correction.text.written_boxes import Written
 from halluguard.errors import HalluguardError, InputError
 
@@ -212,8 +215,8 @@ def _parsed_together(
 ) -> Iterator[Parse | HalluguardError]:
     """The parses of short texts."""
     good = [one for one in texts if isinstance(one, _Prepared)]
-    words = (piece.text for one in good for piece in one.pieces if not piece.plain)
-    with _ONE_AT_A_TIME, nlp.memory_zone():
+    words = [piece.text for one in good for piece in one.pieces if not piece.plain]
+    with _alone(nlp, words):
         docs = nlp.pipe(words, batch_size=batch_size)
         parses = [one.parse(docs) if isinstance(one, _Prepared) else one for one in texts]
     yield from parses
@@ -222,10 +225,24 @@ def _parsed_together(
 def _parsed_apart(text: _Prepared, nlp: Language) -> Parse | HalluguardError:
     """The parse of a long text, read in steps of at most `MAX_PARSED` characters while its budget runs."""
     try:
-        with text.budget.running(), _ONE_AT_A_TIME, nlp.memory_zone():
+        with text.budget.running(), _alone(nlp):
             return text.parse(_docs_in_steps([piece.text for piece in text.pieces if not piece.plain], nlp))
     except HalluguardError as error:
         return error
+
+
+@contextmanager
+def _alone(nlp: Language, words: Sequence[str] = ()) -> Iterator[None]:
+    """The pipeline for one caller at a time, in a memory zone, with the frequent ones of the words learned before."""
+    with _ONE_AT_A_TIME, one_thread():
+        _word_memory(nlp).learn(words)
+        with nlp.memory_zone():
+            yield
+
+
+@lru_cache(maxsize=4)
+def _word_memory(nlp: Language) -> WordMemory:
+    return WordMemory(nlp)
 
 
 def _docs_in_steps(words: Sequence[str], nlp: Language) -> Iterator[Doc]:
@@ -276,19 +293,22 @@ def _join(document: Document, leaves: list[Block], parts: Sequence[tuple[_Piece,
 
 
 def _add_doc(parse: Parse, piece: _Piece, doc: Doc) -> None:
-    """Add the tokens of a parsed piece."""
-    tokens = [token for token in doc if not token.is_space]
-    place = {token.i: len(parse) + n for n, token in enumerate(tokens)}
-    for token in tokens:
-        at = piece.start + token.idx
-        parse.words.append(token.lower_)
-        parse.tags.append(token.tag_)
-        parse.deps.append(token.dep_)
-        parse.heads.append(place.get(token.head.i, place[token.i]))
-        parse.starts.append(piece.words.starts[at])
-        parse.ends.append(piece.words.ends[at + len(token) - 1])
-    for sent in doc.sents:
-        inside = [place[token.i] for token in sent if token.i in place]
+    """Add the tokens of a parsed piece, but for white space."""
+    columns = doc.to_array(["IS_SPACE", "IDX", "LENGTH", "LOWER", "TAG", "DEP", "SENT_START", "HEAD"])
+    spaces, places, lengths, lower, tags, deps, begins, _ = columns.T.tolist()
+    to_head: list[int] = columns[:, -1].astype("int64").tolist()  # which are negative where the head stands before
+    kept = [i for i, space in enumerate(spaces) if not space]
+    place = {i: n for n, i in enumerate(kept, len(parse))}
+    strings = {key: doc.vocab.strings[key] for column in (lower, tags, deps) for key in set(column)}
+    parse.words.extend(strings[lower[i]] for i in kept)
+    parse.tags.extend(strings[tags[i]] for i in kept)
+    parse.deps.extend(strings[deps[i]] for i in kept)
+    parse.heads.extend(place.get(i + to_head[i], place[i]) for i in kept)
+    parse.starts.extend(piece.words.starts[piece.start + places[i]] for i in kept)
+    parse.ends.extend(piece.words.ends[piece.start + places[i] + lengths[i] - 1] for i in kept)
+    first_tokens = [i for i, begin in enumerate(begins) if begin == 1 or i == 0]
+    for first, last in pairwise([*first_tokens, len(begins)]):
+        inside = [place[i] for i in range(first, last) if i in place]
         if inside:
             parse.sentence.extend([len(parse.sentences)] * len(inside))
             parse.sentences.append((inside[0], inside[-1] + 1))
