@@ -4,8 +4,8 @@ thinc, which spaCy rests on, imports torch wherever it is installed, for layers 
 spaCy imports its own command line, and with it clients of the network. Arrow imports pandas with the first array. All
 that takes more time and memory than spaCy and Arrow themselves. A process may `leave_out_unused()` before its first
 parse: torch, pandas and spaCy's command line can then still be imported and used, but spaCy has no layers of torch and
-Arrow reads no pandas objects as arrays. So only processes that are ours do so, the command line and the workers of an audit, and
-never a program that imports halluguard.
+Arrow reads no pandas objects as arrays. So only processes that are ours do so, the command line and the workers of an
+audit, and never a program that imports halluguard.
 """
 
 from __future__ import annotations

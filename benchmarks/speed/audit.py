@@ -10,10 +10,10 @@
 With known objects, the captions are repeated under new ids up to each number of rows. Each audit is the command line in
 a process of its own, from the file to the report; runs of different kinds alternate. `--against` names a folder with
 other code of halluguard, which audits the same file. Beside them runs `plain_spacy.py`, a script of forty lines that
-only finds objects. `--shards` audits in shards and merges them. `--memory` audits in one process alone, and `--sentences`
-keeps the first sentences of each caption, so that many rows are checked in little time. With `--sandbox`, the sandbox's detector looks at its
-200 scenes, and the time in the detector is compared with the time of the whole run. Times are CPU seconds of all
-threads and processes; peak memory is that of the largest process.
+only finds objects. `--shards` audits in shards and merges them. `--memory` audits in one process alone, and
+`--sentences` keeps the first sentences of each caption, so that many rows are checked in little time. With `--sandbox`,
+the sandbox's detector looks at its 200 scenes, and the time in the detector is compared with the time of the whole run.
+Times are CPU seconds of all threads and processes; peak memory is that of the largest process.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +82,7 @@ def repeat(captions: list[Path], rows: int, target: Path, sentences: int | None 
 
 
 def compared(captions: Path, objects: Path, against: Path | None, rounds: int, workers: int) -> list[dict[str, Any]]:
-    """One line per kind of run: medians of CPU seconds and seconds, peak memory, bytes per row."""
+    """One line per kind of run: medians of CPU seconds of the start and the whole, peak memory, bytes per row."""
     audit = ["-m", "halluguard.cli", "audit", captions, "--objects", objects, "--progress", "off", "--quiet"]
     script: list[object] = [Path(__file__).with_name("plain_spacy.py"), captions, objects]
     kinds: dict[str, tuple[Path, list[object]]] = {"one process": (_HERE, [*audit, "--workers", 1])}
@@ -96,12 +96,7 @@ def compared(captions: Path, objects: Path, against: Path | None, rounds: int, w
     times: dict[str, list[tuple[float, float, int]]] = {kind: [] for kind in kinds}
     sizes: dict[str, int] = {}
     rows = sum(1 for _ in captions.open(encoding="utf-8"))
-    few = captions.with_name("few.jsonl")
-    few.write_text("".join(itertools.islice(captions.open(encoding="utf-8"), 5)), encoding="utf-8")
-    for code in {code for code, _ in kinds.values()}:  # so that no measured run compiles modules
-        few_audited = captions.with_name("few")
-        shutil.rmtree(few_audited, ignore_errors=True)
-        measured(code, ["-m", "halluguard.cli", "audit", few, *audit[4:], "--out", few_audited])
+    start_of({code for code, _ in kinds.values()}, captions, audit[4:], 1)  # so that no measured run compiles modules
     for _ in range(rounds):
         for kind, (code, command) in kinds.items():
             out = captions.with_name(f"{captions.stem}-{kind.replace(' ', '-')}")
@@ -109,10 +104,12 @@ def compared(captions: Path, objects: Path, against: Path | None, rounds: int, w
             target = [out.with_suffix(".jsonl")] if command is script else ["--out", out]
             times[kind].append(measured(code, [*command, *target]))
             sizes[kind] = out.with_suffix(".jsonl").stat().st_size if command is script else size_of(out)
+    starts = start_of({code for code, _ in kinds.values()}, captions, audit[4:], rounds)
     return [
         {
             "rows": rows,
             "run": kind,
+            "start": None if kinds[kind][1] is script else starts[kinds[kind][0]],
             "CPU seconds": round(statistics.median(cpu for cpu, _, _ in runs), 1),
             "rows per CPU second": round(rows / statistics.median(cpu for cpu, _, _ in runs), 1),
             "seconds": round(statistics.median(wall for _, wall, _ in runs), 1),
@@ -121,6 +118,19 @@ def compared(captions: Path, objects: Path, against: Path | None, rounds: int, w
         }
         for kind, runs in times.items()
     ]
+
+
+def start_of(codes: Iterable[Path], captions: Path, options: Sequence[object], rounds: int) -> dict[Path, float]:
+    """CPU seconds that each code takes to audit five captions, nearly all of them for its start."""
+    few, out = captions.with_name("few.jsonl"), captions.with_name("few")
+    with captions.open(encoding="utf-8") as file:
+        few.write_text("".join(itertools.islice(file, 5)), encoding="utf-8")
+    spent: dict[Path, list[float]] = {code: [] for code in codes}
+    for _ in range(rounds):
+        for code, seconds in spent.items():
+            shutil.rmtree(out, ignore_errors=True)
+            seconds.append(measured(code, ["-m", "halluguard.cli", "audit", few, *options, "--out", out])[0])
+    return {code: round(statistics.median(seconds), 2) for code, seconds in spent.items()}
 
 
 def measured(code: Path, command: Sequence[object]) -> tuple[float, float, int]:

@@ -34,9 +34,9 @@ class Captioner(Protocol):
     def __call__(self, image: Image, question: str, /) -> object: ...
 
 
-def spool_stream(stream: BinaryIO, out: Path) -> Path:
-    """Write a stream, such as standard input, into the run folder and return its file."""
-    return _spooled(iter(lambda: stream.read(_CHUNK), b""), out, "input")
+def spool_stream(stream: BinaryIO, out: Path, suffix: str = "") -> Path:
+    """Write a stream, such as standard input, into the run folder and return its file, with an ending if it has one."""
+    return _spooled(iter(lambda: stream.read(_CHUNK), b""), out, "input", suffix)
 
 
 def spool_rows(

@@ -6,7 +6,7 @@ import logging
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import cast
 
@@ -16,6 +16,7 @@ from halluguard.auditing.config import AuditConfig
 from halluguard.auditing.engines import Progress, engine
 from halluguard.auditing.human_verdicts import digest
 from halluguard.auditing.in_memory_input import Captioner, spool_rows
+from halluguard.auditing.object_stores import address_of, check_local, fetched
 from halluguard.auditing.output_checks import check_outputs, remember_writing, remember_written
 from halluguard.auditing.outputs.card import write_card
 from halluguard.auditing.outputs.coco_detections import write_detections
@@ -64,6 +65,7 @@ def audit(
 
     Args:
         captions: an `AuditConfig` with all settings; or a file or folder in any format of `auditing.inputs`;
+            or the address of a file in an object store ("s3://..."), which is copied into `out`;
             or rows such as {"image": image or path, "caption": "A dog.", "question": None, "id": 7}.
         out: folder for the results; a run with the same settings found there is continued.
         detector: a detector, its name in the form of `detectors.specs`, or any function (image, phrases) -> boxes.
@@ -102,6 +104,9 @@ def audit(
             force_new=force_new,
             overwrite=overwrite,
         )
+    check_local(config)
+    if address := address_of(config.captions):
+        config = replace(config, captions=fetched(address, config.out))
     check_outputs(config)
     source = open_source(config.captions, config.keys, config.encoding)
     summary = run(config, source)

@@ -66,7 +66,11 @@ _OUTPUT, _LIMITS = "Outputs", "Limits (exit code 1 or 4)"
 @_audit.command(_FILE, cls=_FileCommand, epilog="Merge shards with: halluguard audit merge SHARD... --out FOLDER")
 def audit(
     captions: Annotated[
-        Path, typer.Argument(metavar="CAPTIONS", help="File or folder of captions; - reads standard input.")
+        Path,
+        typer.Argument(
+            metavar="CAPTIONS",
+            help="File or folder of captions, or an address such as s3://...; - reads standard input.",
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Folder for the results. An unfinished run found there is continued.")],
     images: Annotated[Path | None, _option(_CHECK, "Folder of the images.")] = None,
@@ -389,6 +393,7 @@ def _run(config: AuditConfig, console: Console, mode: Mode, spots: _Spots, *, dr
     from halluguard.auditing.dry_run import estimate
     from halluguard.auditing.engines import engine
     from halluguard.auditing.in_memory_input import spool_stream
+    from halluguard.auditing.object_stores import address_of, check_local, fetched
     from halluguard.auditing.output_checks import check_outputs
     from halluguard.auditing.pipeline import image_folder
     from halluguard.auditing.progress import ProgressDisplay
@@ -397,15 +402,19 @@ def _run(config: AuditConfig, console: Console, mode: Mode, spots: _Spots, *, dr
     from halluguard.auditing.source import open_source, rows_expected
 
     engine(config.engine)  # refuses a wrong name or folder before anything is loaded
+    check_local(config)
     image_folder(config)
     check_outputs(config)
     title = f"Audit of {config.captions.name}"
-    if str(config.captions) == "-":
+    address = address_of(config.captions)
+    if address or str(config.captions) == "-":
         if dry_run:
             raise SettingsError(
-                "a dry run writes nothing, but captions from standard input must be written first; name a file"
+                f"a dry run writes nothing, but captions from {address or 'standard input'} must be written first; "
+                "name a file"
             )
-        config = replace(config, captions=spool_stream(sys.stdin.buffer, config.out))
+        local = fetched(address, config.out) if address else spool_stream(sys.stdin.buffer, config.out)
+        config = replace(config, captions=local)
     source = open_source(config.captions, config.keys, config.encoding)
     console.print(printable(source.describe()), style="dim", markup=False)
     if dry_run:

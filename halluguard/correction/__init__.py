@@ -8,7 +8,6 @@ No language model and no network are needed; a detector is passed in (see `hallu
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -156,6 +155,8 @@ async def acorrect(
     >>> asyncio.run(acorrect("A dog and a cat.", "1.jpg", KnownObjects({"1.jpg": ["dog"]}))).text
     'A dog.'
     """
+    import asyncio  # a quarter of what importing this package would take, and needed here alone
+
     return await asyncio.to_thread(correct, text, image, detector, question, **settings)
 
 
