@@ -80,7 +80,8 @@ def gains(guard: Guard, inputs: dict[str, Any], places: Sequence[int]) -> list[T
     probe(**{**inputs, "attention_mask": torch.ones_like(ids)})
     at = torch.tensor(places)
     rows = []
-    for residual, own, projection in zip(before, outputs, output_projections(probe), strict=True):
+    projections: list[Any] = output_projections(probe)
+    for residual, own, projection in zip(before, outputs, projections, strict=True):
         parts = own[0, at - 1].unflatten(-1, (heads_of(probe), -1))  # (places, heads, D)
         weights = projection.weight.unflatten(1, (heads_of(probe), -1))  # (H, heads, D)
         added = torch.einsum("phd,whd->phw", parts, weights)
