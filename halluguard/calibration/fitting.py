@@ -95,7 +95,7 @@ def fit(
 
     Raises:
         SettingsError: a fraction is out of range.
-        InputError: the rows to fit on are all present or all absent, or all have one score.
+        InputError: a score is not finite, or the rows to fit on are all present or all absent, or all have one score.
     """
     for setting, value in (("alpha", alpha), ("beta", beta)):
         if not 0 < value < 1:
@@ -108,6 +108,11 @@ def fit(
         raise SettingsError(f"method must be one of {get_args(Method)}, got {method!r}; choose one")
     if negatives not in get_args(Negatives):
         raise SettingsError(f"negatives must be one of {get_args(Negatives)}, got {negatives!r}; choose one")
+    wrong = next((row for row in scored if not math.isfinite(row.score)), None)
+    if wrong is not None:
+        raise InputError(
+            f"scores must be finite, got {wrong.score} for {wrong.label!r} in {wrong.image!r}; correct them"
+        )
     used = [row for row in scored if _part(row.unit) >= holdout]
     kept = [row for row in scored if _part(row.unit) < holdout] or list(scored)
     used = _usable(used, negatives, claims)

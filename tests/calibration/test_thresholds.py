@@ -389,3 +389,10 @@ def test_labels_without_images_are_one_sentence(tmp_path):
     (tmp_path / "o.json").write_text('{"other": []}', encoding="utf-8")
     (tmp_path / "rows.csv").write_text("image,phrase,present\n1,dog,true\n2,dog,false\n", encoding="utf-8")
     assert "none of 2 labelled rows could be scored" in str(command(tmp_path).exception)
+
+
+@pytest.mark.parametrize("score", [float("nan"), float("inf"), -float("inf")])
+def test_scores_that_are_not_finite_are_not_calibrated(score):
+    rows = [Scored(str(i), "dog", i % 2 == 0, 0.5 + 0.4 * (i % 2 == 0)) for i in range(60)]
+    with pytest.raises(InputError, match="scores must be finite"):
+        fit([*rows, Scored("x", "dog", True, score)], detector="eyes")
