@@ -1,5 +1,6 @@
 """Stepping back while writing: plain where nothing is contradicted, recomputation from scratch after a return, bounds."""
 
+import copy
 from functools import partial
 
 import pytest
@@ -10,7 +11,7 @@ from halluguard.correction.sentence_judge import SentenceJudge
 from halluguard.decoding import METHODS, Imagination, get_method
 from halluguard.decoding.step_back import JudgedWord, ModelCalls, StepBack, continued
 from halluguard.detectors.precomputed import KnownObjects
-from halluguard.errors import SettingsError
+from halluguard.errors import SettingsError, UnsupportedModelError
 
 PROMPT = "Describe the image."
 MODES = {
@@ -249,3 +250,17 @@ def test_settings_out_of_range_are_refused(arguments, words):
 def test_without_a_detector_nothing_can_be_contradicted(loaded):
     with pytest.raises(SettingsError, match="needs a detector"):
         Guard(*loaded, step_back=True)
+
+
+def test_a_model_whose_generate_leaves_processors_out_is_refused(loaded, scenes):
+    """Janus is one: stepping back would go back to the same words, and say nothing."""
+    model, processor = loaded
+
+    class Deaf(type(model)):
+        def generate(self, inputs=None, logits_processor=None, **settings):
+            return super().generate(inputs, **settings)
+
+    deaf = copy.copy(model)
+    deaf.__class__ = Deaf
+    with pytest.raises(UnsupportedModelError, match="leaves it out"):
+        guard_with((deaf, processor), Nowhere(), True)(scenes[0].image, PROMPT, max_new_tokens=8)

@@ -23,7 +23,7 @@ from halluguard.decoding.step_back.best_of import BestOf, Scorer, choose
 from halluguard.decoding.step_back.continuation import continued
 from halluguard.decoding.step_back.settings import Judge, StepBack
 from halluguard.decoding.step_back.writer import Written, write
-from halluguard.errors import SettingsError
+from halluguard.errors import SettingsError, UnsupportedModelError
 
 ENDLESS = 1 << 20
 """Limit of an answer whose call names none."""
@@ -41,6 +41,16 @@ class PromptLength(StoppingCriteria):
         if self.length is None:
             self.length = input_ids.shape[1] - 1
         return torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
+
+
+class _Reached(LogitsProcessor):
+    """Note that the search calls its processors; change no score."""
+
+    yes = False
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        self.yes = True
+        return scores
 
 
 @dataclass(frozen=True)
@@ -186,16 +196,22 @@ class ModelCalls:
         criteria: Sequence[StoppingCriteria],
     ) -> list[list[int]]:
         model, given = self.call_of(prompts, retried)
-        arguments, noted = dict(given), PromptLength()
+        arguments, noted, reached = dict(given), PromptLength(), _Reached()
         if answered:
             arguments = self._shortened(continued(self.model, arguments, answered), len(answered))
             if isinstance(model, FoldedView) and not model._origin[0].is_identity:
                 arguments["answered"] = len(answered)
         arguments |= options
-        arguments["logits_processor"] = LogitsProcessorList([*(arguments.get("logits_processor") or ()), *processors])
+        all_processors = [*(arguments.get("logits_processor") or ()), *processors, reached]
+        arguments["logits_processor"] = LogitsProcessorList(all_processors)
         all_criteria = [*(arguments.get("stopping_criteria") or ()), *criteria, noted]
         arguments["stopping_criteria"] = StoppingCriteriaList(all_criteria)
         output = model.generate(**arguments)
+        if processors and not reached.yes:
+            raise UnsupportedModelError(
+                f"a model whose generate uses logits_processor is expected when a model steps back, got "
+                f"{type(self.model).__name__}, whose own leaves it out: no word could be barred; use step_back=False"
+            )
         tokens = output if torch.is_tensor(output) else output.sequences
         return tokens[:, noted.length or 0 :].tolist()
 
