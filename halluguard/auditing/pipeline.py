@@ -20,11 +20,11 @@ from halluguard.auditing.image_store import ImageFolder, ImageStore, StoredImage
 from halluguard.calibration.outcomes import ObjectReader, Outcome, Setting, agreement, withheld
 from halluguard.correction.claims.coverage import Coverage, coverage
 from halluguard.correction.claims.extract import claims_or_error, parses
-from halluguard.correction.completing import omitted_from
-from halluguard.correction.rewriting.additions import complete as with_additions
+from halluguard.correction.completing import omitted_from, with_additions
 from halluguard.correction.rewriting.rewrite import FALLBACK, rewrite_each
 from halluguard.correction.text.parse import Parse
 from halluguard.correction.verification import Thresholds, thresholds_of
+from halluguard.correction.verification.evidence import Evidence
 from halluguard.correction.verification.looks import experts_apart
 from halluguard.correction.verification.omissions import Omission, candidates
 from halluguard.correction.verification.verify import examine_many
@@ -150,7 +150,7 @@ class Checker:
         for expert in self.experts:
             expert.cached.begin([])
         self.detector.begin(stored if self.detector.needs_image else [])
-        verdicts, omitted = self._examined(read, images)
+        verdicts, omitted, evidence = self._examined(read, images)
         for asked in (self.detector, *(expert.cached for expert in self.experts)):
             if asked.broken:
                 raise asked.broken
@@ -163,12 +163,16 @@ class Checker:
             ]
         rewritten = rewrite_each([one.parse for one in read], [one.claims for one in read], verdicts)
         found = [
-            _checked(one, judged, edited, left_out, complete=self.complete)
+            _checked(one, judged, edited, left_out)
             for one, judged, edited, left_out in zip(read, verdicts, rewritten, omitted, strict=True)
         ]
         texts = [
             one.row.caption if isinstance(edited, HalluguardError) else edited[0]
             for one, edited in zip(read, rewritten, strict=True)
+        ]
+        found = [
+            checked if FALLBACK in text else self._completed(checked, seen)
+            for checked, text, seen in zip(found, texts, evidence, strict=True)
         ]
         kept_back = self._withheld(found, texts, images)
         for checked, image, why in zip(found, images, kept_back, strict=True):
@@ -215,14 +219,15 @@ class Checker:
 
     def _examined(
         self, read: Sequence[_Read], images: Sequence[StoredImage | str]
-    ) -> tuple[list[list[Verdict]], list[list[Omission] | None]]:
-        """The verdicts of each row, and the objects that it leaves out.
+    ) -> tuple[list[list[Verdict]], list[list[Omission] | None], list[Evidence | None]]:
+        """The verdicts of each row, what it leaves out, and the evidence for both.
 
         Experts that need the image are asked only where there is one.
         """
         claims = [one.claims for one in read]
         omitted: list[list[Omission] | None] = [None for _ in claims]
-        # Where phrases interact, each caption gets its own detector call, even for the same image.
+        evidence_of: list[Evidence | None] = [None for _ in claims]
+        # Where phrases interact, captions of one image do not share a detector call: each asks for itself.
         apart = self.detector.interacts and self.detector.needs_image
         verdicts: list[list[Verdict]] = [[] for _ in claims]
         for seen in (True, False):
@@ -238,12 +243,35 @@ class Checker:
                 names=self.names,
             )
             for i, (of_row, evidence) in zip(rows, judged, strict=True):
-                row = read[i].row
+                row, evidence_of[i] = read[i].row, evidence
                 if self.names and evidence is not None:
-                    least = self.setting.complete if self.setting is not None else None
-                    omitted[i] = omitted_from(row.caption, row.question, claims[i], evidence, self.names, least=least)
+                    omitted[i] = omitted_from(
+                        row.caption, row.question, claims[i], evidence, self.names, least=self._least
+                    )
                 verdicts[i] = [self._or_not_judged(claims[i][v.claim], v) for v in of_row]
-        return verdicts, omitted
+        return verdicts, omitted, evidence_of
+
+    @property
+    def _least(self) -> float | None:
+        """The score from which an object is added; None for the default."""
+        return self.setting.complete if self.setting is not None else None
+
+    def _completed(self, checked: Checked, evidence: Evidence | None) -> Checked:
+        """A row with additions to its caption, where they are wanted."""
+        if not self.complete or evidence is None or checked.omitted is None:
+            return checked
+        row = checked.row
+        added = with_additions(
+            row.caption,
+            row.question,
+            checked.claims,
+            checked.verdicts,
+            checked.edits,
+            evidence,
+            self.names,
+            least=self._least,
+        )
+        return replace(checked, edits=tuple(added), corrected=apply_edits(row.caption, added))
 
     def _or_not_judged(self, claim: Claim, verdict: Verdict) -> Verdict:
         if claim.kind not in self.not_judged:
@@ -314,8 +342,6 @@ def _checked(
     verdicts: Sequence[Verdict],
     rewritten: tuple[str, list[Edit]] | HalluguardError,
     omitted: Sequence[Omission] | None,
-    *,
-    complete: bool,
 ) -> Checked:
     failed = next((verdict for verdict in verdicts if verdict.error), None)
     if failed is not None:
@@ -325,9 +351,6 @@ def _checked(
     corrected, edits = rewritten
     if any(FALLBACK in edit.after for edit in edits):
         corrected, edits = read.row.caption, [_flagged(edit) for edit in edits]
-    elif complete and omitted is not None:
-        edits = with_additions(read.row.caption, edits, read.claims, verdicts, omitted)
-        corrected = apply_edits(read.row.caption, edits)
     left_out = None if omitted is None else tuple(omitted)
     return Checked(
         read.row,

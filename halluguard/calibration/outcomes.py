@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from halluguard.correction.claims.extract import claims_or_error, parses
-from halluguard.correction.completing import omitted_from
+from halluguard.correction.completing import with_additions
 from halluguard.correction.rewriting.additions import complete
 from halluguard.correction.rewriting.rewrite import FALLBACK, rewrite_many
 from halluguard.correction.text.parse import Parse
@@ -256,14 +256,16 @@ class Drafts:
     def _completed(
         self, i: int, text: str, examined: tuple[Sequence[Verdict], Evidence | None], least: float | None
     ) -> str:
-        """A corrected text, with the found objects added that its draft leaves out."""
+        """A corrected text with the objects that it leaves out."""
         verdicts, evidence = examined
         if evidence is None or FALLBACK in text:
             return text
         draft, claims = self.captions[self.readable[i]], self.claims[i]
-        omitted = omitted_from(draft, self.questions[i], claims, evidence, self.names, least=least)
         edits = self._rewritten[i, _decisions(verdicts)][1]
-        return apply_edits(draft, complete(draft, edits, claims, verdicts, omitted))
+        edits = with_additions(
+            draft, self.questions[i], claims, verdicts, edits, evidence, self.names, least=least, nlp=self.nlp
+        )
+        return apply_edits(draft, edits)
 
 
 def _decisions(verdicts: Sequence[Verdict]) -> tuple[tuple[str, str | None], ...]:

@@ -251,7 +251,9 @@ def _correct_batch(
     rows = zip(read, rewritten, images, questions, claims, examined, strict=True)
     for parse, edited, image, question, of_text, (judged, evidence) in rows:
         answer = _answer(parse, edited, image, question, of_text, judged, detector, timings, options)
-        yield completed(answer, evidence, options.names) if options.names and evidence is not None else answer
+        if options.names and evidence is not None:
+            answer = completed(answer, evidence, options.names, options.nlp)
+        yield answer
 
 
 def _answer(
