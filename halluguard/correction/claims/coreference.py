@@ -16,6 +16,7 @@ _OF_MANY = frozenset(
     ("one", "some", "others", "another", "other", "both", "each", "two", "three", "four", "several", "most")
 )
 _SUBJECTS = ("nsubj", "nsubjpass")
+_MAKING = frozenset("make makes making made find finds finding found".split())
 _SAYING = frozenset(
     "is was 's be been seems seem seemed appears appear appeared looks look happens said believed known noted".split()
 )
@@ -76,7 +77,9 @@ def _antecedent_sort(parse: Parse, i: int, word: str) -> str:
 
 
 def expletive(parse: Parse, i: int) -> bool:
-    """Whether "it" stands for nothing: "It is likely that ...", "it is not possible to ...", "it appears that ..."."""
+    """ "It is likely that ...", "it is not possible to ...", "it appears that ..." stands for nothing."""
+    if _made_so(parse, i):
+        return True
     verb = parse.heads[i]
     said = parse.child(verb, "acomp", "attr")
     infinitives = (j for head in (verb, said) if head is not None for j in parse.children[head])
@@ -91,6 +94,14 @@ def expletive(parse: Parse, i: int) -> bool:
         clause is not None and parse.child(clause, "mark") is not None
     )  # "it seems as if", not "it seems so, lying"
     return parse.words[verb] in ("appears", "seems") and (begins or parse.child(verb, "ccomp") is not None)
+
+
+def _made_so(parse: Parse, i: int) -> bool:
+    """ "which makes it difficult to count"."""
+    end = parse.sentences[parse.sentence[i]][1]
+    adjective = next((j for j in range(i + 1, end) if parse.tags[j] != "RB"), i)
+    makes = i > 0 and parse.words[i - 1] in _MAKING and parse.tags[adjective][:2] == "JJ"
+    return makes and adjective + 1 < end and parse.words[adjective + 1] in ("to", "for", "that")
 
 
 def nearest(parse: Parse, mentions: Sequence[Mention], pronoun: int, sort: str) -> int | None:

@@ -34,6 +34,8 @@ _TIED = (
     "another",
     "some",
 )
+_REASONS = ("reasons", "purposes", "ways", "contexts", "circumstances")
+_MANIFOLD = ("various", "many", "different", "several", "numerous", "multiple")
 _READER = ("you", "one", "we")
 _BE = ("is", "are", "be", "been", "being", "'re", "'s")
 _SUBJECTS = ("nsubj", "nsubjpass")
@@ -65,6 +67,8 @@ def _is_general(parse: Parse, verb: int) -> bool:
     )
     if helps:
         return True  # "A map can help you find your way."
+    if any(parse.words[i] in _REASONS and parse.words[i - 1] in _MANIFOLD for i in inside if i > verb):
+        return True  # "People create art for various reasons."
     habit = parse.deps[verb] not in ("relcl", "advcl") and any(
         parse.words[j] in _HABIT for j in parse.children[verb] if parse.deps[j] == "advmod" and j < verb
     )

@@ -33,6 +33,8 @@ _ASKING_TAGS = ("WP", "WRB", "WDT", "MD", "WP$")
 _ASKING_VERBS = frozenset("is are was were do does did has have isn't aren't".split())
 _SHORT_QUESTION = 6
 """Up to this number of tokens a question mark is enough: "A dog?"."""
+_KNOWING = frozenset("know knows tell determine say identify confirm certain sure clear unclear unsure".split())
+_WHO = frozenset("who whom what which where how why".split())
 _KINDS_OF = words("kinds of")
 
 
@@ -193,7 +195,11 @@ def _irrealis(parse: Parse, i: int) -> bool:
 
 
 def _supposed(parse: Parse, verb: int) -> bool:
-    """Whether a clause is only supposed: "if there is a dog", "whether a dog is there"."""
+    """Whether a clause is only supposed: "if there is a dog", "whether a dog is there", "I can't tell who the man is"."""
+    governor = parse.words[parse.heads[verb]]
+    if parse.deps[verb] == "ccomp" and governor in _KNOWING and parse.heads[verb] < verb:
+        if any(parse.words[j] in _WHO and j < verb for j in parse.children[verb]):
+            return True
     return any(parse.words[j] in ("if", "whether", "unless") and parse.deps[j] == "mark" for j in parse.children[verb])
 
 

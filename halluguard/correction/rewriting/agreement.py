@@ -14,6 +14,8 @@ from halluguard.vocabulary import FORMS
 _TO_SINGULAR = {"are": "is", "were": "was", "have": "has", "'re": "'s", "do": "does"}
 _TO_PLURAL = {one: many for many, one in _TO_SINGULAR.items()}
 _GLOSSES = ("particularly", "especially", "including", "notably", "namely", "specifically", "such")
+_LONG_JOINTS = ("as", "well", "along", "together", "with")
+"""Words of "as well as" and "along with", which go when a member beside them goes."""
 _PAIRING = ("both", "either", "neither")
 
 
@@ -34,6 +36,7 @@ def relist(editor: TokenEditor, listed: list[int], adopted: Mapping[int, int]) -
     if not gone:
         return
     joints = [parse.words[j] for m in listed for j in parse.children[m] if parse.deps[j] == "cc"]
+    joints = [word for word in joints if word not in _LONG_JOINTS] or ["and"] * bool(joints)
     oxford = len(listed) > 2 and parse.words[max(0, _last_joint(parse, listed) - 1)] == ","
     why = set().union(*(editor.why[i] for m in listed for i in spans[m]))
     for before, after in itertools.pairwise(left):

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 from itertools import pairwise
 
+from halluguard.correction.rewriting import segments
 from halluguard.correction.text.lexicon import NOUN_TAGS, VERB_TAGS, words
 from halluguard.correction.text.parse import SUBJECTS, Parse
 from halluguard.vocabulary import category, parents, singular
@@ -53,13 +54,26 @@ def member_tokens(parse: Parse, member: int) -> list[int]:
     return list(range(min(own), max(own) + 1))
 
 
-def cuts(parse: Parse, token: int, out: Out, things: Collection[int] = ()) -> Iterator[set[int]]:
+def cuts(parse: Parse, token: int, out: Out, things: Collection[int] = ()) -> list[set[int]]:
     """Sets of tokens whose removal takes `token` away, smallest first; the last one is its whole sentence.
 
     Args:
         out: whether a token is deleted or must be deleted.
         things: heads of noun phrases that name a thing, which can stand without an "of" phrase or a modifier.
     """
+    options = [segments.with_gloss(parse, cut) for cut in _constituents(parse, token, out, things)]
+
+    def needed(i: int) -> bool:
+        return parse.deps[i] == "prep" and _needed(parse, i, out)
+
+    for segment in segments.segments(parse, token, needed):
+        if segment not in options:
+            options.insert(next((n for n, cut in enumerate(options) if len(cut) > len(segment)), len(options)), segment)
+    return [*options, set(range(*parse.sentences[parse.sentence[token]]))]
+
+
+def _constituents(parse: Parse, token: int, out: Out, things: Collection[int]) -> Iterator[set[int]]:
+    """The cuts that follow the parse, from the word upwards; not the whole sentence."""
     first, end = parse.sentences[parse.sentence[token]]
     node, seen = token, set[int]()
     while node not in seen:
@@ -73,7 +87,6 @@ def cuts(parse: Parse, token: int, out: Out, things: Collection[int] = ()) -> It
     segment = _segment(parse, token, first, end)
     if segment:
         yield segment
-    yield set(range(first, end))
 
 
 def _completes(parse: Parse, node: int, things: Collection[int]) -> bool:
@@ -149,7 +162,7 @@ def _cut(parse: Parse, node: int, out: Out) -> set[int] | None:
             if node != listed[0]:
                 return None
     if dep in ("prep", "agent", "advmod", "npadvmod"):
-        return None if _needed(parse, node, out) else _phrase(parse, node)
+        return None if _needed(parse, node, out) else segments.with_partners(parse, node, _phrase(parse, node))
     if dep in ("acl", "relcl", "appos", "advcl", "parataxis"):
         sign = parse.words[max(0, min(parse.subtree(node)) - 1)]
         if sign == ":" or (dep == "appos" and sign not in _ASIDES):
@@ -295,7 +308,8 @@ def stands(parse: Parse, verb: int, out: Out) -> bool:
     had_object = any(parse.deps[j] in ("dobj", "obj") for j in parse.children[verb])
     if had_object:
         return any(parse.deps[j] in ("dobj", "obj") for j in left)
-    return bool(left) or word in _STAND_ALONE
+    particle = any(parse.deps[j] == "prt" for j in parse.children[verb]) and word != "made"  # "curled up"
+    return bool(left) or particle or word in _STAND_ALONE
 
 
 def _lives(parse: Parse, verb: int) -> bool:

@@ -133,7 +133,10 @@ class EditPlan:
 
     def can_be_stated(self, mention: int) -> bool:
         """Whether the mention may stand in a sentence of its own: "There is a barn."."""
-        return self.whole[mention] and restating.can_be_stated(self.parse, self.mentions[mention])
+        named = self.mentions[mention]
+        if self.decision.get(mention) == "supported" and restating.is_placed(self.parse, named):
+            return self.whole[mention] or named.category == "person"
+        return self.whole[mention] and restating.can_be_stated(self.parse, named)
 
     def protected(self, mention: int) -> bool:
         """Whether the mention was seen, or may be there."""
@@ -253,7 +256,7 @@ class EditPlan:
         def out(i: int) -> bool:
             return i in heads or not self.editor.alive(i)
 
-        options = list(deletions.cuts(self.parse, token, out, self.by_head))
+        options = deletions.cuts(self.parse, token, out, self.by_head)
         # min takes the first of the cheapest, and cuts come smallest first
         cut = min(options[min(skipped, len(options) - 1) :], key=self._cost)
         if token in self.links and token not in self.by_head and not self._opens_clause(token):
@@ -277,11 +280,22 @@ class EditPlan:
         if self.kept & cut:
             end = self.parse.sentences[sentence][1]
             cut = cut - self.kept - ({end - 1} if self.parse.words[end - 1] in ".!" else set())
-        lost = self.worth_stating(self.lost(cut), cut)
+        lost = self._with_namesakes(self.worth_stating(self.lost(cut), cut), cut)
         if lost:
             self.restate.setdefault(sentence, set()).update(lost)
             self.phrases |= {n: restating.phrase(self.editor, self.mentions[n], self._out()) for n in lost}
         self.editor.delete(cut, why)
+
+    def _with_namesakes(self, lost: set[int], cut: set[int]) -> set[int]:
+        """Lost mentions with others of their category that have a name of their own: "a man and a woman"."""
+        names = {self.mentions[n].name for n in lost}
+        for n, mention in enumerate(self.mentions):
+            filed = mention.category is not None and any(mention.category == self.mentions[m].category for m in lost)
+            if filed and mention.last in cut and mention.name not in names and len(lost) < restating.MOST:
+                if self.protected(n) and self.worth_keeping(n) and self.can_be_stated(n):
+                    lost = lost | {n}
+                    names.add(mention.name)
+        return lost
 
     def proper(self, token: int) -> bool:
         """Whether a word is part of a name of several words written with capitals: "Assassin's Creed"."""
@@ -319,6 +333,28 @@ class EditPlan:
             if not cut:
                 break
             self.drop(cut, sentence, why)
+
+    def state_missing(self, sentence: int) -> None:
+        """State the objects of an edited sentence that were seen, and that no words name any more."""
+        first, end = self.parse.sentences[sentence]
+        if not self._is_prose(first):
+            return
+        named = {_key(m) for m in self.mentions if self.editor.alive(m.last)}
+        named |= {_key(self.mentions[n]) for stated in self.restate.values() for n in stated}
+        own = {_key(m): n for n, m in reversed(list(enumerate(self.mentions))) if first <= m.last < end}
+        missing = {
+            n
+            for key, n in own.items()
+            if key not in named and self.protected(n) and self.worth_keeping(n) and self.can_be_stated(n)
+        }
+        missing = self.worth_stating(missing, set())
+        if missing and len(missing) <= restating.MOST:
+            self.restate[sentence] = missing
+            state = self.editor.snapshot(first, end)
+            self.editor.reset(first, end)
+            self.phrases |= {n: restating.phrase(self.editor, self.mentions[n], self._out()) for n in missing}
+            self.editor.restore(state)
+            self.state_again(sentence)
 
     def _labelled_fragment(self, sentence: int) -> bool:
         """Whether the sentence is a phrase after a label, such as "**Rigging:** White ropes."."""

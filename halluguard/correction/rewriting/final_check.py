@@ -34,6 +34,8 @@ _SUBORDINATE = frozenset("what which that who whose where when while because whe
 _NEEDS_TWO = re.compile(
     r"\b(?:(?:mix|mixture|combination|blend|fusion|contrast) of|between)\b(?![^.;]*(?:\band\b|,|\w+s\b))", re.I
 )
+_LONE_ONE = re.compile(r",\s*(?:one|another|the other)\s*(?:[,.;!?]|$|and\b)|\bone and the other\b", re.I)
+"""What is left of "one with a toy, the other with a collar"."""
 _GLOSS = re.compile(r"(\w+), (possibly|perhaps|likely|probably|presumably|such as|including|namely)\b")
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 
@@ -62,6 +64,8 @@ def breaks_form(before: str, after: str) -> str:
         after.count(a) - after.count(b) != before.count(a) - before.count(b) for a, b in ("()", "[]", "“”")
     ):
         return "a quotation or bracket would be torn"
+    if len(_LONE_ONE.findall(after)) > len(_LONE_ONE.findall(before)):
+        return "'one' would stand alone"
     if _NEEDS_TWO.search(after) and not _NEEDS_TWO.search(before):
         return "a mix or a contrast needs two"
     if len(words) == 1 and len(old_words) > 3:

@@ -20,6 +20,8 @@ _OF_ONE_PERSON = frozenset(("his", "her", "hers"))
 _OF_ONE_THING = frozenset(("its",))
 _OF_MANY = frozenset(("their", "theirs"))
 _OF_PEOPLE = frozenset(("they", "them", "their", "theirs", "themselves"))
+_OWNING = {"it": ("its",), "they": ("their",), "he": ("his",), "she": ("her",)}
+"""Subject -> its possessives."""
 _POINTING = frozenset("this that these those such".split())
 _POINTS_BACK = frozenset("both neither each other others another former latter second".split())
 _CONCLUDING = frozenset("therefore thus hence consequently accordingly".split())
@@ -37,7 +39,7 @@ def dangling(plan: EditPlan) -> Iterator[tuple[int, int]]:
 
     stated = {plan.mentions[n].name for named in plan.restate.values() for n in named}
     for token in range(len(parse)):
-        if gone(token) or _continues(parse, token, gone):
+        if gone(token) or _continues(parse, token, gone) or _of_its_subject(parse, token, gone):
             continue
         if _goes_on_from_gone(parse, token, gone):
             yield token, parse.sentence[token] - 1
@@ -115,6 +117,13 @@ def _same_opening(parse: Parse, token: int) -> int | None:
         return None
     before = parse.sentences[sentence - 1][0]
     return before if parse.words[before] == parse.words[token] else None
+
+
+def _of_its_subject(parse: Parse, token: int, gone: Callable[[int], bool]) -> bool:
+    """Whether a possessive goes with the pronoun that is the subject of its sentence: "It has a star on its side."."""
+    subject = parse.sentences[parse.sentence[token]][0]
+    fits = parse.words[token] in _OWNING.get(parse.words[subject], ())
+    return fits and parse.tags[token] == "PRP$" and not gone(subject)
 
 
 def _far_antecedent(plan: EditPlan, token: int, gone: Callable[[int], bool]) -> int | None:

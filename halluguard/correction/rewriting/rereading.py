@@ -53,9 +53,11 @@ def _begins_with_verb(before: Parse, sentence: int, after: Parse) -> str:
 
 
 def _only_list_members(plan: EditPlan, sentence: int) -> bool:
-    """Whether only members of lists were deleted, of which others stay: the structure around them is unchanged."""
+    """Whether only members of lists were deleted, of which others stay, and words at the end of the sentence."""
     parse, alive = plan.parse, plan.editor.alive
-    for i in range(*parse.sentences[sentence]):
+    tokens = range(*parse.sentences[sentence])
+    last = max((i for i in tokens if alive(i) and parse.words[i].isalnum()), default=tokens.start)
+    for i in range(tokens.start, last):
         if alive(i) or not parse.words[i].isalnum() or parse.deps[i] == "cc":
             continue
         top = next((j for j in (i, *parse.chain(i)) if len(parse.conjuncts(j)) > 1), None)
@@ -89,9 +91,16 @@ def _changes_part(plan: EditPlan, kept: Mapping[int, int], after: Parse) -> str:
             return f"{before.words[i]!r} would be read as another part of speech"
         head = kept.get(before.heads[i])
         moved = head is not None and after.heads[j] != head and before.heads[i] != i
+        moved = moved and not _listed_now(before.deps[i], after, j)
         if moved and before.deps[i] in ("nsubj", "nsubjpass", "dobj", "attr", "pobj", "det", "poss", "aux", "auxpass"):
             return f"{before.words[i]!r} would belong to another word"
     return ""
+
+
+def _listed_now(relation: str, after: Parse, token: int) -> bool:
+    """Whether a token goes on with a list that stands in the relation it had: a subject among subjects."""
+    top = after.first_conjunct(token)
+    return top != token and after.deps[top] == relation
 
 
 def _disagrees(before: Parse, sentence: int, after: Parse) -> str:

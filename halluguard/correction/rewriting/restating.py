@@ -24,6 +24,7 @@ _INDEFINITE = frozenset(("a", "an", "some", "several", "many", "multiple", "vari
 _NOT_THERE = frozenset(("for", "like", "as", "than", "about", "without", "into"))
 """Prepositions of comparison and purpose; what follows them need not be there."""
 _PARTITIVE = frozenset(("of", "from", "including"))
+_PLACES = frozenset("atop near beside behind above below under over along across on at by to through against".split())
 _BUILT = frozenset("wall garden courtyard park path window door lake river".split())
 _LONG_SENTENCE = 22
 """In a sentence of more tokens than this, a thing counts as taken for granted."""
@@ -72,6 +73,18 @@ def can_be_stated(parse: Parse, mention: Mention) -> bool:
     if mention.rule != "vocabulary" and (other or (attached and mention.plural)):
         return False  # "with branches and needles": parts of what it is with
     return counted and not _taken_for_granted(parse, mention) and not _is_predicate(parse, mention)
+
+
+def is_placed(parse: Parse, mention: Mention) -> bool:
+    """Whether a thing that was seen may be stated wherever it stands: "atop the spire", "a statue", "the man's"."""
+    last = mention.last
+    before = [parse.words[j] for j in parse.children[last] if j < last]
+    if parse.tags[last] != "NN" or mention.rule == "stuff" or "other" in before:
+        return False
+    if parse.deps[last] == "poss":
+        return mention.category == "person"
+    place = parse.deps[last] == "pobj" and parse.words[parse.heads[last]] in _PLACES and "the" in before
+    return place or (("a" in before or "an" in before) and not _is_predicate(parse, mention))
 
 
 def _taken_for_granted(parse: Parse, mention: Mention) -> bool:

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 FALLBACK = "Nothing that the answer named could be confirmed in the picture."
 Style = Literal["delete", "hedge", "annotate"]
-_TRIES = 3
-"""Number of cuts of a sentence that are read again, from the smallest up, before it is dropped or flagged."""
+_WIDER = 3
+"""Number of cuts of a sentence that are read again, from the smallest up, before it is cut in part or given up."""
 
 
 def rewrite(
@@ -103,7 +103,7 @@ def rewrite_each(
         _begun(parse, of_text, judged, style, fallback)
         for parse, of_text, judged in zip(parses, claims, verdicts, strict=True)
     ]
-    for tries_left in reversed(range(_TRIES)):
+    for tries_left in reversed(range(-1, _WIDER)):
         texts = begun
         previews = parse_each(
             ((words, text.budget) for text in texts if isinstance(text, _Rewriting) for words in text.previews), nlp=nlp

@@ -42,6 +42,7 @@ class SentenceEdits:
         self.states: dict[int, Snapshot] = {}
         self.reasons: dict[int, str] = {}
         self.first_reasons: dict[int, str] = {}  # why the smallest cut was not taken
+        self.partly: dict[int, dict[int, int]] = {}  # sentence -> the heads that are left, where others could be cut
         self.tries = 0
         for sentence in sorted((self.condemned | changed | set(plan.restate)) - set(settled)):
             self.states[sentence] = plan.editor.snapshot(*parse.sentences[sentence])
@@ -69,6 +70,8 @@ class SentenceEdits:
                 self.first_reasons.setdefault(sentence, reason)
                 if try_wider:
                     self._cut_wider(sentence)
+                elif self.partly.pop(sentence, None) is None:
+                    self._cut_partly(sentence)
 
     def _cut_wider(self, sentence: int) -> None:
         """Try the next wider cut of a sentence, unless it leaves nothing."""
@@ -83,8 +86,43 @@ class SentenceEdits:
         else:
             _undo(plan, sentence, self.states[sentence])
 
+    def _cut_partly(self, sentence: int) -> None:
+        """Cut the heads that can be cut alone, where a sentence would otherwise be flagged for the others."""
+        plan, first, end = self.plan, *self.plan.parse.sentences[sentence]
+        own = {token: why for token, why in self.heads.items() if first <= token < end}
+        if len(own) < 2 or not self._would_flag(sentence):
+            return
+        sound = {token: why for token, why in own.items() if self._reads_well(sentence, {token: why})}
+        if sound and len(sound) < len(own) and self._reads_well(sentence, sound):
+            plan.cut_sentence(sentence, sound)
+            self.partly[sentence] = {token: why for token, why in own.items() if token not in sound}
+            self.reasons[sentence] = ""  # until it is read again
+            self.previews[sentence] = plan.editor.preview(sentence)
+
+    def _reads_well(self, sentence: int, heads: Mapping[int, int]) -> bool:
+        """Whether a cut of these heads alone leaves a sentence; the cut is undone."""
+        _undo(self.plan, sentence, self.states[sentence])
+        self.plan.cut_sentence(sentence, heads)
+        left = any(self.plan.editor.alive(i) for i in range(*self.plan.parse.sentences[sentence]))
+        sound = left and not _loses(self.plan, sentence) and not _breaks_form(self.plan, sentence)
+        _undo(self.plan, sentence, self.states[sentence])
+        return sound
+
+    def _would_flag(self, sentence: int) -> bool:
+        """Whether a sentence can neither be dropped nor its objects be stated again."""
+        plan = self.plan
+        first, end = plan.parse.sentences[sentence]
+        _undo(plan, sentence, self.states[sentence])
+        plan.drop(set(range(first, end)), sentence, {0})
+        lost = bool(_loses(plan, sentence))
+        _undo(plan, sentence, self.states[sentence])
+        return lost or plan.parse.words[end - 1] == ":"
+
     def finish(self) -> None:
         """Drop, state again or flag the sentences of which no cut reads well."""
+        for sentence, heads in self.partly.items():
+            if not self.reasons[sentence]:
+                self.plan.flag(sentence, heads, self.first_reasons[sentence])
         for sentence, reason in sorted(self.reasons.items()):
             if reason and sentence in self.states:
                 _undo(self.plan, sentence, self.states[sentence])
@@ -94,6 +132,14 @@ class SentenceEdits:
                     self.plan.editor.reset(*self.plan.parse.sentences[sentence])
         self._keep_entries()
         self._keep_antecedents()
+        self._keep_objects()
+
+    def _keep_objects(self) -> None:
+        """State what was seen, and is named nowhere any more: each sentence had relied on another one."""
+        plan = self.plan
+        for sentence in sorted(self.states):
+            if sentence not in plan.restate and sentence not in plan.turned:
+                plan.state_missing(sentence)
 
     def _keep_entries(self) -> None:
         """Flag edits that would empty an entry such as "Title: ...", or put a sentence in place of a name."""

@@ -12,6 +12,10 @@ _LABEL = re.compile(
     r"(?:[ \t]*[:：][ \t]*(?P=mark)|(?P=mark)[ \t]*[:：]|(?<=[^\W_])(?P<bold>\*{2,3})[ \t]+[-–—])(?=\s|\Z)"
 )
 _BOLD_LINE = re.compile(r"(\*{2,3}|_{2,3})([^*_\n]{1,80})\1[ \t]*")
+_BARE_LABELS = ("title", "description", "keywords", "caption", "tags")
+"""Labels that may stand on a line of their own without a colon."""
+_NUMBERED = re.compile(r"(\d{1,3})[.)][ \t]+(?=\S)")
+"""Opens an item of a list in the midst of a paragraph, which Markdown does not take for a list unless it begins at 1."""
 _MOST_LABEL_WORDS = 4
 # A line with such a word before its colon is a sentence that goes on.
 _SENTENCE = re.compile(
@@ -43,8 +47,17 @@ def line_blocks(
         label: the label above the paragraph that announces it ("Keywords:"), or "".
         item: whether the paragraph is a list item, which may be the name of one thing.
     """
-    for start, end in _unwrapped(text, pieces):
-        block = _line(text, start, end, label, item=item)
+    lines = list(_unwrapped(text, pieces))
+    numbers = [_NUMBERED.match(text, start, end) for start, end in lines]
+    for n, (start, end) in enumerate(lines):
+        number = numbers[n] if sum(one is not None for one in numbers) > 1 else None
+        if number is not None:
+            inner = _line(text, number.end(), end, label, item=True)
+            block = Block("item", inner.start, inner.end, (start, end), (inner,), number=number.span(1))
+        elif n + 1 < len(lines) and text[start:end].rstrip().lower() in _BARE_LABELS:
+            block = Block("label", start, end, (start, end), label=text[start:end].rstrip())
+        else:
+            block = _line(text, start, end, label, item=item)
         yield block
         label = block.label if block.kind == "label" or len(block.children) == 1 else ""
 

@@ -117,6 +117,14 @@ class Parse:
         """Whether two tokens are both verbs, or neither is."""
         return (self.tags[a] in VERB_TAGS) == (self.tags[b] in VERB_TAGS)
 
+    def hang(self, token: int, head: int) -> None:
+        """Give a token another head."""
+        if token in self.children[self.heads[token]]:
+            self.children[self.heads[token]].remove(token)
+        self.heads[token] = head
+        if head != token:
+            self.children[head] = sorted([*self.children[head], token])
+
     def child(self, token: int, *deps: str) -> int | None:
         """The first child with one of these labels."""
         return next((i for i in self.children[token] if self.deps[i] in deps), None)

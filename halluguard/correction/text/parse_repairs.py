@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from halluguard.correction.text.lexicon import VERB_TAGS, concrete, words
+from halluguard.correction.text.list_repairs import mend_lists
 from halluguard.correction.text.parse import Parse
 from halluguard.vocabulary import category, parents, singular
 
@@ -46,6 +47,7 @@ def mend(parse: Parse) -> None:
         apposed = parse.deps[i] == "appos" and head < i and parse.tags[i] in _NOUNS and parse.tags[head][:2] == "NN"
         if apposed and (_goes_on(parse, i) or _list_after(parse, head, i) or _bare_list(parse, head, i)):
             parse.deps[i] = "conj"
+    mend_lists(parse)
 
 
 def _goes_on(parse: Parse, i: int) -> bool:
@@ -85,8 +87,8 @@ def _listed_noun(parse: Parse, i: int) -> None:
     listed = parse.tags[noun] in _NOUNS and verb in (parse.heads[noun], parse.heads[parse.first_conjunct(noun)])
     if bare and listed and concrete(parse.words[i]) is not None:
         parse.tags[i] = "NN"
-        _hang(parse, i - 1, noun)
-        _hang(parse, i, noun)
+        parse.hang(i - 1, noun)
+        parse.hang(i, noun)
 
 
 def _can(parse: Parse, i: int) -> None:
@@ -104,11 +106,11 @@ def _can(parse: Parse, i: int) -> None:
     parse.tags[i] = "NN"
     if parse.tags[before] in ("NN", "NNP") and i not in parse.chain(before):
         above, dep = parse.heads[before], parse.deps[before]
-        _hang(parse, i, i if above == before else above)
+        parse.hang(i, i if above == before else above)
         parse.deps[i] = dep
         for child in list(parse.children[before]):
-            _hang(parse, child, i)
-        _hang(parse, before, i)
+            parse.hang(child, i)
+        parse.hang(before, i)
         parse.deps[before] = "compound"
 
 
@@ -125,10 +127,10 @@ def _person_after_things(parse: Parse, i: int) -> None:
     same_kind = category(singular(parse.words[owner])) == "person" != category(singular(parse.words[thing]))
     if articled and same_kind:
         for joint in [j for j in parse.children[thing] if parse.deps[j] == "cc" and j < i]:
-            _hang(parse, joint, owner)
+            parse.hang(joint, owner)
         for phrase in [j for j in parse.children[verb] if j > i and parse.deps[j] == "prep"]:
-            _hang(parse, phrase, i)
-        _hang(parse, i, owner)
+            parse.hang(phrase, i)
+        parse.hang(i, owner)
 
 
 def _line_verb(parse: Parse, i: int) -> None:
@@ -145,11 +147,11 @@ def _line_verb(parse: Parse, i: int) -> None:
         parse.children[head].remove(i)
         parse.heads[i] = i
     else:
-        _hang(parse, i, above)
+        parse.hang(i, above)
     for j in [j for j in parse.children[head] if j < i]:
-        _hang(parse, j, i if parse.deps[j] in ("prep", "punct", "advmod") and j < subject else subject)
-    _hang(parse, subject, i)
-    _hang(parse, head, i)
+        parse.hang(j, i if parse.deps[j] in ("prep", "punct", "advmod") and j < subject else subject)
+    parse.hang(subject, i)
+    parse.hang(head, i)
     parse.deps[subject], parse.deps[head] = "nsubj", "dobj"
 
 
@@ -164,7 +166,7 @@ def _out_of_phrase(parse: Parse, i: int) -> None:
     plain = not any(parse.deps[j] in ("det", "cc") for j in parse.children[inner])
     goes_on = any(parse.deps[j] == "conj" and j > i for j in parse.children[owner])
     if articled and plain and goes_on and parse.words[first - 1] == "," and parse.tags[owner] in _NOUNS:
-        _hang(parse, i, owner)
+        parse.hang(i, owner)
 
 
 def _listed_subject(parse: Parse, verb: int) -> None:
@@ -185,7 +187,7 @@ def _listed_subject(parse: Parse, verb: int) -> None:
     parse.heads[verb], parse.deps[verb] = verb, "ROOT"
     parse.heads[head], parse.deps[head] = verb, "nsubj"
     parse.children[verb] = sorted([head, *(j for j in parse.children[verb] if j != subject)])
-    _hang(parse, subject, head)
+    parse.hang(subject, head)
     parse.deps[subject] = "conj"
 
 
@@ -199,9 +201,9 @@ def _adjective_in_list(parse: Parse, i: int) -> None:
     before = parse.heads[later]
     parse.tags[i] = "NN"
     for j in [j for j in parse.children[later] if j < i]:
-        _hang(parse, j, i)
-    _hang(parse, i, before)
-    _hang(parse, later, i)
+        parse.hang(j, i)
+    parse.hang(i, before)
+    parse.hang(later, i)
     parse.deps[i] = parse.deps[later] = "conj"
 
 
@@ -216,7 +218,7 @@ def _verb_in_list(parse: Parse, i: int) -> None:
     goes_on = i + 1 < end and parse.tags[i + 1] in ("IN", ".", "RB")
     if verbless and named and goes_on and parse.heads[subject] == i and parse.deps[subject] == "compound":
         for j in [j for j in parse.children[i] if j < subject]:
-            _hang(parse, j, subject)
+            parse.hang(j, subject)
         parse.tags[i], parse.deps[subject] = "VBP", "nsubj"
 
 
@@ -237,17 +239,8 @@ def _joined_subject(parse: Parse, verb: int) -> None:
     parse.heads[top], parse.deps[top] = verb, "nsubj"
     parse.children[verb] = sorted([top, *(j for j in parse.children[verb] if j != subject)])
     for j in (joint, subject):
-        _hang(parse, j, last)
+        parse.hang(j, last)
     parse.deps[subject] = "conj"
-
-
-def _hang(parse: Parse, token: int, head: int) -> None:
-    """Give a token another head."""
-    if token in parse.children[parse.heads[token]]:
-        parse.children[parse.heads[token]].remove(token)
-    parse.heads[token] = head
-    if head != token:
-        parse.children[head] = sorted([*parse.children[head], token])
 
 
 def _doer(parse: Parse, i: int) -> int | None:

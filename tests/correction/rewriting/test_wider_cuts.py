@@ -22,6 +22,7 @@ def without(text, *absent):
             "archway",
             {
                 "A black car is parked here, while a pedestrian with a child walks, looking up.",
+                "A black car is parked here, while a pedestrian with a child walks.",
                 "A black car is parked here. There is a pedestrian with a child.",
             },
         ),

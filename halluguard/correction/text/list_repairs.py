@@ -1,0 +1,153 @@
+"""Repairs of lists that the small parser tears apart."""
+
+from __future__ import annotations
+
+from halluguard.correction.text.lexicon import NOUN_TAGS, VERB_TAGS
+from halluguard.correction.text.parse import SUBJECTS, Parse
+
+_JOINING = (("as", "well", "as"), ("along", "with"), ("together", "with"))
+_NOUNS = ("NN", "NNS")
+_GUESSES = frozenset("possibly perhaps likely probably presumably maybe potentially".split())
+
+
+def mend_lists(parse: Parse) -> None:
+    """Put right lists that are torn apart.
+
+    "A mane, as well as a star" lists two things, and so does "a dog, along with a cat". In "furrowed brow, and hand
+    resting on the chin" the hand rests: it is no part of a compound. And what is listed after the verb does not go on
+    with the subject or with the verb: "shows a pond, a person, and trees", "features the text and the logo".
+    """
+    for i in range(len(parse)):
+        _doing(parse, i)
+        _joined(parse, i)
+    for i in range(len(parse)):
+        _bracketed(parse, i)
+        _guessed(parse, i)
+        _beside_object(parse, i)
+        _apposed_in_list(parse, i)
+
+
+def _joined(parse: Parse, i: int) -> None:
+    """ "a dog, along with a cat": the words between join like "and"."""
+    joint = next((words for words in _JOINING if tuple(parse.words[i : i + len(words)]) == words), None)
+    first, end = parse.sentences[parse.sentence[i]]
+    if joint is None or i == first or i + len(joint) >= end:
+        return
+    before = i - 2 if parse.words[i - 1] == "," else i - 1
+    noun, last = _noun_phrase_end(parse, before), i + len(joint) - 1
+    member = _noun_after(parse, last)
+    if noun is None or member is None or noun < first or noun in parse.subtree(member):
+        return
+    for j in range(i, last + 1):
+        _move(parse, j, noun)
+        parse.deps[j] = "cc"
+    _move(parse, member, noun)
+    parse.deps[member] = "conj"
+
+
+def _noun_phrase_end(parse: Parse, i: int) -> int | None:
+    """The noun that a joint after token i goes on with: the last noun of the list that ends there."""
+    if i < 0 or parse.tags[i] not in NOUN_TAGS:
+        return None
+    while parse.deps[i] in ("compound", "nmod") and parse.heads[i] > i:
+        i = parse.heads[i]
+    return i
+
+
+def _noun_after(parse: Parse, i: int) -> int | None:
+    """The head of the noun phrase that begins after token i."""
+    end, j = parse.sentences[parse.sentence[i]][1], i + 1
+    noun = None
+    while j < end and parse.tags[j] in ("DT", "PRP$", "CD", "JJ", "VBN", "HYPH", "RB", *NOUN_TAGS):
+        noun = j if parse.tags[j] in NOUN_TAGS else noun
+        j += 1
+    return noun
+
+
+def _doing(parse: Parse, i: int) -> None:
+    """ "and hand resting on the chin": a bare noun before a participle is what does it."""
+    verb = parse.heads[i]
+    if parse.deps[i] != "compound" or verb != i + 1 or parse.tags[verb] != "VBG" or parse.tags[i] not in _NOUNS:
+        return
+    if not any(parse.deps[j] in ("prep", "dobj", "prt") and j > verb for j in parse.children[verb]):
+        return
+    above, dep = parse.heads[verb], parse.deps[verb]
+    if above == verb:
+        return
+    for j in [j for j in parse.children[verb] if j < i]:
+        _move(parse, j, i)
+    _move(parse, i, above)
+    parse.deps[i] = dep
+    _move(parse, verb, i)
+    parse.deps[verb] = "acl"
+
+
+def _guessed(parse: Parse, i: int) -> None:
+    """ "a scene, likely a park or garden": a guess at what is named before, not another thing beside it."""
+    head = parse.heads[i]
+    if parse.deps[i] not in ("conj", "appos") or parse.tags[i] not in _NOUNS or head > i:
+        return
+    first = min(parse.subtree(i))
+    if parse.words[first] not in _GUESSES or parse.words[first - 1] != ",":
+        return
+    noun = _noun_phrase_end(parse, first - 2)
+    parse.deps[i] = "appos"
+    if noun is not None and parse.deps[head] in SUBJECTS and parse.heads[head] < i:
+        _move(parse, i, noun)
+
+
+def _bracketed(parse: Parse, i: int) -> None:
+    """ "a body of water (a lake or pond)": what stands in brackets after a noun says the same thing."""
+    head = parse.heads[i]
+    if parse.deps[i] != "conj" or parse.tags[i] not in _NOUNS or head > i:
+        return
+    first = min(parse.subtree(i))
+    if parse.words[first - 1] == "(" and head < first - 1:
+        parse.deps[i] = "appos"
+
+
+def _before_bracket(parse: Parse, i: int) -> int:
+    """The token before a bracket that closes at token i, or i."""
+    if parse.words[i] != ")":
+        return i
+    return next((j - 1 for j in range(i, -1, -1) if parse.words[j] == "("), i)
+
+
+def _beside_object(parse: Parse, i: int) -> None:
+    """ "shows a pond, a person, and trees": a noun after the verb that the parser joins to the subject or the verb."""
+    head = parse.heads[i]
+    if parse.deps[i] != "conj" or parse.tags[i] not in _NOUNS or head > i:
+        return
+    to_subject = parse.deps[head] in SUBJECTS and head < parse.heads[head] < i
+    to_verb = parse.tags[head] in VERB_TAGS and not any(parse.deps[j] in SUBJECTS for j in parse.children[i])
+    if not (to_subject or to_verb):
+        return
+    first = min(parse.subtree(i))
+    joint = first - 1
+    if parse.words[joint] not in (",", "and", "or"):
+        return
+    verb = parse.heads[head] if to_subject else head
+    before = _before_bracket(parse, joint - 1 if parse.words[joint - 1] != "," else joint - 2)
+    own = next((j for j in (before, *parse.chain(before)) if parse.deps[j] in ("dobj", "attr")), None)
+    if before <= verb or own is None or own < verb or own in parse.subtree(i):
+        return
+    if parse.deps[joint] == "cc":
+        _move(parse, joint, own)
+    _move(parse, i, own)
+
+
+def _apposed_in_list(parse: Parse, i: int) -> None:
+    """ "closed eyes, furrowed brow, and hand": between a noun and an "and" after a comma, a list goes on."""
+    head = parse.heads[i]
+    if parse.deps[i] != "appos" or parse.tags[i] not in _NOUNS or parse.tags[head] not in _NOUNS or head > i:
+        return
+    last = max(parse.subtree(i))
+    goes_on = parse.words[last + 1 : last + 3] == [",", "and"]
+    bare = not any(parse.deps[j] == "det" for j in parse.children[i])
+    if goes_on and bare and any(parse.deps[j] == "conj" and j > last for j in parse.children[head]):
+        parse.deps[i] = "conj"
+
+
+def _move(parse: Parse, token: int, head: int) -> None:
+    if token != head and head not in parse.subtree(token):
+        parse.hang(token, head)
