@@ -5,10 +5,12 @@ from __future__ import annotations
 import itertools
 import math
 import os
+import pickle
 from pathlib import Path
 
 from halluguard.auditing.config import AuditConfig
 from halluguard.auditing.source import Source, selected_rows
+from halluguard.correction import languages
 from halluguard.records import Detector
 
 ROWS_PER_WORKER = 400
@@ -30,7 +32,8 @@ def worker_count(config: AuditConfig, source: Source, detector: Detector) -> int
     """Number of processes that check rows on this machine.
 
     "auto" is one per core where no model is asked, and one per GPU for a detector on "cuda". A model on the CPU uses
-    all cores in one process. A detector that was given as an object stays in this process.
+    all cores from one process. A detector that was given as an object stays in the process that has it, and so does an
+    extractor for another language that other processes cannot import.
 
     Args:
         config: the settings.
@@ -39,7 +42,7 @@ def worker_count(config: AuditConfig, source: Source, detector: Detector) -> int
     """
     if config.workers != "auto":
         return config.workers
-    if not isinstance(config.detector, str | tuple):
+    if not isinstance(config.detector, str | tuple) or not all(map(can_travel, languages.registered())):
         return 1
     if detector.needs_image or config.ask is not None or config.ocr:
         return gpus(config.device)
@@ -48,6 +51,15 @@ def worker_count(config: AuditConfig, source: Source, detector: Detector) -> int
         return 1
     rows = sum(1 for _ in itertools.islice(selected_rows(config, source), cores * ROWS_PER_WORKER))
     return max(1, min(cores, rows // ROWS_PER_WORKER))
+
+
+def can_travel(extractor: languages.Registered) -> bool:
+    """Whether another process can import what loads an extractor: a function of a module, not of a script."""
+    try:
+        pickle.dumps(extractor)
+    except (pickle.PicklingError, AttributeError, TypeError):
+        return False
+    return getattr(extractor.load, "__module__", "__main__") != "__main__"
 
 
 def gpus(device: str | None) -> int:

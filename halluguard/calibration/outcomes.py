@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from halluguard.correction.claims.extract import claims_or_error, parses
 from halluguard.correction.completing import with_additions
-from halluguard.correction.rewriting.additions import complete
 from halluguard.correction.rewriting.rewrite import FALLBACK, rewrite_many
 from halluguard.correction.text.parse import Parse
 from halluguard.correction.verification import Thresholds, thresholds_of, verify_many

@@ -1,5 +1,6 @@
 """Rows checked in several processes give the bytes of one process, whatever ends early."""
 
+import importlib
 import json
 import os
 import shutil
@@ -21,6 +22,7 @@ from halluguard.auditing.processes import Processes
 from halluguard.auditing.run import run, write_extras
 from halluguard.auditing.source import open_source
 from halluguard.auditing.workers import ROWS_PER_WORKER, usable_cores, worker_count
+from halluguard.correction import languages
 from halluguard.detectors.specs import from_spec
 from halluguard.errors import ExpertError, InputError, SettingsError
 
@@ -155,6 +157,50 @@ def test_workers_are_used_where_rows_are_many(config, monkeypatch):
 def test_an_object_cannot_be_shared_by_workers(config):
     with pytest.raises(SettingsError, match="by its name"):
         audit(replace(config, detector=from_spec(config.detector), workers=2))
+
+
+EXTRACTOR = """
+from halluguard.records import Claim, Edit
+
+
+class Finnish:
+    def extract(self, text, question=None):
+        words = [(text.find(word), word, name) for word, name in (("koira", "dog"), ("kissa", "cat")) if word in text]
+        return [Claim("existence", word, name, at, at + len(word), category=name) for at, word, name in words]
+
+    def correct(self, text, claims, verdicts):
+        wrong = [i for i, verdict in enumerate(verdicts) if verdict.decision == "contradicted"]
+        return [Edit(0, len(text), text, "", tuple(wrong), "")] if wrong else []
+"""
+FINNISH = (
+    "Kuvassa koira istuu ikkunan vieressä olevalla sohvalla ja katselee ulos.",
+    "Kuvassa kissa istuu ikkunan vieressä olevalla sohvalla ja katselee ulos.",
+)
+
+
+def test_workers_have_the_extractors_that_a_program_registered(config, tmp_path, monkeypatch):
+    (tmp_path / "finnish_extractor.py").write_text(EXTRACTOR)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(languages, "_REGISTERED", {})
+    languages.register("fi", importlib.import_module("finnish_extractor").Finnish, "finnish 1")
+    rows = [{"image_id": 1, "caption": f"A dog sits here.\n\n{FINNISH[i % 2]}"} for i in range(300)]
+    config.captions.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    expected = finished(config, "one", workers=1)
+    assert finished(config, "two", workers=2) == expected
+    corrected = [json.loads(line)["caption"] for line in expected["export.jsonl"].decode().splitlines()]
+    assert corrected[0] == rows[0]["caption"], "the dog is there"
+    assert corrected[1] == "A dog sits here.", "no cat was found"
+    languages._loaded.cache_clear()
+
+
+def test_an_extractor_that_workers_cannot_import_is_refused_in_a_sentence(config, monkeypatch):
+    monkeypatch.setattr(languages, "_REGISTERED", {})
+    languages.register("fi", lambda: None, "finnish 1")
+    monkeypatch.setattr("halluguard.auditing.workers.usable_cores", lambda: 8)
+    assert worker_count(replace(config, workers="auto"), None, from_spec(config.detector)) == 1
+    with pytest.raises(SettingsError, match="register a function of a module"):
+        audit(replace(config, workers=2))
+    languages._loaded.cache_clear()
 
 
 def test_the_error_of_a_worker_is_raised_here_and_the_same_run_can_continue(config, monkeypatch):

@@ -19,7 +19,8 @@ from halluguard.auditing.pipeline import Checker, detector_of
 from halluguard.auditing.processes import Processes
 from halluguard.auditing.source import Source
 from halluguard.auditing.work_units import CheckedPart, FinishedParts, check_group, chunks, parts_left
-from halluguard.auditing.workers import gpus, usable_cores, worker_count
+from halluguard.auditing.workers import can_travel, gpus, usable_cores, worker_count
+from halluguard.correction import languages
 from halluguard.errors import SettingsError
 from halluguard.records import Detector
 
@@ -35,7 +36,7 @@ def run(
     """See `Engine.run`.
 
     Raises:
-        SettingsError: several processes are wanted, but only this one has the detector.
+        SettingsError: several processes would need a detector or an extractor that only this one has.
     """
     count = worker_count(config, source, detector)
     if count > 1:
@@ -62,7 +63,13 @@ def _spread(
         raise SettingsError(
             "several workers need a detector that each can load by its name, got an object; give its name, or workers=1"
         )
-    parts: deque[int] = deque()  # part number of each group that is being checked
+    fixed = next((one for one in languages.registered() if not can_travel(one)), None)
+    if fixed is not None:
+        raise SettingsError(
+            f"several workers need an extractor for {fixed.language!r} that each can import, got {fixed.load!r}; "
+            "register a function of a module, or set workers=1"
+        )
+    parts: deque[int] = deque()  # of the groups that are being checked
 
     def groups() -> Iterator[list[Row]]:
         for part in parts_left(config, source, finished):
@@ -72,7 +79,9 @@ def _spread(
 
     devices = gpus(config.device)
     devices_of = [f"cuda:{i % devices}" if config.device == "cuda" else config.device for i in range(count)]
-    starts = [functools.partial(_start, replace(config, device=device)) for device in devices_of]
+    starts = [
+        functools.partial(_start, replace(config, device=device), languages.registered()) for device in devices_of
+    ]
     with Processes(starts, threads=max(1, usable_cores() // count)) as processes:
         number, lines = -1, list[str]()
         for some, counts in processes.map(_check, groups()):
@@ -90,7 +99,9 @@ _checkers: list[Checker] = []
 """The checker of a worker process."""
 
 
-def _start(config: AuditConfig) -> None:
+def _start(config: AuditConfig, extractors: Sequence[languages.Registered]) -> None:
+    for one in extractors:
+        languages.register(*one)
     detector = detector_of(config)
     _checkers.append(Checker(config, detector, property_experts(config, detector), config.cache_file))
 

@@ -71,24 +71,34 @@ class LanguageModule(Protocol):
         ...
 
 
-class _Registered(NamedTuple):
+class Registered(NamedTuple):
+    """An extractor that a program has registered: see `register`."""
+
+    language: str
     load: Callable[[], Extractor]
     version: str
 
 
-_REGISTERED: dict[str, _Registered] = {}
+_REGISTERED: dict[str, Registered] = {}
 
 
 def register(language: str, load: Callable[[], Extractor], version: str = "") -> None:
     """Let blocks of a language be read, in this process; call it before any answer is read.
+
+    An audit registers it in its worker processes too, where `load` is a function of a module that they can import.
 
     Args:
         language: ISO 639-1 code.
         load: gives the extractor; called once, when the first block of the language is read.
         version: gives the name and version of what reads, for the settings of an audit.
     """
-    _REGISTERED[language] = _Registered(load, version)
+    _REGISTERED[language] = Registered(language, load, version)
     _loaded.cache_clear()
+
+
+def registered() -> tuple[Registered, ...]:
+    """What was registered in this process: another process calls `register(*one)` for each."""
+    return tuple(_REGISTERED.values())
 
 
 def versions() -> dict[str, str]:

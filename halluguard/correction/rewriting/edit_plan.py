@@ -291,10 +291,10 @@ class EditPlan:
         names = {self.mentions[n].name for n in lost}
         for n, mention in enumerate(self.mentions):
             filed = mention.category is not None and any(mention.category == self.mentions[m].category for m in lost)
-            if filed and mention.last in cut and mention.name not in names and len(lost) < restating.MOST:
-                if self.protected(n) and self.worth_keeping(n) and self.can_be_stated(n):
-                    lost = lost | {n}
-                    names.add(mention.name)
+            new = filed and mention.last in cut and mention.name not in names and len(lost) < restating.MOST
+            if new and self.protected(n) and self.worth_keeping(n) and self.can_be_stated(n):
+                lost = lost | {n}
+                names.add(mention.name)
         return lost
 
     def proper(self, token: int) -> bool:

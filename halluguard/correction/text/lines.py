@@ -15,7 +15,7 @@ _BOLD_LINE = re.compile(r"(\*{2,3}|_{2,3})([^*_\n]{1,80})\1[ \t]*")
 _BARE_LABELS = ("title", "description", "keywords", "caption", "tags")
 """Labels that may stand on a line of their own without a colon."""
 _NUMBERED = re.compile(r"(\d{1,3})[.)][ \t]+(?=\S)")
-"""Opens an item of a list in the midst of a paragraph, which Markdown does not take for a list unless it begins at 1."""
+"""Opens an item in the midst of a paragraph, where Markdown sees a list only if it begins at 1."""
 _MOST_LABEL_WORDS = 4
 # A line with such a word before its colon is a sentence that goes on.
 _SENTENCE = re.compile(
@@ -67,7 +67,7 @@ def _unwrapped(text: str, pieces: Sequence[tuple[int, int]]) -> Iterator[tuple[i
     start, end = pieces[0]
     for a, b in pieces[1:]:
         goes_on = text[end - 1] == "," or (text[a].islower() and text[end - 1] not in ".!?:;")
-        if goes_on and not _label(text, a, b):
+        if goes_on and not _label(text, a, b) and text[start:end].rstrip().lower() not in _BARE_LABELS:
             end = b
         else:
             yield start, end

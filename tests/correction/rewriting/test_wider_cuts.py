@@ -64,3 +64,62 @@ def without(text, *absent):
 )
 def test_the_smallest_sound_cut_is_taken(text, absent, expected):
     assert without(text, absent) in expected
+
+
+@pytest.mark.parametrize(
+    ("text", "absent", "expected"),
+    [
+        ("The shelf holds books, as well as cups and a clock.", "book", "The shelf holds cups and a clock."),
+        ("A dog, along with a cat and a bird, sits on the mat.", "dog", "A cat and a bird sit on the mat."),
+        ("A dog is here. It has a mane, as well as a star on its side.", "mane", "A dog is here. It has a star on its side."),
+        ("Both cats are curled up with their tails tucked in.", "tail", "Both cats are curled up."),
+        (
+            "The closed eyes, furrowed brow, and hand resting on the chin suggest a sense of calm.",
+            "hand",
+            "The closed eyes and furrowed brow suggest a sense of calm.",
+        ),
+        (
+            'They stand before a backdrop that features the text "2023" and the logo of a school.',
+            "logo",
+            'They stand before a backdrop that features the text "2023".',
+        ),
+    ],
+)  # fmt: skip
+def test_true_members_of_a_list_stay(text, absent, expected):
+    assert without(text, absent) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "absent", "expected"),
+    [
+        (
+            "It is a basket or a bowl containing two pieces of orange fruit, possibly melons or cantaloupes.",
+            "fruit",
+            "It is a basket or a bowl.",
+        ),
+        ("Two cats sleep on a bed, one with a toy, the other with a collar.", "toy", "Two cats sleep on a bed."),
+        (
+            "Rafting might not be ideal directly near the dam due to safety concerns. A boat is here.",
+            "dam",
+            "Rafting might not be ideal due to safety concerns. A boat is here.",
+        ),
+        (
+            "Both cats are sleeping on a pink blanket. One cat is on the left side of the blanket.",
+            "cat",
+            "There is a pink blanket.",
+        ),
+    ],
+)
+def test_what_belongs_to_a_deleted_word_goes_with_it(text, absent, expected):
+    assert without(text, absent) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "absent"),
+    [
+        ("I don't know who the artist is. The image shows a board.", "artist"),
+        ("People create art like this for various reasons. A wall is here.", "person"),
+    ],
+)
+def test_what_is_not_said_of_the_image_stays(text, absent):
+    assert without(text, absent) == text
