@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from halluguard.correction.claims.mentions import Mention
+from halluguard.correction.text.lexicon import VERB_TAGS
 from halluguard.correction.text.parse import Parse
 
 REACH = 2
@@ -127,6 +128,10 @@ def nearest(parse: Parse, mentions: Sequence[Mention], pronoun: int, sort: str) 
 
 def _holds(parse: Parse, noun: int, pronoun: int, above: set[int]) -> bool:
     """Whether the pronoun stands inside the phrase of the noun: "the arrows between them" are not between arrows."""
+    if parse.words[parse.heads[pronoun]] in ("between", "among"):
+        verb = next((i for i in parse.chain(pronoun) if parse.tags[i] in VERB_TAGS), -1)
+        if parse.heads[noun] == verb and parse.deps[noun] in _SUBJECTS:
+            return True  # "Two cups stand between them": not between the cups
     return noun in above and parse.deps[parse.heads[pronoun]] == "prep" and parse.heads[parse.heads[pronoun]] == noun
 
 

@@ -132,9 +132,10 @@ def _likeness(parse: Parse, i: int) -> bool:
 
 
 def _is_the_picture(parse: Parse, i: int) -> bool:
-    """Whether a word such as "photo" means the image itself ("This is a photo of a dog")."""
-    first, end = parse.sentences[parse.sentence[i]]
-    if any(parse.words[j] in _HANGING for j in range(first, end)):
+    """ "This is a photo of a dog", "The image of a dog ...": the image itself, not a picture that hangs in it."""
+    subject = parse.deps[i] in ("nsubj", "nsubjpass")  # "The image shows a dog and a wall"
+    inside = parse.subtree(i) if subject else range(*parse.sentences[parse.sentence[i]])
+    if any(parse.words[j] in _HANGING for j in inside):
         return False
     head = parse.heads[i]
     return parse.deps[i] in ("nsubj", "nsubjpass", "ROOT") or parse.words[head] in _SHOWS

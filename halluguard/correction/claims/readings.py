@@ -209,6 +209,9 @@ def _abstract_use(parse: Parse, i: int) -> bool:
     """Whether the word is used abstractly: "a sign of spring", "on display", "in the distance stands"."""
     word = parse.words[i]
     after = parse.words[i + 1] if i + 1 < len(parse) else ""
+    subject = parse.child(parse.heads[i], "nsubj") if parse.deps[i] == "attr" else None
+    if subject is not None and parse.words[subject] in ("image", "picture", "photo", "photograph"):
+        return True  # "The image is a valuable document"
     if word in ("sign", "signs", "display", "displays") and after == "of":
         return True
     return (

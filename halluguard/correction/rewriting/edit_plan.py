@@ -107,9 +107,9 @@ class EditPlan:
         for sentence in range(1, len(parse.sentences)):
             pronoun = parse.sentences[sentence][0]
             number = {"he": False, "she": False, "they": True}.get(parse.words[pronoun])
-            if number is None or pronoun in self.links:
-                continue
             first, end = parse.sentences[sentence - 1]
+            if number is None or pronoun in self.links or parse.words[first] == parse.words[pronoun]:
+                continue
             before = [(n, m) for n, m in enumerate(self.mentions) if first <= m.last < end and m.plural == number]
             chief = next((n for n, m in before if parse.deps[m.last] in ("nsubj", "dobj", "attr", "ROOT")), None)
             if chief is not None and self.decision.get(chief) == "contradicted" and self._stands_alone(chief):
@@ -119,6 +119,9 @@ class EditPlan:
     def _also_kept(self, mention: int, pronoun: int) -> bool:
         """Keep a plural pronoun after "a dog and a cat" if one of them stays; not "it" after "boys and a kite"."""
         listed = self.parse.conjuncts(self.mentions[mention].last)
+        things = {m.last for m in self.mentions}
+        if any(self.parse.tags[i] == "NNS" and i not in things for i in listed) and self.mentions[mention].plural:
+            return True  # "buildings and other acts ... they"
         if self.parse.words[pronoun] in ("it", "itself"):
             things = (m for m in self.mentions if not m.plural and m.category != "person")
             listed = [m.last for m in things if m.last in listed]

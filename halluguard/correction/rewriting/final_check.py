@@ -36,6 +36,8 @@ _NEEDS_TWO = re.compile(
 )
 _LONE_ONE = re.compile(r",\s*(?:one|another|the other)\s*(?:[,.;!?]|$|and\b)|\bone and the other\b", re.I)
 """What is left of "one with a toy, the other with a collar"."""
+_LONE_PART = re.compile(r",\s*(?:its|his|her|their)\s+\w+\s*[.;!]", re.I)
+"""What is left of "a tree stands tall, its trunk leading up to a crown"."""
 _GLOSS = re.compile(r"(\w+), (possibly|perhaps|likely|probably|presumably|such as|including|namely)\b")
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 
@@ -64,8 +66,8 @@ def breaks_form(before: str, after: str) -> str:
         after.count(a) - after.count(b) != before.count(a) - before.count(b) for a, b in ("()", "[]", "“”")
     ):
         return "a quotation or bracket would be torn"
-    if len(_LONE_ONE.findall(after)) > len(_LONE_ONE.findall(before)):
-        return "'one' would stand alone"
+    if any(len(lone.findall(after)) > len(lone.findall(before)) for lone in (_LONE_ONE, _LONE_PART)):
+        return "a word would stand alone"
     if _NEEDS_TWO.search(after) and not _NEEDS_TWO.search(before):
         return "a mix or a contrast needs two"
     if len(words) == 1 and len(old_words) > 3:

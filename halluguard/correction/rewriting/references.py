@@ -67,6 +67,8 @@ def outnumbered(plan: EditPlan) -> Iterator[tuple[int, int]]:
         before = parse.sentence[token] - 1
         if word not in _OF_SEVERAL or not stands_alone or not alive(token) or before < 0 or token in plan.links:
             continue
+        if parse.words[parse.sentences[before][0]] == word:
+            continue  # "They wear coats. They face away.": the same
         if any(m.plural and parse.sentence[m.last] > before and m.last < token for m in plan.mentions):
             continue
         first, end = parse.sentences[before]
@@ -97,9 +99,13 @@ def is_sure(parse: Parse, pronoun: int, antecedent: int) -> bool:
     many = parse.tags[antecedent] == "NNS"
     fitting = ("NNS", "NNPS") if many else ("NN", "NNP")
     owner = parse.tags[pronoun] == "PRP$"
+    if parse.words[parse.heads[pronoun]] in ("between", "among"):
+        return True  # the subject is not between itself
     above = set(parse.chain(pronoun))  # "the arrows between them" are not between arrows
     return antecedent >= first or not any(
-        parse.tags[i] in fitting and i not in above and (owner or parse.deps[i] in ("nsubj", "nsubjpass", "dobj"))
+        parse.tags[i] in fitting
+        and i not in above
+        and (owner or parse.deps[i] in ("nsubj", "nsubjpass", "dobj", "attr"))
         for i in range(first, pronoun)
     )
 

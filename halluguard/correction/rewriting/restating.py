@@ -83,6 +83,8 @@ def is_placed(parse: Parse, mention: Mention) -> bool:
         return False
     if parse.deps[last] == "poss":
         return mention.category == "person"
+    if any(parse.deps[i] in ("ccomp", "pcomp", "advcl", "relcl", "xcomp") for i in parse.chain(last)):
+        return False
     place = parse.deps[last] == "pobj" and parse.words[parse.heads[last]] in _PLACES and "the" in before
     return place or (("a" in before or "an" in before) and not _is_predicate(parse, mention))
 

@@ -255,6 +255,9 @@ class TokenEditor:
                 continue
             left, right = self.before(i), self.after(i)
             beyond = self.after(right) if right is not None and self.tokens[right] in _QUOTES else right
+            if self.tokens[i] == ":" and left is not None and left < i - 1 and self.parse.tags[left][:2] == "VB":
+                self._drop(i, first, end)  # "shows two ducks: a wild one and a toy"
+                continue
             if self.tokens[i] == ":" and (right is None or self.tokens[right] == ","):
                 continue  # it announces a list
             lonely = left is None or beyond is None or self.tokens[beyond] in (*_STOPS, ",", ";", ":", ")")

@@ -7,6 +7,7 @@ from halluguard.correction.text.parse import SUBJECTS, Parse
 
 _JOINING = (("as", "well", "as"), ("along", "with"), ("together", "with"))
 _NOUNS = ("NN", "NNS")
+_PLACED = frozenset("located situated positioned set standing surrounded resting".split())
 _GUESSES = frozenset("possibly perhaps likely probably presumably maybe potentially".split())
 
 
@@ -21,6 +22,7 @@ def mend_lists(parse: Parse) -> None:
         _doing(parse, i)
         _joined(parse, i)
     for i in range(len(parse)):
+        _placed_after_comma(parse, i)
         _bracketed(parse, i)
         _guessed(parse, i)
         _beside_object(parse, i)
@@ -94,6 +96,16 @@ def _guessed(parse: Parse, i: int) -> None:
     parse.deps[i] = "appos"
     if noun is not None and parse.deps[head] in SUBJECTS and parse.heads[head] < i:
         _move(parse, i, noun)
+
+
+def _placed_after_comma(parse: Parse, i: int) -> None:
+    """ "an inn with timber framing, located in a town": after a comma it is the inn that is located."""
+    inner = parse.heads[i]
+    if parse.deps[i] != "acl" or parse.words[i] not in _PLACED or parse.words[i - 1] != "," or i < inner:
+        return
+    owner = parse.heads[parse.heads[inner]]
+    if parse.deps[inner] == "pobj" and parse.words[parse.heads[inner]] == "with" and parse.tags[owner] in NOUN_TAGS:
+        _move(parse, i, owner)
 
 
 def _bracketed(parse: Parse, i: int) -> None:
