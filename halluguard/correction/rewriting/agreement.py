@@ -60,6 +60,10 @@ def relist(editor: TokenEditor, listed: list[int], adopted: Mapping[int, int]) -
     if left:
         outside = [*range(min(spans[listed[0]]), min(spans[left[0]])), *range(max(spans[left[-1]]) + 1, listed[-1])]
         editor.delete([i for i in outside if parse.deps[i] == "cc" or parse.words[i] in (",", ";")], why)
+    long_joint = any(parse.words[j] in _LONG_JOINTS for m in listed for j in parse.children[m] if parse.deps[j] == "cc")
+    if left and long_joint and gone[0] == listed[0]:
+        behind = max(spans[left[-1]]) + 1  # the comma that closed the aside: ", along with a cat and a bird, sits"
+        editor.delete([i for i in (behind,) if i < len(parse) and parse.words[i] == ","], why)
     if len(left) < 2:
         pairing = [
             j

@@ -119,8 +119,7 @@ class EditPlan:
     def _also_kept(self, mention: int, pronoun: int) -> bool:
         """Keep a plural pronoun after "a dog and a cat" if one of them stays; not "it" after "boys and a kite"."""
         listed = self.parse.conjuncts(self.mentions[mention].last)
-        things = {m.last for m in self.mentions}
-        if any(self.parse.tags[i] == "NNS" and i not in things for i in listed) and self.mentions[mention].plural:
+        if any(self.parse.tags[i] == "NNS" and i not in self.by_head for i in listed) and self.mentions[mention].plural:
             return True  # "buildings and other acts ... they"
         if self.parse.words[pronoun] in ("it", "itself"):
             things = (m for m in self.mentions if not m.plural and m.category != "person")

@@ -149,6 +149,8 @@ def incomplete(plan: EditPlan, sentence: int, spared: frozenset[int] = frozenset
         if alive(i):
             if parse.deps[i] in _MODIFIERS and not alive(parse.heads[i]) and not _shared(plan, i):
                 return f"{parse.words[i]!r} would describe something else"
+            if parse.deps[i] in ("nsubj", "nsubjpass") and _verbless(plan, i):
+                return f"{parse.words[i]!r} would have no verb"
             if parse.words[i] in ("between", "among") and _one_left(plan, i):
                 return f"{parse.words[i]!r} needs two"
             if parse.words[i] in _NEEDS_CLAUSE and _bare_now(plan, i):
@@ -159,6 +161,13 @@ def incomplete(plan: EditPlan, sentence: int, spared: frozenset[int] = frozenset
         elif parse.words[i] in _NEGATIONS and i not in spared and alive(parse.heads[i]):
             return "a denial would become a claim"
     return ""
+
+
+def _verbless(plan: EditPlan, subject: int) -> bool:
+    """Whether a subject stays without its verb, and no verb joined to that one stays."""
+    parse, verb = plan.parse, plan.parse.heads[subject]
+    clause = parse.deps[verb] in ("conj", "advcl", "parataxis") and parse.tags[verb] in VERB_TAGS
+    return clause and not any(map(plan.editor.alive, parse.conjuncts(verb)[1:])) and not plan.editor.alive(verb)
 
 
 def _bare_now(plan: EditPlan, adjective: int) -> bool:

@@ -44,7 +44,7 @@ def with_gloss(parse: Parse, cut: set[int]) -> set[int]:
     """A cut, with what only explains its end: "orange fruit, possibly melons", "fruit (two melons)"."""
     last = max(cut)
     end = parse.sentences[parse.sentence[last]][1]
-    if last + 1 < end and parse.words[last + 1] == "(":
+    if last + 1 < end and parse.words[last + 1] == "(" and parse.tags[min(cut)] != "IN":
         close = next((i for i in range(last + 1, end) if parse.words[i] == ")"), None)
         return cut if close is None else cut | set(range(last + 1, close + 1))
     if last + 2 >= end or parse.words[last + 1] != ",":
