@@ -144,6 +144,7 @@ def calls_of(path):
         "ZeroShotDetector",
         "ClosedSetDetector",
         "VisualQuestions",
+        "SelfCheck",
         "ChatModel",
         "chosen",
     }
