@@ -33,6 +33,8 @@ _OPENS_PHRASE = re.compile(
 )
 _CLAUSE = re.compile(r"\b(?:is|are|was|were|has|have|can|will|there|it|they|he|she|I|which|who|while)\b")
 _MOST_TERM_WORDS = 5
+_LONGEST_LINE = 80
+"""Most characters of a line that can be a label alone."""
 _LETTER = re.compile(r"[^\W\d_]")
 _HASHTAG = re.compile(r"#\w+")
 _TERM_SIGNS = " \t\n()[]{}#\"'“”‘’`*_.<>"
@@ -49,12 +51,13 @@ def line_blocks(
     """
     lines = list(_unwrapped(text, pieces))
     numbers = [_NUMBERED.match(text, start, end) for start, end in lines]
+    is_list = sum(number is not None for number in numbers) > 1
     for n, (start, end) in enumerate(lines):
-        number = numbers[n] if sum(one is not None for one in numbers) > 1 else None
+        number = numbers[n] if is_list else None
         if number is not None:
             inner = _line(text, number.end(), end, label, item=True)
             block = Block("item", inner.start, inner.end, (start, end), (inner,), number=number.span(1))
-        elif n + 1 < len(lines) and text[start:end].rstrip().lower() in _BARE_LABELS:
+        elif n + 1 < len(lines) and _is_bare_label(text, start, end):
             block = Block("label", start, end, (start, end), label=text[start:end].rstrip())
         else:
             block = _line(text, start, end, label, item=item)
@@ -67,12 +70,17 @@ def _unwrapped(text: str, pieces: Sequence[tuple[int, int]]) -> Iterator[tuple[i
     start, end = pieces[0]
     for a, b in pieces[1:]:
         goes_on = text[end - 1] == "," or (text[a].islower() and text[end - 1] not in ".!?:;")
-        if goes_on and not _label(text, a, b) and text[start:end].rstrip().lower() not in _BARE_LABELS:
+        if goes_on and not _label(text, a, b) and not _is_bare_label(text, start, end):
             end = b
         else:
             yield start, end
             start, end = a, b
     yield start, end
+
+
+def _is_bare_label(text: str, start: int, end: int) -> bool:
+    """Whether a line is one of the labels that need no colon. Long lines are not copied."""
+    return end - start <= _LONGEST_LINE and text[start:end].rstrip().lower() in _BARE_LABELS
 
 
 def _line(text: str, start: int, end: int, label: str, *, item: bool) -> Block:
