@@ -22,7 +22,7 @@ from halluguard.errors import InputError, SettingsError
 from halluguard.metrics.final_answers import Forms, check_forms, final_answer
 from halluguard.metrics.pope_parsers import modern
 from halluguard.metrics.reading import answer_field, answer_keys, read_rows, text_field
-from halluguard.metrics.score import Score, from_counts
+from halluguard.metrics.score import ImageCounts, Score, from_counts
 from halluguard.metrics.stats import Totals, ratio
 
 Parser = Literal["official", "modern"]
@@ -94,7 +94,7 @@ def score(
     if parser not in get_args(Parser):
         raise SettingsError(f"parser must be one of {get_args(Parser)}, got {parser!r}; choose one")
     check_forms(forms)
-    counts: dict[str, list[int]] = {}
+    counts = ImageCounts(_COUNTS)
     seen = set()
     for row in rows:
         if row.label not in ("yes", "no"):
@@ -107,18 +107,14 @@ def score(
         verdict = read(row.answer, parser, forms=forms)
         there = row.label == "yes"
         own = (there, there and verdict == "yes", not there, not there and verdict == "no", verdict is None)
-        total = counts.setdefault(row.image, [0] * len(_COUNTS))
-        for i, value in enumerate(own):
-            total[i] += value
-    if not counts:
-        raise InputError("DASH-B needs at least one answer, got none; is the file empty?")
-    columns = {name: [row[i] for row in counts.values()] for i, name in enumerate(_COUNTS)}
+        counts.add(row.image, dict(zip(_COUNTS, own, strict=True)))
+    columns = counts.columns("DASH-B")
     unread = sum(columns["unread"])
     warnings = [f"answers with neither yes nor no, counted as wrong: {unread}"] if unread else []
     return from_counts(
         "dash_b",
         values,
-        list(counts),
+        counts.image_ids,
         columns,
         {"parser": parser, "forms": forms},
         seed=seed,

@@ -25,7 +25,7 @@ from halluguard.errors import ExpertError, InputError, SettingsError
 from halluguard.metrics.final_answers import Forms, check_forms, final_answer
 from halluguard.metrics.hallusionbench import PROMPT, Judge, read_verdict
 from halluguard.metrics.reading import answer_field, answer_keys, read_rows, text_field
-from halluguard.metrics.score import Score, from_counts
+from halluguard.metrics.score import ImageCounts, Score, from_counts
 from halluguard.metrics.stats import Totals, ratio
 
 TYPES = {
@@ -130,7 +130,7 @@ def score(
     if judge is not None and judge_name == "none":
         raise SettingsError("a judge needs a name for the signature, got none; pass judge_name")
     names = (*_COUNTS, "denied", "unread", *(_JUDGED if judge else ()))
-    counts: dict[str, dict[str, int]] = {}
+    counts = ImageCounts(names)
     seen = set()
     for row in rows:
         if row.kind not in TYPES:
@@ -143,22 +143,18 @@ def score(
         answer = final_answer(row.answer) if forms == "final" else row.answer
         exact = equals_reference(answer, row.references)
         kind = TYPES[row.kind]
-        total = counts.setdefault(row.image, dict.fromkeys(names, 0))
         counted = {"questions": 1, "exact": exact, f"{kind}_questions": 1, f"{kind}_exact": exact}
         counted["denied"] = kind == "false_premise" and denies(answer)
         counted["unread"] = not answer.strip()
         if judge:
             right = exact or (bool(answer.strip()) and _judged(row, answer, judge, prompt))
             counted |= {"right": right, f"{kind}_right": right}
-        for name, count in counted.items():
-            total[name] += count
-    if not counts:
-        raise InputError("HaloQuest needs at least one answer, got none; is the file empty?")
-    columns = {name: [own[name] for own in counts.values()] for name in names}
+        counts.add(row.image, counted)
+    columns = counts.columns("HaloQuest")
     return from_counts(
         "haloquest",
         values,
-        list(counts),
+        counts.image_ids,
         columns,
         {"judge": judge_name, "forms": forms},
         seed=seed,

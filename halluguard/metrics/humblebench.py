@@ -22,7 +22,7 @@ import numpy as np
 from halluguard.errors import InputError
 from halluguard.metrics.final_answers import Forms, check_forms, final_answer
 from halluguard.metrics.reading import answer_field, answer_keys, read_rows, text_field
-from halluguard.metrics.score import Score, from_counts
+from halluguard.metrics.score import ImageCounts, Score, from_counts
 from halluguard.metrics.stats import Totals, ratio
 
 LETTERS = "ABCDE"
@@ -89,7 +89,7 @@ def score(rows: Iterable[Row], *, forms: Forms = "final", seed: int = 0, resampl
         InputError: no rows, an unknown label or type, or a question comes twice.
     """
     check_forms(forms)
-    counts: dict[str, dict[str, int]] = {}
+    counts = ImageCounts(_COUNTS)
     seen = set()
     for row in rows:
         if row.label not in LETTERS or len(row.label) != 1:
@@ -105,24 +105,17 @@ def score(rows: Iterable[Row], *, forms: Forms = "final", seed: int = 0, resampl
         seen.add(row.question_id)
         said = read(row.answer, forms=forms)
         right = said == row.label
-        total = counts.setdefault(row.image, dict.fromkeys(_COUNTS, 0))
-        total["questions"] += 1
-        total["right"] += right
-        total[f"{row.kind}_questions"] += 1
-        total[f"{row.kind}_right"] += right
-        total["none_questions"] += row.label == "E"
-        total["none_right"] += right and row.label == "E"
-        total["none_answers"] += said == "E"
-        total["unread"] += said is None
-    if not counts:
-        raise InputError("HumbleBench needs at least one answer, got none; is the file empty?")
-    columns = {name: [own[name] for own in counts.values()] for name in _COUNTS}
+        counted = {"questions": 1, "right": right, f"{row.kind}_questions": 1, f"{row.kind}_right": right}
+        counted |= {"none_questions": row.label == "E", "none_right": right and row.label == "E"}
+        counted |= {"none_answers": said == "E", "unread": said is None}
+        counts.add(row.image, counted)
+    columns = counts.columns("HumbleBench")
     unread = sum(columns["unread"])
     warnings = [f"answers with no letter from A to E or with several, counted as wrong: {unread}"] if unread else []
     return from_counts(
         "humblebench",
         values,
-        list(counts),
+        counts.image_ids,
         columns,
         {"forms": forms},
         seed=seed,

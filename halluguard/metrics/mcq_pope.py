@@ -25,7 +25,7 @@ from halluguard.errors import InputError
 from halluguard.metrics.final_answers import Forms, check_forms, final_answer
 from halluguard.metrics.pope_questions import Question
 from halluguard.metrics.reading import answer_field, answer_keys, field, read_rows, text_field
-from halluguard.metrics.score import JsonObject, Score, from_counts
+from halluguard.metrics.score import ImageCounts, JsonObject, Score, from_counts
 from halluguard.metrics.stats import Totals, ratio
 
 LETTERS = "ABCD"
@@ -109,7 +109,7 @@ def score(
         InputError: no rows, an unknown label or kind, or a question comes twice.
     """
     check_forms(forms)
-    counts: dict[str, dict[str, int]] = {}
+    counts = ImageCounts(_COUNTS)
     seen = set()
     for row in rows:
         if len(row.label) != 1 or row.label not in LETTERS or row.kind not in ("", *KINDS):
@@ -123,22 +123,18 @@ def score(
             )
         seen.add(row.question_id)
         said = read(row.answer, row.options, forms=forms)
-        total = counts.setdefault(row.image, dict.fromkeys(_COUNTS, 0))
         counted = {"questions": 1, "right": said == row.label, "unread": said is None, f"label_{row.label}": 1}
         if said is not None:
             counted |= {f"said_{said}": 1, f"hit_{said}": said == row.label}
         if row.kind:
             counted |= {f"{row.kind}_questions": 1, f"{row.kind}_right": said == row.label}
-        for name, count in counted.items():
-            total[name] += count
-    if not counts:
-        raise InputError("MCQ-POPE needs at least one answer, got none; is the file empty?")
-    columns = {name: [own[name] for own in counts.values()] for name in _COUNTS}
+        counts.add(row.image, counted)
+    columns = counts.columns("MCQ-POPE")
     unread = sum(columns["unread"])
     warnings = [f"answers with no letter from A to D or with several, counted as wrong: {unread}"] if unread else []
     settings = {"forms": forms, "split": split}
     return from_counts(
-        "mcq_pope", values, list(counts), columns, settings, seed=seed, resamples=resamples, warnings=warnings
+        "mcq_pope", values, counts.image_ids, columns, settings, seed=seed, resamples=resamples, warnings=warnings
     )
 
 

@@ -189,6 +189,45 @@ def from_counts(
     )
 
 
+class ImageCounts:
+    """Counts of each image, added up answer by answer, for `from_counts`.
+
+    Args:
+        names: names of the counts, which begin at 0.
+
+    >>> counts = ImageCounts(["asked", "right"])
+    >>> counts.add("a", {"asked": 1, "right": True})
+    >>> counts.add("a", {"asked": 1})
+    >>> counts.image_ids, counts.columns("My benchmark")
+    (['a'], {'asked': [2], 'right': [1]})
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = names
+        self._images: dict[str, dict[str, int]] = {}
+
+    def add(self, image: str, counted: Mapping[str, int]) -> None:
+        """Add the counts of one answer to those of its image."""
+        total = self._images.setdefault(image, dict.fromkeys(self._names, 0))
+        for name, count in counted.items():
+            total[name] += count
+
+    @property
+    def image_ids(self) -> list[str]:
+        """The images, in the order of their first answers."""
+        return list(self._images)
+
+    def columns(self, benchmark: str) -> dict[str, list[int]]:
+        """Count name -> one number per image.
+
+        Raises:
+            InputError: no answer was counted.
+        """
+        if not self._images:
+            raise InputError(f"{benchmark} needs at least one answer, got none; is the file empty?")
+        return {name: [own[name] for own in self._images.values()] for name in self._names}
+
+
 def compare(
     first: Score, second: Score, *, values: Metric | None = None, seed: int = 0, resamples: int = 1000
 ) -> dict[str, Change]:
