@@ -13,6 +13,7 @@ verdicts have taught, is in `taught_probe.py`.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +38,42 @@ QUESTION = "Is there {a} {name} in the image?"
 """The question, with {name} and, where wanted, its article {a}."""
 
 
-class SelfCheck:
+class AskedModel(ABC):
+    """A detector without boxes that asks its model about one phrase at a time; every phrase gets a score in [0, 1]."""
+
+    needs_image = True
+
+    def covers(self, phrase: str) -> bool:
+        """Whether the model can be asked: any phrase with a letter."""
+        return any(letter.isalpha() for letter in phrase)
+
+    def detect(self, images: Sequence[Image], phrases: Sequence[Sequence[str]]) -> list[list[Box]]:
+        """A box without a place for every phrase.
+
+        Raises:
+            ExpertError: the model failed, or its output is not finite.
+        """
+        return [
+            [Box(phrase, self._score(image, phrase), phrase=i) for i, phrase in enumerate(own) if self.covers(phrase)]
+            for image, own in zip(images, phrases, strict=True)
+        ]
+
+    @abstractmethod
+    def _score(self, image: Image, phrase: str) -> float:
+        """The score of a phrase."""
+
+
+def question_about(phrase: str, question: str) -> str:
+    """A question with a phrase in it.
+
+    >>> question_about("an apple", QUESTION)
+    'Is there an apple in the image?'
+    """
+    words = phrase.removeprefix("a ").removeprefix("an ")
+    return question.format(name=words, a=article(words))
+
+
+class SelfCheck(AskedModel):
     """A vision-language model as a detector without boxes: every phrase gets its probability of "yes".
 
     Args:
@@ -54,8 +90,6 @@ class SelfCheck:
     >>> box.score > 0.5
     True
     """
-
-    needs_image = True
 
     def __init__(
         self,
@@ -83,25 +117,9 @@ class SelfCheck:
         questions = VisualQuestions.from_pretrained(name, device=device, dtype=dtype)
         return cls(questions.model, questions.processor, **{"name": questions.name, **options})
 
-    def covers(self, phrase: str) -> bool:
-        """Whether the model can be asked: any phrase with a letter."""
-        return any(letter.isalpha() for letter in phrase)
-
-    def detect(self, images: Sequence[Image], phrases: Sequence[Sequence[str]]) -> list[list[Box]]:
-        """A box without a place for every phrase; its score is the probability of "yes".
-
-        Raises:
-            ExpertError: the model failed, or its output is not finite.
-        """
-        return [
-            [Box(phrase, self._score(image, phrase), phrase=i) for i, phrase in enumerate(own) if self.covers(phrase)]
-            for image, own in zip(images, phrases, strict=True)
-        ]
-
     def _score(self, image: Image, phrase: str) -> float:
-        words = phrase.removeprefix("a ").removeprefix("an ")
         shown, _ = limit_size(image)
-        yes, no = self.questions.answer_probabilities(shown, self.question.format(name=words, a=article(words)))
+        yes, no = self.questions.answer_probabilities(shown, question_about(phrase, self.question))
         return min(1.0, yes / (yes + no)) if yes + no > 0 else 0.5
 
 

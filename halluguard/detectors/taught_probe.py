@@ -19,16 +19,16 @@ from typing import Any, Self
 import torch
 from PIL.Image import Image
 from safetensors.torch import save_file
+from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 from transformers.modeling_utils import PreTrainedModel
 from transformers.processing_utils import ProcessorMixin
 
-from halluguard.detectors.self_check import QUESTION, ModelReader
+from halluguard.detectors.self_check import QUESTION, AskedModel, ModelReader, question_about
 from halluguard.errors import InputError, SettingsError
 from halluguard.images import limit_size
-from halluguard.records import Box, Detector
+from halluguard.records import Detector
 from halluguard.tensor_files import read_tensors
-from halluguard.vocabulary import article
 
 FEWEST = 10
 """Fewest verdicts of each kind that a probe is taught from."""
@@ -57,7 +57,7 @@ class ProbeWeights:
     def fit(
         cls, features: Tensor, supported: Tensor, penalty: float, question: str = QUESTION, teacher: str = ""
     ) -> Self:
-        """Logistic regression by Newton's method, in float64.
+        """Logistic regression, in float64.
 
         Args:
             features: (n, H).
@@ -65,22 +65,13 @@ class ProbeWeights:
             penalty: weight of the squared norm of the weights, per example, > 0.
             question, teacher: as of the class.
         """
-        x, y = features.double(), supported.double()
+        x = features.double()
         mean, deviation = x.mean(0), x.std(0)
         deviation = torch.where(deviation > 1e-6, deviation, 1.0)
-        x = torch.cat([(x - mean) / deviation, torch.ones(len(x), 1, dtype=x.dtype)], 1)
-        ridge = torch.full((x.shape[1],), penalty * len(x), dtype=x.dtype)
-        ridge[-1] = 1e-6  # the bias is free
-        solution = torch.zeros(x.shape[1], dtype=x.dtype)
-        for _ in range(50):
-            p = (x @ solution).sigmoid()
-            gradient = x.T @ (p - y) + ridge * solution
-            curvature = (x.T * (p * (1 - p))) @ x + ridge.diag()
-            step = torch.linalg.solve(curvature, gradient)
-            solution = solution - step * min(1.0, 10 / float(step.norm().clamp_min(1e-12)))
-            if float(step.norm()) < 1e-8:
-                break
-        weights, bias = solution[:-1].float(), float(solution[-1])
+        x = (x - mean) / deviation
+        model = LogisticRegression(C=1 / (penalty * len(x)), solver="newton-cholesky", tol=1e-10, max_iter=1000)
+        model.fit(x.numpy(), supported.numpy())
+        weights, bias = torch.tensor(model.coef_[0]).float(), float(model.intercept_[0])
         return cls(weights, mean.float(), deviation.float(), bias, question, teacher)
 
     def score(self, features: Tensor) -> Tensor:
@@ -111,7 +102,7 @@ class ProbeWeights:
         return cls(weights, mean, deviation, float(bias), about["question"], about.get("teacher", ""))
 
 
-class TaughtProbe:
+class TaughtProbe(AskedModel):
     """A model's own states as a detector without boxes: every phrase gets the probability that the teacher supports it.
 
     Args:
@@ -126,8 +117,6 @@ class TaughtProbe:
         >>> probe.learnt.save("probe.safetensors")                                      # doctest: +SKIP
         >>> Guard(model, processor, detector=TaughtProbe(model, processor, "probe.safetensors"))  # doctest: +SKIP
     """
-
-    needs_image = True
 
     def __init__(
         self,
@@ -189,32 +178,16 @@ class TaughtProbe:
         learnt = ProbeWeights.fit(features, torch.tensor(kinds), penalty, question, detector.name)
         return cls(model, processor, learnt, **options)
 
-    def covers(self, phrase: str) -> bool:
-        """Whether the model can be asked: any phrase with a letter."""
-        return any(letter.isalpha() for letter in phrase)
-
-    def detect(self, images: Sequence[Image], phrases: Sequence[Sequence[str]]) -> list[list[Box]]:
-        """A box without a place for every phrase; its score is the probe's probability.
-
-        Raises:
-            ExpertError: the model failed, or its output is not finite.
-        """
-        return [
-            [Box(phrase, self._score(image, phrase), phrase=i) for i, phrase in enumerate(own) if self.covers(phrase)]
-            for image, own in zip(images, phrases, strict=True)
-        ]
-
     def _score(self, image: Image, phrase: str) -> float:
         return float(self.learnt.score(features_of(self.reader, image, phrase, self.learnt.question)[None]))
 
 
 def features_of(reader: ModelReader, image: Image, phrase: str, question: str) -> Tensor:
-    """(H,) fp32: the last hidden state at the end of the question, with the image minus without it."""
-    words = phrase.removeprefix("a ").removeprefix("an ")
-    text = question.format(name=words, a=article(words))
+    """(H,) fp32 on the CPU: the last hidden state at the end of the question, with the image minus without it."""
+    text = question_about(phrase, question)
     shown, _ = limit_size(image)
     with_image, without = (reader.read(one, text).states[-1] for one in (shown, None))
-    return with_image - without
+    return (with_image - without).cpu()
 
 
 def verdicts(
