@@ -20,7 +20,7 @@ from halluguard.auditing.image_store import ImageFolder, ImageStore, StoredImage
 from halluguard.calibration.outcomes import ObjectReader, Outcome, Setting, agreement, withheld
 from halluguard.correction.claims.coverage import Coverage, coverage
 from halluguard.correction.claims.extract import claims_or_error, parses
-from halluguard.correction.completing import omitted_from, with_additions
+from halluguard.correction.completing import claims_left, omitted_from, with_additions
 from halluguard.correction.rewriting.rewrite import FALLBACK, rewrite_each
 from halluguard.correction.text.parse import Parse
 from halluguard.correction.verification import Thresholds, thresholds_of
@@ -170,10 +170,8 @@ class Checker:
             one.row.caption if isinstance(edited, HalluguardError) else edited[0]
             for one, edited in zip(read, rewritten, strict=True)
         ]
-        found = [
-            checked if FALLBACK in text else self._completed(checked, seen)
-            for checked, text, seen in zip(found, texts, evidence, strict=True)
-        ]
+        if self.complete:
+            found = self._completed(found, texts, evidence)
         kept_back = self._withheld(found, texts, images)
         for checked, image, why in zip(found, images, kept_back, strict=True):
             error = self._unreadable(image)
@@ -256,22 +254,24 @@ class Checker:
         """The score from which an object is added; None for the default."""
         return self.setting.complete if self.setting is not None else None
 
-    def _completed(self, checked: Checked, evidence: Evidence | None) -> Checked:
-        """A row with additions to its caption, where they are wanted."""
-        if not self.complete or evidence is None or checked.omitted is None:
-            return checked
-        row = checked.row
-        added = with_additions(
-            row.caption,
-            row.question,
-            checked.claims,
-            checked.verdicts,
-            checked.edits,
-            evidence,
-            self.names,
-            least=self._least,
+    def _completed(
+        self, found: Sequence[Checked], texts: Sequence[str], evidence: Sequence[Evidence | None]
+    ) -> list[Checked]:
+        """The rows with additions to their captions; those of which nothing is left get none."""
+        rows = [one.row for one in found]
+        left = claims_left(
+            texts, [row.caption for row in rows], [row.question for row in rows], [one.claims for one in found]
         )
-        return replace(checked, edits=tuple(added), corrected=apply_edits(row.caption, added))
+        completed = []
+        for checked, text, own, seen in zip(found, texts, left, evidence, strict=True):
+            if seen is None or checked.omitted is None or FALLBACK in text:
+                completed.append(checked)
+                continue
+            draft, question = checked.row.caption, checked.row.question
+            before = checked.claims, checked.verdicts, checked.edits
+            edits = with_additions(draft, question, *before, own, seen, self.names, least=self._least)
+            completed.append(replace(checked, edits=tuple(edits), corrected=apply_edits(draft, edits)))
+        return completed
 
     def _or_not_judged(self, claim: Claim, verdict: Verdict) -> Verdict:
         if claim.kind not in self.not_judged:

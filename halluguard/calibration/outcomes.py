@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from halluguard.correction.claims.extract import claims_or_error, parses
-from halluguard.correction.completing import with_additions
+from halluguard.correction.completing import claims_left, with_additions
 from halluguard.correction.rewriting.rewrite import FALLBACK, rewrite_many
 from halluguard.correction.text.parse import Parse
 from halluguard.correction.verification import Thresholds, thresholds_of, verify_many
@@ -211,6 +211,7 @@ class Drafts:
             self.claims.append(claims)
         self.images = [images[i] for i in self.readable]
         self.names = candidates(detector, True)
+        self._left: dict[tuple[int, str], Sequence[Claim]] = {}
         self._rewritten: dict[tuple[int, tuple[tuple[str, str | None], ...]], tuple[str, list[Edit]]] = {}
 
     def at(self, setting: Setting) -> list[Outcome]:
@@ -229,7 +230,7 @@ class Drafts:
         verdicts = [judged for judged, _ in examined]
         texts = self._texts(verdicts)
         if names:
-            texts = [self._completed(i, text, examined[i], setting.complete) for i, text in enumerate(texts)]
+            texts = self._completed(texts, examined, setting.complete)
         reasons = withheld(
             texts, self.images, self.detector, limits, setting, self.reader, second_look=self.second_look
         )
@@ -253,18 +254,28 @@ class Drafts:
         return [self._rewritten[key][0] for key in keys]
 
     def _completed(
-        self, i: int, text: str, examined: tuple[Sequence[Verdict], Evidence | None], least: float | None
-    ) -> str:
-        """A corrected text with the objects that it leaves out."""
-        verdicts, evidence = examined
-        if evidence is None or FALLBACK in text:
-            return text
-        draft, claims = self.captions[self.readable[i]], self.claims[i]
-        edits = self._rewritten[i, _decisions(verdicts)][1]
-        edits = with_additions(
-            draft, self.questions[i], claims, verdicts, edits, evidence, self.names, least=least, nlp=self.nlp
+        self, texts: Sequence[str], examined: Sequence[tuple[Sequence[Verdict], Evidence | None]], least: float | None
+    ) -> list[str]:
+        """Corrected texts, with the found objects added that they leave out. A text is read again once."""
+        drafts = [self.captions[i] for i in self.readable]
+        new = [i for i, text in enumerate(texts) if (i, text) not in self._left]
+        left = claims_left(
+            [texts[i] for i in new],
+            [drafts[i] for i in new],
+            [self.questions[i] for i in new],
+            [self.claims[i] for i in new],
+            nlp=self.nlp,
         )
-        return apply_edits(draft, edits)
+        self._left.update(zip(((i, texts[i]) for i in new), left, strict=True))
+        completed = list(texts)
+        for i, (draft, text, (verdicts, evidence)) in enumerate(zip(drafts, texts, examined, strict=True)):
+            if evidence is None or FALLBACK in text:
+                continue
+            edits = self._rewritten[i, _decisions(verdicts)][1]
+            before = draft, self.questions[i], self.claims[i], verdicts, edits
+            edits = with_additions(*before, self._left[i, text], evidence, self.names, least=least)
+            completed[i] = apply_edits(draft, edits)
+        return completed
 
 
 def _decisions(verdicts: Sequence[Verdict]) -> tuple[tuple[str, str | None], ...]:

@@ -40,38 +40,60 @@ def omitted_from(
     return omissions(text, claims, evidence, names, least=least)
 
 
+def claims_left(
+    texts: Sequence[str],
+    drafts: Sequence[str],
+    questions: Sequence[str | None],
+    claims: Sequence[Sequence[Claim]],
+    *,
+    nlp: Language | None = None,
+) -> list[Sequence[Claim]]:
+    """The claims of N corrected texts, which are read together: words that were deleted name nothing any more.
+
+    Args:
+        texts: the corrected texts; one that equals its draft is not read again.
+        drafts, questions, claims: of the answers before correction.
+        nlp: a spaCy pipeline; default the best one installed.
+
+    Returns:
+        For each text its claims; none for a text that cannot be read.
+    """
+    changed = [i for i, (text, draft) in enumerate(zip(texts, drafts, strict=True)) if text != draft]
+    left = list(claims)
+    again = extract_many([texts[i] for i in changed], [questions[i] for i in changed], errors="yield", nlp=nlp)
+    for i, own in zip(changed, again, strict=True):
+        left[i] = own if isinstance(own, list) else []
+    return left
+
+
 def with_additions(
     draft: str,
     question: str | None,
     claims: Sequence[Claim],
     verdicts: Sequence[Verdict],
     edits: Sequence[Edit],
+    left: Sequence[Claim],
     evidence: Evidence,
     names: Sequence[str],
     *,
     least: float | None = None,
-    nlp: Language | None = None,
 ) -> list[Edit]:
     """The edits of a draft, with additions of what the corrected text leaves out.
-
-    A corrected text is read again: words that were deleted do not name anything any more.
 
     Args:
         draft, question: the answer before correction, and its question.
         claims, verdicts, edits: of the draft.
+        left: claims of the corrected text, from `claims_left`.
         evidence, names, least: as in `omitted_from`.
-        nlp: a spaCy pipeline; default the best one installed.
     """
-    text, said = apply_edits(draft, edits), list(claims)
-    if text != draft:
-        (again,) = extract_many([text], [question], errors="yield", nlp=nlp)
-        said = again if isinstance(again, list) else []
-    return complete(draft, edits, claims, verdicts, omitted_from(text, question, said, evidence, names, least=least))
+    text = apply_edits(draft, edits)
+    return complete(draft, edits, claims, verdicts, omitted_from(text, question, left, evidence, names, least=least))
 
 
 def completed(answer: Answer, evidence: Evidence, names: Sequence[str], nlp: Language | None = None) -> Answer:
     """The corrected answer with the objects that it leaves out."""
+    (left,) = claims_left([answer.text], [answer.draft], [answer.question], [answer.claims], nlp=nlp)
     edits = with_additions(
-        answer.draft, answer.question, answer.claims, answer.verdicts, answer.edits, evidence, names, nlp=nlp
+        answer.draft, answer.question, answer.claims, answer.verdicts, answer.edits, left, evidence, names
     )
     return replace(answer, edits=tuple(edits), text=apply_edits(answer.draft, edits))
