@@ -45,7 +45,7 @@ _RUN: Mapping[str, Callable[[str], object]] = {
     "compile": {"yes": True, "no": False}.__getitem__,
     "joint": float,
 }
-"""How a model runs: option -> reader of its value, which raises KeyError or ValueError."""
+"""Option for running a model -> reader of its value, which raises KeyError or ValueError."""
 _DEVICE = re.compile(r"(cpu|cuda|mps|xpu|npu|hpu)(:\d{1,3})?")
 
 

@@ -23,7 +23,7 @@ from halluguard.errors import HalluguardError, InputError, UnsupportedModelError
 from halluguard.prompting.conversation import Conversation, Message, images_of
 
 _REFUSALS = (ValueError, TypeError, IndexError, KeyError, AttributeError, RuntimeError, AssertionError)
-"""What processors raise for a form of inputs that they do not take."""
+"""Errors that processors raise for a form of inputs that they do not take."""
 
 _RIGHT_PADDED = (("qformer_input_ids", "qformer_attention_mask"),)
 """Inputs of an encoder beside the decoder, with their masks: it counts positions from the left."""

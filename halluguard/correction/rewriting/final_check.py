@@ -35,9 +35,9 @@ _NEEDS_TWO = re.compile(
     r"\b(?:(?:mix|mixture|combination|blend|fusion|contrast) of|between)\b(?![^.;]*(?:\band\b|,|\w+s\b))", re.I
 )
 _LONE_ONE = re.compile(r",\s*(?:one|another|the other)\s*(?:[,.;!?]|$|and\b)|\bone and the other\b", re.I)
-"""What is left of "one with a toy, the other with a collar"."""
+"""A rest of "one with a toy, the other with a collar"."""
 _LONE_PART = re.compile(r",\s*(?:its|his|her|their)\s+\w+\s*[.;!]", re.I)
-"""What is left of "a tree stands tall, its trunk leading up to a crown"."""
+"""A rest of "a tree stands tall, its trunk leading up to a crown"."""
 _GLOSS = re.compile(r"(\w+), (possibly|perhaps|likely|probably|presumably|such as|including|namely)\b")
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 

@@ -159,7 +159,7 @@ def _trails(text: str, a: int, b: int, start: int, end: int) -> bool:
 
 
 _ALT = re.compile(r"\W*(?:<img\b[^<>\"]*\s)?(?:alt|alt[ -]text|caption|description)\s*[=:]\s*", re.IGNORECASE)
-"""What stands before a quotation that describes the image: 'alt="A dog."'."""
+"""The words before a quotation that describes the image: 'alt="A dog."'."""
 
 
 def _quotations(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:

@@ -29,7 +29,7 @@ from halluguard.tuning.rows import InstructionRow, PreferenceRow, RatedRow, RowI
 __all__ = ["FORMATS", "FormatOptions", "ReadingReport", "read_preferences"]
 
 ImageLookup: TypeAlias = "str | Path | Mapping[str, RowImage] | Callable[[object], RowImage | None] | None"
-"""Where images are: a folder, a mapping from the file's names or ids, or a function from them."""
+"""Source of the images: a folder, a mapping from the file's names or ids, or a function from them."""
 
 _SHOWN = 5  # problems written out by `str(report)`; all are kept
 _ENOUGH = 200  # images looked up before the share of missing ones may stop the reading early
