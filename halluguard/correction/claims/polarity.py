@@ -25,6 +25,8 @@ _BARELY = ("hardly", "barely", "scarcely")
 _OTHER = ("other", "others", "additional", "more", "further", "else", "another")
 _EXCEPT = ("besides", "except", "apart", "aside", "beyond", "than")
 _IMAGE = words("image words")
+_BE = ("is", "are", "was", "were", "be", "'s", "exist", "exists", "appear", "appears", "remain", "remains")
+_NO_SUBJECT = ("nobody", "none", "neither", "nothing")
 _NOBODY = ("i", "you", "we", "one", "there", "it", "they")
 
 
@@ -80,6 +82,8 @@ def _denied_by_head(parse: Parse, i: int) -> bool:
 def _negated_verb(parse: Parse, verb: int) -> bool:
     """Whether the verb, or the verb that governs it ("does not appear to have"), is negated."""
     while True:
+        if _subject_denies(parse, verb):
+            return True
         for j in parse.children[verb]:
             if (parse.deps[j] == "neg" or parse.words[j] in ("never", "hardly")) and not _not_only(parse, j):
                 return True
@@ -89,6 +93,24 @@ def _negated_verb(parse: Parse, verb: int) -> bool:
         if parse.deps[verb] == "conj" and not any(parse.words[j] in ("or", "nor") for j in parse.children[head]):
             return False  # "is not running and holds a ball"; but "does not run or hold a ball"
         verb = head
+
+
+def _subject_denies(parse: Parse, verb: int) -> bool:
+    """Whether the subject denies what the verb says: "Nobody holds a cup", "No man wears a hat"."""
+    subject = parse.child(verb, "nsubj", "nsubjpass")
+    if subject is None or _says_presence(parse, verb):
+        return False
+    determined = any(
+        parse.words[j] in _NONE and parse.deps[j] in _DETERMINING and j < subject and not _not_only(parse, j)
+        for j in parse.children[subject]
+    )
+    return determined or parse.words[subject] in _NO_SUBJECT
+
+
+def _says_presence(parse: Parse, verb: int) -> bool:
+    """Whether the verb only says that its subject is there or is seen: "No dog is visible", "No dog can be seen"."""
+    complements = (parse.words[j] for j in parse.children[verb] if parse.deps[j] in _SAYING)
+    return parse.words[verb] in _VISIBLE or parse.words[verb] in _BE or any(word in _VISIBLE for word in complements)
 
 
 def _not_only(parse: Parse, i: int) -> bool:
@@ -154,9 +176,18 @@ def restricted(parse: Parse, mention: Mention) -> bool:
         return True
     if any(_hardly_any(parse, j) for j in (i, mention.last)):
         return True
-    return any(_narrows(parse, j) for noun in (i, mention.last) for j in parse.children[noun]) or _of_a_subject(
-        parse, i
-    )
+    if any(_narrows(parse, j) for noun in (i, mention.last) for j in parse.children[noun]):
+        return True
+    return _of_a_subject(parse, i) or _does_not_act(parse, i)
+
+
+def _does_not_act(parse: Parse, i: int) -> bool:
+    """Whether only a deed of the thing is denied: "No dog is running", "None of the men holds a cup"."""
+    if parse.deps[i] == "pobj" and parse.words[parse.heads[i]] == "of":
+        i = parse.heads[parse.heads[i]]
+    verb = parse.heads[i]
+    acts = parse.deps[i] in ("nsubj", "nsubjpass") and parse.tags[verb] in VERB_TAGS
+    return acts and _subject_denies(parse, verb)
 
 
 def _narrows(parse: Parse, j: int) -> bool:
@@ -185,4 +216,6 @@ def _of_a_subject(parse: Parse, i: int) -> bool:
             break
         verb = parse.heads[verb]
         subject = parse.child(verb, "nsubj")
-    return subject is not None and parse.words[subject] not in _IMAGE and parse.words[subject] not in _NOBODY
+    if subject is None or parse.words[subject] in _IMAGE:
+        return False
+    return parse.words[subject] not in _NOBODY or _subject_denies(parse, verb)

@@ -35,6 +35,7 @@ class EditPlan:
         self.decision: dict[int, str] = {}  # mention -> decision
         self.cause: dict[int, int] = {}  # mention -> verdict
         self.wrongly_denied: set[int] = set()  # mentions that are there, and that the text will name
+        self.rightly_denied: set[int] = set()  # mentions that are nowhere in the image, as the text says
         by_end = {parse.ends[m.last]: n for n, m in enumerate(self.mentions)}
         for index, verdict in enumerate(verdicts):
             claim = claims[verdict.claim]
@@ -44,12 +45,19 @@ class EditPlan:
                 self.cause[mention] = index
             elif claim.kind == "existence" and mention is not None and verdict.decision == "contradicted":
                 self.wrongly_denied.add(mention)
+            elif claim.kind == "existence" and mention is not None and verdict.decision == "supported":
+                self.rightly_denied.add(mention)
         self.by_head = {m.last for m in self.mentions}
         self.links = coreference.links(parse, self.mentions)
         self._continue_subjects()
         self.links |= self._orphans()
         self.by_claim = {n: by_end[c.end] for n, c in enumerate(claims) if c.kind == "existence" and c.end in by_end}
         claim_of = {mention: n for n, mention in self.by_claim.items()}
+        self.presupposed = {  # things that are there and do not do something: "neither the boy nor the girl runs"
+            m
+            for n, m in self.by_claim.items()
+            if claims[n].modality == "restricted" and "the" in map(parse.words.__getitem__, self._modifiers(m))
+        }
         self.whole = [
             restating.is_whole(parse, m, claims[claim_of[n]] if n in claim_of else None)
             for n, m in enumerate(self.mentions)
@@ -66,6 +74,11 @@ class EditPlan:
         self.flags: list[Edit] = []  # contradicted words that no sound edit takes away
         self.phrases: dict[int, str] = {}  # mention -> the words that state it again
         self.restate: dict[int, set[int]] = {}  # sentence -> mentions to state again after it
+
+    def _modifiers(self, mention: int) -> list[int]:
+        """The tokens before a mention that belong to it."""
+        last = self.mentions[mention].last
+        return [j for j in self.parse.children[last] if j < last]
 
     # -- tokens to delete, mentions to keep
     # -------------------------------------------------------------------------------
@@ -180,7 +193,7 @@ class EditPlan:
             if not self.editor.alive(mention.last):
                 continue
             if mention.last not in cut:
-                if self.decision.get(n, "contradicted") != "contradicted":
+                if self.decision.get(n, "contradicted") != "contradicted" or n in self.presupposed:
                     kept.add(_key(mention))
                     in_prose |= {_key(mention)} if self._is_prose(mention.last) else set()
             elif self.worth_keeping(n) and not self._is_attribute(mention, cut):

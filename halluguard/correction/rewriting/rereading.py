@@ -28,6 +28,8 @@ _NEEDS_CLAUSE = frozenset(
     """.split()
 )
 _NEGATIONS = ("no", "not", "n't", "never", "neither", "nor", "without", "none", "cannot")
+_DENYING_PRONOUNS = ("nobody", "none", "nothing")
+_NARROWING = ("prep", "acl", "relcl", "dobj", "advcl")
 _PLURAL_ONLY = frozenset(("are", "were", "have", "do"))
 _SINGULAR_ONLY = frozenset(("is", "was", "has", "does"))
 
@@ -151,6 +153,8 @@ def incomplete(plan: EditPlan, sentence: int, spared: frozenset[int] = frozenset
                 return f"{parse.words[i]!r} would describe something else"
             if parse.deps[i] in ("nsubj", "nsubjpass") and _verbless(plan, i):
                 return f"{parse.words[i]!r} would have no verb"
+            if i not in spared and _denies_more(plan, i):
+                return f"{parse.words[i]!r} would deny more than it does"
             if parse.words[i] in ("between", "among") and _one_left(plan, i):
                 return f"{parse.words[i]!r} needs two"
             if parse.words[i] in _NEEDS_CLAUSE and _bare_now(plan, i):
@@ -161,6 +165,20 @@ def incomplete(plan: EditPlan, sentence: int, spared: frozenset[int] = frozenset
         elif parse.words[i] in _NEGATIONS and i not in spared and alive(parse.heads[i]):
             return "a denial would become a claim"
     return ""
+
+
+def _denies_more(plan: EditPlan, negation: int) -> bool:
+    """Whether a denial has lost what narrows it: "no one at the table", "nobody sits on the bench"."""
+    parse, alive = plan.parse, plan.editor.alive
+    noun = parse.heads[negation] if parse.words[negation] in ("no", "neither") else negation
+    if noun == negation and parse.words[negation] not in _DENYING_PRONOUNS:
+        return False
+    verb = parse.heads[noun] if parse.deps[noun] in SUBJECTS else noun
+    mention = next((n for n, m in enumerate(plan.mentions) if m.last == noun), None)
+    if mention in plan.rightly_denied:
+        return False
+    narrowing = [j for k in {noun, verb} if alive(k) for j in parse.children[k] if parse.deps[j] in _NARROWING]
+    return any(j > noun and not alive(j) for j in narrowing)
 
 
 def _verbless(plan: EditPlan, subject: int) -> bool:

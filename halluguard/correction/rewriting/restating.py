@@ -20,6 +20,7 @@ _SOME = _MASS | words("some of it")
 _MEASURES = words("measures")
 _NEVER = words("not restated") | _MEASURES | _MASS
 _PREMODIFIERS = ("det", "amod", "nummod", "compound", "poss", "quantmod", "nmod", "predet", "advmod", "punct")
+_LIMITING = ("only", "just", "even", "also", "neither", "either", "both")
 _INDEFINITE = frozenset(("a", "an", "some", "several", "many", "multiple", "various", "numerous"))
 _NOT_THERE = frozenset(("for", "like", "as", "than", "about", "without", "into"))
 """Prepositions of comparison and purpose; what follows them need not be there."""
@@ -170,11 +171,13 @@ def phrase(editor: TokenEditor, mention: Mention, out: set[int]) -> str:
     while first > start and first - 1 in premodifiers and first - 1 not in out and editor.alive(first - 1):
         first -= 1
     end = _with_phrases(editor, last, out)
-    while first < mention.first and not editor.original(first)[:1].isalnum():
+    while first < mention.first and (not editor.original(first)[:1].isalnum() or parse.words[first] in _LIMITING):
         first += 1
     opening = parse.words[first]
     plain = [
-        i for i in range(first, mention.first) if parse.deps[i] in ("det", "predet") or parse.words[i] == "another"
+        i
+        for i in range(first, mention.first)
+        if parse.deps[i] in ("det", "predet", "preconj") or parse.words[i] == "another"
     ]
     if opening in _INDEFINITE or parse.tags[first] == "CD":
         return _lowered(editor, first, end)

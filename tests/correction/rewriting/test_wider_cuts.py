@@ -15,6 +15,24 @@ def without(text, *absent):
 
 
 @pytest.mark.parametrize(
+    ("text", "objects", "expected"),
+    [
+        ("Nobody is using a phone.", "person", "Nobody is using a phone."),
+        ("There is no one at the dining table, and no dog can be seen.", "person", "No dog can be seen."),
+        ("Nobody sits on the bench in the park, but a man walks by.", "person", "A man walks by."),
+        ("There is no dog on the couch, only a cat.", "cat", "There is no dog, only a cat."),  # no dog anywhere
+        (
+            "Neither the boy nor the girl is holding a phone, but the girl has a handbag.",
+            "person",
+            "Neither the boy nor the girl is holding a phone.",
+        ),
+    ],
+)
+def test_a_denial_never_denies_more_than_it_did(text, objects, expected):
+    assert correct(text, 1, KnownObjects({1: [objects]})).text == expected
+
+
+@pytest.mark.parametrize(
     ("text", "absent", "expected"),
     [
         (
