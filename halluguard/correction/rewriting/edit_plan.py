@@ -73,6 +73,7 @@ class EditPlan:
         self.affirmed: frozenset[int] = frozenset()  # negations that a repair took away on purpose
         self.flags: list[Edit] = []  # contradicted words that no sound edit takes away
         self.phrases: dict[int, str] = {}  # mention -> the words that state it again
+        self.phrase_ends: dict[int, int] = {}  # mention -> the last token of these words
         self.restate: dict[int, set[int]] = {}  # sentence -> mentions to state again after it
 
     def _modifiers(self, mention: int) -> list[int]:
@@ -298,8 +299,14 @@ class EditPlan:
         lost = self._with_namesakes(self.worth_stating(self.lost(cut), cut), cut)
         if lost:
             self.restate.setdefault(sentence, set()).update(lost)
-            self.phrases |= {n: restating.phrase(self.editor, self.mentions[n], self._out()) for n in lost}
+            self._word_again(lost)
         self.editor.delete(cut, why)
+
+    def _word_again(self, named: set[int]) -> None:
+        """Keep the words that state mentions again, as they are before the cut."""
+        for n in named:
+            self.phrases[n] = restating.phrase(self.editor, self.mentions[n], self._out())
+            self.phrase_ends[n] = restating.phrase_end(self.editor, self.mentions[n].last, self._out())
 
     def _with_namesakes(self, lost: set[int], cut: set[int]) -> set[int]:
         """Lost mentions with others of their category that have a name of their own: "a man and a woman"."""
@@ -367,7 +374,7 @@ class EditPlan:
             self.restate[sentence] = missing
             state = self.editor.snapshot(first, end)
             self.editor.reset(first, end)
-            self.phrases |= {n: restating.phrase(self.editor, self.mentions[n], self._out()) for n in missing}
+            self._word_again(missing)
             self.editor.restore(state)
             self.state_again(sentence)
 
@@ -384,7 +391,7 @@ class EditPlan:
         if not named:
             return
         first, end = self.parse.sentences[sentence]
-        spans = {n: self.mentions[n].last for n in named}
+        spans = {n: self.phrase_ends.get(n, self.mentions[n].last) for n in named}
         stated = restating.outermost(self.parse, [(n, self.mentions[n]) for n in named], spans)
         alive = [i for i in range(first, end) if self.editor.alive(i)]
         if not any(self.parse.words[i][:1].isalnum() for i in alive):

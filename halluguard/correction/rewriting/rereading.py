@@ -27,6 +27,7 @@ _NEEDS_CLAUSE = frozenset(
     related due based characteristic reminiscent suitable responsible indicative typical capable compatible consistent
     """.split()
 )
+_SEEMING = frozenset("look looks looked looking seem seems seemed appear appears appeared sounds feels".split())
 _NEGATIONS = ("no", "not", "n't", "never", "neither", "nor", "without", "none", "cannot")
 _DENYING_PRONOUNS = ("nobody", "none", "nothing")
 _NARROWING = ("prep", "acl", "relcl", "dobj", "advcl")
@@ -157,7 +158,8 @@ def incomplete(plan: EditPlan, sentence: int, spared: frozenset[int] = frozenset
                 return f"{parse.words[i]!r} would deny more than it does"
             if parse.words[i] in ("between", "among") and _one_left(plan, i):
                 return f"{parse.words[i]!r} needs two"
-            if parse.words[i] in _NEEDS_CLAUSE and _bare_now(plan, i):
+            bare = parse.words[i] in _NEEDS_CLAUSE and _bare_now(plan, i)
+            if bare or (parse.words[i] in _SEEMING and _seems_nothing(plan, i)):
                 return f"{parse.words[i]!r} would lack what it needs"
             for relation, substitutes in _COMPLETED_BY.items():
                 if _bereft(plan, i, relation, substitutes):
@@ -194,6 +196,13 @@ def _bare_now(plan: EditPlan, adjective: int) -> bool:
     had = [j for j in parse.children[adjective] if j > adjective and parse.words[j].isalnum()]
     had += [j for j in parse.children[parse.heads[adjective]] if j > adjective and parse.deps[j] in ("advcl", "prep")]
     return bool(had) and not any(map(plan.editor.alive, had))
+
+
+def _seems_nothing(plan: EditPlan, verb: int) -> bool:
+    """Whether "looks" or "seems" has lost all that followed it: "It looks (like there is a dog)."."""
+    parse = plan.parse
+    had = [j for j in parse.children[verb] if j > verb and parse.words[j].isalnum()]
+    return parse.tags[verb] in VERB_TAGS and bool(had) and not any(map(plan.editor.alive, had))
 
 
 def _one_left(plan: EditPlan, preposition: int) -> bool:

@@ -170,7 +170,7 @@ def phrase(editor: TokenEditor, mention: Mention, out: set[int]) -> str:
     }
     while first > start and first - 1 in premodifiers and first - 1 not in out and editor.alive(first - 1):
         first -= 1
-    end = _with_phrases(editor, last, out)
+    end = phrase_end(editor, last, out)
     while first < mention.first and (not editor.original(first)[:1].isalnum() or parse.words[first] in _LIMITING):
         first += 1
     opening = parse.words[first]
@@ -188,7 +188,7 @@ def phrase(editor: TokenEditor, mention: Mention, out: set[int]) -> str:
     return f"{article(text.lstrip('*_`'))} {text}"
 
 
-def _with_phrases(editor: TokenEditor, last: int, out: set[int]) -> int:
+def phrase_end(editor: TokenEditor, last: int, out: set[int]) -> int:
     """The last token of the noun phrase, including a short phrase such as "near a tree" after the noun."""
     parse = editor.parse
     for j in parse.children[last]:

@@ -19,6 +19,7 @@ from halluguard.correction.rewriting.edit_plan import EditPlan
 from halluguard.correction.rewriting.other_languages import OtherLanguages
 from halluguard.correction.rewriting.sentences import SentenceEdits
 from halluguard.correction.rewriting.token_editor import Span
+from halluguard.correction.rewriting.totals import correct_totals
 from halluguard.correction.rewriting.yes_no import YesNoRewriter
 from halluguard.correction.text.parse import Parse
 from halluguard.correction.text.reading import parse_each, parse_many, readable
@@ -220,6 +221,7 @@ class _Rewriting:
             return text, []
         if self.sentences is not None:
             self.sentences.finish()
+            correct_totals(plan)
         spans: list[Span] = []
         if self.blocks is not None:
             self.blocks.remove_empty()

@@ -1,6 +1,7 @@
 """Find cuts by the marks and joints of a sentence, where its parse offers none.
 
     One man kneels[, his hands clasped in prayer].       from a comma to the end
+    A sheep grazes here[, and a bird sings].             from a comma before a clause to the end
     A cat sleeps [with its paws under its chin].         from a preposition or participle to the end
     The sofa[, a gift from her mother,] is red.          between two commas
     from [one bulb] to another                           both ends of a way go together
@@ -95,7 +96,8 @@ def _between_commas(parse: Parse, token: int, first: int, stop: int) -> set[int]
 def _opens_tail(parse: Parse, i: int) -> bool:
     """Whether a sentence may end before a token: a comma, a preposition, a participle."""
     if parse.words[i] == ",":
-        return i + 1 < len(parse) and parse.words[i + 1] not in ("and", "or", "but")
+        joined = i + 1 < len(parse) and parse.words[i + 1] in ("and", "or", "but")
+        return i + 1 < len(parse) and (not joined or _is_clause_after(parse, i + 2))
     if parse.words[i] in ("of", "to", "as", "than", "that", "because", "if"):
         return False
     adverb = parse.tags[i - 1] == "RB" and (parse.words[i - 1] in _CLOSE_ADVERBS | _GLOSSES or parse.heads[i - 1] >= i)
@@ -105,6 +107,17 @@ def _opens_tail(parse: Parse, i: int) -> bool:
     preposition = parse.tags[i] == "IN" and parse.deps[i] in ("prep", "mark")
     participle = parse.tags[i] in ("VBG", "VBN") and parse.deps[i] in _OPENERS
     return (preposition or participle) and (after_noun or (preposition and parse.tags[i - 1] in VERB_TAGS))
+
+
+def _is_clause_after(parse: Parse, start: int) -> bool:
+    """Whether a noun phrase and a finite verb follow: "and a bird perches on its back"; not "and a bird"."""
+    end = parse.sentences[parse.sentence[start - 1]][1]
+    verb = next((i for i in range(start, end) if parse.tags[i] in _FINITE), None)
+    if verb is None:
+        return False
+    subjects = [j for j in parse.children[verb] if parse.deps[j] in SUBJECTS]
+    between = all(parse.tags[i] not in (",", "IN", "WDT", "WP") for i in range(start, verb))
+    return between and any(start <= j < verb for j in subjects)
 
 
 def _is_clause(parse: Parse, first: int, end: int) -> bool:

@@ -21,6 +21,12 @@ from halluguard.correction.text.parse import Parse
 from halluguard.vocabulary import listing
 
 _WITHOUT_ARTICLE = re.compile(r"^(?:an?|some)\s+", re.I)
+_DOUBT = re.compile(
+    r"^(?:it(?:'s| is) (?:\w+ )?(?:hard|difficult|impossible|unclear|not (?:\w+ )?(?:clear|possible|easy|certain))"
+    r"|(?:i(?:'m| am) )?not (?:\w+ )?(?:sure|certain)|i (?:can't|cannot|can not) (?:\w+ )?(?:tell|say|be|confirm))\b",
+    re.I,
+)
+"""What is left of a guess whose object was deleted: "It's hard to tell."."""
 _SUPPORT = ("do", "does", "did", "not", "n't", "no")
 """Words that are deleted when a denial becomes a statement; its clause stays."""
 
@@ -47,11 +53,21 @@ class SentenceEdits:
         for sentence in sorted((self.condemned | changed | set(plan.restate)) - set(settled)):
             self.states[sentence] = plan.editor.snapshot(*parse.sentences[sentence])
             plan.cut_sentence(sentence, heads)
+            self._drop_doubt(sentence)
             if sentence not in plan.rewritten | plan.turned:
                 self.reasons[sentence] = _loses(plan, sentence) or _breaks_form(plan, sentence)
         sound = [sentence for sentence, reason in self.reasons.items() if not reason]
         previews = {sentence: plan.editor.preview(sentence) for sentence in sound}
         self.previews = {sentence: text for sentence, text in previews.items() if any(map(str.isalnum, text))}
+
+    def _drop_doubt(self, sentence: int) -> None:
+        """Delete what only says how sure the deleted words were: "(There may be a dog, but) it's hard to tell."."""
+        plan = self.plan
+        first, end = plan.parse.sentences[sentence]
+        named = any(first <= mention.last < end and plan.editor.alive(mention.last) for mention in plan.mentions)
+        why = set[int]().union(*(plan.editor.why[i] for i in range(first, end)))
+        if not named and why and sentence not in plan.restate and _DOUBT.match(plan.editor.preview(sentence)):
+            plan.editor.delete(range(first, end), why)
 
     def check(self, previews: Sequence[Parse], *, try_wider: bool) -> None:
         """Find the cuts that do not read well, and try wider ones; `previews` are then those of the wider cuts.

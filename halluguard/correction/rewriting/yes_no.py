@@ -98,7 +98,7 @@ class YesNoRewriter:
         if self._contradicted(subject):
             if len(self.parse.conjuncts(noun)) > 1:
                 return set()  # the list loses a member
-            if not replacements.deny(self.editor, noun, why):
+            if self._described_after_comma(noun) or not replacements.deny(self.editor, noun, why):
                 self._rewrite(token, f"there is no {claim.name}", why)
             self.plan.decision.pop(mention, None)
             return self._about(subject)
@@ -111,6 +111,12 @@ class YesNoRewriter:
             if self._contradicted(n) and about.kind == "count":
                 return set()  # the number is corrected
         return None
+
+    def _described_after_comma(self, noun: int) -> bool:
+        """Whether a description follows that would be left without its object: "a dog here, lying on the rug"."""
+        words, tags = self.parse.words, self.parse.tags
+        end = self.parse.sentences[self.parse.sentence[noun]][1]
+        return any(words[i] == "," and tags[i + 1] in ("VBG", "VBN", "WDT", "WP") for i in range(noun + 1, end - 1))
 
     def _to_yes(self, claim: Claim, token: int, why: int) -> set[int] | None:
         subject = claim.subject or 0

@@ -17,10 +17,13 @@ def mend_lists(parse: Parse) -> None:
     "A mane, as well as a star" lists two things, and so does "a dog, along with a cat". In "furrowed brow, and hand
     resting on the chin" the hand rests: it is no part of a compound. And what is listed after the verb does not go on
     with the subject or with the verb: "shows a pond, a person, and trees", "features the text and the logo".
+    And in "a bowl with plums and pears stands here" it is the bowl that stands.
     """
     for i in range(len(parse)):
         _doing(parse, i)
         _joined(parse, i)
+        _last_of_plurals(parse, i)
+        _inside_singular_subject(parse, i)
     for i in range(len(parse)):
         _placed_after_comma(parse, i)
         _bracketed(parse, i)
@@ -45,6 +48,57 @@ def _joined(parse: Parse, i: int) -> None:
         parse.deps[j] = "cc"
     _move(parse, member, noun)
     parse.deps[member] = "conj"
+
+
+def _last_of_plurals(parse: Parse, i: int) -> None:
+    """ "a bowl with apples, plums, and pears stands": a plural before "and" is no subject of a singular verb."""
+    verb = parse.heads[i]
+    top = parse.heads[verb]
+    singular_verb = parse.tags[verb] == "VBZ" and parse.deps[verb] == "conj"
+    if parse.deps[i] not in ("nsubj", "nsubjpass") or parse.tags[i] != "NNS" or not singular_verb:
+        return
+    joint = min(parse.subtree(i)) - 1
+    before = joint - 1 if parse.words[joint - 1] != "," else joint - 2
+    if parse.tags[top] != "NN" or parse.deps[top] != "ROOT" or parse.words[joint] not in ("and", "or"):
+        return
+    member = _noun_phrase_end(parse, before)
+    if member is None or member <= top or any(parse.deps[j] in SUBJECTS for j in parse.children[verb] if j != i):
+        return
+    parse.children[top].remove(verb)
+    parse.heads[verb], parse.deps[verb] = verb, "ROOT"
+    parse.heads[top], parse.deps[top] = verb, "nsubj"
+    parse.children[verb] = sorted([top, *(j for j in parse.children[verb] if j != i)])
+    parse.heads[i] = verb
+    for j in [j for j in parse.children[top] if j > joint - 2]:
+        parse.hang(j, verb if j > i else member)
+    parse.hang(i, member)
+    parse.deps[i] = "conj"
+
+
+def _inside_singular_subject(parse: Parse, i: int) -> None:
+    """ "a bowl with apples and pears stands": one thing stands, so the pears are listed with the apples."""
+    top = parse.heads[i]
+    if parse.deps[i] == "nsubj":
+        top = next((j for j in parse.children[top] if parse.deps[j] == "nsubj" and j < i), i)
+    verb = parse.heads[top]
+    if parse.deps[i] not in ("conj", "nsubj") or parse.tags[i] not in _NOUNS or parse.tags[top] != "NN":
+        return
+    if not top < i < verb or parse.deps[top] not in ("nsubj", "nsubjpass") or not _singular_verb(parse, verb):
+        return
+    joint = min(parse.subtree(i)) - 1
+    bare = not any(parse.deps[j] == "det" for j in parse.children[i])
+    if parse.words[joint] != "and" and not (parse.words[joint] == "," and bare):
+        return
+    member = _noun_phrase_end(parse, joint - 1 if parse.words[joint - 1] != "," else joint - 2)
+    if member is not None and member > top:
+        _move(parse, joint, member)
+        _move(parse, i, member)
+        parse.deps[i] = "conj"
+
+
+def _singular_verb(parse: Parse, verb: int) -> bool:
+    helping = next((j for j in parse.children[verb] if parse.deps[j] in ("aux", "auxpass")), verb)
+    return parse.tags[helping] == "VBZ"
 
 
 def _noun_phrase_end(parse: Parse, i: int) -> int | None:

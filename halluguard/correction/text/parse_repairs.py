@@ -209,7 +209,7 @@ def _adjective_in_list(parse: Parse, i: int) -> None:
 
 def _verb_in_list(parse: Parse, i: int) -> None:
     """Read the verb after its subject, where the parser sees a compound: "A duck and a goose swim"."""
-    subject, top = i - 1, parse.heads[i]
+    subject, top = i - 1, parse.first_conjunct(i)
     if parse.deps[i] != "conj" or parse.words[i] not in _ACTS or parse.tags[i] != "NN" or parse.deps[top] != "ROOT":
         return
     first, end = parse.sentences[parse.sentence[i]]
@@ -224,7 +224,7 @@ def _verb_in_list(parse: Parse, i: int) -> None:
 
 def _joined_subject(parse: Parse, verb: int) -> None:
     """Make a list the subject of a plural verb: in "A horse, a cow, and a pig stand", all three stand."""
-    top = parse.heads[verb]
+    top = parse.first_conjunct(verb)
     if parse.deps[verb] != "conj" or parse.tags[verb] not in ("VB", "VBP") or parse.deps[top] != "ROOT":
         return
     subject = parse.child(verb, "nsubj")
@@ -234,7 +234,7 @@ def _joined_subject(parse: Parse, verb: int) -> None:
     if parse.words[joint] not in ("and", "or"):
         return
     last = max(m for m in parse.conjuncts(top) if m < subject)
-    parse.children[top].remove(verb)
+    parse.children[parse.heads[verb]].remove(verb)
     parse.heads[verb], parse.deps[verb], parse.tags[verb] = verb, "ROOT", "VBP"
     parse.heads[top], parse.deps[top] = verb, "nsubj"
     parse.children[verb] = sorted([top, *(j for j in parse.children[verb] if j != subject)])

@@ -141,3 +141,72 @@ def test_what_belongs_to_a_deleted_word_goes_with_it(text, absent, expected):
 )
 def test_what_is_not_said_of_the_image_stays(text, absent):
     assert without(text, absent) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "objects", "expected"),
+    [
+        (
+            "1. **Giraffe** - standing\n2. **Zebra** - grazing\n3. **Elephant** - drinking\n\n"
+            "So there are three animals in total.",
+            ("giraffe", "zebra"),
+            "1. **Giraffe** - standing\n2. **Zebra** - grazing\n\nSo there are two animals in total.",
+        ),
+        (
+            "A giraffe, two zebras and an elephant stand here. In total, there are 4 animals.",
+            ("giraffe", "zebra"),
+            "A giraffe and two zebras stand here. In total, there are 3 animals.",
+        ),
+        ("- cup\n- fork\n- knife\n\nA total of three objects.", ("cup", "fork", "knife"), None),
+    ],
+)
+def test_a_total_of_what_the_text_lists_follows_the_list(text, objects, expected):
+    assert correct(text, 1, KnownObjects({1: list(objects)})).text == (expected or text)
+
+
+def test_a_total_that_is_no_sum_of_the_list_is_flagged():
+    answer = correct(
+        "A giraffe and a zebra stand here. In total, there are 9 animals.", 1, KnownObjects({1: ["zebra"]})
+    )
+    assert answer.text == "A zebra stands here. In total, there are 9 animals."
+    assert [edit.before for edit in answer.edits if edit.decision == "flagged"] == ["9 animals"]
+
+
+@pytest.mark.parametrize(
+    ("text", "objects", "expected"),
+    [
+        ("A man walks by. There might be a dog, but it's hard to tell.", "person", "A man walks by."),
+        (
+            "A man walks by. It looks like there could be a backpack, although I'm not sure.",
+            "person",
+            "A man walks by.",
+        ),
+        ("A cat sleeps. I see what may be a bicycle, but I cannot be certain.", "cat", "A cat sleeps."),
+    ],
+)
+def test_doubt_goes_with_the_guess_that_it_is_about(text, objects, expected):
+    assert correct(text, 1, KnownObjects({1: [objects]})).text == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "objects", "expected"),
+    [
+        (
+            "A bowl containing apples, bananas, and oranges sits on the counter.",
+            ("bowl", "apple", "orange"),
+            "A bowl containing apples and oranges sits on the counter.",
+        ),
+        (
+            "The scene is calm; only a lone sheep grazes by the fence, and a bird perches on its back.",
+            ("sheep",),
+            "The scene is calm; only a lone sheep grazes by the fence.",
+        ),
+        (
+            "The dog's collar is red, and its leash is held by a woman in a green coat.",
+            ("person",),
+            "There is a woman in a green coat.",
+        ),
+    ],
+)
+def test_lists_and_clauses_that_the_parser_tears_apart(text, objects, expected):
+    assert correct(text, 1, KnownObjects({1: list(objects)})).text == expected
