@@ -127,7 +127,7 @@ def ways(model: Any, names: Sequence[str]) -> dict[str, Any]:
 
 
 def overheads(machine: Machine, model: Any, batch: int, given: argparse.Namespace) -> dict[str, dict[str, Any]]:
-    """Seconds to the first token and of each after it, beside plain's, and the memory of one call."""
+    """Seconds to the first token and of each after it, beside plain's of the same round, and the memory of one call."""
     inputs, table = prompt(machine, model, batch), dict[str, dict[str, Any]]()
     views, tokens = ways(model, given.methods), 4 if given.small else TOKENS
 
@@ -136,27 +136,34 @@ def overheads(machine: Machine, model: Any, batch: int, given: argparse.Namespac
         stop = noting(clock)
         view.generate(**inputs, **fixed, stopping_criteria=stop)
 
-    for name, view in views.items():
+    for name, view in views.items():  # the first call warms up
         if machine.is_late:
             table[name] = {"not run": "no time left"}
             continue
         try:
-            peak = machine.peak(partial(generate, view, Ticks(machine)))
-            times = []
-            for _ in range(given.rounds):
-                gc.collect()
-                ticks = Ticks(machine)
-                generate(view, ticks)
-                times.append(ticks.seconds())
+            table[name] = {"GiB": machine.peak(partial(generate, view, Ticks(machine))), "times": []}
         except (halluguard.errors.HalluguardError, torch.OutOfMemoryError) as error:
             table[name] = {"not run": str(error).splitlines()[0]}
+    measured = {name: row for name, row in table.items() if "times" in row}
+    for _ in range(given.rounds):
+        if machine.is_late:
+            break
+        for name, row in measured.items():  # in turns, so that a slow moment touches all
+            gc.collect()
+            ticks = Ticks(machine)
+            generate(views[name], ticks)
+            row["times"].append(ticks.seconds())
+    plain = measured["plain"]["times"]
+    for row in measured.values():
+        times = row.pop("times")
+        if not times:
+            row["not run"] = "no time left"
             continue
-        first, token = (statistics.median(values) for values in zip(*times, strict=True))
-        table[name] = {"first": first, "token": token, "GiB": peak}
-    plain = table["plain"]
-    for row in table.values():
-        if "first" in row:
-            row |= {"first of plain": row["first"] / plain["first"], "token of plain": row["token"] / plain["token"]}
+        for place, what in enumerate(("first", "token")):
+            row[what] = statistics.median(pair[place] for pair in times)
+            row[f"{what} of plain"] = statistics.median(
+                mine[place] / its[place] for mine, its in zip(times, plain, strict=True)
+            )
     return table
 
 
@@ -263,7 +270,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--minutes", type=float, default=8.0, help="time of the whole run [8]")
-    parser.add_argument("--rounds", type=int, default=3, help="calls of each way; the median is taken [3]")
+    parser.add_argument("--rounds", type=int, default=3, help="calls of each way, in turns; the median is taken [3]")
     parser.add_argument("--methods", nargs="*", default=[], help="methods to measure [all]")
     parser.add_argument("--small", action="store_true", help="tiny models, to see the script run")
     parser.add_argument("--json", type=Path)

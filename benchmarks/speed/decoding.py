@@ -2,13 +2,14 @@
 
     python benchmarks/speed/decoding.py --dtype bfloat16
     python benchmarks/speed/decoding.py --only "Imagination:off" AllPath PTI VAF VGA VisualEntropy
+    python benchmarks/speed/decoding.py --device cuda --hidden 4096 --layers 32 --grid 24  # the shape of a 7B model
 
-A LLaVA of about 200M parameters with random weights, one prompt, one thread, CPU time. Times do not depend on the
-weights. Only decoding is timed, from the first new token to the last, without the prompt; the first token (reading
-prompt and images, making branches) has a column of its own. Every method of `halluguard.decoding.METHODS` runs at its
-`law_settings`, and they take turns round by round; a ratio is the median over rounds of the time in that round over
-plain's in the same round. "Imagination:off" is plain generation called through a view: its distance from 1 is the noise
-of the run.
+A LLaVA of about 200M parameters with random weights, one prompt, one thread, CPU time; on a GPU, wall-clock time. Times
+do not depend on the weights. Only decoding is timed, from the first new token to the last, without the prompt; the
+first token (reading prompt and images, making branches) has a column of its own. Every method of
+`halluguard.decoding.METHODS` runs at its `law_settings`, and they take turns round by round; a ratio is the median over
+rounds of the time in that round over plain's in the same round. "Imagination:off" is plain generation called through a
+view: its distance from 1 is the noise of the run.
 
 "two forwards" is what contrastive decoding costs elsewhere: the second branch run alone with a cache of its own, here
 in a bare loop that computes VCD. MitigV, a library that does so, is measured beside it when it is installed.
@@ -155,6 +156,7 @@ def ways(model: Any, inputs: dict[str, torch.Tensor], seed: int = 0) -> dict[str
     """Every way of decoding that is compared, plain first."""
     controller = Controller.of(model)
     torch.nn.init.normal_(controller.up, std=0.02, generator=torch.Generator().manual_seed(seed))
+    controller.to(model.device)
     methods: dict[str, decoding.DecodingMethod] = {
         "Imagination:off": decoding.get_method("Imagination:off"),
         "VCD": decoding.VCD(seed=seed),
@@ -305,12 +307,22 @@ def cpu_has() -> dict[str, bool]:
     return {name: name in flags for name in ("avx2", "avx512f", "avx512_bf16", "amx_bf16")} if flags else {}
 
 
+def device_clock() -> float:
+    """Seconds, once all work of the GPU is done."""
+    torch.cuda.synchronize()
+    return time.perf_counter()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--dtype", choices=["bfloat16", "float32"], default="bfloat16")
     parser.add_argument("--rounds", type=int, default=5, help="rounds, each of all ways in turn [5]")
     parser.add_argument("--tokens", type=int, default=24, help="tokens generated each time, at least 4 [24]")
     parser.add_argument("--threads", type=int, default=1, help="threads; with more than one, wall time is measured [1]")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda [cpu]")
+    parser.add_argument("--hidden", type=int, default=1024, help="width of the model [1024]")
+    parser.add_argument("--layers", type=int, default=12, help="layers of the model [12]")
+    parser.add_argument("--grid", type=int, default=12, help="image tokens along a side [12]")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="+", default=[], help="ways to measure beside plain [all]")
     parser.add_argument("--small", action="store_true", help="a tiny model, to see the script run")
@@ -319,25 +331,23 @@ def main() -> None:
     if given.rounds < 1 or given.tokens < 4:
         parser.error(f"expected --rounds >= 1 and --tokens >= 4, got {given.rounds} and {given.tokens}")
     torch.set_num_threads(given.threads)
-    sizes = {"hidden": 64, "layers": 4, "grid": 4} if given.small else {}
-    model = llava(getattr(torch, given.dtype), given.seed, **sizes)
-    inputs = prompt(model, seed=given.seed + 1)
+    sizes = {name: getattr(given, name) for name in ("hidden", "layers", "grid")}
+    if given.small:
+        sizes = {"hidden": 64, "layers": 4, "grid": 4}
+    on_gpu = torch.device(given.device).type == "cuda"
+    with torch.device(given.device):
+        model = llava(getattr(torch, given.dtype), given.seed, **sizes)
+    inputs = {name: value.to(model.device) for name, value in prompt(model, seed=given.seed + 1).items()}
     about = {
         "model": f"random LLaVA, {sum(p.numel() for p in model.parameters()) / 1e6:.0f}M parameters",
         "prompt tokens": inputs["input_ids"].shape[1],
-        "cpu": cpu_has(),
+        "processor": torch.cuda.get_device_name() if on_gpu else cpu_has(),
         "torch": torch.__version__,
         **{name: getattr(given, name) for name in ("dtype", "threads", "rounds", "tokens", "seed")},
     }
     print(", ".join(f"{name}: {value}" for name, value in about.items()))
-    costs = measure(
-        model,
-        inputs,
-        given.rounds,
-        given.tokens,
-        time.process_time if given.threads == 1 else time.perf_counter,
-        given.only,
-    )
+    now = device_clock if on_gpu else time.process_time if given.threads == 1 else time.perf_counter
+    costs = measure(model, inputs, given.rounds, given.tokens, now, given.only)
     print(table(costs))
     if "MitigV, VCD" not in costs:
         print("mitigv is not installed")

@@ -5,7 +5,8 @@
 The model is `decoding.py`'s LLaVA with random weights, with 50 tokens of text around the image; one thread, CPU time.
 On a GPU (`--device cuda --dtype bfloat16 --hidden 4096 --layers 32` is the shape of a 7B model) it is wall-clock time.
 Ways take turns round by round, and a ratio is the median over rounds of the way's time over plain's in the same round.
-The last column is the time of a token after the first.
+"A later token" is the time of a token after the first. "Memory" is the growth of the largest memory in use while nine
+tokens are written, beyond what was held before: of the process on Linux, of the GPU's tensors there.
 With `--against`, the checkout in FOLDER is measured in the same rounds by a second process, with its own copy of
 `decoding.py`.
 """
@@ -25,10 +26,16 @@ from typing import Any
 METHODS = ("plain", "Imagination", "VCD", "VDD", "M3ID", "PAI")
 SETTINGS: dict[str, dict[str, Any]] = {"Imagination": {"imagination": -0.5}}
 TEXT = 50
+COLUMNS = ("first token", "nine tokens", "a later token", "memory")
+STATUS = Path("/proc/self/status")
 
 
 def work() -> None:
-    """Answer lines "images dtype method batch hidden layers" with seconds: of one token, of nine, of a later one."""
+    """Answer lines "images dtype method batch hidden layers".
+
+    The answer has the seconds of one token, of nine and of a later one, and the growth of memory in bytes.
+    """
+    import gc
     import time
 
     import torch
@@ -46,6 +53,21 @@ def work() -> None:
         if on_gpu:
             torch.cuda.synchronize()
         return time.perf_counter() if on_gpu else time.process_time()
+
+    def held(most: bool) -> float:
+        """Bytes in use, or the most since the last call with `most` false."""
+        if on_gpu:
+            return torch.cuda.max_memory_allocated() if most else torch.cuda.memory_allocated()
+        lines = dict(line.split(":") for line in STATUS.read_text().splitlines()) if STATUS.exists() else {}
+        return 1024 * float(lines.get("VmHWM" if most else "VmRSS", "nan kB").split()[0])
+
+    def forget() -> None:
+        """Count the most from now on."""
+        gc.collect()
+        if on_gpu:
+            torch.cuda.reset_peak_memory_stats()
+        elif STATUS.exists():
+            STATUS.with_name("clear_refs").write_text("5")
 
     models: dict[tuple[str, str], Any] = {}
     for line in sys.stdin:
@@ -65,11 +87,13 @@ def work() -> None:
             view = getattr(methods, name)(**SETTINGS.get(name, {})).on(model)
         seconds = []
         for tokens in (1, 9):
+            forget()
+            before = held(False)
             started = now()
             view.generate(**inputs, max_new_tokens=tokens, min_new_tokens=tokens, do_sample=False)
             seconds.append(now() - started)
         seconds.append((seconds[1] - seconds[0]) / 8)
-        print(json.dumps(seconds), flush=True)
+        print(json.dumps([*seconds, held(True) - before]), flush=True)
 
 
 class Worker:
@@ -83,13 +107,17 @@ class Worker:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
 
-    def seconds(self, *setting: object) -> list[float]:
-        """Of one token, of nine and of a later one; the setting is a line of `work`."""
+    def measured(self, *setting: object) -> list[float]:
+        """Of one token, of nine and of a later one, and bytes; the setting is a line of `work`."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(" ".join(map(str, setting)) + "\n")
         self.process.stdin.flush()
         return json.loads(self.process.stdout.readline())
+
+
+def ratio(value: float, plain: float) -> float:
+    return value / plain if plain else math.nan  # a tiny model needs no new memory
 
 
 def main() -> None:
@@ -110,24 +138,24 @@ def main() -> None:
         return
     folders = {"after": Path(__file__).parents[2]} | ({"before": options.against} if options.against else {})
     workers = {name: Worker(folder.resolve(), options.device) for name, folder in folders.items()}
-    columns = [f"{what}, {name}" for name in workers for what in ("first token", "nine tokens", "a later token")]
+    columns = [f"{what}, {name}" for name in workers for what in COLUMNS]
     print("| image tokens | method | " + " | ".join(columns) + " |")
     print("|---" * (2 + len(columns)) + "|")
     ways = ("plain", *options.methods)
     for images in options.images:
-        times: dict[tuple[str, str], list[list[float]]] = {}
+        rows: dict[tuple[str, str], list[list[float]]] = {}
         for turn in range(options.rounds + 1):
             for name, worker in workers.items():
                 for method in ways:
                     sizes = options.batch, options.hidden, options.layers
-                    seconds = worker.seconds(images, options.dtype, method, *sizes)
+                    values = worker.measured(images, options.dtype, method, *sizes)
                     if turn:  # the first round warms up
-                        times.setdefault((name, method), []).append(seconds)
+                        rows.setdefault((name, method), []).append(values)
         for method in ways:
             cells = []
             for name in workers:
-                pairs = list(zip(times[name, method], times[name, "plain"], strict=True))
-                cells += [f"{statistics.median(way[i] / plain[i] for way, plain in pairs):.2f}" for i in range(3)]
+                pairs = list(zip(rows[name, method], rows[name, "plain"], strict=True))
+                cells += [f"{statistics.median(ratio(way[i], plain[i]) for way, plain in pairs):.2f}" for i in range(4)]
             print(f"| {math.isqrt(images) ** 2} | {method} | " + " | ".join(cells) + " |", flush=True)
     for worker in workers.values():
         worker.process.terminate()
