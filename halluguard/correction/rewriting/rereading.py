@@ -27,6 +27,7 @@ _NEEDS_CLAUSE = frozenset(
     related due based characteristic reminiscent suitable responsible indicative typical capable compatible consistent
     """.split()
 )
+_STAND_INS = ("one", "ones", "other", "others", "another", "second", "third")
 _SEEMING = frozenset("look looks looked looking seem seems seemed appear appears appeared sounds feels".split())
 _NEGATIONS = ("no", "not", "n't", "never", "neither", "nor", "without", "none", "cannot")
 _DENYING_PRONOUNS = ("nobody", "none", "nothing")
@@ -158,6 +159,8 @@ def incomplete(plan: EditPlan, sentence: int, spared: frozenset[int] = frozenset
                 return f"{parse.words[i]!r} would deny more than it does"
             if parse.words[i] in ("between", "among") and _one_left(plan, i):
                 return f"{parse.words[i]!r} needs two"
+            if parse.words[i] in _STAND_INS and _says_nothing(plan, i):
+                return f"{parse.words[i]!r} would say nothing"
             bare = parse.words[i] in _NEEDS_CLAUSE and _bare_now(plan, i)
             if bare or (parse.words[i] in _SEEMING and _seems_nothing(plan, i)):
                 return f"{parse.words[i]!r} would lack what it needs"
@@ -203,6 +206,14 @@ def _seems_nothing(plan: EditPlan, verb: int) -> bool:
     parse = plan.parse
     had = [j for j in parse.children[verb] if j > verb and parse.words[j].isalnum()]
     return parse.tags[verb] in VERB_TAGS and bool(had) and not any(map(plan.editor.alive, had))
+
+
+def _says_nothing(plan: EditPlan, noun: int) -> bool:
+    """Whether a stand-in has lost all that was said of it: "one is waiting and the other (holds a cup)"."""
+    parse = plan.parse
+    said = [j for j in parse.children[noun] if j > noun and parse.deps[j] in ("acl", "relcl", "prep")]
+    last = parse.tags[min(noun + 1, len(parse) - 1)] not in NOUN_TAGS
+    return last and bool(said) and not any(map(plan.editor.alive, said)) and parse.deps[noun] not in SUBJECTS
 
 
 def _one_left(plan: EditPlan, preposition: int) -> bool:

@@ -24,6 +24,7 @@ def mend_lists(parse: Parse) -> None:
         _joined(parse, i)
         _last_of_plurals(parse, i)
         _inside_singular_subject(parse, i)
+        _second_subject(parse, i)
     for i in range(len(parse)):
         _placed_after_comma(parse, i)
         _bracketed(parse, i)
@@ -91,6 +92,20 @@ def _inside_singular_subject(parse: Parse, i: int) -> None:
         return
     member = _noun_phrase_end(parse, joint - 1 if parse.words[joint - 1] != "," else joint - 2)
     if member is not None and member > top:
+        _move(parse, joint, member)
+        _move(parse, i, member)
+        parse.deps[i] = "conj"
+
+
+def _second_subject(parse: Parse, i: int) -> None:
+    """ "A dog, a cat, and a bird sit": a verb has one subject, which is a list here."""
+    verb = parse.heads[i]
+    top = next((j for j in parse.children[verb] if parse.deps[j] == "nsubj" and j < i), None)
+    if parse.deps[i] != "nsubj" or top is None or parse.tags[i] not in _NOUNS or parse.tags[top] not in NOUN_TAGS:
+        return
+    joint = min(parse.subtree(i)) - 1
+    member = _noun_phrase_end(parse, joint - 1 if parse.words[joint - 1] != "," else joint - 2)
+    if parse.words[joint] == "and" and member in parse.conjuncts(top):
         _move(parse, joint, member)
         _move(parse, i, member)
         parse.deps[i] = "conj"

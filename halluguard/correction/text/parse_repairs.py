@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from halluguard.correction.text.comma_lists import mend_comma_lists
 from halluguard.correction.text.lexicon import VERB_TAGS, concrete, words
 from halluguard.correction.text.list_repairs import mend_lists
 from halluguard.correction.text.parse import Parse
 from halluguard.vocabulary import category, parents, singular
 
 _NOUNS = ("NN", "NNS")
-_ACTS = words("stand alone")
+_ACTS = words("stand alone") | {"lie", "hang", "lean"}
 _LINE_VERBS = words("line verbs")
 _ACTIONS = words("actions") | {"riding", "holding", "wearing", "looking", "playing", "posing", "talking"}
 
@@ -31,8 +32,6 @@ def mend(parse: Parse) -> None:
         _noun_after_or(parse, i)
         _out_of_phrase(parse, i)
         _adjective_in_list(parse, i)
-        _verb_in_list(parse, i)
-        _joined_subject(parse, i)
         _listed_subject(parse, i)
     for i, head in enumerate(parse.heads):
         if parse.deps[i] == "conj" and parse.tags[i] in _NOUNS and parse.tags[head].startswith("VB") and head < i:
@@ -47,7 +46,11 @@ def mend(parse: Parse) -> None:
         apposed = parse.deps[i] == "appos" and head < i and parse.tags[i] in _NOUNS and parse.tags[head][:2] == "NN"
         if apposed and (_goes_on(parse, i) or _list_after(parse, head, i) or _bare_list(parse, head, i)):
             parse.deps[i] = "conj"
+    for i in range(len(parse)):
+        _verb_in_list(parse, i)
+        _joined_subject(parse, i)
     mend_lists(parse)
+    mend_comma_lists(parse)
 
 
 def _goes_on(parse: Parse, i: int) -> bool:

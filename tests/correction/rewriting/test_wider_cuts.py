@@ -197,6 +197,37 @@ def test_doubt_goes_with_the_guess_that_it_is_about(text, objects, expected):
             "A bowl containing apples and oranges sits on the counter.",
         ),
         (
+            "The desk holds a laptop, a coffee mug, a wireless mouse and a keyboard, all neatly arranged.",
+            ("laptop", "cup"),
+            "The desk holds a laptop and a coffee mug, all neatly arranged.",
+        ),
+        (
+            "The bathroom contains a toilet with its lid closed, a sink, and a bathtub with a curtain.",
+            ("toilet",),
+            "The bathroom contains a toilet with its lid closed and a bathtub with a curtain.",
+        ),
+        (
+            "Inside the bowl: noodles, half a boiled egg, sliced carrots and a pair of chopsticks resting on the rim.",
+            ("bowl",),
+            "Inside the bowl: noodles, half a boiled egg and a pair of chopsticks resting on the rim.",
+        ),
+        (
+            "In the kitchen, a cup, a fork, and a knife lie on the counter.",
+            ("cup",),
+            "In the kitchen, a cup lies on the counter.",
+        ),
+        ("A dog, a cat, and a bird sit on a fence.", ("cat",), "A cat sits on a fence."),
+        (
+            "Two skiers stand on the slope, one adjusting her goggles and the other holding a snowboard.",
+            ("person",),
+            "Two skiers stand on the slope, one adjusting her goggles.",
+        ),
+        (
+            "The plate holds a sandwich (ham, cheese, and lettuce), fries, a carrot, and a small bowl of ketchup.",
+            ("sandwich",),
+            "The plate holds a sandwich (ham, cheese, and lettuce) and fries.",
+        ),
+        (
             "The scene is calm; only a lone sheep grazes by the fence, and a bird perches on its back.",
             ("sheep",),
             "The scene is calm; only a lone sheep grazes by the fence.",
