@@ -35,10 +35,15 @@ def _starts() -> frozenset[str]:
     return frozenset(name.split()[0] for name in _table())
 
 
+def may_begin(word: str) -> bool:
+    """Whether a name of the table begins with the word."""
+    start = word.split("-")[0]
+    return start in _starts() or start.removesuffix("s") in _starts()
+
+
 def find(parse: Parse, i: int) -> tuple[int, str] | None:
     """The last token of the brand that begins at token i, and the thing it names; None if no brand begins there."""
-    start = parse.words[i].split("-")[0]
-    if (start not in _starts() and start.removesuffix("s") not in _starts()) or not _capital(parse, i):
+    if not may_begin(parse.words[i]) or not _capital(parse, i):
         return None
     last, known = _longest(parse, i)
     if known is None:

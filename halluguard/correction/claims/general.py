@@ -55,13 +55,14 @@ def _is_general(parse: Parse, verb: int) -> bool:
     subject = parse.child(verb, *_SUBJECTS)
     if subject is None or subject > verb:
         return False
+    of_the_reader = parse.words[subject] in _READER and parse.tags[subject] == "PRP"
+    if not of_the_reader and not _is_kind(parse, subject):
+        return False
     inside = parse.subtree(verb)
     if any(parse.words[i] in _OF_THE_IMAGE for i in inside):
         return False
-    if parse.words[subject] in _READER and parse.tags[subject] == "PRP":
+    if of_the_reader:
         return _advises(parse, verb)
-    if not _is_kind(parse, subject):
-        return False
     helps = parse.child(verb, "aux") is not None and any(
         parse.deps[j] == "dobj" and parse.words[j] == "you" for i in inside for j in parse.children[i]
     )

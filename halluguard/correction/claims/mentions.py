@@ -8,6 +8,7 @@ words with a second meaning ("watch", "plant"), the parser only whether a noun m
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from halluguard.correction.claims import brands, general, readings
 from halluguard.correction.text.lexicon import (
@@ -18,7 +19,7 @@ from halluguard.correction.text.lexicon import (
     joined_things,
     words,
 )
-from halluguard.correction.text.parse import Parse
+from halluguard.correction.text.parse import Parse, once
 from halluguard.vocabulary import FORMS, category, singular
 
 _AMBIGUOUS = words("ambiguous")
@@ -63,6 +64,7 @@ _STARTS = frozenset(form.split()[0] for form in FORMS if " " in form)
 _LONGEST = max(form.count(" ") + 1 for form in FORMS)
 
 
+@once
 def find(parse: Parse) -> list[Mention]:
     """All mentions of a parse, in reading order."""
     mentions, i, n = [], 0, len(parse)
@@ -74,17 +76,34 @@ def find(parse: Parse) -> list[Mention]:
     )
     silent = silent | general.silent(parse)
     while i < n:
-        if i not in silent and (brand := _branded(parse, i)):
+        if i in silent or not _may_name(parse.words[i]):
+            i += 1
+            continue
+        if brand := _branded(parse, i):
             mentions.append(brand)
             i = brand.last + 1
             continue
-        mention = None if i in silent else _from_vocabulary(parse, i) or _from_inventory(parse, i)
+        mention = _from_vocabulary(parse, i) or _from_inventory(parse, i)
         if mention is None or readings.names_nothing(parse, mention.first, mention.last):
             i += 1 if mention is None else mention.last + 1 - i
             continue
         mentions.append(mention)
         i = mention.last + 1
     return mentions
+
+
+@lru_cache(maxsize=65536)
+def _may_name(word: str) -> bool:
+    """Whether a mention may begin with the word; most words are passed over at once."""
+    return (
+        word in FORMS
+        or word in _STARTS
+        or word in joined_things()
+        or concrete(singular(word)) is not None
+        or concrete(word) is not None
+        or brands.may_begin(word)
+        or word in readings.SPORT_OR_SPEECH
+    )
 
 
 def _branded(parse: Parse, i: int) -> Mention | None:

@@ -103,7 +103,7 @@ def physical(parse: Parse, i: int) -> bool:
             and any(parse.words[j] in ("a", "two") for j in parse.children[i])
             and (parse.deps[i] in ("pobj", "dobj", "nsubj", "nsubjpass", "attr", "conj", "ROOT"))
         )
-    if word != "backdrop":
+    if word not in SPORT_OR_SPEECH:
         return False
     above = parse.heads[parse.heads[i]]
     stands = parse.deps[i] == "pobj" and parse.words[above] == "front"
@@ -111,6 +111,8 @@ def physical(parse: Parse, i: int) -> bool:
 
 
 _BALLS = ("basketball", "football", "baseball", "volleyball")
+SPORT_OR_SPEECH = frozenset((*_BALLS, "backdrop"))
+"""Words that `physical` reads as things."""
 
 
 def names_nothing(parse: Parse, first: int, last: int) -> bool:

@@ -62,13 +62,15 @@ def _capitals(answer: ParsedAnswer) -> Iterator[tuple[int, int, int | None]]:
     """
     parse = answer.parse
     for verb, word in enumerate(parse.words):
+        if word not in _SHOWING:
+            continue
         first = verb + 1
         while first < len(parse) and parse.words[first] in (":", ","):
             first += 1
         last = first
         while last < len(parse) and _in_capitals(parse, last) and parse.sentence[last] == parse.sentence[verb]:
             last += 1
-        if word not in _SHOWING or last == first:
+        if last == first:
             continue
         before = _before(parse, verb)
         bearer = next((answer.heads[j] for j in reversed(before) if j in answer.heads), None)

@@ -6,6 +6,7 @@ from halluguard.correction.text.lexicon import NOUN_TAGS, VERB_TAGS
 from halluguard.correction.text.parse import SUBJECTS, Parse
 
 _JOINING = (("as", "well", "as"), ("along", "with"), ("together", "with"))
+_STARTS_OF_JOINTS = frozenset(words[0] for words in _JOINING)
 _NOUNS = ("NN", "NNS")
 _PLACED = frozenset("located situated positioned set standing surrounded resting".split())
 _GUESSES = frozenset("possibly perhaps likely probably presumably maybe potentially".split())
@@ -20,12 +21,16 @@ def mend_lists(parse: Parse) -> None:
     And in "a bowl with plums and pears stands here" it is the bowl that stands.
     """
     for i in range(len(parse)):
-        _doing(parse, i)
-        _joined(parse, i)
-        _last_of_plurals(parse, i)
-        _inside_singular_subject(parse, i)
-        _second_subject(parse, i)
+        if parse.deps[i] == "compound" or parse.words[i] in _STARTS_OF_JOINTS:
+            _doing(parse, i)
+            _joined(parse, i)
+        if parse.deps[i] in ("nsubj", "nsubjpass", "conj"):
+            _last_of_plurals(parse, i)
+            _inside_singular_subject(parse, i)
+            _second_subject(parse, i)
     for i in range(len(parse)):
+        if parse.deps[i] not in ("acl", "conj", "appos"):
+            continue
         _placed_after_comma(parse, i)
         _bracketed(parse, i)
         _guessed(parse, i)

@@ -5,8 +5,10 @@ spaCy's documents hold on to its string store; a `Parse` does not, so texts stre
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import wraps
+from typing import TypeVar, cast
 
 from halluguard.correction.text.budget import Budget, check_budget
 from halluguard.correction.text.document import Block, Document
@@ -15,6 +17,7 @@ from halluguard.records import XYXY
 
 SUBJECTS = ("nsubj", "nsubjpass", "expl", "csubj")
 """Dependency labels of subjects."""
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,7 @@ class Parse:
         denied: leaves that a label denies ("Dogs: none", "Not visible: dogs").
         folded: leaves whose words were read in lower case, because their capitals say nothing.
         budget: the time that reading and correcting the text may take, and has taken so far.
+        found: results of the functions that are decorated with `once`, by name.
     """
 
     text: str
@@ -59,6 +63,7 @@ class Parse:
     folded: set[int] = field(default_factory=set)
     denied: set[int] = field(default_factory=set)
     budget: Budget = field(default_factory=Budget, repr=False, compare=False)
+    found: dict[str, object] = field(default_factory=dict, repr=False, compare=False)
 
     def leaf(self, token: int) -> Block | None:
         """The leaf of the document that the token stands in; None where the parse has no document."""
@@ -128,3 +133,20 @@ class Parse:
     def child(self, token: int, *deps: str) -> int | None:
         """The first child with one of these labels."""
         return next((i for i in self.children[token] if self.deps[i] in deps), None)
+
+
+def once(rule: Callable[[Parse], Found]) -> Callable[[Parse], Found]:
+    """A rule whose result is kept with the parse; extraction and rewriting read the same text.
+
+    Args:
+        rule: a function of a finished parse. Nobody changes what it returns.
+    """
+    name = f"{rule.__module__}.{rule.__qualname__}"
+
+    @wraps(rule)
+    def remembered(parse: Parse) -> Found:
+        if name not in parse.found:
+            parse.found[name] = rule(parse)
+        return cast(Found, parse.found[name])
+
+    return remembered

@@ -25,6 +25,8 @@ def mend(parse: Parse) -> None:
     - In "a hawk, a cat and an eagle sit" all three sit.
     """
     for i in range(len(parse)):
+        if not _may_be_misread(parse, i):
+            continue
         _can(parse, i)
         _listed_noun(parse, i)
         _person_after_things(parse, i)
@@ -37,7 +39,7 @@ def mend(parse: Parse) -> None:
         if parse.deps[i] == "conj" and parse.tags[i] in _NOUNS and parse.tags[head].startswith("VB") and head < i:
             _rehang(parse, i)
     for i in range(len(parse)):
-        owner = _doer(parse, i)
+        owner = _doer(parse, i) if parse.deps[i] == "acl" else None
         if owner is not None:
             parse.children[parse.heads[i]].remove(i)
             parse.heads[i] = owner
@@ -51,6 +53,12 @@ def mend(parse: Parse) -> None:
         _joined_subject(parse, i)
     mend_lists(parse)
     mend_comma_lists(parse)
+
+
+def _may_be_misread(parse: Parse, i: int) -> bool:
+    """Whether one of the repairs of single tokens may apply; most tokens are passed over at once."""
+    dep, word = parse.deps[i], parse.words[i]
+    return dep in ("conj", "appos", "amod") or word == "can" or word in _LINE_VERBS
 
 
 def _goes_on(parse: Parse, i: int) -> bool:
