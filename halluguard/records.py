@@ -25,6 +25,7 @@ Polarity = Literal["asserted", "denied"]
 Modality = Literal["asserted", "hedged", "disjunctive", "irrealis", "depicted", "question", "restricted"]
 Decision = Literal["supported", "contradicted", "unsure", "unverifiable"]
 EditDecision = Literal["edited", "flagged", "addition"]
+_KINDS, _DECISIONS, _EDIT_DECISIONS = get_args(Kind), get_args(Decision), get_args(EditDecision)
 
 ImageOrKey = Any
 """An RGB PIL image; or, for a detector with `needs_image = False`, the key of an image in that detector."""
@@ -157,8 +158,8 @@ class Claim(_Record):
     other_name: str | None = None
 
     def __post_init__(self) -> None:
-        if self.kind not in get_args(Kind):
-            raise InputError(f"Claim.kind must be one of {get_args(Kind)}, got {self.kind!r}; choose one")
+        if self.kind not in _KINDS:
+            raise InputError(f"Claim.kind must be one of {_KINDS}, got {self.kind!r}; choose one")
         if not 0 <= self.start < self.end:
             raise InputError(f"Claim span must satisfy 0 <= start < end, got {self.start}:{self.end}; correct the span")
         object.__setattr__(self, "alternatives", tuple(self.alternatives))
@@ -197,8 +198,8 @@ class Verdict(_Record):
     asked: bool = True
 
     def __post_init__(self) -> None:
-        if self.decision not in get_args(Decision):
-            raise InputError(f"Verdict.decision must be one of {get_args(Decision)}, got {self.decision!r}; choose one")
+        if self.decision not in _DECISIONS:
+            raise InputError(f"Verdict.decision must be one of {_DECISIONS}, got {self.decision!r}; choose one")
         boxes = tuple(b if isinstance(b, Box) else Box.from_dict(b) for b in self.evidence)
         object.__setattr__(self, "evidence", boxes)
 
@@ -232,10 +233,8 @@ class Edit(_Record):
     def __post_init__(self) -> None:
         boxes = tuple(box if isinstance(box, Box) else Box.from_dict(box) for box in self.evidence)
         object.__setattr__(self, "evidence", boxes)
-        if self.decision not in get_args(EditDecision):
-            raise InputError(
-                f"Edit.decision must be one of {get_args(EditDecision)}, got {self.decision!r}; choose one"
-            )
+        if self.decision not in _EDIT_DECISIONS:
+            raise InputError(f"Edit.decision must be one of {_EDIT_DECISIONS}, got {self.decision!r}; choose one")
         if self.decision == "flagged" and self.before != self.after:
             raise InputError(
                 f"a flagged edit leaves the words as they are, got {self.before!r} -> {self.after!r}; "

@@ -12,7 +12,7 @@ from halluguard.correction.text.lexicon import words
 from halluguard.correction.verification.batches import error_text
 from halluguard.correction.verification.thresholds import Thresholds
 from halluguard.errors import ExpertError
-from halluguard.records import Box, Claim, Detector, PropertyExpert, Question, TextReader
+from halluguard.records import Box, Claim, Detector, PropertyExpert, Question, TextReader, Verdict
 from halluguard.reliability import Rates
 from halluguard.vocabulary import category, children, parents, same
 
@@ -160,6 +160,7 @@ class Evidence:
         size: width and height of the image in pixels, where they are known.
         second_look: phrase -> best score in the second look; empty when there was none.
         second_look_failed: the error of the second look, or "".
+        presence: name -> the verdict on "there is such an object", once it was made; other evidence begins without.
     """
 
     detected: Mapping[str, Sequence[Box]]
@@ -174,6 +175,7 @@ class Evidence:
     recall: Rates = field(default_factory=Rates)
     experts: tuple[Evidence, ...] = ()
     agree: str = "any"
+    presence: dict[str, Verdict] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def boxes(self, phrases: Iterable[str]) -> list[Box]:
         """All boxes of these phrases, best first."""

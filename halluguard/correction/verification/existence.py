@@ -31,6 +31,13 @@ def existence(claim: Claim, evidence: Evidence) -> Verdict:
 
 
 def presence(name: str, evidence: Evidence) -> Verdict:
+    """The verdict on "there is such an object", made once per name and image."""
+    if name not in evidence.presence:
+        evidence.presence[name] = _presence(name, evidence)
+    return evidence.presence[name]
+
+
+def _presence(name: str, evidence: Evidence) -> Verdict:
     """The verdict on "there is such an object". An object that an expert often misses is not called absent."""
     experts = evidence.experts or (evidence,)
     votes = [Vote(_unpriced(name, one), one.recall.of(name)) for one in experts]
