@@ -16,6 +16,7 @@ from halluguard.records import Edit, apply_edits
 from halluguard.vocabulary import article
 
 _CLOSING = frozenset(".,;:!?)]}'’”") | {"'s", "’s", "n't", "..."}
+_NO_WORDS = _CLOSING | {""}
 _OPENING = frozenset("([{“‘$#")
 _PAIRS = {"(": ")", "[": "]", '"': '"', "“": "”", "‘": "’", "``": "''", "'": "'"}
 _QUOTES = frozenset(('"', "”", "''", "’"))
@@ -228,7 +229,7 @@ class TokenEditor:
         return range(bisect_left(self.parse.starts, start), bisect_left(self.parse.starts, end))
 
     def _tidy(self, first: int, end: int) -> None:
-        if not any(self.tokens[i].strip() not in (*_CLOSING, "") for i in range(first, end)):
+        if not any(self.tokens[i].strip() not in _NO_WORDS for i in range(first, end)):
             for i in range(first, end):
                 self._drop(i, first, end)
         self._commas(first, end)
@@ -349,8 +350,8 @@ class TokenEditor:
     def _articles(self, first: int, end: int) -> None:
         for i in range(first, end):
             low = self.tokens[i].lower()
-            after = self.after(i)
-            if low not in ("a", "an") or after is None or not self.tokens[after][:1].isalnum():
+            after = self.after(i) if low in ("a", "an") else None
+            if after is None or not self.tokens[after][:1].isalnum():
                 continue
             if (after != i + 1 or self.changed(after) or self.changed(i)) and article(self.tokens[after]) != low:
                 right = article(self.tokens[after])
