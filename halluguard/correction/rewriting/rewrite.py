@@ -107,7 +107,9 @@ def rewrite_each(
     for tries_left in reversed(range(-1, _WIDER)):
         texts = begun
         previews = parse_each(
-            ((words, text.budget) for text in texts if isinstance(text, _Rewriting) for words in text.previews), nlp=nlp
+            ((words, text.budget) for text in texts if isinstance(text, _Rewriting) for words in text.previews),
+            nlp=nlp,
+            english=True,
         )
         begun = [
             _checked(text, previews, try_wider=tries_left > 0) if isinstance(text, _Rewriting) else text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -159,16 +159,20 @@ def parse_many(texts: Iterable[str], *, batch_size: int = 64, nlp: Language | No
 
 
 def parse_each(
-    texts: Iterable[tuple[str, Budget]], *, batch_size: int = 64, nlp: Language | None = None
+    texts: Iterable[tuple[str, Budget]], *, batch_size: int = 64, nlp: Language | None = None, english: bool = False
 ) -> Iterator[Parse | HalluguardError]:
     """`parse_many` for texts that each come with a budget; for a text that takes longer, its error.
 
     A long text is parsed by itself, so that its cost is known. Short ones are parsed together, which no budget pays.
+
+    Args:
+        english: True for sentences of a text that was found to be English; their language is not looked at again.
     """
+    read = read_blocks if english else read_document
     nlp = nlp or pipeline()
     stream = iter(texts)
     while shard := list(islice(stream, batch_size)):
-        prepared = [_prepared(text, budget) for text, budget in shard]
+        prepared = [_prepared(text, budget, read) for text, budget in shard]
         for is_long, group in groupby(prepared, key=lambda one: isinstance(one, _Prepared) and one.is_long):
             if is_long:
                 for one in group:
@@ -200,10 +204,10 @@ class _Prepared:
         return parse
 
 
-def _prepared(text: str, budget: Budget) -> _Prepared | HalluguardError:
+def _prepared(text: str, budget: Budget, read: Callable[[str], Document]) -> _Prepared | HalluguardError:
     try:
         with budget.running():
-            document, boxes = read_document(text), written_boxes.find(text)
+            document, boxes = read(text), written_boxes.find(text)
             leaves = list(document.leaves())
             return _Prepared(document, leaves, list(_pieces(leaves, text, boxes)), boxes, budget)
     except HalluguardError as error:

@@ -1,9 +1,12 @@
 """The parse: long runs are cut, unreadable texts and other languages are refused in one sentence."""
 
+from dataclasses import replace
+
 import pytest
 
-from halluguard.correction.claims import extract
-from halluguard.correction.text.reading import cut
+from halluguard.correction.claims import extract, mentions
+from halluguard.correction.text.budget import Budget
+from halluguard.correction.text.reading import cut, parse_each, parse_many
 from halluguard.errors import InputError
 
 
@@ -40,3 +43,18 @@ def test_unreadable_text_gets_one_sentence(bad):
 def test_other_languages_are_refused_in_a_sentence(text):
     with pytest.raises(InputError, match="must be English"):
         extract(text)
+
+
+def test_mentions_are_found_once_for_a_parse_and_its_copies():
+    parse = next(parse_many(["A dog sits on a couch."]))
+    found = mentions.find(parse)
+    assert [mention.name for mention in found] == ["dog", "couch"]
+    assert mentions.find(replace(parse, budget=Budget())) is found
+    assert mentions.find(next(parse_many(["A cat sits."]))) != found
+
+
+@pytest.mark.parametrize(("english", "words"), [(True, 9), (False, 0)])
+def test_the_language_of_sentences_of_an_english_text_is_not_looked_at_again(english, words):
+    german = "Das Bild zeigt einen Hund und eine Katze."
+    (parse,) = parse_each([(german, Budget())], english=english)
+    assert len(parse) == words
