@@ -10,12 +10,14 @@ audit, and never a program that imports halluguard.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import importlib.util
 import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from types import ModuleType
 
 _NEEDS_TORCH = "en_core_web_trf"
@@ -26,6 +28,17 @@ def leave_out_unused() -> None:
     """Import spaCy and Arrow lean from now on, unless a pipeline that needs torch is installed."""
     global _left_out
     _left_out = importlib.util.find_spec(_NEEDS_TORCH) is None
+
+
+@cache
+def exempt_loaded() -> None:
+    """Exempt what is loaded from garbage collection, in a process that leaves out what is unused; do so once.
+
+    Packages, word lists and the pipeline are some million objects, which Python would look through again and again.
+    """
+    if _left_out:
+        gc.collect()
+        gc.freeze()
 
 
 def import_spacy() -> ModuleType:

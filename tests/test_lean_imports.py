@@ -16,6 +16,10 @@ assert not {"torch", "httpx", "requests"} & set(sys.modules)
 from halluguard.lean_imports import import_pyarrow
 assert import_pyarrow().array([1]).to_pylist() == [1]
 assert "pandas" not in sys.modules
+from halluguard.lean_imports import exempt_loaded
+exempt_loaded()
+import gc
+assert gc.get_freeze_count() > 10_000
 """
 _USED_LATER = """
 import torch
@@ -29,9 +33,12 @@ from_spec("sandbox").detect([sandbox.scenes(1)[0].image], [["dog"]])
 assert extract(text) == before
 """
 _KEPT = """
-import sys
+import gc, sys
 import halluguard.correction.text as text
+from halluguard.lean_imports import exempt_loaded
 text.pipeline()
+exempt_loaded()
+assert gc.get_freeze_count() == 0, "nor is its garbage collection changed"
 assert "torch" in sys.modules, "a program that imports halluguard has spaCy as it is"
 """
 

@@ -18,6 +18,7 @@ from halluguard.auditing.part_lines import OK_CODE, to_line
 from halluguard.auditing.pipeline import OK, Checked, Checker, to_dict
 from halluguard.auditing.run_folder import RunFolder, open_part
 from halluguard.auditing.source import Source, selected_rows
+from halluguard.lean_imports import exempt_loaded
 
 CHUNK = 128
 """Number of rows checked together; consecutive captions of one image stay together."""
@@ -93,6 +94,7 @@ def chunks(rows: Iterable[Row], size: int = CHUNK) -> Iterator[list[Row]]:
 def check_group(group: Sequence[Row], checker: Checker) -> tuple[list[str], Counter[str]]:
     """(lines, counts) of a group of rows; see `counts_of`."""
     checked = checker.check(group)
+    exempt_loaded()
     return [to_line(to_dict(one)) for one in checked], counts_of(checked)
 
 
