@@ -53,10 +53,23 @@ _TEXTS = st.text(alphabet=st.characters(exclude_categories=()), max_size=20) | s
 )
 
 
-@given(st.lists(st.tuples(_TEXTS, _TEXTS), max_size=5), _TEXTS, st.booleans())
-def test_a_row_is_read_back_as_it_was(pairs, caption, changed):
-    verdicts = [{"claim": i, "expert": expert, "reason": reason} for i, (expert, reason) in enumerate(pairs)]
-    row = {"index": 7, "code": "ok", "caption": caption, "corrected": caption + "." * changed, "claims": []}
+_BOXES = st.lists(st.sampled_from([{"label": "dog", "score": 1.0}, {"label": "dog", "score": 1.0, "xyxy": [0.0] * 4}]))
+_KINDS = st.sampled_from(["existence", "count"])
+
+
+@given(st.lists(st.tuples(_TEXTS, _TEXTS, _BOXES, _KINDS), max_size=5), _TEXTS, st.booleans(), st.booleans())
+def test_a_row_is_read_back_as_it_was(quadruples, caption, changed, in_order):
+    verdicts = [
+        {"claim": i if in_order else 3 - i, "evidence": boxes, "expert": expert, "reason": reason}
+        for i, (expert, reason, boxes, _) in enumerate(quadruples)
+    ]
+    pairs = [(expert, reason) for expert, reason, _, _ in quadruples]
+    claims = [
+        {"kind": kind, "phrase": caption[i : i + 3], "start": i, "end": i + 3}
+        for i, (*_, kind) in enumerate(quadruples)
+    ]
+    claims += [{"kind": "text", "phrase": "not there", "start": 0, "end": 2}]
+    row = {"index": 7, "code": "ok", "caption": caption, "corrected": caption + "." * changed, "claims": claims}
     row |= {"verdicts": verdicts, "edits": [{"reason": reason} for _, reason in pairs], "omitted": None}
     line = to_line(row)
     assert line.count("\n") == 1

@@ -28,6 +28,21 @@ def test_texts_that_repeat_stand_once():
     assert to_line(ROW).count("known") == 1
 
 
+def test_what_the_caption_and_the_order_tell_is_left_out():
+    claims = [
+        {"kind": "existence", "phrase": "cat", "name": "cat", "start": 2, "end": 5},
+        {"kind": "existence", "phrase": "dog", "name": "dog", "start": 12, "end": 15},
+    ]
+    box = {"label": "cat", "score": 1.0}
+    row = ROW | {"claims": claims, "verdicts": [verdict | {"evidence": [box, box]} for verdict in ROW["verdicts"]]}
+    line = to_line(row)
+    assert read_row(line) == row
+    assert "phrase" not in line
+    assert "existence" not in line
+    assert line.count('"label"') == 1
+    assert '"claim":' not in line
+
+
 @pytest.mark.parametrize("broken", ['"expert":0', '"reason":[0,'])
 def test_a_row_of_another_form_is_an_error_with_advice(broken):
     line = to_line(ROW).replace(broken, broken.replace("0", '"known"'), 1)
