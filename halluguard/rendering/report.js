@@ -123,6 +123,15 @@ document.documentElement.classList.add("scripted");
   // --- human verdicts, saved as JSON lines that `halluguard audit --verdicts` reads
   const human = new Map();
   const save = byId("save");
+  for (const verdict of document.querySelectorAll(".judge .verdict")) {
+    for (const word of ["accept", "dispute"]) {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.dataset.human = button.textContent = word;
+      button.setAttribute("aria-pressed", "false");
+      verdict.append(" ", button);
+    }
+  }
   for (const button of document.querySelectorAll("button[data-human]")) {
     button.addEventListener("click", () => {
       const verdict = button.closest(".verdict");
