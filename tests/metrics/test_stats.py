@@ -228,3 +228,12 @@ def test_a_share_with_few_hits_has_an_interval_that_is_not_empty():
     assert few[1] > 0.12
     every = stats.bootstrap({"hit": [1] * 50, "all": [1] * 50}, counted, resamples=50)["rate"]
     assert every == pytest.approx((1 - none[1], 1))
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_totals_of_resamples_are_those_of_the_drawn_rows(whole):
+    rng = np.random.default_rng(0)
+    matrix = rng.integers(0, 9, (40, 3)) + (0.0 if whole else 0.1)
+    drawn = np.random.default_rng(5)
+    expected = [matrix[drawn.integers(0, 40, 40)].sum(axis=0) for _ in range(20)]
+    assert np.array_equal(stats._resampled(matrix, 20, 5), expected)
