@@ -10,9 +10,10 @@
 With known objects, the captions are repeated under new ids up to each number of rows. Each audit is the command line in
 a process of its own, from the file to the report; runs of different kinds alternate. `--against` names a folder with
 other code of halluguard, which audits the same file. Beside them runs `plain_spacy.py`, a script of forty lines that
-only finds objects. `--shards` audits in shards and merges them. `--memory` audits in one process alone, and
-`--sentences` keeps the first sentences of each caption, so that many rows are checked in little time. With `--sandbox`,
-the sandbox's detector looks at its 200 scenes, and the time in the detector is compared with the time of the whole run.
+only finds objects. `--shards` merges shards, whose rows are those of one audit of 1,000 captions, repeated. `--memory`
+audits in one process alone, and `--sentences` keeps the first sentences of each caption, so that many rows are checked
+in little time. With `--sandbox`, the sandbox's detector looks at its 200 scenes, and the time in the detector is
+compared with the time of the whole run.
 Times are CPU seconds of all threads and processes; peak memory is that of the largest process.
 """
 
@@ -44,7 +45,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=[1000])
     parser.add_argument("--rounds", type=int, default=1, help="times that each kind of run is measured")
     parser.add_argument("--against", type=Path, help="folder with other code of halluguard")
-    parser.add_argument("--shards", type=int, default=0, help="audit in so many shards, and merge them")
+    parser.add_argument("--shards", type=int, default=0, help="merge so many shards")
     parser.add_argument("--workers", type=int, default=2, help="processes of the second run, and of the merge")
     parser.add_argument("--memory", action="store_true", help="one process alone, for its peak memory")
     parser.add_argument("--sentences", type=int, help="sentences of each caption that are kept")
@@ -56,10 +57,11 @@ def main() -> None:
         return
     args.work.mkdir(parents=True, exist_ok=True)
     for rows in args.rows:
-        repeated = args.work / f"{rows}.jsonl"
-        repeat(args.captions, rows, repeated, args.sentences)
+        checked = min(rows, 1000) if args.shards else rows
+        repeated = args.work / f"{checked}.jsonl"
+        repeat(args.captions, checked, repeated, args.sentences)
         if args.shards:
-            print(json.dumps(merged(repeated, args.objects, args.shards, args.workers)))
+            print(json.dumps(merged(repeated, args.objects, rows, args.shards, args.workers)))
             continue
         for line in compared(repeated, args.objects, args.against, args.rounds, 1 if args.memory else args.workers):
             print(json.dumps(line), flush=True)
@@ -155,17 +157,22 @@ def size_of(folder: Path) -> int:
     return sum(path.stat().st_size for path in files)
 
 
-def merged(captions: Path, objects: Path, shards: int, workers: int) -> dict[str, Any]:
-    """Audit in shards, which is not measured, and merge them."""
-    folders = [captions.with_name(f"{captions.stem}-shard-{i + 1}-of-{shards}") for i in range(shards)]
+def merged(captions: Path, objects: Path, rows: int, shards: int, workers: int) -> dict[str, Any]:
+    """Merge shards of `rows` rows together.
+
+    Checking is not measured here, so the shards hold the rows of one audit over and over, under new indices and ids.
+    """
+    once, out = captions.with_suffix(""), captions.with_name(f"{rows}-merged")
+    for folder in (once, out):
+        shutil.rmtree(folder, ignore_errors=True)
+    measured(_HERE, ["-m", "halluguard.cli", "audit", captions, "--objects", objects, "--out", once, "--quiet"])
+    folders = [captions.with_name(f"{rows}-shard-{i + 1}-of-{shards}") for i in range(shards)]
     for i, folder in enumerate(folders):
-        command = ["-m", "halluguard.cli", "audit", captions, "--objects", objects, "--out", folder, "--no-report"]
-        measured(_HERE, [*command, "--shard", f"{i + 1}/{shards}", "--progress", "off", "--quiet"])
-    out = captions.with_name(f"{captions.stem}-merged")
-    shutil.rmtree(out, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        write_shard(once, folder, i, shards, rows, workers)
     merge = ["-m", "halluguard", "audit", "merge", *folders, "--out", out, "--workers", workers, "--quiet"]
     cpu, wall, peak = measured(_HERE, merge)
-    rows = json.loads((out / "summary.json").read_text(encoding="utf-8"))["rows"]
+    assert json.loads((out / "summary.json").read_text(encoding="utf-8"))["rows"] == rows
     times = {"CPU seconds": round(cpu, 1), "seconds": round(wall, 1), "peak MiB": peak}
     return {
         "merged rows": rows,
@@ -174,6 +181,31 @@ def merged(captions: Path, objects: Path, shards: int, workers: int) -> dict[str
         **times,
         "CPU us per row": round(1e6 * cpu / rows),
     }
+
+
+def write_shard(once: Path, folder: Path, share: int, shards: int, rows: int, workers: int) -> None:
+    """Write a finished shard whose rows are those of the run `once`, repeated."""
+    from halluguard.auditing.caption_rows import Row
+    from halluguard.auditing.part_lines import read_row
+    from halluguard.auditing.run import finish
+    from halluguard.auditing.run_folder import RunFolder, part_lines, read_manifest
+    from halluguard.auditing.source import shard_of
+
+    manifest = read_manifest(once) or {}
+    manifest["selection"]["shard"] = [share, shards]
+    lines = list(part_lines(once))
+    checked = map(read_row, lines)
+    homes = [shard_of(Row(row["index"], row["id"], row["image"], row["caption"]), shards) for row in checked]
+    own = (i for i in range(rows) if homes[i % len(lines)] == share)
+    image = ',"image":'
+    repeated = (f'{{"index":{i},"id":"{i}"{image}{lines[i % len(lines)].partition(image)[2]}' for i in own)
+    with RunFolder(folder, manifest) as run:
+        for number in itertools.count():
+            part = list(itertools.islice(repeated, manifest["part_rows"]))
+            if not part:
+                break
+            run.commit(number, part)
+        finish(folder, manifest, workers=workers)
 
 
 def stages(captions: Path, objects: Path) -> dict[str, float]:
