@@ -154,7 +154,7 @@ def prompt(model: Any, words: int = 32, seed: int = 1) -> dict[str, torch.Tensor
 
 def ways(model: Any, inputs: dict[str, torch.Tensor], seed: int = 0) -> dict[str, Way]:
     """Every way of decoding that is compared, plain first."""
-    controller = Controller.of(model)
+    controller = Controller.of(model).to("cpu")  # drawn there, so that a seed gives the same on all devices
     torch.nn.init.normal_(controller.up, std=0.02, generator=torch.Generator().manual_seed(seed))
     controller.to(model.device)
     methods: dict[str, decoding.DecodingMethod] = {
