@@ -116,7 +116,10 @@ class TinyProcessor:
             return value
         each = value.numel() // len(images)
         parts = [self._values(image).repeat(-(-each // (3 * SIDE * SIDE)))[:each] for image in images]
-        return torch.cat(parts).reshape(value.shape).to(value.dtype)
+        painted = torch.cat(parts).reshape(value.shape).to(value.dtype)
+        if name == "flattened_patches":  # the first two columns are the place of a patch
+            painted[..., :2] = value[..., :2]
+        return painted
 
     def _values(self, image: Image.Image) -> Tensor:
         array = np.asarray(image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BOX), dtype=np.float32) / 255
@@ -162,9 +165,10 @@ def needs_images(subject: Subject) -> None:
 
 
 def per_token(inputs: Inputs) -> list[str]:
-    """Names of the inputs with one value per token."""
+    """Names of the inputs with one value per token; an image may have as many patches as the prompt has tokens."""
     shape = inputs["input_ids"].shape
-    return [name for name, value in inputs.items() if torch.is_tensor(value) and value.shape[:2] == shape]
+    tensors = {name: value for name, value in inputs.items() if torch.is_tensor(value) and "pixel" not in name}
+    return [name for name, value in tensors.items() if value.shape[:2] == shape]
 
 
 def wrong_template(subject: Subject) -> Subject:
@@ -222,6 +226,9 @@ def stale(subject: Subject) -> Subject:
     run(subject.reference([[Image.new("RGB", (64, 64))]], [QUESTIONS[0]]))
     if not changed:
         raise NotApplicableError("its decoder is given no positions")
+    second = subject.reference([[Image.new("RGB", (64, 64))]], [LONGER])
+    if torch.equal(run(second), by_generate(model)(second)):
+        raise NotApplicableError("its decoder makes no use of positions")
     first.clear()
     return replace(subject, run=by_generate(shared_copy_of(model, Stale)))
 
@@ -252,6 +259,8 @@ def attended_padding(subject: Subject) -> Subject:
     inputs = subject.reference([[Image.new("RGB", (64, 64))]] * 2, [SHORT, LONGER])
     if "attention_mask" not in inputs or subject.model.config.is_encoder_decoder:
         raise NotApplicableError("no mask")
+    if PROBES[8](replace(subject, found=set())).status == "note":
+        raise NotApplicableError("the family attends to padding by itself, which the doctor notes")
     usual = by_generate(subject.model)
 
     def run(inputs: Inputs) -> Tensor:
@@ -417,7 +426,10 @@ def verdicts(name: str, matrix: bool = False) -> dict[str, str]:
     All probes look at the clean models. At a seeded fault its own probe looks alone, or all of them with `matrix`.
     """
     clean = subject_of(name)
-    row = {"clean": _alarms(examined(replace(clean, found=set())))}
+    statuses = examined(replace(clean, found=set()))
+    if all(status == "skipped" for status in statuses.values()):
+        raise NotApplicableError("no probe can run it")
+    row = {"clean": _alarms(statuses)}
     try:
         row["clean, adapter"] = _alarms(examined(replace(with_adapter(clean, active=True), found=set())))
     except Exception as error:

@@ -20,11 +20,13 @@ HALF_LIMIT = 6e4
 
 def encoder_of(subject: Subject) -> Callable[..., Any] | None:
     """`get_image_features` of the model, or None."""
-    for part in (subject.model, getattr(subject.model, "model", None)):
-        encode = getattr(part, "get_image_features", None)
-        if encode is not None:
-            return encode
-    return None
+    return next(iter(_encoders(subject)), None)
+
+
+def _encoders(subject: Subject) -> list[Callable[..., Any]]:
+    """`get_image_features` of the model and of its base model, where they have it."""
+    parts = (subject.model, getattr(subject.model, "model", None))
+    return [part.get_image_features for part in parts if hasattr(part, "get_image_features")]
 
 
 def features(subject: Subject, inputs: Inputs) -> list[Tensor] | None:
@@ -32,8 +34,8 @@ def features(subject: Subject, inputs: Inputs) -> list[Tensor] | None:
     encode = encoder_of(subject)
     if encode is None:
         return None
-    taken = inspect.signature(encode).parameters
-    named = {name for name in taken if name not in ("self", "kwargs")}
+    # the outer method may pass everything on to the base model's, which alone names its arguments
+    named = {name for each in _encoders(subject) for name in inspect.signature(each).parameters}
     given = {name: value for name, value in inputs.items() if name in named}
     with torch.inference_mode(), quiet():
         output = encode(**given, return_dict=True)
@@ -53,19 +55,34 @@ def count(subject: Subject) -> Finding:
         return Finding(10, "skipped", f"fault {min(subject.found & {2, 15})} explains the number")
     if not marks or not has_image(inputs) or "input_ids" not in inputs:
         return Finding(10, "skipped", "this family has no placeholders")
+    own = subject.reference([[noise(1)]], [QUESTIONS[0]])
+    places, expected = (
+        sum(int(token) in marks for token in one["input_ids"].flatten().tolist()) for one in (inputs, own)
+    )
+    if not places:
+        return Finding(10, "skipped", "this family has no placeholders in the prompt")
     try:
         parts = features(subject, inputs)
-    except Exception as error:
-        return Finding(10, "skipped", f"the image could not be encoded alone ({type(error).__name__})")
-    places = sum(int(token) in marks for token in inputs["input_ids"].flatten().tolist())
-    own = subject.reference([[noise(1)]], [QUESTIONS[0]])["input_ids"].flatten().tolist()
-    if parts is None or not places:
-        return Finding(10, "skipped", "this family has no placeholders in the prompt")
+    except Exception:  # an encoder that needs more than the image
+        parts = None
+    if parts is None:
+        if not _same_shapes(inputs, own):
+            return Finding(10, "skipped", "the image could not be encoded alone, and its size is not the checkpoint's")
+        reason = f"{places} placeholders, and {expected} by the checkpoint's processor for an image of that size"
+        return Finding(10, "ok" if places == expected else "fault", reason, places, expected)
     rows = sum(part.numel() // part.shape[-1] for part in parts)
-    expected = sum(int(token) in marks for token in own)
     # Families that keep one placeholder for a whole image, or drop features, agree with their own processor.
     wrong = places != rows and places != expected
     return Finding(10, "fault" if wrong else "ok", f"{places} placeholders for {rows} image features", places, rows)
+
+
+def _same_shapes(inputs: Inputs, own: Inputs) -> bool:
+    """Whether the pixel values of two preparations have the same shapes."""
+    shapes = [
+        {name: value.shape for name, value in one.items() if torch.is_tensor(value) and value.is_floating_point()}
+        for one in (inputs, own)
+    ]
+    return shapes[0] == shapes[1]
 
 
 def overflow(subject: Subject) -> Finding:
@@ -115,5 +132,7 @@ class _watch:  # noqa: N801, used as a context manager only
             hook.remove()
 
     def _keep(self, module: nn.Module, args: object, output: Any) -> None:
-        values = output.values() if hasattr(output, "values") else output if isinstance(output, tuple) else [output]
+        # a tensor has a method `values` too
+        held = not torch.is_tensor(output) and hasattr(output, "values")
+        values = output.values() if held else output if isinstance(output, tuple) else [output]
         self.seen += [v.detach() for v in values if torch.is_tensor(v) and v.is_floating_point()]

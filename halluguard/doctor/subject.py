@@ -186,8 +186,13 @@ def pixels(inputs: Inputs, like: Inputs) -> tuple[Tensor, Tensor] | None:
     names = [name for name, value in like.items() if torch.is_tensor(value) and value.is_floating_point()]
     if not names or any(name not in inputs for name in names):
         return None
-    one, other = (torch.cat([part[name].flatten().float() for name in names]) for part in (inputs, like))
+    one, other = (torch.cat([_values(name, part[name]).flatten() for name in names]) for part in (inputs, like))
     return (one, other) if one.shape == other.shape else None
+
+
+def _values(name: str, value: Tensor) -> Tensor:
+    """The pixel values of an input: flattened patches begin with their row and column."""
+    return (value[..., 2:] if name == "flattened_patches" else value).float()
 
 
 def has_image(inputs: Inputs) -> bool:

@@ -49,6 +49,22 @@ def test_a_model_that_takes_no_images_is_not_said_to_have_lost_them(bench, subje
     assert faults(bench, subject) == []
 
 
+@pytest.mark.parametrize(
+    ("subject", "number"),
+    [
+        ("fuyu", 11),  # its tower is a layer that returns a tensor
+        ("minicpmv4_6", 10),  # the outer encoder of images names no arguments
+        ("instructblipvideo", 10),  # its images cannot be encoded alone
+        ("pix2struct", 14),  # its patches begin with their row and column
+    ],
+    indirect=["subject"],
+)
+def test_faults_of_families_with_other_inputs_are_found(bench, subject, number):
+    probe = replace(bench.SEEDS[number](subject), found=set())
+    assert PROBES[number](replace(subject, found=set())).status == "ok"
+    assert PROBES[number](probe).status == "fault"
+
+
 @pytest.mark.parametrize("subject", FAMILIES, indirect=True)
 @pytest.mark.parametrize("number", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in FAULTS])
 def test_a_seeded_fault_is_found_and_no_other(bench, subject, number):
