@@ -36,8 +36,8 @@ from halluguard.metrics.word_relations import (
     all_forms,
     content_words,
     family,
+    greatest_similarity,
     kinship,
-    similarity,
     topic,
 )
 
@@ -108,7 +108,7 @@ def _noun(form: str, named: Mapping[str, int], sources: int) -> Features:
     best = max(kin.values(), default=0.0)
     share = sum(named[word] for word, value in kin.items() if value) / sources
     if not best:
-        best = max((similarity(form, word) for word in named), default=0.0)
+        best = greatest_similarity(form, frozenset(named))
     found = {"similarity": best, "near": float(best >= NEAR), "share": min(2.0, share)}
     return found if best >= NEAR else {**found, f"unsupported {topic(form)}": 1.0}
 

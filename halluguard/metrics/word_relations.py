@@ -146,6 +146,45 @@ def similarity(word: str, reference: str) -> float:
 
 
 @lru_cache(maxsize=1 << 16)
+def _at_and_above(word: str) -> dict[int, float]:
+    """Offset of every concept at or above a sense of a noun -> least information content of those senses."""
+    least: dict[int, float] = {}
+    for _, content, above in _senses(word):
+        for offset in above:
+            least[offset] = min(content, least.get(offset, content))
+    return least
+
+
+@lru_cache(maxsize=1 << 10)
+def _least_contents(references: frozenset[str]) -> dict[int, float]:
+    """The same of all words of references together."""
+    least: dict[int, float] = {}
+    for word in references:
+        for offset, content in _at_and_above(word).items():
+            if content < least.get(offset, math.inf):
+                least[offset] = content
+    return least
+
+
+@lru_cache(maxsize=1 << 14)
+def greatest_similarity(word: str, references: frozenset[str]) -> float:
+    """The largest `similarity` of a noun to a word of references; 0 without references.
+
+    Each concept above the noun is looked up once for all references: their least informative sense below it gives the
+    largest value. Where a reference is a kind of the noun, the words are compared one by one.
+    """
+    least, best = _least_contents(references), 0.0
+    for offset, content, above in _senses(word):
+        if offset in least:
+            return max(similarity(word, reference) for reference in references)
+        for shared, shared_content in above.items():
+            both = content + least.get(shared, math.inf)
+            if both:
+                best = max(best, 2 * shared_content / both)
+    return best
+
+
+@lru_cache(maxsize=1 << 16)
 def topic(word: str) -> str:
     """WordNet's topic of a noun's first sense, such as "artifact" or "food"; "none" for a word outside WordNet."""
     concepts = _concepts(word)

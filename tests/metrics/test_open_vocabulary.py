@@ -7,7 +7,7 @@ import pytest
 
 from halluguard.cli import main
 from halluguard.errors import InputError, SettingsError
-from halluguard.metrics import open_vocabulary
+from halluguard.metrics import open_vocabulary, word_relations
 from halluguard.metrics.open_vocabulary import score, words
 from halluguard.metrics.score import compare
 
@@ -36,6 +36,14 @@ def test_a_reference_is_borne_out_by_itself():
 def test_the_order_of_the_references_does_not_matter():
     caption = "A boy with a pizza sits on red stairs."
     assert words(caption, REFERENCES) == words(caption, REFERENCES[::-1])
+
+
+def test_the_greatest_similarity_is_that_of_the_pairs_one_by_one():
+    words_of_references = frozenset(" ".join(REFERENCES).lower().replace(".", "").split()) | {"animal", "entity", "xq"}
+    for word in ("dog", "child", "racket", "stairway", "banana", "person", "thing", "object", "qqq"):
+        pairs = [word_relations.similarity(word, other) for other in words_of_references]
+        assert word_relations.greatest_similarity(word, words_of_references) == max(pairs)
+    assert word_relations.greatest_similarity("dog", frozenset()) == 0
 
 
 def test_a_detection_bears_a_word_out():
