@@ -160,7 +160,8 @@ def plain_attention(
                 f"plain attention is expected, and {type(module).__name__} adds {name!r}; {READS_LOGITS}"
             )
     groups = query.shape[1] // key.shape[1]
-    key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+    if groups > 1:
+        key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
     scores = query @ key.transpose(2, 3) * (query.shape[-1] ** -0.5 if scaling is None else scaling)
     if softcap is not None:
         scores = softcap * (scores / softcap).tanh()

@@ -79,22 +79,32 @@ class VAF(DecodingMethod):
         first = at_depth(9, layer_count)
         first, end = self.layers or (first, max(at_depth(15, layer_count), first + 1))  # at least one layer
 
+        factors: dict[tuple[int, ...], Tensor] = {}
+
         def edit(scores: Tensor, layer: int) -> Tensor:
             if not first <= layer < end:
                 return scores
-            image = view.layout.image_tokens(scores.shape[-1])  # (B, K)
-            begun = image.cumsum(-1) > 0
-            last = image.shape[-1] - 1 - image.flip(-1).long().argmax(-1)  # (B,), the last image token
-            length = view.layout.length
-            queries = torch.arange(length - scores.shape[2], length, device=scores.device)
-            after = (queries[None] > last[:, None])[:, None, :, None]
-            edited = amplified(scores, image[:, None, None], ~begun[:, None, None], self.enhance, self.suppress)
+            queries, keys = scores.shape[2:]
+            step = (len(scores), view.layout.length, queries, keys)
+            if step not in factors:  # one for all layers of a forward
+                factors.clear()
+                factors[step] = self._factor(view, queries, keys).to(scores.dtype)
             # masked places stay at the type's minimum
-            masked = scores <= torch.finfo(scores.dtype).min / 2
-            return edited.where(after & ~masked, scores)
+            return (scores * factors[step]).where(scores > torch.finfo(scores.dtype).min / 2, scores)
 
         edit_attention(view, edit)
         return self
+
+    def _factor(self, view: FoldedView, queries: int, keys: int) -> Tensor:
+        """(B, 1, queries, keys): what the scores of the newest `queries` tokens are multiplied by."""
+        image = view.layout.image_tokens(keys)  # (B, K)
+        begun = image.cumsum(-1) > 0
+        last = keys - 1 - image.flip(-1).long().argmax(-1)  # (B,), the last image token
+        newest = torch.arange(view.layout.length - queries, view.layout.length, device=image.device)
+        after = (newest[None] > last[:, None])[:, None, :, None]
+        ones = torch.ones(len(image), 1, 1, keys, device=image.device)
+        edited = amplified(ones, image[:, None, None], ~begun[:, None, None], self.enhance, self.suppress)
+        return edited.where(after, 1.0)
 
     def combine_logits(self, branches: list[Tensor], step: Step) -> Combined:
         return branches[0], None

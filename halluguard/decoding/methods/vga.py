@@ -26,7 +26,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cosine_similarity
+from torch.nn.functional import normalize
 
 from halluguard.decoding.base import Combined, Cost, DecodingMethod, LogitsCombiner, Preset, Step
 from halluguard.decoding.engine.layers import at_depth, decoder, depth, early_logits
@@ -75,11 +75,16 @@ def guided(outputs: Tensor, evidence: Tensor, beta: float | Tensor) -> Tensor:
     tensor([[1.1333, 0.0000],
             [0.2667, 1.0000]])
     """
-    z, d = outputs.float(), evidence.float()
-    agreement = (1 + cosine_similarity(z, d, dim=-1)) / 2
-    share = agreement.shape[-1] * agreement / agreement.sum(-1, keepdim=True).clamp_min(1e-12)
-    gamma = (2 - share).clamp_min(0)[..., None]
-    return (z + beta * gamma * d).to(outputs.dtype)
+    d = evidence.float()
+    return _guided(outputs, normalize(d, dim=-1), beta * d)
+
+
+def _guided(outputs: Tensor, unit: Tensor, push: Tensor) -> Tensor:
+    """`guided` with what is the same at every token: the evidence at length 1 and times beta."""
+    z = outputs.float()
+    agreement = 1 + torch.linalg.vecdot(z, unit) / torch.linalg.vector_norm(z, dim=-1).clamp_min(1e-8)
+    share = agreement * (agreement.shape[-1] / agreement.sum(-1, keepdim=True).clamp_min(1e-12))
+    return torch.addcmul(z, (2 - share).clamp_min(0)[..., None], push).to(outputs.dtype)
 
 
 @dataclass(frozen=True)
@@ -133,8 +138,7 @@ class _BoundVGA(LogitsCombiner):
         first = at_depth(2, layers)
         self.first, self.end = method.layers or (first, max(at_depth(16, layers), first + 1))  # at least one layer
         self.grounding: list[Tensor] = []  # (m,) for each sequence of the first forward
-        self.evidence: dict[int, Tensor] = {}
-        self.strength: Tensor | None = None
+        self.evidence: dict[int, tuple[Tensor, Tensor]] = {}
         if view.session.answered:  # tokens of the answer are read together with the prompt, and need its grounding
             probe = shared_copy_of(view.call.model)
             decoder(probe).register_forward_hook(self._read)
@@ -187,18 +191,18 @@ class _BoundVGA(LogitsCombiner):
         outputs, layout = attention.plain(), self.view.layout
         queries = min(outputs.shape[1], layout.length - layout.prompt)
         if queries and self.first <= attention.layer < self.end:
-            evidence, strength = self._evidence(attention)
             last = outputs[:, -queries:]
-            if evidence.shape[1:] != last.shape[2:]:
+            unit, push = self._evidence(attention)
+            if unit.shape[2:] != last.shape[2:]:
                 raise UnsupportedModelError(
                     f"values as wide as the heads' outputs, {tuple(last.shape[2:])}, are expected, got "
-                    f"{tuple(evidence.shape[1:])}; use a method that reads logits only, such as VCD"
+                    f"{tuple(unit.shape[2:])}; use a method that reads logits only, such as VCD"
                 )
-            outputs[:, -queries:] = guided(last, evidence[:, None], strength)
+            outputs[:, -queries:] = _guided(last, unit, push)
         return outputs
 
     def _evidence(self, attention: Attention) -> tuple[Tensor, Tensor]:
-        """D (B, heads, D) of a layer, and beta f (B, 1, 1, 1)."""
+        """D of a layer at length 1, and beta f D, both (B, 1, heads, D) in fp32."""
         rows = len(attention.value)
         if attention.layer not in self.evidence:
             image = self.view.layout.image_tokens(attention.value.shape[2])
@@ -208,11 +212,11 @@ class _BoundVGA(LogitsCombiner):
                 weights[row, at] = self.grounding[row // each]
             values = torch.einsum("bk,bhkd->bhd", weights.to(attention.value.dtype), attention.value)
             groups = attention.query.shape[1] // values.shape[1]
-            self.evidence[attention.layer] = values.repeat_interleave(groups, 1)
-        if self.strength is None:
+            whole = values.repeat_interleave(groups, 1)[:, None].float()
             share = torch.stack([(one > 1e-8).float().mean() for one in self.grounding])
-            self.strength = self.method.beta * share.repeat_interleave(rows // len(share))[:, None, None, None]
-        return self.evidence[attention.layer], self.strength
+            strength = self.method.beta * share.repeat_interleave(rows // len(share))[:, None, None, None]
+            self.evidence[attention.layer] = normalize(whole, dim=-1), strength * whole
+        return self.evidence[attention.layer]
 
     def combine_logits(self, branches: list[Tensor], step: Step) -> Combined:
         return branches[0], None
