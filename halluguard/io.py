@@ -438,10 +438,15 @@ def writing_to(path: str | Path) -> Iterator[None]:
     except HalluguardError:
         raise
     except OSError as error:
-        raise OutputError(
-            f"cannot write to {str(path)!r}: {error.strerror or error}; free space or choose another folder, then run "
-            "the same command again: what is finished is kept"
-        ) from error
+        raise OutputError(f"cannot write to {str(path)!r}: {error.strerror or error}; {_advice(error)}") from error
+
+
+def _advice(error: OSError) -> str:
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        return "a file stands where a folder is made: name another folder"
+    if isinstance(error, IsADirectoryError):
+        return "a folder stands where a file is written: name another file"
+    return "free space or choose another folder, then run the same command again: what is finished is kept"
 
 
 _Writing = contextlib.AbstractContextManager

@@ -186,6 +186,12 @@ def test_a_folder_that_cannot_be_written_says_what_to_do(tmp_path):
         io.write_text(tmp_path / "no" / "c.txt", "x")
 
 
+def test_a_file_in_the_place_of_a_folder_is_not_called_a_full_disk(tmp_path):
+    (tmp_path / "ok.csv").write_text("a,b")
+    with pytest.raises(OutputError, match="a file stands where a folder is made: name another folder"):
+        io.write_text(tmp_path / "ok.csv" / "c.txt", "x")
+
+
 def test_a_line_holds_no_line_end_of_any_reader():
     value = {"a": "x\u2028y\x85z\u2029", "b": "half \ud800 pair"}
     line = io.json_line(value)

@@ -22,6 +22,8 @@ def check_outputs(config: AuditConfig) -> None:
         SettingsError: an output is an input, lies inside one, is a file of the run itself, or exists already and was
             not written by this run (unless `config.overwrite`).
     """
+    if config.out.exists() and not config.out.is_dir():
+        raise SettingsError(f"--out {str(config.out)!r} is a file; name a folder for the results")
     inputs = _inputs(config)
     own = [config.out / name for name in (*OUTPUTS, MANIFEST, "cache.sqlite")]
     for file, path in itertools.product(own, inputs):

@@ -19,6 +19,15 @@ def config(captions_file, objects_file, tmp_path):
     return build
 
 
+def test_results_go_to_a_folder_and_not_over_a_file(config, captions_file, tmp_path):
+    (tmp_path / "ok.csv").write_text("a,b\n")
+    for file in (tmp_path / "ok.csv", captions_file):
+        before = file.read_bytes()
+        with pytest.raises(SettingsError, match="is a file; name a folder"):
+            audit(config(out=file))
+        assert file.read_bytes() == before
+
+
 @pytest.mark.parametrize("option", ["export", "coco_detections", "cache"])
 @pytest.mark.parametrize("victim", ["captions.jsonl", "objects.json.gz", "thresholds.json"])
 @pytest.mark.parametrize("way", ["path", "link", "hard link", "dots"])
