@@ -2,12 +2,13 @@
 
     python benchmarks/step_back.py --scenes 500 --json OUT
     python benchmarks/step_back.py --scenes 120 --start 20000000 --demand 0.5 0.75 1.0 --retries 2 4
+    python benchmarks/step_back.py --scenes 150 --strict 0.68 0.63
 
 The sandbox's model describes freshly drawn scenes (extra `sandbox`), greedy; the shipped detector judges its sentences
 while it writes, and corrects the text afterwards. Each pair of `--demand` and `--retries` is one run; settings are
 chosen on scenes that are not the measured ones. CHAIR (protocol "fixed") before correction, after it, and after
-correction and completion, with the paired difference to plain; tokens are those written, taken back ones included, as
-a ratio to plain. Intervals are over images.
+correction and completion, with the paired difference to plain at the same stage; `--strict` adds a correction by higher
+thresholds. Tokens are those written, taken back ones included, as a ratio to plain. Intervals are over images.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from halluguard.correction import correct_many
+from halluguard.correction.verification import Thresholds
 from halluguard.decoding.step_back import StepBack
 from halluguard.detectors.zero_shot import ZeroShotDetector
 from halluguard.guard import Guard
@@ -34,12 +36,14 @@ def main() -> None:
     parser.add_argument("--start", type=int, default=FRESH_SEEDS + 500_000, help="seed of the first scene")
     parser.add_argument("--demand", type=float, nargs="+", default=[StepBack().demand])
     parser.add_argument("--retries", type=int, nargs="+", default=[StepBack().retries])
+    parser.add_argument("--strict", type=float, nargs=2, metavar=("HIGH", "LOW"), help="higher thresholds")
     parser.add_argument("--seed", type=int, default=0, help="seed of the intervals")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     samples = list(fresh_scenes(args.scenes, args.start))
     settings = [StepBack(retries=r, demand=d) for r in args.retries for d in args.demand]
-    rows = measured(samples, settings, args.seed)
+    strict = Thresholds(*args.strict) if args.strict else None
+    rows = measured(samples, settings, strict, args.seed)
     print("| | CHAIRi | CHAIRs | recall | CHAIRi - plain's | recall - plain's | tokens |")
     print("|---|---|---|---|---|---|---|")
     for row in rows:
@@ -49,8 +53,10 @@ def main() -> None:
         args.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
-def measured(samples: list[Sample], settings: list[StepBack], seed: int) -> list[dict[str, Any]]:
-    """Three rows for plain and for each setting: as written, corrected, completed."""
+def measured(
+    samples: list[Sample], settings: list[StepBack], strict: Thresholds | None, seed: int
+) -> list[dict[str, Any]]:
+    """Three rows for plain and for each setting: as written, corrected, completed; two more with `strict`."""
     detector = ZeroShotDetector.from_pretrained(DETECTOR)
     runs: list[tuple[str, StepBack | bool]] = [("plain", False)]
     runs += [(f"step back, {s.retries} tries, demand {s.demand:g}", s) for s in settings]
@@ -61,7 +67,7 @@ def measured(samples: list[Sample], settings: list[StepBack], seed: int) -> list
         guard = Guard.from_pretrained(MLLM, detector=detector, step_back=step_back, device="cpu", local_files_only=True)
         texts, tokens = written(guard, samples)
         plain_tokens = plain_tokens or tokens
-        for stage, stage_texts in stages(texts, samples, detector).items():
+        for stage, stage_texts in stages(texts, samples, detector, strict).items():
             score = measure.chair_of(stage_texts, samples, seed=seed)
             reference = plain.setdefault(stage, score)
             change = compare(reference, score, seed=seed)
@@ -86,14 +92,17 @@ def written(guard: Guard, samples: list[Sample]) -> tuple[list[str], int]:
     return texts, tokens
 
 
-def stages(texts: list[str], samples: list[Sample], detector: Detector) -> dict[str, list[str]]:
-    """Texts as written, corrected, and corrected and completed."""
+def stages(
+    texts: list[str], samples: list[Sample], detector: Detector, strict: Thresholds | None
+) -> dict[str, list[str]]:
+    """Texts as written, corrected, and corrected and completed, by the detector's own thresholds and by `strict`."""
     images = [sample.image for sample in samples]
-    return {
-        "as written": texts,
-        "corrected": [answer.text for answer in correct_many(texts, images, detector)],
-        "completed": [answer.text for answer in correct_many(texts, images, detector, complete=True)],
-    }
+    made = {"as written": texts}
+    for name, thresholds in {"": None, **({} if strict is None else {"strictly ": strict})}.items():
+        for what, complete in (("corrected", False), ("completed", True)):
+            answers = correct_many(texts, images, detector, thresholds=thresholds, complete=complete)
+            made[name + what] = [answer.text for answer in answers]
+    return made
 
 
 def shown(value: float, interval: tuple[float, float]) -> str:
