@@ -543,9 +543,11 @@ def write_text(path: str | Path, text: str | Iterable[str]) -> None:
         file.writelines([text] if isinstance(text, str) else text)
 
 
-def write_json(path: str | Path, value: object) -> None:
-    """Write a JSON value with sorted keys, indented by 2, as one atomic file."""
-    write_text(path, json.dumps(value, ensure_ascii=False, indent=2, sort_keys=True) + "\n")
+def write_json(path: str | Path, value: object, *, compact: bool = False) -> None:
+    """Write a JSON value with sorted keys as one atomic file: indented by 2, or, if `compact`, without spaces."""
+    indent, separators = (None, (",", ":")) if compact else (2, None)
+    text = json.dumps(value, ensure_ascii=False, indent=indent, separators=separators, sort_keys=True)
+    write_text(path, text + "\n")
 
 
 _LINE_ENDS = {0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}

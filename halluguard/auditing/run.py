@@ -274,7 +274,7 @@ def write_summary(
             **{"confidence": spots.confidence, "words": spots.words()},
         }
     write_card(out, summary)
-    write_json(out / SUMMARY, summary)
+    write_json(out / SUMMARY, summary, compact=bool(settings.get("compact")))
     return summary
 
 

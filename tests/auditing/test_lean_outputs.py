@@ -42,6 +42,9 @@ def test_a_compact_run_says_the_same(config, tmp_path):
     for name in ("claims.parquet", "captions.parquet", "skipped.jsonl"):
         assert (compact.out / name).read_bytes() == (config.out / name).read_bytes()
     assert compact.export.read_bytes() == export.read_bytes()
+    whole, lean = ((run.out / "summary.json").read_text(encoding="utf-8") for run in (config, compact))
+    assert lean.count("\n") == 1
+    assert json.loads(lean)["by_label"] == json.loads(whole)["by_label"]
     with open_text(compact.out / "captions.jsonl.zst") as file:
         assert [json.loads(line) for line in file] == list(read_parts(config.out))
     pages = [(run.out / "report.html").read_text(encoding="utf-8") for run in (config, compact)]
