@@ -92,6 +92,8 @@ def test_the_laws_hold_over_published_answers():
         ("A dog sits. Would you like more?", "A dog sits. There is also a cup. Would you like more?"),
         ("- dog\n- sofa\n", "- dog\n- sofa\n- cup\n"),
         ("3. A dog\n4. A sofa", "3. A dog\n4. A sofa\n5. A cup"),
+        ("1. Dog\n2. Sofa\n\nThat's all I see.", "1. Dog\n2. Sofa\n3. Cup\n\nThat's all I see."),
+        ("- dog\n- sofa\n\nThat makes two.", "- dog\n- sofa\n\nThat makes two. There is also a cup."),
         ("* **Dog:** It sits.", "* **Dog:** It sits.\n* **Cup:** There is a cup."),
         ("dog, sofa", "dog, sofa, cup"),
         ("#dog #sofa", "#dog #sofa #cup"),

@@ -16,13 +16,15 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from halluguard.correction.claims.counts import number
 from halluguard.correction.rewriting.block_edits import NAMING_KEYS
 from halluguard.correction.rewriting.final_check import breaks_structure
 from halluguard.correction.text.document import Block, Document
+from halluguard.correction.text.lexicon import concrete
 from halluguard.correction.text.reading import read_document
 from halluguard.correction.verification.omissions import Omission
 from halluguard.records import Claim, Edit, Verdict
-from halluguard.vocabulary import FORMS, article, listing, plural
+from halluguard.vocabulary import FORMS, article, listing, plural, singular
 
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _MANY = "several"
@@ -280,10 +282,12 @@ def _cased(name: str, like: str) -> str:
 
 
 def _in_list(document: Document, blocks: Sequence[Block], omitted: tuple[Omission, ...]) -> Insertion | None:
-    """Items after the last item of a list of things that ends the text."""
-    if not blocks or blocks[-1].kind != "list" or not blocks[-1].children:
+    """Items after the last item of a list of things, if nothing after the list names or counts things."""
+    text = document.text
+    at = next((n for n in reversed(range(len(blocks))) if blocks[n].kind == "list" and blocks[n].children), None)
+    if at is None or not all(block.kind == "paragraph" and _names_nothing(block, text) for block in blocks[at + 1 :]):
         return None
-    items, text = blocks[-1].children, document.text
+    items = blocks[at].children
     last = items[-1]
     leaves = [leaf for leaf in last.leaves() if leaf.reads]
     if not leaves or len(leaves) > 2 or not all(_is_name(leaf, text) for leaf in leaves[:1]):
@@ -291,6 +295,14 @@ def _in_list(document: Document, blocks: Sequence[Block], omitted: tuple[Omissio
     separator = text[items[-2].outer[1] : last.outer[0]] if len(items) > 1 else "\n"
     written = "".join(separator + _item(one, last, leaves, text, step) for step, one in enumerate(omitted, start=1))
     return Insertion(last.outer[1], written, omitted)
+
+
+def _names_nothing(block: Block, text: str) -> bool:
+    """Whether a paragraph neither names nor counts a thing: "That's all I see."."""
+    words = re.findall(r"[\w'’]+", text[slice(*block.outer)].lower())
+    return not any(
+        number([word]) is not None or word in FORMS or concrete(singular(word)) is not None for word in words
+    )
 
 
 def _is_name(leaf: Block, text: str) -> bool:
