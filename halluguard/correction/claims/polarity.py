@@ -26,6 +26,7 @@ _OTHER = ("other", "others", "additional", "more", "further", "else", "another")
 _EXCEPT = ("besides", "except", "apart", "aside", "beyond", "than")
 _IMAGE = words("image words")
 _BE = ("is", "are", "was", "were", "be", "'s", "exist", "exists", "appear", "appears", "remain", "remains")
+_IN_IMAGE = frozenset("in on within anywhere at all the this that".split())
 _NO_SUBJECT = ("nobody", "none", "neither", "nothing")
 _NOBODY = ("i", "you", "we", "one", "there", "it", "they")
 
@@ -179,6 +180,32 @@ def restricted(parse: Parse, mention: Mention) -> bool:
     if any(_narrows(parse, j) for noun in (i, mention.last) for j in parse.children[noun]):
         return True
     return _of_a_subject(parse, i) or _does_not_act(parse, i)
+
+
+def only_present(parse: Parse, noun: int) -> bool:
+    """Whether a clause says no more of a noun than that it is there: "Is there a dog?", not "Is the dog asleep?"."""
+    top = parse.first_conjunct(noun)
+    verb, dep = parse.heads[top], parse.deps[top]
+    if any(_narrows(parse, j) for i in (top, noun) for j in parse.children[i]) or _goes_on_about(parse, noun):
+        return False
+    if any(parse.deps[j] == "expl" for j in parse.children[verb]):
+        return not any(_narrows(parse, j) for j in parse.children[verb] if parse.deps[j] in ("prep", "acl", "relcl"))
+    if dep in ("dobj", "obj"):
+        subject = parse.child(verb, "nsubj")
+        return subject is None or parse.words[subject] in _IMAGE or parse.words[subject] in _NOBODY
+    if dep not in ("nsubj", "nsubjpass") or verb == top:
+        return True
+    said = [parse.words[j] for j in parse.children[verb] if parse.deps[j] in _SAYING]
+    placed = any(_narrows(parse, j) for j in parse.children[verb] if parse.deps[j] == "prep")
+    return _says_presence(parse, verb) and not placed and set(said) <= _VISIBLE
+
+
+def _goes_on_about(parse: Parse, noun: int) -> bool:
+    """Whether a sentence begins with a verb and "the dog", and then says something else than that it is seen."""
+    first, end = parse.sentences[parse.sentence[noun]]
+    known = first + 1 < noun and parse.words[first + 1] in ("the", "this", "that", "these", "those")
+    rest = (parse.words[i] for i in range(noun + 1, end) if parse.words[i].isalpha())
+    return known and any(word not in _VISIBLE | _IMAGE | _IN_IMAGE for word in rest)
 
 
 def _does_not_act(parse: Parse, i: int) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from halluguard.correction.claims import polarity as polarities
 from halluguard.correction.claims.predicates import ParsedAnswer
 from halluguard.correction.text.parse import Parse
 from halluguard.records import Claim, Polarity
@@ -82,6 +83,8 @@ def read(answer: ParsedAnswer, existence: Sequence[Claim]) -> list[Claim]:
     propositions = question(*answer.question()) if answer.question is not None else []
     if len(propositions) > 1 and polarity == "denied":
         return []  # which of them is missing is not said
+    if propositions and polarity == "denied" and not _asks_for_presence(answer, propositions[0]):
+        return []  # "Is the dog asleep?" "No": there is a dog
     if not propositions:
         if own is None or existence[own].polarity != polarity or not _of_main_clause(parse, existence[own]):
             return []
@@ -108,6 +111,15 @@ def read(answer: ParsedAnswer, existence: Sequence[Claim]) -> list[Claim]:
             )
         )
     return claims
+
+
+def _asks_for_presence(answer: ParsedAnswer, claim: Claim) -> bool:
+    """Whether the question asks whether the thing is there, and nothing about it."""
+    if answer.question is None or claim.kind != "existence":
+        return True
+    parse, _ = answer.question()
+    noun = next((i for i in range(len(parse)) if parse.ends[i] == claim.end), None)
+    return noun is None or polarities.only_present(parse, noun)
 
 
 def _of_main_clause(parse: Parse, claim: Claim) -> bool:

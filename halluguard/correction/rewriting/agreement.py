@@ -9,7 +9,7 @@ from halluguard.correction.claims.counts import spelled
 from halluguard.correction.rewriting import deletions
 from halluguard.correction.rewriting.token_editor import TokenEditor
 from halluguard.correction.text.parse import Parse
-from halluguard.vocabulary import FORMS
+from halluguard.vocabulary import FORMS, singular
 
 _TO_SINGULAR = {"are": "is", "were": "was", "have": "has", "'re": "'s", "do": "does"}
 _TO_PLURAL = {one: many for many, one in _TO_SINGULAR.items()}
@@ -88,12 +88,29 @@ def agree(editor: TokenEditor, listed: list[int]) -> None:
         return
     verb = parse.heads[top]
     there = any(parse.deps[j] == "expl" for j in parse.children[verb])
+    if parse.deps[top] == "attr" and parse.child(verb, "attr") != top:
+        return  # "there are no people, only a dog"
+    if parse.deps[top] == "attr" and not there:
+        _one_of_kind(editor, verb, left)
     if parse.deps[top] not in ("nsubj", "nsubjpass") and not (parse.deps[top] == "attr" and there):
         return
     plural = len(left) > 1 or is_plural(parse, left[0])
     if there and len(left) > 1:
         plural = is_plural(parse, left[0]) or parse.words[verb] in _TO_SINGULAR
     number(editor, verb, plural=plural, why=set().union(*(editor.why[m] for m in listed)))
+
+
+def _one_of_kind(editor: TokenEditor, verb: int, left: list[int]) -> None:
+    """Put a subject in the singular that only one member is left of: "The animals are a dog (and a cat)"."""
+    parse = editor.parse
+    subject = parse.child(verb, "nsubj")
+    if len(left) != 1 or is_plural(parse, left[0]) or subject is None or not is_plural(parse, subject):
+        return
+    determiners = {parse.words[j] for j in parse.children[subject] if j < subject and parse.deps[j] != "amod"}
+    if determiners <= {"the"} and parse.tags[subject] == "NNS":
+        why = editor.why[left[0]].union(*(editor.why[m] for m in parse.conjuncts(left[0])))
+        editor.replace(subject, singular(parse.words[subject]), why)
+        number(editor, verb, plural=False, why=why)
 
 
 def recount(editor: TokenEditor, listed: list[int]) -> None:

@@ -352,9 +352,10 @@ class EditPlan:
         why = set().union(*(self.editor.why[i] for i in range(first, end)))
         while why and sentence not in self.rewritten:
             cut = deletions.fragment(self.parse, sentence, self.editor.alive)
-            if not cut:
-                break
+            alive = sum(map(self.editor.alive, range(first, end)))
             self.drop(cut, sentence, why)
+            if not cut or alive == sum(map(self.editor.alive, range(first, end))):
+                break  # what is left must stay: the yes or no of an answer
 
     def state_missing(self, sentence: int) -> None:
         """State the objects of an edited sentence that were seen, and that no words name any more."""

@@ -175,7 +175,8 @@ def incomplete(plan: EditPlan, sentence: int, spared: frozenset[int] = frozenset
 def _denies_more(plan: EditPlan, negation: int) -> bool:
     """Whether a denial has lost what narrows it: "no one at the table", "nobody sits on the bench"."""
     parse, alive = plan.parse, plan.editor.alive
-    noun = parse.heads[negation] if parse.words[negation] in ("no", "neither") else negation
+    determines = parse.words[negation] in ("no", "neither") and parse.deps[negation] in ("det", "preconj")
+    noun = parse.heads[negation] if determines else negation
     if noun == negation and parse.words[negation] not in _DENYING_PRONOUNS:
         return False
     verb = parse.heads[noun] if parse.deps[noun] in SUBJECTS else noun

@@ -65,3 +65,52 @@ def test_word_and_clause_agree(question, text, objects, right):
     answer = correct(text, 1, KnownObjects({1: objects}), question)
     assert apply_edits(text, answer.edits) == answer.text
     assert answer.text in right
+
+
+@pytest.mark.parametrize(
+    "question",
+    ["Is the dog sleeping?", "Is the dog brown?", "Is the dog on the couch?", "Are there any dogs wearing hats?"],
+)
+def test_a_no_about_what_a_thing_does_or_is_like_does_not_deny_the_thing(question):
+    assert correct("No.", 1, KnownObjects({1: ["dog"]}), question).text == "No."
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Is there a dog?",
+        "Is the dog in the image?",
+        "Do you see a dog?",
+        "Can a dog be seen?",
+        "Does the image show a dog?",
+    ],
+)
+def test_a_no_about_presence_denies_the_thing(question):
+    assert correct("No.", 1, KnownObjects({1: ["dog"]}), question).text == "Yes."
+
+
+def test_a_sentence_of_which_only_the_answer_may_stay_ends():
+    answer = correct(
+        "No, the dog is awake, playing with a frisbee.", 1, KnownObjects({1: ["dog"]}), "Is the dog asleep?"
+    )
+    assert answer.text == "No, the dog is awake."
+
+
+def test_a_description_after_a_comma_goes_with_its_object():
+    answer = correct("Yes, there is a dog in the image, lying next to a couch.", 1, KnownObjects({1: ["couch"]}))
+    assert answer.text == "No, there is no dog. There is a couch."
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "No, there are no people in the image, only a dog and a cat.",
+            "No, there are no people in the image, only a dog.",
+        ),
+        ("The animals in the image are a dog and a cat.", "The animal in the image is a dog."),
+        ("The main subjects are a dog and a cat.", "The main subject is a dog."),
+    ],
+)
+def test_verbs_agree_with_what_is_left(text, expected):
+    assert correct(text, 1, KnownObjects({1: ["dog"]})).text == expected
