@@ -26,7 +26,8 @@ def encoder_of(subject: Subject) -> Callable[..., Any] | None:
 def _encoders(subject: Subject) -> list[Callable[..., Any]]:
     """`get_image_features` of the model and of its base model, where they have it."""
     parts = (subject.model, getattr(subject.model, "model", None))
-    return [part.get_image_features for part in parts if hasattr(part, "get_image_features")]
+    methods = [getattr(part, "get_image_features", None) for part in parts]
+    return [method for method in methods if method is not None]
 
 
 def features(subject: Subject, inputs: Inputs) -> list[Tensor] | None:
