@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import math
 import os
+import re
 import stat
 from collections.abc import Callable, Iterator
 from functools import lru_cache
@@ -153,6 +154,11 @@ def _open(source: object) -> Image:
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is checked by the caller
         if isinstance(source, bytes | bytearray | memoryview):
             return Image.open(io.BytesIO(source), formats=formats())
+        if isinstance(source, str) and (address := _ADDRESS.match(source)):
+            raise ImageError(
+                f"expected a PIL image, a uint8 array, bytes or a path, got an address that begins with "
+                f"{address[0]!r}; nothing is downloaded or decoded here: give the bytes of the image"
+            )
         if isinstance(source, str | os.PathLike):
             return Image.open(_regular_file(Path(source)), formats=formats())
     if hasattr(source, "__array_interface__"):
@@ -164,6 +170,9 @@ def _open(source: object) -> Image:
             )
         return Image.fromarray(array)
     raise ImageError(f"expected a PIL image, a uint8 array, bytes or a path, got {type(source).__name__}; convert it")
+
+
+_ADDRESS = re.compile(r"(?:https?|ftp|s3|gs|hf|file)://|data:", re.IGNORECASE)
 
 
 def _regular_file(path: Path) -> Path:

@@ -130,6 +130,8 @@ def test_arrays_and_one_pixel():
         (encoded(RED, "JPEG")[:200], "could not read|expected an image"),
         (encoded(Image.effect_noise((64, 64), 50))[:-600], "could not read"),
         ("nowhere.png", "no image at"),
+        ("https://host/street.jpg", "begins with 'https://'.* give the bytes of the image"),
+        ("data:image/png;base64,iVBO", "begins with 'data:'.* give the bytes of the image"),
         ("a\x00b", "no image at"),
         (42, "got int"),
         (np.zeros((2, 2, 3), np.float32), "uint8 array"),
