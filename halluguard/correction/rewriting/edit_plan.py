@@ -13,6 +13,7 @@ from halluguard.correction.claims.mentions import Mention
 from halluguard.correction.rewriting import deletions, references, restating
 from halluguard.correction.rewriting.agreement import agree, recount, relist
 from halluguard.correction.rewriting.token_editor import TokenEditor
+from halluguard.correction.text.budget import check_budget
 from halluguard.correction.text.lexicon import NOUN_TAGS, VERB_TAGS, words
 from halluguard.correction.text.parse import Parse
 from halluguard.records import Claim, Edit, Verdict
@@ -351,6 +352,7 @@ class EditPlan:
         first, end = self.parse.sentences[sentence]
         why = set().union(*(self.editor.why[i] for i in range(first, end)))
         while why and sentence not in self.rewritten:
+            check_budget()
             cut = deletions.fragment(self.parse, sentence, self.editor.alive)
             alive = sum(map(self.editor.alive, range(first, end)))
             self.drop(cut, sentence, why)

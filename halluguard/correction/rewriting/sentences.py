@@ -16,6 +16,7 @@ from collections.abc import Collection, Mapping, Sequence
 from halluguard.correction.rewriting import final_check, references, rereading, restating
 from halluguard.correction.rewriting.edit_plan import EditPlan
 from halluguard.correction.rewriting.token_editor import Snapshot
+from halluguard.correction.text.budget import check_budget
 from halluguard.correction.text.document import Block
 from halluguard.correction.text.parse import Parse
 from halluguard.vocabulary import listing
@@ -228,6 +229,7 @@ class SentenceEdits:
         """Undo the edits that leave a pronoun without its antecedent."""
         plan = self.plan
         while True:
+            check_budget()
             pairs = [*references.dangling(plan), *references.unintroduced(plan), *references.outnumbered(plan)]
             pair = next(((token, before) for token, before in pairs if before in self.states), None)
             if pair is None:

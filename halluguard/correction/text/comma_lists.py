@@ -110,7 +110,7 @@ def _hang_list(parse: Parse, before: tuple[int, int] | None, parts: list[tuple[i
     _, first, end = members[0]
     for i in range(top + 1, end):
         if parse.heads[i] not in range(first, end):
-            _hang(parse, i, top)
+            parse.hang(i, top)
     for (head, first, end), (previous, _, _) in zip(members[1:], members, strict=False):
         _hang_member(parse, head, first, end, previous, top)
 
@@ -154,16 +154,10 @@ def _hang_member(parse: Parse, head: int, first: int, end: int, previous: int, t
     inside = set(range(first, end))
     for i in sorted(inside - {head}):
         if parse.heads[i] not in inside or parse.heads[i] == i:
-            _hang(parse, i, head)
+            parse.hang(i, head)
     for i in range(previous + 1, first):
         if parse.words[i] in _JOINTS or parse.words[i] == ",":
-            _hang(parse, i, previous)
+            parse.hang(i, previous)
             parse.deps[i] = "cc" if parse.words[i] in _JOINTS else "punct"
-    _hang(parse, head, top)
+    parse.hang(head, top)
     parse.deps[head] = "conj"
-
-
-def _hang(parse: Parse, token: int, head: int) -> None:
-    """Give a token another head, unless the head is below it."""
-    if token != head and token not in parse.chain(head):
-        parse.hang(token, head)

@@ -123,7 +123,9 @@ class Parse:
         return (self.tags[a] in VERB_TAGS) == (self.tags[b] in VERB_TAGS)
 
     def hang(self, token: int, head: int) -> None:
-        """Give a token another head."""
+        """Give a token another head; nothing happens if the head is below the token, which would close a circle."""
+        if token != head and token in self.chain(head):
+            return
         if token in self.children[self.heads[token]]:
             self.children[self.heads[token]].remove(token)
         self.heads[token] = head
