@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
@@ -28,10 +28,21 @@ if TYPE_CHECKING:
     from halluguard.images import ImageSource
     from halluguard.prompting.checking import Checker
     from halluguard.prompting.conversation import Conversation, Example
-    from halluguard.prompting.drafting import Drafter, ImageScorer
+    from halluguard.prompting.drafting import Draft, Drafter, ImageScorer
 
 ImageFree = Literal["all", "asked"]
 """Images that the image-free branch does not see; see `Guard.batch`."""
+
+
+@dataclass(frozen=True)
+class _Call:
+    """Settings of one call; the arguments are those of `Guard.batch`, and `method` is the decoding method to use."""
+
+    method: DecodingMethod | None
+    seed: int | None = None
+    image_free: ImageFree = "all"
+    audit_thinking: bool = False
+    generate: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Guard:
@@ -236,7 +247,8 @@ class Guard:
         """
         answers = self._answer(
             [_conversation(image, prompt, messages, images)],
-            *(examples, imagination, decoding, seed, None, image_free, audit_thinking, generate),
+            examples,
+            _Call(self._method(imagination, decoding), seed, image_free, audit_thinking, generate),
         )
         if len(answers) > 1:
             raise SettingsError(f"expected one answer per call, got {len(answers)}; use guard.batch([image], [prompt])")
@@ -332,20 +344,17 @@ class Guard:
         """
         return self._answer(
             _questions(images, prompts),
-            *(examples, imagination, decoding, seed, batch_size, image_free, audit_thinking, generate),
+            examples,
+            _Call(self._method(imagination, decoding), seed, image_free, audit_thinking, generate),
+            batch_size,
         )
 
     def _answer(
         self,
         conversations: Sequence[Conversation],
         examples: Iterable[Example],
-        imagination: float | None,
-        decoding: DecodingMethod | str | None,
-        seed: int | None,
-        batch_size: int | None,
-        image_free: ImageFree,
-        audit_thinking: bool,
-        generate: Mapping[str, Any],
+        call: _Call,
+        batch_size: int | None = None,
     ) -> list[Answer]:
         from halluguard.prompting.conversation import with_examples
 
@@ -353,27 +362,28 @@ class Guard:
             return []
         shots = list(examples)
         conversations = [with_examples(conversation, shots) for conversation in conversations]
-        method = self._method(imagination, decoding)
         started = time.perf_counter()
-        drafts = self._drafter(method, seed, image_free, generate).drafts(conversations, batch_size)
+        drafts = self._drafter(call).drafts(conversations, batch_size)
         seconds = (time.perf_counter() - started) / len(conversations)
         rows = [
             (draft, conversation)
             for of_prompt, conversation in zip(drafts, conversations, strict=True)
             for draft in of_prompt
         ]
-        answers = self._checker.answers([draft for draft, _ in rows], [about for _, about in rows], audit_thinking)
-        done = "step back" if self.step_back is not None else "best of" if self.best_of is not None else None
-        contrasted, plain = self._settings(method, seed, generate), self._settings(None, seed, generate)
+        answers = self._checker.answers([draft for draft, _ in rows], [about for _, about in rows], call.audit_thinking)
+        contrasted, plain = self._settings(call), self._settings(replace(call, method=None))
+
+        def settings(answer: Answer, draft: Draft, about: Conversation) -> dict[str, Any]:
+            recorded = (contrasted if about.images else plain) | dict(answer.settings)
+            if self.step_back is not None:
+                return recorded | {"step back": dict(draft.counts)}
+            return recorded if self.best_of is None else recorded | {"best of": dict(draft.counts)}
+
         return [
             replace(
                 answer,
                 timings={"generate": seconds, **answer.timings},
-                settings={
-                    **(contrasted if about.images else plain),
-                    **answer.settings,
-                    **({} if done is None else {done: dict(draft.counts)}),
-                },
+                settings=settings(answer, draft, about),
             )
             for answer, (draft, about) in zip(answers, rows, strict=True)
         ]
@@ -406,8 +416,8 @@ class Guard:
         from halluguard.prompting.conversation import with_examples
 
         conversation = with_examples(_conversation(image, prompt, messages, images), list(examples))
-        method = self._method(imagination, decoding)
-        drafts = self._drafter(method, seed, image_free, generate).stream(conversation)
+        call = _Call(self._method(imagination, decoding), seed, image_free, generate=generate)
+        drafts = self._drafter(call).stream(conversation)
         answer = Answer("", "")
         try:
             for piece, so_far in self._checker.sentences(drafts, conversation):
@@ -416,7 +426,7 @@ class Guard:
                     yield piece
         finally:
             drafts.close()
-        return replace(answer, settings={**self._settings(method, seed, generate), **answer.settings})
+        return replace(answer, settings={**self._settings(call), **answer.settings})
 
     def drafts(
         self,
@@ -429,7 +439,7 @@ class Guard:
         **generate: Any,
     ) -> list[str]:
         """Generate texts without correction; arguments and order are those of `batch`."""
-        drafter = self._drafter(_named(decoding), seed, "all", generate)
+        drafter = self._drafter(_Call(_named(decoding), seed, generate=generate))
         drafts = drafter.drafts(_questions(images, prompts), batch_size)
         return [draft.text for of_prompt in drafts for draft in of_prompt]
 
@@ -457,7 +467,7 @@ class Guard:
         conversations = _questions(images, questions)
         if not conversations:
             return []
-        logits = self._drafter(_named(decoding), None, "all", {}).first_logits(conversations)
+        logits = self._drafter(_Call(_named(decoding))).first_logits(conversations)
         yes, no = (logits[:, first_tokens(self.processor.tokenizer, word)].logsumexp(-1) for word in ("yes", "no"))
         return (yes - no).tolist()
 
@@ -469,16 +479,15 @@ class Guard:
 
         return model_inputs(self.model, self.processor, _questions(images, prompts))
 
-    def _drafter(
-        self, method: DecodingMethod | None, seed: int | None, image_free: ImageFree, generate: Mapping[str, Any]
-    ) -> Drafter:
+    def _drafter(self, call: _Call) -> Drafter:
         from halluguard.prompting.drafting import Drafter, Stepping
 
-        if image_free not in get_args(ImageFree):
-            raise SettingsError(f"image_free must be one of {get_args(ImageFree)}, got {image_free!r}; choose one")
+        if call.image_free not in get_args(ImageFree):
+            raise SettingsError(f"image_free must be one of {get_args(ImageFree)}, got {call.image_free!r}; choose one")
         settings = self.step_back or self.best_of
         stepping = None if settings is None else Stepping(settings, self.detector, self.thresholds, self.scorer)
-        return Drafter(self.model, self.processor, method, seed, image_free == "asked", generate, stepping)
+        keep_examples = call.image_free == "asked"
+        return Drafter(self.model, self.processor, call.method, call.seed, keep_examples, call.generate, stepping)
 
     @property
     def _checker(self) -> Checker:
@@ -505,13 +514,13 @@ class Guard:
             return Imagination(imagination)
         return self.decoding if decoding is None else _named(decoding)
 
-    def _settings(self, method: DecodingMethod | None, seed: int | None, generate: Mapping[str, Any]) -> dict[str, Any]:
-        plain = {key: value for key, value in generate.items() if isinstance(value, str | int | float | bool)}
+    def _settings(self, call: _Call) -> dict[str, Any]:
+        plain = {key: value for key, value in call.generate.items() if isinstance(value, str | int | float | bool)}
         return {
             "halluguard": __version__,
             "model": self._model_name,
-            "decoding": "plain" if method is None else repr(method),
-            "seed": seed,
+            "decoding": "plain" if call.method is None else repr(call.method),
+            "seed": call.seed,
             "generate": plain,
         }
 

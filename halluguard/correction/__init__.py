@@ -191,13 +191,13 @@ def correct_many(
     question_stream = iter(questions) if questions is not None else None
     while batch := list(islice(text_stream, batch_size)):
         of_batch = list(islice(image_stream, len(batch)))
-        asked = list(islice(question_stream, len(batch))) if question_stream is not None else [None] * len(batch)
-        if len(of_batch) != len(batch) or len(asked) != len(batch):
+        of_questions = list(islice(question_stream, len(batch))) if question_stream is not None else [None] * len(batch)
+        if len(of_batch) != len(batch) or len(of_questions) != len(batch):
             raise SettingsError(
                 f"one image (and question) per text is needed, got {len(batch)} texts, {len(of_batch)} images and "
-                f"{len(asked)} questions at the end of a stream; make them equally long"
+                f"{len(of_questions)} questions at the end of a stream; make them equally long"
             )
-        yield from _correct_batch(batch, of_batch, asked, detector, options)
+        yield from _correct_batch(batch, of_batch, of_questions, detector, options)
 
 
 @dataclass(frozen=True)
@@ -213,6 +213,17 @@ class _Options:
     names: Sequence[str]
     budget: float
     nlp: Language | None
+
+
+@dataclass(frozen=True)
+class _Case:
+    """One answer of a batch: its parse, image and question, its claims and their verdicts."""
+
+    parse: Parse
+    image: ImageOrKey
+    question: str | None
+    claims: Sequence[Claim]
+    verdicts: Sequence[Verdict]
 
 
 def _correct_batch(
@@ -248,21 +259,17 @@ def _correct_batch(
     verified = perf_counter()
     rewritten = rewrite_many(read, claims, verdicts, style=options.style, nlp=options.nlp)
     timings["rewrite"] = (perf_counter() - verified) / len(texts)
-    rows = zip(read, rewritten, images, questions, claims, examined, strict=True)
-    for parse, edited, image, question, of_text, (judged, evidence) in rows:
-        answer = _answer(parse, edited, image, question, of_text, judged, detector, timings, options)
+    cases = map(_Case, read, images, questions, claims, verdicts)
+    for case, edited, (_, evidence) in zip(cases, rewritten, examined, strict=True):
+        answer = _answer(case, edited, detector, timings, options)
         if options.names and evidence is not None:
             answer = completed(answer, evidence, options.names, options.nlp)
         yield answer
 
 
 def _answer(
-    parse: Parse,
+    case: _Case,
     rewritten: tuple[str, list[Edit]],
-    image: ImageOrKey,
-    question: str | None,
-    claims: Sequence[Claim],
-    verdicts: Sequence[Verdict],
     detector: Detector,
     timings: dict[str, float],
     options: _Options,
@@ -275,18 +282,19 @@ def _answer(
         "style": options.style,
         "thresholds": {"high": limits.high, "low": limits.low, "labels": labels},
     }
-    if options.proposer is not None and text != parse.text:
-        proposal = propose(parse.text, claims, verdicts, options.proposer, nlp=options.nlp)
+    draft = case.parse.text
+    if options.proposer is not None and text != draft:
+        proposal = propose(draft, case.claims, case.verdicts, options.proposer, nlp=options.nlp)
         settings["proposer"] = proposal.record
         text, edits = (proposal.text, proposal.edits) if proposal.text is not None else (text, edits)
     return Answer(
-        draft=parse.text,
+        draft=draft,
         text=text,
-        question=question,
-        claims=tuple(claims),
-        verdicts=tuple(verdicts),
+        question=case.question,
+        claims=tuple(case.claims),
+        verdicts=tuple(case.verdicts),
         edits=tuple(edits),
         timings=timings | {"rewrite": timings["rewrite"] + perf_counter() - started},
         settings=settings,
-        image=image,
+        image=case.image,
     )

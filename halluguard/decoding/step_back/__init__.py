@@ -16,7 +16,7 @@ kept.
 from halluguard.decoding.step_back.best_of import BestOf, ClaimScore, Scorer, choose
 from halluguard.decoding.step_back.continuation import continued
 from halluguard.decoding.step_back.model_calls import ModelCalls
-from halluguard.decoding.step_back.settings import Judge, JudgedWord, StepBack
+from halluguard.decoding.step_back.settings import Judge, JudgedWord, Search, StepBack
 from halluguard.decoding.step_back.writer import Written, write
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "JudgedWord",
     "ModelCalls",
     "Scorer",
+    "Search",
     "StepBack",
     "Written",
     "choose",

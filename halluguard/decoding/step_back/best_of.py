@@ -13,7 +13,7 @@ ends. The choice selects the scorer's false positives too: with a rate f per abs
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -22,7 +22,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase, StoppingCriteria
 
 from halluguard.decoding.setting_checks import check_range, check_whole
-from halluguard.decoding.step_back.settings import ENDS, LONGEST, Judge, ends_unit
+from halluguard.decoding.step_back.settings import ENDS, LONGEST, Judge, Search, ends_unit
 from halluguard.decoding.step_back.writer import Written, up_to_stop
 from halluguard.errors import SettingsError
 
@@ -134,25 +134,24 @@ class _Chooser:
     score: Scorer
     draw: Draw
     tokenizer: PreTrainedTokenizerBase
-    stops: Collection[int]
-    limit: int
-    sampling: bool
+    search: Search
     release: Callable[[list[int]], None] | None = None
     replaced: int = 0
     drawn: int = 0
 
     def chosen(self, first: Sequence[int]) -> Written:
         """The answer, given the first drafts of all its sentences."""
-        whole, kept = up_to_stop(first, self.stops), list[int]()
+        stops = self.search.stops
+        whole, kept = up_to_stop(first, stops), list[int]()
         self.drawn = len(whole)
         while len(kept) < len(whole):
             own = self._first_unit(whole[len(kept) :])
             best = self._best(kept, own)
             kept += best
-            ended = kept[-1] in self.stops or len(kept) >= self.limit
+            ended = kept[-1] in stops or len(kept) >= self.search.limit
             if best != own:
                 self.replaced += 1
-                rest = [] if ended else up_to_stop(self.draw([self.prompt], kept)[0], self.stops)
+                rest = [] if ended else up_to_stop(self.draw([self.prompt], kept)[0], stops)
                 self.drawn += len(rest)
                 whole = [*kept, *rest]
             if self.release is not None:
@@ -161,7 +160,7 @@ class _Chooser:
 
     def ends(self, tokens: Sequence[int]) -> bool:
         """Whether the tokens after a sentence are a whole unit."""
-        if len(tokens) >= LONGEST or (tokens and tokens[-1] in self.stops):
+        if len(tokens) >= LONGEST or (tokens and tokens[-1] in self.search.stops):
             return True
         return ends_unit(self._text(tokens), self.settings.unit)
 
@@ -189,7 +188,7 @@ class _Chooser:
     def _further(self, kept: Sequence[int]) -> list[list[int]]:
         """K - 1 further drafts of the sentence after `kept`."""
         options: dict[str, Any] = {"num_return_sequences": self.settings.drafts - 1, "do_sample": True}
-        if not self.sampling:
+        if not self.search.sampling:
             options |= {"temperature": self.settings.temperature, "top_p": self.settings.top_p, "top_k": 0}
         reader = _OneUnit(self)
         rows = self.draw([self.prompt], kept, reader, options)
@@ -207,11 +206,7 @@ def choose(
     settings: BestOf,
     score: Scorer,
     tokenizer: PreTrainedTokenizerBase,
-    *,
-    stops: Collection[int],
-    limit: int,
-    sampling: bool = False,
-    each: int = 1,
+    search: Search,
     release: Callable[[list[int]], None] | None = None,
 ) -> list[Written]:
     """Write answers to a batch of prompts, keeping the best draft of each sentence.
@@ -222,21 +217,18 @@ def choose(
         settings: settings of the choice.
         score: scores the drafts of a sentence.
         tokenizer: the model's tokenizer.
-        stops: ids that end an answer.
-        limit: largest number of tokens of an answer.
-        sampling: whether the caller's own call samples.
-        each: answers per prompt.
+        search: how the caller's own call searches; it has one beam.
         release: called with the tokens so far when a sentence of the only answer is chosen.
 
     Returns:
-        `each` answers for each prompt, prompt by prompt. Their `returns` are the sentences whose first draft was
+        `search.each` answers for each prompt, prompt by prompt. Their `returns` are the sentences whose first draft was
         replaced, and `extra` the tokens of drafts that were not kept: per sentence at most (K - 1) * LONGEST, and per
         replaced sentence the rest of the answer.
     """
     outputs = draw(range(prompts), [])
     if settings.drafts == 1:
-        return [Written(up_to_stop(tokens, stops)) for tokens in outputs]
+        return [Written(up_to_stop(tokens, search.stops)) for tokens in outputs]
     return [
-        _Chooser(i // each, settings, score, draw, tokenizer, stops, limit, sampling, release).chosen(tokens)
+        _Chooser(i // search.each, settings, score, draw, tokenizer, search, release).chosen(tokens)
         for i, tokens in enumerate(outputs)
     ]

@@ -36,13 +36,13 @@ def continued(model: PreTrainedModel, inputs: Mapping[str, Any], tokens: Sequenc
             begin = torch.tensor([[start]], device=model.device)
         answer = torch.tensor([list(tokens)], device=begin.device)
         return {**inputs, "decoder_input_ids": torch.cat([begin, answer], 1)}
-    given = dict(inputs)
-    ids = given.pop("input_ids", None)
+    others = dict(inputs)
+    ids = others.pop("input_ids", None)
     if ids is None:  # the image is the whole prompt
         start = model.generation_config.bos_token_id
         ids = torch.tensor([[start]], device=model.device)
     answer = torch.tensor([list(tokens)], device=ids.device, dtype=ids.dtype)
-    longer = Branch(ids, given).followed_by(answer)
+    longer = Branch(ids, others).followed_by(answer)
     made = {"input_ids": longer.ids, **longer.inputs}
     if model.config.model_type in END_MARKED:
         made["input_ids"] = torch.cat([ids[:, :-1], answer, ids[:, -1:]], 1)

@@ -21,7 +21,7 @@ from halluguard.decoding.base import DecodingMethod
 from halluguard.decoding.engine.view import FoldedView
 from halluguard.decoding.step_back.best_of import BestOf, Scorer, choose
 from halluguard.decoding.step_back.continuation import continued
-from halluguard.decoding.step_back.settings import Judge, StepBack
+from halluguard.decoding.step_back.settings import Judge, Search, StepBack
 from halluguard.decoding.step_back.writer import Written, write
 from halluguard.errors import SettingsError, UnsupportedModelError
 
@@ -54,17 +54,6 @@ class _Reached(LogitsProcessor):
 
 
 @dataclass(frozen=True)
-class _Search:
-    """How a call of `generate` searches: ids that end an answer, its largest length, its mode, answers per prompt."""
-
-    stops: list[int]
-    limit: int
-    sampling: bool
-    beams: int
-    each: int
-
-
-@dataclass(frozen=True)
 class ModelCalls:
     """Answers of one model to a batch of prompts, with returns.
 
@@ -92,16 +81,7 @@ class ModelCalls:
         """
         if settings.retry is not None:
             check_method(settings.retry)
-        search = self._search(prompts)
-        return write(
-            *(self, prompts, settings, judge, self.tokenizer),
-            stops=search.stops,
-            limit=search.limit,
-            sampling=search.sampling,
-            beams=search.beams,
-            each=search.each,
-            release=release,
-        )
+        return write(self, prompts, settings, judge, self.tokenizer, self._search(prompts), release)
 
     def choose(
         self,
@@ -122,17 +102,10 @@ class ModelCalls:
                 f"one beam is expected when the best of several drafts is kept, got num_beams={search.beams}; leave "
                 "num_beams out, or use step_back=True"
             )
-        return choose(
-            *(self._drawn, prompts, settings, score, self.tokenizer),
-            stops=search.stops,
-            limit=search.limit,
-            sampling=search.sampling,
-            each=search.each,
-            release=release,
-        )
+        return choose(self._drawn, prompts, settings, score, self.tokenizer, search, release)
 
-    def _search(self, prompts: int) -> _Search:
-        """How the caller's own call searches."""
+    def _search(self, prompts: int) -> Search:
+        """The search of the caller's own call."""
         model, arguments = self.call_of(range(prompts), False)
         self._check(model, arguments)
         config = arguments.get("generation_config") or self.model.generation_config
@@ -147,7 +120,7 @@ class ModelCalls:
             ids = arguments.get("input_ids")
             length = 1 if self.model.config.is_encoder_decoder or ids is None else ids.shape[1]
             limit = setting("max_length", ENDLESS) - length
-        return _Search(
+        return Search(
             stops=[stops] if isinstance(stops, int) else [int(stop) for stop in stops],
             limit=limit,
             sampling=bool(setting("do_sample", False)),
@@ -195,8 +168,8 @@ class ModelCalls:
         processors: Sequence[LogitsProcessor],
         criteria: Sequence[StoppingCriteria],
     ) -> list[list[int]]:
-        model, given = self.call_of(prompts, retried)
-        arguments, noted, reached = dict(given), PromptLength(), _Reached()
+        model, own = self.call_of(prompts, retried)
+        arguments, noted, reached = dict(own), PromptLength(), _Reached()
         if answered:
             arguments = self._shortened(continued(self.model, arguments, answered), len(answered))
             if isinstance(model, FoldedView) and not model._origin[0].is_identity:

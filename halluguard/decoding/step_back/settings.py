@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -71,6 +71,25 @@ class Judge(Protocol):
     """
 
     def __call__(self, prompt: int, text: str, start: int) -> Sequence[Word]: ...
+
+
+@dataclass(frozen=True)
+class Search:
+    """The search of a call of `generate`.
+
+    Args:
+        stops: ids that end an answer.
+        limit: largest number of tokens of an answer.
+        sampling: whether the call draws its tokens.
+        beams: number of beams.
+        each: answers per prompt.
+    """
+
+    stops: Collection[int]
+    limit: int
+    sampling: bool = False
+    beams: int = 1
+    each: int = 1
 
 
 @dataclass(frozen=True)

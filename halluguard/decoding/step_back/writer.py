@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from transformers import LogitsProcessor, PreTrainedTokenizerBase, StoppingCriteria
 
-from halluguard.decoding.step_back.settings import LONGEST, Judge, StepBack, Word
+from halluguard.decoding.step_back.settings import LONGEST, Judge, Search, StepBack, Word
 
 
 class Generate(Protocol):
@@ -73,6 +73,7 @@ class _Answer:
 
     Args:
         prompt: index of its prompt.
+        search: how the caller's own call searches; under sampling a return goes to the start of the sentence.
         release: called with the tokens so far when a sentence is finished.
     """
 
@@ -80,8 +81,7 @@ class _Answer:
     settings: StepBack
     judge: Judge
     tokenizer: PreTrainedTokenizerBase
-    stops: Collection[int]
-    from_sentence: bool
+    search: Search
     release: Callable[[list[int]], None] | None = None
     tokens: list[int] = field(default_factory=list)
     sentence: int = 0  # token at which the sentence under way begins
@@ -100,7 +100,7 @@ class _Answer:
         if self.wrong is not None or self.ended:
             return True
         self.tokens = list(tokens)
-        self.ended = bool(tokens) and tokens[-1] in self.stops
+        self.ended = bool(tokens) and tokens[-1] in self.search.stops
         long = len(tokens) - self.sentence >= LONGEST
         if self.ended or long or self.settings.ended(self._text(self.tokens[self.sentence :])):
             self.check()
@@ -109,7 +109,7 @@ class _Answer:
     def take(self, kept: Sequence[int], rest: Sequence[int]) -> None:
         """Take what a call of `generate` wrote after `kept`. If the answer did not stop the call, it is complete."""
         if self.wrong is None:
-            self.tokens, self.ended = up_to_stop([*kept, *rest], self.stops), True
+            self.tokens, self.ended = up_to_stop([*kept, *rest], self.search.stops), True
         self.generated += len(self.tokens) - len(kept)
 
     def _text(self, tokens: Sequence[int]) -> str:
@@ -126,7 +126,7 @@ class _Answer:
             if at < self.sentence:
                 continue
             place, attempt = self._article_or(at, word, text), 0
-            if self.from_sentence:
+            if self.search.sampling:
                 attempt = self.attempts.get(self._place(at), 0)
             else:  # the first claim at a place that was returned to, or behind it, is the replacement
                 replaced = [one for one in open_places if one <= at]
@@ -148,7 +148,7 @@ class _Answer:
 
     def _article_or(self, at: int, word: Word, text: str) -> int:
         """The token of "an" in front of a word, which few other words can follow, or that of the word itself."""
-        article = None if self.from_sentence else _AN.search(text[: word.start])
+        article = None if self.search.sampling else _AN.search(text[: word.start])
         return at if article is None else max(self.sentence, self._token_at(article.start(1)))
 
     def _token_at(self, character: int) -> int:
@@ -163,7 +163,7 @@ class _Answer:
         return low
 
     def _place(self, at: int) -> Place:
-        return tuple(self.tokens[: self.sentence if self.from_sentence else at])
+        return tuple(self.tokens[: self.sentence if self.search.sampling else at])
 
     def go_back(self) -> bool:
         """Go back from a contradicted word; False where the first draft came back instead."""
@@ -185,7 +185,7 @@ class _Answer:
 
     def _accept(self, place: Place, at: int) -> None:
         """Keep the words of a draft that came back: the one at its place, or all of its sentence under sampling."""
-        ends = range(len(place), len(self.tokens)) if self.from_sentence else [len(place)]
+        ends = range(len(place), len(self.tokens)) if self.search.sampling else [len(place)]
         self.accepted |= {tuple(self.tokens[:end]) for end in ends}
 
     @property
@@ -283,12 +283,7 @@ def write(
     settings: StepBack,
     judge: Judge,
     tokenizer: PreTrainedTokenizerBase,
-    *,
-    stops: Collection[int],
-    limit: int,
-    sampling: bool = False,
-    beams: int = 1,
-    each: int = 1,
+    search: Search,
     release: Callable[[list[int]], None] | None = None,
 ) -> list[Written]:
     """Write answers to a batch of prompts, stepping back where the judge contradicts.
@@ -299,33 +294,27 @@ def write(
         settings: settings of stepping back.
         judge: judges the words of finished sentences.
         tokenizer: the model's tokenizer.
-        stops: ids that end an answer.
-        limit: largest number of tokens of an answer.
-        sampling: whether tokens are drawn.
-        beams: number of beams; with more than one, hypotheses end and nothing returns.
-        each: answers per prompt.
+        search: how the caller's own call searches; with several beams, hypotheses end and nothing returns.
         release: called with the tokens so far when a sentence of the only answer is finished.
 
     Returns:
-        `each` answers for each prompt, prompt by prompt.
+        `search.each` answers for each prompt, prompt by prompt.
     """
     everything = range(prompts)
-    if beams > 1:
-        hypotheses = _Hypotheses(settings, judge, tokenizer, beams)
-        outputs = generate(everything, [], hypotheses, _Silent(), False)
-        return [Written(up_to_stop(tokens, stops)) for tokens in outputs]
+    if search.beams > 1 or settings.retries == 0:
+        beamed = search.beams > 1
+        processor = _Hypotheses(settings, judge, tokenizer, search.beams) if beamed else _Bars(None, [])
+        outputs = generate(everything, [], processor, _Silent(), False)
+        return [Written(up_to_stop(tokens, search.stops)) for tokens in outputs]
     answers = [
-        _Answer(prompt, settings, judge, tokenizer, stops, sampling, release)
+        _Answer(prompt, settings, judge, tokenizer, search, release)
         for prompt in everything
-        for _ in range(each)
+        for _ in range(search.each)
     ]
-    if settings.retries == 0:
-        outputs = generate(everything, [], _Bars(None, []), _Silent(), False)
-        return [Written(up_to_stop(tokens, stops)) for tokens in outputs]
     outputs = generate(everything, [], _Bars(None, []), _Reader(answers, []), False)
     for answer, tokens in zip(answers, outputs, strict=True):
         answer.take([], tokens)
-        _finish(answer, generate, limit)
+        _finish(answer, generate, search.limit)
     return [answer.written for answer in answers]
 
 
