@@ -142,9 +142,7 @@ def _escaped(text: str) -> str:
 
 def options_parser() -> argparse.ArgumentParser:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "scores", nargs="+", type=Path, help="JSON files of scores; the others are compared with the first"
-    )
+    parser.add_argument("scores", nargs="+", type=Path, help="JSON files of scores; each is compared with the first")
     parser.add_argument("--format", choices=get_args(Format), default="markdown", help="form of the table [markdown]")
     parser.add_argument("--out", type=Path, help="file for the table; default standard output")
     parser.add_argument("--seed", type=int, default=0, help="seed of the resampling [0]")

@@ -11,27 +11,24 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from itertools import islice
-from pathlib import Path
 
-from halluguard.evaluation.running import add_answer_options, scoring_options, show_scores
+from halluguard.evaluation.running import answers_options, answers_settings, show_scores
 from halluguard.metrics import dash_b
 
 COLUMNS = ("acc", "TNR", "TPR", "harmonic_mean")
 
 
 def options_parser() -> argparse.ArgumentParser:
-    parser = scoring_options(__doc__)
-    parser.add_argument("--answers", type=Path, required=True, help="published answers to score")
+    parser = answers_options(__doc__, "published answers to score")
     parser.add_argument("--parser", choices=["official", "modern"], default="official", help="rule that reads answers")
-    add_answer_options(parser)
     return parser
 
 
 def run(given: argparse.Namespace) -> None:
     rows = list(islice(dash_b.read_file(given.answers, given.answer_key), given.limit))
-    how = {"parser": given.parser, "forms": given.forms, "seed": given.seed, "resamples": given.resamples}
+    how = answers_settings(given) | {"parser": given.parser}
     result = dash_b.score(rows, **how)
     always = {
-        f"always {said}": dash_b.score([replace(row, answer=said) for row in rows], **how) for said in ("yes", "no")
+        f"always {word}": dash_b.score([replace(row, answer=word) for row in rows], **how) for word in ("yes", "no")
     }
     show_scores(given, result, COLUMNS, always)

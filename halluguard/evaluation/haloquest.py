@@ -12,24 +12,20 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from itertools import islice
-from pathlib import Path
 
-from halluguard.evaluation.running import add_answer_options, scoring_options, show_scores
+from halluguard.evaluation.running import answers_options, answers_settings, show_scores
 from halluguard.metrics import haloquest
 
 COLUMNS = ("exact", *(f"exact.{kind}" for kind in haloquest.TYPES.values()), "denied")
 
 
 def options_parser() -> argparse.ArgumentParser:
-    parser = scoring_options(__doc__)
-    parser.add_argument("--answers", type=Path, required=True, help="haloquest-eval.csv with a column of answers")
-    add_answer_options(parser)
-    return parser
+    return answers_options(__doc__, "haloquest-eval.csv with a column of answers")
 
 
 def run(given: argparse.Namespace) -> None:
     rows = list(islice(haloquest.read_file(given.answers, given.answer_key), given.limit))
-    how = {"forms": given.forms, "seed": given.seed, "resamples": given.resamples}
+    how = answers_settings(given)
     result = haloquest.score(rows, **how)
     always = haloquest.score([replace(row, answer="There is no such thing in the image.") for row in rows], **how)
     show_scores(given, result, COLUMNS, {"always denies": always})

@@ -11,24 +11,20 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from itertools import islice
-from pathlib import Path
 
-from halluguard.evaluation.running import add_answer_options, scoring_options, show_scores
+from halluguard.evaluation.running import answers_options, answers_settings, show_scores
 from halluguard.metrics import humblebench
 
 COLUMNS = ("accuracy", *humblebench.TYPES, "none", "says_none")
 
 
 def options_parser() -> argparse.ArgumentParser:
-    parser = scoring_options(__doc__)
-    parser.add_argument("--answers", type=Path, required=True, help="published answers to score")
-    add_answer_options(parser)
-    return parser
+    return answers_options(__doc__, "published answers to score")
 
 
 def run(given: argparse.Namespace) -> None:
     rows = list(islice(humblebench.read_file(given.answers, given.answer_key), given.limit))
-    how = {"forms": given.forms, "seed": given.seed, "resamples": given.resamples}
+    how = answers_settings(given)
     result = humblebench.score(rows, **how)
     always = humblebench.score([replace(row, answer="E") for row in rows], **how)
     show_scores(given, result, COLUMNS, {"always E": always})

@@ -13,24 +13,20 @@ import argparse
 from collections import Counter
 from dataclasses import replace
 from itertools import islice
-from pathlib import Path
 
-from halluguard.evaluation.running import add_answer_options, scoring_options, show_scores
+from halluguard.evaluation.running import answers_options, answers_settings, show_scores
 from halluguard.metrics import mcq_pope
 
 COLUMNS = ("accuracy", "macro_f1", *mcq_pope.KINDS)
 
 
 def options_parser() -> argparse.ArgumentParser:
-    parser = scoring_options(__doc__)
-    parser.add_argument("--answers", type=Path, required=True, help="answers to score")
-    add_answer_options(parser)
-    return parser
+    return answers_options(__doc__, "answers to score")
 
 
 def run(given: argparse.Namespace) -> None:
     rows = list(islice(mcq_pope.read_file(given.answers, given.answer_key), given.limit))
-    how = {"forms": given.forms, "seed": given.seed, "resamples": given.resamples}
+    how = answers_settings(given)
     result = mcq_pope.score(rows, **how)
     letter = min(Counter(row.label for row in rows).items(), key=lambda item: (-item[1], item[0]))[0]
     always = mcq_pope.score([replace(row, answer=letter) for row in rows], **how)

@@ -35,7 +35,9 @@ def options_parser() -> argparse.ArgumentParser:
         "--parser", choices=list(mme.PARSERS), default="official", help="rule that reads answers [official]"
     )
     running.add_answer_options(parser)
-    parser.add_argument("--tasks", nargs="+", default=list(mme.SUBSET), help="tasks to score [the four]")
+    parser.add_argument(
+        "--tasks", nargs="+", default=list(mme.SUBSET), help="tasks to score [existence, count, position, color]"
+    )
     running.add_model_options(parser, max_new_tokens=16, batch_size=16)
     return parser
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, get_args
 
 from halluguard import io
 from halluguard.errors import HalluguardError, InputError, SettingsError
@@ -62,6 +62,24 @@ def scoring_options(doc: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap and of every random choice [0]")
     parser.add_argument("--resamples", type=int, default=1000, help="bootstrap samples; 0: no intervals [1000]")
     return parser
+
+
+def answers_options(doc: str | None, answers: str) -> argparse.ArgumentParser:
+    """A parser with the options of a score of a file of answers.
+
+    Args:
+        doc: the description.
+        answers: help text of --answers.
+    """
+    parser = scoring_options(doc)
+    parser.add_argument("--answers", type=Path, required=True, help=answers)
+    add_answer_options(parser)
+    return parser
+
+
+def answers_settings(given: argparse.Namespace) -> dict[str, Any]:
+    """Arguments of a metric's `score`: the values of --forms, --seed and --resamples."""
+    return {"forms": given.forms, "seed": given.seed, "resamples": given.resamples}
 
 
 def _positive(text: str) -> int:
@@ -170,6 +188,7 @@ def method(name: str | None, arguments: Sequence[str], imagination: float | None
 
 @cache
 def _guard(
+    *,
     model: str,
     imagination: float | None,
     decoding: str | None,

@@ -63,8 +63,8 @@ class Review:
         self.metrics.count(answer)
         field: JsonObject = {"checked": True, "draft": answer.draft}
         if evidence:
-            found = answer.to_dict()
-            field |= {name: found[name] for name in ("claims", "verdicts", "edits", "thinking") if name in found}
+            record = answer.to_dict()
+            field |= {name: record[name] for name in ("claims", "verdicts", "edits", "thinking") if name in record}
         return answer.text, field
 
     def unchecked(self, draft: str, reason: str, *, failed: bool = True) -> JsonObject:

@@ -75,7 +75,7 @@ def _file(url: str, settings: ServerSettings, param: str) -> bytes:
             f"expected a file in the folder of images, got {name!r}, which is not there; check the name", param
         ) from None
     if len(data) > settings.max_body:
-        raise invalid(f"expected an image of at most {settings.max_body:,} bytes, got a longer one; shrink it", param)
+        raise invalid(f"expected an image of at most {settings.max_body:,} bytes, got a larger one; shrink it", param)
     return data
 
 
@@ -104,7 +104,7 @@ async def _fetched(url: str, settings: ServerSettings, param: str) -> bytes:
                 body += piece
                 if len(body) > settings.max_body:
                     raise invalid(
-                        f"expected an image of at most {settings.max_body:,} bytes, got a longer one; shrink it", param
+                        f"expected an image of at most {settings.max_body:,} bytes, got a larger one; shrink it", param
                     )
     except (TimeoutError, httpx.HTTPError) as error:
         raise invalid(f"the image could not be fetched ({type(error).__name__}); send a data: URL", param) from None
@@ -115,10 +115,10 @@ async def _public_address(address: httpx.URL, param: str) -> str:
     """An IP address of the host; all addresses of the host must be public."""
     port = address.port or (443 if address.scheme == "https" else 80)
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(address.host, port, type=socket.SOCK_STREAM)
+        resolved = await asyncio.get_running_loop().getaddrinfo(address.host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         raise invalid("the host of the image is not known; check the address", param) from None
-    addresses = [str(entry[4][0]).partition("%")[0] for entry in found]
+    addresses = [str(entry[4][0]).partition("%")[0] for entry in resolved]
     if not addresses or not all(_is_public(ip) for ip in addresses):
         raise ApiError(400, "the image is on a private address, which is never fetched; send a data: URL", param=param)
     return addresses[0]

@@ -112,8 +112,8 @@ class LocalModel:
         except HalluguardError as error:
             raise invalid(str(error)) from error
         except Exception as error:
-            said = f"{type(error).__name__}: {first_line(error)}"
-            raise ApiError(500, f"the model failed ({said})", kind="server_error") from error
+            reason = f"{type(error).__name__}: {first_line(error)}"
+            raise ApiError(500, f"the model failed ({reason})", kind="server_error") from error
 
     def _answer(self, request: ChatRequest, arguments: dict[str, Any]) -> Answer:
         return self.guard.chat(request.messages, **self._call(request, arguments))

@@ -72,20 +72,24 @@ class SharedDetector:
         self._queue.put(None)
 
     def _run(self) -> None:
-        while (first := self._queue.get()) is not None:
-            batch, ends = [first], False
-            while self._has_room(batch):
-                try:
-                    work = self._queue.get_nowait()
-                except Empty:
-                    break
-                if work is None:
-                    ends = True
-                    break
-                batch.append(work)
+        goes_on = True
+        while goes_on:
+            batch, goes_on = self._next_batch()
             self._detect([work for work in batch if work.result.set_running_or_notify_cancel()])
-            if ends:
-                return
+            del batch  # an idle thread holds no images
+
+    def _next_batch(self) -> tuple[list[_Work], bool]:
+        """The next call, and False if the thread ends after it."""
+        batch: list[_Work] = []
+        while not batch or self._has_room(batch):
+            try:
+                work = self._queue.get(block=not batch)
+            except Empty:
+                break
+            if work is None:
+                return batch, False
+            batch.append(work)
+        return batch, True
 
     def _has_room(self, batch: list[_Work]) -> bool:
         """Whether the next images may join the call; a detector takes several bytes per pixel of all its images."""

@@ -301,8 +301,8 @@ class _Choice:
 
 
 def _failure(error: Exception) -> str:
-    said = str(error) if isinstance(error, HalluguardError) else f"{type(error).__name__}: {first_line(error)}"
-    return f"the check failed: {said}"
+    reason = str(error) if isinstance(error, HalluguardError) else f"{type(error).__name__}: {first_line(error)}"
+    return f"the check failed: {reason}"
 
 
 def _encoded(body: JsonObject) -> bytes:
@@ -346,8 +346,8 @@ def _parsed(data: bytes) -> JsonObject:
 def _refusal(status: int, reply: bytes) -> ApiError:
     """The error for a refusal of the upstream server, with its message if it has OpenAI's form."""
     try:
-        found = parse_json(reply, 8 * MAX_REPLY)["error"]
-        message = str(found["message"] if isinstance(found, dict) else found)[:500]
+        content = parse_json(reply, 8 * MAX_REPLY)["error"]
+        message = str(content["message"] if isinstance(content, dict) else content)[:500]
     except (ValueError, LookupError, TypeError):
         message = f"the upstream server answered with status {status}"
     if status in (408, 429) or status >= 500:
