@@ -29,7 +29,7 @@ from halluguard.auditing.run_folder import read_parts
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("captions", type=Path)
+    parser.add_argument("captions", type=Path, help="captions, as JSON Lines or a JSON array")
     parser.add_argument("--objects", type=Path, required=True, help="JSON, plain or gzipped: image id -> object names")
     parser.add_argument("--official", type=Path, required=True, help="JSON of the official code's list per caption")
     parser.add_argument("--show", type=int, default=0, help="number of disagreements to print")
@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def flagged(row: dict[str, Any]) -> Counter[str]:
-    """How often each COCO category is flagged in one caption."""
+    """Number of times that each COCO category is flagged in one caption."""
     counts: Counter[str] = Counter()
     for verdict in row["verdicts"]:
         claim = row["claims"][verdict["claim"]]

@@ -1,4 +1,4 @@
-"""How many claims of an audit are unverifiable, with and without experts on colours, relations and numbers.
+"""Count the unverifiable claims of an audit, with and without experts on colours, relations and numbers.
 
     python benchmarks/audit_properties.py [--ask sandbox]
 

@@ -44,7 +44,7 @@ def random_controller(model: transformers.PreTrainedModel, rank: int | None = 8)
 
 @torch.no_grad()
 def baked(name: str) -> dict[str, float | bool]:
-    """How a family's folded head compares with its controller.
+    """Comparison of a family's folded head with its controller.
 
     Returns:
         difference: largest difference of logits after saving and loading, as a share of the largest logit.
@@ -74,7 +74,7 @@ def baked(name: str) -> dict[str, float | bool]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("names", nargs="*", help="model types")
+    parser.add_argument("names", nargs="*", help="model types to bake [all]")
     parser.add_argument("--write", type=Path, help="Markdown file to write the table to")
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore")

@@ -52,7 +52,7 @@ def overlay(version: str, folder: Path) -> dict[str, str]:
 
 
 def requirements(metadata: str) -> list[str]:
-    """What transformers asks for of `WITH_TRANSFORMERS`, as pip takes it.
+    """The requirements of transformers among `WITH_TRANSFORMERS`, in the form that pip takes.
 
     >>> requirements("Requires-Dist: tokenizers<=0.23,>=0.22\\nRequires-Dist: numpy>=1")
     ['tokenizers<=0.23,>=0.22']
@@ -112,9 +112,11 @@ def outcome(text: str) -> dict[str, object]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("pairs", nargs="+", help="versions of transformers, or transformers+torch")
-    parser.add_argument("--folder", type=Path, default=ROOT / ".venv-compat")
+    parser.add_argument(
+        "--folder", type=Path, default=ROOT / ".venv-compat", help="folder for the environments [.venv-compat]"
+    )
     parser.add_argument("--index", help="package index of torch's CPU builds")
-    parser.add_argument("--tests", nargs="+", default=list(TESTS))
+    parser.add_argument("--tests", nargs="+", default=list(TESTS), help="test files to run [those of TESTS]")
     parser.add_argument("--results", type=Path, help="JSON file of outcomes: read first, completed after every pair")
     parser.add_argument("--write", type=Path, help="Markdown file to write the table to")
     given = parser.parse_args()

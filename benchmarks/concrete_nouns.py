@@ -72,7 +72,7 @@ def weight(lemma: str, senses: Iterable[Synset], ranked: list[Synset]) -> float:
 
 
 def count(lemma: str, synset: Synset) -> int:
-    """How often the tagged corpora use the word in this sense."""
+    """Number of times that the tagged corpora use the word in this sense."""
     return sum(entry.count() for entry in synset.lemmas() if entry.name().lower() == lemma.lower())
 
 

@@ -32,13 +32,15 @@ SHOWN = ("CHAIRi", "CHAIRs", "recall", "length")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=("train", "measure", "table"))
-    parser.add_argument("--out", type=Path, default=Path("runs/controller"))
+    parser.add_argument("command", choices=("train", "measure", "table"), help="step to run")
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/controller"), help="folder of the runs [runs/controller]"
+    )
     parser.add_argument("--scenes", type=int, default=1000, help="training scenes [1000]")
     parser.add_argument("--fresh", type=int, default=500, help="evaluation scenes [500]")
     parser.add_argument("--rank", type=int, default=64, help="rank of the controller [64]")
-    parser.add_argument("--epochs", type=float, default=3.0)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--epochs", type=float, default=3.0, help="passes over the training scenes [3]")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the training [0]")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     if options.command == "table":

@@ -160,11 +160,11 @@ def of_gold(texts: Sequence[str], gold: Path, seed: int) -> list[Case]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--texts", type=Path, required=True, help="JSON lines, plain or compressed, with a field text")
-    parser.add_argument("--gold", type=Path, help="take the texts of this gold set, in place of a round")
-    parser.add_argument("--round", type=int, default=0, help="which texts of each style: the first is 0")
-    parser.add_argument("--each", type=int, default=5, help="texts per style")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--gold", type=Path, help="gold set whose texts are used in place of a round")
+    parser.add_argument("--round", type=int, default=0, help="index of the round, from 0; each round has other texts")
+    parser.add_argument("--each", type=int, default=5, help="number of texts per style")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the order of texts and of the draws [0]")
+    parser.add_argument("--out", type=Path, required=True, help="Markdown file to write")
     args = parser.parse_args()
     texts = list(dict.fromkeys(row["text"] for _, row in iter_json_lines(args.texts)))
     if args.gold is not None:

@@ -43,17 +43,21 @@ Captions = Sequence[tuple[Any, str]]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("captions", type=Path, nargs="+")
+    parser.add_argument("captions", type=Path, nargs="+", help="files of captions")
     parser.add_argument("--objects", type=Path, required=True, help="JSON, plain or gzipped: image id -> object names")
-    parser.add_argument("--only", choices=["mentions", "known", "noisy"], action="append", help="default all three")
+    parser.add_argument(
+        "--only", choices=["mentions", "known", "noisy"], action="append", help="parts to run [all three]"
+    )
     parser.add_argument("--limit", type=int, help="number of captions of a file to use, from the first on")
-    parser.add_argument("--tpr", type=float, default=0.8)
-    parser.add_argument("--fpr", type=float, default=0.1)
-    parser.add_argument("--high", type=float, default=0.5)
-    parser.add_argument("--low", type=float, default=0.25)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--tpr", type=float, default=0.8, help="chance that the noisy detector finds an object that is there [0.8]"
+    )
+    parser.add_argument("--fpr", type=float, default=0.1, help="chance that it finds one that is not there [0.1]")
+    parser.add_argument("--high", type=float, default=0.5, help="score from which the noisy detector supports [0.5]")
+    parser.add_argument("--low", type=float, default=0.25, help="score below which it contradicts [0.25]")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the noisy detector [0]")
     parser.add_argument("--show", type=int, default=0, help="number of differing captions to print per table")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=Path, help="file to write the numbers to")
     args = parser.parse_args()
     objects = read_objects(args.objects)
     tables = args.only or ["mentions", "known", "noisy"]

@@ -125,7 +125,7 @@ def _imagination(imagination: float, guard: Guard, images: Sequence[Image]) -> D
 
 
 def _rising(imagination: float, guard: Guard, images: Sequence[Image]) -> DecodingMethod:
-    """From a quarter of the setting to all of it at token 25: chosen on 300 scenes from seed 20,000,000 on."""
+    """A rise from a quarter of the setting to all of it at token 25, chosen on 300 scenes from seed 20,000,000 on."""
     return Imagination(imagination, schedule=ramp(0.25, 1.0, 25))
 
 
@@ -234,15 +234,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, help="folder of the runs")
     parser.add_argument("--only", action="append", help="runs to make, by name, by mode and name, or by pattern")
-    parser.add_argument("--list", action="store_true", help="name the runs and stop")
-    parser.add_argument("--scenes", type=int, default=500)
+    parser.add_argument("--list", action="store_true", help="list the names of the runs, and stop")
+    parser.add_argument("--scenes", type=int, default=500, help="number of scenes [500]")
     parser.add_argument("--start", type=int, default=sandbox.FRESH_SEEDS, help="seed of the first scene [10000000]")
     parser.add_argument("--seed", type=int, default=0, help="seed of sampling and of the questions [0]")
     parser.add_argument(
         "--splits", nargs="+", choices=measure.SPLITS, default=list(measure.SPLITS), help="splits of POPE"
     )
-    parser.add_argument("--prompt", default=DEFAULT_PROMPT)
-    parser.add_argument("--batch-size", type=int, default=100)
+    parser.add_argument("--prompt", default=DEFAULT_PROMPT, help="prompt of the captions")
+    parser.add_argument("--batch-size", type=int, default=100, help="answers per batch [100]")
     given = parser.parse_args()
     runs = [r for r in every_run() if not given.only or any(_fits(r, pattern) for pattern in given.only)]
     if given.list:

@@ -276,9 +276,9 @@ def plot(runs: Runs, path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=Path, help="folder of the runs of decoding.py")
     parser.add_argument("--plot", type=Path, help="file for the curve of `Imagination` (svg or png); needs matplotlib")
-    parser.add_argument("--resamples", type=int, default=1000)
+    parser.add_argument("--resamples", type=int, default=1000, help="bootstrap samples [1000]")
     given = parser.parse_args()
     runs = Runs(given.folder, given.resamples)
     if runs.names("greedy", "imagination"):

@@ -421,7 +421,7 @@ def examined(subject: Subject) -> dict[int, str]:
 
 
 def verdicts(name: str, matrix: bool = False) -> dict[str, str]:
-    """For "clean", "adapter" and each fault: what the doctor says of the family.
+    """The doctor's findings on a family: for "clean", "adapter" and each fault.
 
     All probes look at the clean models. At a seeded fault its own probe looks alone, or all of them with `matrix`.
     """
@@ -489,8 +489,13 @@ def misses(results: Mapping[str, Mapping[str, str]]) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("families", nargs="*", help="model types of architectures.py [all, and the sandbox's model]")
-    parser.add_argument("--results", type=Path, default=Path("doctor.json"), help="verdicts so far [doctor.json]")
-    parser.add_argument("--matrix", action="store_true", help="let every probe look at every seeded fault")
+    parser.add_argument(
+        "--results",
+        type=Path,
+        default=Path("doctor.json"),
+        help="JSON file of verdicts: read first, completed after every family [doctor.json]",
+    )
+    parser.add_argument("--matrix", action="store_true", help="run every probe on every seeded fault")
     parser.add_argument("--write", type=Path, help="page whose table is replaced")
     given = parser.parse_args()
     warnings.simplefilter("ignore")

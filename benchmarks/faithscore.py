@@ -1,4 +1,4 @@
-"""Object facts of FaithScore's human annotation that are found, and claims that are among the facts.
+"""Compare extracted claims with the object facts of FaithScore's human annotation: recall, precision and F1.
 
     python benchmarks/faithscore.py --facts faithscore.jsonl.gz --half second
 
@@ -12,8 +12,8 @@ named three times counts once.
     f1          2 found / (objects of facts + claimed objects), with found counted from both sides
 
 A name matches the same thing, a kind of it or a wider word (`vocabulary.related`), and "body of water" matches either
-noun. Images are halved by the order of their ids; so that rules can be mended on one and
-measured on the other. Intervals are over images.
+noun. Images are halved by the order of their ids, so that rules can be mended on one half
+and measured on the other. Intervals are over images.
 """
 
 from __future__ import annotations
@@ -40,8 +40,10 @@ _NO_THING = frozenset("something object item thing anything someone nothing".spl
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--facts", type=Path, required=True)
-    parser.add_argument("--half", choices=("first", "second", "both"), default="both")
+    parser.add_argument("--facts", type=Path, required=True, help="file of annotated atomic facts")
+    parser.add_argument(
+        "--half", choices=("first", "second", "both"), default="both", help="half of the answers to score [both]"
+    )
     parser.add_argument("--show", action="store_true", help="print what was missed and what was added")
     args = parser.parse_args()
     rows = [row for _, row in iter_json_lines(args.facts)]

@@ -175,7 +175,7 @@ class Ticks(list[float]):
         self.machine, self.started = machine, machine.now()
 
     def seconds(self) -> tuple[float, float]:
-        """Until the first token, and of each after it."""
+        """Seconds until the first token, and per token after it."""
         return self[0] - self.started, (self[-1] - self[0]) / (len(self) - 1)
 
 
@@ -268,12 +268,16 @@ def lines(results: dict[str, Any]) -> Iterator[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--minutes", type=float, default=8.0, help="time of the whole run [8]")
+    parser.add_argument(
+        "--device",
+        default="cuda" if torch.cuda.is_available() else "cpu",
+        help="device to measure on [cuda if there is one]",
+    )
+    parser.add_argument("--minutes", type=float, default=8.0, help="minutes that the whole run may take [8]")
     parser.add_argument("--rounds", type=int, default=3, help="calls of each way, in turns; the median is taken [3]")
     parser.add_argument("--methods", nargs="*", default=[], help="methods to measure [all]")
-    parser.add_argument("--small", action="store_true", help="tiny models, to see the script run")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--small", action="store_true", help="use tiny models, to try the script")
+    parser.add_argument("--json", type=Path, help="file to write the numbers to")
     given = parser.parse_args()
     machine = Machine(given.device, 60 * given.minutes)
     card = torch.cuda.get_device_name() if machine.device.type == "cuda" else "CPU"

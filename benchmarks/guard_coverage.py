@@ -61,7 +61,7 @@ Turn = tuple[str, list[Image.Image], str]
 
 
 def picture(seed: int) -> Image.Image:
-    """A picture of noise, as wide as high for one of two seeds."""
+    """An image of noise; it is square for every second seed."""
     size = (84, 56) if seed % 2 else (56, 56)
     pixels = architectures.noise(size[1] // 7, size[0] // 7, 3, seed=seed).sigmoid() * 255
     return Image.fromarray(pixels.byte().numpy()).resize(size, Image.Resampling.NEAREST)

@@ -70,7 +70,7 @@ def mentions(guard: Guard, tokens: Sequence[int]) -> list[tuple[int, str]]:
 
 
 def gains(guard: Guard, inputs: dict[str, Any], places: Sequence[int]) -> list[Tensor]:
-    """For the token at each place what each head adds to its log-probability: (layers, heads)."""
+    """The share of each head in the log-probability of the token at each place: (layers, heads)."""
     probe: Any = shared_copy_of(guard.model)
     before, outputs = list[Tensor](), list[Tensor]()
     for layer, projection in zip(decoder_layers(probe), output_projections(probe), strict=True):

@@ -35,9 +35,9 @@ RESAMPLES = 1000
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--draws", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--draws", type=int, default=1000, help="draws per world [1000]")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the draws [0]")
+    parser.add_argument("--json", type=Path, help="file to write the numbers to")
     args = parser.parse_args()
     rows = []
     for n, rate, rho in WORLDS:

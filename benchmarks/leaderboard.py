@@ -62,10 +62,10 @@ SHOWN = ("CHAIRs", "CHAIRi", "recall")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=Path, help="folder of published outputs")
     parser.add_argument("--write", type=Path, help="page to write; printed by default")
     parser.add_argument("--plot", type=Path, help="plot of CHAIRi against recall to write")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap [0]")
     args = parser.parse_args()
     missing = [run for run in (*CAPTIONS, *ANSWERS) if not (args.folder / run.file).exists()]
     captions = {
@@ -157,7 +157,7 @@ def span(score: Score, name: str) -> str:
 
 
 def claims(captions: dict[tuple[Run, Protocol], Score], answers: dict[Run, Score]) -> str:
-    """What a paper printed, and what its published outputs give."""
+    """The values that a paper printed, and those that its published outputs give."""
     rows = ["| claim | printed | from the published outputs | it holds |", "|---|---|---|---|"]
     llava = {protocol: score for (run, protocol), score in captions.items() if run == CAPTIONS[0]}
     if "wordnet" in llava:

@@ -39,7 +39,7 @@ ALONE = 0.85
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=Path, help="folder of the published files")
     parser.add_argument("--json", type=Path, help="file for all numbers")
     args = parser.parse_args()
     images = list(rows(args.folder / "images.jsonl.gz"))

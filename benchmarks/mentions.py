@@ -25,7 +25,7 @@ Span = Sequence[int]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--texts", type=Path, required=True, help="JSON lines, plain or compressed, with a field text")
-    parser.add_argument("--gold", type=Path, required=True)
+    parser.add_argument("--gold", type=Path, required=True, help="file of marked spans")
     parser.add_argument("--show", action="store_true", help="print what was missed and what was added")
     args = parser.parse_args()
     texts = {hashlib.sha256(row["text"].encode()).hexdigest(): row["text"] for _, row in iter_json_lines(args.texts)}
@@ -52,7 +52,7 @@ def main() -> None:
 def compare(
     gold: Sequence[Span], optional: Sequence[Span], found: Sequence[Span]
 ) -> tuple[int, list[Span], list[Span]]:
-    """How many gold spans were found, the ones that were not, and the found ones that are neither gold nor optional."""
+    """The number of gold spans found, the gold spans missed, and the found spans that are neither gold nor optional."""
     free, missed = list(found), []
     for span in gold:
         hit = next((other for other in free if _overlap(span, other)), None)

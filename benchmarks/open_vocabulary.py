@@ -53,12 +53,12 @@ class Caption:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["evaluate", "fit"])
-    parser.add_argument("--hat", type=Path, required=True)
-    parser.add_argument("--foil", type=Path, required=True)
+    parser.add_argument("what", choices=["evaluate", "fit"], help="step to run")
+    parser.add_argument("--hat", type=Path, required=True, help="file of HAT")
+    parser.add_argument("--foil", type=Path, required=True, help="file of nocaps-FOIL")
     parser.add_argument("--shipped", action="store_true", help="evaluate the shipped weights")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--seed", type=int, default=0, help="seed of the intervals [0]")
+    parser.add_argument("--json", type=Path, help="file to write the numbers to")
     args = parser.parse_args()
     started = time.process_time()
     captions = [*read_hat(args.hat), *read_foil(args.foil)]

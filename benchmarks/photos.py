@@ -38,9 +38,9 @@ from halluguard.vocabulary import article
 HIGH, LOW = 0.35, 0.2
 LOWS = (0.05, 0.1, 0.15, 0.2, 0.25)
 ENOUGH = 4
-"""Photos with a label that a measured recall rests on, at least; other labels keep the assumed one."""
+"""Least number of photos with a label for a recall of its own; rarer labels keep the assumed recall."""
 MOST_LOST = 0.03
-"""Share of true objects that a lower threshold may remove on the photos that it is chosen on, at most."""
+"""Largest share of true objects that a lower threshold may remove on the photos that it is chosen on."""
 CHOICES = tuple(low / 100 for low in range(10, 26))
 """Lower thresholds to choose from."""
 
@@ -57,9 +57,9 @@ class Caption:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=Path, help="folder of the photos")
     parser.add_argument("--detector", default="nanodet.json.gz", help="file of COCO results in the folder")
-    parser.add_argument("--frontier", action="store_true", help="one row per lower threshold")
+    parser.add_argument("--frontier", action="store_true", help="print one row per lower threshold")
     parser.add_argument("--json", type=Path, help="file for all numbers")
     args = parser.parse_args()
     notes = read(args.folder / "instances.json.gz")
@@ -187,7 +187,7 @@ def crossed(
     made: Sequence[Caption],
     lows: tuple[float, float],
 ) -> dict[str, str]:
-    """As `counted`, with a recall per label that was measured on the other half of the photos.
+    """The counts of `counted`, with a recall per label that was measured on the other half of the photos.
 
     Args:
         lows: the lower threshold of each half.

@@ -1,4 +1,4 @@
-"""What each family's processor is made of, for `processors.py`: `RECIPES` has what differs from family to family."""
+"""Describe the processor of each family, for `processors.py`: `RECIPES` has what differs from family to family."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SIDE = 56
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a family's processor is made of, where it differs from most.
+    """The parts of a family's processor that differ from most.
 
     Args:
         cls: name of the processor's class, if transformers' mapping leaves it out.

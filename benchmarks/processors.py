@@ -191,7 +191,7 @@ def _parts(cls: Any, tiny: Any, recipe: Recipe, words: Any) -> dict[str, Any]:
 
 
 def _features(tiny: Any) -> int:
-    """Number of image features of one picture of the tiny model."""
+    """Number of features of one image in the tiny model."""
     return architectures.placeholders(tiny.model, FAMILIES[tiny.name].visual(tiny.model, 1, 0))
 
 

@@ -1,4 +1,4 @@
-"""How often a promise is broken: policies of `halluguard calibrate --risk` on simulated and on published captions.
+"""Measure how often a promise is broken: `halluguard calibrate --risk` on simulated and on published captions.
 
     python benchmarks/promise.py worlds --json OUT
     python benchmarks/promise.py captions FILE --objects OBJECTS [--experts IMAGES] --table TABLE.npz --json OUT
@@ -51,18 +51,18 @@ TRUE, FALSE = beta_distribution(6, 2), beta_distribution(2, 6)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["worlds", "captions", "sandbox"])
-    parser.add_argument("captions", type=Path, nargs="?")
-    parser.add_argument("--objects", type=Path)
-    parser.add_argument("--experts", type=Path)
-    parser.add_argument("--protocol", default="pattern")
-    parser.add_argument("--table", type=Path)
-    parser.add_argument("--risk", action="append", help="default chair_s=0.05")
-    parser.add_argument("--splits", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--scenes", type=int, default=300)
+    parser.add_argument("what", choices=["worlds", "captions", "sandbox"], help="images to draw from")
+    parser.add_argument("captions", type=Path, nargs="?", help="published captions, for 'captions'")
+    parser.add_argument("--objects", type=Path, help="JSON file, image id -> object names, for 'captions'")
+    parser.add_argument("--experts", type=Path, help="file of detections, for 'captions'")
+    parser.add_argument("--protocol", default="pattern", help="rules that read object words [pattern]")
+    parser.add_argument("--table", type=Path, help="NPZ file that keeps the losses")
+    parser.add_argument("--risk", action="append", help="loss and its limit [chair_s=0.05]")
+    parser.add_argument("--splits", type=int, default=1000, help="number of draws [1000]")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the draws [0]")
+    parser.add_argument("--scenes", type=int, default=300, help="number of scenes, for 'sandbox' [300]")
     parser.add_argument("--limit", type=int, help="number of captions to use, from the first on")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=Path, help="file to write the numbers to")
     args = parser.parse_args()
     rows = worlds(args) if args.what == "worlds" else published(args)
     if args.json:

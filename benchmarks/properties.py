@@ -1,4 +1,4 @@
-"""How often the colour expert is right on the sandbox's shipped scenes, with the true boxes.
+"""Measure the accuracy of the colour expert on the sandbox's shipped scenes, with the true boxes.
 
     python benchmarks/properties.py
 

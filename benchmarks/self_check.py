@@ -58,7 +58,7 @@ def interval(rows: Sequence[Row], name: str, equal_place: bool, resamples: int, 
 
 
 def captioned(guard: Guard, scenes: Sequence[sandbox.Sample]) -> list[tuple[str, dict[str, int]]]:
-    """For each scene its greedy caption, and the categories that it names: name -> character of the first mention."""
+    """The greedy caption of each scene, and the categories that it names: name -> character of the first mention."""
     images = [scene.image for scene in scenes]
     captions = [text for i in range(0, len(images), 50) for text in guard.drafts(images[i : i + 50], PROMPT)]
     rows = []
@@ -127,9 +127,11 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=200, help="number of fresh scenes [200]")
     parser.add_argument("--start", type=int, default=30_000_000, help="first seed of the scenes [30000000]")
     parser.add_argument("--teach", type=int, default=200, help="scenes that the probe is taught on [200]")
-    parser.add_argument("--teach-start", type=int, default=40_000_000, help="first seed of those [40000000]")
+    parser.add_argument(
+        "--teach-start", type=int, default=40_000_000, help="first seed of the scenes of --teach [40000000]"
+    )
     parser.add_argument("--resamples", type=int, default=1000, help="bootstrap resamples [1000]")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="seed of the intervals [0]")
     given = parser.parse_args()
     teaching = list(sandbox.fresh_scenes(given.teach, given.teach_start))
     rows = rows_of(list(sandbox.fresh_scenes(given.scenes, given.start)), teaching)

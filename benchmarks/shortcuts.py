@@ -1,4 +1,4 @@
-"""Can the rows of each builder be solved without the image? Words and lengths should be at chance.
+"""Try to solve the rows of each builder without the image: from words or lengths, only chance should be reached.
 
     python benchmarks/shortcuts.py               # sandbox scenes, drawn again
     python benchmarks/shortcuts.py --coco        # the same through COCO's files
@@ -6,8 +6,8 @@
 
 Each builder runs twice, on two sets of images with none in common; classifiers are fitted on the first and tested on
 the second. `halluguard.tuning.shortcuts` says what is measured, and why not by cross-validation. Exits 1 when a figure
-is outside the limits: 45 to 55 % for the polarity of a question, 60 % for the choice between two answers, and none of:
-unequal yes and no of a name, an image of an evaluation, a name called absent that is there.
+is outside the limits: 45 to 55 % for the polarity of a question, and at most 60 % for the choice between two answers.
+A name with unequal numbers of yes and no, an image of an evaluation, or a present name called absent fails too.
 """
 
 from __future__ import annotations
@@ -116,12 +116,12 @@ def report_all(parts: tuple[Sequence[Annotated], Sequence[Annotated]], seed: int
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--images", type=int, default=2000, help="in each of the two sets")
+    parser.add_argument("--images", type=int, default=2000, help="number of images in each of the two sets")
     parser.add_argument("--coco", action="store_true", help="write the scenes as COCO files and read them")
     parser.add_argument("--instances", type=Path, help="COCO's instances, in place of the sandbox")
-    parser.add_argument("--captions", type=Path)
-    parser.add_argument("--images", type=Path, default=Path())
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--captions", type=Path, help="COCO's captions, with --instances")
+    parser.add_argument("--images", type=Path, default=Path(), help="folder of the images, with --instances")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the builders and classifiers [0]")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         if given.instances:

@@ -34,11 +34,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenes", type=int, default=500, help="fresh scenes to draw [500]")
     parser.add_argument("--start", type=int, default=FRESH_SEEDS + 500_000, help="seed of the first scene")
-    parser.add_argument("--demand", type=float, nargs="+", default=[StepBack().demand])
-    parser.add_argument("--retries", type=int, nargs="+", default=[StepBack().retries])
+    parser.add_argument(
+        "--demand", type=float, nargs="+", default=[StepBack().demand], help="values of StepBack.demand"
+    )
+    parser.add_argument(
+        "--retries", type=int, nargs="+", default=[StepBack().retries], help="values of StepBack.retries"
+    )
     parser.add_argument("--strict", type=float, nargs=2, metavar=("HIGH", "LOW"), help="higher thresholds")
     parser.add_argument("--seed", type=int, default=0, help="seed of the intervals")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=Path, help="file to write the numbers to")
     args = parser.parse_args()
     samples = list(fresh_scenes(args.scenes, args.start))
     settings = [StepBack(retries=r, demand=d) for r in args.retries for d in args.demand]

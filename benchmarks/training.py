@@ -49,18 +49,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     run_parser = commands.add_parser("run", help="train one arm with one seed, and evaluate it")
-    run_parser.add_argument("--arm", choices=ARMS, required=True)
-    run_parser.add_argument("--method", choices=tuple(LEARNING_RATES), default="sft")
-    run_parser.add_argument("--seed", type=int, default=0)
+    run_parser.add_argument("--arm", choices=ARMS, required=True, help="training rows to use")
+    run_parser.add_argument("--method", choices=tuple(LEARNING_RATES), default="sft", help="trainer [sft]")
+    run_parser.add_argument("--seed", type=int, default=0, help="seed of the training [0]")
     run_parser.add_argument(
-        "--wordings", choices=("many", "one"), default="many", help="of the erased pairs' questions"
+        "--wordings", choices=("many", "one"), default="many", help="wordings of the questions of erased pairs"
     )
     run_parser.add_argument("--scenes", type=int, default=600, help="training scenes [600]")
     run_parser.add_argument("--fresh", type=int, default=850, help="evaluation scenes [850]")
-    run_parser.add_argument("--captions", type=int, default=850, help="evaluation scenes also captioned; 0: none [850]")
-    run_parser.add_argument("--out", type=Path, default=Path("runs/training"))
-    commands.add_parser("table", help="print what the runs found").add_argument(
-        "--out", type=Path, default=Path("runs/training")
+    run_parser.add_argument(
+        "--captions", type=int, default=850, help="number of evaluation scenes that are captioned too; 0: none [850]"
+    )
+    run_parser.add_argument(
+        "--out", type=Path, default=Path("runs/training"), help="folder of the runs [runs/training]"
+    )
+    commands.add_parser("table", help="print the results of the runs").add_argument(
+        "--out",
+        type=Path,
+        default=Path("runs/training"),
+        help="folder of the runs [runs/training]",
     )
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)

@@ -23,12 +23,12 @@ def main() -> None:
     parser.add_argument("--model", required=True, help="hub name, folder, or sandbox")
     parser.add_argument("--images", type=Path, help="folder of images; without it, fresh scenes of the sandbox")
     parser.add_argument("--count", type=int, default=50, help="number of images; the authors take 50 to 70 [50]")
-    parser.add_argument("--prompt", default=DEFAULT_PROMPT)
-    parser.add_argument("--vision", action="store_true", help="directions of the image encoder too")
+    parser.add_argument("--prompt", default=DEFAULT_PROMPT, help="prompt of the captions")
+    parser.add_argument("--vision", action="store_true", help="compute the directions of the image encoder too")
     parser.add_argument("--trials", type=int, default=50, help="masked copies of each image, for --vision [50]")
-    parser.add_argument("--max-new-tokens", type=int, default=128)
+    parser.add_argument("--max-new-tokens", type=int, default=128, help="longest caption, in tokens [128]")
     parser.add_argument("--seed", type=int, default=0, help="seed of the masks [0]")
-    parser.add_argument("--out", type=Path, required=True, help="safetensors file")
+    parser.add_argument("--out", type=Path, required=True, help="safetensors file to write")
     running.main(parser, run)
 
 

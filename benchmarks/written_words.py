@@ -1,4 +1,4 @@
-"""How well written words are judged: on drawn signs, screens and documents in many fonts, and on photos.
+"""Measure the verdicts on written words: drawn signs, screens and documents in many fonts, and photos.
 
     python benchmarks/written_words.py [--fonts FOLDER ...] [--photos FOLDER]
 
@@ -67,10 +67,15 @@ COLOURS = (("white", "black"), ("#b5121b", "white"), ("#0b4ea2", "white"), ("#f6
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--fonts", nargs="*", type=Path, default=[], help="folders with more fonts")
-    parser.add_argument("--number", type=int, default=40, help="number of fonts, at most")
-    parser.add_argument("--kinds", type=int, default=3, help="kinds of image per font; fewer than 3 take turns")
+    parser.add_argument("--number", type=int, default=40, help="largest number of fonts")
+    parser.add_argument(
+        "--kinds",
+        type=int,
+        default=3,
+        help="number of kinds of image per font, 1 to 3; with fewer than 3, fonts take turns",
+    )
     parser.add_argument("--photos", type=Path, help="folder of photos to read")
-    parser.add_argument("--number-of-photos", type=int, help="number of photos, the first ones; default all")
+    parser.add_argument("--number-of-photos", type=int, help="number of photos to read, from the first on [all]")
     args = parser.parse_args()
     reader = WrittenWords()
     fonts = usable_fonts(args.fonts)[: args.number]
@@ -182,7 +187,7 @@ def quotations(kind: str, lines: Sequence[str], rng: random.Random) -> Iterator[
 
 
 def photos(reader: WrittenWords, paths: Sequence[Path]) -> dict[str, object]:
-    """What is read in photos, and the verdicts on texts that stand in none of them."""
+    """The words read in photos, and the verdicts on texts that stand in none of them."""
     rng = random.Random(SEED)
     seconds, read, counts = [], {}, Counter[str]()
     for path in paths:

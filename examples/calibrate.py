@@ -18,8 +18,8 @@ FIRST_SEED = 30_000_000
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--scenes", type=int, default=600)
+    parser.add_argument("out", type=Path, help="file of thresholds to write")
+    parser.add_argument("--scenes", type=int, default=600, help="number of scenes to draw [600]")
     args = parser.parse_args()
     images = args.out / "images"
     images.mkdir(parents=True, exist_ok=True)

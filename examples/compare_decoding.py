@@ -1,4 +1,4 @@
-"""One picture, one prompt, many decoding methods: what each says, and which objects in it are not there.
+"""Compare decoding methods on one image and one prompt: each answer, and the objects in it that are not there.
 
     python examples/compare_decoding.py                                            # the sandbox's
     python examples/compare_decoding.py --methods VCD ICD M3ID PAI --seed 3        # some methods, another scene
@@ -22,11 +22,18 @@ from halluguard.records import DEFAULT_PROMPT
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("image", nargs="?", type=Path, help="image file; default a scene of the sandbox")
-    parser.add_argument("--model", default=str(sandbox.MLLM))
-    parser.add_argument("--detector", default=str(sandbox.DETECTOR))
-    parser.add_argument("--methods", nargs="+", default=["VCD", "ICD", "VDD", "M3ID", "RITUAL", "DoLa", "DeCo"])
-    parser.add_argument("--prompt", default=DEFAULT_PROMPT)
-    parser.add_argument("--max-new-tokens", type=int, default=128)
+    parser.add_argument("--model", default=str(sandbox.MLLM), help="hub name or folder; default the sandbox's model")
+    parser.add_argument(
+        "--detector", default=str(sandbox.DETECTOR), help="hub name or folder; default the sandbox's detector"
+    )
+    parser.add_argument(
+        "--methods",
+        nargs="+",
+        default=["VCD", "ICD", "VDD", "M3ID", "RITUAL", "DoLa", "DeCo"],
+        help="decoding methods, by name",
+    )
+    parser.add_argument("--prompt", default=DEFAULT_PROMPT, help="prompt about the image")
+    parser.add_argument("--max-new-tokens", type=int, default=128, help="longest answer, in tokens [128]")
     parser.add_argument("--seed", type=int, default=0, help="index of the sandbox scene")
     options = parser.parse_args()
 

@@ -42,7 +42,9 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, help="hub name or folder")
     parser.add_argument("--tasks", nargs="+", required=True, help="tasks of lmms-eval")
-    parser.add_argument("--imagination", type=float, default=0.0, help="in [-1, 1]; negative is more grounded")
+    parser.add_argument(
+        "--imagination", type=float, default=0.0, help="imagination in [-1, 1]; negative is more grounded"
+    )
     parser.add_argument("--detector", help="detector that corrects the answers")
     parser.add_argument("--limit", type=int, help="questions per task; default all")
     given = parser.parse_args()

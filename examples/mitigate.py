@@ -16,12 +16,14 @@ from halluguard.records import DEFAULT_PROMPT
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("image", nargs="?", type=Path, help="image file; default a scene of the sandbox")
-    parser.add_argument("--model", default=str(sandbox.MLLM))
-    parser.add_argument("--detector", default=str(sandbox.DETECTOR))
+    parser.add_argument("--model", default=str(sandbox.MLLM), help="hub name or folder; default the sandbox's model")
+    parser.add_argument(
+        "--detector", default=str(sandbox.DETECTOR), help="hub name or folder; default the sandbox's detector"
+    )
     parser.add_argument("--adapter", help="folder or hub name of a LoRA adapter for the model")
-    parser.add_argument("--prompt", default=DEFAULT_PROMPT)
+    parser.add_argument("--prompt", default=DEFAULT_PROMPT, help="prompt about the image")
     parser.add_argument("--imagination", type=float, default=-0.5, help="-1 grounded ... 0 plain ... 1 imaginative")
-    parser.add_argument("--out", type=Path, default=Path("answer.html"))
+    parser.add_argument("--out", type=Path, default=Path("answer.html"), help="page to write [answer.html]")
     options = parser.parse_args()
 
     image = options.image or sandbox.scenes(1)[0].image

@@ -36,12 +36,14 @@ def main() -> None:
     parser.add_argument("--instances", type=Path, help="COCO's instances_*.json; drawn scenes by default")
     parser.add_argument("--captions", type=Path, help="COCO's captions_*.json: what they name is not called absent")
     parser.add_argument("--images", type=Path, help="folder of the images")
-    parser.add_argument("--images", type=int, default=150, help="how many to use [150]")
-    parser.add_argument("--learning-rate", type=float, help="default: 1e-5, for the sandbox 5e-4")
-    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--images", type=int, default=150, help="number of images to use [150]")
+    parser.add_argument("--learning-rate", type=float, help="learning rate [1e-5; sandbox: 5e-4]")
+    parser.add_argument("--batch-size", type=int, default=8, help="pairs per step [8]")
     parser.add_argument("--four-bit", action="store_true", help="QLoRA; needs bitsandbytes")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path("runs/negative-images"))
+    parser.add_argument("--seed", type=int, default=0, help="seed of the rows and of the training [0]")
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/negative-images"), help="folder for the adapter [runs/negative-images]"
+    )
     options = parser.parse_args()
 
     small = options.model is None

@@ -205,7 +205,7 @@ ESCAPE = "\x1b]0;owned\x07\x1b[2J\x9b31m"
 
 
 def test_escape_sequences_never_reach_the_terminal(tmp_path):
-    """From file names, arguments, manifests, ids and labels: written out, never obeyed."""
+    """Control characters of file names, arguments, manifests, ids and labels are written out, never obeyed."""
     folder = tmp_path / f"a{ESCAPE}b"
     folder.mkdir()
     captions = folder / f"c{ESCAPE}.jsonl"
@@ -377,7 +377,7 @@ def test_an_error_that_holds_a_very_long_name_is_printed_with_its_begin_and_advi
 
 @pytest.mark.parametrize("suffix", ["jsonl", "csv"])
 def test_a_file_of_empty_lines_is_refused_before_it_is_read_for_minutes(suffix, folder, monkeypatch):
-    """By every reader of rows: each line of 300 million takes its time, however empty."""
+    """Every reader of rows bounds empty lines: each of 300 million takes time."""
     monkeypatch.setattr("halluguard.io.MAX_EMPTY", 1000)
     monkeypatch.setattr("halluguard.auditing.inputs.delimited.MAX_EMPTY", 1000)
     rows = {"jsonl": '{"image": "1", "caption": "A dog."}\n', "csv": "image,caption,phrase,present\n1,A dog.,dog,yes\n"}

@@ -32,7 +32,7 @@ class Nothing:
 
 
 class Everything(Nothing):
-    """An expert that finds every phrase all over the picture."""
+    """A detector that finds every phrase, with a box as large as the image."""
 
     name = "everything"
 
@@ -277,7 +277,7 @@ def test_an_error_of_the_model_s_own_code_is_said_in_one_sentence(parts):
 
 
 def test_experts_on_properties_and_the_style_reach_the_correction(saying):
-    """A red picture, a dog all over it: its colour is put right by the colour expert, the cat is hedged or goes."""
+    """A red image that one dog fills: the colour expert corrects its colour, and the cat is hedged or deleted."""
     from halluguard.detectors.colour import Colours
 
     class Sees:

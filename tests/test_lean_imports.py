@@ -1,4 +1,4 @@
-"""spaCy and Arrow come lean in our own processes; what they leave out works there afterwards."""
+"""Our own processes load spaCy and Arrow without parts that we do not use; such a part can still be loaded later."""
 
 import subprocess
 import sys

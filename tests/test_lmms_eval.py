@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 
 
 class StandIn:
-    """What `lmms_eval.api.model.lmms` gives its subclasses, where lmms-eval is not installed."""
+    """The members that `lmms_eval.api.model.lmms` gives its subclasses, where lmms-eval is not installed."""
 
     def __init__(self):
         self.task_dict = {}

@@ -1,4 +1,4 @@
-"""What a stranger tries, by command and kind: an exit code and a sentence, nothing raw, nothing outside, no code run."""
+"""A stranger's trials, by command and kind: an exit code and a sentence, nothing raw, nothing outside, no code run."""
 
 import gzip
 import io

@@ -1,4 +1,4 @@
-"""What a program asks before it takes requests, and after an answer: is it warm, and was it checked?"""
+"""Two questions of a program: whether all is loaded before the first request, and whether an answer was checked."""
 
 import pytest
 from PIL import Image

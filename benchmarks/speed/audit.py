@@ -40,17 +40,21 @@ _COMPILED = Path(tempfile.gettempdir()) / "halluguard-speed-compiled"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--captions", type=Path, nargs="+", default=[])
-    parser.add_argument("--objects", type=Path)
-    parser.add_argument("--rows", type=int, nargs="+", default=[1000])
-    parser.add_argument("--rounds", type=int, default=1, help="times that each kind of run is measured")
+    parser.add_argument("--captions", type=Path, nargs="+", default=[], help="files of captions")
+    parser.add_argument("--objects", type=Path, help="JSON file, image id -> object names")
+    parser.add_argument("--rows", type=int, nargs="+", default=[1000], help="numbers of rows to measure [1000]")
+    parser.add_argument("--rounds", type=int, default=1, help="number of measurements of each kind of run")
     parser.add_argument("--against", type=Path, help="folder with other code of halluguard")
-    parser.add_argument("--shards", type=int, default=0, help="merge so many shards")
-    parser.add_argument("--workers", type=int, default=2, help="processes of the second run, and of the merge")
-    parser.add_argument("--memory", action="store_true", help="one process alone, for its peak memory")
-    parser.add_argument("--sentences", type=int, help="sentences of each caption that are kept")
-    parser.add_argument("--work", type=Path, default=Path("runs/speed-audit"))
-    parser.add_argument("--sandbox", action="store_true")
+    parser.add_argument("--shards", type=int, default=0, help="number of shards to merge")
+    parser.add_argument(
+        "--workers", type=int, default=2, help="number of processes of the second run, and of the merge"
+    )
+    parser.add_argument("--memory", action="store_true", help="run one process alone, and print its peak memory")
+    parser.add_argument("--sentences", type=int, help="number of sentences to keep of each caption")
+    parser.add_argument("--work", type=Path, default=Path("runs/speed-audit"), help="working folder [runs/speed-audit]")
+    parser.add_argument(
+        "--sandbox", action="store_true", help="audit captions of drawn scenes with the sandbox's detector"
+    )
     args = parser.parse_args()
     if args.sandbox:
         print(json.dumps(sandbox_overhead(), indent=2))

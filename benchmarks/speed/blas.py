@@ -19,8 +19,8 @@ from halluguard.correction.text.blas import choose_blas
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--captions", type=Path, nargs="+", required=True)
-    parser.add_argument("--rows", type=int, default=500)
+    parser.add_argument("--captions", type=Path, nargs="+", required=True, help="files of captions")
+    parser.add_argument("--rows", type=int, default=500, help="number of captions to parse [500]")
     args = parser.parse_args()
     lines = [line for file in args.captions for line in file.read_text(encoding="utf-8").splitlines()]
     captions = [json.loads(line)["caption"] for line in lines][: args.rows]

@@ -102,8 +102,8 @@ def drawn(items: list[Annotated], shown: str, limit: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--images", type=int, default=5000)
-    parser.add_argument("--drawn", type=int, default=300, help="rows whose images are opened")
+    parser.add_argument("--images", type=int, default=5000, help="number of images [5000]")
+    parser.add_argument("--drawn", type=int, default=300, help="number of rows whose images are opened")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

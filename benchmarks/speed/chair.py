@@ -18,9 +18,14 @@ from halluguard.metrics.reading import read_captions
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--captions", type=Path, required=True)
-    parser.add_argument("--objects", type=Path, required=True)
-    parser.add_argument("--protocol", choices=["pattern", "wordnet", "fixed"], default="pattern")
+    parser.add_argument("--captions", type=Path, required=True, help="file of captions")
+    parser.add_argument("--objects", type=Path, required=True, help="JSON file, image id -> object names")
+    parser.add_argument(
+        "--protocol",
+        choices=["pattern", "wordnet", "fixed"],
+        default="pattern",
+        help="rules that read object words [pattern]",
+    )
     given = parser.parse_args()
     captions = list(read_captions(given.captions))
     scorer = ChairScorer(read_objects(given.objects), given.protocol)

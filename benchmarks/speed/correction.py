@@ -48,10 +48,12 @@ class Counted(KnownObjects):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--captions", type=Path)
-    parser.add_argument("--objects", type=Path)
-    parser.add_argument("--answers", type=Path)
-    parser.add_argument("--rounds", type=int, default=3, help="how often the file is read for the memory line")
+    parser.add_argument("--captions", type=Path, help="file of captions")
+    parser.add_argument("--objects", type=Path, help="JSON file, image id -> object names")
+    parser.add_argument("--answers", type=Path, help="file of longer answers")
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="number of times that the file is read for the memory line"
+    )
     args = parser.parse_args()
     if args.answers:
         against_bare_spacy([row["text"] for _, row in iter_json_lines(args.answers)])

@@ -54,7 +54,7 @@ class Clock(list[float]):
     def end(self) -> None: ...
 
     def seconds(self) -> tuple[float, float]:
-        """Until the first new token, and of each after it."""
+        """Seconds until the first new token, and per token after it."""
         return self[1] - self.started, (self[-1] - self[1]) / (len(self) - 2)
 
 
@@ -64,7 +64,7 @@ Way = Callable[[Clock, int], Any]
 
 @dataclass
 class Cost:
-    """What one way of decoding cost: times of each round in seconds, and what one call used.
+    """The cost of one way of decoding: times of each round in seconds, and the resources of one call.
 
     `cache_bytes` are of every key-value cache the call made, full; `logits_bytes` of the head's largest output.
     """
@@ -211,7 +211,7 @@ def mitigv(model: Any, inputs: dict[str, torch.Tensor]) -> dict[str, Way]:
         return {}
 
     class Tokens:
-        """What MitigV asks of a processor, with the prompt already made."""
+        """The members of a processor that MitigV uses, with the prompt already made."""
 
         eos_token_id, pad_token_id = None, 0
 
@@ -265,7 +265,7 @@ def measure(
 
 
 def ratios(costs: dict[str, Cost], name: str, of: str = "token") -> list[float]:
-    """Of one way to plain, round by round."""
+    """Ratios of one way's times to plain's, round by round."""
     pairs = zip(getattr(costs[name], of), getattr(costs["plain"], of), strict=True)
     return [mine / plain for mine, plain in pairs]
 
@@ -315,7 +315,9 @@ def device_clock() -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--dtype", choices=["bfloat16", "float32"], default="bfloat16")
+    parser.add_argument(
+        "--dtype", choices=["bfloat16", "float32"], default="bfloat16", help="type of the weights [bfloat16]"
+    )
     parser.add_argument("--rounds", type=int, default=5, help="rounds, each of all ways in turn [5]")
     parser.add_argument("--tokens", type=int, default=24, help="tokens generated each time, at least 4 [24]")
     parser.add_argument("--threads", type=int, default=1, help="threads; with more than one, wall time is measured [1]")
@@ -323,10 +325,10 @@ def main() -> None:
     parser.add_argument("--hidden", type=int, default=1024, help="width of the model [1024]")
     parser.add_argument("--layers", type=int, default=12, help="layers of the model [12]")
     parser.add_argument("--grid", type=int, default=12, help="image tokens along a side [12]")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="seed of the weights and inputs [0]")
     parser.add_argument("--only", nargs="+", default=[], help="ways to measure beside plain [all]")
-    parser.add_argument("--small", action="store_true", help="a tiny model, to see the script run")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--small", action="store_true", help="use a tiny model, to try the script")
+    parser.add_argument("--json", type=Path, help="file to write the numbers to")
     given = parser.parse_args()
     if given.rounds < 1 or given.tokens < 4:
         parser.error(f"expected --rounds >= 1 and --tokens >= 4, got {given.rounds} and {given.tokens}")

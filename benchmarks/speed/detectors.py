@@ -114,7 +114,7 @@ def asked_alone(detector: ZeroShotDetector, most: int) -> None:
 
 @dataclasses.dataclass
 class Cost:
-    """What one call cost."""
+    """The cost of one call."""
 
     passes: int
     images: int
@@ -175,11 +175,15 @@ def flops(model: Any, processor: Any, image: Image.Image, phrases: list[int]) ->
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--family", choices=BACKBONES, default="grounding-dino")
+    parser.add_argument(
+        "--family", choices=BACKBONES, default="grounding-dino", help="family of detectors [grounding-dino]"
+    )
     parser.add_argument("--shorter-side", type=int, default=320, help="pixels of the image's shorter side")
     parser.add_argument("--vision-layers", type=int, default=8, help="layers of SAM 3's image encoder")
-    parser.add_argument("--phrases", type=int, nargs="+", default=[1, 2, 4, 8])
-    parser.add_argument("--flops", action="store_true", help="FLOPs alone, from two passes")
+    parser.add_argument(
+        "--phrases", type=int, nargs="+", default=[1, 2, 4, 8], help="numbers of phrases per image [1 2 4 8]"
+    )
+    parser.add_argument("--flops", action="store_true", help="measure FLOPs alone, from two passes")
     options = parser.parse_args()
     torch.set_num_threads(1)
     model, processor = built(options.family, options.shorter_side, options.vision_layers)

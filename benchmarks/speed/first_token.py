@@ -108,7 +108,7 @@ class Worker:
         )
 
     def measured(self, *setting: object) -> list[float]:
-        """Of one token, of nine and of a later one, and bytes; the setting is a line of `work`."""
+        """Seconds for one token, for nine and for a later one, and bytes; the setting is a line of `work`."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(" ".join(map(str, setting)) + "\n")
@@ -123,12 +123,14 @@ def ratio(value: float, plain: float) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--against", type=Path, help="checkout of older code")
+    parser.add_argument("--against", type=Path, help="folder with older code of halluguard")
     parser.add_argument("--device", default="cpu", help="cpu or cuda [cpu]")
-    parser.add_argument("--dtype", default="float32")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--images", type=int, nargs="+", default=[64, 576, 2880])
-    parser.add_argument("--batch", type=int, default=1, help="prompts of a call [1]")
+    parser.add_argument("--dtype", default="float32", help="type of the weights [float32]")
+    parser.add_argument("--rounds", type=int, default=5, help="number of measurements; the median is taken [5]")
+    parser.add_argument(
+        "--images", type=int, nargs="+", default=[64, 576, 2880], help="numbers of image tokens [64 576 2880]"
+    )
+    parser.add_argument("--batch", type=int, default=1, help="prompts per call [1]")
     parser.add_argument("--hidden", type=int, default=1024, help="width of the model [1024]")
     parser.add_argument("--layers", type=int, default=12, help="layers of the model [12]")
     parser.add_argument("--methods", nargs="+", default=METHODS[1:], help="methods beside plain generation")

@@ -35,7 +35,9 @@ class Counting(HTMLParser):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--rows", type=int, nargs="+", default=[1000, 100_000])
+    parser.add_argument(
+        "--rows", type=int, nargs="+", default=[1000, 100_000], help="numbers of rows to measure [1000 100000]"
+    )
     args = parser.parse_args()
     for rows in args.rows:
         with tempfile.TemporaryDirectory() as folder:

@@ -29,7 +29,7 @@ WARM = 600
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--references", type=Path)
+    parser.add_argument("--references", type=Path, help="file of nocaps-FOIL, for the open-vocabulary score")
     given = parser.parse_args()
     for name, run in scorers().items():
         print(f"{name:<24} {COUNT / seconds(run) / AIM:6.1f} x {AIM:,} answers per CPU second", flush=True)

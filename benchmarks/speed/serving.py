@@ -1,4 +1,4 @@
-"""What a server of ours adds to the one behind it: latency and throughput, side by side in one run.
+"""Measure what our server adds to the one behind it: latency and throughput, side by side in one run.
 
     python benchmarks/speed/serving.py [--requests 200] [--at-once 8] [--delay 0.2]
 
@@ -74,10 +74,14 @@ async def timed(url: str, body: dict[str, Any], requests: int, at_once: int) -> 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--requests", type=int, default=200)
-    parser.add_argument("--at-once", type=int, default=8)
-    parser.add_argument("--delay", type=float, default=0.2)
-    parser.add_argument("--detector", choices=("sandbox", "instant"), default="sandbox")
+    parser.add_argument("--requests", type=int, default=200, help="number of requests [200]")
+    parser.add_argument("--at-once", type=int, default=8, help="number of requests at the same time [8]")
+    parser.add_argument(
+        "--delay", type=float, default=0.2, help="seconds that the server behind takes per answer [0.2]"
+    )
+    parser.add_argument(
+        "--detector", choices=("sandbox", "instant"), default="sandbox", help="detector of the server [sandbox]"
+    )
     arguments = parser.parse_args()
 
     def instant(_: object, phrases: list[str]) -> list[Box]:

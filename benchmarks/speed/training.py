@@ -1,4 +1,4 @@
-"""What the negative images cost: time and activation memory of a training step, beside plain DPO, in one process.
+"""Measure the cost of negative images: time and activation memory of a training step, beside plain DPO, in one process.
 
     python benchmarks/speed/training.py
 
@@ -29,9 +29,9 @@ from halluguard.tuning.trainers import lora_config
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--pairs", type=int, default=8, help="of a batch [8]")
-    parser.add_argument("--repeat", type=int, default=7, help="steps of each, in turn; the median is taken [7]")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--pairs", type=int, default=8, help="pairs per batch [8]")
+    parser.add_argument("--repeat", type=int, default=7, help="steps of each loss, in turn; the median is taken [7]")
+    parser.add_argument("--json", type=Path, help="file to write the numbers to")
     given = parser.parse_args()
     torch.set_num_threads(1)
     rows = [

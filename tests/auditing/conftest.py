@@ -1,4 +1,4 @@
-"""Small inputs on the spot: captions about pictures whose objects are known."""
+"""Small inputs, made for each test: captions about images whose objects are known."""
 
 import base64
 import gzip

@@ -1,4 +1,4 @@
-"""A corpus of everything that goes wrong in captions and pictures, with the code each row must get.
+"""A corpus of all that goes wrong in captions and images, with the code that each row must get.
 
 `build(folder)` writes pictures under folder/images, a secret beside it that must never be read, and captions.jsonl.
 """
@@ -17,7 +17,7 @@ OK, IMAGE, ASIDE = "ok", "image", "caption"
 
 
 def captions():
-    """(JSON line, code) of hostile texts, each about a good picture."""
+    """(JSON line, code) of hostile texts, each about a good image."""
     texts = [
         ("<script>alert(1)</script> A dog.", OK),
         ('"><img src=x onerror=alert(1)> a dog', OK),
@@ -79,7 +79,7 @@ def _saved(picture, kind, **options):
 
 
 def pictures(folder):
-    """Write pictures into the folder; (name as a row gives it, code) of each."""
+    """Write images into the folder; return (name as a row gives it, code) of each."""
     rgb = Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 60, 3), dtype=np.uint8))
     turned = Image.Exif()
     turned[0x0112] = 6

@@ -1,4 +1,4 @@
-"""The expert is asked once, its failures stay with the picture they happened on, and neighbours change nothing."""
+"""A detector is called once per image and phrase, a failure stays with its image, and neighbours change nothing."""
 
 import json
 import socket
@@ -18,7 +18,7 @@ from halluguard.errors import ExpertError, SettingsError
 
 
 class Expert:
-    """Finds a dog in every picture; keeps its calls, and fails where it is told to."""
+    """Find a dog in every image; keep the calls, and fail on chosen images."""
 
     needs_image, thresholds = True, (0.5, 0.3)
 

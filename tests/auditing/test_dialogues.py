@@ -68,13 +68,13 @@ def pairs(answer):
 
 
 def columns(answer):
-    """As `datasets` stores a sequence of objects."""
+    """The form in which `datasets` stores a sequence of objects."""
     said = [text for pair in zip(QUESTIONS, answer, strict=True) for text in pair]
     return {"messages": {"role": ["user", "assistant"] * 3, "content": said}}
 
 
 def history(answer):
-    """As LLaMA-Factory and ms-swift keep earlier turns."""
+    """The form in which LLaMA-Factory and ms-swift keep earlier turns."""
     past = [list(pair) for pair in zip(QUESTIONS[:2], answer[:2], strict=True)]
     return {"query": QUESTIONS[2], "response": answer[2], "history": past}
 

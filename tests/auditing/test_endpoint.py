@@ -58,7 +58,7 @@ def drip_headers(handler):
 
 
 def caption(server, bad, **how):
-    """What an endpoint with these first replies says of one image."""
+    """The answer of an endpoint with these first replies about one image."""
     server.bad = list(bad)
     (answer,) = quick(server, **how)([Image.new("RGB", (8, 8))])
     return answer

@@ -1,4 +1,4 @@
-"""Hostile captions and pictures: each row gets its code, the run goes on, nothing outside the folder is opened."""
+"""Hostile captions and images: each row gets its code, the run goes on, nothing outside the folder is opened."""
 
 import builtins
 import importlib.util

@@ -1,4 +1,4 @@
-"""What a part holds is not written again, and every command reads parts, compressed or not."""
+"""The content of a part is written once, and every command reads parts, compressed or not."""
 
 import json
 from dataclasses import replace

@@ -91,7 +91,7 @@ def seconds(work, tries=3):
 
 
 def ratio(read, write, path):
-    """How many times as long a file of twice the rows takes."""
+    """Time of a file with twice the rows, as a multiple."""
     times = []
     for count in (ROWS, 2 * ROWS):
         write(path, count)

@@ -64,7 +64,7 @@ def test_too_few_rows_promise_nothing_and_decide_nothing():
 
 
 def test_a_detector_that_always_scores_1_supports_no_false_claim():
-    """Its scores say nothing: with a threshold of at most 1 every false claim would be supported."""
+    """Scores that tell nothing: with a threshold of at most 1 every false claim would be supported."""
     for rows in (3, 30, 300):
         scored = [Scored(str(i), "x", i % 2 == 0, 1.0) for i in range(rows)]
         high, low = thresholds(scored, 0.05, 0.05)

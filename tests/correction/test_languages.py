@@ -27,7 +27,7 @@ def fixed(text, objects, question=None):
 
 
 def found(text, question):
-    """What a text claims, as the gold file writes it: COCO's category, or the name, with polarity and number."""
+    """The claims of a text as the gold file writes them: COCO's category, or the name, with polarity and number."""
     claims = extract(text, question)
     counts = {claim.subject: claim.count for claim in claims if claim.kind == "count"}
     for n, claim in enumerate(claims):

@@ -1,4 +1,4 @@
-"""What holds for every text: exact spans, edits that replay, nothing done where nothing is wrong, nothing lost."""
+"""Laws of every text: exact spans, edits that replay, no edit where nothing is wrong, nothing true lost."""
 
 import pytest
 
@@ -130,7 +130,7 @@ def test_the_spacy_component_gives_the_same_records():
 
 
 class TestFailuresOfOthers:
-    """Where published correctors go wrong."""
+    """Faults of published correctors."""
 
     def test_two_words_for_one_thing_do_not_destroy_each_other(self, scripted):
         """Boxes deduplicated across names left "man" then "person" with no person at all."""
@@ -144,7 +144,7 @@ class TestFailuresOfOthers:
         assert correct(text, 1, KnownObjects({1: ["dog"]})).text == "The mood is calm. A dog runs."
 
     def test_a_small_thing_is_there(self, scripted):
-        """Boxes under a thousandth of the picture were dropped."""
+        """Boxes that cover less than a thousandth of the image were dropped."""
         expert = scripted({"bird": [0.9]})
         expert.detect = lambda images, phrases: [
             [type(b)(b.label, b.score, (0, 0, 1, 1), b.phrase) for b in boxes]

@@ -43,7 +43,7 @@ def test_it_explains_most_of_the_departure_of_imagination_on_images_it_has_not_s
 
 
 def test_its_sign_is_that_of_imagination(guard, controller):
-    """On new images more objects that are not there with imagination, fewer with grounding."""
+    """On new images, imagination adds objects that are not there, and grounding removes some."""
     samples = sandbox.scenes(200)[120:]
     images, strays = [s.image for s in samples], {}
     for setting in (-1.0, 0.0, 1.0):

@@ -39,7 +39,7 @@ def test_the_top_ten_are_not_normalised():
 
 
 def test_pti_by_prefilling_without_the_last_token(architectures):
-    """What the authors' code does: read the prompt without its last token, steer the cache, read on."""
+    """The steps of the authors' code: read the prompt without its last token, steer the cache, read on."""
     tiny = architectures.llava(layers=3)
     directions = PromptDirections.random(tiny.model)
     inputs = tiny.prompt([TEXTS[0]])

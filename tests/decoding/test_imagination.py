@@ -33,7 +33,7 @@ def falls_strictly(values):
 
 @pytest.mark.parametrize("settings", [{}, {"beta": 0.0}, {"gain": 3.0}, {"nats": 0.5}], ids=str)
 def test_expected_information_falls_strictly_with_the_setting(settings):
-    """For the clipped statistic by the variance identity, for the unclipped one since clipping keeps the order."""
+    """The clipped statistic obeys the variance identity; the unclipped one follows, as clipping keeps the order."""
     for seed in range(50):
         rows = random_rows(seed)
         D = (rows[0].log_softmax(-1) - rows[1].log_softmax(-1)).double()
@@ -68,7 +68,7 @@ def test_zero_is_the_plain_row_bit_for_bit_beside_other_settings():
 
 
 def test_a_step_with_one_plausible_token_stays_plain():
-    """Where the model is sure, there is nothing to choose between, and the tilt only shifts every score alike."""
+    """A model that is sure has nothing to choose between, and the tilt shifts every score alike."""
     first = torch.zeros(1, 1, 5)
     first[..., 2] = 10.0
     scores, _ = Imagination(-1.0).combine_logits([first, torch.randn(1, 1, 5)], Step(torch.tensor([0])))

@@ -1,4 +1,4 @@
-"""What a method computes over the vocabulary for each token, counted: it must not grow unseen."""
+"""Count the passes over the vocabulary that a method makes for each token, so that they do not grow unseen."""
 
 import pytest
 import torch

@@ -144,7 +144,7 @@ CAPTIONS = ["dog.", "cat. traffic light. person.", "red bus. dog. fire hydrant. 
 
 
 def compare(official, port, tokenizer, texts, sizes):
-    """Largest differences of logits and boxes; pictures of several sizes are padded to the largest."""
+    """Largest differences of logits and boxes; images of several sizes are padded to the largest."""
     from groundingdino.util.misc import NestedTensor
 
     height, width = max(h for h, _ in sizes), max(w for _, w in sizes)

@@ -1,4 +1,4 @@
-"""What depends on the image alone runs once per image, and the results are those of the plain transformers pass."""
+"""Modules that depend on the image alone run once per image, and the results are those of transformers' own pass."""
 
 from copy import deepcopy
 from types import SimpleNamespace

@@ -152,7 +152,7 @@ def vqa():
 
 
 def test_a_model_is_asked_on_the_crop_and_answers_with_a_probability(vqa):
-    """The sandbox model knows one question, of presence; its answers must follow the picture."""
+    """The sandbox model knows one kind of question, on presence; its answers must follow the image."""
     from halluguard import sandbox
 
     right = total = 0

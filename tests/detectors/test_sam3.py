@@ -96,7 +96,7 @@ def test_a_phrase_longer_than_its_32_tokens_is_not_covered(kind):
 
 
 def test_the_detector_in_a_checkpoint_of_video_is_taken_out(tmp_path):
-    """As published: the detector's weights begin with `detector_model.`, and a tracker lies beside it."""
+    """A checkpoint as published: the detector's weights begin with `detector_model.`, and a tracker lies beside it."""
     model, _ = tiny_sam3("sam3")
     model.save_pretrained(tmp_path)
     weights = {f"detector_model.{name}": tensor for name, tensor in load_file(tmp_path / "model.safetensors").items()}

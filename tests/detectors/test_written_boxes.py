@@ -29,7 +29,7 @@ DOG_AND_CAT = {
 
 
 class Characters:
-    """A tokenizer of one token per character, enough for what random ids decode to."""
+    """A tokenizer with one token per character, which is enough for texts of random ids."""
 
     def decode(self, ids, skip_special_tokens=True, clean_up_tokenization_spaces=False):
         return "".join(chr(i) for i in ids)

@@ -153,7 +153,7 @@ def test_odd_pictures_are_looked_at(name, image, grounding_processor):
 
 
 def test_boxes_are_in_the_pixels_a_viewer_shows():
-    """A phone's picture lies on its side in the file; the boxes must not."""
+    """A photo of a phone lies on its side in the file; the boxes must not."""
     buffer = io.BytesIO()
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -295,7 +295,7 @@ def test_omdet_says_which_packages_it_needs(tmp_path):
 
 
 def test_omdet_loads_where_torchvision_is(tmp_path):
-    """Its scores are those of transformers' own processor and model."""
+    """The scores are those of transformers' own processor and model."""
     pytest.importorskip("torchvision", reason="needs torchvision: run `make test-groundingdino`")
     from transformers import DetrImageProcessor, OmDetTurboProcessor
 

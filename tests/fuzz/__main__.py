@@ -22,7 +22,7 @@ SLOW = 10.0
 
 
 def attempt(name: str, data: bytes) -> str:
-    """What went wrong, empty if nothing did."""
+    """A sentence on the failure; empty without one."""
     started = time.process_time()
     try:
         TARGETS[name].run(data)

@@ -1,4 +1,4 @@
-"""What is fuzzed: every reader of files, the document reader, and the pages that show text.
+"""The targets of the fuzz: every reader of files, the document reader, and the pages that show text.
 
 A target takes bytes. It may refuse them with a `HalluguardError`; anything else that it raises is a bug.
 """

@@ -1,4 +1,4 @@
-"""What failed once does not fail again, and some mutations of every seed; `python -m tests.fuzz` tries more."""
+"""Run all inputs that failed once, and some mutations of every seed; `python -m tests.fuzz` tries more."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""What every decoding method must obey, on a tiny random model."""
+"""The laws that every decoding method obeys, on a tiny random model."""
 
 import threading
 

@@ -51,7 +51,7 @@ def test_a_conversation_reaches_the_model_whole(guard, scenes):
 
 
 def test_several_images_are_checked_together(guard, scenes, monkeypatch):
-    """What one of the images shows is true of the conversation; the verdict says which."""
+    """A claim that one of the images shows is true of the conversation; the verdict says which image."""
     names = [scene.names for scene in sandbox.fresh_scenes(3)]
     only_second = next(name for name in names[1] if name not in names[0])
     draft = f"There is a {only_second}."

@@ -1,4 +1,4 @@
-"""What many requests hold together is bounded: pixels of their images, bytes of their bodies."""
+"""The memory of many requests together is bounded: pixels of their images, bytes of their bodies."""
 
 import asyncio
 import gc

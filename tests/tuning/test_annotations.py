@@ -1,4 +1,4 @@
-"""What is known of an image: COCO's files, and which names are surely absent."""
+"""Annotations of an image: COCO's files, and the names that are surely absent."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What every builder owes its rows: balance, truth, the same rows from the same seed, and words that tell nothing."""
+"""Laws of every builder: balance, truth, the same rows from the same seed, and words that give nothing away."""
 
 import re
 from collections import Counter
@@ -98,7 +98,7 @@ def test_every_name_is_as_often_there_as_not(build):
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.sets(st.sampled_from(NAMES), min_size=1), min_size=1, max_size=40), st.integers(0, 99))
 def test_balance_holds_for_any_annotations(sets, seed):
-    """Per image and per name at once."""
+    """Numbers of yes and no are equal per image and per name at once."""
     items = [Annotated(i, "x.jpg", tuple(Box(n, 1.0) for n in sorted(s))) for i, s in enumerate(sets)]
     rows = list(negative_preferences(items, seed=seed))
     assert surplus(rows) == {}
@@ -214,7 +214,7 @@ def test_erased_images_and_controls_ask_the_same_question():
 
 
 def test_crowds_and_wider_names_are_not_erased():
-    """What is not boxed stays in the image: the answer would still be yes."""
+    """An object without a box stays in the image, so the answer would still be yes."""
     boxes = (Box("dog", 1.0, (0, 0, 9, 9)), Box("cup", 1.0, (50, 50, 60, 60)), Box("puppy", 1.0, (80, 0, 90, 9)))
     crowd = Annotated(0, "x", boxes[:2], uncounted=frozenset({"dog", "cup"}), size=(100, 100))
     assert list(erased_preferences([crowd], seed=0)) == []

@@ -1,4 +1,4 @@
-"""What would fail silently is refused: each check is shown to fire."""
+"""A training that would fail silently is refused: each check is shown to fire."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Images on one side only, and none of an evaluation's."""
+"""Splits put each image on one side only; images of evaluations are refused."""
 
 import json
 from pathlib import Path

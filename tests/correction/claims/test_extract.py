@@ -1,4 +1,4 @@
-"""What extraction reads: spans first, then what is denied, doubted or depicted, then counts."""
+"""The claims that extraction reads: spans first, then denied, doubted and depicted things, then counts."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The edit table: what a careful editor would write, case by case. X is what the picture does not hold."""
+"""The edit table: what a careful editor would write, case by case. X is an object that the image does not hold."""
 
 import re
 
@@ -12,7 +12,7 @@ from halluguard.vocabulary import COCO, category
 
 
 class Things:
-    """Knows how many of each COCO category are in the picture, side by side."""
+    """Find a given number of objects of each COCO category, side by side."""
 
     name = "things"
     needs_image = False

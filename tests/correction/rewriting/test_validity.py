@@ -1,4 +1,4 @@
-"""What was valid stays valid: JSON, YAML, tables, HTML, numbered lists, and every byte outside the edited blocks."""
+"""Valid text stays valid: JSON, YAML, tables, HTML, numbered lists, and every byte outside the edited blocks."""
 
 import json
 import os

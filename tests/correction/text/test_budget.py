@@ -21,7 +21,7 @@ DETECTOR = KnownObjects({"1": ["bus"]})
 
 @pytest.fixture(autouse=True, scope="module")
 def _loaded():
-    """What is loaded once is nobody's time."""
+    """The time of loading counts for no text."""
     extract("A dog sits on a sofa.\n\nEin Hund liegt auf dem Sofa im Haus.")
 
 

@@ -1,4 +1,4 @@
-"""What the tokenizer learns changes no parse and stays bounded."""
+"""The words that the tokenizer remembers change no parse, and their number is bounded."""
 
 from halluguard.correction.text import parse_many, pipeline
 from halluguard.correction.text import word_memory as module

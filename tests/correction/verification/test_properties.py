@@ -74,7 +74,7 @@ def test_a_property_of_nothing_is_contradicted_without_asking(scripted):
 
 
 class OnlyUpClose:
-    """Finds a dog only in a part of the picture."""
+    """Find a dog in one part of the image only."""
 
     name, needs_image, thresholds = "near", True, (0.5, 0.3)
 

@@ -21,7 +21,7 @@ coverage = load("coverage")
 # pixels. Exact in every mode.
 EXACT = ["llava_next", "qwen2_5_vl", "qwen3_vl", "gemma3", "lfm2_vl", "ernie4_5_vl_moe", "idefics3", "mistral3"]
 EXACT += ["t5gemma2", "exaone4_5"]  # encoder-decoder; no position ids, but rotated by distance
-# Cross-attention, recurrent, an image beside the prompt, an image alone, no image. Each with what it refuses by name.
+# Cross-attention, recurrent, an image beside the prompt, an image alone, no image. Each with the uses that it refuses.
 NO_IMAGE = {"no image", "text-only"}
 PARTLY = {
     "mllama": ({"lookup": "plain: "}),
@@ -40,7 +40,7 @@ PARTLY = {
     "udop": ({"two images": "plain: "}),
     "mistral4": (dict.fromkeys(NO_IMAGE, "at least one image placeholder")),
 }
-# A generate of their own, which ends in that of an inner model: its view runs, with what no branch can be made of.
+# Families whose own generate calls that of an inner model, which runs through a view. Each with what it refuses.
 OWN_GENERATE = {
     "blip-2": set(),
     "instructblip": {"two images"},
