@@ -132,8 +132,8 @@ def bake(
             del model
             model, _ = load_mllm(work, dtype=dtype)
             place(model, default_device(device))
-        found = _logits(model, texts)
-        apart, largest = difference(expected, found)
+        actual = _logits(model, texts)
+        apart, largest = difference(expected, actual)
         _require_equal(apart, largest, next(model.parameters()).dtype)
         (work / "README.md").write_text(_card(str(name), imagination, epsilon, form, apart), encoding="utf-8")
         work.chmod(0o755)  # a temporary folder is private

@@ -183,7 +183,7 @@ def load_config(name: str | Path, **source: Unpack[SourceOptions]) -> PreTrained
 
 
 def _source(options: Mapping[str, Any]) -> SourceOptions:
-    """Those of the options that name the source of a checkpoint."""
+    """The options that name the source of a checkpoint."""
     source: Any = {key: options[key] for key in SourceOptions.__annotations__ if options.get(key) is not None}
     return source
 

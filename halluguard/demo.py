@@ -174,8 +174,8 @@ def measure_setup(
     if setup.after:
         assert guard.detector is not None
         answers = list(correct_many(drafts, images, guard.detector, [DEFAULT_PROMPT] * len(drafts)))
-        asked = [exam.samples[image].image for image, _ in replies]
-        checked = correct_many(replies.values(), asked, guard.detector, [text for _, text in replies])
+        asked_images = [exam.samples[image].image for image, _ in replies]
+        checked = correct_many(replies.values(), asked_images, guard.detector, [text for _, text in replies])
         replies = {pair: answer.text for pair, answer in zip(replies, checked, strict=True)}
     score = measure.chair_of([answer.text for answer in answers], samples, seed=seed)
     pope = {split: exam.score(split, replies, margins, seed=seed) for split in exam.questions}

@@ -147,5 +147,5 @@ def _requirements(extra: str) -> list[str]:
     except metadata.PackageNotFoundError:
         return []
     parts = [line.replace("'", '"').partition(";") for line in lines]
-    wanted = f'extra == "{extra}"'
-    return [name.strip() for name, _, marker in parts if (wanted in marker if extra else "extra" not in marker)]
+    condition = f'extra == "{extra}"'
+    return [name.strip() for name, _, marker in parts if (condition in marker if extra else "extra" not in marker)]

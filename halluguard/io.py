@@ -76,9 +76,9 @@ def reading(path: str | Path, content: str = "") -> Iterator[None]:
     except READ_ERRORS as error:
         if isinstance(error, HalluguardError):
             raise
-        wanted = f" as {content}" if content else ""
+        kind = f" as {content}" if content else ""
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise InputError(f"cannot read {str(path)!r}{wanted}: {reason}; check the file") from error
+        raise InputError(f"cannot read {str(path)!r}{kind}: {reason}; check the file") from error
 
 
 _MALFORMED = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError, csv.Error)

@@ -43,7 +43,7 @@ PIXELS = 64_000_000
 _PROPORTION = 0.02
 """An image counts as a resized copy of another if its two scale factors differ relatively by at most this."""
 FAILURES = 10
-"""After this many failed images in a row the detector counts as broken."""
+"""Number of failed images in a row after which the detector counts as broken."""
 
 
 @dataclass(frozen=True)
@@ -277,9 +277,9 @@ class CachedEnsemble:
         for expert in self.experts:
             covered = [[i for i, phrase in enumerate(row) if expert.covers(phrase)] for row in phrases]
             rows = [b for b, row in enumerate(covered) if row]
-            asked = [[phrases[b][i] for i in covered[b]] for b in rows]
-            for b, found in zip(rows, expert.detect([images[b] for b in rows], asked), strict=True):
-                boxes[b] += [replace(box, phrase=covered[b][box.phrase or 0]) for box in found]
+            queries = [[phrases[b][i] for i in covered[b]] for b in rows]
+            for b, detected in zip(rows, expert.detect([images[b] for b in rows], queries), strict=True):
+                boxes[b] += [replace(box, phrase=covered[b][box.phrase or 0]) for box in detected]
         return boxes
 
     def close(self) -> None:

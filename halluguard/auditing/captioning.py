@@ -23,7 +23,7 @@ from halluguard.io import JsonObject, json_line, read_json, write_text, writing_
 
 _USUAL = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 MAX_CONSECUTIVE_FAILURES = 20
-"""After this number of consecutive failures, the captioner counts as unavailable."""
+"""Number of consecutive failures after which the captioner counts as unavailable."""
 MAX_BATCH_PIXELS = MAX_MODEL_PIXELS
 """A batch is closed early when its images together have more pixels than this."""
 

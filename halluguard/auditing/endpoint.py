@@ -140,8 +140,8 @@ class Endpoint:
 
     def _wait(self, state: tenacity.RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
-        asked = error.pause if isinstance(error, _BusyError) else 0.0
-        return min(MAX_PAUSE, max(asked, self.pause * 2.0 ** (state.attempt_number - 1)))
+        requested = error.pause if isinstance(error, _BusyError) else 0.0
+        return min(MAX_PAUSE, max(requested, self.pause * 2.0 ** (state.attempt_number - 1)))
 
     def _body(self, image: Image) -> bytes:
         content = [

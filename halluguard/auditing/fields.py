@@ -167,7 +167,7 @@ def _question_before(fields: Fields, path: tuple[str, ...]) -> str | None:
         roles = next((turns[key] for key in _ROLE_KEYS if isinstance(turns.get(key), list)), None)
         turns = turns[part]
         if roles is not None and isinstance(turns, list):  # a dialogue as columns
-            turns = [{"role": role, "content": said} for role, said in zip(roles, turns, strict=False)]
+            turns = [{"role": role, "content": text} for role, text in zip(roles, turns, strict=False)]
     return None
 
 

@@ -94,8 +94,8 @@ def _judged(claim: Claim, verdict: Verdict, human: HumanVerdict | None) -> Verdi
             f"the person's verdict on row {human.index} is about {human.phrase!r}, the row says {claim.phrase!r}; the "
             "file of verdicts belongs to other captions"
         )
-    said = "accepted" if human.human == "accept" else "disputed"
-    reason = f"{said} by a person" + (f"; {verdict.reason}" if verdict.reason else "")
+    outcome = "accepted" if human.human == "accept" else "disputed"
+    reason = f"{outcome} by a person" + (f"; {verdict.reason}" if verdict.reason else "")
     kept = verdict.replacement if human.truth == verdict.decision else None
     return replace(
         verdict,

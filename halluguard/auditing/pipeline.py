@@ -151,9 +151,9 @@ class Checker:
             expert.cached.begin([])
         self.detector.begin(stored if self.detector.needs_image else [])
         verdicts, omitted, evidence = self._examined(read, images)
-        for asked in (self.detector, *(expert.cached for expert in self.experts)):
-            if asked.broken:
-                raise asked.broken
+        for examiner in (self.detector, *(expert.cached for expert in self.experts)):
+            if examiner.broken:
+                raise examiner.broken
         if self.detector.needs_image:
             self.detector.open_all(stored)
         if self.human:
@@ -162,7 +162,7 @@ class Checker:
                 for one, judged in zip(read, verdicts, strict=True)
             ]
         rewritten = rewrite_each([one.parse for one in read], [one.claims for one in read], verdicts)
-        found = [
+        checked_rows = [
             _checked(one, judged, edited, left_out)
             for one, judged, edited, left_out in zip(read, verdicts, rewritten, omitted, strict=True)
         ]
@@ -171,9 +171,9 @@ class Checker:
             for one, edited in zip(read, rewritten, strict=True)
         ]
         if self.complete:
-            found = self._completed(found, texts, evidence)
-        kept_back = self._withheld(found, texts, images)
-        for checked, image, why in zip(found, images, kept_back, strict=True):
+            checked_rows = self._completed(checked_rows, texts, evidence)
+        kept_back = self._withheld(checked_rows, texts, images)
+        for checked, image, why in zip(checked_rows, images, kept_back, strict=True):
             error = self._unreadable(image)
             checked = _skipped(checked.row, "image", str(error)) if error else checked
             results[checked.row.index] = replace(checked, withheld=why) if checked.code == OK else checked
@@ -182,7 +182,7 @@ class Checker:
     def _withheld(
         self, found: Sequence[Checked], rewritten: Sequence[str], images: Sequence[StoredImage | str]
     ) -> Sequence[str | None]:
-        """Why the policy withholds each caption; None without a policy. A caption left without sentences is kept."""
+        """The policy's reasons to withhold captions; None for no reason. A caption left without sentences is kept."""
         if self.setting is None:
             return [None] * len(found)
         detector = cast(Detector, self.detector)
@@ -228,11 +228,12 @@ class Checker:
         # Where phrases interact, captions of one image do not share a detector call: each asks for itself.
         apart = self.detector.interacts and self.detector.needs_image
         verdicts: list[list[Verdict]] = [[] for _ in claims]
+        keys = [replace(image) if apart and isinstance(image, StoredImage) else image for image in images]
         for seen in (True, False):
             rows = [i for i, image in enumerate(images) if isinstance(image, StoredImage) == seen]
             judged = examine_many(
                 [claims[i] for i in rows],
-                [replace(image) if apart and isinstance(image := images[i], StoredImage) else images[i] for i in rows],
+                [keys[i] for i in rows],
                 cast(Detector, self.detector),  # it takes stored images
                 thresholds=self.thresholds,
                 properties=cast(Sequence[AnyExpert], [e for e in self.experts if seen or not e.needs_image]),

@@ -142,16 +142,16 @@ def read_labels(path: Path) -> SpotLabels:
         try:
             number, image, name = int(row["draw"]), str(row["image"]), str(row["object"] or "")
             settings.add((int(row["of"]), int(row["seed"])))
-            said = str(row["present"] or "").strip().lower()
+            word = str(row["present"] or "").strip().lower()
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f"{where} must have the columns {', '.join(COLUMNS)}; write the sheet with halluguard sample"
             ) from error
-        if said and said not in _FILLED:
-            raise InputError(f"{where} must say yes or no under 'present', got {said!r}; correct it")
+        if word and word not in _FILLED:
+            raise InputError(f"{where} must say yes or no under 'present', got {word!r}; correct it")
         labelled = images.setdefault(number, LabelledImage(image))
-        filled[number] = filled.get(number, True) and bool(said or not name)
-        if name and said and labelled.objects.setdefault(name, _FILLED[said]) != _FILLED[said]:
+        filled[number] = filled.get(number, True) and bool(word or not name)
+        if name and word and labelled.objects.setdefault(name, _FILLED[word]) != _FILLED[word]:
             raise InputError(f"{where} says that {name!r} is and is not in {image!r}; keep one of them")
     if len(settings) != 1 or sorted(images) != list(range(1, len(images) + 1)):
         raise InputError(
@@ -162,8 +162,8 @@ def read_labels(path: Path) -> SpotLabels:
     known = next((draw - 1 for draw in range(1, len(images) + 1) if not filled[draw]), len(images))
     if any(images[draw].objects for draw in range(known + 2, len(images) + 1)):
         raise InputError(
-            f"{str(path)!r} must be filled in from its first line on, and draw {known + 1} "
-            f"({images[known + 1].image!r}) is not; fill it in, or empty the lines after it"
+            f"{str(path)!r} must be filled in from its first line on, but draw {known + 1} "
+            f"({images[known + 1].image!r}) is empty and a later one is not; fill it in, or empty the lines after it"
         )
     return SpotLabels(tuple(images[i] for i in range(1, known + 1)), len(images), population, seed)
 
@@ -191,9 +191,8 @@ def check_spots(
         InputError: the labels are not of a random draw from this input, or there are none.
     """
     drawn, population = draw(source.rows(), labels.drawn, labels.seed)
-    if population != labels.population or [_cell(image) for image in drawn[: len(labels.images)]] != [
-        one.image for one in labels.images
-    ]:
+    expected = [_cell(image) for image in drawn[: len(labels.images)]]
+    if population != labels.population or expected != [one.image for one in labels.images]:
         raise InputError(
             f"the labelled images are not those that halluguard sample draws from this input with seed {labels.seed} "
             f"({labels.population} images then, {population} now); label the sample of this input"
@@ -209,12 +208,9 @@ def check_spots(
     checker = Checker(config, detector, experts)
     try:
         for name, labelled in zip(drawn, labels.images, strict=False):
-            wrong = False
-            for checked in checker.check(by_image[name]):
-                if is_released(to_dict(checked)):
-                    named = reader.categories(checked.corrected)
-                    wrong = wrong or any(not labelled.objects.get(category, False) for category in named)
-            bound.add(float(wrong))
+            released = [checked for checked in checker.check(by_image[name]) if is_released(to_dict(checked))]
+            named = {category for checked in released for category in reader.categories(checked.corrected)}
+            bound.add(float(any(not labelled.objects.get(category, False) for category in named)))
             if not report(bound):
                 break
     finally:

@@ -25,7 +25,9 @@ def read_vocabulary(name: str) -> tuple[str, ...]:
         return COCO if name == "coco" else COMMON
     path = Path(name)
     if not path.is_file():
-        raise SettingsError(f"expected coco, common or a file of names as the vocabulary, got {name!r}")
+        raise SettingsError(
+            f"expected coco, common or a file of names as the vocabulary, got {name!r}; name one of them"
+        )
     lines = [line.strip() for line in read_text(path, most=LARGEST_FILE).splitlines()]
     names = tuple(dict.fromkeys(normal(line) for line in lines if line and not line.startswith("#")))
     if not names or len(names) > LARGEST or any(len(one) > 80 for one in names):

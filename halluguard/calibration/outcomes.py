@@ -137,7 +137,7 @@ def withheld(
     *,
     second_look: bool,
 ) -> list[str]:
-    """For each corrected text, the reason why it is not released at a setting; "" if it is released.
+    """The reason why each corrected text is not released at a setting; "" if it is released.
 
     A text that has no sentence left after correction is not released at any setting.
     """
@@ -180,11 +180,11 @@ class Drafts:
         second_look: bool = True,
         nlp: Language | None = None,
     ) -> None:
-        asked = list(questions) if questions is not None else [None] * len(captions)
-        if not len(captions) == len(images) == len(asked):
+        question_list = list(questions) if questions is not None else [None] * len(captions)
+        if not len(captions) == len(images) == len(question_list):
             raise SettingsError(
                 f"one image (and question) per caption is needed, got {len(captions)} captions, {len(images)} images "
-                f"and {len(asked)} questions; "
+                f"and {len(question_list)} questions; "
                 "pass lists of one length"
             )
         self.properties = list(properties)
@@ -200,7 +200,7 @@ class Drafts:
         self.parses: list[Parse] = []
         self.claims: list[list[Claim]] = []
         self.unreadable: dict[int, str] = {}
-        for i, (parse, question) in enumerate(parses(captions, asked, nlp=nlp, errors="yield")):
+        for i, (parse, question) in enumerate(parses(captions, question_list, nlp=nlp, errors="yield")):
             claims = parse if isinstance(parse, HalluguardError) else claims_or_error(parse, question, nlp=nlp)
             if isinstance(parse, HalluguardError) or isinstance(claims, HalluguardError):
                 self.unreadable[i] = str(claims)

@@ -154,7 +154,7 @@ class Policy:
         ('contradicted below 0.05', 80)
         """
         reader = ObjectReader(protocol, vocabulary)
-        asked = (
+        promises = (
             [Risk({name: 1.0}, limit) for name, limit in risks.items()] if isinstance(risks, Mapping) else list(risks)
         )
         by_imagination = captions if isinstance(captions, Mapping) else {None: captions}
@@ -164,7 +164,7 @@ class Policy:
         settings = tuple(path) if path else default_path(detector, [key for key in by_imagination if key is not None])
         check_path(settings, by_imagination)
         counter = LossCounter(ChairScorer(truth, protocol, vocabulary=vocabulary), named, plain, groups)
-        check_enough(asked, len(counter.units), confidence)
+        check_enough(promises, len(counter.units), confidence)
         drafts = {
             key: Drafts(
                 texts,
@@ -182,7 +182,7 @@ class Policy:
             settings,
             [drafts[setting.imagination].at(setting) for setting in settings],
             counter,
-            asked,
+            promises,
             confidence=confidence,
             signature=signature(detector, reader.words, detector_name, [expert.name for expert in properties]),
             captioner=captioner,

@@ -269,13 +269,9 @@ def certify(losses: Sequence[Mapping[str, ArrayLike]], risks: Sequence[Risk], co
                 i for i in order if all(_testable(values[r.name][i], r, level) for r in risks if r.rises == rises)
             ]
             passed &= set(fixed_sequence({i: max(p[i] for p in together) for i in tested}, level))
-    return Certificate(
-        tuple(sorted(passed)),
-        level,
-        p_values,
-        {name: tuple(float(row.mean()) if len(row) else math.nan for row in rows) for name, rows in values.items()},
-        {name: tuple(len(row) for row in rows) for name, rows in values.items()},
-    )
+    means = {name: tuple(float(row.mean()) if len(row) else math.nan for row in rows) for name, rows in values.items()}
+    counts = {name: tuple(len(row) for row in rows) for name, rows in values.items()}
+    return Certificate(tuple(sorted(passed)), level, p_values, means, counts)
 
 
 def _testable(losses: np.ndarray, risk: Risk, level: float) -> bool:

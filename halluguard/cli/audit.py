@@ -357,8 +357,8 @@ class _Spots:
         """The reason why the limit fails after all labels were read; "" if the labels show that it holds."""
         if self.limit is None or bound.high <= self.limit:
             return ""
-        said = "is above" if bound.low > self.limit else "is not shown to be at most"
-        return f"share of images with a wrong object {said} {self.limit:g}: {bound.words()}"
+        outcome = "is above" if bound.low > self.limit else "is not shown to be at most"
+        return f"share of images with a wrong object {outcome} {self.limit:g}: {bound.words()}"
 
 
 def _check_spots(spots: _Spots, config: AuditConfig, source: Source, console: Console) -> tuple[AuditConfig, RateBound]:

@@ -87,7 +87,7 @@ def calibrate_policy(
     from halluguard.cli.tables import print_whole
     from halluguard.metrics.chair import Protocol
 
-    asked = [Risk.parse(text) for text in risks]
+    promises = [Risk.parse(text) for text in risks]
     files = caption_files(captions)
     _check_target(out, [labels, *files.values(), *([path] if path else [])], overwrite=overwrite)
     settings = read_path(path)
@@ -95,7 +95,7 @@ def calibrate_policy(
         truth, outside = read_truth(labels, config.vocabulary)
     labelled = read_captions(files, config, group_key=group_key)
     policy = fit_policy(
-        labelled, truth, config, asked, confidence=confidence, path=settings, protocol=cast(Protocol, protocol)
+        labelled, truth, config, promises, confidence=confidence, path=settings, protocol=cast(Protocol, protocol)
     )
     policy.save(out)
     console = Console()

@@ -75,8 +75,8 @@ def caption(
         settings = {"model": model, "prompt": prompt, "max_tokens": max_tokens, "imagination": imagination}
     else:
         local = {"--imagination": imagination, "--device": device, "--dtype": dtype}
-        if given := [name for name, value in local.items() if value is not None]:
-            raise SettingsError(f"{given[0]} needs a model in this process, got --endpoint; leave one of them out")
+        if misplaced := [name for name, value in local.items() if value is not None]:
+            raise SettingsError(f"{misplaced[0]} needs a model in this process, got --endpoint; leave one of them out")
         ask = server = Endpoint(
             *(endpoint, model, prompt),
             max_tokens=max_tokens,

@@ -58,8 +58,8 @@ class Asked:
             [p for p in own if (key_of(image), p) not in self.known] for image, own in zip(images, phrases, strict=True)
         ]
         rows = [i for i, own in enumerate(new) if own]
-        found = self.detector.detect([images[i] for i in rows], [new[i] for i in rows]) if rows else []
-        for i, boxes in zip(rows, found, strict=True):
+        detected = self.detector.detect([images[i] for i in rows], [new[i] for i in rows]) if rows else []
+        for i, boxes in zip(rows, detected, strict=True):
             for at, phrase in enumerate(new[i]):
                 self.known[key_of(images[i]), phrase] = [box for box in boxes if box.phrase == at]
         return [

@@ -17,7 +17,9 @@ def check_range(
     halluguard.errors.SettingsError: beta must be in [0, 1], got 2.0; use 0 to allow every token
     """
     if not low <= value <= high or (above and value == low):
-        bounds = f"{'>' if above else '>='} {low}" if high == math.inf else f"in {'(' if above else '['}{low}, {high}]"
+        bounds = f"in {'(' if above else '['}{low}, {high}]"
+        if high == math.inf:
+            bounds = f"{'>' if above else '>='} {low}"
         raise SettingsError(f"{name} must be {bounds}, got {value}; {advice}")
 
 

@@ -148,7 +148,7 @@ class ClosedSetDetector:
         return boxes
 
     def _forward(self, images: list[Image]) -> list[dict[str, Tensor]]:
-        """Per image: scores (N,), labels (N,), boxes (N, 4) in its pixels."""
+        """Scores (N,), labels (N,) and boxes (N, 4), in its pixels, of each image."""
         processor: Any = self.processor  # its methods are the family's own
         with expert_errors(self.name), torch.inference_mode():
             inputs = processor(images=images, return_tensors="pt").to(self.model.device)

@@ -105,7 +105,7 @@ def with_forwards(model: Any, forwards: Mapping[str, Callable[[Forward], Forward
 
 
 def instead(output: Any) -> Callable[[Forward], Forward]:
-    """For `with_forwards`: a forward pass that gives this output and computes nothing."""
+    """A forward pass for `with_forwards` that returns this output and computes nothing."""
     return lambda module: lambda *args, **kwargs: output
 
 
@@ -117,15 +117,15 @@ def _shallow(module: Any) -> Any:
 
 def existing(model: Any, paths: Iterable[str]) -> list[str]:
     """The paths of modules that a model has; `*` stands for every child of a list."""
-    found = []
+    names = []
     for path in paths:
         before, star, after = path.partition(".*")
         if not star:
-            found += [path] if _module(model, path) is not None else []
+            names += [path] if _module(model, path) is not None else []
             continue
         children = getattr(_module(model, before), "_modules", None) or {}
-        found += existing(model, [f"{before}.{name}{after}" for name in children])
-    return found
+        names += existing(model, [f"{before}.{name}{after}" for name in children])
+    return names
 
 
 def _module(model: Any, path: str) -> Any:
@@ -140,8 +140,8 @@ def compile_modules(model: Any, paths: Iterable[str]) -> None:
     Raises:
         UnsupportedModelError: the model has none of them.
     """
-    found = existing(model, paths)
-    if not found:
+    names = existing(model, paths)
+    if not names:
         raise UnsupportedModelError(f"{type(model).__name__} has no part that can be compiled here; leave compile out")
-    for path in found:
+    for path in names:
         _module(model, path).compile()

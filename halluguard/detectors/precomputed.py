@@ -113,13 +113,13 @@ class KnownObjects:
                     "list it (with no objects, if it has none) or leave it out"
                 )
             sure, doubtful = self._names_of(image, self._written[listed]) if words else ((), ())
-            found: list[Box] = []
+            of_image: list[Box] = []
             for i, name in enumerate(map(normal, words)):
                 if (label := self._label(name, sure)) is not None:
-                    found.append(Box(label, 1.0, phrase=i))
+                    of_image.append(Box(label, 1.0, phrase=i))
                 elif (label := self._label(name, doubtful)) is not None:
-                    found.append(Box(label, DOUBTFUL, phrase=i))
-            boxes.append(found)
+                    of_image.append(Box(label, DOUBTFUL, phrase=i))
+            boxes.append(of_image)
         return boxes
 
     def _names_of(self, image: ImageOrKey, written: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -186,7 +186,7 @@ class ModelReader:
 def two_branch_scores(
     model: PreTrainedModel, processor: ProcessorMixin, image: Image, prompt: str, caption: str, starts: Sequence[int]
 ) -> list[float]:
-    """What the image adds to words of a caption: log-odds with the image minus log-odds without it.
+    """The image's share in words of a caption: log-odds with the image minus log-odds without it.
 
         score = logit p(t | image, prompt, words before) - logit p(t | prompt, words before)
         t: first token of the word

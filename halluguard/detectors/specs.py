@@ -193,12 +193,13 @@ def known_objects(path: Path) -> KnownObjects:
 def known_boxes(files: str) -> KnownBoxes:
     """Known boxes from "FILE" or "RESULTS,ANNOTATIONS"; tables and JSON Lines by their suffix."""
     results, _, annotations = files.partition(",")
-    path = Path(results)
-    files_of = sorted(path.glob("*.xml")) if path.is_dir() else [path, Path(annotations)] if annotations else [path]
-    hashes = [file_hash(file)[:12] for file in files_of if file.is_file()]
+    path, parts = Path(results), [Path(file) for file in (results, annotations) if file]
     if path.is_dir():
-        hashes = [hashlib.blake2b("".join(hashes).encode(), digest_size=6).hexdigest()]
-    name = "precomputed:" + ",".join(Path(file).name for file in (results, annotations) if file)
+        each = "".join(file_hash(file)[:12] for file in sorted(path.glob("*.xml")) if file.is_file())
+        hashes = [hashlib.blake2b(each.encode(), digest_size=6).hexdigest()]
+    else:
+        hashes = [file_hash(file)[:12] for file in parts if file.is_file()]
+    name = "precomputed:" + ",".join(part.name for part in parts)
     with parsing(path, "boxes"):
         detector = KnownBoxes.from_file(path, annotations or None, name=name)
     detector.fingerprint = f"precomputed:{','.join(hashes)}"
@@ -234,8 +235,8 @@ def _probe(files: str, device: str | None) -> Detector:
         raise SettingsError(f"expected 'probe:FILE,MODEL', got 'probe:{files}'; add the model")
     with _loading(f"the model {name!r}", device):
         model = SANDBOX_MLLM if name == "sandbox" else name
-        asked = VisualQuestions.from_pretrained(model, device=device or "cpu")
-        return TaughtProbe(asked.model, asked.processor, file, name=asked.name)
+        expert = VisualQuestions.from_pretrained(model, device=device or "cpu")
+        return TaughtProbe(expert.model, expert.processor, file, name=expert.name)
 
 
 _LOADERS: dict[str, Callable[[str, str | None], Detector]] = {

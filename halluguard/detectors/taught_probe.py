@@ -36,7 +36,7 @@ FEWEST = 10
 
 @dataclass(frozen=True, eq=False)
 class ProbeWeights:
-    """What a probe has learnt, each a vector (H,), and the bias.
+    """The learnt weights of a probe, each a vector (H,), and its bias.
 
     Args:
         weights: of the standardised features.
@@ -195,9 +195,9 @@ def verdicts(
 ) -> list[tuple[int, str, bool]]:
     """(index of the image, name, whether it is supported), for the names about which the detector is sure."""
     high, low = getattr(detector, "thresholds", (0.5, 0.5))
-    asked = [[name for name in dict.fromkeys(own) if detector.covers(name)] for own in names]
+    covered = [[name for name in dict.fromkeys(own) if detector.covers(name)] for own in names]
     rows = []
-    for i, (own, boxes) in enumerate(zip(asked, detector.detect(images, asked), strict=True)):
+    for i, (own, boxes) in enumerate(zip(covered, detector.detect(images, covered), strict=True)):
         for at, name in enumerate(own):
             score = max((box.score for box in boxes if box.phrase == at), default=0.0)
             if score >= high or score < low:

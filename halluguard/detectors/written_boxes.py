@@ -186,15 +186,15 @@ class WrittenBoxes:
             shown, factor = limit_size(image)
             model = self._encoding_once()
             answers: dict[str, list[tuple[Place, float]]] = {}
-            found: list[Box] = []
+            of_image: list[Box] = []
             for i, phrase in enumerate(row):
                 if not self.covers(phrase):
                     raise ExpertError(f"{self.name} cannot judge {phrase!r} (no words, or too long); leave it out")
                 name = _clean(phrase)
                 if name not in answers:
                     answers[name] = self._ask(model, shown, name)
-                found += self._boxes(answers[name], i, phrase, factor, image.size)
-            boxes.append(found)
+                of_image += self._boxes(answers[name], i, phrase, factor, image.size)
+            boxes.append(of_image)
         return boxes
 
     def _encoding_once(self) -> Any:

@@ -168,8 +168,8 @@ class ZeroShotDetector:
         boxes: list[list[Box]] = [[] for _ in images]
         for group in self._groups(padded, names):
             with expert_errors(self.name):
-                found = self._search(padded, {i: list(names[i]) for i in group})
-            for (i, name), (scores, corners) in found.items():
+                scored = self._search(padded, {i: list(names[i]) for i in group})
+            for (i, name), (scores, corners) in scored.items():
                 indices = names[i][name]
                 boxes[i] += geometry.records(
                     scores[:, None].expand(-1, len(indices)),
@@ -219,7 +219,7 @@ class ZeroShotDetector:
 
         def ask(wanted: dict[int, list[str]], alone: bool) -> dict[tuple[int, str], ScoresAndBoxes]:
             queries = [Query(i, chunk) for i, row in wanted.items() for chunk in self.family.chunks(self, row, alone)]
-            found: dict[tuple[int, str], ScoresAndBoxes] = {}
+            scored: dict[tuple[int, str], ScoresAndBoxes] = {}
             for start in range(0, len(queries), self.rows_per_pass):
                 batch = queries[start : start + self.rows_per_pass]
                 rows.images = [query.image for query in batch]
@@ -228,15 +228,15 @@ class ZeroShotDetector:
                     results = self.family.forward(self, Batch(model, images, batch, inputs))
                 for query, (scores, corners) in zip(batch, results, strict=True):
                     geometry.check_finite(self.name, scores, corners)
-                    found.update({(query.image, p): (scores[:, c], corners) for c, p in enumerate(query.phrases)})
-            return found
+                    scored.update({(query.image, p): (scores[:, c], corners) for c, p in enumerate(query.phrases)})
+            return scored
 
-        found = ask(names, self._alone_first)
+        scored = ask(names, self._alone_first)
         if self.joint is None or self._alone_first:
-            return found
+            return scored
         several = {i: row for i, row in names.items() if len(row) > 1}  # one phrase was alone already
-        near = {i: [name for name in row if self._near(*found[i, name])] for i, row in several.items()}
-        return {**found, **ask({i: row for i, row in near.items() if row}, True)}
+        near = {i: [name for name in row if self._near(*scored[i, name])] for i, row in several.items()}
+        return {**scored, **ask({i: row for i, row in near.items() if row}, True)}
 
     @property
     def _alone_first(self) -> bool:

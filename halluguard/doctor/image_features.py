@@ -37,9 +37,9 @@ def features(subject: Subject, inputs: Inputs) -> list[Tensor] | None:
         return None
     # the outer method may pass everything on to the base model's, which alone names its arguments
     named = {name for each in _encoders(subject) for name in inspect.signature(each).parameters}
-    given = {name: value for name, value in inputs.items() if name in named}
+    arguments = {name: value for name, value in inputs.items() if name in named}
     with torch.inference_mode(), quiet():
-        output = encode(**given, return_dict=True)
+        output = encode(**arguments, return_dict=True)
     pooled = getattr(output, "pooler_output", output)
     if pooled is None:  # features for several layers of the decoder
         deep = getattr(output, "deepstack_features", None)
@@ -133,7 +133,7 @@ class _watch:  # noqa: N801, used as a context manager only
             hook.remove()
 
     def _keep(self, module: nn.Module, args: object, output: Any) -> None:
-        # a tensor has a method `values` too
-        held = not torch.is_tensor(output) and hasattr(output, "values")
-        values = output.values() if held else output if isinstance(output, tuple) else [output]
+        values = output if isinstance(output, tuple) else [output]
+        if not torch.is_tensor(output) and hasattr(output, "values"):  # a tensor has a method `values` too
+            values = output.values()
         self.seen += [v.detach() for v in values if torch.is_tensor(v) and v.is_floating_point()]

@@ -61,8 +61,8 @@ def has_text(subject: Subject) -> bool:
 def starts(subject: Subject) -> set[int]:
     """Ids of the start token."""
     text = subject.model.config.get_text_config()
-    found = {getattr(subject.processor.tokenizer, "bos_token_id", None), getattr(text, "bos_token_id", None)}
-    return {one for one in found if isinstance(one, int)}
+    ids = {getattr(subject.processor.tokenizer, "bos_token_id", None), getattr(text, "bos_token_id", None)}
+    return {one for one in ids if isinstance(one, int)}
 
 
 def truncation(subject: Subject) -> Finding:
@@ -133,8 +133,8 @@ def stop_token(subject: Subject) -> Finding:
     if not has_text(subject):
         return Finding(6, "skipped", "the model reads no text")
     config, tokenizer = subject.model.generation_config, subject.processor.tokenizer
-    given = subject.stop if subject.stop is not None else config.eos_token_id
-    stops = {given} if isinstance(given, int) else set(given or ())
+    configured = subject.stop if subject.stop is not None else config.eos_token_id
+    stops = {configured} if isinstance(configured, int) else set(configured or ())
     end = _end_of_turn(subject)
     if end is None:
         return Finding(6, "skipped", "the checkpoint names no token that ends an answer")

@@ -51,9 +51,10 @@ def by_processor(processor: ProcessorMixin) -> Prepare:
 
     def prepare(images: Sequence[Sequence[Image.Image]], texts: Sequence[str]) -> Mapping[str, Any]:
         prompts = [_prompt(processor, text, len(own)) for own, text in zip(images, texts, strict=True)]
-        alone = all(len(own) == 1 for own in images)
-        given: Any = [own[0] for own in images] if alone else [list(own) for own in images] if any(images) else None
-        return processor(images=given, text=prompts, padding=True, return_tensors="pt")
+        batch: Any = [list(own) for own in images] if any(images) else None
+        if all(len(own) == 1 for own in images):
+            batch = [own[0] for own in images]  # some processors take no lists of images
+        return processor(images=batch, text=prompts, padding=True, return_tensors="pt")
 
     return prepare
 
@@ -114,13 +115,12 @@ class Subject:
         return self._placed(by_processor(self.processor)(images, texts))
 
     def _placed(self, inputs: Mapping[str, Any]) -> Inputs:
-        device, dtype = self.model.device, self.model.dtype
-        return {
-            name: (value.to(device, dtype) if value.is_floating_point() else value.to(device))
-            if torch.is_tensor(value)
-            else value
-            for name, value in inputs.items()
-        }
+        def placed(value: Any) -> Any:
+            if not torch.is_tensor(value):
+                return value
+            return value.to(self.model.device, self.model.dtype if value.is_floating_point() else None)
+
+        return {name: placed(value) for name, value in inputs.items()}
 
     def logits(self, inputs: Inputs) -> Tensor:
         """(B, T, V): the answer as the user runs the model."""

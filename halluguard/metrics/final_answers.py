@@ -86,9 +86,9 @@ def _from_json(text: str) -> str:
         except (ValueError, RecursionError):
             continue
         for name in _KEYS if isinstance(value, dict) else ():
-            found = value.get(name)
-            if isinstance(found, bool):
-                return _WORDS[found]
-            if isinstance(found, str):
-                return found
+            answer = value.get(name)
+            if isinstance(answer, bool):
+                return _WORDS[answer]
+            if isinstance(answer, str):
+                return answer
     return text

@@ -89,14 +89,14 @@ def denies(answer: str) -> bool:
 
 def values(totals: Totals) -> dict[str, np.ndarray]:
     """HaloQuest's values from totals, as fractions; the judge's value only if a judge was asked."""
-    found: dict[str, np.ndarray] = {}
+    shares: dict[str, np.ndarray] = {}
     for name, count in (("accuracy", "right"), ("exact", "exact")):
         if count in totals:
-            found[name] = ratio(totals[count], totals["questions"])
+            shares[name] = ratio(totals[count], totals["questions"])
             for kind in TYPES.values():
-                found[f"{name}.{kind}"] = ratio(totals[f"{kind}_{count}"], totals[f"{kind}_questions"])
-    found["denied"] = ratio(totals["denied"], totals["false_premise_questions"])
-    return found
+                shares[f"{name}.{kind}"] = ratio(totals[f"{kind}_{count}"], totals[f"{kind}_questions"])
+    shares["denied"] = ratio(totals["denied"], totals["false_premise_questions"])
+    return shares
 
 
 def score(

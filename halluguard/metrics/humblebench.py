@@ -60,8 +60,8 @@ def read(answer: str, *, forms: Forms = "final") -> str | None:
     ('B', 'E', None)
     """
     text = final_answer(answer) if forms == "final" else answer
-    found = {word.upper() for word in _WORD.findall(text)} & set(LETTERS)
-    return found.pop() if len(found) == 1 else None
+    letters = {word.upper() for word in _WORD.findall(text)} & set(LETTERS)
+    return letters.pop() if len(letters) == 1 else None
 
 
 def values(totals: Totals) -> dict[str, np.ndarray]:
@@ -103,11 +103,11 @@ def score(rows: Iterable[Row], *, forms: Forms = "final", seed: int = 0, resampl
         if row.question_id in seen:
             raise InputError(f"every question may occur once, got {row.question_id} twice; correct the file")
         seen.add(row.question_id)
-        said = read(row.answer, forms=forms)
-        right = said == row.label
+        letter = read(row.answer, forms=forms)
+        right = letter == row.label
         counted = {"questions": 1, "right": right, f"{row.kind}_questions": 1, f"{row.kind}_right": right}
         counted |= {"none_questions": row.label == "E", "none_right": right and row.label == "E"}
-        counted |= {"none_answers": said == "E", "unread": said is None}
+        counted |= {"none_answers": letter == "E", "unread": letter is None}
         counts.add(row.image, counted)
     columns = counts.columns("HumbleBench")
     unread = sum(columns["unread"])

@@ -74,9 +74,12 @@ def read(answer: str, options: Sequence[str] = (), *, forms: Forms = "final") ->
     'B'
     """
     text = final_answer(answer) if forms == "final" else answer
-    stated = _STATED.findall(text)
-    leading = _LEADING.match(text)
-    letters = {stated[-1].upper()} if stated else {leading[1].upper()} if leading else {*_ALONE.findall(text)}
+    stated, leading = _STATED.findall(text), _LEADING.match(text)
+    if stated:
+        return str(stated[-1]).upper()
+    if leading:
+        return leading[1].upper()
+    letters = {*_ALONE.findall(text)}
     if not letters:
         words = f" {' '.join(re.findall(r'[a-z]+', text.lower()))} "
         letters = {LETTERS[i] for i, name in enumerate(options) if f" {name.lower()} " in words}
@@ -122,12 +125,12 @@ def score(
                 f"every question may occur once, got {row.question_id} twice; score one file of questions at a time"
             )
         seen.add(row.question_id)
-        said = read(row.answer, row.options, forms=forms)
-        counted = {"questions": 1, "right": said == row.label, "unread": said is None, f"label_{row.label}": 1}
-        if said is not None:
-            counted |= {f"said_{said}": 1, f"hit_{said}": said == row.label}
+        letter = read(row.answer, row.options, forms=forms)
+        counted = {"questions": 1, "right": letter == row.label, "unread": letter is None, f"label_{row.label}": 1}
+        if letter is not None:
+            counted |= {f"said_{letter}": 1, f"hit_{letter}": letter == row.label}
         if row.kind:
-            counted |= {f"{row.kind}_questions": 1, f"{row.kind}_right": said == row.label}
+            counted |= {f"{row.kind}_questions": 1, f"{row.kind}_right": letter == row.label}
         counts.add(row.image, counted)
     columns = counts.columns("MCQ-POPE")
     unread = sum(columns["unread"])
@@ -156,14 +159,14 @@ def build_questions(questions: Sequence[Question], seed: int = 0) -> list[JsonOb
     for question in questions:
         images.setdefault(question.image, []).append(question)
     rows: list[JsonObject] = []
-    for image, asked in images.items():
-        named = {label: [q.object for q in asked if q.label == label and q.object] for label in ("yes", "no")}
+    for image, of_image in images.items():
+        named = {label: [q.object for q in of_image if q.label == label and q.object] for label in ("yes", "no")}
         if any(len(names) != 3 for names in named.values()):
             raise InputError(
                 f"image {image} must have three questions of each label in POPE's form, got "
                 f"{len(named['yes'])} and {len(named['no'])}; use one of POPE's own files"
             )
-        for question in asked:
+        for question in of_image:
             kind, others = ("present", named["no"]) if question.label == "yes" else ("absent", named["yes"])
             options = rng.sample([str(question.object), *others], 4)
             lines = [f"{letter}. {name}" for letter, name in zip(LETTERS, options, strict=True)]

@@ -98,8 +98,8 @@ def features(
             named[word] = named.get(word, 0) + 1
     rows = []
     for kind, form, word in content_words(caption):
-        found = _noun(form, named, len(sources)) if kind == "noun" else _other(kind, form, forms, named)
-        rows.append((kind, word, {f"is {kind}": 1.0, **found}))
+        of_word = _noun(form, named, len(sources)) if kind == "noun" else _other(kind, form, forms, named)
+        rows.append((kind, word, {f"is {kind}": 1.0, **of_word}))
     return rows
 
 
@@ -109,21 +109,21 @@ def _noun(form: str, named: Mapping[str, int], sources: int) -> Features:
     share = sum(named[word] for word, value in kin.items() if value) / sources
     if not best:
         best = greatest_similarity(form, frozenset(named))
-    found = {"similarity": best, "near": float(best >= NEAR), "share": min(2.0, share)}
-    return found if best >= NEAR else {**found, f"unsupported {topic(form)}": 1.0}
+    values = {"similarity": best, "near": float(best >= NEAR), "share": min(2.0, share)}
+    return values if best >= NEAR else {**values, f"unsupported {topic(form)}": 1.0}
 
 
 def _other(kind: Kind, form: str, forms: Sequence[frozenset[str]], named: Mapping[str, int]) -> Features:
     if kind == "number":
         return _number(NUMBERS[form], forms)
     share = named.get(form, 0) / len(forms)
-    found = {f"{kind} share": min(1.0, share), f"{kind} unnamed": float(share == 0)}
+    values = {f"{kind} share": min(1.0, share), f"{kind} unnamed": float(share == 0)}
     if kind == "colour":
         others = sum(count for word, count in named.items() if word in COLOURS and word != form)
-        found["other colours"] = others / len(forms)
+        values["other colours"] = others / len(forms)
     elif kind == "verb":
-        found["verb related"] = float(any(form in family(word) or word in family(form) for word in named))
-    return found
+        values["verb related"] = float(any(form in family(word) or word in family(form) for word in named))
+    return values
 
 
 def _number(number: int, forms: Sequence[frozenset[str]]) -> Features:
@@ -149,8 +149,8 @@ def words(caption: str, references: Sequence[str], detections: Sequence[str] = (
         raise InputError("a caption needs at least one reference or detection of its image, got none; give one")
     model = fitted()
     return [
-        WordScore(word, kind, model.probability(found))
-        for kind, word, found in features(caption, references, detections)
+        WordScore(word, kind, model.probability(values))
+        for kind, word, values in features(caption, references, detections)
     ]
 
 
@@ -182,14 +182,14 @@ def score(
     if not 0 < limit < 1:
         raise SettingsError(f"threshold must be between 0 and 1, got {limit}; leave it out for the fitted one")
     texts = {image_key(image): list(of_image) for image, of_image in references.items()}
-    found = {image_key(image): list(names) for image, names in (detections or {}).items()}
+    by_image = {image_key(image): list(names) for image, names in (detections or {}).items()}
     counts: dict[str, list[int]] = {}
     flagged = []
     for image, caption in captions:
         key = image_key(image)
-        if not texts.get(key) and not found.get(key):
+        if not texts.get(key) and not by_image.get(key):
             raise InputError(f"image {key} has no reference; give its references, or leave its caption out")
-        scored = words(caption, texts.get(key, []), found.get(key, []))
+        scored = words(caption, texts.get(key, []), by_image.get(key, []))
         wrong = [word.word for word in scored if word.score >= limit]
         of_image = counts.setdefault(key, [0] * 5)
         for i, value in enumerate((1, bool(wrong), len(scored), len(wrong), len(caption.split()))):

@@ -162,15 +162,12 @@ def score(
         verdict = parse(answer, parser, question.label, forms=forms)
         verdicts.append(verdict)
         row = table[images[image_key(question.image)]]
+        row[column["questions"]] += 1
+        row[column["neither"]] += says_neither(answer, forms=forms)
+        row[column["unparsed"]] += verdict == "neither"
         cell = _cell(verdict, question.label, parser)
-        for name in (
-            cell,
-            "questions",
-            says_neither(answer, forms=forms) and "neither",
-            verdict == "neither" and "unparsed",
-        ):
-            if name:
-                row[column[name]] += 1
+        if cell is not None:
+            row[column[cell]] += 1
     totals = dict(zip(_COUNTS, table.sum(axis=0), strict=True))
     undefined = {"precision": totals["TP"] + totals["FP"], "recall": totals["TP"] + totals["FN"], "f1": totals["TP"]}
     empty = [name for name, below in undefined.items() if not below]

@@ -103,13 +103,13 @@ def relabel(questions: Sequence[Question], corrected: Sequence[Question]) -> Rel
     to_yes: list[str] = []
     dropped: list[str] = []
     for question in questions:
-        found = labels.get(_key(question))
-        if found is None:
+        official = labels.get(_key(question))
+        if official is None:
             dropped.append(question.question_id)
             continue
-        if found.label != question.label:
-            (to_yes if found.label == "yes" else to_no).append(question.question_id)
-        kept.append(replace(question, label=found.label))
+        if official.label != question.label:
+            (to_yes if official.label == "yes" else to_no).append(question.question_id)
+        kept.append(replace(question, label=official.label))
     images = {image_key(question.image) for question in questions}
     about = [question for question in corrected if image_key(question.image) in images]
     if not about or len(about) - len(kept) > _TOLERATED * len(about):

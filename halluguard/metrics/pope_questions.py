@@ -145,10 +145,10 @@ def build_questions(
 
     questions: list[Question] = []
     for image, names in sampled.items():
-        asked: set[str] = set()
+        used: set[str] = set()
         for name in names[:per_image]:
-            asked.add(name)
-            absent = [other for other in frequent if other not in asked and other not in names]
+            used.add(name)
+            absent = [other for other in frequent if other not in used and other not in names]
             if not absent:
                 raise InputError(
                     f"no object that is absent from image {image!r} is left for a question; use more images"
@@ -160,7 +160,7 @@ def build_questions(
                 negative = companion
             else:
                 negative = rng.choice(absent)
-            asked.add(negative)
+            used.add(negative)
             number = len(questions) + 1
             questions.append(Question(str(number), str(image), ask(name, template), "yes"))
             questions.append(Question(str(number + 1), str(image), ask(negative, template), "no"))

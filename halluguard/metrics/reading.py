@@ -172,7 +172,7 @@ def field(path: str | Path, number: int, row: JsonObject, *names: str) -> Any:
 
 
 def text_field(path: str | Path, number: int, row: JsonObject, *names: str) -> str:
-    """As `field`, for a value that must be a string."""
+    """The value of a field, which must be a string; see `field`."""
     value = field(path, number, row, *names)
     if not isinstance(value, str):
         name = next(name for name in names if name in row)

@@ -106,18 +106,18 @@ class Checker:
         A sentence is read together with those before it. Where a later sentence changes how an earlier one reads, the
         earlier one stays as it was yielded.
         """
-        given, end, draft = "", 0, Draft("")
+        released, end, draft = "", 0, Draft("")
         for draft in drafts:
             ends = [match.end() for match in _SENTENCE_END.finditer(draft.text, end)]
             if not ends:
                 continue
             end = ends[-1]
             (answer,) = self.answers([replace(draft, text=draft.text[:end].rstrip())], [conversation])
-            piece, given = _new_part(given, answer.text)
+            piece, released = _new_part(released, answer.text)
             if piece:
                 yield piece, answer
         (answer,) = self.answers([draft], [conversation])
-        piece, given = _new_part(given, answer.text)
+        piece, released = _new_part(released, answer.text)
         yield piece, answer
 
 

@@ -89,7 +89,7 @@ class Stepping:
         return calls.choose(len(conversations), self.settings, self._score(conversations), release)
 
     def counts(self, written: Written) -> dict[str, int]:
-        """What was done, in words."""
+        """Numbers of what was done, by name."""
         if isinstance(self.settings, StepBack):
             return {"returns": written.returns, "tokens taken back": written.extra}
         return {"sentences replaced": written.returns, "tokens of other drafts": written.extra}
@@ -133,7 +133,7 @@ class Drafter:
     stepping: Stepping | None = None
 
     def drafts(self, conversations: Sequence[Conversation], batch_size: int | None = None) -> list[list[Draft]]:
-        """For each of B conversations its drafts: one, or as many as `num_return_sequences`.
+        """The drafts of each of B conversations: one, or as many as `num_return_sequences`.
 
         Args:
             conversations: B conversations.

@@ -53,8 +53,8 @@ class SetDetector:
     def detect(self, images: Sequence[Any], phrases: Sequence[Sequence[str]]) -> list[list[Box]]:
         """The boxes of each phrase in the image of the set that shows it best; arguments as of a detector."""
         flat = [image for group in images for image in group.images]
-        asked = [words for group, words in zip(images, phrases, strict=True) for _ in group.images]
-        answers = iter(self.detector.detect(flat, asked))
+        queries = [words for group, words in zip(images, phrases, strict=True) for _ in group.images]
+        answers = iter(self.detector.detect(flat, queries))
         return [
             self._best([next(answers) for _ in group.images], len(words))
             for group, words in zip(images, phrases, strict=True)

@@ -27,7 +27,7 @@ class LabelledBox(Protocol):
 
 
 def label_places(boxes: Sequence[LabelledBox], ratio: float) -> list[tuple[int, bool]]:
-    """For each box: the line of its label, from 0 at the top, and whether the label is aligned with the right edge.
+    """The line of each box's label, from 0 at the top, and whether the label is aligned with the right edge.
 
     A label is aligned with the left edge of its box unless it would leave the image there. It is on the first line
     where it covers no earlier label.

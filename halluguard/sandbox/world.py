@@ -158,9 +158,9 @@ def choose_things(rng: random.Random) -> tuple[str, list[str]]:
     """A context and one to five things for it; partners come together, with an unrelated thing at times."""
     context = rng.choice(sorted(CONTEXTS))
     weights = CONTEXTS[context].weights
-    wanted = rng.choices([1, 2, 3, 4, 5], [1, 3, 4, 3, 1])[0]
+    number = rng.choices([1, 2, 3, 4, 5], [1, 3, 4, 3, 1])[0]
     things: list[str] = []
-    while len(things) < wanted:
+    while len(things) < number:
         present = sorted(set(things))
         chance = rng.random()
         if present and chance < 0.35:
@@ -172,5 +172,5 @@ def choose_things(rng: random.Random) -> tuple[str, list[str]]:
         if name in present:
             continue
         copies = rng.choice([2, 2, 3]) if rng.random() < 0.15 else 1
-        things += [name] * min(copies, wanted - len(things))
+        things += [name] * min(copies, number - len(things))
     return context, things

@@ -121,8 +121,8 @@ def _pope(guard: Answering, held: HeldOut, truth: Mapping[int, list[str]], batch
     pairs = list(dict.fromkeys((int(q.image), q.text) for questions in by_split.values() for q in questions))
     margins: dict[tuple[int, str], float] = {}
     for batch in _batches(pairs, batch_size):
-        asked = guard.margins([held.images[image] for image, _ in batch], [text for _, text in batch])
-        margins |= zip(batch, asked, strict=True)
+        of_batch = guard.margins([held.images[image] for image, _ in batch], [text for _, text in batch])
+        margins |= zip(batch, of_batch, strict=True)
     scores = []
     for split, questions in by_split.items():
         logits = {q.question_id: margins[int(q.image), q.text] for q in questions}

@@ -173,7 +173,8 @@ def _end_tokens(trainer: Trainer) -> set[int]:
     ends: set[int] = set()
     for holder in (_base_model(trainer).generation_config, trainer.processing_class.tokenizer):
         tokens = getattr(holder, "eos_token_id", None)
-        ends |= set(tokens) if isinstance(tokens, Sequence) else set() if tokens is None else {tokens}
+        if tokens is not None:
+            ends |= set(tokens) if isinstance(tokens, Sequence) else {tokens}
     return ends
 
 

@@ -87,8 +87,8 @@ def newest_whole(folder: Path, identity: Identity) -> Path:
         InputError: there is none; the message says whether they are broken or belong to another training.
     """
     others: dict[str, set[str]] = {}
-    found = sorted(folder.glob("checkpoint-*"), key=_step, reverse=True)
-    for checkpoint in found:
+    checkpoints = sorted(folder.glob("checkpoint-*"), key=_step, reverse=True)
+    for checkpoint in checkpoints:
         saved = _identity_of_whole(checkpoint)
         if saved is None:
             continue
@@ -102,7 +102,7 @@ def newest_whole(folder: Path, identity: Identity) -> Path:
             f"{str(folder / name)!r} was saved by a training with other {', '.join(sorted(changed))}; resume with the "
             "same ones, or start without resume in another folder"
         )
-    broken = f"{len(found)} broken ones" if found else "none"
+    broken = f"{len(checkpoints)} broken ones" if checkpoints else "none"
     raise InputError(f"expected a checkpoint to resume from in {str(folder)!r}, got {broken}; start without resume")
 
 

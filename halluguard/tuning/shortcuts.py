@@ -127,18 +127,18 @@ def shortcut_report(
     one_sided = any(row.truth and row.truth.absent for row in every)
     known = {p for p in polarities if p is not None}
     return ShortcutReport(
-        (len(train), len(test)),
-        _question(train, test, _words, seed) if len(known) == 2 else None,
-        _question(train, test, _length, seed) if len(known) == 2 else None,
-        _answer(train_pairs, test_pairs, _words, seed) if pairs else None,
-        _answer(train_pairs, test_pairs, _length, seed) if pairs else None,
-        polarities.count(True) / (len(polarities) - polarities.count(None)) if known else None,
-        _mean([len(_chosen(row).split()) for row in every]),
-        _mean([len(row.rejected.split()) for row in (*train_pairs, *test_pairs)]) if pairs else None,
-        max(map(abs, balance.values()), default=0) if one_sided else 0,
-        sum(map(guard.leaks, every)),
-        None if items is None else [_denies_present(row, items) for row in every].count(True),
-        len({image_key(row.image_id) for row in train} & {image_key(row.image_id) for row in test}),
+        rows=(len(train), len(test)),
+        question_words=_question(train, test, _words, seed) if len(known) == 2 else None,
+        question_length=_question(train, test, _length, seed) if len(known) == 2 else None,
+        answer_words=_answer(train_pairs, test_pairs, _words, seed) if pairs else None,
+        answer_length=_answer(train_pairs, test_pairs, _length, seed) if pairs else None,
+        yes_share=polarities.count(True) / (len(polarities) - polarities.count(None)) if known else None,
+        words_chosen=_mean([len(_chosen(row).split()) for row in every]),
+        words_rejected=_mean([len(row.rejected.split()) for row in (*train_pairs, *test_pairs)]) if pairs else None,
+        imbalance=max(map(abs, balance.values()), default=0) if one_sided else 0,
+        leaked=sum(map(guard.leaks, every)),
+        present_denied=None if items is None else [_denies_present(row, items) for row in every].count(True),
+        split_images=len({image_key(row.image_id) for row in train} & {image_key(row.image_id) for row in test}),
     )
 
 

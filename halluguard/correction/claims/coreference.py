@@ -82,10 +82,10 @@ def expletive(parse: Parse, i: int) -> bool:
     if _made_so(parse, i):
         return True
     verb = parse.heads[i]
-    said = parse.child(verb, "acomp", "attr")
-    infinitives = (j for head in (verb, said) if head is not None for j in parse.children[head])
-    if said is not None and any(
-        parse.deps[j] in ("xcomp", "advcl") and parse.tags[j] == "VB" and j > said for j in infinitives
+    complement = parse.child(verb, "acomp", "attr")
+    infinitives = (j for head in (verb, complement) if head is not None for j in parse.children[head])
+    if complement is not None and any(
+        parse.deps[j] in ("xcomp", "advcl") and parse.tags[j] == "VB" and j > complement for j in infinitives
     ):
         return True
     if parse.words[verb] in _SAYING and any(parse.deps[j] in ("ccomp", "csubj") for j in parse.children[verb]):
@@ -120,9 +120,9 @@ def nearest(parse: Parse, mentions: Sequence[Mention], pronoun: int, sort: str) 
         if local:
             subjects = [n for n, m in local if parse.deps[m.last] in _SUBJECTS]
             shown = [n for n, m in local if parse.deps[m.last] in ("attr", "dobj")]
-            found = (subjects or shown or [local[0][0]])[0]
-            owner = parse.child(mentions[found].last, "poss") if parse.tags[pronoun] == "PRP$" else None
-            return next((n for n, m in local if m.last == owner), found)  # "the cat's head ... its eyes"
+            antecedent = (subjects or shown or [local[0][0]])[0]
+            owner = parse.child(mentions[antecedent].last, "poss") if parse.tags[pronoun] == "PRP$" else None
+            return next((n for n, m in local if m.last == owner), antecedent)  # "the cat's head ... its eyes"
     return None
 
 

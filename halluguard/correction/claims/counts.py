@@ -55,6 +55,7 @@ def read(answer: ParsedAnswer, existence: Sequence[Claim]) -> list[Claim]:
         if amount is None or amount.count == 0 or claim.polarity == "denied":
             continue
         first, last = min(amount.first, mention.first), max(amount.last, mention.last)
+        whole = amount.total or total(parse, mention.last)
         counted = replace(
             claim,
             kind="count",
@@ -63,11 +64,7 @@ def read(answer: ParsedAnswer, existence: Sequence[Claim]) -> list[Claim]:
             end=parse.ends[last],
             count=amount.count,
             bound=amount.bound,
-            source_rule="vague"
-            if amount.vague
-            else "total"
-            if amount.total or total(parse, mention.last)
-            else "numeral",
+            source_rule="vague" if amount.vague else "total" if whole else "numeral",
             subject=n,
             trigger=(parse.starts[amount.first], parse.ends[amount.last]),
         )

@@ -48,9 +48,9 @@ def coverage(parse: Parse, claims: Sequence[Claim]) -> Coverage:
     leaves = parse.document.root.leaves() if parse.document is not None else iter(parse.leaves)
     for leaf in leaves:
         if leaf.kind != "thinking":
-            found = [ord(sign) for sign in parse.text[leaf.start : leaf.end] if sign.isalpha()]
-            letters += len(found)
-            own = len(found) if leaf.language else sum(sign <= _LATIN for sign in found)
+            signs = [ord(sign) for sign in parse.text[leaf.start : leaf.end] if sign.isalpha()]
+            letters += len(signs)
+            own = len(signs) if leaf.language else sum(sign <= _LATIN for sign in signs)
             read += own if leaf.reads else 0
     nouns = [i for i, tag in enumerate(parse.tags) if tag in ("NN", "NNS") and parse.words[i].isalpha()]
     spans = sorted((claim.start, claim.end) for claim in claims if claim.kind in ("existence", "text"))

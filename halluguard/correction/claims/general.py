@@ -44,11 +44,11 @@ _OF_THE_IMAGE = ("image", "picture", "photo", "photograph", "scene", "here", "fo
 
 def silent(parse: Parse) -> set[int]:
     """Tokens of clauses that make general statements, without definite noun phrases."""
-    found = set[int]()
+    tokens = set[int]()
     for verb in range(len(parse)):
         if parse.tags[verb][:2] in ("VB", "MD") and _is_general(parse, verb):
-            found.update(_untied(parse, verb))
-    return found
+            tokens.update(_untied(parse, verb))
+    return tokens
 
 
 def _is_general(parse: Parse, verb: int) -> bool:
@@ -63,16 +63,13 @@ def _is_general(parse: Parse, verb: int) -> bool:
         return False
     if of_the_reader:
         return _advises(parse, verb)
-    helps = parse.child(verb, "aux") is not None and any(
-        parse.deps[j] == "dobj" and parse.words[j] == "you" for i in inside for j in parse.children[i]
-    )
-    if helps:
+    to_reader = any(parse.deps[j] == "dobj" and parse.words[j] == "you" for i in inside for j in parse.children[i])
+    if to_reader and parse.child(verb, "aux") is not None:
         return True  # "A map can help you find your way."
     if any(parse.words[i] in _REASONS and parse.words[i - 1] in _MANIFOLD for i in inside if i > verb):
         return True  # "People create art for various reasons."
-    habit = parse.deps[verb] not in ("relcl", "advcl") and any(
-        parse.words[j] in _HABIT for j in parse.children[verb] if parse.deps[j] == "advmod" and j < verb
-    )
+    adverbs = [j for j in parse.children[verb] if parse.deps[j] == "advmod" and j < verb]
+    habit = parse.deps[verb] not in ("relcl", "advcl") and any(parse.words[j] in _HABIT for j in adverbs)
     return habit or _tells_of_a_kind(parse, verb)
 
 
@@ -91,12 +88,12 @@ def _is_kind(parse: Parse, subject: int) -> bool:
 def _tells_of_a_kind(parse: Parse, verb: int) -> bool:
     """Whether the predicate and its complement tell of a kind: "are known for", "can be used to"."""
     if parse.words[verb] in _BE:
-        said = [j for j in parse.children[verb] if parse.deps[j] in ("acomp", "attr") and j > verb]
+        complements = [j for j in parse.children[verb] if parse.deps[j] in ("acomp", "attr") and j > verb]
     else:
-        said = [verb]
+        complements = [verb]
     return any(
         parse.words[j] in _OF_A_KIND and any(parse.words[k] in _TELLING and k > j for k in parse.children[j])
-        for j in said
+        for j in complements
     )
 
 

@@ -198,8 +198,8 @@ def _irrealis(parse: Parse, i: int) -> bool:
 def _supposed(parse: Parse, verb: int) -> bool:
     """Whether a clause is only supposed: "if there is a dog", "whether a dog is there", "I don't know who he is"."""
     governor = parse.heads[verb]
-    asked = parse.deps[verb] == "ccomp" and governor < verb and parse.words[governor] in _KNOWING
-    if asked and any(parse.words[j] in _WHO and j < verb for j in parse.children[verb]):
+    embedded = parse.deps[verb] == "ccomp" and governor < verb and parse.words[governor] in _KNOWING
+    if embedded and any(parse.words[j] in _WHO and j < verb for j in parse.children[verb]):
         return True
     return any(parse.words[j] in ("if", "whether", "unless") and parse.deps[j] == "mark" for j in parse.children[verb])
 

@@ -125,23 +125,17 @@ def _contrasted(parse: Parse, i: int) -> bool:
     return any(parse.words[j] in ("but", "yet") for j in parse.children[head] if head < j < i)
 
 
+_NOT_SO_FEW = frozenset("a the these those quite some his her only".split())
+"""Words before "few" with which it is a number of things that are there."""
+
+
 def _hardly_any(parse: Parse, i: int) -> bool:
     """Whether the quantity is close to none: "hardly any people", "few people"; not "a few people"."""
     for j in parse.children[i]:
         before = parse.words[j - 1] if j > 0 else ""
         if parse.words[j] in ("any", "a") and before in _BARELY:
             return True
-        if parse.words[j] == "few" and before not in (
-            "a",
-            "the",
-            "these",
-            "those",
-            "quite",
-            "some",
-            "his",
-            "her",
-            "only",
-        ):
+        if parse.words[j] == "few" and before not in _NOT_SO_FEW:
             return not any(parse.words[k] in ("a", "the", "these", "those") for k in parse.children[i])
     return False
 
@@ -151,15 +145,14 @@ def _unseen(parse: Parse, i: int) -> bool:
     verb = parse.heads[i]
     if parse.deps[i] not in ("nsubj", "nsubjpass") or parse.tags[verb] not in VERB_TAGS:
         return False
-    said = {parse.words[verb], *(parse.words[j] for j in parse.children[verb] if parse.deps[j] in _SAYING)}
-    if said & set(_ABSENT):
+    predicate = {parse.words[verb], *(parse.words[j] for j in parse.children[verb] if parse.deps[j] in _SAYING)}
+    if predicate & set(_ABSENT):
         return not _negated_verb(parse, verb)
-    place = next(
-        (j for j in parse.children[verb] if parse.deps[j] == "prep" and parse.words[j] in ("in", "within")), None
-    )
-    shown = place is not None and any(parse.words[j] in _IMAGE for j in parse.children[place])
-    here = parse.words[verb] in ("is", "are", "was", "were") and shown
-    return bool(said & _VISIBLE or here) and _negated_verb(parse, verb)
+    prepositions = [j for j in parse.children[verb] if parse.deps[j] == "prep"]
+    place = next((j for j in prepositions if parse.words[j] in ("in", "within")), None)
+    in_image = place is not None and any(parse.words[j] in _IMAGE for j in parse.children[place])
+    here = parse.words[verb] in ("is", "are", "was", "were") and in_image
+    return bool(predicate & _VISIBLE or here) and _negated_verb(parse, verb)
 
 
 _SAYING = ("acomp", "advmod", "attr", "oprd")

@@ -47,9 +47,9 @@ class ParsedAnswer:
 
     @classmethod
     def of(cls, parse: Parse, question: Callable[[], ParsedQuestion] | None = None) -> ParsedAnswer:
-        found = mentions.find(parse)
-        heads = {mention.last: n for n, mention in enumerate(found)}
-        return cls(parse, found, heads, coreference.links(parse, found), question)
+        named = mentions.find(parse)
+        heads = {mention.last: n for n, mention in enumerate(named)}
+        return cls(parse, named, heads, coreference.links(parse, named), question)
 
     def mention(self, token: int) -> int | None:
         """The mention that a noun heads or a pronoun stands for."""

@@ -43,22 +43,20 @@ def idioms(parse: Parse) -> set[int]:
 
 def scare_quoted(parse: Parse) -> set[int]:
     """Tokens in quotation marks that name a thing all the same: 'a large "living wall" or vertical garden'."""
-    found = set[int]()
+    names = set[int]()
     for i in sorted(parse.quoted):
-        if (
-            i - 1 in parse.quoted
-            or i < 2
-            or parse.tags[i - 2] not in ("DT", "JJ")
-            or parse.words[i - 2] in ("the", "word")
-        ):
+        if i - 1 in parse.quoted or i < 2:
+            continue
+        described = parse.tags[i - 2] in ("DT", "JJ") and parse.words[i - 2] not in ("the", "word")
+        if not described:
             continue
         end = i
         while end in parse.quoted:
             end += 1
         after = parse.tags[end + 1] if end + 1 < len(parse) else ""
         if end - i <= _LONGEST_SCARE_QUOTE and after not in NOUN_TAGS and parse.text[parse.starts[i]].islower():
-            found.update(range(i, end))
-    return found
+            names.update(range(i, end))
+    return names
 
 
 _LONGEST_SCARE_QUOTE = 3

@@ -97,7 +97,7 @@ def register(language: str, load: Callable[[], Extractor], version: str = "") ->
 
 
 def registered() -> tuple[Registered, ...]:
-    """What was registered in this process: another process calls `register(*one)` for each."""
+    """The registrations of this process; another process calls `register(*one)` for each."""
     return tuple(_REGISTERED.values())
 
 
@@ -109,14 +109,14 @@ def versions() -> dict[str, str]:
 
 def extractor_for(language: str) -> Extractor | None:
     """The extractor for a language; None where there is none, or a package of it is not installed."""
-    found = _loaded(language) if language else None
-    return None if isinstance(found, MissingExtraError) else found
+    extractor = _loaded(language) if language else None
+    return None if isinstance(extractor, MissingExtraError) else extractor
 
 
 def why_not(language: str) -> str:
-    """What to install so that a language can be read; "" where nothing helps."""
-    found = _loaded(language)
-    return str(found) if isinstance(found, MissingExtraError) else ""
+    """Advice on the package that reads a language; "" where no package helps."""
+    extractor = _loaded(language)
+    return str(extractor) if isinstance(extractor, MissingExtraError) else ""
 
 
 @cache

@@ -163,21 +163,21 @@ def _in_prose(document: Document, blocks: Sequence[Block], omitted: tuple[Omissi
     """A sentence after the last paragraph with content; offers and questions at the end are no content."""
     text = document.text
     for block in reversed(blocks):
-        said = _without_closing(text[slice(*block.outer)].rstrip())
-        if block.kind == "paragraph" and said and _has_prose(block):
-            return Insertion(block.outer[0] + len(said), _sentences(said, omitted), omitted)
+        kept = _without_closing(text[slice(*block.outer)].rstrip())
+        if block.kind == "paragraph" and kept and _has_prose(block):
+            return Insertion(block.outer[0] + len(kept), _sentences(kept, omitted), omitted)
     if blocks and all(block.kind in ("list", "heading", "paragraph", "quote", "table") for block in blocks):
         at = blocks[-1].outer[1]
         return Insertion(at, f"\n\n{_statements(omitted, text.isupper())}", omitted)
     return None
 
 
-def _without_closing(said: str) -> str:
+def _without_closing(text: str) -> str:
     """A paragraph without the offers and questions that close it; "" where nothing else is in it."""
-    while said and _CLOSING.search(_STOP.split(said)[-1]):
-        stops = [stop.start() for stop in _STOP.finditer(said)]
-        said = said[: stops[-1]] if stops else ""
-    return said
+    while text and _CLOSING.search(_STOP.split(text)[-1]):
+        stops = [stop.start() for stop in _STOP.finditer(text)]
+        text = text[: stops[-1]] if stops else ""
+    return text
 
 
 def _has_prose(block: Block) -> bool:
@@ -321,8 +321,8 @@ def _item(omission: Omission, like: Block, leaves: Sequence[Block], text: str, s
     name, words = leaves[0], text[leaves[0].start : leaves[0].end]
     opens = words.split()[0].lower() if words.split() else ""
     indefinite = opens in _DETERMINERS
-    said = _phrase(omission) if indefinite else omission.name
-    head = text[like.start : name.start] + _cased(said, words.split()[0] if words.split() else words)
+    phrase = _phrase(omission) if indefinite else omission.name
+    head = text[like.start : name.start] + _cased(phrase, words.split()[0] if words.split() else words)
     if len(leaves) == 1:
         stop = "." if name.kind == "prose" and words.endswith(".") else ""
         return marker + head + stop + text[name.end : like.end]

@@ -24,7 +24,7 @@ _STAYS = ("document", "object", "array", "code", "member", "cell")
 
 _SPECIAL = re.compile(r"<\|?[^<>\s]{1,40}\|?>")
 _LONG_NAME = 5
-"""From this number of tokens on a name may hold more than one thing."""
+"""Number of tokens from which a name may hold more than one thing."""
 
 
 class BlockEditor:

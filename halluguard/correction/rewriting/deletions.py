@@ -133,7 +133,7 @@ def is_clause(parse: Parse, sentence: int) -> bool:
 
 
 def fragment(parse: Parse, sentence: int, alive: Out) -> set[int]:
-    """What is incomplete after a cut: a clause whose subject was cut, or a sentence without a verb."""
+    """The tokens left incomplete by a cut: a clause whose subject was cut, or a sentence without a verb."""
     first, end = parse.sentences[sentence]
     left = [i for i in range(first, end) if alive(i)]
     verbs = [i for i in left if parse.tags[i] in VERB_TAGS]

@@ -340,8 +340,8 @@ class EditPlan:
                 start, stop = self.parse.starts[mention.first], self.parse.ends[mention.last]
                 words = self.parse.text[start:stop]
                 cause = heads[mention.last]
-                told = f"{self.verdicts[cause].reason}; left as it was: {reason}"
-                self.flags.append(Edit(start, stop, words, words, (cause,), told, "flagged"))
+                note = f"{self.verdicts[cause].reason}; left as it was: {reason}"
+                self.flags.append(Edit(start, stop, words, words, (cause,), note, "flagged"))
 
     def _out(self) -> set[int]:
         """Tokens that a restated phrase must not contain."""

@@ -42,6 +42,15 @@ _GLOSS = re.compile(r"(\w+), (possibly|perhaps|likely|probably|presumably|such a
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 
 
+def _tears_marks(before: str, after: str) -> bool:
+    """Whether an edit takes away one mark of a pair: a quotation mark, a bracket, a mark of Markdown."""
+    odd = any(after.count(mark) % 2 != before.count(mark) % 2 for mark in ('"', "*", "`"))
+    return odd or any(
+        after.count(left) - after.count(right) != before.count(left) - before.count(right)
+        for left, right in ("()", "[]", "“”")
+    )
+
+
 def breaks_form(before: str, after: str) -> str:
     """The reason why an edited sentence cannot stand, by its characters alone; "" when it can."""
     words, old_words = _WORD.findall(after.lower()), _WORD.findall(before.lower())
@@ -62,9 +71,7 @@ def breaks_form(before: str, after: str) -> str:
         return "the other would have no one beside it"
     if words[0] in _SUBORDINATE and words[0] != old_words[0]:
         return f"it would begin with {words[0]!r}"
-    if any(after.count(mark) % 2 != before.count(mark) % 2 for mark in ('"', "*", "`")) or any(
-        after.count(a) - after.count(b) != before.count(a) - before.count(b) for a, b in ("()", "[]", "“”")
-    ):
+    if _tears_marks(before, after):
         return "a quotation or bracket would be torn"
     if any(len(lone.findall(after)) > len(lone.findall(before)) for lone in (_LONE_ONE, _LONE_PART)):
         return "a word would stand alone"

@@ -99,8 +99,8 @@ class OtherLanguages:
     def _flag(self, start: int, end: int, why: frozenset[int], reason: str) -> None:
         words = self.document.text[start:end]
         reasons = "; ".join(dict.fromkeys(self.verdicts[n].reason for n in sorted(why)))
-        told = f"{reasons}; left as it was: {reason}"
-        self.flags.append(Edit(start, end, words, words, tuple(sorted(why)), told, "flagged"))
+        note = f"{reasons}; left as it was: {reason}"
+        self.flags.append(Edit(start, end, words, words, tuple(sorted(why)), note, "flagged"))
 
 
 def _parents(block: Block) -> Iterator[tuple[int, Block]]:

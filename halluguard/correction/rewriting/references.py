@@ -102,12 +102,12 @@ def is_sure(parse: Parse, pronoun: int, antecedent: int) -> bool:
     if parse.words[parse.heads[pronoun]] in ("between", "among"):
         return True  # the subject is not between itself
     above = set(parse.chain(pronoun))  # "the arrows between them" are not between arrows
-    return antecedent >= first or not any(
-        parse.tags[i] in fitting
-        and i not in above
-        and (owner or parse.deps[i] in ("nsubj", "nsubjpass", "dobj", "attr"))
-        for i in range(first, pronoun)
-    )
+
+    def fits(i: int) -> bool:
+        central = owner or parse.deps[i] in ("nsubj", "nsubjpass", "dobj", "attr")
+        return central and parse.tags[i] in fitting and i not in above
+
+    return antecedent >= first or not any(map(fits, range(first, pronoun)))
 
 
 def _continues(parse: Parse, token: int, gone: Callable[[int], bool]) -> bool:
@@ -162,28 +162,20 @@ def _still_named(plan: EditPlan, antecedent: int, token: int, gone: Callable[[in
     if lost.name in stated:
         return True
     here = parse.sentence[token]
-    near = [
-        m
-        for n, m in enumerate(plan.mentions)
-        if (n in plan.decision or n in plan.wrongly_denied)  # "no dog" is nothing that "it" could be
-        and m.last < token
-        and not gone(m.last)
-        and _sentences_left(parse, parse.sentence[m.last], here, gone) <= coreference.REACH
-    ]
     people = parse.words[token] in _OF_PEOPLE
     elsewhere = parse.sentence[lost.last] < here
-    return any(
-        m.name == lost.name
-        or (people and m.category == "person")
-        or (
-            elsewhere
-            and parse.sentence[m.last] < here
-            and m.plural == lost.plural
-            and m.rule != "stuff"
-            and _is_person(m) == _is_person(lost)
-        )
-        for m in near
-    )
+
+    def is_near(n: int, m: Mention) -> bool:
+        there = n in plan.decision or n in plan.wrongly_denied  # "no dog" is nothing that "it" could be
+        left = there and m.last < token and not gone(m.last)
+        return left and _sentences_left(parse, parse.sentence[m.last], here, gone) <= coreference.REACH
+
+    def is_alike(m: Mention) -> bool:
+        alike = m.plural == lost.plural and m.rule != "stuff" and _is_person(m) == _is_person(lost)
+        return alike and elsewhere and parse.sentence[m.last] < here
+
+    near = [m for n, m in enumerate(plan.mentions) if is_near(n, m)]
+    return any(m.name == lost.name or (people and _is_person(m)) or is_alike(m) for m in near)
 
 
 def _sentences_left(parse: Parse, start: int, end: int, gone: Callable[[int], bool]) -> int:

@@ -57,16 +57,18 @@ def repair_attribute(plan: EditPlan, verdict: int) -> Cuts:
 
 def repair_text(plan: EditPlan, verdict: int) -> Cuts:
     """Replace a wrong quotation by the text in the image; where that is not one clear line, flag the words."""
-    claim, found = plan.claims[plan.verdicts[verdict].claim], plan.verdicts[verdict]
+    claim, judged = plan.claims[plan.verdicts[verdict].claim], plan.verdicts[verdict]
     tokens = replacements.tokens_of(plan.editor, claim.start, claim.end)
-    if found.replacement is None or not tokens:
-        plan.flags.append(Edit(claim.start, claim.end, claim.phrase, claim.phrase, (verdict,), found.reason, "flagged"))
+    if judged.replacement is None or not tokens:
+        plan.flags.append(
+            Edit(claim.start, claim.end, claim.phrase, claim.phrase, (verdict,), judged.reason, "flagged")
+        )
         return {}
     plan.editor.delete(tokens[:-1], {verdict})
     for token in tokens[:-1]:
         plan.editor.gaps[token] = ""
-    plain = found.replacement.isdigit() or plan.parse.quoted.issuperset(tokens)
-    plan.editor.put(tokens[-1], found.replacement if plain else f'"{found.replacement}"', {verdict})
+    plain = judged.replacement.isdigit() or plan.parse.quoted.issuperset(tokens)
+    plan.editor.put(tokens[-1], judged.replacement if plain else f'"{judged.replacement}"', {verdict})
     return {}
 
 

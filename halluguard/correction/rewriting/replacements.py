@@ -126,7 +126,11 @@ def flip(editor: TokenEditor, claim: Claim, why: int) -> None:
     (token,) = tokens_of(editor, claim.start, claim.end)
     word = "no" if editor.parse.words[token] in yes_no.YES else "yes"
     old = editor.tokens[token]
-    editor.put(token, word.upper() if old.isupper() else word.capitalize() if old[0].isupper() else word, {why})
+    if old.isupper():
+        word = word.upper()
+    elif old[0].isupper():
+        word = word.capitalize()
+    editor.put(token, word, {why})
 
 
 def deny(editor: TokenEditor, noun: int, why: int) -> bool:

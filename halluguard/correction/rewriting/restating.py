@@ -28,7 +28,7 @@ _PARTITIVE = frozenset(("of", "from", "including"))
 _PLACES = frozenset("atop near beside behind above below under over along across on at by to through against".split())
 _BUILT = frozenset("wall garden courtyard park path window door lake river".split())
 _LONG_SENTENCE = 22
-"""In a sentence of more tokens than this, a thing counts as taken for granted."""
+"""Number of tokens of a sentence; in a longer one, a thing counts as taken for granted."""
 _LONGEST_PHRASE = 7
 MOST = 3
 """Largest number of lost objects that one sentence states again."""
@@ -93,13 +93,10 @@ def is_placed(parse: Parse, mention: Mention) -> bool:
 def _taken_for_granted(parse: Parse, mention: Mention) -> bool:
     """Whether the text presupposes it: "close to the roots", "the buildings' history", "(the Tower)"."""
     last = mention.last
-    if parse.deps[last] == "poss" or (
-        mention.first > 0 and "(" in parse.words[max(0, mention.first - 2) : mention.first]
-    ):
+    if parse.deps[last] == "poss" or "(" in parse.words[max(0, mention.first - 2) : mention.first]:
         return True
-    definite = any(
-        parse.words[j] in ("the", "these", "those", "this", "that") for j in parse.children[last] if j < last
-    )
+    before = [parse.words[j] for j in parse.children[last] if j < last]
+    definite = any(word in ("the", "these", "those", "this", "that") for word in before)
     in_relative = any(parse.deps[i] == "relcl" for i in parse.chain(last))
     first, end = parse.sentences[parse.sentence[last]]
     named_before = parse.sentence[last] == 0 or parse.words[last] in parse.words[:last]
@@ -197,13 +194,8 @@ def phrase_end(editor: TokenEditor, last: int, out: set[int]) -> int:
         contiguous = inside == list(range(inside[0], inside[-1] + 1))
         closed = inside[-1] + 1 >= len(parse) or parse.tags[inside[-1] + 1] not in ("VBN", "VBG", "VB", "RP")
         fits = fits and closed and not any(parse.words[i] in ("the", "its", "his", "her", "their") for i in inside)
-        if (
-            fits
-            and contiguous
-            and not out & set(inside)
-            and all(map(editor.alive, inside))
-            and parse.tags[inside[-1]] in ("NN", "NNS")
-        ):
+        whole = contiguous and not out & set(inside) and all(map(editor.alive, inside))
+        if fits and whole and parse.tags[inside[-1]] in ("NN", "NNS"):
             return inside[-1]
     return last
 
@@ -219,13 +211,8 @@ def _lowered(editor: TokenEditor, first: int, last: int) -> str:
 def statement(phrases: Sequence[str]) -> str:
     """The sentence that states the phrases: "There is a dog and a cat."; in capitals where they are."""
     opening = phrases[0].lower().split()
-    one = opening[0] in ("a", "an", "one") and opening[1:2] not in (
-        ["few"],
-        ["couple"],
-        ["number"],
-        ["variety"],
-        ["lot"],
-    )
+    of_many = opening[1:2] and opening[1] in ("few", "couple", "number", "variety", "lot")
+    one = opening[0] in ("a", "an", "one") and not of_many
     one = one or (opening[0] == "some" and opening[-1] in _SOME)
     text = f"There {'is' if one else 'are'} {listing(phrases)}."
     return text.upper() if listing(phrases).isupper() and len(listing(phrases)) > 3 else text

@@ -30,8 +30,7 @@ def segments(parse: Parse, token: int, needed: Callable[[int], bool]) -> Iterato
     Args:
         needed: whether the word before cannot stand without the phrase of this preposition.
     """
-    first, end = parse.sentences[parse.sentence[token]]
-    stop = end - 1 if parse.words[end - 1] in _STOPS else end
+    first, stop = _without_stop(parse, token)
     between = _between_commas(parse, token, first, stop)
     if between is not None:
         yield between
@@ -41,10 +40,17 @@ def segments(parse: Parse, token: int, needed: Callable[[int], bool]) -> Iterato
             yield set(range(start - comma, stop))
 
 
+def _without_stop(parse: Parse, token: int) -> tuple[int, int]:
+    """First token of the sentence of a token, and one past its last, the full stop left out."""
+    first, end = parse.sentences[parse.sentence[token]]
+    return first, end - 1 if parse.words[end - 1] in _STOPS else end
+
+
 def with_gloss(parse: Parse, cut: set[int]) -> set[int]:
     """A cut, with what only explains its end: "orange fruit, possibly melons", "fruit (two melons)"."""
     last = max(cut)
     end = parse.sentences[parse.sentence[last]][1]
+    _, stop = _without_stop(parse, last)
     if last + 1 < end and parse.words[last + 1] == "(" and parse.tags[min(cut)] != "IN":
         close = next((i for i in range(last + 1, end) if parse.words[i] == ")"), None)
         return cut if close is None else cut | set(range(last + 1, close + 1))
@@ -53,7 +59,6 @@ def with_gloss(parse: Parse, cut: set[int]) -> set[int]:
     opens = parse.words[last + 2] in _GLOSSES or tuple(parse.words[last + 2 : last + 4]) == ("such", "as")
     if not opens:
         return cut
-    stop = end - 1 if parse.words[end - 1] in _STOPS else end
     rest = range(last + 2, stop)
     if any(parse.tags[i] in _FINITE for i in rest):
         comma = next((i for i in rest if parse.words[i] == ","), None)

@@ -268,15 +268,11 @@ def _drop_follower(plan: EditPlan, token: int, before: int) -> bool:
     """Delete a sentence that is only about deleted objects; False if it names an object that is there."""
     sentence = plan.parse.sentence[token]
     first, end = plan.parse.sentences[sentence]
-    if (
-        sentence == before
-        or plan.lost(set(range(first, end)))
-        or plan.parse.block[first] != plan.parse.block[plan.parse.sentences[before][0]]
-    ):
+    other_block = plan.parse.block[first] != plan.parse.block[plan.parse.sentences[before][0]]
+    if sentence == before or other_block or plan.lost(set(range(first, end))):
         return False
-    plan.editor.delete(
-        range(first, end), set().union(*(plan.editor.why[i] for i in range(*plan.parse.sentences[before])))
-    )
+    why = set().union(*(plan.editor.why[i] for i in range(*plan.parse.sentences[before])))
+    plan.editor.delete(range(first, end), why)
     return True
 
 

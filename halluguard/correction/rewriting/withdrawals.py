@@ -77,8 +77,8 @@ def left_over(plan: EditPlan) -> Iterator[Edit]:
             if cause is not None:
                 start, end = parse.starts[i], parse.ends[i]
                 words = parse.text[start:end]
-                told = f"{plan.verdicts[cause].reason}; left as it was: no claim was read from these words"
-                yield Edit(start, end, words, words, (cause,), told, "flagged")
+                note = f"{plan.verdicts[cause].reason}; left as it was: no claim was read from these words"
+                yield Edit(start, end, words, words, (cause,), note, "flagged")
 
 
 def _hyphenated(plan: EditPlan, i: int) -> bool:

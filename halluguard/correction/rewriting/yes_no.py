@@ -172,11 +172,11 @@ class YesNoRewriter:
         if len(others) != 2 or not all(parse.words[i] in _STAND_INS | _HELPING for i in others):
             return False
         if ones:
-            wanted = "one" if now_yes else "none"
-            if negations or _ONE[parse.words[ones[0]]] != wanted:
+            new = "one" if now_yes else "none"
+            if negations or _ONE[parse.words[ones[0]]] != new:
                 return False
             many = now_yes and any(parse.words[i] in ("are", "were", "'re") for i in rest)
-            editor.replace(ones[0], "some" if many else wanted, {why})
+            editor.replace(ones[0], "some" if many else new, {why})
         elif now_yes:
             editor.delete(negations, {why})
             if negations and parse.words[others[-1]] == "ca":

@@ -40,17 +40,18 @@ def json_end(text: str, start: int) -> int | None:
 
 def _is_deep(value: object) -> bool:
     """Whether a value is nested more than `_DEEPEST` levels deep."""
-    level = [value]
-    for _ in range(_DEEPEST):
-        level = [
-            inner
-            for outer in level
-            for inner in (outer.values() if isinstance(outer, dict) else outer if isinstance(outer, list) else ())
-            if isinstance(inner, dict | list)
-        ]
+    level = _inner(value)
+    for _ in range(_DEEPEST - 1):
         if not level:
             return False
-    return True
+        level = [deeper for inner in level for deeper in _inner(inner)]
+    return bool(level)
+
+
+def _inner(value: object) -> list[object]:
+    """The objects and arrays that stand directly in a value."""
+    members = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return [member for member in members if isinstance(member, dict | list)]
 
 
 def find_json(text: str, start: int, end: int) -> list[tuple[int, int]]:

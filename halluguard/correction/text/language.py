@@ -95,12 +95,14 @@ def mark_languages(document: Document) -> Document:
     A leaf too short to tell goes with the leaves around it.
     """
     text, leaves = document.text, list(document.leaves())
-    found = [language_of(text[leaf.start : leaf.end]) for leaf in leaves]
-    if not any(language not in (None, "en") for language in found):
-        if any(found) or _joined(text, leaves) in (None, "en"):
+    languages = [language_of(text[leaf.start : leaf.end]) for leaf in leaves]
+    if not any(language not in (None, "en") for language in languages):
+        if any(languages) or _joined(text, leaves) in (None, "en"):
             return document
-        found = [_joined(text, leaves)] * len(leaves)
-    foreign = {id(leaf): language for leaf, language in zip(leaves, _filled(found), strict=True) if language != "en"}
+        languages = [_joined(text, leaves)] * len(leaves)
+    foreign = {
+        id(leaf): language for leaf, language in zip(leaves, _filled(languages), strict=True) if language != "en"
+    }
     return replace(document, root=_marked(document.root, foreign)) if foreign else document
 
 

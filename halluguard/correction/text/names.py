@@ -40,7 +40,7 @@ def add_name(parse: Parse, text: str, starts: Sequence[int], ends: Sequence[int]
     first = len(parse)
     last = max((n for n, (word, _, _) in enumerate(tokens) if word[0].isalnum()), default=len(tokens) - 1)
     for n, (word, a, b) in enumerate(tokens):
-        tag, dep = ("NNS" if singular(word) != word else "NN", "ROOT") if n == last else _before_head(word)
+        tag, dep = _head(word) if n == last else _before_head(word)
         parse.words.append(word)
         parse.tags.append(tag if word[0].isalnum() else "SYM")
         parse.deps.append(dep if word[0].isalnum() or n == last else "punct")
@@ -49,6 +49,11 @@ def add_name(parse: Parse, text: str, starts: Sequence[int], ends: Sequence[int]
         parse.ends.append(ends[b - 1])
     parse.sentence.extend([len(parse.sentences)] * len(tokens))
     parse.sentences.append((first, len(parse)))
+
+
+def _head(word: str) -> tuple[str, str]:
+    """Tag and label of the head of a name."""
+    return "NNS" if singular(word) != word else "NN", "ROOT"
 
 
 def _before_head(word: str) -> tuple[str, str]:

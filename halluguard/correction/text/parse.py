@@ -83,12 +83,12 @@ class Parse:
     def subtree(self, token: int) -> list[int]:
         """The token and everything under it, in reading order."""
         check_budget()
-        found, queue = [token], list(self.children[token])
+        tokens, queue = [token], list(self.children[token])
         while queue:
             i = queue.pop()
-            found.append(i)
+            tokens.append(i)
             queue += self.children[i]
-        return sorted(found)
+        return sorted(tokens)
 
     def chain(self, token: int) -> Iterator[int]:
         """The token's head, its head's head, ... up to the root."""

@@ -1,4 +1,4 @@
-"""From a text to its parse: the tree of blocks, words cleaned of markup, spaCy, and places in the original string."""
+"""Parse a text: the tree of blocks, words cleaned of markup, spaCy, and places in the original string."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class _Piece:
 
     @property
     def text(self) -> str:
-        """What the parser sees."""
+        """The text that the parser reads."""
         text = self.words.text[self.start : self.end]
         lower = text.lower()
         return lower if self.folded and len(lower) == len(text) else text

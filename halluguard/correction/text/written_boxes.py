@@ -51,17 +51,17 @@ def find(text: str) -> list[Written]:
     """
     if "<" not in text and "[" not in text:
         return []
-    found = [
+    groups = [
         Written(match.start(), match.end(), _boxes(kind, match.group()))
         for kind, pattern in _PATTERNS.items()
         for match in pattern.finditer(text)
     ]
-    taken = [(w.start, w.end) for w in found]
+    taken = [(w.start, w.end) for w in groups]
     for match in _TAGS.finditer(text):
         if not any(a <= match.start() < b for a, b in taken):
             opening = not match.group().startswith("</") and "end" not in match.group()
-            found.append(Written(match.start(), match.end(), opening=opening))
-    return sorted((w for w in found if w.boxes or _TAGS.match(text, w.start)), key=lambda w: w.start)
+            groups.append(Written(match.start(), match.end(), opening=opening))
+    return sorted((w for w in groups if w.boxes or _TAGS.match(text, w.start)), key=lambda w: w.start)
 
 
 def _boxes(kind: str, markup: str) -> tuple[XYXY, ...]:

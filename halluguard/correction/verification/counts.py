@@ -21,8 +21,8 @@ def verify_count(claim: Claim, evidence: Evidence) -> Verdict:
     if verdict.decision in ("contradicted", "unverifiable") or claim.count is None:
         return verdict
     if evidence.experts:
-        found = [one for one in evidence.experts if one.boxes(one.terms_of(claim.name))] or evidence.experts
-        return agreed([Vote(_counted(claim, one, verdict)) for one in found], evidence.agree)
+        experts = [one for one in evidence.experts if one.boxes(one.terms_of(claim.name))] or evidence.experts
+        return agreed([Vote(_counted(claim, one, verdict)) for one in experts], evidence.agree)
     return _counted(claim, evidence, verdict)
 
 

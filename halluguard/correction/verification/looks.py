@@ -79,9 +79,9 @@ class Look:
             names: objects to look for in every image besides.
         """
         terms_of = query_terms_for(expert.covers)
-        wanted = {phrase for name in names for phrase in terms_of(name)}
+        listed = {phrase for name in names for phrase in terms_of(name)}
         phrases = {
-            key: sorted(wanted | {phrase for claim in claims[key] for phrase in phrases_for(claim, terms_of)})
+            key: sorted(listed | {phrase for claim in claims[key] for phrase in phrases_for(claim, terms_of)})
             for key in image_of
         }
         return cls(expert, terms_of, thresholds, calibration, _detect(image_of, phrases, expert, batch_size))

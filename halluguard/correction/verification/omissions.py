@@ -97,8 +97,8 @@ def _trusted(name: str, evidence: Evidence, least: float | None) -> bool:
     for one in evidence.experts or (evidence,):
         verdict = presence(name, one)
         enough = (one.thresholds.of(name)[0] + 1) / 2 if least is None else least
-        found = [box for box in verdict.evidence if related(name, box.label) != "wider" and box.score >= enough]
-        if verdict.decision == "supported" and found:
+        boxes = [box for box in verdict.evidence if related(name, box.label) != "wider" and box.score >= enough]
+        if verdict.decision == "supported" and boxes:
             wrong *= 1.0 - precision_of(one.detector).of(name)
         elif verdict.decision == "contradicted":  # recall is high; else it would be "unsure"
             return False

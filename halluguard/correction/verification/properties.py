@@ -102,10 +102,10 @@ def _decide(claim: Claim, questions: Sequence[Question], answers: PropertyAnswer
 
 def _with_replacement(verdict: Verdict, claim: Claim, evidence: Evidence) -> Verdict:
     """The verdict with the value that holds in place of the claimed one, if one clearly does for every object."""
-    asked, answers = {value: questions_of(claim, evidence, value) for value in other_values(claim)}, evidence.answers
-    answers.ask([q for questions in asked.values() for q in questions])
+    by_value, answers = {value: questions_of(claim, evidence, value) for value in other_values(claim)}, evidence.answers
+    answers.ask([q for questions in by_value.values() for q in questions])
     scores = []
-    for value, questions in asked.items():
+    for value, questions in by_value.items():
         probabilities = [p for q in questions if (p := answers.known.get(q)) is not None]
         if questions and len(probabilities) == len(questions):
             scores.append((min(probabilities), value))
@@ -113,7 +113,7 @@ def _with_replacement(verdict: Verdict, claim: Claim, evidence: Evidence) -> Ver
     if not scores:
         return verdict
     best, value = scores[0]
-    high, _ = property_thresholds(answers.expert(asked[value][0]))
+    high, _ = property_thresholds(answers.expert(by_value[value][0]))
     if best < high or (len(scores) > 1 and best - scores[1][0] < REPLACEMENT_MARGIN):
         return verdict
     return replace(verdict, replacement=value, reason=f"{verdict.reason}; {value!r} at {best:.2f}")

@@ -125,7 +125,7 @@ def examine_many(
     answers = {key: PropertyAnswers(image, experts, reader) for key, image in image_of.items()}
     examined: list[tuple[list[Verdict], Evidence | None]] = []
     for key, of_answer in zip(keys, claims, strict=True):
-        failures = [(look.expert, found) for look in looks if isinstance(found := look.detected[key], Exception)]
+        failures = [(look.expert, failure) for look in looks if isinstance(failure := look.detected[key], Exception)]
         if failures:
             expert, error = failures[0]
             examined.append((_failed(of_answer, error, expert), None))
@@ -141,9 +141,11 @@ def examine_many(
 
 def _by_protocol(properties: Properties) -> tuple[list[PropertyExpert], TextReader | None]:
     """The property experts, and the first reader of written words."""
-    given = [] if properties is None else list(properties) if isinstance(properties, Sequence) else [properties]
-    reader = next((expert for expert in given if is_reader(expert)), None)
-    return [expert for expert in given if not is_reader(expert)], reader
+    if properties is None:
+        return [], None
+    experts = list(properties) if isinstance(properties, Sequence) else [properties]
+    reader = next((expert for expert in experts if is_reader(expert)), None)
+    return [expert for expert in experts if not is_reader(expert)], reader
 
 
 def is_reader(expert: PropertyExpert | TextReader) -> TypeIs[TextReader]:

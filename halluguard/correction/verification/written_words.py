@@ -26,7 +26,7 @@ from halluguard.records import Box, Claim, Verdict
 ALIKE, UNLIKE = 0.8, 0.5
 """Words of similarity ALIKE or more are those claimed; words below UNLIKE are others."""
 INSIDE = 0.75
-"""From this similarity to a part of other words on, the claimed words may be there, split in another way."""
+"""Similarity to a part of other words from which the claimed words may be there, split in another way."""
 _WORD = 0.6
 """Similarity from which on a single word of a quotation counts as read; numbers must be read exactly."""
 CLEAR = 0.9
@@ -75,29 +75,34 @@ def compare(claimed: str, lines: Sequence[Box], bearers: Sequence[Box] = ()) -> 
     >>> compare("stop", [Box("Main Street", 0.99, (0, 0, 50, 20))]).decision
     'contradicted'
     """
-    wanted = "".join(plain_words(claimed))[:_LONGEST]
-    if not wanted:
+    claimed_letters = "".join(plain_words(claimed))[:_LONGEST]
+    if not claimed_letters:
         return Verdict(0, "unverifiable", reason="the quotation has no letters or digits")
     there = [line for line in lines if not bearers or any(_lies_in(line, bearer) for bearer in bearers)]
-    alike, matched = _best(wanted, there)
+    alike, matched = _best(claimed_letters, there)
     if alike >= ALIKE and _has_each_word(claimed, matched):
         return Verdict(0, "supported", alike, evidence=matched, reason=f"reads {_quoted(matched)}")
-    elsewhere, matched = _best(wanted, lines)
+    elsewhere, matched = _best(claimed_letters, lines)
     if elsewhere >= ALIKE and _has_each_word(claimed, matched):
         return Verdict(0, "unsure", elsewhere, evidence=matched, reason=f"reads {_quoted(matched)}, in another place")
     if not there:
         return Verdict(0, "unsure", 0.0, reason="nothing legible stands there")
-    inside = _best_part(wanted, lines)
+    inside = _best_part(claimed_letters, lines)
     reason = f"reads {_quoted(there)}"
     legible = min(line.score for line in there) >= CLEAR
-    enough = 2 * sum(len("".join(plain_words(line.label))) for line in there) >= len(wanted)
-    placed = bool(bearers) or not wanted.isdigit()
+    enough = 2 * sum(len("".join(plain_words(line.label))) for line in there) >= len(claimed_letters)
+    placed = bool(bearers) or not claimed_letters.isdigit()
     if alike >= UNLIKE or inside >= INSIDE or not (legible and enough and placed):
         return Verdict(0, "unsure", alike, evidence=tuple(there), reason=f"{reason}; could not tell {claimed!r}")
-    found = " ".join(line.label for line in there)
+    written = " ".join(line.label for line in there)
     certain = (1 - alike) * min(line.score for line in there)
-    fits = len(there) == 1 and len(found) <= _REPLACED and '"' not in found and found.isdigit() == wanted.isdigit()
-    replacement = found if fits else None
+    fits = (
+        len(there) == 1
+        and len(written) <= _REPLACED
+        and '"' not in written
+        and written.isdigit() == claimed_letters.isdigit()
+    )
+    replacement = written if fits else None
     return Verdict(0, "contradicted", certain, evidence=tuple(there), reason=reason, replacement=replacement)
 
 

@@ -62,7 +62,7 @@ class Branch:
             return self
         if self.encoded:
             raise InputError(
-                "the decoder's prompts of an encoder-decoder must have one length in all branches, got "
+                "the prompts of a decoder after an encoder must be equally long in all branches, got "
                 f"{self.ids.shape[1]} and {length} tokens; give decoder_input_ids of the original's length"
             )
         inputs = dict(self.inputs, attention_mask=self.mask())

@@ -23,14 +23,14 @@ def output_projections(model: PreTrainedModel) -> list[nn.Module]:
 
 def _projection(model: PreTrainedModel, layer: nn.Module) -> nn.Module:
     attention = next((part for name in _ATTENTIONS if (part := getattr(layer, name, None)) is not None), None)
-    found = next((part for name in _OUTPUTS if (part := getattr(attention, name, None)) is not None), None)
-    width = getattr(found, "in_features", None)
-    if found is None or width is None or width % heads_of(model):
+    projection = next((part for name in _OUTPUTS if (part := getattr(attention, name, None)) is not None), None)
+    width = getattr(projection, "in_features", None)
+    if projection is None or width is None or width % heads_of(model):
         raise UnsupportedModelError(
             f"layers whose heads are mixed by one linear projection, named one of {_OUTPUTS}, are expected, and those "
             f"of {type(model).__name__} are not; {READS_LOGITS}"
         )
-    return found
+    return projection
 
 
 def heads_of(model: PreTrainedModel) -> int:

@@ -196,10 +196,10 @@ class Session:
 
     def _read_apart(self, ids: Tensor, inputs: ModelInputs, settings: ModelInputs) -> ShortBranches | None:
         """The branches that this forward leaves out, to be read after it at their own length; None for none."""
-        asked = any(inputs.get(name) for name in ("output_attentions", "output_hidden_states"))
+        wants_states = any(inputs.get(name) for name in ("output_attentions", "output_hidden_states"))
         if (
             not self.method.reads_branches_apart
-            or asked
+            or wants_states
             or crossed(self.call)
             or self.call.model.config.is_encoder_decoder
         ):

@@ -337,8 +337,8 @@ class DelegatingView(FoldedView):
 
         def generate(**inner: Any) -> Any:
             view = folded_view(method, getattr(model, name), processor)
-            given = {key: value for key, value in inner.items() if value is not None}
-            inside = replace(request, kwargs=given, images=None, negative_inputs=negatives or None, checked=True)
+            arguments = {key: value for key, value in inner.items() if value is not None}
+            inside = replace(request, kwargs=arguments, images=None, negative_inputs=negatives or None, checked=True)
             return view._generate(inside)
 
         getattr(outer, name).__dict__["generate"] = generate

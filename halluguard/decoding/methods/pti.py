@@ -171,7 +171,7 @@ def parted(image: Image.Image, boxes: Sequence[XYXY]) -> tuple[Image.Image, Imag
 
 
 def _cached(model: PreTrainedModel, inputs: ModelInputs) -> list[tuple[Tensor, Tensor]]:
-    """For keys and for values: the mean over image tokens, and the last token, each (layers, key heads, D) fp32."""
+    """The mean over image tokens and the last token, of keys and of values, each (layers, key heads, D) fp32."""
     with torch.inference_mode():
         output = shared_copy_of(model).generate(
             **inputs, max_new_tokens=1, do_sample=False, num_beams=1, return_dict_in_generate=True
@@ -182,7 +182,8 @@ def _cached(model: PreTrainedModel, inputs: ModelInputs) -> list[tuple[Tensor, T
     image = torch.isin(ids, torch.tensor(image_token_ids(model), device=ids.device))
     whole: list[Any] = [(getattr(layer, "keys", None), getattr(layer, "values", None)) for layer in layers]
     shapes = {part.shape for pair in whole for part in pair if torch.is_tensor(part)}
-    if not whole or len(shapes) != 1 or None in whole[0] or next(iter(shapes))[2] != len(ids) or not bool(image.any()):
+    holds_all = bool(whole) and len(shapes) == 1 and None not in whole[0] and next(iter(shapes))[2] == len(ids)
+    if not holds_all or not bool(image.any()):
         raise UnsupportedModelError(
             "a cache with the keys and values of all tokens, image tokens among them, is expected in every layer, and "
             f"that of {type(model).__name__} is another; {READS_LOGITS}"
@@ -277,8 +278,8 @@ class _Steering:
         output[:, -last:] = attention.of_last(last, layout.length, key, value).to(output.dtype)
         if any(attention.value.data_ptr() == other.data_ptr() for other in self.read):
             raise UnsupportedModelError(
-                f"keys and values of each layer's own are expected, and layers of {type(self.view).__name__} share "
-                f"them; {READS_LOGITS}"
+                f"every layer is expected to have keys and values of its own, but layers of {type(self.view).__name__} "
+                f"share them; {READS_LOGITS}"
             )
         self.read.append(attention.value)
         attention.key.copy_(key)

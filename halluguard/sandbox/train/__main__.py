@@ -17,11 +17,11 @@ STAGES = ("tower", "mllm", "detector", "adapter", "export", "all")
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m halluguard.sandbox.train", description=__doc__)
-    parser.add_argument("stage", choices=STAGES)
+    parser.add_argument("stage", choices=STAGES, help="stage to train")
     parser.add_argument("--out", type=Path, default=Path("runs/sandbox"), help="working folder [runs/sandbox]")
     parser.add_argument("--scenes", type=int, default=60_000, help="training scenes to draw [60000]")
     parser.add_argument("--steps", type=int, help="override the stage's number of steps")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="seed of the stage [0]")
     parser.add_argument("--threads", type=int, help="torch threads [all cores]")
     options = parser.parse_args()
 

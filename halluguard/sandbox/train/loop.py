@@ -18,7 +18,7 @@ Facts: TypeAlias = dict[str, Any]
 """Facts of a run, for its model card: anything that JSON can hold."""
 
 Loss: TypeAlias = Callable[[np.ndarray], tuple[Tensor, dict[str, float]]]
-"""From the indices of a batch to its loss, and the parts of it to log."""
+"""Function: indices of a batch -> its loss, and the parts of the loss to log."""
 
 
 def shuffled(count: int, batch: int, seed: int) -> Iterator[np.ndarray]:

@@ -184,7 +184,7 @@ class _Reader:
         """The row of a draft; None if its image is missing or its texts do not form a row."""
         assert self.format is not None  # a draft comes from a format
         try:
-            found = tuple(self._found(image) for image in draft.images)
+            images = tuple(self._found(image) for image in draft.images)
             negatives = tuple(self._found(image) for image in draft.negative_images)
         except ImageError as error:
             self.report.missing.append((entry.place, str(error)))
@@ -200,11 +200,11 @@ class _Reader:
         }
         try:
             if draft.label is not None:
-                return RatedRow(found, draft.prompt, draft.chosen, draft.label, **about)
+                return RatedRow(images, draft.prompt, draft.chosen, draft.label, **about)
             if not draft.pair:
-                return InstructionRow(found, draft.prompt, draft.chosen, **about)
+                return InstructionRow(images, draft.prompt, draft.chosen, **about)
             about |= {"minimal_edit": self.format.minimal_edit, "negative_images": negatives}
-            return PreferenceRow(found, draft.prompt, draft.chosen, draft.rejected, **about)
+            return PreferenceRow(images, draft.prompt, draft.chosen, draft.rejected, **about)
         except InputError as error:
             self.report.problems.append((entry.place, str(error)))
             return None
@@ -213,24 +213,24 @@ class _Reader:
         """The image for what the file holds: bytes, or a name or id to look up."""
         if isinstance(image, Mapping):
             image = image.get("bytes") or image.get("path")
-        found: RowImage | None
+        source: RowImage | None
         if isinstance(image, bytes):
-            found = image
+            source = image
         elif self.images is None:
             raise ImageError(f"the file holds only the name {str(image)!r}; say where the images are with images=")
         elif callable(self.images):
-            found = self.images(image)
+            source = self.images(image)
         elif isinstance(self.images, Mapping):
-            found = self.images.get(image, self.images.get(str(image)))  # type: ignore[call-overload]
+            source = self.images.get(image, self.images.get(str(image)))  # type: ignore[call-overload]
         else:
-            found = resolve_inside(Path(self.images), str(image))
-        if found is None:
+            source = resolve_inside(Path(self.images), str(image))
+        if source is None:
             raise ImageError(f"no image for {str(image)!r}")
-        if isinstance(found, str | Path) and not is_file(found):
-            raise ImageError(f"no image at {str(found)!r}")
+        if isinstance(source, str | Path) and not is_file(source):
+            raise ImageError(f"no image at {str(source)!r}")
         if self.open_images:
-            open_image(found)
-        return found
+            open_image(source)
+        return source
 
 
 def is_file(path: str | Path) -> bool:

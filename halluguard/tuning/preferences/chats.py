@@ -63,9 +63,9 @@ def _dialogue(entry: Fields) -> tuple[tuple[Exchange, ...], str, str | None]:
         if (history, question) != last_question(entry["rejected"]):
             raise InputError("chosen and rejected must share their prompt, got two; correct the entry")
     else:
-        asked = next((entry[key] for key in QUESTIONS if key in entry), None)
+        prompt = next((entry[key] for key in QUESTIONS if key in entry), None)
         history = tuple((question_of(q), str(a)) for q, a in entry.get("history") or ())
-        question = question_of("\n".join(text for text in (entry.get("system"), asked, entry.get("input")) if text))
+        question = question_of("\n".join(text for text in (entry.get("system"), prompt, entry.get("input")) if text))
     good = next((entry[key] for key in ("chosen", *ANSWERS) if entry.get(key)), None)
     return history, question, answer if good is None else answer_of(good)
 
@@ -75,8 +75,8 @@ def is_ms_swift(entry: Fields) -> bool:
 
 
 def is_llama_factory(entry: Fields) -> bool:
-    asked = "instruction" in entry or any(isinstance(entry.get(key), list) for key in CONVERSATIONS[:3])
-    return asked and {"chosen", "rejected"} <= entry.keys()
+    has_prompt = "instruction" in entry or any(isinstance(entry.get(key), list) for key in CONVERSATIONS[:3])
+    return has_prompt and {"chosen", "rejected"} <= entry.keys()
 
 
 def is_trl_pair(entry: Fields) -> bool:
@@ -92,5 +92,5 @@ def is_trl_pair(entry: Fields) -> bool:
 
 def is_chat(entry: Fields) -> bool:
     """Whether an entry is another conversation, instruction or query."""
-    asked = any(isinstance(entry.get(key), list) for key in CONVERSATIONS)
-    return asked or "instruction" in entry or "query" in entry or {"prompt", "completion"} <= entry.keys()
+    has_messages = any(isinstance(entry.get(key), list) for key in CONVERSATIONS)
+    return has_messages or "instruction" in entry or "query" in entry or {"prompt", "completion"} <= entry.keys()

@@ -19,7 +19,7 @@ UNREAD_IMAGE = re.compile(r"(?:^|_)(?:images?|img|pictures?|pics?|photos?|pixel_
 """Keys that seem to hold an image; one that a format does not read must not be dropped silently."""
 
 IMAGE_KEYS = ("images", "image", "image_path", "img_path", "image_paths")
-"""Where formats keep their images; a value is a name, the bytes of a file, a struct of both, or a list of them."""
+"""Columns in which formats keep images; a value is a name, the bytes of a file, a struct of both, or a list of them."""
 
 
 @dataclass(frozen=True)

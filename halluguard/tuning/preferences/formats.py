@@ -89,7 +89,7 @@ def _completions(value: Any) -> Iterator[tuple[str, Fields]]:
 
 
 def _nth(value: Any, number: int) -> Any:
-    """Record `number` of a list of records that is stored as a list, or as a record of lists."""
+    """The record at index `number` of a list of records, which may be stored as a record of lists."""
     if isinstance(value, Mapping):
         return {key: _nth(inner, number) for key, inner in value.items()}
     return value[number]
@@ -111,7 +111,9 @@ def ha_dpo_descriptions(source: Source) -> Drafts:
         )
     image = source.key if source.key is not None else source.fields.get("image_id")
     if image is None:
-        raise InputError("expected the image id as the key of the entry, got none; keep the mapping")
+        raise InputError(
+            "an entry needs its image id, as its key or as image_id, got neither; use the file as published"
+        )
     for better, worse in zip(chosen, rejected, strict=True):
         named = {"images": (image,), "image_id": str(image)}
         yield source.pair(source.drawn_prompt, better, worse, **named, kind="description")
@@ -201,9 +203,9 @@ def _is_lure(entry: Fields) -> bool:
 
 
 def _is_rated(entry: Fields) -> bool:
-    asked = "prompt" in entry or "question" in entry
+    has_prompt = "prompt" in entry or "question" in entry
     plain = not isinstance(entry.get("prompt"), list)
-    return isinstance(entry.get("label"), bool) and asked and plain and any(name in entry for name in ANSWERS)
+    return isinstance(entry.get("label"), bool) and has_prompt and plain and any(name in entry for name in ANSWERS)
 
 
 def _are_lists_of_texts(entry: Fields) -> bool:

@@ -99,33 +99,33 @@ def _count(text: str, existence: Claim, phrase: Phrase, subject: int, label: re.
 
 def _manner(reading: Reading, phrase: Phrase) -> tuple[Polarity | None, Modality]:
     """Polarity and modality of a phrase; no polarity where it names nothing that is claimed."""
-    found, (first, end) = reading.tokens, reading.sentences[phrase.sentence]
+    tokens, (first, end) = reading.tokens, reading.sentences[phrase.sentence]
     if {"처럼", "같이", "만큼"} & phrase.particles or _next_form(reading, phrase) in ("같", "닮", "모양"):
         return "asserted", "depicted"
-    if found[phrase.after - 1].form == "없이" or _next_form(reading, phrase) == "없이":
+    if tokens[phrase.after - 1].form == "없이" or _next_form(reading, phrase) == "없이":
         return "denied", "restricted"
-    pronoun = found[phrase.last].tag == "NP" or found[phrase.last].form in ("아무", "누구")
-    asked = _is_question(reading, phrase.sentence)
+    pronoun = tokens[phrase.last].tag == "NP" or tokens[phrase.last].form in ("아무", "누구")
+    is_question = _is_question(reading, phrase.sentence)
     denial = _denial(reading, phrase)
     if pronoun and denial is None:
         return None, "asserted"
-    if asked:
+    if is_question:
         return "asserted", "question"
     if denial is not None:
         return "denied", "restricted" if phrase.other else denial
-    stems = {token.form for token in found[phrase.after : reading.clauses[phrase.clause][1]]}
+    stems = {token.form for token in tokens[phrase.after : reading.clauses[phrase.clause][1]]}
     if "를" in phrase.particles or "을" in phrase.particles:
         verb = _predicate(reading, phrase.after, end)
-        if verb is not None and found[verb].form in _WAITED:
+        if verb is not None and tokens[verb].form in _WAITED:
             return "asserted", "irrealis"
-        if verb is not None and found[verb].form == "닮":
+        if verb is not None and tokens[verb].form == "닮":
             return "asserted", "depicted"
     if stems & _SHOWN and not phrase.is_place and not any(tag == "JKB" for _, tag in phrase.particle):
         verb = _predicate(reading, phrase.after, end)
-        if verb is not None and (found[verb].form in _SHOWN or found[verb - 1].form in _SHOWN):
+        if verb is not None and (tokens[verb].form in _SHOWN or tokens[verb - 1].form in _SHOWN):
             return "asserted", "depicted"
-    forms = {token.form for token in found[first:end]}
-    maybe = forms & _MAYBE or re.search(r"수도 있|것 같|인 듯|로 보[이여인]", reading.text[found[first].start :])
+    forms = {token.form for token in tokens[first:end]}
+    maybe = forms & _MAYBE or re.search(r"수도 있|것 같|인 듯|로 보[이여인]", reading.text[tokens[first].start :])
     return "asserted", "hedged" if maybe else "asserted"
 
 
@@ -147,38 +147,38 @@ def _is_question(reading: Reading, sentence: int) -> bool:
 
 def _predicate(reading: Reading, i: int, end: int) -> int | None:
     """The first predicate from token i on, with the noun of a verb such as 존재하다 in its place."""
-    found = reading.tokens
+    tokens = reading.tokens
     for j in range(i, end):
-        if found[j].tag in ("XSV", "XSA") and j > 0:
+        if tokens[j].tag in ("XSV", "XSA") and j > 0:
             return j - 1
-        if found[j].tag in _PREDICATES:
+        if tokens[j].tag in _PREDICATES:
             return j
     return None
 
 
 def _denial(reading: Reading, phrase: Phrase) -> Modality | None:
-    """How a predicate denies the phrase: altogether ("asserted") or of some only; None where it does not."""
-    found, end = reading.tokens, reading.clauses[phrase.clause][1]
+    """The denial of the phrase by a predicate: whole ("asserted") or of some only; None where it denies nothing."""
+    tokens, end = reading.tokens, reading.clauses[phrase.clause][1]
     tail = _last_of_list(reading, phrase)
     if tail.is_place or any(tag == "JKB" or (form, tag) == ("의", "JKG") for form, tag in tail.particle):
         return None
-    verb = _predicate(reading, tail.after, min(len(found), end + 2))
+    verb = _predicate(reading, tail.after, min(len(tokens), end + 2))
     if verb is None or verb >= end:
         return None
     if any(other is not tail and _is_nearer(other, tail, verb) for other in reading.phrases):
         return None
-    if found[verb].tag == "VCN":
+    if tokens[verb].tag == "VCN":
         return "asserted"
-    if found[verb].form == "없":
+    if tokens[verb].form == "없":
         return "asserted"
-    negated, before = _negated(reading, verb, end), found[verb - 1].form == "안"
-    if found[verb].form in _FOUND and _cannot(reading, verb):
+    negated, before = _negated(reading, verb, end), tokens[verb - 1].form == "안"
+    if tokens[verb].form in _FOUND and _cannot(reading, verb):
         return "asserted"
     if not (negated or before):
         return None
-    if found[verb].form in _SEEN and not (found[verb].form == "있" and found[verb].tag == "VX"):
+    if tokens[verb].form in _SEEN and not (tokens[verb].form == "있" and tokens[verb].tag == "VX"):
         return "asserted"
-    return "restricted" if found[verb].form in _WORN and {"를", "을", "는", "은", "도"} & tail.particles else None
+    return "restricted" if tokens[verb].form in _WORN and {"를", "을", "는", "은", "도"} & tail.particles else None
 
 
 def _is_nearer(other: Phrase, phrase: Phrase, verb: int) -> bool:
@@ -203,11 +203,11 @@ def _last_of_list(reading: Reading, phrase: Phrase) -> Phrase:
 
 def _negated(reading: Reading, verb: int, end: int) -> bool:
     """Whether the verb is negated: "보이지 않", "존재하지 않", "쓰고 있지 않"."""
-    found = reading.tokens
+    tokens = reading.tokens
     for j in range(verb + 1, min(verb + 7, end)):
-        if found[j].tag in ("EF", "ETM", "SF"):
+        if tokens[j].tag in ("EF", "ETM", "SF"):
             return False
-        if found[j].form == "지" and any(found[k].form in ("않", "못하") for k in (j + 1, j + 2) if k < len(found)):
+        if tokens[j].form == "지" and any(tokens[k].form in ("않", "못하") for k in (j + 1, j + 2) if k < len(tokens)):
             return True
     return False
 
@@ -235,15 +235,15 @@ def _answers(reading: Reading, existence: Sequence[Claim], question: str | None)
         return []
     token = reading.tokens[word]
     polarity: Polarity = "asserted" if token.form in YES else "denied"
-    asked = [claim for claim in claims_of(question) if claim.kind == "existence"] if question else []
-    if len(asked) > 1:
+    answered = [claim for claim in claims_of(question) if claim.kind == "existence"] if question else []
+    if len(answered) > 1:
         either = re.search(r"(?:이나|나|또는|혹은) ", question or "")
         if either:
-            asked = [replace(asked[0], alternatives=tuple(claim.name for claim in asked[1:]))]
+            answered = [replace(answered[0], alternatives=tuple(claim.name for claim in answered[1:]))]
         elif polarity == "denied":
             return []  # which of them is missing is not said
     if not question:
-        asked = [claim for claim in existence if claim.sentence <= 1 and claim.polarity == polarity][:1]
+        answered = [claim for claim in existence if claim.sentence <= 1 and claim.polarity == polarity][:1]
     return [
         replace(
             claim,
@@ -257,5 +257,5 @@ def _answers(reading: Reading, existence: Sequence[Claim], question: str | None)
             source_rule="question" if question else "restated",
             subject=next((n for n, own in enumerate(existence) if own.name == claim.name), None),
         )
-        for claim in asked
+        for claim in answered
     ]

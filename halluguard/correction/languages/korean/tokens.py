@@ -36,8 +36,8 @@ def analyser() -> Kiwi:
 @lru_cache(maxsize=1024)
 def tokens(text: str) -> tuple[Token, ...]:
     """The morphemes of a text, in reading order."""
-    found = analyser().tokenize(text)
-    return tuple(Token(t.form, str(t.tag).partition("-")[0], t.start, t.start + t.len) for t in found)
+    analysed = analyser().tokenize(text)
+    return tuple(Token(t.form, str(t.tag).partition("-")[0], t.start, t.start + t.len) for t in analysed)
 
 
 def joined(*morphemes: tuple[str, str]) -> str:
