@@ -31,7 +31,7 @@ from halluguard.correction.verification.verify import examine_many
 from halluguard.detectors.specs import from_specs
 from halluguard.errors import BudgetError, HalluguardError, ImageError
 from halluguard.io import JsonObject
-from halluguard.records import Box, Claim, Detector, Edit, Verdict, apply_edits
+from halluguard.records import Answer, Box, Claim, Detector, Edit, Verdict, apply_edits
 from halluguard.reliability import Rates
 
 OK = "ok"
@@ -269,8 +269,8 @@ class Checker:
                 completed.append(checked)
                 continue
             draft, question = checked.row.caption, checked.row.question
-            before = checked.claims, checked.verdicts, checked.edits
-            edits = with_additions(draft, question, *before, own, seen, self.names, least=self._least)
+            answer = Answer(draft, text, question, checked.claims, checked.verdicts, checked.edits)
+            edits = with_additions(answer, own, seen, self.names, least=self._least)
             completed.append(replace(checked, edits=tuple(edits), corrected=apply_edits(draft, edits)))
         return completed
 

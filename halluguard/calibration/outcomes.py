@@ -22,7 +22,7 @@ from halluguard.correction.verification.verify import examine_many
 from halluguard.errors import HalluguardError, SettingsError
 from halluguard.metrics.chair import Protocol, mentions
 from halluguard.metrics.vocabulary import Vocabulary, load_vocabulary
-from halluguard.records import Box, Claim, Detector, Edit, ImageOrKey, PropertyExpert, Verdict, apply_edits
+from halluguard.records import Answer, Box, Claim, Detector, Edit, ImageOrKey, PropertyExpert, Verdict, apply_edits
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -272,8 +272,8 @@ class Drafts:
             if evidence is None or FALLBACK in text:
                 continue
             edits = self._rewritten[i, _decisions(verdicts)][1]
-            before = draft, self.questions[i], self.claims[i], verdicts, edits
-            edits = with_additions(*before, self._left[i, text], evidence, self.names, least=least)
+            answer = Answer(draft, text, self.questions[i], tuple(self.claims[i]), tuple(verdicts), tuple(edits))
+            edits = with_additions(answer, self._left[i, text], evidence, self.names, least=least)
             completed[i] = apply_edits(draft, edits)
         return completed
 

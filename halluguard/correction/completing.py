@@ -10,7 +10,7 @@ from halluguard.correction.claims.extract import extract_many
 from halluguard.correction.rewriting.additions import complete, wants_description
 from halluguard.correction.verification.evidence import Evidence
 from halluguard.correction.verification.omissions import Omission, omissions
-from halluguard.records import Answer, Claim, Edit, Verdict, apply_edits
+from halluguard.records import Answer, Claim, Edit, apply_edits
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -67,33 +67,27 @@ def claims_left(
 
 
 def with_additions(
-    draft: str,
-    question: str | None,
-    claims: Sequence[Claim],
-    verdicts: Sequence[Verdict],
-    edits: Sequence[Edit],
+    answer: Answer,
     left: Sequence[Claim],
     evidence: Evidence,
     names: Sequence[str],
     *,
     least: float | None = None,
 ) -> list[Edit]:
-    """The edits of a draft, with additions of what the corrected text leaves out.
+    """The edits of an answer, with additions of what its corrected text leaves out.
 
     Args:
-        draft, question: the answer before correction, and its question.
-        claims, verdicts, edits: of the draft.
+        answer: the answer with its claims, verdicts and edits; its `text` is not read.
         left: claims of the corrected text, from `claims_left`.
         evidence, names, least: as in `omitted_from`.
     """
-    text = apply_edits(draft, edits)
-    return complete(draft, edits, claims, verdicts, omitted_from(text, question, left, evidence, names, least=least))
+    text = apply_edits(answer.draft, answer.edits)
+    omitted = omitted_from(text, answer.question, left, evidence, names, least=least)
+    return complete(answer.draft, answer.edits, answer.claims, answer.verdicts, omitted)
 
 
 def completed(answer: Answer, evidence: Evidence, names: Sequence[str], nlp: Language | None = None) -> Answer:
     """The corrected answer with the objects that it leaves out."""
     (left,) = claims_left([answer.text], [answer.draft], [answer.question], [answer.claims], nlp=nlp)
-    edits = with_additions(
-        answer.draft, answer.question, answer.claims, answer.verdicts, answer.edits, left, evidence, names
-    )
+    edits = with_additions(answer, left, evidence, names)
     return replace(answer, edits=tuple(edits), text=apply_edits(answer.draft, edits))
