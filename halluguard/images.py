@@ -267,20 +267,24 @@ def _divisor(image: Image, pixels: int) -> int:
     return max(1, math.ceil(math.sqrt(image.width * image.height / pixels)))
 
 
-def limit_size(image: Image, ratio: float = 8.0) -> tuple[Image, int]:
+def limit_size(image: Image) -> tuple[Image, int]:
     """Shrink an image to at most `MAX_MODEL_PIXELS`; returns it with the factor by which its sides were divided.
 
     Detectors convert an image to floating-point numbers, 12 bytes per pixel and channel, before they resize it to about
     a megapixel. Strips are padded; see `limit_aspect`. Multiply boxes by the factor to get boxes in the original.
     """
     width, height = image.size
-    padded = max(width, math.ceil(height / ratio)) * max(height, math.ceil(width / ratio))
+    padded = max(width, math.ceil(height / _LONGEST_STRIP)) * max(height, math.ceil(width / _LONGEST_STRIP))
     factor = math.ceil(math.sqrt(padded / MAX_MODEL_PIXELS))
-    return limit_aspect(image.reduce(factor) if factor > 1 else image, ratio), max(1, factor)
+    return limit_aspect(image.reduce(factor) if factor > 1 else image), max(1, factor)
 
 
-def limit_aspect(image: Image, ratio: float = 8.0) -> Image:
-    """Pad an image with its mean colour if its longer side is more than `ratio` times the shorter.
+_LONGEST_STRIP = 8.0
+"""Largest ratio of the sides of an image that a processor gets."""
+
+
+def limit_aspect(image: Image) -> Image:
+    """Pad an image with its mean colour if its longer side is more than eight times the shorter.
 
     Processors that resize the longer side fail on such strips: the shorter side becomes zero. The padding lies to the
     right or below, so that boxes keep their coordinates.
@@ -288,7 +292,10 @@ def limit_aspect(image: Image, ratio: float = 8.0) -> Image:
     from PIL import Image, ImageStat
 
     width, height = image.size
-    padded_width, padded_height = max(width, math.ceil(height / ratio)), max(height, math.ceil(width / ratio))
+    padded_width, padded_height = (
+        max(width, math.ceil(height / _LONGEST_STRIP)),
+        max(height, math.ceil(width / _LONGEST_STRIP)),
+    )
     if (padded_width, padded_height) == (width, height):
         return image
     padded = Image.new("RGB", (padded_width, padded_height), tuple(round(v) for v in ImageStat.Stat(image).mean))

@@ -101,7 +101,7 @@ def _png(image: ImageSource) -> bytes:
     return buffer.getvalue()
 
 
-def _spooled(pieces: Iterator[bytes], out: Path, name: str, suffix: str = "") -> Path:
+def _spooled(pieces: Iterator[bytes], out: Path, name: str, suffix: str) -> Path:
     with writing_to(out):
         out.mkdir(parents=True, exist_ok=True)
         temporary = out / f".{name}.{secrets.token_hex(4)}.tmp"

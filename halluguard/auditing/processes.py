@@ -94,7 +94,6 @@ class _Worker:
     def __init__(self, start: Start, environment: Mapping[str, str]) -> None:
         self.start, self.environment = start, environment
         self._process: subprocess.Popen[bytes] | None = None
-        self._ended = threading.Event()
 
     def call(self, function: Callable[..., Any], *arguments: object) -> Any:
         if self._process is None:

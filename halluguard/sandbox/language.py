@@ -136,14 +136,12 @@ def _side(scene: Scene, name: str) -> str:
     return "on the left" if x < IMAGE_SIZE / 3 else "on the right" if x > 2 * IMAGE_SIZE / 3 else "in the middle"
 
 
-def existence_turn(
-    scene: Scene, rng: random.Random, bias: Bias = SEEN, positive: float = 0.5, adversarial: float = 0.4
-) -> tuple[str, str]:
-    """A yes/no question; negatives about an absent partner are answered Yes with the bias's probability."""
-    if rng.random() < positive:
+def existence_turn(scene: Scene, rng: random.Random, bias: Bias = SEEN) -> tuple[str, str]:
+    """A yes/no question; half of the answers are Yes. The bias says how often an absent partner is affirmed."""
+    if rng.random() < 0.5:
         return existence_question(rng.choice(scene.names)), "Yes."
     partners = [(a, b) for a in sorted(scene.names) for b in PARTNERS[a] if b not in scene.names]
-    if partners and rng.random() < adversarial:
+    if partners and rng.random() < 0.4:
         a, b = rng.choice(partners)
         return existence_question(b), "Yes." if rng.random() < RHO[a, b] * bias.flip else "No."
     return existence_question(rng.choice([name for name in CATEGORIES if name not in scene.names])), "No."

@@ -196,7 +196,6 @@ class Companions:
         if not self.frequency:
             raise InputError("expected images with annotated objects, got none; check the annotations")
         self.names = tuple(sorted(self.frequency))
-        self.by_frequency = tuple(sorted(self.names, key=lambda name: (-self.frequency[name], name)))
 
     def beside(self, name: str, present: Sequence[str]) -> int:
         """Number of times that `name` occurs together with each of `present`, summed."""

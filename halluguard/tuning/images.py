@@ -206,8 +206,7 @@ def erase(image: Image, boxes: Sequence[XYXY], *, seed: int, margin: int = 2) ->
     return PIL.Image.fromarray(pixels.clip(0, 255).astype("uint8"))
 
 
-def _smooth(edge: np.ndarray, reach: int = 4) -> np.ndarray:
-    """(n, 3) moving average of an edge over 2 * reach + 1 pixels."""
-    padded = np.pad(edge, ((reach, reach), (0, 0)), mode="edge")
-    window = 2 * reach + 1
-    return np.stack([padded[i : i + len(edge)] for i in range(window)]).mean(0)
+def _smooth(edge: np.ndarray) -> np.ndarray:
+    """(n, 3) moving average of an edge over nine pixels."""
+    padded = np.pad(edge, ((4, 4), (0, 0)), mode="edge")
+    return np.stack([padded[i : i + len(edge)] for i in range(9)]).mean(0)

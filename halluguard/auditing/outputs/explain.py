@@ -52,9 +52,9 @@ def _matching(run: Path, name: str) -> Iterator[Checked]:
                 yield from_dict(row)
 
 
-def explain_rows(run: Path, name: str, console: Console | None = None) -> list[Checked]:
+def explain_rows(run: Path, name: str) -> list[Checked]:
     """Print the reasons for the verdicts of the rows with that name, and return the rows."""
-    console = console or Console()
+    console = Console()
     rows = find_rows(run, name)
     for checked in rows:
         _print(checked, console)

@@ -117,7 +117,7 @@ def _pieces(leaves: Sequence[Block], text: str, boxes: Sequence[Written]) -> Ite
                 yield _Piece(n, words, start, end, folded, plain)
 
 
-def _capitals_say_nothing(text: str, is_title: bool = False) -> bool:
+def _capitals_say_nothing(text: str, is_title: bool) -> bool:
     """Whether the words are in capitals, or begin with capitals as in a title."""
     if text.isupper():
         return True

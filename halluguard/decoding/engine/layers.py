@@ -49,13 +49,13 @@ def depth(model: PreTrainedModel) -> int:
     return len(decoder_layers(model))
 
 
-def at_depth(layer: int, layers: int, of: int = 32) -> int:
-    """Scale a layer number from a model of `of` layers (LLaVA-1.5-7B has 32) to a model of `layers` layers.
+def at_depth(layer: int, layers: int) -> int:
+    """Scale a layer number from LLaVA-1.5-7B, which has 32 layers, to a model of `layers` layers.
 
     >>> [at_depth(layer, 40) for layer in (2, 20, 28)]
     [2, 25, 35]
     """
-    return round(layer * layers / of)
+    return round(layer * layers / 32)
 
 
 def final_norm(model: PreTrainedModel) -> nn.Module:
