@@ -68,7 +68,7 @@ def flagged(row: dict[str, Any]) -> Counter[str]:
 
 
 def agreement(ours: list[Counter[str]], theirs: list[Counter[str]]) -> dict[str, Any]:
-    """Precision and recall of ours, taking theirs as the truth."""
+    """Precision and recall of the audit's flags, with the official ones as the truth."""
     both = sum((a & b).total() for a, b in zip(ours, theirs, strict=True))
     mine, yours = sum(c.total() for c in ours), sum(c.total() for c in theirs)
     return {

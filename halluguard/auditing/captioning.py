@@ -150,9 +150,12 @@ def caption_folder(
             done += len(batch)
             progress(done, len(remaining))
     return Captioned(
-        *(len(remaining) - len(failures), len(names) - len(remaining), len(failures), tuple(skipped)),
-        tuple(str(failure["reason"]) for failure in failures),
-        _beside(out, "errors.jsonl") if failures else None,
+        captioned=len(remaining) - len(failures),
+        already=len(names) - len(remaining),
+        failed=len(failures),
+        skipped=tuple(skipped),
+        reasons=tuple(str(failure["reason"]) for failure in failures),
+        failures=_beside(out, "errors.jsonl") if failures else None,
     )
 
 

@@ -270,8 +270,12 @@ def write_summary(
     summary = tally.summary(settings)
     if spots is not None:
         summary["spot_labels"] = {
-            **{"value": round(spots.mean, 6), "low": round(spots.low, 6), "high": round(spots.high, 6), "n": spots.n},
-            **{"confidence": spots.confidence, "words": spots.words()},
+            "value": round(spots.mean, 6),
+            "low": round(spots.low, 6),
+            "high": round(spots.high, 6),
+            "n": spots.n,
+            "confidence": spots.confidence,
+            "words": spots.words(),
         }
     write_card(out, summary)
     write_json(out / SUMMARY, summary, compact=bool(settings.get("compact")))

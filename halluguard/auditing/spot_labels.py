@@ -78,9 +78,7 @@ def draw(rows: Iterable[Row], count: int, seed: int) -> tuple[list[str], int]:
     return [images[i] for i in order[:count]], len(images)
 
 
-def write_sheet(
-    source: Source, out: Path, count: int, seed: int, reader: ObjectReader | None = None
-) -> tuple[int, int]:
+def write_sheet(source: Source, out: Path, count: int, seed: int) -> tuple[int, int]:
     """Write the sheet of a random sample.
 
     Args:
@@ -88,7 +86,6 @@ def write_sheet(
         out: CSV file to write.
         count: number of images to draw, at least 1; if the input has fewer, all are drawn.
         seed: seed of the draw.
-        reader: reader of the objects that captions name.
 
     Returns:
         (images drawn, images in the input).
@@ -102,7 +99,7 @@ def write_sheet(
     if not drawn:
         raise InputError("no row can be sampled: none has a caption and an image; check the file")
     by_image = _rows_of(source, drawn)
-    reader = reader or ObjectReader()
+    reader = ObjectReader()
     text = io.StringIO()
     lines = csv.writer(text, lineterminator="\n")
     lines.writerow(COLUMNS)
@@ -174,6 +171,7 @@ def check_spots(
     source: Source,
     detector: Detector,
     experts: Sequence[AnyExpert],
+    *,
     report: Callable[[RateBound], bool],
     confidence: float = 0.95,
 ) -> RateBound:

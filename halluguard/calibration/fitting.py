@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from hashlib import blake2b
 from typing import Literal, TypedDict, get_args
@@ -97,17 +97,7 @@ def fit(
         SettingsError: a fraction is out of range.
         InputError: a score is not finite, or the rows to fit on are all present or all absent, or all have one score.
     """
-    for setting, value in (("alpha", alpha), ("beta", beta)):
-        if not 0 < value < 1:
-            raise SettingsError(f"{setting} must be above 0 and below 1, got {value:g}; 0.05 is usual")
-    if not 0 <= holdout < 1:
-        raise SettingsError(f"holdout must be at least 0 and below 1, got {holdout:g}; 0.5 is usual")
-    if min_images < 1:
-        raise SettingsError(f"min_images must be at least 1, got {min_images}; 50 is usual")
-    if method not in get_args(Method):
-        raise SettingsError(f"method must be one of {get_args(Method)}, got {method!r}; choose one")
-    if negatives not in get_args(Negatives):
-        raise SettingsError(f"negatives must be one of {get_args(Negatives)}, got {negatives!r}; choose one")
+    _check_settings({"alpha": alpha, "beta": beta}, holdout, min_images, method, negatives)
     wrong = next((row for row in scored if not math.isfinite(row.score)), None)
     if wrong is not None:
         raise InputError(
@@ -116,12 +106,9 @@ def fit(
     used = [row for row in scored if _part(row.unit) >= holdout]
     kept = [row for row in scored if _part(row.unit) < holdout] or list(scored)
     used = _usable(used, negatives, claims)
-    by_label: dict[str, list[Scored]] = {}
-    for row in used:
-        by_label.setdefault(row.label, []).append(row)
     enough = {
         label: rows
-        for label, rows in sorted(by_label.items())
+        for label, rows in _by_label(used).items()
         if min(len({r.unit for r in rows if r.present == there}) for there in (True, False)) >= min_images
     }
     high, low = thresholds(used, alpha, beta)
@@ -133,15 +120,20 @@ def fit(
         curve=curve(used, method),
         curves={label: curve(rows, method) for label, rows in enough.items()},
         settings={
-            **{"alpha": alpha, "beta": beta, "min_images": min_images, "method": method, "holdout": holdout},
-            **{"rows": len(used), "images": len({row.unit for row in used}), "negatives": negatives},
+            "alpha": alpha,
+            "beta": beta,
+            "min_images": min_images,
+            "method": method,
+            "holdout": holdout,
+            "rows": len(used),
+            "images": len({row.unit for row in used}),
+            "negatives": negatives,
             "smallest_alpha": smallest_alpha(used),
             "nearly_blind": _nearly_blind(scored),
             "report_on": "held-out images" if holdout and kept != list(scored) else "the rows of the fit",
         },
     )
-    labels = {row.label for row in kept}
-    parts = {"": kept} | {label: [row for row in kept if row.label == label] for label in sorted(labels)}
+    parts = {"": kept} | _by_label(kept)
     report = {label: dict(measure(rows, calibration)) for label, rows in parts.items() if rows}
     report[""]["false_supported_by"] = {
         kind: {"share": measure(rows, calibration)["false_supported"], "rows": len(rows)}
@@ -149,6 +141,31 @@ def fit(
         if rows
     }
     return replace(calibration, report=report)
+
+
+def _check_settings(
+    shares: Mapping[str, float], holdout: float, min_images: int, method: Method, negatives: Negatives
+) -> None:
+    """Raise SettingsError for a setting of `fit` that is out of range."""
+    for setting, value in shares.items():
+        if not 0 < value < 1:
+            raise SettingsError(f"{setting} must be above 0 and below 1, got {value:g}; 0.05 is usual")
+    if not 0 <= holdout < 1:
+        raise SettingsError(f"holdout must be at least 0 and below 1, got {holdout:g}; 0.5 is usual")
+    if min_images < 1:
+        raise SettingsError(f"min_images must be at least 1, got {min_images}; 50 is usual")
+    if method not in get_args(Method):
+        raise SettingsError(f"method must be one of {get_args(Method)}, got {method!r}; choose one")
+    if negatives not in get_args(Negatives):
+        raise SettingsError(f"negatives must be one of {get_args(Negatives)}, got {negatives!r}; choose one")
+
+
+def _by_label(rows: Iterable[Scored]) -> dict[str, list[Scored]]:
+    """Label -> its rows, by label."""
+    by_label: dict[str, list[Scored]] = {}
+    for row in rows:
+        by_label.setdefault(row.label, []).append(row)
+    return dict(sorted(by_label.items()))
 
 
 def _usable(rows: Sequence[Scored], negatives: Negatives, claims: Mapping[str, Sequence[str]] | None) -> list[Scored]:
@@ -187,13 +204,9 @@ def smallest_alpha(rows: Sequence[Scored]) -> float:
 
 def _nearly_blind(rows: Sequence[Scored]) -> dict[str, float]:
     """Label -> share of its present objects without a box, for labels where it is large."""
-    by_label: dict[str, list[Scored]] = {}
-    for row in rows:
-        if row.present:
-            by_label.setdefault(row.label, []).append(row)
     shares = {
         label: sum(row.score == 0 for row in of_label) / len(of_label)
-        for label, of_label in sorted(by_label.items())
+        for label, of_label in _by_label(row for row in rows if row.present).items()
         if len({row.unit for row in of_label}) >= _BLIND_IMAGES
     }
     return {label: round(share, 4) for label, share in shares.items() if share >= _BLIND}

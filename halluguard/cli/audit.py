@@ -381,7 +381,7 @@ def _check_spots(spots: _Spots, config: AuditConfig, source: Source, console: Co
             console.print(f"spot labels: {bound.words()}", markup=False, highlight=False)
         return spots.limit is None or bound.low <= spots.limit
 
-    bound = check_spots(labels, config, source, detector, experts, go_on)
+    bound = check_spots(labels, config, source, detector, experts, report=go_on)
     loaded_here = config.engine == "local" and config.workers == 1  # other processes load their own
     return (replace(config, detector=detector) if loaded_here else config), bound
 

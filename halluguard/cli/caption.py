@@ -78,7 +78,9 @@ def caption(
         if misplaced := [name for name, value in local.items() if value is not None]:
             raise SettingsError(f"{misplaced[0]} needs a model in this process, got --endpoint; leave one of them out")
         ask = server = Endpoint(
-            *(endpoint, model, prompt),
+            endpoint,
+            model,
+            prompt,
             max_tokens=max_tokens,
             temperature=temperature,
             seed=seed,
@@ -89,7 +91,9 @@ def caption(
     with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), transient=True) as bar:
         task = bar.add_task("captioning", total=None)
         result = caption_folder(
-            *(images, out, ask),
+            images,
+            out,
+            ask,
             settings=settings,
             limit=limit,
             batch_size=4 * workers if endpoint else workers,

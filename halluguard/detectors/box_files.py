@@ -132,20 +132,8 @@ class KnownBoxes:
         Raises:
             InputError: the file has another form, or a row is wrong; the message names the row.
         """
-        rows, notes = read_json(results), read_json(annotations) if annotations else {}
-        if isinstance(rows, Mapping) and "annotations" in rows:
-            notes = notes or rows
-            rows = _listed(rows, "annotations", results)
-            rows = [{"score": 1.0, **row} if isinstance(row, Mapping) else row for row in rows]
-        if not isinstance(rows, list) or not isinstance(notes, Mapping):
-            raise InputError(
-                f"expected a COCO results file, a list of image_id, category_id, bbox, score, in {str(results)!r}, "
-                f"got {type(rows).__name__}; the annotations file goes second"
-            )
-        names = {
-            _id(row, "id", f"category {i}"): str(_field(row, "name", f"category {i}"))
-            for i, row in enumerate(_listed(notes, "categories", annotations or results))
-        } or {str(number): category for number, category in COCO_IDS.items()}
+        rows, notes = _read_coco(results, annotations)
+        names = _coco_names(_listed(notes, "categories", annotations or results))
         listed = {
             _id(row, "id", f"image {i}"): row for i, row in enumerate(_listed(notes, "images", annotations or results))
         }
@@ -271,6 +259,29 @@ class KnownBoxes:
             f"{self.name} lists {len(self._boxes)} images, {image!r} is not among them; "
             "list it (without boxes, if it has none) or leave it out"
         )
+
+
+def _read_coco(results: str | Path, annotations: str | Path | None) -> tuple[list[Any], Mapping[str, Any]]:
+    """The results and the annotations of COCO files; the boxes of an annotations file are results of score 1."""
+    rows, notes = read_json(results), read_json(annotations) if annotations else {}
+    if isinstance(rows, Mapping) and "annotations" in rows:
+        notes = notes or rows
+        rows = _listed(rows, "annotations", results)
+        rows = [{"score": 1.0, **row} if isinstance(row, Mapping) else row for row in rows]
+    if not isinstance(rows, list) or not isinstance(notes, Mapping):
+        raise InputError(
+            f"expected a COCO results file, a list of image_id, category_id, bbox, score, in {str(results)!r}, "
+            f"got {type(rows).__name__}; the annotations file goes second"
+        )
+    return rows, notes
+
+
+def _coco_names(categories: Sequence[object]) -> dict[str, str]:
+    """Id of a category -> its name; COCO's own 80 where none are listed."""
+    names = {
+        _id(row, "id", f"category {i}"): str(_field(row, "name", f"category {i}")) for i, row in enumerate(categories)
+    }
+    return names or {str(number): category for number, category in COCO_IDS.items()}
 
 
 def _readable(boxes: tuple[Box, ...], image: ImageOrKey, name: str) -> tuple[Box, ...]:

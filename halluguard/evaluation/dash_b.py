@@ -26,9 +26,10 @@ def options_parser() -> argparse.ArgumentParser:
 
 def run(given: argparse.Namespace) -> None:
     rows = list(islice(dash_b.read_file(given.answers, given.answer_key), given.limit))
-    how = answers_settings(given) | {"parser": given.parser}
-    result = dash_b.score(rows, **how)
-    always = {
-        f"always {word}": dash_b.score([replace(row, answer=word) for row in rows], **how) for word in ("yes", "no")
-    }
+    how = answers_settings(given)
+    result = dash_b.score(rows, parser=given.parser, **how)
+    always = {}
+    for word in ("yes", "no"):
+        constant = [replace(row, answer=word) for row in rows]
+        always[f"always {word}"] = dash_b.score(constant, parser=given.parser, **how)
     show_scores(given, result, COLUMNS, always)

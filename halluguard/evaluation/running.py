@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, get_args
+from typing import TYPE_CHECKING, NoReturn, TypedDict, TypeVar, get_args
 
 from halluguard import io
 from halluguard.errors import HalluguardError, InputError, SettingsError
@@ -77,8 +77,16 @@ def answers_options(doc: str | None, answers: str) -> argparse.ArgumentParser:
     return parser
 
 
-def answers_settings(given: argparse.Namespace) -> dict[str, Any]:
-    """Arguments of a metric's `score`: the values of --forms, --seed and --resamples."""
+class AnswersSettings(TypedDict):
+    """Arguments of a metric's `score` for a file of answers."""
+
+    forms: Forms
+    seed: int
+    resamples: int
+
+
+def answers_settings(given: argparse.Namespace) -> AnswersSettings:
+    """The values of --forms, --seed and --resamples."""
     return {"forms": given.forms, "seed": given.seed, "resamples": given.resamples}
 
 
@@ -211,11 +219,11 @@ def _guard(
     )
 
 
-def sandbox_objects(limit: int | None = None) -> dict[int, list[str]]:
+def sandbox_objects() -> dict[int, list[str]]:
     """The objects in each of the sandbox's test scenes, by image id."""
     from halluguard.sandbox import scenes
 
-    return {sample.image_id: list(sample.names) for sample in scenes(limit)}
+    return {sample.image_id: list(sample.names) for sample in scenes()}
 
 
 def load_images(given: argparse.Namespace, image_ids: Iterable[ImageId]) -> dict[str, Image.Image | Path]:

@@ -4,6 +4,7 @@ It computes nothing itself: `session` answers, `views` writes HTML. No component
 """
 
 import os
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -48,39 +49,15 @@ def build(session: Session) -> "gradio.Blocks":
     require_gradio()
     import gradio as gr  # the extra play
 
-    scenes = sandbox.scenes(SCENES)
+    scenes = [scene.image for scene in sandbox.scenes(SCENES)]
     setting = {"api_visibility": "private", "show_progress": "minimal"}
     with gr.Blocks(title="halluguard play", analytics_enabled=False, delete_cache=(3600, 3600)) as blocks:
         shown = gr.State(None)
         with gr.Row():
             with gr.Column(min_width=300):
-                image = gr.Image(label="Image", type="filepath", sources=["upload", "clipboard"], height=260)
-                gallery = gr.Gallery(
-                    [scene.image for scene in scenes],
-                    label="Scenes of the sandbox",
-                    height="auto",
-                    allow_preview=False,
-                    interactive=False,
-                    buttons=[],
-                    elem_id="scenes",
-                )
+                image, gallery = _image_inputs(scenes)
                 question = gr.Textbox(DEFAULT_PROMPT, label="Question", max_length=MAX_QUESTION, elem_id="question")
-                imagination = gr.Slider(
-                    -1,
-                    1,
-                    value=0,
-                    step=0.1,
-                    label="Imagination",
-                    info="-1 keeps to the image, 0 is the model's own answer, 1 invents freely",
-                    elem_id="imagination",
-                )
-                method = gr.Dropdown(
-                    session.methods,
-                    value=IMAGINATION,
-                    label="Method",
-                    info="the imagination setting above is used by the method Imagination only",
-                    elem_id="method",
-                )
+                imagination, method = _setting_inputs(session)
                 ask = gr.Button("Ask", variant="primary")
             with gr.Column(min_width=300):
                 view = gr.HTML(message_view(WELCOME), js_on_load=CLAIM_CLICKED, apply_default_css=False, elem_id="view")
@@ -91,7 +68,7 @@ def build(session: Session) -> "gradio.Blocks":
 
         # Gradio reads the annotations of the next two functions, so this module does not postpone annotations.
         def take(event: gr.SelectData) -> Image:
-            return scenes[event.index].image
+            return scenes[event.index]
 
         def show_evidence(reply: Reply | None, event: gr.EventData) -> str:
             try:
@@ -117,6 +94,46 @@ def build(session: Session) -> "gradio.Blocks":
             **setting,
         )
     return blocks
+
+
+def _image_inputs(scenes: Sequence[Image]) -> tuple["gradio.Image", "gradio.Gallery"]:
+    """An upload, and a gallery of scenes to choose from."""
+    import gradio as gr
+
+    upload = gr.Image(label="Image", type="filepath", sources=["upload", "clipboard"], height=260)
+    gallery = gr.Gallery(
+        list(scenes),
+        label="Scenes of the sandbox",
+        height="auto",
+        allow_preview=False,
+        interactive=False,
+        buttons=[],
+        elem_id="scenes",
+    )
+    return upload, gallery
+
+
+def _setting_inputs(session: Session) -> tuple["gradio.Slider", "gradio.Dropdown"]:
+    """The imagination setting and the decoding method."""
+    import gradio as gr
+
+    imagination = gr.Slider(
+        -1,
+        1,
+        value=0,
+        step=0.1,
+        label="Imagination",
+        info="-1 keeps to the image, 0 is the model's own answer, 1 invents freely",
+        elem_id="imagination",
+    )
+    method = gr.Dropdown(
+        session.methods,
+        value=IMAGINATION,
+        label="Method",
+        info="the imagination setting above is used by the method Imagination only",
+        elem_id="method",
+    )
+    return imagination, method
 
 
 def answer(

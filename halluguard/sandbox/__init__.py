@@ -102,7 +102,6 @@ def load_detector(folder: str | Path = DETECTOR) -> tuple[PreTrainedModel, Proce
     from halluguard import checkpoints
 
     expected, advice = "a zero-shot detector", "name the sandbox's detector"
-    model = checkpoints.load_model(
-        *(AutoModelForZeroShotObjectDetection, folder), expected=expected, advice=advice, dtype="float32"
-    )
+    kind = AutoModelForZeroShotObjectDetection
+    model = checkpoints.load_model(kind, folder, expected=expected, advice=advice, dtype="float32")
     return model, checkpoints.load_processor(AutoProcessor, folder)

@@ -82,18 +82,7 @@ def create_app(backend: Backend, settings: ServerSettings, metrics: Metrics) -> 
     places = Places(settings.running, settings.waiting)
     bodies, images = HeldBytes(settings.max_held_body), HeldPixels(settings.max_held_pixels, settings.read_timeout)
 
-    @app.exception_handler(ApiError)
-    async def api_error(_: Request, error: ApiError) -> JSONResponse:
-        return AsciiResponse(error.body, error.status, error.headers)
-
-    @app.exception_handler(HalluguardError)
-    async def other_error(_: Request, error: HalluguardError) -> JSONResponse:
-        return AsciiResponse(invalid(str(error)).body, 400)
-
-    @app.exception_handler(Exception)
-    async def fault(_: Request, error: Exception) -> JSONResponse:
-        message = f"an unexpected {type(error).__name__} ended this request"
-        return JSONResponse(ApiError(500, message, kind="server_error").body, 500)
+    _answer_errors(app)
 
     @app.get("/health")
     async def health() -> JsonObject:
@@ -140,6 +129,23 @@ def create_app(backend: Backend, settings: ServerSettings, metrics: Metrics) -> 
             return EventStream(_events(first, chunks), stack.pop_all())
 
     return app
+
+
+def _answer_errors(app: FastAPI) -> None:
+    """Answer every exception in the form of OpenAI's errors."""
+
+    @app.exception_handler(ApiError)
+    async def api_error(_: Request, error: ApiError) -> JSONResponse:
+        return AsciiResponse(error.body, error.status, error.headers)
+
+    @app.exception_handler(HalluguardError)
+    async def other_error(_: Request, error: HalluguardError) -> JSONResponse:
+        return AsciiResponse(invalid(str(error)).body, 400)
+
+    @app.exception_handler(Exception)
+    async def fault(_: Request, error: Exception) -> JSONResponse:
+        message = f"an unexpected {type(error).__name__} ended this request"
+        return JSONResponse(ApiError(500, message, kind="server_error").body, 500)
 
 
 class EventStream(StreamingResponse):

@@ -125,7 +125,16 @@ def train_controller(
         raise InputError(f"expected rows at two or more epsilons, got {epsilons[:1] or 'no rows'}; see control_rows")
     require_chat_template(processor)
     output = Path(out).with_suffix("")
-    args = SFTConfig(**training_arguments(output, learning_rate, epochs, batch_size, seed, device, bf16))
+    arguments = training_arguments(
+        output,
+        learning_rate=learning_rate,
+        epochs=epochs,
+        batch_size=batch_size,
+        seed=seed,
+        device=device,
+        bf16=bf16,
+    )
+    args = SFTConfig(**arguments)
     with _restored(model):
         opened = as_dataset([row for row, _ in rows])
         data = opened.with_transform(_AddEpsilons(opened.format["format_kwargs"]["transform"], epsilons))

@@ -190,7 +190,7 @@ class _Layout:
         return self._parts(tensor)[0]
 
     def chosen_negative(self, tensor: Tensor) -> Tensor:
-        """c|I-; without negatives c|I+ again, which the mask excludes."""
+        """The batch part c|I-; without negatives that of c|I+, which the mask excludes."""
         return self._parts(tensor)[1 if self.with_negatives else 0]
 
     def text_outputs(self, outputs: Outputs, weights: Tensor | None) -> Outputs:

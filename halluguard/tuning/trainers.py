@@ -162,7 +162,15 @@ def fine_tune(
     identity = identity_of(model, rows, {name: value for name, value in settings.items() if name != "save_every"})
     start = newest_whole(checkpoints, identity) if resume else None
     arguments = {
-        **training_arguments(checkpoints, positive["learning_rate"], epochs, batch_size, seed, device, bf16),
+        **training_arguments(
+            checkpoints,
+            learning_rate=positive["learning_rate"],
+            epochs=epochs,
+            batch_size=batch_size,
+            seed=seed,
+            device=device,
+            bf16=bf16,
+        ),
         "gradient_accumulation_steps": accumulate,
         "save_strategy": "steps" if save_every else "no",
         "save_steps": save_every or 500,
@@ -172,7 +180,9 @@ def fine_tune(
     lora = lora_config(rank, target_modules)
     with disk_errors(folder):
         watchers = [*callbacks, WholeCheckpoints(identity)]
-        trainer = _trainer(model, processor, rows, preference, arguments, lora, watchers)
+        trainer = _trainer(
+            model, processor, rows, preference=preference, arguments=arguments, lora=lora, callbacks=watchers
+        )
         if check:
             preflight(trainer)
         if trainer.accelerator.is_main_process:
@@ -207,7 +217,7 @@ def require_chat_template(processor: ProcessorMixin) -> None:
 
 
 def training_arguments(
-    output: Path, learning_rate: float, epochs: float, batch_size: int, seed: int, device: str | None, bf16: bool
+    output: Path, *, learning_rate: float, epochs: float, batch_size: int, seed: int, device: str | None, bf16: bool
 ) -> dict[str, Any]:
     """Arguments of TRL's configurations that every training here shares."""
     return {
@@ -258,6 +268,7 @@ def _trainer(
     model: PreTrainedModel,
     processor: ProcessorMixin,
     rows: Sequence[TrainingRow],
+    *,
     preference: PreferenceLoss,
     arguments: dict[str, Any],
     lora: LoraConfig,

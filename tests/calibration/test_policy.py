@@ -1,4 +1,4 @@
-"""Policies: fitted to what leaves the whole pipeline, applied only to what they were fitted for."""
+"""Policies are fitted to the output of the whole pipeline, and refused for any other pipeline."""
 
 import json
 import random

@@ -1,7 +1,7 @@
 """Each method's arithmetic against numbers worked out by hand from its paper's and its authors' formulas.
 
-The vectors of this file were computed on paper or with a pocket calculator's worth of `math`, from the formula in the
-comment; nothing here calls the code it tests to make what it expects.
+The vectors of this file were computed by hand, or with a few calls of `math`, from the formula in the comment. No
+expected value comes from the code under test.
 """
 
 import math

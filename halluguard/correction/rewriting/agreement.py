@@ -42,9 +42,8 @@ def relist(editor: TokenEditor, listed: list[int], adopted: Mapping[int, int]) -
     for before, after in itertools.pairwise(left):
         final = after == left[-1] and bool(joints)
         beside_cut = any(before < m < after for m in gone)
-        explained = any(parse.words[i] in (":", "(", "—", "–") for i in range(spans[before][-1] + 1, spans[after][0]))
-        explained = explained or parse.words[min(spans[after])] in _GLOSSES
-        if explained or (not beside_cut and not (final and (gone[-1] > after or (len(left) == 2 and oxford)))):
+        new_final = final and (gone[-1] > after or (len(left) == 2 and oxford))
+        if _explained(parse, spans[before], spans[after]) or not (beside_cut or new_final):
             continue
         sign = f" {joints[0]} " if final else ", "
         if final and len(left) > 2 and oxford:
@@ -55,15 +54,8 @@ def relist(editor: TokenEditor, listed: list[int], adopted: Mapping[int, int]) -
             sign,
             why,
         )
-    if left and gone[0] < left[0]:
-        editor.delete([j for j in parse.children[left[0]] if parse.words[j] == "other"], why)  # "and other decor"
     if left:
-        outside = [*range(min(spans[listed[0]]), min(spans[left[0]])), *range(max(spans[left[-1]]) + 1, listed[-1])]
-        editor.delete([i for i in outside if parse.deps[i] == "cc" or parse.words[i] in (",", ";")], why)
-    long_joint = any(parse.words[j] in _LONG_JOINTS for m in listed for j in parse.children[m] if parse.deps[j] == "cc")
-    if left and long_joint and gone[0] == listed[0]:
-        behind = max(spans[left[-1]]) + 1  # the comma that closed the aside: ", along with a cat and a bird, sits"
-        editor.delete([i for i in (behind,) if i < len(parse) and parse.words[i] == ","], why)
+        _trim_ends(editor, listed, left, gone, spans, why)
     if len(left) < 2:
         pairing = [
             j
@@ -72,6 +64,27 @@ def relist(editor: TokenEditor, listed: list[int], adopted: Mapping[int, int]) -
             if parse.deps[j] in ("cc", "preconj") or parse.words[j] in _PAIRING
         ]
         editor.delete([i for j in pairing for i in parse.subtree(j)], why)
+
+
+def _explained(parse: Parse, before: list[int], after: list[int]) -> bool:
+    """Whether the second member explains the first, after a colon, a bracket, a dash or a word such as "including"."""
+    marked = any(parse.words[i] in (":", "(", "—", "–") for i in range(before[-1] + 1, after[0]))
+    return marked or parse.words[min(after)] in _GLOSSES
+
+
+def _trim_ends(
+    editor: TokenEditor, listed: list[int], left: list[int], gone: list[int], spans: dict[int, list[int]], why: set[int]
+) -> None:
+    """Delete the joints and commas that stand before the first member left, and after the last."""
+    parse = editor.parse
+    if gone[0] < left[0]:
+        editor.delete([j for j in parse.children[left[0]] if parse.words[j] == "other"], why)  # "and other decor"
+    outside = [*range(min(spans[listed[0]]), min(spans[left[0]])), *range(max(spans[left[-1]]) + 1, listed[-1])]
+    editor.delete([i for i in outside if parse.deps[i] == "cc" or parse.words[i] in (",", ";")], why)
+    long_joint = any(parse.words[j] in _LONG_JOINTS for m in listed for j in parse.children[m] if parse.deps[j] == "cc")
+    if long_joint and gone[0] == listed[0]:
+        behind = max(spans[left[-1]]) + 1  # the comma that closed the aside: ", along with a cat and a bird, sits"
+        editor.delete([i for i in (behind,) if i < len(parse) and parse.words[i] == ","], why)
 
 
 def _last_joint(parse: Parse, listed: list[int]) -> int:

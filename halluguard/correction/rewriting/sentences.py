@@ -152,7 +152,7 @@ class SentenceEdits:
         self._keep_objects()
 
     def _keep_objects(self) -> None:
-        """State what was seen, and is named nowhere any more: each sentence had relied on another one."""
+        """State the objects that were seen and that no sentence names any more, since each relied on another."""
         plan = self.plan
         for sentence in sorted(self.states):
             if sentence not in plan.restate and sentence not in plan.turned:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from spacy.language import Language
 
 MAX_WORDS = 20_000
-"""Words that are learned at most, some 5 MB."""
+"""Largest number of words that are learned, some 5 MB."""
 _LONGEST = 30
 """Characters of the longest word that is learned."""
 

@@ -66,6 +66,7 @@ class Look:
         expert: Detector,
         image_of: Mapping[Hashable, object],
         claims: Mapping[Hashable, Sequence[Claim]],
+        *,
         thresholds: Thresholds,
         calibration: Calibration | None,
         batch_size: int,

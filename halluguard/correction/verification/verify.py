@@ -118,7 +118,15 @@ def examine_many(
     for key, of_answer in zip(keys, claims, strict=True):
         claims_of[key] += of_answer
     looks = [
-        Look.at(expert, image_of, claims_of, thresholds or thresholds_of(expert), calibration, batch_size, names)
+        Look.at(
+            expert,
+            image_of,
+            claims_of,
+            thresholds=thresholds or thresholds_of(expert),
+            calibration=calibration,
+            batch_size=batch_size,
+            names=names,
+        )
         for expert in experts_apart(detector)
     ]
     experts, reader = _by_protocol(properties)

@@ -27,8 +27,8 @@ def _projection(model: PreTrainedModel, layer: nn.Module) -> nn.Module:
     width = getattr(projection, "in_features", None)
     if projection is None or width is None or width % heads_of(model):
         raise UnsupportedModelError(
-            f"layers whose heads are mixed by one linear projection, named one of {_OUTPUTS}, are expected, and those "
-            f"of {type(model).__name__} are not; {READS_LOGITS}"
+            f"every layer is expected to mix its heads by one linear projection, named one of {_OUTPUTS}, but those of "
+            f"{type(model).__name__} do not; {READS_LOGITS}"
         )
     return projection
 

@@ -207,6 +207,7 @@ def choose(
     score: Scorer,
     tokenizer: PreTrainedTokenizerBase,
     search: Search,
+    *,
     release: Callable[[list[int]], None] | None = None,
 ) -> list[Written]:
     """Write answers to a batch of prompts, keeping the best draft of each sentence.

@@ -81,7 +81,7 @@ class ModelCalls:
         """
         if settings.retry is not None:
             check_method(settings.retry)
-        return write(self, prompts, settings, judge, self.tokenizer, self._search(prompts), release)
+        return write(self, prompts, settings, judge, self.tokenizer, self._search(prompts), release=release)
 
     def choose(
         self,
@@ -102,7 +102,7 @@ class ModelCalls:
                 f"one beam is expected when the best of several drafts is kept, got num_beams={search.beams}; leave "
                 "num_beams out, or use step_back=True"
             )
-        return choose(self._drawn, prompts, settings, score, self.tokenizer, search, release)
+        return choose(self._drawn, prompts, settings, score, self.tokenizer, search, release=release)
 
     def _search(self, prompts: int) -> Search:
         """The search of the caller's own call."""

@@ -284,6 +284,7 @@ def write(
     judge: Judge,
     tokenizer: PreTrainedTokenizerBase,
     search: Search,
+    *,
     release: Callable[[list[int]], None] | None = None,
 ) -> list[Written]:
     """Write answers to a batch of prompts, stepping back where the judge contradicts.

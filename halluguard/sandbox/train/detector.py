@@ -96,4 +96,4 @@ def train(scenes: Scenes, out: Path, steps: int, seed: int = 0, batch: int = 32)
     tower = list(model.owlvit.vision_model.parameters())
     facts = {"seed": seed, "batch": batch, "scenes": len(scenes)}
     order = shuffled(len(scenes), batch, seed + 1)
-    return fit_model("detector", model, processor, tower, 1e-3, loss_of, order, steps=steps, out=out, **facts)
+    return fit_model("detector", model, processor, loss_of, order, slow=tower, rate=1e-3, steps=steps, out=out, **facts)

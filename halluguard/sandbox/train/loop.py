@@ -91,11 +91,11 @@ def fit_model(
     name: str,
     model: PreTrainedModel,
     processor: ProcessorMixin,
-    slow: Sequence[torch.nn.Parameter],
-    rate: float,
     loss_of: Loss,
     batches: Iterator[np.ndarray],
     *,
+    slow: Sequence[torch.nn.Parameter],
+    rate: float,
     steps: int,
     out: Path,
     **facts: object,
@@ -105,9 +105,9 @@ def fit_model(
     Args:
         name: name of the stage; the model's folder is `out`/`name`.
         model, processor: the model to train, and the processor that is saved with it.
+        loss_of, batches, steps: see `fit`.
         slow: parameters that are trained at 3e-4; they may belong to another module.
         rate: peak learning rate of the model's other parameters.
-        loss_of, batches, steps: see `fit`.
         out: working folder.
         facts: further facts of the run.
     """

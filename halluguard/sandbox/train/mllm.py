@@ -117,4 +117,4 @@ def train(scenes: Scenes, out: Path, steps: int, seed: int = 0, batch: int = 24)
     facts = {"seed": seed, "batch": batch, "scenes": len(scenes), "projector loss": round(projector_loss, 3)}
     visual = [*tower.parameters(), *pretrained.patch_head.parameters()]
     order = shuffled(len(scenes), batch, seed)
-    return fit_model("mllm", model, processor, visual, 1.5e-3, loss_of, order, steps=steps, out=out, **facts)
+    return fit_model("mllm", model, processor, loss_of, order, slow=visual, rate=1.5e-3, steps=steps, out=out, **facts)

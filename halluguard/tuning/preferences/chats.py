@@ -91,6 +91,6 @@ def is_trl_pair(entry: Fields) -> bool:
 
 
 def is_chat(entry: Fields) -> bool:
-    """Whether an entry is another conversation, instruction or query."""
+    """Whether an entry is a conversation, an instruction or a query of a form that no other rule knows."""
     has_messages = any(isinstance(entry.get(key), list) for key in CONVERSATIONS)
     return has_messages or "instruction" in entry or "query" in entry or {"prompt", "completion"} <= entry.keys()

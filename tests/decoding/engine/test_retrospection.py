@@ -1,4 +1,4 @@
-"""OPERA's way back: the rule on attention maps worked out by hand, and whole searches against a slow one written here.
+"""OPERA's returns: the rule on attention maps, computed by hand, and whole searches compared with a slow one.
 
 The slow one keeps a snapshot of every step and returns to it, as the authors' code does; the method runs the search of
 transformers again instead.
