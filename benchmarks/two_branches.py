@@ -124,12 +124,15 @@ def compared(name: str, what: str) -> str:
         def scores(answer: list[int], one: Inputs = one, other: Inputs = other) -> Tensor:
             return formula(logits_after(plain, one, answer), logits_after(plain, other, answer))
 
+        def plain_scores(answer: list[int], one: Inputs = one) -> Tensor:
+            return logits_after(plain, one, answer)
+
         answer, lead = greedy(scores)
         if lead < 1e-4:
             continue
         sure += 1
         agree += row == answer
-        moved += row != greedy(lambda answer, one=one: logits_after(plain, one, answer))[0]
+        moved += row != greedy(plain_scores)[0]
     return f"{agree} of {sure}, {moved} moved"
 
 
