@@ -36,7 +36,10 @@ FAMILIES = (
     *("ovis2", "qwen2_5_vl", "qwen3_5", "qwen3_vl", "smolvlm", "t5gemma2"),
 )
 PROMPTS = [[40, 41, 42], [50, 51, 52, 53, 54, 55, 56, 57, 58, 59]]
-TOKENS, BANNED, SEED = 6, list(range(890, architectures.VOCABULARY)), 101
+ONE_BY_ONE = ("florence2",)
+"""Families whose plain batch differs from its prompts run alone; see `coverage.py`."""
+
+TOKENS, BANNED, SEED, OTHER = 6, list(range(890, architectures.VOCABULARY)), 101, 202
 ALPHA, BETA, TILT = 4.0, 0.02, 3.0
 
 Inputs = dict[str, Any]
@@ -98,42 +101,52 @@ def greedy(scores: Callable[[list[int]], Tensor]) -> tuple[list[int], float]:
 
 def compared(name: str, what: str) -> str:
     """One cell of the table: how many of the prompts agree."""
-    tiny = architectures.tiny(name)
-    alone = [tiny.prompt([text], seed=SEED + row) for row, text in enumerate(PROMPTS)]
-    if what == "another image":
-        others = [tiny.prompt([text], seed=2 * SEED + row) for row, text in enumerate(PROMPTS)]
-        method: Any = VCD(alpha=ALPHA, beta=BETA)
-        words = ("input_ids", "attention_mask")
-        given = tiny.prompt(PROMPTS, seed=2 * SEED)
-        negative = {k: v for k, v in given.items() if k not in words and "type_ids" not in k}
-        formula = vcd
-    else:
-        keeps = ("pixel", "qformer") if name in ("blip-2", "instructblip") else ()  # they encode an image in any case
-        others = [text_alone(prompt, keeps) for prompt in alone]
-        method, negative, formula = Imagination(-1.0, beta=0.0, gain=TILT), None, imagined
-    fixed = {"max_new_tokens": TOKENS, "do_sample": False, "suppress_tokens": BANNED}
-    try:
-        output = method.on(tiny.model).generate(**tiny.prompt(PROMPTS, seed=SEED), negative_inputs=negative, **fixed)
-    except HalluguardError as error:
-        return f"refused: {error}"
-    rows = [row[-TOKENS:].tolist() for row in output]
-    plain = architectures.tiny(name).model  # apart, so that nothing of a view can touch it
+    tiny, apart = architectures.tiny(name), architectures.tiny(name)  # nothing of a view can touch the reference's
     agree = moved = sure = 0
-    for row, one, other in zip(rows, alone, others, strict=True):
+    calls = [[row] for row in range(len(PROMPTS))] if name in ONE_BY_ONE else [list(range(len(PROMPTS)))]
+    for rows in calls:
+        try:
+            answers = answered(tiny, rows, what)
+        except HalluguardError as error:
+            return f"refused: {error}"
+        for row, answer in zip(rows, answers, strict=True):
+            one = apart.prompt([PROMPTS[row]], seed=SEED + row)
+            if what == "another image":
+                other, formula = apart.prompt([PROMPTS[row]], seed=OTHER + row), vcd
+            else:
+                # BLIP-2's code encodes an image in any case.
+                keeps = ("pixel", "qformer") if name in ("blip-2", "instructblip") else ()
+                other, formula = text_alone(one, keeps), imagined
 
-        def scores(answer: list[int], one: Inputs = one, other: Inputs = other) -> Tensor:
-            return formula(logits_after(plain, one, answer), logits_after(plain, other, answer))
+            def plain(tokens: list[int], one: Inputs = one) -> Tensor:
+                return logits_after(apart.model, one, tokens)
 
-        def plain_scores(answer: list[int], one: Inputs = one) -> Tensor:
-            return logits_after(plain, one, answer)
+            def scores(tokens: list[int], other: Inputs = other, formula: Any = formula, plain: Any = plain) -> Tensor:
+                return formula(plain(tokens), logits_after(apart.model, other, tokens))
 
-        answer, lead = greedy(scores)
-        if lead < 1e-4:
-            continue
-        sure += 1
-        agree += row == answer
-        moved += row != greedy(plain_scores)[0]
+            expected, lead = greedy(scores)
+            if lead < 1e-4:
+                continue
+            sure += 1
+            agree += answer == expected
+            moved += answer != greedy(plain)[0]
     return f"{agree} of {sure}, {moved} moved"
+
+
+def answered(tiny: Any, rows: list[int], what: str) -> list[list[int]]:
+    """The tokens that halluguard answers to some of the prompts, in one call."""
+    texts = [PROMPTS[row] for row in rows]
+    method: Any = Imagination(-1.0, beta=0.0, gain=TILT)
+    negative = None
+    if what == "another image":
+        method = VCD(alpha=ALPHA, beta=BETA)
+        shown = tiny.prompt(texts, seed=OTHER + rows[0])
+        words = ("input_ids", "attention_mask")
+        negative = {k: v for k, v in shown.items() if k not in words and not k.endswith("type_ids")}
+    fixed = {"max_new_tokens": TOKENS, "do_sample": False, "suppress_tokens": BANNED}
+    inputs = tiny.prompt(texts, seed=SEED + rows[0])
+    output = method.on(tiny.model).generate(**inputs, negative_inputs=negative, **fixed)
+    return [row[-TOKENS:].tolist() for row in output]
 
 
 def main() -> None:

@@ -6,10 +6,10 @@
 
 A LLaVA of about 200M parameters with random weights, one prompt, one thread, CPU time; on a GPU, wall-clock time. Times
 do not depend on the weights. Only decoding is timed, from the first new token to the last, without the prompt; the
-first token (reading prompt and images, making branches) has a column of its own. Every method of
-`halluguard.decoding.METHODS` runs at its `law_settings`, and they take turns round by round; a ratio is the median over
-rounds of the time in that round over plain's in the same round. "Imagination:off" is plain generation called through a
-view: its distance from 1 is the noise of the run.
+first token (reading prompt and images, making branches) has a column of its own; "outside" is the ratio of the time
+that no forward takes. Every method of `halluguard.decoding.METHODS` runs at its `law_settings`, and they take turns
+round by round; a ratio is the median over rounds of the time in that round over plain's in the same round.
+"Imagination:off" is plain generation called through a view: its distance from 1 is the noise of the run.
 
 "two forwards" is what contrastive decoding costs elsewhere: the second branch run alone with a cache of its own, here
 in a bare loop that computes VCD. MitigV, a library that does so, is measured beside it when it is installed.
@@ -21,7 +21,8 @@ import argparse
 import json
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -42,20 +43,45 @@ TARGETS = {"VCD": 1.15, "Imagination": 1.15, "Imagination, controller": 1.03, **
 
 
 class Clock(list[float]):
-    """A streamer that notes the time of every token; generate puts the prompt first."""
+    """A streamer that notes the time of every token; generate puts the prompt first.
+
+    `forwards` has the seconds spent in the language model and its head until each token.
+    """
 
     def __init__(self, now: Callable[[], float]) -> None:
         super().__init__()
         self.now, self.started = now, now()
+        self.forwards: list[float] = []
+        self.inside = 0.0
 
     def put(self, value: Any) -> None:
         self.append(self.now())
+        self.forwards.append(self.inside)
 
     def end(self) -> None: ...
 
     def seconds(self) -> tuple[float, float]:
         """Seconds until the first new token, and per token after it."""
         return self[1] - self.started, (self[-1] - self[1]) / (len(self) - 2)
+
+    def outside(self) -> float:
+        """Seconds of each token after the first that no forward took: choosing it, and what a method computes."""
+        return self.seconds()[1] - (self.forwards[-1] - self.forwards[1]) / (len(self) - 2)
+
+    @contextmanager
+    def watching(self, model: Any) -> Iterator[None]:
+        """Add up the time of the model's forwards; twins of the model inherit the hooks."""
+        parts = (model.model.language_model, model.lm_head)
+        hooks = [part.register_forward_pre_hook(lambda *_: self._add(-1)) for part in parts]
+        hooks += [part.register_forward_hook(lambda *_: self._add(1)) for part in parts]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def _add(self, sign: int) -> None:
+        self.inside += sign * self.now()
 
 
 Way = Callable[[Clock, int], Any]
@@ -74,6 +100,7 @@ class Cost:
     vision_passes: int = 0
     cache_bytes: int = 0
     logits_bytes: int = 0
+    outside: list[float] = field(default_factory=list)
 
 
 @dataclass
@@ -250,17 +277,24 @@ def measure(
     tokens: int,
     now: Callable[[], float] = time.process_time,
     only: Sequence[str] = (),
+    watches: bool = False,
 ) -> dict[str, Cost]:
-    """Run every way, or plain and those of `only`, once to warm up and count what it uses, then in turns."""
+    """Run every way, or plain and those of `only`, once to warm up and count what it uses, then in turns.
+
+    With `watches`, the time outside the forwards is measured too.
+    """
     compared = {name: way for name, way in ways(model, inputs).items() if not only or name in ("plain", *only)}
     costs = {name: Use().of(model, partial(way, Clock(now), tokens)) for name, way in compared.items()}
     for _ in range(rounds):
         for name, way in compared.items():
             clock = Clock(now)
-            way(clock, tokens)
+            with clock.watching(model) if watches else nullcontext():
+                way(clock, tokens)
             first, token = clock.seconds()
             costs[name].first.append(first)
             costs[name].token.append(token)
+            if watches and clock.forwards:
+                costs[name].outside.append(clock.outside())
     return costs
 
 
@@ -271,16 +305,19 @@ def ratios(costs: dict[str, Cost], name: str, of: str = "token") -> list[float]:
 
 
 def table(costs: dict[str, Cost]) -> str:
+    watched = any(cost.outside for cost in costs.values())
     lines = ["| | ms a token | of plain | rounds | first token | vision passes | cache MiB | logits KiB |"]
-    lines.append("|---" * 8 + "|")
+    lines[0] += " outside |" * watched
+    lines.append("|---" * (8 + watched) + "|")
     for name, cost in costs.items():
         each = ratios(costs, name)
         # MitigV's clock starts with the second forward, so it tells nothing of the first token.
         first = "–" if name.startswith("MitigV") else f"{statistics.median(ratios(costs, name, 'first')):.2f}"
+        outside = f"{statistics.median(ratios(costs, name, 'outside')):.2f}" if cost.outside else "–"
         lines.append(
             f"| {name} | {1000 * statistics.median(cost.token):.1f} | {statistics.median(each):.2f} "
             f"| {min(each):.2f} to {max(each):.2f} | {first} | {cost.vision_passes} "
-            f"| {cost.cache_bytes / 2**20:.1f} | {cost.logits_bytes / 2**10:.0f} |"
+            f"| {cost.cache_bytes / 2**20:.1f} | {cost.logits_bytes / 2**10:.0f} |" + f" {outside} |" * watched
         )
     return "\n".join(lines)
 
@@ -349,7 +386,7 @@ def main() -> None:
     }
     print(", ".join(f"{name}: {value}" for name, value in about.items()))
     now = device_clock if on_gpu else time.process_time if given.threads == 1 else time.perf_counter
-    costs = measure(model, inputs, given.rounds, given.tokens, now, given.only)
+    costs = measure(model, inputs, given.rounds, given.tokens, now, given.only, watches=True)
     print(table(costs))
     if "MitigV, VCD" not in costs:
         print("mitigv is not installed")

@@ -6,6 +6,7 @@ import base64
 import binascii
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any, Literal, TypeAlias
 
 from PIL.Image import Image
@@ -169,8 +170,11 @@ def read_messages(messages: Sequence[Mapping[str, Any]], images: Sequence[ImageS
         raise InputError(
             f"expected a list of messages, got {type(messages).__name__}; write [{{'role': 'user', 'content': ...}}]"
         )
+    messages = list(messages)
     if not messages:
         raise InputError("expected at least one message, got an empty list; add one of the role 'user'")
+    if images is not None and (isinstance(images, str | bytes) or not isinstance(images, Iterable)):
+        raise InputError(f"expected images=[...], a list, got {type(images).__name__}; write images=[image]")
     supply = iter([] if images is None else list(images))
     read = tuple(_message(index, message, supply) for index, message in enumerate(messages))
     left = sum(1 for _ in supply)
@@ -226,8 +230,10 @@ def _part(index: int, entry: object, supply: Iterator[ImageSource]) -> Part:
         return entry
     kind = entry.get("type") if isinstance(entry, Mapping) else None
     if isinstance(entry, Mapping):
-        if kind in _TEXT_TYPES and isinstance(entry.get("text"), str):
-            return entry["text"]
+        if kind in _TEXT_TYPES:
+            if isinstance(entry.get("text"), str):
+                return entry["text"]
+            raise InputError(f"message {index} has a part of type {kind!r} without a text; add 'text': ... to it")
         if kind in _IMAGE_TYPES:
             return _image(index, entry, supply)
         if kind in _VIDEO_TYPES:
@@ -251,7 +257,7 @@ def _image(index: int, entry: Mapping[str, Any], supply: Iterator[ImageSource]) 
             )
         return load_image(supplied)
     source: Any = sources[0].get("url") if isinstance(sources[0], Mapping) else sources[0]
-    if "base64" in entry:
+    if entry.get("base64") is not None:
         return load_image(_decoded(index, source))
     if isinstance(source, str) and source.startswith("data:"):
         return load_image(_decoded(index, source.partition(",")[2]))
@@ -290,6 +296,9 @@ def _clip(index: int, entry: Mapping[str, Any]) -> Clip:
                 "give fps, or times in seconds"
             )
         times = [i / fps for i in range(len(frames))]
+    times = [*times] if isinstance(times, Iterable) else [times]
+    if not all(isinstance(time, Real) for time in times):
+        raise InputError(f"message {index} should give times in seconds, got {times!r}; give one number per frame")
     if len(times) != len(frames):
         raise InputError(
             f"message {index} should give one time per frame, got {len(times)} for {len(frames)} frames; give one each"

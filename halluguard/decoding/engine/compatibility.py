@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from transformers import ProcessorMixin
+from transformers.cache_utils import LinearAttentionLayer
 
 CACHES = ("past_key_values", "cache", "cache_params")
 """Names of the cache among a model's inputs and outputs: from transformers 5.24 on, all are `cache`."""
@@ -14,6 +15,15 @@ CACHES = ("past_key_values", "cache", "cache_params")
 def cache_name(inputs: Mapping[str, Any]) -> str | None:
     """The name under which `inputs` have a cache; None if they have none."""
     return next((name for name in CACHES if inputs.get(name) is not None), None)
+
+
+def has_empty_states(layer: LinearAttentionLayer) -> bool:
+    """Whether a recurrent layer of a cache has read nothing, and keeps its states by number.
+
+    transformers 5.8.1 keeps one state of each kind in a layer, without a number; such caches are not joined.
+    """
+    filled: dict[int, bool] | bool = layer.has_previous_state
+    return isinstance(filled, dict) and not any(filled.values())
 
 
 def image_makers(processor: ProcessorMixin) -> list[Callable[[Any], Any]]:

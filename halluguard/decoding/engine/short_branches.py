@@ -22,7 +22,7 @@ from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingW
 from transformers.utils import ModelOutput
 
 from halluguard.decoding.engine.batch import Branch, ImageData, ModelInputs, stacked
-from halluguard.decoding.engine.compatibility import cache_name
+from halluguard.decoding.engine.compatibility import cache_name, has_empty_states
 
 SHORT = 0.75
 """A branch with at most this share of the longest prompt is read separately."""
@@ -85,9 +85,7 @@ def empty_copy(inputs: ModelInputs) -> DynamicCache | None:
         return None
     if any(type(layer) not in _JOINABLE or getattr(layer, "record_past", False) for layer in cache.layers):
         return None
-    if any(
-        isinstance(layer, LinearAttentionLayer) and any(layer.has_previous_state.values()) for layer in cache.layers
-    ):
+    if any(isinstance(layer, LinearAttentionLayer) and not has_empty_states(layer) for layer in cache.layers):
         return None
     return copy.deepcopy(cache)
 
