@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from halluguard.correction.claims.mentions import Mention
-from halluguard.correction.text.lexicon import VERB_TAGS
+from halluguard.correction.text.lexicon import VERB_TAGS, words
 from halluguard.correction.text.parse import Parse
 
+AROUND = frozenset("between among behind beside around near above below beneath under".split())
+"""Prepositions of place; the subject of a clause is not behind itself."""
 REACH = 2
 """Number of sentences that a pronoun reaches back."""
 _ONE_PERSON = frozenset(("he", "she", "him", "her", "himself", "herself"))
@@ -16,6 +18,7 @@ _MANY = frozenset(("they", "them", "themselves", "these", "those"))
 _OF_MANY = frozenset(
     ("one", "some", "others", "another", "other", "both", "each", "two", "three", "four", "several", "most")
 )
+_PARTS = words("parts") & words("not restated")
 _SUBJECTS = ("nsubj", "nsubjpass")
 _MAKING = frozenset("make makes making made find finds finding found".split())
 _SAYING = frozenset(
@@ -121,14 +124,16 @@ def nearest(parse: Parse, mentions: Sequence[Mention], pronoun: int, sort: str) 
             subjects = [n for n, m in local if parse.deps[m.last] in _SUBJECTS]
             shown = [n for n, m in local if parse.deps[m.last] in ("attr", "dobj")]
             antecedent = (subjects or shown or [local[0][0]])[0]
-            owner = parse.child(mentions[antecedent].last, "poss") if parse.tags[pronoun] == "PRP$" else None
+            noun = mentions[antecedent].last
+            owns = parse.tags[pronoun] == "PRP$" or parse.words[noun] in _PARTS
+            owner = parse.child(noun, "poss") if owns else None
             return next((n for n, m in local if m.last == owner), antecedent)  # "the cat's head ... its eyes"
     return None
 
 
 def _holds(parse: Parse, noun: int, pronoun: int, above: set[int]) -> bool:
     """Whether the pronoun stands inside the phrase of the noun: "the arrows between them" are not between arrows."""
-    if parse.words[parse.heads[pronoun]] in ("between", "among"):
+    if parse.words[parse.heads[pronoun]] in AROUND:
         verb = next((i for i in parse.chain(pronoun) if parse.tags[i] in VERB_TAGS), -1)
         if parse.heads[noun] == verb and parse.deps[noun] in _SUBJECTS:
             return True  # "Two cups stand between them": not between the cups

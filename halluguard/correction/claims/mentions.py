@@ -293,6 +293,8 @@ def _joined_thing(parse: Parse, i: int) -> int | None:
 
 def _verb(parse: Parse, i: int) -> bool:
     """Whether the token is a verb here, whatever it could name."""
+    if parse.tags[i] == "MD" and i + 1 < len(parse) and parse.tags[i + 1] in ("VB", "RB"):
+        return True  # "This can be seen"
     if parse.tags[i] not in ("VB", "VBP", "VBZ", "VBD", "VBG", "VBN", "MD"):
         return readings.verb_after_noun(parse, i)
     if parse.words[i] in _ING_THINGS and parse.deps[i] in ("conj", "dobj", "pobj", "nsubj", "attr"):

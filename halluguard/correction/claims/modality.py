@@ -138,7 +138,13 @@ def _is_the_picture(parse: Parse, i: int) -> bool:
     if any(parse.words[j] in _HANGING for j in inside):
         return False
     head = parse.heads[i]
-    return parse.deps[i] in ("nsubj", "nsubjpass", "ROOT") or parse.words[head] in _SHOWS
+    handed = parse.deps[i] in ("dobj", "obj") and _is_reader(parse, parse.child(head, "nsubj"))
+    return parse.deps[i] in ("nsubj", "nsubjpass", "ROOT") or parse.words[head] in _SHOWS or handed
+
+
+def _is_reader(parse: Parse, subject: int | None) -> bool:
+    """Whether the subject is who sent the image: "you've shared a photo of a dog"."""
+    return subject is not None and parse.words[subject] in ("you", "we", "i")
 
 
 def _hedged(parse: Parse, mention: Mention) -> bool:

@@ -36,6 +36,14 @@ _CLAD = frozenset("dressed clad garbed attired clothed".split())
 _ASIDES = (",", "(", "-", "–", "—", ";")
 _NO_PLACE = frozenset("with by for during like as without".split())
 _NEEDS_CLAUSE = frozenset("way fact moment time place manner reason extent point sense impression feeling".split())
+_GROUNDS = frozenset(("background", "foreground", "distance"))
+_OF_TWO = frozenset(
+    """
+    contrast difference juxtaposition distance relationship connection interaction bond balance similarity space gap
+    comparison transition tension boundary
+    """.split()
+)
+"""Nouns that say nothing without the two things "between" which they are."""
 _BE = frozenset(("is", "are", "was", "were", "be", "been", "being", "'s", "'re"))
 _FINITE = ("VBD", "VBP", "VBZ", "MD")
 
@@ -94,6 +102,8 @@ def _completes(parse: Parse, node: int, things: Collection[int]) -> bool:
     head = parse.heads[node]
     if parse.deps[node] == "poss":
         return not _own_thing(parse, node, things)
+    if parse.words[node] == "between" and parse.words[head] in _OF_TWO:
+        return True
     of_noun = parse.words[node] == "of" and parse.tags[head] in NOUN_TAGS
     modifier = parse.deps[node] in ("compound", "nmod") and parse.tags[head] in NOUN_TAGS and head > node
     return (of_noun or modifier) and head not in things and parse.words[head] not in _GENERIC
@@ -132,6 +142,16 @@ def is_clause(parse: Parse, sentence: int) -> bool:
     return parse.words[end - 1] in (".", "!", "?") or any(parse.tags[i] in _FINITE for i in range(first, end))
 
 
+def has_main_verb(parse: Parse, sentence: int) -> bool:
+    """Whether a finite verb of the sentence stands outside relative clauses: not in "a view of a tree that grows"."""
+    first, end = parse.sentences[sentence]
+    root_is_noun = any(parse.deps[i] == "ROOT" and parse.tags[i] in NOUN_TAGS for i in range(first, end))
+    finite = (i for i in range(first, end) if parse.tags[i] in _FINITE)
+    return any(
+        not root_is_noun or all(parse.deps[j] not in ("relcl", "acl") for j in (i, *parse.chain(i))) for i in finite
+    )
+
+
 def fragment(parse: Parse, sentence: int, alive: Out) -> set[int]:
     """The tokens left incomplete by a cut: a clause whose subject was cut, or a sentence without a verb."""
     first, end = parse.sentences[sentence]
@@ -139,7 +159,7 @@ def fragment(parse: Parse, sentence: int, alive: Out) -> set[int]:
     verbs = [i for i in left if parse.tags[i] in VERB_TAGS]
     if not any(parse.words[i].isalnum() for i in left):
         return set()
-    if not verbs and any(parse.tags[i] in _FINITE for i in range(first, end)):
+    if not verbs and has_main_verb(parse, sentence):
         return set(left)
     for verb in verbs:
         subjects = [j for j in parse.children[verb] if parse.deps[j] in SUBJECTS]
@@ -158,6 +178,8 @@ def _cut(parse: Parse, node: int, out: Out) -> set[int] | None:
         listed = parse.conjuncts(node)
         if len(listed) > 1:
             if any(not out(m) for m in listed if m != node):
+                if _under_denial(parse, node, listed):
+                    return None
                 return _member_cut(parse, node, listed, out)
             if node != listed[0]:
                 return None
@@ -167,6 +189,8 @@ def _cut(parse: Parse, node: int, out: Out) -> set[int] | None:
         sign = parse.words[max(0, min(parse.subtree(node)) - 1)]
         if sign == ":" or (dep == "appos" and sign not in _ASIDES):
             return None  # "Description: a wall" without the wall describes nothing; "a coaching inn" is one name
+        if dep == "acl" and is_pose(parse, head):
+            return None
         return None if dep in ("acl", "relcl") and parse.words[head] in _NEEDS_CLAUSE else _phrase(parse, node)
     if dep == "poss":
         owner = parse.subtree(node)
@@ -182,6 +206,23 @@ def _cut(parse: Parse, node: int, out: Out) -> set[int] | None:
     return None
 
 
+def is_pose(parse: Parse, part: int) -> bool:
+    """Whether a part of a body needs the words that say how it is held: "with her hands pressed against the glass"."""
+    after_with = parse.deps[part] == "pobj" and parse.words[parse.heads[part]] == "with"
+    owned = any(parse.deps[j] == "poss" for j in parse.children[part])
+    return after_with and owned and parse.words[part] in _PARTS
+
+
+def _under_denial(parse: Parse, node: int, listed: list[int]) -> bool:
+    """Whether a list may not belong together: "no leaves on the trees and a grey sky" does not deny the sky."""
+    if parse.deps[listed[0]] != "pobj" or node != listed[0]:
+        return False
+    governor = parse.heads[parse.heads[node]]
+    denied = any(parse.words[j] in ("no", "few") for j in parse.children[governor])
+    articles = [{parse.words[j] for j in parse.children[m] if parse.deps[j] == "det"} for m in listed[:2]]
+    return denied and articles[0] == {"the"} and bool(articles[1] & {"a", "an"})
+
+
 def _participle_cut(parse: Parse, verb: int) -> set[int] | None:
     """Cut a participle after its subject, which can stay: "The image shows two cats resting on a couch"."""
     subject = parse.child(verb, "nsubj", "nsubjpass")
@@ -193,7 +234,7 @@ def _participle_cut(parse: Parse, verb: int) -> set[int] | None:
 
 
 def _member_cut(parse: Parse, node: int, listed: list[int], out: Out) -> set[int]:
-    tokens = set(member_tokens(parse, node))
+    tokens = set(member_tokens(parse, node)) - _shared_place(parse, node, listed)
     heir = heir_of_article(parse, node, out)
     if heir is not None:
         tokens -= set(range(heir[0], node))
@@ -204,6 +245,15 @@ def _member_cut(parse: Parse, node: int, listed: list[int], out: Out) -> set[int
         }
         tokens |= set(range(node + 1, min(parse.subtree(heir[1]))))
     return tokens
+
+
+def _shared_place(parse: Parse, node: int, listed: list[int]) -> set[int]:
+    """The place after a list of two, which both share: "a car and some planks in the background"."""
+    if len(listed) != 2 or node != listed[1] or parse.words[min(parse.subtree(node)) - 1] == ",":
+        return set()
+    places = [j for j in parse.children[node] if parse.deps[j] == "prep" and j > node and parse.words[j] == "in"]
+    inside = {i for j in places for i in parse.subtree(j)}
+    return inside if any(parse.words[i] in _GROUNDS for i in inside) else set()
 
 
 def heir_of_article(parse: Parse, node: int, out: Out) -> tuple[int, int] | None:
@@ -222,7 +272,8 @@ def heir_of_article(parse: Parse, node: int, out: Out) -> tuple[int, int] | None
     if parse.tags[node] != "NN" and not hedges and not definite:
         return None
     shared = [j for j in parse.children[node] if parse.deps[j] in ("det", "poss", "advmod") and j < node] + hedges
-    taken = ("det", "poss", "nummod") if parse.words[heir] not in _MASS else ("det", "poss", "nummod", "amod")
+    bare_matter = parse.words[heir] in _MASS and not definite
+    taken = ("det", "poss", "nummod", "amod") if bare_matter else ("det", "poss", "nummod")
     bare = not any(parse.deps[j] in taken for j in parse.children[heir])
     joined = all(parse.deps[j] == "cc" or parse.words[j] == "," for j in range(node + 1, min(parse.subtree(heir))))
     has_article = bool(hedges) or any(parse.deps[j] != "advmod" for j in shared)
@@ -236,7 +287,11 @@ def _phrase(parse: Parse, node: int) -> set[int]:
     start, end = parse.sentences[parse.sentence[node]]
     if first > start and last + 1 < end and parse.words[first - 1] == "," and parse.words[last + 1] == ",":
         listed = parse.deps[node] == "appos" and last + 2 < end and parse.words[last + 2] in ("the", "a", "an")
-        clause = last + 2 < end and parse.words[last + 2] in ("and", "but", "while") and parse.tags[node] != "NN"
+        clause = (
+            last + 2 < end
+            and parse.words[last + 2] in ("and", "but", "while", "along", "together")
+            and parse.tags[node] != "NN"
+        )
         joins_clause = listed or clause
         tokens |= {first - 1} if joins_clause else {first - 1, last + 1}
     elif first > start and parse.words[first - 1] == "," and (last + 1 >= end or parse.words[last + 1] in ".!?;"):
@@ -261,6 +316,8 @@ def _needed(parse: Parse, phrase: int, out: Out) -> bool:
     head = parse.heads[phrase]
     word, tag = parse.words[head], parse.tags[head]
     if tag in VERB_TAGS:
+        if word in _CLAD and parse.words[phrase] == "in":
+            return phrase == next(j for j in parse.children[head] if parse.words[j] == "in")
         if word in _BE and parse.words[phrase] in ("of", "about") and parse.child(head, "attr", "acomp") is None:
             return True  # "the image is of two cats"
         if _bare_participle(parse, phrase, out):
@@ -304,7 +361,8 @@ def stands(parse: Parse, verb: int, out: Out) -> bool:
     if word in _CLAD and any(parse.words[j] == "in" for j in parse.children[verb]):
         return any(parse.words[j] == "in" for j in left)
     if word in _NEEDS_PHRASE:
-        return any(parse.deps[j] in ("prep", "agent", "dobj", "xcomp") for j in left)
+        closed = [j for j in left if parse.words[min(parse.subtree(j)) - 1] != ","]  # "blanketed, with shrubs above"
+        return any(parse.deps[j] in ("prep", "agent", "dobj", "xcomp") for j in closed)
     had_object = any(parse.deps[j] in ("dobj", "obj") for j in parse.children[verb])
     if had_object:
         return any(parse.deps[j] in ("dobj", "obj") for j in left)

@@ -96,13 +96,17 @@ class EditPlan:
             if (
                 self.decision.get(n) == "contradicted"
                 and sure
-                and self._stands_alone(n)
+                and self.stands_alone(n)
                 and not self._also_kept(n, pronoun)
             ):
                 heads.setdefault(pronoun, self.cause[n])
         return heads
 
-    def _stands_alone(self, mention: int) -> bool:
+    def owner(self, token: int) -> int | None:
+        """The mention that a possessive stands for."""
+        return references.owner(self.parse, self.mentions, token)
+
+    def stands_alone(self, mention: int) -> bool:
         """Whether a pronoun can refer to the mention; pronouns rarely refer to parts or matter."""
         return self.mentions[mention].name.split()[-1] not in _PARTS
 
@@ -127,7 +131,7 @@ class EditPlan:
                 continue
             before = [(n, m) for n, m in enumerate(self.mentions) if first <= m.last < end and m.plural == number]
             chief = next((n for n, m in before if parse.deps[m.last] in ("nsubj", "dobj", "attr", "ROOT")), None)
-            if chief is not None and self.decision.get(chief) == "contradicted" and self._stands_alone(chief):
+            if chief is not None and self.decision.get(chief) == "contradicted" and self.stands_alone(chief):
                 orphans[pronoun] = chief
         return orphans
 
@@ -198,12 +202,19 @@ class EditPlan:
                 if self.decision.get(n, "contradicted") != "contradicted" or n in self.presupposed:
                     kept.add(_key(mention))
                     in_prose |= {_key(mention)} if self._is_prose(mention.last) else set()
-            elif self.worth_keeping(n) and not self._is_attribute(mention, cut):
+            elif (self.worth_keeping(n) or self._beside_false(n)) and not self._is_attribute(mention, cut):
                 taken.setdefault(_key(mention), n)
         for named in self.restate.values():
             kept |= {_key(self.mentions[n]) for n in named}
             in_prose |= {_key(self.mentions[n]) for n in named}
         return {n for key, n in taken.items() if key not in kept or (key not in in_prose and self._needs_prose(n))}
+
+    def _beside_false(self, mention: int) -> bool:
+        """Whether a list joins the mention to a false one, whatever it is: the sky of "trees and a grey sky"."""
+        listed = self.parse.conjuncts(self.mentions[mention].last)
+        if len(listed) < 2 or not self.protected(mention):
+            return False
+        return any(m.last in listed and self.decision.get(n) == "contradicted" for n, m in enumerate(self.mentions))
 
     def _is_prose(self, token: int) -> bool:
         leaf = self.parse.leaf(token)
@@ -218,7 +229,11 @@ class EditPlan:
         parse = self.parse
         governor = parse.heads[parse.heads[mention.last]]
         described = parse.deps[mention.last] == "pobj" and parse.tags[governor] in NOUN_TAGS and governor in cut
-        quantified = any(parse.deps[j] in ("det", "nummod") for j in parse.children[mention.last])
+        living = category(parse.words[governor]) == "person" or "animal" in parents(
+            category(parse.words[governor]) or ""
+        )
+        worn = parse.words[parse.heads[mention.last]] == "with" and living  # "a dog with a short coat"
+        quantified = not worn and any(parse.deps[j] in ("det", "nummod") for j in parse.children[mention.last])
         false = any(m.last == governor and self.decision.get(n) == "contradicted" for n, m in enumerate(self.mentions))
         return described and not quantified and false and mention.category is None
 
@@ -306,8 +321,21 @@ class EditPlan:
     def _word_again(self, named: set[int]) -> None:
         """Keep the words that state mentions again, as they are before the cut."""
         for n in named:
-            self.phrases[n] = restating.phrase(self.editor, self.mentions[n], self._out())
+            self.phrases[n] = self._fullest_phrase(n)
             self.phrase_ends[n] = restating.phrase_end(self.editor, self.mentions[n].last, self._out())
+
+    def _fullest_phrase(self, mention: int) -> str:
+        """The words that state a mention again: its own, or longer ones of a deleted mention of the same thing."""
+        own = restating.phrase(self.editor, self.mentions[mention], self._out())
+        lost, phrases = self.mentions[mention], [own]
+        for earlier in self.mentions[:mention]:
+            if _key(earlier) == _key(lost) and earlier.plural == lost.plural and not self.editor.alive(earlier.last):
+                first, end = self.parse.sentences[self.parse.sentence[earlier.last]]
+                state = self.editor.snapshot(first, end)
+                self.editor.reset(first, end)
+                phrases.append(restating.phrase(self.editor, earlier, self._out()))
+                self.editor.restore(state)
+        return max(phrases, key=len)
 
     def _with_namesakes(self, lost: set[int], cut: set[int]) -> set[int]:
         """Lost mentions with others of their category that have a name of their own: "a man and a woman"."""
@@ -371,6 +399,7 @@ class EditPlan:
             n
             for key, n in own.items()
             if key not in named and self.protected(n) and self.worth_keeping(n) and self.can_be_stated(n)
+            if not self._is_attribute(self.mentions[n], set(range(first, end)))
         }
         missing = self.worth_stating(missing, set())
         if missing and len(missing) <= restating.MOST:

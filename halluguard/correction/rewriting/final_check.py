@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterable
 
 from halluguard.correction.claims import mentions
+from halluguard.correction.rewriting import deletions
 from halluguard.correction.text.lexicon import VERB_TAGS
 from halluguard.correction.text.parse import SUBJECTS, Parse
 
@@ -34,6 +35,7 @@ _SUBORDINATE = frozenset("what which that who whose where when while because whe
 _NEEDS_TWO = re.compile(
     r"\b(?:(?:mix|mixture|combination|blend|fusion|contrast) of|between)\b(?![^.;]*(?:\band\b|,|\w+s\b))", re.I
 )
+_BARE_SCENE = re.compile(r"\b(?:a|an|the) (?:scene|view|setting)\s*[.;!]", re.I)
 _LONE_ONE = re.compile(r",\s*(?:one|another|the other)\s*(?:[,.;!?]|$|and\b)|\bone and the other\b", re.I)
 """A rest of "one with a toy, the other with a collar"."""
 _LONE_PART = re.compile(r",\s*(?:its|his|her|their)\s+\w+\s*[.;!]", re.I)
@@ -73,7 +75,7 @@ def breaks_form(before: str, after: str) -> str:
         return f"it would begin with {words[0]!r}"
     if _tears_marks(before, after):
         return "a quotation or bracket would be torn"
-    if any(len(lone.findall(after)) > len(lone.findall(before)) for lone in (_LONE_ONE, _LONE_PART)):
+    if any(len(lone.findall(after)) > len(lone.findall(before)) for lone in (_LONE_ONE, _LONE_PART, _BARE_SCENE)):
         return "a word would stand alone"
     if _NEEDS_TWO.search(after) and not _NEEDS_TWO.search(before):
         return "a mix or a contrast needs two"
@@ -96,15 +98,26 @@ def _ends_so(word: str, mark: str, before: str) -> bool:
 def breaks_clause(parse: Parse, sentence: int, alive: Callable[[int], bool]) -> str:
     """The reason why what is left of a sentence is not a clause, by its own parse; "" if it is."""
     tokens = range(*parse.sentences[sentence])
-    finite = [i for i in tokens if parse.tags[i] in _FINITE]
+    has_verb = deletions.has_main_verb(parse, sentence)
+    finite = [i for i in tokens if has_verb and parse.tags[i] in _FINITE]
     subjects = [i for i in tokens if parse.deps[i] in SUBJECTS and parse.tags[parse.heads[i]] in VERB_TAGS]
     if not any(map(alive, tokens)):
         return ""
     if finite and not any(map(alive, finite)):
         return "it would have no verb"
-    if subjects and not any(alive(i) or any(map(alive, parse.conjuncts(i))) for i in subjects):
+    if has_verb and subjects and not any(alive(i) or any(map(alive, parse.conjuncts(i))) for i in subjects):
         return "it would have no subject"
+    if any(_hangs_alone(parse, verb, alive) for verb in tokens):
+        return "a clause would have no sentence to hang on"
     return "it would join unlike things" if _joins_unlike(parse, tokens, alive) else ""
+
+
+def _hangs_alone(parse: Parse, verb: int, alive: Callable[[int], bool]) -> bool:
+    """Whether only the clause after "while" or "although" is left of a sentence."""
+    mark = parse.child(verb, "mark")
+    if parse.deps[verb] != "advcl" or mark is None or not alive(mark) or not alive(verb):
+        return False
+    return parse.words[mark] in _SUBORDINATE and not any(map(alive, parse.conjuncts(parse.heads[verb])))
 
 
 def _joins_unlike(parse: Parse, tokens: range, alive: Callable[[int], bool]) -> bool:

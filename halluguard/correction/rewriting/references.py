@@ -6,7 +6,7 @@ It shows a cake. This is sweet.   without the first sentence, "this" refers to n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from halluguard.correction.claims import coreference
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from halluguard.correction.rewriting.edit_plan import EditPlan
 
 _OF_ONE_PERSON = frozenset(("his", "her", "hers"))
+_OF_A_PERSON = frozenset("he him his himself she her hers herself".split())
 _OF_ONE_THING = frozenset(("its",))
 _OF_MANY = frozenset(("their", "theirs"))
 _OF_PEOPLE = frozenset(("they", "them", "their", "theirs", "themselves"))
@@ -46,7 +47,7 @@ def dangling(plan: EditPlan) -> Iterator[tuple[int, int]]:
             continue
         antecedent = plan.links.get(token)
         if antecedent is None:
-            antecedent = _owner(plan, token)
+            antecedent = plan.owner(token)
         if antecedent is not None and not is_sure(parse, token, plan.mentions[antecedent].last):
             continue
         if antecedent is None:
@@ -65,17 +66,32 @@ def outnumbered(plan: EditPlan) -> Iterator[tuple[int, int]]:
     for token, word in enumerate(parse.words):
         stands_alone = parse.deps[token] not in ("det", "preconj", "predet", "cc", "amod")
         before = parse.sentence[token] - 1
-        if word not in _OF_SEVERAL or not stands_alone or not alive(token) or before < 0 or token in plan.links:
+        linked = token in plan.links and not _is_accessory(parse, plan.mentions[plan.links[token]].last)
+        if word not in _OF_SEVERAL or not stands_alone or not alive(token) or before < 0 or linked:
             continue
         if parse.words[parse.sentences[before][0]] == word:
             continue  # "They wear coats. They face away.": the same
-        if any(m.plural and parse.sentence[m.last] > before and m.last < token for m in plan.mentions):
+        nearer = (m for m in plan.mentions if parse.sentence[m.last] > before and m.last < token)
+        if any(m.plural or m.category == "person" for m in nearer):
             continue
         first, end = parse.sentences[before]
-        lists = {tuple(parse.conjuncts(m.last)) for m in plan.mentions if first <= m.last < end}
+        named = [n for n, m in enumerate(plan.mentions) if first <= m.last < end and plan.stands_alone(n)]
+        lists = {tuple(parse.conjuncts(plan.mentions[n].last)) for n in named}
+        lists.add(tuple(i for i in range(first, end) if parse.deps[i] == "nsubj" and _is_own_clause(parse, i)))
         left = [[m for m in listed if alive(m)] for listed in lists if len(listed) > 1 and not all(map(alive, listed))]
-        if any(len(members) == 1 and parse.tags[members[0]] == "NN" for members in left):
+        if any(len(members) == 1 and parse.tags[members[0]] in ("NN", "NNP") for members in left):
             yield token, before
+
+
+def _is_accessory(parse: Parse, noun: int) -> bool:
+    """Whether a noun only belongs to another thing: the quills of "white with brown quills"."""
+    return parse.deps[noun] == "pobj" and parse.words[parse.heads[noun]] == "with"
+
+
+def _is_own_clause(parse: Parse, subject: int) -> bool:
+    """Whether a noun is the subject of a main clause or of one joined to it."""
+    verb = parse.heads[subject]
+    return parse.tags[subject] in ("NN", "NNP") and parse.deps[verb] in ("ROOT", "conj")
 
 
 _OF_SEVERAL = frozenset("both each neither they them their theirs themselves".split())
@@ -99,8 +115,10 @@ def is_sure(parse: Parse, pronoun: int, antecedent: int) -> bool:
     many = parse.tags[antecedent] == "NNS"
     fitting = ("NNS", "NNPS") if many else ("NN", "NNP")
     owner = parse.tags[pronoun] == "PRP$"
-    if parse.words[parse.heads[pronoun]] in ("between", "among"):
+    if parse.words[parse.heads[pronoun]] in coreference.AROUND:
         return True  # the subject is not between itself
+    if parse.words[pronoun] in _OF_A_PERSON:
+        return True  # no thing is a "he"
     above = set(parse.chain(pronoun))  # "the arrows between them" are not between arrows
 
     def fits(i: int) -> bool:
@@ -133,10 +151,14 @@ def _of_its_subject(parse: Parse, token: int, gone: Callable[[int], bool]) -> bo
 
 
 def _far_antecedent(plan: EditPlan, token: int, gone: Callable[[int], bool]) -> int | None:
-    """The antecedent of a plural pronoun whose possible antecedents are all deleted: the last of them."""
-    if plan.parse.words[token] not in _OF_PEOPLE or plan.parse.tags[token] not in ("PRP", "PRP$"):
+    """The antecedent of a pronoun whose possible antecedents are all deleted: the last of them."""
+    word = plan.parse.words[token]
+    if word not in _OF_PEOPLE | _OF_A_PERSON or plan.parse.tags[token] not in ("PRP", "PRP$"):
         return None
     named = [(n, m) for n, m in enumerate(plan.mentions) if m.last < token]
+    if word in _OF_A_PERSON:
+        people = [n for n, m in named if _is_person(m)]
+        return people[-1] if people and all(gone(plan.mentions[n].last) for n in people) else None
     if any(m.category == "person" and not gone(m.last) for _, m in named):
         return None  # "They are wearing a coat" of one person
     before = [n for n, m in named if m.plural]
@@ -187,21 +209,21 @@ def _is_person(mention: Mention) -> bool:
     return mention.category == "person"
 
 
-def _owner(plan: EditPlan, token: int) -> int | None:
+def owner(parse: Parse, mentions: Sequence[Mention], token: int) -> int | None:
     """The mention that a possessive stands for."""
-    word = plan.parse.words[token]
-    if plan.parse.tags[token] != "PRP$":
+    word = parse.words[token]
+    if parse.tags[token] != "PRP$":
         return None
     for sort, forms in (("person", _OF_ONE_PERSON), ("thing", _OF_ONE_THING), ("many", _OF_MANY)):
         if word in forms:
-            near = coreference.nearest(plan.parse, plan.mentions, token, sort)
-            return _people_before(plan, token) if near is None and sort == "many" else near
+            near = coreference.nearest(parse, mentions, token, sort)
+            return _people_before(mentions, token) if near is None and sort == "many" else near
     return None
 
 
-def _people_before(plan: EditPlan, token: int) -> int | None:
+def _people_before(mentions: Sequence[Mention], token: int) -> int | None:
     """The last people named before a token, however far."""
-    people = [n for n, m in enumerate(plan.mentions) if m.last < token and m.plural and m.category == "person"]
+    people = [n for n, m in enumerate(mentions) if m.last < token and m.plural and m.category == "person"]
     return people[-1] if people else None
 
 
@@ -222,6 +244,8 @@ def _pointed_at(parse: Parse, token: int, gone: Callable[[int], bool]) -> int | 
         if parse.tags[token] == "DT" and word in _POINTING | {"another"} and parse.heads[token] > token
         else ""
     )
+    if noun in _IMAGE:
+        return None
     named = [i for i in range(token) if parse.words[i] == noun]
     if noun and (word == "another" or any(not gone(i) for i in named)):
         return None  # "This meal" after "a meal", "another bag"

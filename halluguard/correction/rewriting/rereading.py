@@ -29,6 +29,7 @@ _NEEDS_CLAUSE = frozenset(
 )
 _STAND_INS = ("one", "ones", "other", "others", "another", "second", "third")
 _SEEMING = frozenset("look looks looked looking seem seems seemed appear appears appeared sounds feels".split())
+_MIXES = ("mix", "mixture", "combination", "blend", "fusion")
 _NEGATIONS = ("no", "not", "n't", "never", "neither", "nor", "without", "none", "cannot")
 _DENYING_PRONOUNS = ("nobody", "none", "nothing")
 _NARROWING = ("prep", "acl", "relcl", "dobj", "advcl")
@@ -155,6 +156,10 @@ def incomplete(plan: EditPlan, sentence: int, spared: frozenset[int] = frozenset
                 return f"{parse.words[i]!r} would describe something else"
             if parse.deps[i] in ("nsubj", "nsubjpass") and _verbless(plan, i):
                 return f"{parse.words[i]!r} would have no verb"
+            if parse.words[i] == "of" and parse.words[parse.heads[i]] in _MIXES and _one_left(plan, i, plural=True):
+                return f"a {parse.words[parse.heads[i]]} needs two"
+            if parse.deps[i] == "attr" and parse.tags[i] == "NNS" and _one_is_left(plan, i):
+                return f"{parse.words[i]!r} would not agree"
             if i not in spared and _denies_more(plan, i):
                 return f"{parse.words[i]!r} would deny more than it does"
             if parse.words[i] in ("between", "among") and _one_left(plan, i):
@@ -194,6 +199,13 @@ def _verbless(plan: EditPlan, subject: int) -> bool:
     return clause and not any(map(plan.editor.alive, parse.conjuncts(verb)[1:])) and not plan.editor.alive(verb)
 
 
+def _one_is_left(plan: EditPlan, attribute: int) -> bool:
+    """Whether one thing is left of several that a plural describes: "a dog and a cat are pets"."""
+    subject = plan.parse.child(plan.parse.heads[attribute], *SUBJECTS)
+    listed = plan.parse.conjuncts(subject) if subject is not None else []
+    return len(listed) > 1 and sum(map(plan.editor.alive, listed)) == 1
+
+
 def _bare_now(plan: EditPlan, adjective: int) -> bool:
     """Whether "easy" has lost what was easy: "making it easy for people to see the time"."""
     parse = plan.parse
@@ -217,12 +229,12 @@ def _says_nothing(plan: EditPlan, noun: int) -> bool:
     return last and bool(said) and not any(map(plan.editor.alive, said)) and parse.deps[noun] not in SUBJECTS
 
 
-def _one_left(plan: EditPlan, preposition: int) -> bool:
-    """Whether only one of several things after "between" is left."""
+def _one_left(plan: EditPlan, preposition: int, *, plural: bool = False) -> bool:
+    """Whether only one of several things after "between" is left; `plural` counts a plural as one, too."""
     parse, alive = plan.parse, plan.editor.alive
     listed = [m for j in parse.children[preposition] if parse.deps[j] == "pobj" for m in parse.conjuncts(j)]
     left = [m for m in listed if alive(m)]
-    return len(listed) > len(left) == 1 and parse.tags[left[0]] not in ("NNS", "NNPS")
+    return len(listed) > len(left) == 1 and (plural or parse.tags[left[0]] not in ("NNS", "NNPS"))
 
 
 def _shared(plan: EditPlan, modifier: int) -> bool:

@@ -186,6 +186,11 @@ def phrase(editor: TokenEditor, mention: Mention, out: set[int]) -> str:
 
 
 def phrase_end(editor: TokenEditor, last: int, out: set[int]) -> int:
+    """The last token of the noun phrase, with a short phrase after the noun: "near a tree", "driving down a road"."""
+    return max(_with_place(editor, last, out), _with_action(editor, last, out))
+
+
+def _with_place(editor: TokenEditor, last: int, out: set[int]) -> int:
     """The last token of the noun phrase, including a short phrase such as "near a tree" after the noun."""
     parse = editor.parse
     for j in parse.children[last]:
@@ -196,6 +201,23 @@ def phrase_end(editor: TokenEditor, last: int, out: set[int]) -> int:
         fits = fits and closed and not any(parse.words[i] in ("the", "its", "his", "her", "their") for i in inside)
         whole = contiguous and not out & set(inside) and all(map(editor.alive, inside))
         if fits and whole and parse.tags[inside[-1]] in ("NN", "NNS"):
+            return inside[-1]
+    return last
+
+
+def _with_action(editor: TokenEditor, last: int, out: set[int]) -> int:
+    """The last token of the noun phrase, including what the thing does: "a car driving down the road"."""
+    parse = editor.parse
+    for j in parse.children[last]:
+        inside = parse.subtree(j)
+        acts = parse.deps[j] == "acl" and parse.tags[j] == "VBG" and inside == list(range(last + 1, inside[-1] + 1))
+        joint = next((i for i in inside if parse.deps[i] == "cc"), inside[-1] + 1)
+        inside = inside[: inside.index(joint)] if joint in inside else inside
+        if not inside:
+            continue
+        short = len(inside) <= _LONGEST_PHRASE and parse.tags[inside[-1]] in ("NN", "NNS", "RB", "RP", "VBG")
+        known = not out & set(inside) and all(map(editor.alive, inside))
+        if acts and short and known and not any(parse.tags[i] in ("PRP", "PRP$") for i in inside):
             return inside[-1]
     return last
 

@@ -21,6 +21,8 @@ _FINITE = ("VBD", "VBP", "VBZ", "MD")
 _OPENERS = ("acl", "advcl", "prep", "ccomp", "relcl", "agent")
 _CLOSE_ADVERBS = frozenset("directly right just immediately partly partially slightly mainly mostly primarily".split())
 _GLOSSES = frozenset("possibly perhaps likely probably presumably including namely".split())
+_HELD = frozenset("down up out open closed shut together apart forward forwards back backwards outstretched".split())
+"""What a part of a body is, after "with its head"."""
 _WAYS = ("to", "into", "through", "towards", "toward")
 
 
@@ -72,6 +74,8 @@ def with_partners(parse: Parse, phrase: int, cut: set[int]) -> set[int]:
     """A cut phrase, with the adverb that belongs to it and the other end of a way: "directly near", "from ... to"."""
     first, last = min(cut), max(cut)
     start, end = parse.sentences[parse.sentence[phrase]]
+    if parse.words[phrase] == "with" and last + 2 < end and parse.words[last + 1] in _HELD:
+        return cut | {last + 1} if parse.words[last + 2] in (",", ".", ";") else cut
     if first - 1 > start and parse.words[first - 1] in _CLOSE_ADVERBS and parse.words[first] not in (",", "and"):
         cut = cut | {first - 1}
     if parse.words[phrase] == "from" and last + 1 < end and parse.words[last + 1] in _WAYS:

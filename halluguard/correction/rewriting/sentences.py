@@ -13,21 +13,28 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 
-from halluguard.correction.rewriting import final_check, references, rereading, restating
+from halluguard.correction.claims.mentions import Mention
+from halluguard.correction.rewriting import deletions, final_check, references, rereading, restating
 from halluguard.correction.rewriting.edit_plan import EditPlan
 from halluguard.correction.rewriting.token_editor import Snapshot
+from halluguard.correction.rewriting.true_clauses import true_clause
 from halluguard.correction.text.budget import check_budget
 from halluguard.correction.text.document import Block
-from halluguard.correction.text.parse import Parse
+from halluguard.correction.text.lexicon import NOUN_TAGS
+from halluguard.correction.text.parse import SUBJECTS, Parse
 from halluguard.vocabulary import listing
 
 _WITHOUT_ARTICLE = re.compile(r"^(?:an?|some)\s+", re.I)
 _DOUBT = re.compile(
     r"^(?:it(?:'s| is) (?:\w+ )?(?:hard|difficult|impossible|unclear|not (?:\w+ )?(?:clear|possible|easy|certain))"
-    r"|(?:i(?:'m| am) )?not (?:\w+ )?(?:sure|certain)|i (?:can't|cannot|can not) (?:\w+ )?(?:tell|say|be|confirm))\b",
+    r"(?: to (?:tell|say|be|see|know|confirm|determine|make out)\b|[.,!]|$)"
+    r"|(?:i(?:'m| am) )?not (?:\w+ )?(?:sure|certain)\b|i (?:can't|cannot|can not) (?:\w+ )?(?:tell|say|be|confirm)\b)",
     re.I,
 )
 """What is left of a guess whose object was deleted: "It's hard to tell."."""
+_LONG_SENTENCE = 24
+"""A sentence of more tokens says more than the objects that could be stated again."""
+_AGAIN = ("the", "this", "these", "both")
 _SUPPORT = ("do", "does", "did", "not", "n't", "no")
 """Words that are deleted when a denial becomes a statement; its clause stays."""
 
@@ -57,6 +64,8 @@ class SentenceEdits:
             self._drop_doubt(sentence)
             if sentence not in plan.rewritten | plan.turned:
                 self.reasons[sentence] = _loses(plan, sentence) or _breaks_form(plan, sentence)
+                if not self.reasons[sentence] and _is_gone(plan, sentence):
+                    self.reasons[sentence] = self._loses_clause(sentence)
         sound = [sentence for sentence, reason in self.reasons.items() if not reason]
         previews = {sentence: plan.editor.preview(sentence) for sentence in sound}
         self.previews = {sentence: text for sentence, text in previews.items() if any(map(str.isalnum, text))}
@@ -110,6 +119,8 @@ class SentenceEdits:
         if len(own) < 2 or not self._would_flag(sentence):
             return
         sound = {token: why for token, why in own.items() if self._reads_well(sentence, {token: why})}
+        left = {n for n, mention in enumerate(plan.mentions) if mention.last in own and mention.last not in sound}
+        sound = {token: why for token, why in sound.items() if plan.links.get(token) not in left}
         if sound and len(sound) < len(own) and self._reads_well(sentence, sound):
             plan.cut_sentence(sentence, sound)
             self.partly[sentence] = {token: why for token, why in own.items() if token not in sound}
@@ -131,7 +142,7 @@ class SentenceEdits:
         first, end = plan.parse.sentences[sentence]
         _undo(plan, sentence, self.states[sentence])
         plan.drop(set(range(first, end)), sentence, {0})
-        lost = bool(_loses(plan, sentence))
+        lost = bool(_loses(plan, sentence) or self._loses_clause(sentence))
         _undo(plan, sentence, self.states[sentence])
         return lost or plan.parse.words[end - 1] == ":"
 
@@ -162,6 +173,8 @@ class SentenceEdits:
         """Flag edits that would empty an entry such as "Title: ...", or put a sentence in place of a name."""
         plan = self.plan
         for sentence in list(self.states):
+            if sentence not in self.states:
+                continue  # flagged with another
             first, end = plan.parse.sentences[sentence]
             entry = _entry(plan, first)
             if entry is None:
@@ -183,7 +196,11 @@ class SentenceEdits:
         why = {verdict for token, verdict in self.heads.items() if first <= token < end}
         plan.drop(set(range(first, end)), sentence, why)
         plan.state_again(sentence)
-        lost = _loses(plan, sentence)
+        lost = _loses(plan, sentence) or self._loses_clause(sentence)
+        if plan.restate.get(sentence) and end - first > _LONG_SENTENCE:
+            lost = lost or "much else that it says would be lost"
+        if not lost and self._only_its_subject_is_stated(sentence):
+            lost = "what it says of its subject would be lost"
         if plan.parse.words[end - 1] == ":":
             lost = "what follows would hang in the air"
         leaf = plan.parse.leaf(first)
@@ -193,18 +210,59 @@ class SentenceEdits:
             _undo(plan, sentence, state)
             self._flag(sentence, f"{reason}, and {lost}" if reason != lost else reason)
 
+    def _only_its_subject_is_stated(self, sentence: int) -> bool:
+        """Whether "The shore is a mix of gravel and wood" would become "There is a shore.", without the gravel."""
+        plan, parse = self.plan, self.plan.parse
+        first, end = parse.sentences[sentence]
+        stated = [plan.mentions[n].last for n in plan.restate.get(sentence, ())]
+        if len(stated) != 1 or parse.deps[stated[0]] != "nsubj" or parse.words[stated[0] - 1] != "the":
+            return False
+        return any(first <= m.last < end and m.last not in (stated[0], *self.heads) for m in plan.mentions)
+
+    def _loses_clause(self, sentence: int) -> str:
+        """The reason why a sentence cannot be dropped: one of its clauses tells of something else; "" if none does."""
+        subject = true_clause(self.plan, sentence, self.heads)
+        return f"what is said of {subject!r} would be lost" if subject else ""
+
     def _flag(self, sentence: int, reason: str) -> None:
         """Flag a sentence, and keep sentences that were to be deleted only because a pronoun in them refers to it."""
         plan = self.plan
         plan.flag(sentence, self.heads, reason)
         first, end = plan.parse.sentences[sentence]
         flagged = {n for n, mention in enumerate(plan.mentions) if first <= mention.last < end}
-        for other in list(self.states):
+        names = {_kind(plan.mentions[n]) for n in flagged if plan.mentions[n].last in self.heads}
+        for other in sorted(self.states):
             first, end = plan.parse.sentences[other]
             tokens = [token for token in self.heads if first <= token < end]
-            if other > sentence and tokens and all(plan.links.get(token) in flagged for token in tokens):
+            if other > sentence and tokens and self._is_again(plan, tokens[0], names):
                 _undo(plan, other, self.states.pop(other))
                 plan.editor.reset(first, end)
+                plan.flag(other, self.heads, reason)
+
+    @staticmethod
+    def _is_again(plan: EditPlan, token: int, names: Collection[str]) -> bool:
+        """Whether a token stands for a thing that is left in the text: "the warrior" or "she" after "a warrior"."""
+        link = plan.links.get(token)
+        definite = any(plan.parse.words[j] in _AGAIN for j in plan.parse.children[token])
+        same = (m for n, m in enumerate(plan.mentions) if n == link or (definite and m.last == token))
+        return any(_kind(m) in names for m in same)
+
+    def _shorten_follower(self, token: int, before: int) -> bool:
+        """Cut the phrase of a pronoun that points at nothing: "on the couch behind them"."""
+        plan, parse = self.plan, self.plan.parse
+        sentence = parse.sentence[token]
+        first, end = parse.sentences[sentence]
+        state = plan.editor.snapshot(first, end)
+        why = set().union(*(plan.editor.why[i] for i in range(*parse.sentences[before])))
+        for cut in deletions.cuts(parse, token, lambda i: not plan.editor.alive(i), plan.by_head)[:-1]:
+            phrase = len(cut) == 2 and parse.deps[token] == "pobj"
+            tail = parse.words[min(cut)] == "," and max(cut) >= end - 2
+            if (phrase or tail) and not plan.lost(cut):
+                plan.editor.delete(cut, why)
+                if not _breaks_form(plan, sentence):
+                    return True
+                plan.editor.restore(state)
+        return False
 
     def _list_what_is_there(self, sentence: int) -> bool:
         """Reduce an entry to the things that are there: "Barn with tin roof". Returns False if there are none."""
@@ -239,7 +297,7 @@ class SentenceEdits:
             if plan.parse.sentence[token] == before:
                 _undo(plan, before, self.states.pop(before))
                 self._state_or_flag(before, reason)
-            elif not _drop_follower(plan, token, before):
+            elif not self._shorten_follower(token, before) and not _drop_follower(plan, token, before):
                 _undo(plan, before, self.states.pop(before))
                 self._flag(before, reason)
 
@@ -269,16 +327,41 @@ def _drop_follower(plan: EditPlan, token: int, before: int) -> bool:
     sentence = plan.parse.sentence[token]
     first, end = plan.parse.sentences[sentence]
     other_block = plan.parse.block[first] != plan.parse.block[plan.parse.sentences[before][0]]
-    if sentence == before or other_block or plan.lost(set(range(first, end))):
+    if sentence == before or other_block or _tells_of_another(plan, token) or plan.lost(set(range(first, end))):
         return False
     why = set().union(*(plan.editor.why[i] for i in range(*plan.parse.sentences[before])))
     plan.editor.delete(range(first, end), why)
     return True
 
 
+def _tells_of_another(plan: EditPlan, pronoun: int) -> bool:
+    """Whether the subject of a sentence is a thing that is there, and a pronoun stands only in what is said of it."""
+    parse = plan.parse
+    root = next((i for i in range(*parse.sentences[parse.sentence[pronoun]]) if parse.heads[i] == i), None)
+    subject = None if root is None else parse.child(root, *SUBJECTS)
+    if subject is None or parse.tags[subject] not in NOUN_TAGS or pronoun in parse.subtree(subject):
+        return False
+    phrase = parse.heads[pronoun]
+    if phrase == root or (parse.deps[pronoun] == "pobj" and parse.heads[phrase] == root):
+        return False  # "The boys hold it": of the boys nothing else is said
+    return not any(m.last == subject and plan.decision.get(n) == "contradicted" for n, m in enumerate(plan.mentions))
+
+
+def _kind(mention: Mention) -> str:
+    return mention.category or mention.name
+
+
 def _undo(plan: EditPlan, sentence: int, state: Snapshot) -> None:
     plan.editor.restore(state)
     plan.restate.pop(sentence, None)
+
+
+def _is_gone(plan: EditPlan, sentence: int) -> bool:
+    """Whether no word of a sentence is left; what is stated in its place does not count."""
+    tokens = range(*plan.parse.sentences[sentence])
+    return not any(
+        plan.editor.alive(i) and i not in plan.editor.statements and plan.parse.words[i].isalnum() for i in tokens
+    )
 
 
 def _loses(plan: EditPlan, sentence: int) -> str:
@@ -301,6 +384,8 @@ def _breaks_form(plan: EditPlan, sentence: int) -> str:
         return "it would run on"
     if restated and len(left) == 1:
         return ""
+    if restated and any(plan.links.get(i) in restated for i in left):
+        return "a pronoun would come before what it stands for"
     cut = any(not plan.editor.alive(i) and plan.parse.words[i] not in _SUPPORT for i in range(first, end))
     broken = final_check.breaks_clause(plan.parse, sentence, plan.editor.alive) if cut else ""
     broken = broken or (rereading.incomplete(plan, sentence, plan.affirmed) if cut else "")

@@ -28,6 +28,8 @@ def mend_lists(parse: Parse) -> None:
             _last_of_plurals(parse, i)
             _inside_singular_subject(parse, i)
             _second_subject(parse, i)
+        if parse.deps[i] == "nmod":
+            _matter_before_adjective(parse, i)
     for i in range(len(parse)):
         if parse.deps[i] not in ("acl", "conj", "appos"):
             continue
@@ -46,6 +48,8 @@ def _joined(parse: Parse, i: int) -> None:
         return
     before = i - 2 if parse.words[i - 1] == "," else i - 1
     noun, last = _noun_phrase_end(parse, before), i + len(joint) - 1
+    if parse.words[i - 1] == "," and noun is not None:
+        noun = _before_relative(parse, noun)
     member = _noun_after(parse, last)
     if noun is None or member is None or noun < first or noun in parse.subtree(member):
         return
@@ -130,6 +134,14 @@ def _noun_phrase_end(parse: Parse, i: int) -> int | None:
     return i
 
 
+def _before_relative(parse: Parse, noun: int) -> int:
+    """The noun that a relative clause in commas describes, for a noun in it: "a tie, which is a gift, along with"."""
+    clause = next((j for j in parse.chain(noun) if parse.deps[j] == "relcl"), None)
+    if clause is None or parse.words[min(parse.subtree(clause)) - 1] != ",":
+        return noun
+    return parse.heads[clause]
+
+
 def _noun_after(parse: Parse, i: int) -> int | None:
     """The head of the noun phrase that begins after token i."""
     end, j = parse.sentences[parse.sentence[i]][1], i + 1
@@ -156,6 +168,21 @@ def _doing(parse: Parse, i: int) -> None:
     parse.deps[i] = dep
     _move(parse, verb, i)
     parse.deps[verb] = "acl"
+
+
+def _matter_before_adjective(parse: Parse, i: int) -> None:
+    """ "an expanse of snow and brown shrubs": a noun before "and" and an adjective is listed; it modifies nothing."""
+    noun = parse.heads[i]
+    if parse.deps[i] != "nmod" or parse.tags[i] not in _NOUNS or noun < i + 3 or parse.words[i + 1] != "and":
+        return
+    adjective = i + 2
+    described = parse.deps[adjective] == "conj" and parse.heads[adjective] == i and parse.tags[adjective] == "JJ"
+    if not described or noun != adjective + 1 or parse.deps[noun] != "pobj" or parse.heads[noun] != i - 1:
+        return
+    _move(parse, i, parse.heads[noun])
+    parse.deps[i], parse.deps[noun], parse.deps[adjective] = "pobj", "conj", "amod"
+    _move(parse, noun, i)
+    _move(parse, adjective, noun)
 
 
 def _guessed(parse: Parse, i: int) -> None:
@@ -214,7 +241,9 @@ def _beside_object(parse: Parse, i: int) -> None:
         return
     verb = parse.heads[head] if to_subject else head
     before = _before_bracket(parse, joint - 1 if parse.words[joint - 1] != "," else joint - 2)
-    own = next((j for j in (before, *parse.chain(before)) if parse.deps[j] in ("dobj", "attr")), None)
+    clothed = parse.deps[verb] == "acl" and parse.tags[verb] == "VBN"  # "dressed in a black suit and striped tie"
+    relations = ("dobj", "attr", "pobj") if clothed else ("dobj", "attr")
+    own = next((j for j in (before, *parse.chain(before)) if parse.deps[j] in relations), None)
     if before <= verb or own is None or own < verb or own in parse.subtree(i):
         return
     if parse.deps[joint] == "cc":
