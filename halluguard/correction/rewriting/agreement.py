@@ -45,6 +45,10 @@ def relist(editor: TokenEditor, listed: list[int], adopted: Mapping[int, int]) -
         new_final = final and (gone[-1] > after or (len(left) == 2 and oxford))
         if _explained(parse, spans[before], spans[after]) or not (beside_cut or new_final):
             continue
+        between = range(spans[before][-1] + 1, min(spans[after]))
+        stands = final and not beside_cut and len(left) > 2 and any(parse.deps[i] == "cc" for i in between)
+        if stands and all(map(editor.alive, between)):
+            continue  # "a lake, a man, and trees [and bushes]" had two joints
         sign = f" {joints[0]} " if final else ", "
         if final and len(left) > 2 and oxford:
             sign = f", {joints[0]} "

@@ -15,6 +15,7 @@ from halluguard.correction.rewriting.edit_plan import EditPlan
 from halluguard.correction.rewriting.token_editor import Span
 from halluguard.correction.text.budget import check_budget
 from halluguard.correction.text.document import Block, Document
+from halluguard.correction.text.lines import is_field
 
 _NAMES = ("term", "label", "cell")
 NAMING_KEYS = frozenset("label name object class category type item entity tag thing title subject element".split())
@@ -73,8 +74,9 @@ class BlockEditor:
             if unit is None or self._names_others(leaf) or self._says_more(leaf, token):
                 continue
             sentence = parse.sentence[token]
-            if unit.kind == "pair" and len(self._tokens[id(leaf)]) >= _LONG_NAME:
-                self.plan.flag(sentence, self.heads, f"the whole entry {unit.label!r} would be lost")
+            field = leaf.kind == "term" and is_field(leaf.label)
+            if field or (unit.kind == "pair" and len(self._tokens[id(leaf)]) >= _LONG_NAME):
+                self.plan.flag(sentence, self.heads, f"the whole entry {leaf.label or unit.label!r} would be lost")
                 settled.add(sentence)
             elif self._remove(unit, sentence):
                 settled.update(parse.sentence[i] for i in self.tokens(unit))

@@ -322,6 +322,8 @@ def _needed(parse: Parse, phrase: int, out: Out) -> bool:
             return True  # "the image is of two cats"
         if _bare_participle(parse, phrase, out):
             return True
+        if parse.deps[phrase] == "agent" and word not in _NEEDS_PHRASE and is_passive(parse, head):
+            return False  # "is dismissed [by the man]"
         aside = phrase > head + 1 and parse.words[min(parse.subtree(phrase)) - 1] == ","
         return not aside and not stands(parse, head, lambda i: out(i) or i == phrase)
     if word in _NEEDS_PREPOSITION and parse.words[phrase] in ("of", "to", "from", "with", "for"):
@@ -331,6 +333,11 @@ def _needed(parse: Parse, phrase: int, out: Out) -> bool:
     if parse.deps[head] == "prep" and not any(parse.deps[j] in ("pobj", "pcomp") for j in parse.children[head]):
         return True
     return word in _NEEDS_PHRASE and tag not in NOUN_TAGS
+
+
+def is_passive(parse: Parse, verb: int) -> bool:
+    """Whether a verb, or the one it is joined to, has the "is" of a passive."""
+    return any(parse.child(v, "auxpass") is not None for v in parse.conjuncts(verb))
 
 
 def _bare_participle(parse: Parse, phrase: int, out: Out) -> bool:
@@ -420,6 +427,9 @@ def _while_stays(parse: Parse, verb: int, out: Out) -> set[int] | None:
             if mark is not None and parse.words[mark] in ("while", "whereas", "though", "although"):
                 end = parse.sentences[parse.sentence[verb]][1]
                 kept = set(parse.subtree(clause)) - {mark}
+                for j in parse.children[verb]:  # "..., capturing a moment", after both clauses
+                    if j > max(kept) and parse.deps[j] == "advcl" and parse.tags[j] == "VBG":
+                        kept |= set(range(max(kept) + 1, max(parse.subtree(j)) + 1))
                 kept |= {end - 1} if parse.words[end - 1] in ".!?" else set()
                 return set(parse.subtree(verb)) - kept
     return None

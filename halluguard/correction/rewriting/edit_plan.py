@@ -20,6 +20,7 @@ from halluguard.records import Claim, Edit, Verdict
 from halluguard.vocabulary import category, listing, parents, same
 
 _HAVING = frozenset("have has had having wear wears wearing wore".split())
+_FINITE = ("VBD", "VBP", "VBZ", "MD")
 _NAMES = ("term", "label", "cell", "heading")
 _PARTS = words("parts") & words("not restated") | words("mass")
 
@@ -224,6 +225,36 @@ class EditPlan:
         """Whether a keyword elsewhere is no substitute for what the text says of it here."""
         return self._is_prose(self.mentions[mention].last) and self.whole[mention]
 
+    def passed_over(self, sentence: int) -> int:
+        """Number of things that the sentence loses with what is false, and that no other sentence names."""
+        first, end = self.parse.sentences[sentence]
+        if not self._is_prose(first):
+            return 0
+        named = {_key(m) for m in self.mentions if self.editor.alive(m.last) and self._is_prose(m.last)}
+        stated = {word for n in self.restate.get(sentence, ()) for word in self.phrases.get(n, "").lower().split()}
+        stated |= {word for n in self.restate.get(sentence, ()) for word in [_key(self.mentions[n])]}
+        lost = {
+            _key(m)
+            for n, m in enumerate(self.mentions)
+            if first <= m.last < end and self._passed_over(n) and self.parse.words[m.last] not in stated
+        }
+        return len(lost - named - stated)
+
+    def _passed_over(self, mention: int) -> bool:
+        """Whether a thing that may be there was deleted, and is no part or attribute of what is false."""
+        named, parse = self.mentions[mention], self.parse
+        if self.decision.get(mention, "contradicted") == "contradicted" or self.editor.alive(named.last) or named.part:
+            return False
+        if self.claims[self.verdicts[self.cause[mention]].claim].modality != "asserted":
+            return False
+        false = {m.last for n, m in enumerate(self.mentions) if self.decision.get(n) == "contradicted"}
+        for above in parse.chain(named.last):
+            if above in false:
+                return False
+            if parse.tags[above] in _FINITE or parse.child(above, "aux", "auxpass") is not None:
+                return not restating.is_aside(parse, named) and not self._says_what_is_false(mention)
+        return True
+
     def _is_attribute(self, mention: Mention, cut: set[int]) -> bool:
         """Whether the mention only describes a false object: the stars of "a cap with white stars"."""
         parse = self.parse
@@ -249,9 +280,12 @@ class EditPlan:
         left = [m for m in alive if m.last not in cut]
         implied = {wide for m in left for wide in parents(m.name)}
         heads = {m.name.split()[-1] for m in left}
-        return {
-            n for n in lost if _key(self.mentions[n]) not in implied and self.mentions[n].name.split()[-1] not in heads
-        }
+        in_prose = {m.name.split()[-1] for m in left if self._is_prose(m.last)}
+
+        def named(n: int) -> bool:
+            return self.mentions[n].name.split()[-1] in (in_prose if self._needs_prose(n) else heads)
+
+        return {n for n in lost if _key(self.mentions[n]) not in implied and not named(n)}
 
     # -- removing ------------------------------------------------------------------------------------------------------
 
@@ -433,7 +467,8 @@ class EditPlan:
         if alive or (deletions.is_clause(self.parse, sentence) and not self._labelled_fragment(sentence)):
             says = restating.statement(phrases)
         else:
-            says = listing(phrases)
+            things = listing(phrases)
+            says = restating.framed(self.editor, sentence, self._out(), things) or things
             says += self.parse.words[end - 1] if self.parse.words[end - 1] in ".!?" else ""
             says = says[0].upper() + says[1:] if self.editor.original(first)[:1].isupper() else says
         why = set().union(*(self.editor.why[i] for i in range(first, end)))

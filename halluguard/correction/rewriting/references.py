@@ -25,6 +25,7 @@ _OWNING = {"it": ("its",), "they": ("their",), "he": ("his",), "she": ("her",)}
 """Subject -> its possessives."""
 _POINTING = frozenset("this that these those such".split())
 _POINTS_BACK = frozenset("both neither each other others another former latter second".split())
+_OF_A_GROUP = frozenset("some most several one many few all none".split())
 _CONCLUDING = frozenset("therefore thus hence consequently accordingly".split())
 _IN_SUBJECT = 5
 """Number of tokens after the first of a sentence that still belong to its opening: "The shape of these stacks"."""
@@ -251,6 +252,9 @@ def _pointed_at(parse: Parse, token: int, gone: Callable[[int], bool]) -> int | 
         return None  # "This meal" after "a meal", "another bag"
     if noun and named:
         return parse.sentence[named[-1]]
+    if word in _OF_A_GROUP and token == first and parse.deps[token] in ("nsubj", "nsubjpass"):
+        of_them = parse.words[token + 1 : token + 2] == ["of"]  # "Some of the plates" names the group
+        return None if of_them else sentence - 1
     if word in _CONCLUDING and token == first:
         return sentence - 1
     if word in _POINTING and following not in _IMAGE:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from difflib import SequenceMatcher
 
 from halluguard.correction.claims import mentions
+from halluguard.correction.rewriting import deletions
 from halluguard.correction.rewriting.edit_plan import EditPlan
 from halluguard.correction.text.lexicon import NOUN_TAGS, VERB_TAGS
 from halluguard.correction.text.parse import SUBJECTS, Parse
@@ -88,6 +89,7 @@ def _aligned(plan: EditPlan, sentence: int, after: Parse) -> dict[int, int]:
 def _changes_part(plan: EditPlan, kept: Mapping[int, int], after: Parse) -> str:
     """The reason if a kept word is now another part of speech or belongs to another word, or ""."""
     before = plan.parse
+    first_cut = next((i for i in range(min(kept, default=0), len(before)) if plan.editor.changed(i)), len(before))
     for i, j in kept.items():
         becomes_verb = before.tags[i] in NOUN_TAGS and after.tags[j] in VERB_TAGS
         becomes_noun = before.tags[i] in VERB_TAGS and after.tags[j] in NOUN_TAGS
@@ -96,7 +98,7 @@ def _changes_part(plan: EditPlan, kept: Mapping[int, int], after: Parse) -> str:
             return f"{before.words[i]!r} would be read as another part of speech"
         head = kept.get(before.heads[i])
         moved = head is not None and after.heads[j] != head and before.heads[i] != i
-        moved = moved and not _listed_now(before.deps[i], after, j)
+        moved = moved and not _listed_now(before.deps[i], after, j) and max(i, before.heads[i]) >= first_cut
         if moved and before.deps[i] in ("nsubj", "nsubjpass", "dobj", "attr", "pobj", "det", "poss", "aux", "auxpass"):
             return f"{before.words[i]!r} would belong to another word"
     return ""
@@ -250,7 +252,7 @@ def _bereft(plan: EditPlan, word: int, relation: str, substitutes: tuple[str, ..
     had = [j for j in parse.children[word] if parse.deps[j] == relation]
     if not had or any(alive(m) for j in had for m in parse.conjuncts(j)):
         return False
-    if relation == "agent" and parse.deps[word] == "ROOT":
+    if relation == "agent" and (parse.deps[word] == "ROOT" or deletions.is_passive(parse, word)):
         return False
     if relation == "dobj" and any(parse.deps[j] in SUBJECTS for j in had):
         return False

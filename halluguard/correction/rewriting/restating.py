@@ -6,6 +6,7 @@ to somebody are not: "There is a finger." is grammatical, but says nothing.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from halluguard.correction.claims.mentions import Mention
@@ -32,6 +33,13 @@ _LONG_SENTENCE = 22
 _LONGEST_PHRASE = 7
 MOST = 3
 """Largest number of lost objects that one sentence states again."""
+
+_FRAME = re.compile(
+    r"(?:(?:an?|the) )?(?:[\w-]+ ){0,3}(?:image|picture|photo|photograph|snapshot|scene|illustration|painting|drawing|artwork"
+    r"|sketch|cartoon|render|screenshot|portrait|meme|collage|close-up|closeup|view|shot) (?:of|with|featuring|showing|depicting)\b",
+    re.IGNORECASE,
+)
+"""Opens a phrase that says what kind of image shows the things after it."""
 
 
 def is_whole(parse: Parse, mention: Mention, claim: Claim | None) -> bool:
@@ -228,6 +236,22 @@ def _lowered(editor: TokenEditor, first: int, last: int) -> str:
     if opens and not text.isupper() and len(text) > 1 and not text[1].isupper():
         return text[0].lower() + text[1:]
     return text
+
+
+def framed(editor: TokenEditor, sentence: int, out: set[int], things: str) -> str:
+    """The list of things in the frame of the phrase that named them: "A close-up of a couch"; "" where it has none.
+
+    Args:
+        out: tokens that must not be in the frame.
+        things: the list, as in "a couch and two chairs".
+    """
+    first, end = editor.parse.sentences[sentence]
+    text = editor.parse.span(first, end - 1)
+    frame = _FRAME.match(text)
+    start = editor.parse.starts[first]
+    if frame is None or any(start <= editor.parse.starts[i] < start + frame.end() for i in out if first <= i < end):
+        return ""
+    return f"{frame[0]} {things}"
 
 
 def statement(phrases: Sequence[str]) -> str:

@@ -23,6 +23,8 @@ _CLOSE_ADVERBS = frozenset("directly right just immediately partly partially sli
 _GLOSSES = frozenset("possibly perhaps likely probably presumably including namely".split())
 _HELD = frozenset("down up out open closed shut together apart forward forwards back backwards outstretched".split())
 """What a part of a body is, after "with its head"."""
+_SHARING = ("each", "both", "all")
+"""Words that a phrase completes after a comma: "animals, each with a tag"."""
 _WAYS = ("to", "into", "through", "towards", "toward")
 
 
@@ -78,6 +80,8 @@ def with_partners(parse: Parse, phrase: int, cut: set[int]) -> set[int]:
         return cut | {last + 1} if parse.words[last + 2] in (",", ".", ";") else cut
     if first - 1 > start and parse.words[first - 1] in _CLOSE_ADVERBS and parse.words[first] not in (",", "and"):
         cut = cut | {first - 1}
+    if parse.words[first - 1] in _SHARING and first - 2 > start and parse.words[first - 2] == ",":
+        return cut | {first - 1, first - 2}
     if parse.words[phrase] == "from" and last + 1 < end and parse.words[last + 1] in _WAYS:
         cut = cut | set(parse.subtree(last + 1))
     elif parse.words[phrase] in _WAYS and first - 1 > start:

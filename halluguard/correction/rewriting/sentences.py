@@ -38,6 +38,9 @@ _AGAIN = ("the", "this", "these", "both")
 _SUPPORT = ("do", "does", "did", "not", "n't", "no")
 """Words that are deleted when a denial becomes a statement; its clause stays."""
 
+_MOST_PASSED_OVER = 1
+"""Number of true things that a sentence may lose beside what is false."""
+
 
 class SentenceEdits:
     """The edits of every sentence that names something contradicted, or that earlier steps have changed.
@@ -276,8 +279,10 @@ class SentenceEdits:
         if not there or len(there) > restating.MOST:
             return False
         _undo(plan, sentence, self.states[sentence])
-        phrases = [_WITHOUT_ARTICLE.sub("", restating.phrase(plan.editor, m, set(self.heads))) for m in there]
-        words = listing(phrases)
+        phrases = [restating.phrase(plan.editor, m, set(self.heads)) for m in there]
+        words = restating.framed(plan.editor, sentence, set(self.heads), listing(phrases))
+        words = words or listing([_WITHOUT_ARTICLE.sub("", phrase) for phrase in phrases])
+        plan.restate[sentence] = {n for n, m in enumerate(plan.mentions) if m in there}
         why = {verdict for token, verdict in self.heads.items() if first <= token < end}
         plan.editor.delete(range(first, end), why)
         plan.editor.state(first, words[0].upper() + words[1:], why)
@@ -327,7 +332,10 @@ def _drop_follower(plan: EditPlan, token: int, before: int) -> bool:
     sentence = plan.parse.sentence[token]
     first, end = plan.parse.sentences[sentence]
     other_block = plan.parse.block[first] != plan.parse.block[plan.parse.sentences[before][0]]
-    if sentence == before or other_block or _tells_of_another(plan, token) or plan.lost(set(range(first, end))):
+    announces = plan.parse.words[end - 1] == ":"
+    if sentence == before or other_block or announces or _tells_of_another(plan, token):
+        return False
+    if plan.lost(set(range(first, end))):
         return False
     why = set().union(*(plan.editor.why[i] for i in range(*plan.parse.sentences[before])))
     plan.editor.delete(range(first, end), why)
@@ -370,7 +378,8 @@ def _loses(plan: EditPlan, sentence: int) -> str:
     part = next((plan.mentions[n].name for n in sorted(lost) if not plan.can_be_stated(n)), None)
     if part is not None:
         return f"{part!r} would be lost"
-    return "too much would be lost" if len(lost) > restating.MOST else ""
+    too_much = len(lost) > restating.MOST or plan.passed_over(sentence) > _MOST_PASSED_OVER
+    return "too much would be lost" if too_much else ""
 
 
 def _breaks_form(plan: EditPlan, sentence: int) -> str:

@@ -26,6 +26,8 @@ _COUNT = re.compile(r"\d{1,4}|true|false|null|\"(?:yes|no|none|present|absent|\d
 _DATA_KEY = re.compile(
     r"(?i)(?:^|[_\s-])(?:id|name|address|phone|email|url|date|time|number|no|sku|currency)(?:$|[_\s-])"
 )
+_FORM_KEY = re.compile(r"(?i)(?:^|[_\s-])(?:address|phone|email|sku|currency|zip|invoice|iban)(?:$|[_\s-])")
+"""Keys of forms, whose values are names and numbers that were read from paper."""
 _WRITTEN_KEYS = frozenset(("text", "texts", "ocr", "ocr_text", "visible_text", "transcription", "written", "quote"))
 
 
@@ -130,8 +132,18 @@ class _Open:
         """The children, once all are read; keys that name things ({"dog": 2, "cat": 0}) become labels."""
         if self.sign == "[":
             return tuple(self.children)
+        if any(_FORM_KEY.search(member.label) for member in self.children):
+            return tuple(_on_form(text, member) for member in self.children)
         only_counts = all(_COUNT.fullmatch(text, member.start, member.end) for member in self.children)
         return tuple(_named(text, member, only_counts) for member in self.children)
+
+
+def _on_form(text: str, member: Block) -> Block:
+    """A member of a form; values of two or more words with capitals are names: "plant": "North Yard Plant"."""
+    (leaf,) = member.children if len(member.children) == 1 else (member,)
+    words = text[leaf.start : leaf.end].split()
+    is_name = leaf.kind == "term" and len(words) > 1 and all(word[:1].isupper() or word.isdigit() for word in words)
+    return replace(member, children=(replace(leaf, reads=False),)) if is_name else member
 
 
 def _named(text: str, member: Block, only_counts: bool) -> Block:

@@ -14,6 +14,9 @@ _LABEL = re.compile(
 _BOLD_LINE = re.compile(r"(\*{2,3}|_{2,3})([^*_\n]{1,80})\1[ \t]*")
 _BARE_LABELS = ("title", "description", "keywords", "caption", "tags")
 """Labels that may stand on a line of their own without a colon."""
+_FIELD = re.compile(r"(?:[\w-]+ ){0,2}(?:title|headline|caption|description|summary|alt text)(?: \d+)?", re.IGNORECASE)
+_FIELD_TERMS = 6
+"""From this number of members on, the value of a field such as "Title" is a list of keywords."""
 _NUMBERED = re.compile(r"(\d{1,3})[.)][ \t]+(?=\S)")
 """Opens an item in the midst of a paragraph, where Markdown sees a list only if it begins at 1."""
 _MOST_LABEL_WORDS = 4
@@ -120,6 +123,11 @@ def _pair(text: str, start: int, end: int, match: re.Match[str]) -> Block:
     return Block("pair", start, end, (start, end), tuple(children), name)
 
 
+def is_field(label: str) -> bool:
+    """Whether a label announces words about the whole image, as "Title" and "Short description" do."""
+    return _FIELD.fullmatch(label) is not None
+
+
 def _value(text: str, start: int, end: int, label: str, *, item: bool = False) -> Block:
     """A value or an unlabelled line: written words, a keyword list, one term, or prose."""
     outer = (start, end)
@@ -165,7 +173,7 @@ def _is_term(text: str, block: Block) -> bool:
 
 def _is_keywords(text: str, terms: Sequence[Block], label: str) -> bool:
     """Whether the members read as names rather than as the phrases of a sentence."""
-    if len(terms) < (2 if label else 3):
+    if len(terms) < (_FIELD_TERMS if is_field(label) else 2 if label else 3):
         return False
     short = sum(_is_term(text, term) and _LETTER.search(text, term.start, term.end) is not None for term in terms)
     lone = sum(len(text[term.start : term.end].split()) <= 4 for term in terms)

@@ -9,6 +9,11 @@ _JOINING = (("as", "well", "as"), ("along", "with"), ("together", "with"))
 _STARTS_OF_JOINTS = frozenset(words[0] for words in _JOINING)
 _NOUNS = ("NN", "NNS")
 _PLACED = frozenset("located situated positioned set standing surrounded resting".split())
+_ON_SURFACES = frozenset(
+    "text writing lettering letters words texture textures color colors colour colours pattern patterns print light "
+    "lighting shadow shadows reflection reflections design designs shading detail details focus".split()
+)
+"""What stands on things and is none: in "the text on the bags and the posters", the posters have text, too."""
 _GUESSES = frozenset("possibly perhaps likely probably presumably maybe potentially".split())
 
 
@@ -38,6 +43,8 @@ def mend_lists(parse: Parse) -> None:
         _guessed(parse, i)
         _beside_object(parse, i)
         _apposed_in_list(parse, i)
+        _in_compound(parse, i)
+        _in_place(parse, i)
 
 
 def _joined(parse: Parse, i: int) -> None:
@@ -242,7 +249,7 @@ def _beside_object(parse: Parse, i: int) -> None:
     verb = parse.heads[head] if to_subject else head
     before = _before_bracket(parse, joint - 1 if parse.words[joint - 1] != "," else joint - 2)
     clothed = parse.deps[verb] == "acl" and parse.tags[verb] == "VBN"  # "dressed in a black suit and striped tie"
-    relations = ("dobj", "attr", "pobj") if clothed else ("dobj", "attr")
+    relations = ("dobj", "attr", "pobj") if clothed or not to_subject else ("dobj", "attr")
     own = next((j for j in (before, *parse.chain(before)) if parse.deps[j] in relations), None)
     if before <= verb or own is None or own < verb or own in parse.subtree(i):
         return
@@ -261,6 +268,51 @@ def _apposed_in_list(parse: Parse, i: int) -> None:
     bare = not any(parse.deps[j] == "det" for j in parse.children[i])
     if goes_on and bare and any(parse.deps[j] == "conj" and j > last for j in parse.children[head]):
         parse.deps[i] = "conj"
+
+
+def _in_compound(parse: Parse, i: int) -> None:
+    """ "a stone wall and brick buildings": an article for one thing belongs to the first of two, not to the plural."""
+    noun = parse.heads[i]
+    joined = next((j for j in parse.children[i] if parse.deps[j] == "conj"), None)
+    article = next((j for j in parse.children[noun] if parse.words[j] in ("a", "an") and j < i), None)
+    if parse.deps[i] not in ("nmod", "compound") or parse.tags[i] != "NN" or parse.tags[noun] != "NNS":
+        return
+    if article is None or joined != noun - 1 or parse.heads[noun] == noun or parse.child(i, "cc") is None:
+        return
+    above, dep = parse.heads[noun], parse.deps[noun]
+    _move(parse, joined, noun)
+    parse.deps[joined] = "compound"
+    for j in [j for j in parse.children[noun] if j < i]:
+        _move(parse, j, i)
+    _move(parse, i, above)
+    parse.deps[i] = dep
+    _move(parse, noun, i)
+    parse.deps[noun] = "conj"
+
+
+def _in_place(parse: Parse, i: int) -> None:
+    """ "the text on the bags and the posters": a place goes on, where the subject is no thing that could stand there."""
+    head = parse.heads[i]
+    start, last = parse.sentences[parse.sentence[i]][0], i
+    while last > start and (parse.words[last - 1] == "the" or parse.tags[last - 1] in ("JJ", *_NOUNS)):
+        last -= 1
+    joined = last - 2 > start and parse.words[last - 1] == "and"
+    place = _noun_phrase_end(parse, last - 2) if joined else None
+    if place is None or parse.deps[place] != "pobj" or parse.tags[i] not in _NOUNS or parse.words[last] != "the":
+        return
+    phrase = parse.heads[place]
+    surface = parse.heads[phrase]
+    subject = parse.deps[surface] in SUBJECTS and parse.deps[phrase] == "prep" and phrase == surface + 1
+    torn = (parse.deps[i] == "conj" and head == surface) or (parse.deps[i] in SUBJECTS and head == parse.heads[surface])
+    if not subject or not torn or parse.words[surface] not in _ON_SURFACES or "the" not in _determiners(parse, place):
+        return
+    _move(parse, last - 1, place)
+    _move(parse, i, place)
+    parse.deps[i] = "conj"
+
+
+def _determiners(parse: Parse, noun: int) -> list[str]:
+    return [parse.words[j] for j in parse.children[noun] if parse.deps[j] == "det"]
 
 
 def _move(parse: Parse, token: int, head: int) -> None:

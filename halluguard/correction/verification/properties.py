@@ -59,6 +59,8 @@ def _with_geometry(box: Box | None) -> Box | None:
 def verify_property(claim: Claim, evidence: Evidence) -> Verdict:
     """The verdict on an attribute or relation claim. Its objects must be there first."""
     verdict = existence(replace(claim, polarity="asserted"), evidence)
+    if verdict.decision == "contradicted" and claim.modality == "disjunctive":
+        return Verdict(0, "unverifiable", reason=f"{claim.name!r} is one of several that may be meant")
     if verdict.decision in ("supported", "unsure") and claim.other_name is not None:
         other = presence(claim.other_name, evidence)
         verdict = other if other.decision in ("contradicted", "unverifiable") else verdict
