@@ -3,6 +3,7 @@
     Dogs are often used in police work.      of dogs in general
     Water is essential for hydration.        of water in general
     You can use a map to find your way.      advice
+    Dry your hair with a towel.              instructions
     The dog is often used in police work.    of this dog: read as usual
 
 Positive evidence is needed: an adverb of habit, a predicate that tells of a kind, or advice to the reader, and a
@@ -53,7 +54,9 @@ def silent(parse: Parse) -> set[int]:
 
 def _is_general(parse: Parse, verb: int) -> bool:
     subject = parse.child(verb, *_SUBJECTS)
-    if subject is None or subject > verb:
+    if subject is None:
+        return _instructs(parse, verb)
+    if subject > verb:
         return False
     of_the_reader = parse.words[subject] in _READER and parse.tags[subject] == "PRP"
     if not of_the_reader and not _is_kind(parse, subject):
@@ -95,6 +98,14 @@ def _tells_of_a_kind(parse: Parse, verb: int) -> bool:
         parse.words[j] in _OF_A_KIND and any(parse.words[k] in _TELLING and k > j for k in parse.children[j])
         for j in complements
     )
+
+
+def _instructs(parse: Parse, verb: int) -> bool:
+    """Whether the verb tells the reader to do something with what is the reader's: "Dry your hair with a towel"."""
+    first, end = parse.sentences[parse.sentence[verb]]
+    opens = all(parse.tags[i] == "RB" or not parse.words[i].isalnum() for i in range(first, verb))
+    orders = parse.tags[verb] == "VB" and parse.deps[verb] == "ROOT" and opens
+    return orders and "your" in parse.words[verb:end] and parse.words[verb] not in _SEEING
 
 
 def _advises(parse: Parse, verb: int) -> bool:

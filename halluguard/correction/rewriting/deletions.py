@@ -345,6 +345,9 @@ def _bare_participle(parse: Parse, phrase: int, out: Out) -> bool:
     verb = parse.heads[phrase]
     if parse.tags[verb] not in ("VBG", "VBN") or parse.deps[verb] != "advcl":
         return False
+    behind = max(parse.subtree(phrase)) + 1
+    if phrase == verb + 1 and parse.words[verb - 1] == "," and parse.words[behind : behind + 1] == [","]:
+        return True  # "moored, adorned [with flags], against a backdrop"
     beside = [j for j in parse.children[verb] if j != phrase and parse.words[j].isalnum() and not out(j)]
     opens = verb == parse.sentences[parse.sentence[verb]][0]
     return not beside and (opens or parse.words[verb - 1] == ",")

@@ -228,15 +228,19 @@ class EditPlan:
     def passed_over(self, sentence: int) -> int:
         """Number of things that the sentence loses with what is false, and that no other sentence names."""
         first, end = self.parse.sentences[sentence]
-        if not self._is_prose(first):
+        leaf = self.parse.leaf(first)
+        own = {n for n, m in enumerate(self.mentions) if first <= m.last < end}
+        if (leaf is not None and leaf.kind in _NAMES) or own & self.wrongly_denied:
             return 0
-        named = {_key(m) for m in self.mentions if self.editor.alive(m.last) and self._is_prose(m.last)}
+        prose = self._is_prose(first)  # a title is not replaced by what is said elsewhere
+        near = self.mentions if prose else [self.mentions[n] for n in own]
+        named = {_key(m) for m in near if self.editor.alive(m.last) and (not prose or self._is_prose(m.last))}
         stated = {word for n in self.restate.get(sentence, ()) for word in self.phrases.get(n, "").lower().split()}
         stated |= {word for n in self.restate.get(sentence, ()) for word in [_key(self.mentions[n])]}
         lost = {
-            _key(m)
-            for n, m in enumerate(self.mentions)
-            if first <= m.last < end and self._passed_over(n) and self.parse.words[m.last] not in stated
+            _key(self.mentions[n])
+            for n in own
+            if self._passed_over(n) and self.parse.words[self.mentions[n].last] not in stated
         }
         return len(lost - named - stated)
 
@@ -248,6 +252,9 @@ class EditPlan:
         if self.claims[self.verdicts[self.cause[mention]].claim].modality != "asserted":
             return False
         false = {m.last for n, m in enumerate(self.mentions) if self.decision.get(n) == "contradicted"}
+        false |= {i for i, n in self.links.items() if self.decision.get(n) == "contradicted"}
+        if any(parse.deps[j] == "poss" and j in false for j in parse.children[named.last]):
+            return False
         for above in parse.chain(named.last):
             if above in false:
                 return False

@@ -99,7 +99,11 @@ def _between_commas(parse: Parse, token: int, first: int, stop: int) -> set[int]
         return None
     inside = set(range(left + 1, right))
     tops = [i for i in inside if parse.heads[i] not in inside]
-    held = any(parse.heads[i] in inside for i in range(first, stop) if i not in inside and parse.words[i].isalnum())
+    outside = [i for i in range(first, stop) if i not in inside and parse.words[i].isalnum()]
+    participle = parse.tags[left + 1] in ("VBN", "VBG") and tops == [left + 1]
+    if participle and parse.deps[right + 1] == "prep" and parse.heads[right + 1] == left + 1:
+        outside.remove(right + 1)  # "moored[, adorned with flags,] against a backdrop"
+    held = any(parse.heads[i] in inside for i in outside)
     listed = any(parse.deps[i] in ("conj", *SUBJECTS, "dobj", "ROOT") for i in tops)
     if held or listed or parse.words[right + 1] in ("and", "or", "but"):
         return None

@@ -73,11 +73,13 @@ def _list_after(parse: Parse, head: int, i: int) -> bool:
 
 
 def _bare_list(parse: Parse, head: int, i: int) -> bool:
-    """Whether a caption without a verb is a list: "a dog, a kite" is no dog that is a kite."""
+    """Whether a caption without a verb is a list: "a dog, a kite", or "the dog, the kite, the bench"."""
     first, end = parse.sentences[parse.sentence[i]]
     verbless = not any(parse.tags[j] in VERB_TAGS for j in range(first, end))
     articles = (any(parse.words[j] in ("a", "an") for j in parse.children[token]) for token in (head, i))
-    return verbless and parse.deps[head] == "ROOT" and all(articles)
+    the_three = all(parse.words[parse.subtree(token)[0]] == "the" for token in (head, i))
+    the_three = the_three and parse.words[first:end].count("the") > 2 and parse.words[min(parse.subtree(i)) - 1] == ","
+    return verbless and ((parse.deps[head] == "ROOT" and all(articles)) or the_three)
 
 
 def _noun_after_or(parse: Parse, i: int) -> None:

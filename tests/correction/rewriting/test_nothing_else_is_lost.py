@@ -1,0 +1,159 @@
+"""What is true beside a false word stays where it is: lists, fields, forms, and what follows or is announced."""
+
+import json
+
+import pytest
+
+from halluguard.correction import correct
+from halluguard.correction.claims.extract import extract
+from halluguard.detectors.precomputed import KnownObjects
+
+
+def corrected(text, *absent):
+    """The answer corrected by an expert that knows all its objects to be there, but those absent."""
+    named = {c.name for c in extract(text) if c.kind == "existence" and c.polarity == "asserted"}
+    gone = {name for name in named if name in absent or name.split()[-1] in absent}
+    return correct(text, 1, KnownObjects({1: sorted(named - gone)}, vocabulary=named | set(absent)))
+
+
+def flagged(answer):
+    return [edit.before for edit in answer.edits if edit.decision == "flagged"]
+
+
+@pytest.mark.parametrize(
+    ("text", "absent", "expected"),
+    [
+        (
+            "The cottage is distinguished by its steep gable, blue-painted shutters, and a slate roof.",
+            "gable",
+            "The cottage is distinguished by its blue-painted shutters and a slate roof.",
+        ),
+        (
+            "A white van is parked in a yard, enclosed by a brick wall and wooden sheds, with two men beside it.",
+            "shed",
+            "A white van is parked in a yard, enclosed by a brick wall, with two men beside it.",
+        ),
+        (
+            "The lettering on the paper cups and the banners is red.",
+            "banner",
+            "The lettering on the paper cups is red.",
+        ),
+        (
+            "The texture on the carpet and the curtain looks smooth.",
+            "carpet",
+            "The texture on the curtain looks smooth.",
+        ),
+        (
+            "The picture features a harbour, a man standing on a small jetty, and several boats and nets.",
+            "net",
+            "The picture features a harbour, a man standing on a small jetty, and several boats.",
+        ),
+    ],
+)
+def test_a_list_that_the_parser_tears_apart_loses_only_its_false_member(text, absent, expected):
+    assert corrected(text, absent).text == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "absent", "expected"),
+    [
+        (
+            "It shows six different lamps, each with a paper label, arranged in two rows.",
+            "label",
+            "It shows six different lamps, arranged in two rows.",
+        ),
+        (
+            "The verdict is that of a jury, as the text says that the plea is being weighed or rejected by the old judge.",
+            "judge",
+            "The verdict is that of a jury, as the text says that the plea is being weighed or rejected.",
+        ),
+        (
+            "A red bus fills the left side while a cyclist rides along the street, adding a sense of motion.",
+            "bus",
+            "A cyclist rides along the street, adding a sense of motion.",
+        ),
+        (
+            "A wooden rowing boat with a red stripe is anchored in shallow water, decorated with a row of lanterns.",
+            "water",
+            "A wooden rowing boat with a red stripe is anchored, decorated with a row of lanterns.",
+        ),
+    ],
+)
+def test_a_phrase_goes_without_the_phrases_beside_it(text, absent, expected):
+    assert corrected(text, absent).text == expected
+
+
+def test_a_participle_goes_with_its_phrase_and_the_place_after_it_stays():
+    text = "A narrow rowing boat is anchored, decorated with a row of lanterns, against a row of houses."
+    expected = "A narrow rowing boat is anchored against a row of houses."
+    assert corrected(text, "lantern").text in (expected, expected.replace(" against", ", against"))
+
+
+def test_attributes_of_one_of_two_alternatives_stay():
+    text = "A woman sits on a small, crooked wooden chair or bench near the street."
+    assert corrected(text, "chair").text == text
+
+
+@pytest.mark.parametrize("text", ["Title: Copper Kettle\n\nA cup is here.", "Title:\nCopper Kettle\n\nA cup is here."])
+def test_a_title_is_flagged_and_not_deleted_with_its_label(text):
+    answer = corrected(text, "kettle")
+    assert answer.text == text
+    assert flagged(answer) == ["Kettle"]
+
+
+def test_a_title_with_a_place_after_a_comma_is_no_list_of_keywords():
+    text = "Title: Harbour Lighthouse in Whitby, England\n\nA boat is here."
+    answer = corrected(text, "lighthouse")
+    assert answer.text == text
+    assert flagged(answer)
+
+
+@pytest.mark.parametrize(
+    ("text", "absent", "expected"),
+    [
+        ("Caption: A close-up of a parrot on a chair", "parrot", "Caption: A close-up of a chair"),
+        ('{"content": "A photo of a parrot on a chair."}', "parrot", '{"content": "A photo of a chair."}'),
+    ],
+)
+def test_the_frame_of_a_caption_stays(text, absent, expected):
+    assert corrected(text, absent).text == expected
+
+
+def test_names_on_a_form_are_not_read_as_things():
+    text = json.dumps({"supplier": {"site": "Elm Road Plant", "tower": "Green Water Tower", "phone": "555 0101"}})
+    assert corrected(text, "plant", "tower").text == text
+
+
+def test_a_sentence_that_announces_a_list_stays():
+    text = "This carved bowl would suit a hall. It could be shown in several places, such as:\n\n- Shelves\n- Tables"
+    answer = corrected(text, "bowl")
+    assert answer.text == text
+    assert flagged(answer) == ["bowl"]
+
+
+def test_what_is_told_of_a_flagged_thing_is_flagged_too():
+    text = (
+        "The photo shows a rider resting in a bushy area with poles in the background. "
+        'The rider is wearing a green vest with the word "TEAM", a blue cap, and tall boots.'
+    )
+    answer = corrected(text, "rider")
+    assert answer.text == text
+    assert flagged(answer) == ["rider", "rider"]
+
+
+def test_a_sentence_is_flagged_where_two_other_things_would_go_with_it():
+    text = "A bronze pillar stands on a terrace, facing a pier over the sea under a clear sky.\n\nKeywords: pier, sea, sky"
+    answer = corrected(text, "pillar")
+    assert "stands on a terrace, facing a pier" in answer.text
+    assert flagged(answer) == ["bronze pillar"]
+
+
+@pytest.mark.parametrize("text", ["Rinse your beard with warm water.", "Carefully wash your beard and dry it."])
+def test_instructions_about_what_is_the_readers_are_no_claims(text):
+    assert not [c for c in extract(text) if c.name == "beard"]
+    assert [c for c in extract("The man touches his beard.") if c.name == "beard"]
+
+
+def test_words_for_some_of_a_deleted_group_go_with_it():
+    text = "A man waits. There are many bottles. Some are green."
+    assert corrected(text, "bottle").text == "A man waits."
