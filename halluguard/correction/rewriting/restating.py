@@ -35,8 +35,9 @@ MOST = 3
 """Largest number of lost objects that one sentence states again."""
 
 _FRAME = re.compile(
-    r"(?:(?:an?|the) )?(?:[\w-]+ ){0,3}(?:image|picture|photo|photograph|snapshot|scene|illustration|painting|drawing|artwork"
-    r"|sketch|cartoon|render|screenshot|portrait|meme|collage|close-up|closeup|view|shot) (?:of|with|featuring|showing|depicting)\b",
+    r"(?:(?:an?|the) )?(?:[\w-]+ ){0,3}(?:image|picture|photo|photograph|snapshot|scene|illustration|painting|drawing"
+    r"|artwork|sketch|cartoon|render|screenshot|portrait|meme|collage|close-up|closeup|view|shot)"
+    r" (?:of|with|featuring|showing|depicting)\b",
     re.IGNORECASE,
 )
 """Opens a phrase that says what kind of image shows the things after it."""

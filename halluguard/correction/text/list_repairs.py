@@ -291,7 +291,7 @@ def _in_compound(parse: Parse, i: int) -> None:
 
 
 def _in_place(parse: Parse, i: int) -> None:
-    """ "the text on the bags and the posters": a place goes on, where the subject is no thing that could stand there."""
+    """ "the text on the bags and the posters": a place goes on after "and", as the text is no thing like them."""
     head = parse.heads[i]
     start, last = parse.sentences[parse.sentence[i]][0], i
     while last > start and (parse.words[last - 1] == "the" or parse.tags[last - 1] in ("JJ", *_NOUNS)):

@@ -142,7 +142,9 @@ def test_what_is_told_of_a_flagged_thing_is_flagged_too():
 
 
 def test_a_sentence_is_flagged_where_two_other_things_would_go_with_it():
-    text = "A bronze pillar stands on a terrace, facing a pier over the sea under a clear sky.\n\nKeywords: pier, sea, sky"
+    text = (
+        "A bronze pillar stands on a terrace, facing a pier over the sea under a clear sky.\n\nKeywords: pier, sea, sky"
+    )
     answer = corrected(text, "pillar")
     assert "stands on a terrace, facing a pier" in answer.text
     assert flagged(answer) == ["bronze pillar"]
