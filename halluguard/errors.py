@@ -101,6 +101,23 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
+def forget_frames(error: BaseException) -> None:
+    """Remove the tracebacks of an error that is kept, and of its causes: their frames hold images and tensors alive.
+
+    >>> try:
+    ...     int("x")
+    ... except ValueError as error:
+    ...     kept = error
+    ...     forget_frames(kept)
+    >>> kept.__traceback__ is None
+    True
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        cause.__traceback__ = None
+        cause = cause.__context__
+
+
 def require(module: str, *, feature: str, extra: str | None = None) -> ModuleType:
     """Import the package `module`, or raise an error that names the command which installs it.
 

@@ -7,6 +7,7 @@ import os
 import pickle
 import shutil
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from halluguard import Guard, sandbox
 from halluguard.calibration import Scored, fit
 from halluguard.cli import main
 from halluguard.errors import HalluguardError, InputError
+from halluguard.evaluation.running import resume
 
 ESCAPE = "\x1b[31m\x1b]0;owned\x07"
 HALF = b"\xed\xa0\x80"  # half a surrogate pair, as UTF-8 would write it
@@ -244,3 +246,78 @@ def test_an_answer_that_cannot_be_saved_leaves_the_file_of_before(folder, monkey
         answer.save("answer.json")
     assert Path("answer.json").read_bytes() == before
     assert not list(folder.glob(".*.tmp"))
+
+
+def bend(run_folder, change):
+    """Replace the text of the only part of a finished run."""
+    (part,) = Path(run_folder, "parts").glob("*.jsonl")
+    part.write_text(change(part.read_text()))
+
+
+BENT = {
+    "an unknown decision": lambda text: text.replace('"contradicted"', '"zz"'),
+    "a claim that is not there": lambda text: text.replace('"claim":0', '"claim":99'),
+    "text for a number": lambda text: text.replace('"confidence":', '"confidence":"x","was":'),
+    "no caption": lambda text: text.replace('"caption":"There is a dog."', '"caption":null'),
+    "no row": lambda text: "null\n",
+    "brackets": lambda text: "[" * 100_000 + "\n",
+}
+
+
+@pytest.mark.parametrize("bent", BENT)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("explain", "out", "b.png"),
+        ("export", "out", "--to", "labelstudio", "--images", "images", "--out", "tasks.json"),
+        ("export", "out", "--to", "fiftyone", "--images", "images", "--out", "tasks.json"),
+        ("audit", "merge", "out", "--out", "merged"),
+    ],
+    ids=" ".join,
+)
+def test_rows_that_were_changed_after_the_run_are_a_sentence(arguments, bent, folder, run):
+    assert run(*AUDIT)[0] == 0
+    before = Path("tasks.json")
+    bend("out", BENT[bent])
+    code, printed = run(*arguments)
+    assert code in (0, 3), printed
+    assert code == 0 or "halluguard:" in printed
+    assert code == 0 or not before.exists()
+
+
+@pytest.mark.parametrize("note", ["\\ud800", "\\u2028", "\\u0000"])
+def test_a_tar_of_json_is_exported_whole_whatever_its_other_fields_hold(note, folder, run):
+    with tarfile.open("c.tar", "w") as tar:
+        for name in "ab":
+            data = f'{{"image": "{name}.png", "caption": "There is a dog. There is a cat.", "note": "{note}"}}'.encode()
+            member = tarfile.TarInfo(f"{name}.json")
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    keys = ("--caption-key", "json.caption", "--image-key", "json.image")
+    code, printed = run("audit", "c.tar", "--objects", "o.json", "--out", "out", *keys, "--export", "e.tar")
+    assert code == 0, printed
+    with tarfile.open("e.tar") as tar:
+        rows = [json.load(tar.extractfile(member)) for member in tar]
+    assert [row["note"] for row in rows] == [json.loads(f'"{note}"')] * 2
+    assert [row["caption"] for row in rows] == ["There is a dog.", "There is a cat."]
+
+
+@pytest.mark.parametrize("rows", ["0", "-1", "1.5", "null", '"x"', "[]"])
+def test_a_manifest_with_impossible_parts_is_not_merged(rows, folder, run):
+    assert run(*AUDIT)[0] == 0
+    manifest = json.loads(Path("out/manifest.json").read_text())
+    Path("out/manifest.json").write_text(json.dumps(manifest | {"part_rows": json.loads(rows)}))
+    code, printed = run("audit", "merge", "out", "--out", "merged")
+    assert code == 3, printed
+    assert not Path("merged/summary.json").exists()
+
+
+@pytest.mark.parametrize("settings", ["[]", "null", '"x"', "[" * 100_000, "{", "\x00"])
+def test_answers_whose_settings_are_damaged_are_kept_and_not_continued(settings, folder):
+    path = Path("answers.jsonl")
+    path.write_text('{"id": "a", "answer": "precious"}\n' + "[" * 100_000 + "\n")
+    Path("answers.settings.json").write_text(settings)
+    before = path.read_bytes()
+    with pytest.raises(InputError):
+        resume(path, "id", "ab", lambda batch: [], 1, {})
+    assert path.read_bytes() == before

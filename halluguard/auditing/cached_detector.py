@@ -31,7 +31,7 @@ from halluguard.correction.verification.looks import experts_apart
 from halluguard.correction.verification.thresholds import thresholds_of
 from halluguard.detectors.ensemble import Ensemble
 from halluguard.detectors.specs import fingerprint
-from halluguard.errors import ExpertError, ImageError
+from halluguard.errors import ExpertError, ImageError, forget_frames
 from halluguard.records import XYXY, Box, Detector
 from halluguard.reliability import precision_of, recall_of
 
@@ -161,6 +161,7 @@ class CachedDetector:
         try:
             return self.images.open(stored)
         except ImageError as error:
+            forget_frames(error)
             self.unreadable[stored.key] = error
             return None
 
@@ -349,7 +350,7 @@ def _out_of_memory(error: Exception) -> bool:
 
 def _free_memory(error: Exception) -> None:
     """Free the memory of a failed call: the frames of its traceback, and the GPU's cached memory."""
-    error.__traceback__ = None
+    forget_frames(error)
     gc.collect()
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():

@@ -17,7 +17,7 @@ from typing import Protocol
 
 from PIL.Image import Image
 
-from halluguard.errors import ExpertError, HalluguardError, ImageError, InputError, SettingsError
+from halluguard.errors import ExpertError, HalluguardError, ImageError, InputError, SettingsError, forget_frames
 from halluguard.images import MAX_MODEL_PIXELS, SUFFIXES, load_image, resolve_inside
 from halluguard.io import JsonObject, json_line, read_json, write_text, writing_to
 
@@ -216,6 +216,7 @@ def _batches(folder: Path, names: Sequence[str], batch_size: int) -> Iterator[di
         try:
             image = load_image(resolve_inside(folder, name), shrink_to=MAX_MODEL_PIXELS)
         except ImageError as error:
+            forget_frames(error)
             batch[name] = error
         else:
             if batch and pixels + image.width * image.height > MAX_BATCH_PIXELS:

@@ -207,7 +207,8 @@ class ImageStore:
             # A large image is decoded in this thread: memory that one thread frees is not used again by another.
             return self._decode(image) if future is None else future.result()
         finally:
-            self._decode_ahead()
+            if image.pixels <= PIXELS_AHEAD:  # while a larger image is held, no other is decoded
+                self._decode_ahead()
 
     def _decode_ahead(self) -> None:
         pixels = sum(image.pixels for image, _ in self._decoding.values())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from torch import nn
@@ -10,6 +9,7 @@ from torch import nn
 from halluguard.decoding.engine.shared_copy import shared_copy_of
 from halluguard.doctor.report import Finding
 from halluguard.doctor.subject import QUESTIONS, Subject, by_generate, differs, noise, quiet
+from halluguard.io import parsing, read_json
 
 
 def layers(model: nn.Module) -> list[nn.Module]:
@@ -55,6 +55,7 @@ def _base(subject: Subject) -> str | None:
     if subject.adapter is None:
         return None
     file = Path(subject.adapter) / "adapter_config.json"
-    named = json.loads(file.read_text(encoding="utf-8")).get("base_model_name_or_path") if file.is_file() else None
+    with parsing(file, "the settings of an adapter"):
+        named = str(read_json(file).get("base_model_name_or_path") or "") if file.is_file() else ""
     known = _name(subject)
     return named if named and known and Path(named).name != Path(known).name else None

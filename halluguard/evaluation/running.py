@@ -189,7 +189,7 @@ def method(name: str | None, arguments: Sequence[str], imagination: float | None
             raise SettingsError(f"--set must be NAME=VALUE, got {argument!r}; correct it")
         try:
             values[key] = json.loads(value)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             values[key] = value
     return decoding.get_method(name, **values)
 
@@ -282,6 +282,8 @@ def resume(
         if not settings_path.exists():
             raise InputError(f"{path} has rows, but {settings_path} is missing; restore it, or remove {path}")
         before = io.read_json(settings_path)
+        if not isinstance(before, dict):
+            raise InputError(f"expected an object of settings in {settings_path}, got something else; restore it")
         if before != current:
             differ = sorted(name for name in {*before, *current} if before.get(name) != current.get(name))
             raise InputError(f"{path} was begun with other settings ({', '.join(differ)}); remove it or name another")
@@ -302,6 +304,6 @@ def _whole_rows(path: Path, key: str) -> dict[str, bytes]:
     for line in path.read_bytes().split(b"\n")[:-1] if path.exists() else []:
         try:
             rows.setdefault(str(json.loads(line)[key]), line + b"\n")
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, LookupError, TypeError, RecursionError):
             continue  # asked again
     return rows

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from halluguard.boxes import overlap_of_smaller
 from halluguard.errors import SettingsError
-from halluguard.images import ImageSource, load_image
+from halluguard.images import ImageSource, load_image, shrunk
 from halluguard.records import XYXY, Answer, Edit
 from halluguard.rendering.label_places import label_places
 
@@ -264,7 +264,8 @@ _HIDING = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u
 
 def data_url(image: Image, longest: int, quality: int = 88) -> str:
     """The image as JPEG inside a data URL, shrunk to `longest` pixels on its longer side."""
-    copy = image.copy()
+    small = shrunk(image) if max(image.size) > 2 * longest else image  # the largest images are not copied whole
+    copy = image.copy() if small is image else small
     copy.thumbnail((longest, longest))
     buffer = io.BytesIO()
     copy.save(buffer, "JPEG", quality=quality)

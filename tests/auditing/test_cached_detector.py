@@ -2,6 +2,7 @@
 
 import json
 import socket
+import weakref
 
 import numpy as np
 import pytest
@@ -9,10 +10,12 @@ from PIL import Image
 
 from halluguard import Box
 from halluguard.auditing import audit
+from halluguard.auditing.cached_detector import CachedDetector
 from halluguard.auditing.caption_rows import Row
 from halluguard.auditing.config import AuditConfig
 from halluguard.auditing.detection_store import DetectionStore
 from halluguard.auditing.engines.ray import _check_reachable, packed, unpacked
+from halluguard.auditing.image_store import ImageFolder, ImageStore
 from halluguard.auditing.run_folder import read_parts
 from halluguard.errors import ExpertError, SettingsError
 
@@ -93,6 +96,37 @@ def test_one_bad_picture_costs_its_own_rows_and_is_tried_again(folder, read_line
     audited(folder, whole, "whole")
     for name in ("parts/part-000000.jsonl", "claims.parquet", "summary.json"):
         assert (folder / "out" / name).read_bytes() == (folder / "whole" / name).read_bytes()
+
+
+def test_an_unreadable_image_holds_no_other_in_memory(folder):
+    """Its error is kept until the rows are finished; the frames of its traceback would hold the batch."""
+    (folder / "images" / "1.png").write_bytes(b"no image")
+    alive = []
+
+    class Watching(Expert):
+        def detect(self, images, phrases):
+            alive.extend(map(weakref.ref, images))
+            return super().detect(images, phrases)
+
+    images = ImageStore(ImageFolder(folder / "images"))
+    cached = CachedDetector(Watching(), DetectionStore(None, "expert"), images, batch_size=4)
+    stored = images.identify([Row(i, "A dog.", f"{i}.png") for i in range(3)])
+    cached.begin(stored)
+    cached.detect(stored, [["dog"]] * 3)
+    assert list(cached.unreadable) == [stored[1].key]
+    assert len(alive) == 2
+    assert not any(image() for image in alive)
+
+
+def test_no_image_is_decoded_ahead_while_a_large_one_is_held(folder, monkeypatch):
+    monkeypatch.setattr("halluguard.auditing.image_store.PIXELS_AHEAD", 150)
+    images = ImageStore(ImageFolder(folder / "images"))
+    stored = images.identify([Row(i, "A dog.", f"{i}.png") for i in (11, 0, 1)])  # 210, 100 and 110 pixels
+    images.expect(stored)
+    images.open(stored[0])
+    assert not images._decoding
+    images.open(stored[1])
+    assert list(images._decoding) == [stored[2].key]
 
 
 def test_out_of_memory_halves_the_batch_and_nothing_is_lost(folder):

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 from halluguard.auditing.fields import with_texts
 from halluguard.auditing.inputs import MAX_ROW, MAX_ROW_WITH_IMAGE, Decision, Item, load_json
 from halluguard.errors import InputError
-from halluguard.io import open_binary
+from halluguard.io import json_line, open_binary
 
 NAME = "WebDataset"
 ORDER = 15
@@ -90,7 +90,7 @@ def _with_texts(data: bytes, suffix: str, texts: Mapping[str, str]) -> bytes:
     if suffix in texts:
         return texts[suffix].encode()
     inner = {key.removeprefix(f"{suffix}."): text for key, text in texts.items()}
-    return json.dumps(with_texts(json.loads(data), inner), ensure_ascii=False).encode()
+    return json_line(with_texts(json.loads(data), inner)).rstrip("\n").encode()
 
 
 def _copy(tar: tarfile.TarFile, member: tarfile.TarInfo, target: tarfile.TarFile) -> None:

@@ -26,7 +26,7 @@ from halluguard.auditing.pipeline import Checked, from_dict
 from halluguard.auditing.run_folder import read_parts
 from halluguard.errors import ImageError, InputError, SettingsError
 from halluguard.images import load_image
-from halluguard.io import JsonObject, write_text
+from halluguard.io import JsonObject, parsing, write_text
 from halluguard.records import XYXY, Box, Verdict
 from halluguard.rendering import COLORS
 
@@ -92,7 +92,8 @@ def export_run(
             raise SettingsError(f"{str(target)!r} exists; name another file, or use --overwrite")
     missing: list[str] = []
     out.parent.mkdir(parents=True, exist_ok=True)
-    return writers[to](_curated(run, images, missing), out, prefix), len(missing)
+    with parsing(run, "the rows of a finished run"):
+        return writers[to](_curated(run, images, missing), out, prefix), len(missing)
 
 
 def _curated(run: Path, images: ImageFolder, missing: list[str]) -> Iterator[Curated]:
@@ -139,7 +140,7 @@ def labelling_interface() -> str:
 
 def _write_tasks(rows: Iterator[Curated], out: Path, prefix: str) -> int:
     tasks = [_task(row, prefix) for row in rows]
-    write_text(out, json.dumps(tasks, ensure_ascii=True) + "\n")
+    write_text(out, json.dumps(tasks, ensure_ascii=True, allow_nan=False) + "\n")
     write_text(_config_file(out), labelling_interface())
     return len(tasks)
 
@@ -240,5 +241,5 @@ def _write_detections(rows: Iterator[Curated], out: Path, prefix: str) -> int:
                     "attributes": attributes,
                 }
             )
-    write_text(out, json.dumps({"classes": None, "labels": labels}, ensure_ascii=True) + "\n")
+    write_text(out, json.dumps({"classes": None, "labels": labels}, ensure_ascii=True, allow_nan=False) + "\n")
     return captions

@@ -57,7 +57,8 @@ def explain_rows(run: Path, name: str) -> list[Checked]:
     console = Console()
     rows = find_rows(run, name)
     for checked in rows:
-        _print(checked, console)
+        with parsing(run, "the rows of a finished run"):
+            _print(checked, console)
     return rows
 
 

@@ -115,6 +115,8 @@ def _common_manifest(shards: Sequence[Path]) -> tuple[JsonObject, list[int]]:
             i, n = manifest["selection"]["shard"]
             manifest["selection"]["shard"] = [0, 1]
             rows.append(int(read_json(shard / SUMMARY)["rows"]))
+            if not isinstance(manifest["part_rows"], int) or manifest["part_rows"] < 1:
+                raise ValueError(f"part_rows must be a number of rows, got {manifest['part_rows']!r}")
         if whole and (manifest != whole or n != count):
             different = sorted(key for key in manifest if manifest[key] != whole.get(key)) or ["number of shards"]
             raise SettingsError(

@@ -67,7 +67,7 @@ def _ranked(file: Path) -> list[tuple[int, int]]:
     try:
         rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
         return [(int(layer), int(head)) for (layer, head), _ in rows]
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise InputError(
             f"lines of the form [[layer, head], score] are expected in {str(file)!r}, got another form ({error}); "
             "use a file as the authors' code writes it"
