@@ -21,8 +21,10 @@ class Detector:
         return [[] for _ in images]
 
 folder = Path(sys.argv[1])
-summary = audit(folder / "c.jsonl", folder / "out", detector=Detector(), images=folder)
+summary = audit(folder / "c.jsonl", folder / "out", detector=Detector(), images=folder, report=True)
 assert summary["audited"] == 4, summary
+assert summary["skipped"] == {"image": 1}, summary
+assert (folder / "out" / "report.html").is_file()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
 
@@ -30,10 +32,11 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["RGBA", "I;16"])
 def test_images_of_the_largest_size_take_less_than_a_gigabyte_and_a_half(mode, tmp_path):
-    """Four in a row: two are never decoded at the same time."""
+    """Four in a row with an unreadable one between: two are never held at the same time, also not for the report."""
     for i in range(4):
         Image.new(mode, (9990, 9990), i).save(tmp_path / f"{i}.png", compress_level=1)
-    rows = [{"image": f"{i}.png", "caption": "There is a dog."} for i in range(4)]
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    rows = [{"image": f"{i}.png", "caption": "There is a dog."} for i in (0, 1, 2, "bad", 3)]
     (tmp_path / "c.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     done = subprocess.run([sys.executable, "-c", _AUDIT, str(tmp_path)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
