@@ -69,6 +69,8 @@ def caption(
     from halluguard.auditing.captioning import caption_folder
     from halluguard.auditing.endpoint import Endpoint
 
+    if any("\ud800" <= letter <= "\udfff" for letter in prompt):
+        raise SettingsError("expected a prompt that UTF-8 can encode, got half of a surrogate pair; correct --prompt")
     ask: Captioner
     if endpoint is None:
         ask = _local_captioner(model, prompt, imagination, max_tokens, device=device, dtype=dtype)

@@ -59,7 +59,7 @@ def scoring_options(doc: str | None) -> argparse.ArgumentParser:
     parser = Parser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, required=True, help="file to write the score to")
     parser.add_argument("--limit", type=_positive, help="use only the first LIMIT items")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap and of every random choice [0]")
+    parser.add_argument("--seed", type=seed, default=0, help="seed of the bootstrap and of every random choice [0]")
     parser.add_argument("--resamples", type=int, default=1000, help="bootstrap samples; 0: no intervals [1000]")
     return parser
 
@@ -88,6 +88,13 @@ class AnswersSettings(TypedDict):
 def answers_settings(given: argparse.Namespace) -> AnswersSettings:
     """The values of --forms, --seed and --resamples."""
     return {"forms": given.forms, "seed": given.seed, "resamples": given.resamples}
+
+
+def seed(text: str) -> int:
+    """The value of --seed: a whole number, at least 0."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"must be a whole number, at least 0, got {text}")
+    return int(text)
 
 
 def _positive(text: str) -> int:
