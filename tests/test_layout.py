@@ -125,7 +125,7 @@ MAY_IMPORT = {
         *("records", "errors", "images", "vocabulary", "boxes", "checkpoints", "metrics", "tuning"),
         *("decoding", "detectors", "guard"),  # to measure
     },
-    "doctor": {"chat_templates", "errors", "decoding", "_version"},
+    "doctor": {"chat_templates", "errors", "decoding", "io", "_version"},
     "listening": {"errors"},
     "playground": {
         *("records", "errors", "images", "rendering", "checkpoints", "listening"),
