@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from halluguard.correction.claims import coreference, modality, polarity
 from halluguard.correction.claims.mentions import Mention
 from halluguard.correction.claims.predicates import ParsedAnswer
+from halluguard.correction.text.budget import check_now
 from halluguard.correction.text.lexicon import words
 from halluguard.correction.text.parse import Parse
 from halluguard.records import Claim
@@ -22,6 +23,7 @@ def read(answer: ParsedAnswer, existence: Sequence[Claim] = ()) -> list[Claim]:
 
 
 def _claim(parse: Parse, mention: Mention, same_as: int | None) -> Claim:
+    check_now()
     manner, side = modality.modality(parse, mention), polarity.polarity(parse, mention)
     if manner == "disjunctive" and side == "denied":
         manner = "asserted"  # "no cars or bikes" denies both
