@@ -31,6 +31,7 @@ def fill(words, size=200_000):
 
 HOSTILE = {
     "brackets": fill("["),
+    "one list": "A dog" + " and a dog" * 2_000 + ".",
     "nested brackets": "[" * 100_000 + "]" * 100_000,
     "no space": fill("dog"),
     "nested lists": fill("- "),
