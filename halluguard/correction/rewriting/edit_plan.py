@@ -245,9 +245,9 @@ class EditPlan:
         return len(lost - named - stated)
 
     def _passed_over(self, mention: int) -> bool:
-        """Whether a thing that may be there was deleted, and is no part or attribute of what is false."""
+        """Whether a thing that was seen, or may be there, was deleted, and is no part or attribute of what is false."""
         named, parse = self.mentions[mention], self.parse
-        if self.decision.get(mention, "contradicted") == "contradicted" or self.editor.alive(named.last) or named.part:
+        if not self.protected(mention) or self.editor.alive(named.last) or named.part:
             return False
         if self.claims[self.verdicts[self.cause[mention]].claim].modality != "asserted":
             return False
