@@ -35,7 +35,11 @@ _SUBORDINATE = frozenset("what which that who whose where when while because whe
 _NEEDS_TWO = re.compile(
     r"\b(?:(?:mix|mixture|combination|blend|fusion|contrast) of|between)\b(?![^.;]*(?:\band\b|,|\w+s\b))", re.I
 )
-_BARE_SCENE = re.compile(r"\b(?:a|an|the) (?:scene|view|setting)\s*[.;!]", re.I)
+_BARE_SCENE = re.compile(
+    r"\b(?:(?:shows|captures|depicts|presents|features|portrays|is) (?:an?|the)|of an?) (?:scene|view|setting)\s*[.;!]",
+    re.I,
+)
+"""A rest of "captures a scene of two men"; "through the scene" needs no more."""
 _LONE_ONE = re.compile(r",\s*(?:one|another|the other)\s*(?:[,.;!?]|$|and\b)|\bone and the other\b", re.I)
 """A rest of "one with a toy, the other with a collar"."""
 _LONE_PART = re.compile(r",\s*(?:its|his|her|their)\s+\w+\s*[.;!]", re.I)
