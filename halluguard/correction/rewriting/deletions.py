@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterator
 from itertools import pairwise
 
 from halluguard.correction.rewriting import segments
-from halluguard.correction.text.lexicon import NOUN_TAGS, VERB_TAGS, words
+from halluguard.correction.text.lexicon import FINITE_TAGS, NOUN_TAGS, VERB_TAGS, words
 from halluguard.correction.text.parse import SUBJECTS, Parse
 from halluguard.vocabulary import category, parents, singular
 
@@ -45,7 +45,6 @@ _OF_TWO = frozenset(
 )
 """Nouns that say nothing without the two things "between" which they are."""
 _BE = frozenset(("is", "are", "was", "were", "be", "been", "being", "'s", "'re"))
-_FINITE = ("VBD", "VBP", "VBZ", "MD")
 
 Out = Callable[[int], bool]
 
@@ -139,14 +138,14 @@ def _finite_clause(parse: Parse, verb: int) -> bool:
 def is_clause(parse: Parse, sentence: int) -> bool:
     """Whether a sentence has a finite verb, or closes like a sentence; a caption's fragment does neither."""
     first, end = parse.sentences[sentence]
-    return parse.words[end - 1] in (".", "!", "?") or any(parse.tags[i] in _FINITE for i in range(first, end))
+    return parse.words[end - 1] in (".", "!", "?") or any(parse.tags[i] in FINITE_TAGS for i in range(first, end))
 
 
 def has_main_verb(parse: Parse, sentence: int) -> bool:
     """Whether a finite verb of the sentence stands outside relative clauses: not in "a view of a tree that grows"."""
     first, end = parse.sentences[sentence]
     root_is_noun = any(parse.deps[i] == "ROOT" and parse.tags[i] in NOUN_TAGS for i in range(first, end))
-    finite = (i for i in range(first, end) if parse.tags[i] in _FINITE)
+    finite = (i for i in range(first, end) if parse.tags[i] in FINITE_TAGS)
     return any(
         not root_is_noun or all(parse.deps[j] not in ("relcl", "acl") for j in (i, *parse.chain(i))) for i in finite
     )

@@ -14,13 +14,12 @@ from halluguard.correction.rewriting import deletions, references, restating
 from halluguard.correction.rewriting.agreement import agree, recount, relist
 from halluguard.correction.rewriting.token_editor import TokenEditor
 from halluguard.correction.text.budget import check_budget
-from halluguard.correction.text.lexicon import NOUN_TAGS, VERB_TAGS, words
+from halluguard.correction.text.lexicon import FINITE_TAGS, NOUN_TAGS, VERB_TAGS, words
 from halluguard.correction.text.parse import Parse
 from halluguard.records import Claim, Edit, Verdict
 from halluguard.vocabulary import category, listing, parents, same
 
 _HAVING = frozenset("have has had having wear wears wearing wore".split())
-_FINITE = ("VBD", "VBP", "VBZ", "MD")
 _NAMES = ("term", "label", "cell", "heading")
 _PARTS = words("parts") & words("not restated") | words("mass")
 
@@ -258,7 +257,7 @@ class EditPlan:
         for above in parse.chain(named.last):
             if above in false:
                 return False
-            if parse.tags[above] in _FINITE or parse.child(above, "aux", "auxpass") is not None:
+            if parse.tags[above] in FINITE_TAGS or parse.child(above, "aux", "auxpass") is not None:
                 return not restating.is_aside(parse, named) and not self._says_what_is_false(mention)
         return True
 

@@ -13,10 +13,9 @@ from collections.abc import Callable, Iterable
 
 from halluguard.correction.claims import mentions
 from halluguard.correction.rewriting import deletions
-from halluguard.correction.text.lexicon import VERB_TAGS
+from halluguard.correction.text.lexicon import FINITE_TAGS, VERB_TAGS
 from halluguard.correction.text.parse import SUBJECTS, Parse
 
-_FINITE = frozenset(("VBD", "VBP", "VBZ", "MD"))
 _UNFINISHED = frozenset(
     """
 a an the and or but nor with without of near next from at by for to into onto including featuring such while where which
@@ -103,7 +102,7 @@ def breaks_clause(parse: Parse, sentence: int, alive: Callable[[int], bool]) -> 
     """The reason why what is left of a sentence is not a clause, by its own parse; "" if it is."""
     tokens = range(*parse.sentences[sentence])
     has_verb = deletions.has_main_verb(parse, sentence)
-    finite = [i for i in tokens if has_verb and parse.tags[i] in _FINITE]
+    finite = [i for i in tokens if has_verb and parse.tags[i] in FINITE_TAGS]
     subjects = [i for i in tokens if parse.deps[i] in SUBJECTS and parse.tags[parse.heads[i]] in VERB_TAGS]
     if not any(map(alive, tokens)):
         return ""

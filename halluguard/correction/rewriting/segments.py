@@ -13,16 +13,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from halluguard.correction.text.lexicon import NOUN_TAGS, VERB_TAGS
+from halluguard.correction.text.lexicon import FINITE_TAGS, NOUN_TAGS, VERB_TAGS
 from halluguard.correction.text.parse import SUBJECTS, Parse
 
 _STOPS = (".", "!", "?", ":")
-_FINITE = ("VBD", "VBP", "VBZ", "MD")
 _OPENERS = ("acl", "advcl", "prep", "ccomp", "relcl", "agent")
 _CLOSE_ADVERBS = frozenset("directly right just immediately partly partially slightly mainly mostly primarily".split())
 _GLOSSES = frozenset("possibly perhaps likely probably presumably including namely".split())
 _HELD = frozenset("down up out open closed shut together apart forward forwards back backwards outstretched".split())
-"""What a part of a body is, after "with its head"."""
+"""Words for how a part of a body is held, after "with its head"."""
 _SHARING = ("each", "both", "all")
 """Words that a phrase completes after a comma: "animals, each with a tag"."""
 _WAYS = ("to", "into", "through", "towards", "toward")
@@ -64,7 +63,7 @@ def with_gloss(parse: Parse, cut: set[int]) -> set[int]:
     if not opens:
         return cut
     rest = range(last + 2, stop)
-    if any(parse.tags[i] in _FINITE for i in rest):
+    if any(parse.tags[i] in FINITE_TAGS for i in rest):
         comma = next((i for i in rest if parse.words[i] == ","), None)
         if comma is None:
             return cut
@@ -129,7 +128,7 @@ def _opens_tail(parse: Parse, i: int) -> bool:
 def _is_clause_after(parse: Parse, start: int) -> bool:
     """Whether a noun phrase and a finite verb follow: "and a bird perches on its back"; not "and a bird"."""
     end = parse.sentences[parse.sentence[start - 1]][1]
-    verb = next((i for i in range(start, end) if parse.tags[i] in _FINITE), None)
+    verb = next((i for i in range(start, end) if parse.tags[i] in FINITE_TAGS), None)
     if verb is None:
         return False
     subjects = [j for j in parse.children[verb] if parse.deps[j] in SUBJECTS]
@@ -140,8 +139,10 @@ def _is_clause_after(parse: Parse, start: int) -> bool:
 def _is_clause(parse: Parse, first: int, end: int) -> bool:
     """Whether tokens first..end-1 hold a finite verb with its subject, none of which hangs on what follows."""
     for verb in range(first, end):
-        finite = parse.tags[verb] in _FINITE or any(
-            parse.tags[j] in _FINITE and j < end for j in parse.children[verb] if parse.deps[j] in ("aux", "auxpass")
+        finite = parse.tags[verb] in FINITE_TAGS or any(
+            parse.tags[j] in FINITE_TAGS and j < end
+            for j in parse.children[verb]
+            if parse.deps[j] in ("aux", "auxpass")
         )
         subject = parse.child(verb, *SUBJECTS)
         main = parse.deps[verb] in ("ROOT", "ccomp", "conj", "parataxis", "advcl", "appos")

@@ -31,7 +31,7 @@ _DOUBT = re.compile(
     r"|(?:i(?:'m| am) )?not (?:\w+ )?(?:sure|certain)\b|i (?:can't|cannot|can not) (?:\w+ )?(?:tell|say|be|confirm)\b)",
     re.I,
 )
-"""What is left of a guess whose object was deleted: "It's hard to tell."."""
+"""The rest of a guess whose object was deleted: "It's hard to tell."."""
 _LONG_SENTENCE = 24
 """A sentence of more tokens says more than the objects that could be stated again."""
 _AGAIN = ("the", "this", "these", "both")

@@ -12,10 +12,9 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from halluguard.correction.text.lexicon import NOUN_TAGS, VERB_TAGS
+from halluguard.correction.text.lexicon import FINITE_TAGS, NOUN_TAGS, VERB_TAGS
 from halluguard.correction.text.parse import SUBJECTS, Parse
 
-_FINITE = ("VBD", "VBP", "VBZ", "MD")
 _BEFORE_NOUN = ("DT", "PDT", "PRP$", "CD", "JJ", "JJR", "JJS", "VBN", "VBG", "HYPH", "RB", "POS", *NOUN_TAGS)
 _OPENING, _CLOSING = ("(", "["), (")", "]")
 _JOINTS = ("and", "or")
@@ -56,7 +55,7 @@ def _last_part(parse: Parse, parts: list[tuple[int, int]], n: int) -> int | None
             return None
         if opens:
             return k if k > n and not _acts(parse, first + 1, end) else None
-        if any(parse.tags[i] in _FINITE for i in range(first, end)):
+        if any(parse.tags[i] in FINITE_TAGS for i in range(first, end)):
             return None
         if _inner_joint(parse, first, end) is not None:
             return k if n > 0 or k > n else None
@@ -104,7 +103,7 @@ def _hang_list(parse: Parse, before: tuple[int, int] | None, parts: list[tuple[i
     top = heads[0]
     if len(heads) < 3 or set(heads) <= set(parse.conjuncts(top)):
         return
-    if any(parse.deps[head] in SUBJECTS and parse.tags[parse.heads[head]] in _FINITE for head in heads[:1]):
+    if any(parse.deps[head] in SUBJECTS and parse.tags[parse.heads[head]] in FINITE_TAGS for head in heads[:1]):
         return
     _raise_above(parse, top, range(members[1][1], members[-1][2]))
     _, first, end = members[0]

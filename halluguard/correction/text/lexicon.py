@@ -79,4 +79,5 @@ def concrete(name: str) -> Evidence | None:
 # Penn Treebank tags.
 NOUN_TAGS = frozenset(("NN", "NNS", "NNP", "NNPS"))
 VERB_TAGS = frozenset(("VB", "VBD", "VBG", "VBN", "VBP", "VBZ", "MD"))
+FINITE_TAGS = frozenset(("VBD", "VBP", "VBZ", "MD"))
 BEFORE_NOUN_TAGS = frozenset(("DT", "CD", "JJ", "JJR", "JJS", "PRP$", "POS", "WP$", "PDT"))

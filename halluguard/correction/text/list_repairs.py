@@ -13,7 +13,7 @@ _ON_SURFACES = frozenset(
     "text writing lettering letters words texture textures color colors colour colours pattern patterns print light "
     "lighting shadow shadows reflection reflections design designs shading detail details focus".split()
 )
-"""What stands on things and is none: in "the text on the bags and the posters", the posters have text, too."""
+"""Words for what stands on things: in "the text on the bags and the posters", the posters have text, too."""
 _GUESSES = frozenset("possibly perhaps likely probably presumably maybe potentially".split())
 
 
@@ -81,11 +81,7 @@ def _last_of_plurals(parse: Parse, i: int) -> None:
     member = _noun_phrase_end(parse, before)
     if member is None or member <= top or any(parse.deps[j] in SUBJECTS for j in parse.children[verb] if j != i):
         return
-    parse.children[top].remove(verb)
-    parse.heads[verb], parse.deps[verb] = verb, "ROOT"
-    parse.heads[top], parse.deps[top] = verb, "nsubj"
-    parse.children[verb] = sorted([top, *(j for j in parse.children[verb] if j != i)])
-    parse.heads[i] = verb
+    parse.make_root(verb, top)
     for j in [j for j in parse.children[top] if j > joint - 2]:
         parse.hang(j, verb if j > i else member)
     parse.hang(i, member)
@@ -316,5 +312,5 @@ def _determiners(parse: Parse, noun: int) -> list[str]:
 
 
 def _move(parse: Parse, token: int, head: int) -> None:
-    if token != head and head not in parse.subtree(token):
+    if token != head:
         parse.hang(token, head)

@@ -132,6 +132,13 @@ class Parse:
         if head != token:
             self.children[head] = sorted([*self.children[head], token])
 
+    def make_root(self, verb: int, subject: int) -> None:
+        """Make a verb the root of its sentence, and a token above it its subject."""
+        self.children[self.heads[verb]].remove(verb)
+        self.heads[verb], self.deps[verb] = verb, "ROOT"
+        self.heads[subject], self.deps[subject] = verb, "nsubj"
+        self.children[verb] = sorted([subject, *self.children[verb]])
+
     def child(self, token: int, *deps: str) -> int | None:
         """The first child with one of these labels."""
         return next((i for i in self.children[token] if self.deps[i] in deps), None)

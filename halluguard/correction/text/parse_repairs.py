@@ -196,10 +196,7 @@ def _listed_subject(parse: Parse, verb: int) -> None:
         return
     if parse.words[min(parse.subtree(subject)) - 1] != ",":
         return
-    parse.children[head].remove(verb)
-    parse.heads[verb], parse.deps[verb] = verb, "ROOT"
-    parse.heads[head], parse.deps[head] = verb, "nsubj"
-    parse.children[verb] = sorted([head, *(j for j in parse.children[verb] if j != subject)])
+    parse.make_root(verb, head)
     parse.hang(subject, head)
     parse.deps[subject] = "conj"
 
@@ -247,10 +244,8 @@ def _joined_subject(parse: Parse, verb: int) -> None:
     if parse.words[joint] not in ("and", "or"):
         return
     last = max(m for m in parse.conjuncts(top) if m < subject)
-    parse.children[parse.heads[verb]].remove(verb)
-    parse.heads[verb], parse.deps[verb], parse.tags[verb] = verb, "ROOT", "VBP"
-    parse.heads[top], parse.deps[top] = verb, "nsubj"
-    parse.children[verb] = sorted([top, *(j for j in parse.children[verb] if j != subject)])
+    parse.make_root(verb, top)
+    parse.tags[verb] = "VBP"
     for j in (joint, subject):
         parse.hang(j, last)
     parse.deps[subject] = "conj"
