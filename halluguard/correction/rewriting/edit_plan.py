@@ -7,6 +7,7 @@ tried, and if none helps, the object is stated again in a separate sentence.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 
 from halluguard.correction.claims import coreference, mentions
 from halluguard.correction.claims.mentions import Mention
@@ -63,9 +64,8 @@ class EditPlan:
             restating.is_whole(parse, m, claims[claim_of[n]] if n in claim_of else None)
             for n, m in enumerate(self.mentions)
         ]
-        false = {m.last for n, m in enumerate(self.mentions) if self.decision.get(n) == "contradicted"}
         for n, named in enumerate(self.mentions):
-            if named.part and named.category is not None and parse.heads[named.last] in false:
+            if named.part and named.category is not None and parse.heads[named.last] in self.false:
                 self.whole[n] = True  # the toilet of a "toilet bowl" without a bowl
         self.kept: set[int] = set()  # tokens that no cut may take: the yes or no of an answer
         self.adopted: dict[int, int] = {}  # list member -> first token of an article it took over
@@ -184,9 +184,7 @@ class EditPlan:
         subject = parse.child(verb, "nsubj") if tells else None
         known = self.mentions[mention].category is not None
         stands_for = -1 if subject is None or known else self.links.get(subject, -1)
-        return self.decision.get(stands_for) == "contradicted" or any(
-            m.last == subject and self.decision.get(n) == "contradicted" for n, m in enumerate(self.mentions)
-        )
+        return self.decision.get(stands_for) == "contradicted" or subject in self.false
 
     def lost(self, cut: set[int]) -> set[int]:
         """Mentions worth keeping that the cut would take out of the text altogether.
@@ -202,19 +200,24 @@ class EditPlan:
                 if self.decision.get(n, "contradicted") != "contradicted" or n in self.presupposed:
                     kept.add(_key(mention))
                     in_prose |= {_key(mention)} if self._is_prose(mention.last) else set()
-            elif (self.worth_keeping(n) or self._beside_false(n)) and not self._is_attribute(mention, cut):
+            elif n in self._not_to_lose and not self._is_attribute(mention, cut):
                 taken.setdefault(_key(mention), n)
         for named in self.restate.values():
             kept |= {_key(self.mentions[n]) for n in named}
             in_prose |= {_key(self.mentions[n]) for n in named}
         return {n for key, n in taken.items() if key not in kept or (key not in in_prose and self._needs_prose(n))}
 
+    @cached_property
+    def _not_to_lose(self) -> frozenset[int]:
+        """Mentions that no cut may take out of the text; every cut of a long list is asked about all of them."""
+        return frozenset(n for n in range(len(self.mentions)) if self.worth_keeping(n) or self._beside_false(n))
+
     def _beside_false(self, mention: int) -> bool:
         """Whether a list joins the mention to a false one, whatever it is: the sky of "trees and a grey sky"."""
         listed = self.parse.conjuncts(self.mentions[mention].last)
         if len(listed) < 2 or not self.protected(mention):
             return False
-        return any(m.last in listed and self.decision.get(n) == "contradicted" for n, m in enumerate(self.mentions))
+        return not self.false.isdisjoint(listed)
 
     def _is_prose(self, token: int) -> bool:
         leaf = self.parse.leaf(token)
@@ -250,8 +253,7 @@ class EditPlan:
             return False
         if self.claims[self.verdicts[self.cause[mention]].claim].modality != "asserted":
             return False
-        false = {m.last for n, m in enumerate(self.mentions) if self.decision.get(n) == "contradicted"}
-        false |= {i for i, n in self.links.items() if self.decision.get(n) == "contradicted"}
+        false = self.false | {i for i, n in self.links.items() if self.decision.get(n) == "contradicted"}
         if any(parse.deps[j] == "poss" and j in false for j in parse.children[named.last]):
             return False
         for above in parse.chain(named.last):
@@ -265,14 +267,20 @@ class EditPlan:
         """Whether the mention only describes a false object: the stars of "a cap with white stars"."""
         parse = self.parse
         governor = parse.heads[parse.heads[mention.last]]
-        described = parse.deps[mention.last] == "pobj" and parse.tags[governor] in NOUN_TAGS and governor in cut
+        if governor not in cut or governor not in self.false or mention.category is not None:
+            return False
+        described = parse.deps[mention.last] == "pobj" and parse.tags[governor] in NOUN_TAGS
         living = category(parse.words[governor]) == "person" or "animal" in parents(
             category(parse.words[governor]) or ""
         )
         worn = parse.words[parse.heads[mention.last]] == "with" and living  # "a dog with a short coat"
         quantified = not worn and any(parse.deps[j] in ("det", "nummod") for j in parse.children[mention.last])
-        false = any(m.last == governor and self.decision.get(n) == "contradicted" for n, m in enumerate(self.mentions))
-        return described and not quantified and false and mention.category is None
+        return described and not quantified
+
+    @cached_property
+    def false(self) -> frozenset[int]:
+        """Last tokens of the contradicted mentions."""
+        return frozenset(m.last for n, m in enumerate(self.mentions) if self.decision.get(n) == "contradicted")
 
     def _cost(self, cut: set[int]) -> tuple[int, int]:
         """Protected and other mentions that a cut would lose."""

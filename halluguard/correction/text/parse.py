@@ -108,11 +108,9 @@ class Parse:
         top = token
         while self.deps[top] == "conj" and self._same_kind(top, self.heads[top]):
             top = self.heads[top]
-        members, queue = [], [top]
-        while queue:
-            i = queue.pop(0)
-            members.append(i)
-            queue += [j for j in self.children[i] if self.deps[j] == "conj" and self._same_kind(i, j)]
+        members = [top]
+        for i in members:  # grows as it goes
+            members += [j for j in self.children[i] if self.deps[j] == "conj" and self._same_kind(i, j)]
         verb = self.heads[top]
         # "Three bags are here; one near a wall, others further away": what follows the verb is not a second subject.
         after_verb = {i for i in members if top < verb < i and self.deps[top] in SUBJECTS}
