@@ -29,6 +29,7 @@ _COUNTRIES = ("turkey", "china", "jersey", "guinea", "java", "champagne", "colog
 _ADDRESS = re.compile(r"\d+[A-Za-z]?\s+(?:[A-Z][\w'’.-]*\s+){1,3}\Z")
 _ADDRESSED = ("street", "road", "avenue", "lane", "drive", "boulevard", "square", "court", "place", "highway")
 _OWNING_PLACES = words("of a place")
+_WAYS = frozenset("road path trail track river stream creek branch branches tree route lane".split())
 _EXTENTS = ("tall", "wide", "long", "high", "deep", "away", "apart", "above", "below", "from", "across")
 
 
@@ -124,6 +125,13 @@ def _procedure(parse: Parse, i: int) -> bool:
     return parse.words[i] == "step" or not (built or leads or listed)
 
 
+def _parting(parse: Parse, i: int) -> bool:
+    """Whether the fork is where a way parts: "a fork in the trail"."""
+    if parse.words[i] not in ("fork", "forks") or parse.words[i + 1 : i + 2] not in (["in"], ["of"]):
+        return False
+    return any(parse.words[j] in _WAYS for j in parse.subtree(i + 1))
+
+
 def alone(parse: Parse, i: int) -> bool:
     """Whether the token is the only one of its sentence."""
     first, end = parse.sentences[parse.sentence[i]]
@@ -142,5 +150,6 @@ READINGS = (
     _called_the,
     _measure,
     _procedure,
+    _parting,
 )
 """Each says whether token i of a parse names no thing where it stands."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from halluguard.correction.claims import polarity
 from halluguard.correction.claims.mentions import Mention
-from halluguard.correction.text.lexicon import words
-from halluguard.correction.text.parse import Parse
+from halluguard.correction.text.lexicon import concrete, words
+from halluguard.correction.text.parse import SUBJECTS, Parse
 from halluguard.records import Modality
 from halluguard.vocabulary import category, parents, singular
 
@@ -18,6 +18,9 @@ _HEDGES = words("hedges")
 _HEDGING_VERBS = words("hedging verbs")
 _HEDGING_MODALS = words("hedging modals")
 _IRREALIS = words("irrealis")
+_SCREENS = ("tv", "television", "monitor", "display", "laptop", "tablet", "phone")
+_LOOKING = ("look", "looks", "looked", "looking")
+_UNKNOWN = frozenset("thing object item figure shape animal creature structure something what one".split())
 _INSIDE = ("det", "amod", "nummod", "poss", "compound", "quantmod", "advmod")
 _OBJECTS = ("dobj", "attr", "obj", "acomp", "oprd", "dative")
 _MAKES_TOY = words("toy")
@@ -50,7 +53,7 @@ def modality(parse: Parse, mention: Mention) -> Modality:
         return "depicted"
     if _hedged(parse, mention) or any(_hedged_by_verb(parse, i) for i in chain):
         return "hedged"
-    if any(_irrealis(parse, i) for i in chain):
+    if any(_supposed(parse, i) for i in parse.chain(mention.last)) or any(_irrealis(parse, i) for i in chain):
         return "irrealis"
     return "disjunctive" if alternatives(parse, mention.last) else "asserted"
 
@@ -78,7 +81,7 @@ def _depicted(parse: Parse, i: int) -> bool:
     head = parse.heads[i]
     if parse.deps[i] in ("compound", "nmod") and singular(parse.words[head]) in _DEPICTIONS:
         return True
-    if _printed(parse, i) or _likeness(parse, i):
+    if _printed(parse, i) or _likeness(parse, i) or _on_screen(parse, i):
         return True
     if parse.deps[i] == "pobj" and parse.words[head] in ("of", "depicting", "showing", "featuring"):
         shows = parse.heads[head]
@@ -115,8 +118,21 @@ def _printed(parse: Parse, i: int) -> bool:
     )
 
 
+def _on_screen(parse: Parse, i: int) -> bool:
+    """Whether a screen shows it: "on the TV, a dog runs", "a dog is seen on the screen"; not "a cat sits on the TV"."""
+    head = parse.heads[i]
+    above = (i, head) if parse.deps[i] in (*SUBJECTS, "attr", "dobj") else (i,)
+    for on in (j for k in above for j in parse.children[k] if parse.words[j] == "on"):
+        place = parse.child(on, "pobj")
+        name = "" if place is None else singular(parse.words[place])
+        opens = on == parse.sentences[parse.sentence[i]][0]
+        if i not in parse.subtree(on) and (name == "screen" or (opens and name in _SCREENS)):
+            return True
+    return False
+
+
 def _likeness(parse: Parse, i: int) -> bool:
-    """Whether another thing only resembles it: "shaped like a dog", "dressed as a cat"."""
+    """Whether another thing only resembles it: "shaped like a dog", "dressed as a cat", "as big as a dog"."""
     head = parse.heads[i]
     if parse.deps[i] in ("dobj", "obj"):
         return parse.words[head] in ("resemble", "resembles", "resembling", "mimics", "mimicking", "imitating")
@@ -124,11 +140,24 @@ def _likeness(parse: Parse, i: int) -> bool:
         return False
     above = parse.heads[head]
     if parse.words[head] == "of":
-        return parse.words[above] in ("shape", "form", "likeness", "appearance", "reminiscent")
+        return parse.words[above] in ("shape", "form", "likeness", "appearance", "reminiscent", "size")
     if parse.words[head] == "as":
-        return parse.words[above] in ("dressed", "disguised", "costumed", "styled")
+        compared = any(parse.words[j] == "as" and j < head for j in (*parse.children[above], *parse.children[head]))
+        return compared or parse.words[above] in ("dressed", "disguised", "costumed", "styled")
+    if parse.words[head] == "like" and parse.words[above] in _LOOKING and _is_another(parse, above, i):
+        return True
     shaped = parse.words[above] in ("shaped", "designed", "styled", "carved", "decorated", "painted", "crafted")
     return parse.words[head] == "like" and (shaped or parse.words[above] in ("shape", "structure"))
+
+
+def _is_another(parse: Parse, verb: int, i: int) -> bool:
+    """Whether what looks like it is known to be something else: "he looks like a bear"; not "it", "the animal"."""
+    subject = parse.child(verb, "nsubj")
+    if subject is None:
+        return False
+    name, kinds = singular(parse.words[subject]), parents(singular(parse.words[i]))
+    named = category(name) is not None or concrete(name) is not None
+    return parse.words[subject] in ("he", "she") or (named and name not in kinds and name not in _UNKNOWN)
 
 
 def _is_the_picture(parse: Parse, i: int) -> bool:
@@ -166,7 +195,7 @@ def _hedged_by_verb(parse: Parse, i: int) -> bool:
     """Whether a verb hedges the mention: "what appears to be a dog", "might be a dog"."""
     head, dep = parse.heads[i], parse.deps[i]
     if dep == "pobj":
-        return parse.words[head] == "like" and parse.words[parse.heads[head]] in ("look", "looks", "looked", "looking")
+        return parse.words[head] == "like" and parse.words[parse.heads[head]] in _LOOKING
     if dep not in _OBJECTS or head == i:
         return False
     if any(parse.words[j] in _HEDGING_MODALS or parse.words[j] in _HEDGES for j in parse.children[head]):
@@ -176,10 +205,8 @@ def _hedged_by_verb(parse: Parse, i: int) -> bool:
 
 
 def _irrealis(parse: Parse, i: int) -> bool:
-    """Whether the text does not say that the thing is there: "waiting for a bus", "instead of a dog"."""
+    """Whether the words around a thing do not say that it is there: "waiting for a bus", "instead of a dog"."""
     head, dep = parse.heads[i], parse.deps[i]
-    if any(_supposed(parse, verb) for verb in parse.chain(i)):
-        return True
     if dep == "pobj":
         word, above = parse.words[head], parse.heads[head]
         if word == "for" and parse.tags[above] in ("JJ", "VBN"):
