@@ -2,6 +2,7 @@
 
 "Is there a dog in the image?"   "Yes"                     answer claim: a dog, asserted
 "Is the car red?"                "No, it is blue."         answer claim: the car is red, denied
+"Can you see a dog?"             "Absolutely!", "I do."    answer claim: a dog, asserted
 (no question)                    "Yes, there is a dog."    answer claim: a dog, asserted, restated after the word
 """
 
@@ -17,38 +18,32 @@ from halluguard.records import Claim, Polarity
 
 YES = frozenset(("yes", "yeah", "yep", "yup"))
 NO = frozenset(("no", "nope", "nah"))
+_AGREEING = frozenset("absolutely certainly definitely indeed sure surely correct right true affirmative".split())
+_DISAGREEING = frozenset("incorrect wrong false negative".split())
+"""Words that answer a question that was asked; elsewhere they say something else."""
+_HELPING = frozenset("is are was were do does did can could has have 's 're ca".split())
+_STAND_INS = frozenset("it they he she there i you we this that these those".split())
+_NEGATIONS = frozenset("not n't".split())
+_ONES = frozenset("one some any none".split())
 _VERBS = frozenset((
     "is", "are", "was", "were", "do", "does", "did", "can", "could", "has", "have", "will", "would", "isn't", "aren't",
 ))  # fmt: skip
 _ASKING = frozenset(("what", "which", "who", "whose", "where", "when", "why", "how"))
 _MOST_PHRASES = 3
 """A question begins with its verb after at most two phrases."""
-_LEADS = frozenset(
-    (
-        "the",
-        "my",
-        "final",
-        "correct",
-        "so",
-        "therefore",
-        "answer",
-        "is",
-        "would",
-        "be",
-        "to",
-        "your",
-        "question",
-        "this",
-    )
-)
+_LEADS = frozenset("the my final correct so therefore answer is would be to your question this".split())
 _LONGEST_LEAD = 12
 _OPENING_MARKS = frozenset(("*", "**", "_", "__", "`", '"', "'", "“", "‘", "(", "-", "•"))
 _CLAUSE_STARTS = frozenset(("EX", "PRP", "DT", "MD", "VBZ", "VBP", "VBD", "PRP$", "CC", "WDT"))
 
 
-def word(parse: Parse) -> int | None:
-    """The token that answers yes or no: it opens the text, or is what "the answer is" says."""
-    start = next((i for i in range(len(parse)) if parse.words[i] not in _OPENING_MARKS), None)
+def word(parse: Parse, *, asked: bool = False) -> int | None:
+    """The token that answers yes or no: it opens the text, or is what "the answer is" says.
+
+    Args:
+        asked: whether the text answers a question of yes or no; then "Absolutely!" and the like answer, too.
+    """
+    start = _start(parse)
     if start is None:
         return None
     if parse.words[start] in _LEADS:
@@ -57,14 +52,45 @@ def word(parse: Parse) -> int | None:
             if parse.words[i] in YES | NO and (i + 1 == end or not parse.words[i + 1].isalnum()):
                 lead = [word for word in parse.words[start:i] if word.isalpha()]
                 return i if "answer" in lead and set(lead) <= _LEADS else None
-        return None
-    if parse.words[start] not in YES | NO:
-        return None
-    # "No dogs are visible" is a sentence about dogs, "No there are not" is an answer.
     follows = start + 1
     alone = follows >= len(parse) or parse.sentence[follows] > parse.sentence[start]
-    alone = alone or not parse.words[follows].isalnum() or parse.tags[follows] in _CLAUSE_STARTS
+    alone = alone or not parse.words[follows].isalnum()
+    if parse.words[start] not in YES | NO:
+        return start if asked and alone and parse.words[start] in _AGREEING | _DISAGREEING else None
+    # "No dogs are visible" is a sentence about dogs, "No there are not" is an answer.
+    alone = alone or parse.tags[follows] in _CLAUSE_STARTS
     return start if alone or parse.words[start] != "no" else None
+
+
+def _start(parse: Parse) -> int | None:
+    """The first word of the answer, after its marks and the letter of a choice: "(A) Yes"."""
+    start = next((i for i in range(len(parse)) if parse.words[i] not in _OPENING_MARKS), None)
+    if start is not None and len(parse.words[start]) == 1 and parse.words[start + 1 : start + 2] == [")"]:
+        start = next((i for i in range(start + 2, len(parse)) if parse.words[i] not in _OPENING_MARKS), None)
+    return start
+
+
+def _short_clause(parse: Parse) -> tuple[int, int] | None:
+    """First and last token of a clause that answers like a word: "I do", "There isn't", "There is one"."""
+    first, end = parse.sentences[0] if parse.sentences else (0, 0)
+    tokens = [i for i in range(first, end) if parse.words[i].isalnum() or parse.words[i][0] in "n'"]
+    words = [parse.words[i] for i in tokens]
+    if len(words) < 2 or words[0] not in _STAND_INS or words[1] not in _HELPING:
+        return None
+    rest = words[2:]
+    return (tokens[0], tokens[-1]) if set(rest) <= _NEGATIONS | _ONES and len(rest) < 3 else None
+
+
+def _spoken(parse: Parse, *, asked: bool) -> tuple[int, int, Polarity] | None:
+    """First and last token of what answers yes or no, and which of the two it says."""
+    token = word(parse, asked=asked)
+    if token is not None:
+        return token, token, "denied" if parse.words[token] in NO | _DISAGREEING else "asserted"
+    clause = _short_clause(parse) if asked else None
+    if clause is None:
+        return None
+    negative = any(parse.words[i] in _NEGATIONS | {"none"} for i in range(clause[0], clause[1] + 1))
+    return *clause, "denied" if negative else "asserted"
 
 
 def read(answer: ParsedAnswer, existence: Sequence[Claim]) -> list[Claim]:
@@ -73,14 +99,14 @@ def read(answer: ParsedAnswer, existence: Sequence[Claim]) -> list[Claim]:
     Usually one claim; a yes to "a dog and a cat?" gives one claim per thing.
     """
     parse = answer.parse
-    token = word(parse)
-    if token is None:
+    propositions = question(*answer.question()) if answer.question is not None else []
+    spoken = _spoken(parse, asked=bool(propositions))
+    if spoken is None:
         return []
-    polarity: Polarity = "asserted" if parse.words[token] in YES else "denied"
-    sentence = parse.sentence[token]
+    first, last, polarity = spoken
+    sentence = parse.sentence[first]
     in_sentence = [n for n, claim in enumerate(existence) if claim.sentence == sentence]
     own = in_sentence[0] if in_sentence else None
-    propositions = question(*answer.question()) if answer.question is not None else []
     if len(propositions) > 1 and polarity == "denied":
         return []  # which of them is missing is not said
     if propositions and polarity == "denied" and not _asks_for_presence(answer, propositions[0]):
@@ -97,9 +123,9 @@ def read(answer: ParsedAnswer, existence: Sequence[Claim]) -> list[Claim]:
             replace(
                 proposition,
                 kind="answer",
-                phrase=parse.span(token, token),
-                start=parse.starts[token],
-                end=parse.ends[token],
+                phrase=parse.span(first, last),
+                start=parse.starts[first],
+                end=parse.ends[last],
                 sentence=sentence,
                 polarity=polarity,
                 modality="asserted",

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from halluguard.correction.claims import yes_no
 from halluguard.correction.claims.attributes import kind_of
 from halluguard.correction.claims.counts import BOUND_WORDS, spelled
 from halluguard.correction.claims.mentions import Mention
@@ -122,11 +121,12 @@ def relation(editor: TokenEditor, claim: Claim, new_value: str, why: int) -> Non
 
 
 def flip(editor: TokenEditor, claim: Claim, why: int) -> None:
-    """Change Yes to No or No to Yes, with the same capitals."""
-    (token,) = tokens_of(editor, claim.start, claim.end)
-    word = "no" if editor.parse.words[token] in yes_no.YES else "yes"
+    """Change Yes to No or No to Yes, with the same capitals; a clause such as "I do" becomes the word."""
+    token, *others = tokens_of(editor, claim.start, claim.end)
+    word = "no" if claim.polarity == "asserted" else "yes"
     old = editor.tokens[token]
-    if old.isupper():
+    editor.delete(others, {why})
+    if old.isupper() and len(old) > 1:
         word = word.upper()
     elif old[0].isupper():
         word = word.capitalize()

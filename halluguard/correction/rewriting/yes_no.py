@@ -37,7 +37,7 @@ class YesNoRewriter:
         """Turn each contradicted yes or no into its opposite, and return the claims that need no other edit."""
         claims, verdicts = self.plan.claims, self.plan.verdicts
         wrong = [i for i in self.plan.wrong if claims[verdicts[i].claim].kind == "answer"]
-        token = yes_no.word(self.parse)
+        token = self._token()
         if token is None:
             return set()
         self.plan.kept.add(token)
@@ -48,10 +48,18 @@ class YesNoRewriter:
         self.plan.turned.add(self.parse.sentence[token])
         now_yes = claim.polarity == "denied"
         settled = set[int]()
-        if self._rest(token):
+        if claim.end != self.parse.ends[token]:
+            self._bare(token, why)  # "I do."
+        elif self._rest(token):
             settled |= self._turn_clause(claim, token, why, now_yes=now_yes)
         self._following(token, why, now_yes=now_yes)
         return settled
+
+    def _token(self) -> int | None:
+        """The first token of what answers yes or no."""
+        answered = {claim.start for claim in self.plan.claims if claim.kind == "answer"}
+        read = next((i for i, start in enumerate(self.parse.starts) if start in answered), None)
+        return yes_no.word(self.parse) if read is None else read
 
     def _about_answer(self, token: int) -> set[int]:
         """Denials beside a correct answer; if reversed, they would contradict it."""
