@@ -42,6 +42,10 @@ def named(text):
     }
 
 
+def kind(answer, index):
+    return answer.claims[answer.verdicts[index].claim].kind
+
+
 @quick
 @given(captions, present)
 def test_edits_replay_and_a_second_pass_changes_nothing(text, objects):
@@ -58,6 +62,21 @@ def test_no_true_object_is_lost_and_none_is_added(text, objects):
     assert named(text) & objects <= named(answer.text)
     denied = {c.name for c in extract(text) if c.polarity == "denied"}
     assert named(answer.text) <= named(text) | denied
+
+
+@quick
+@given(captions, present)
+def test_nothing_false_passes_without_a_mark(text, objects):
+    answer = correct(text, 1, KnownObjects({1: sorted(objects)}, vocabulary=THINGS))
+    marked = {index for edit in answer.edits for index in edit.verdicts}
+    turned = {
+        answer.claims[answer.verdicts[index].claim].sentence for index in marked if kind(answer, index) == "answer"
+    }
+    for index, verdict in enumerate(answer.verdicts):
+        claim = answer.claims[verdict.claim]
+        if claim.kind == "existence" and verdict.decision == "contradicted" and claim.sentence not in turned:
+            touched = any(edit.start < claim.end and claim.start < edit.end for edit in answer.edits)
+            assert touched or index in marked, claim.phrase
 
 
 @quick

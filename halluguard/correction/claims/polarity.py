@@ -25,6 +25,7 @@ _BARELY = ("hardly", "barely", "scarcely")
 _OTHER = ("other", "others", "additional", "more", "further", "else", "another")
 _EXCEPT = ("besides", "except", "apart", "aside", "beyond", "than")
 _IMAGE = words("image words")
+_IN_VIEW = _IMAGE | {"sight", "view"}
 _BE = ("is", "are", "was", "were", "be", "'s", "exist", "exists", "appear", "appears", "remain", "remains")
 _IN_IMAGE = frozenset("in on within anywhere at all the this that".split())
 _NO_SUBJECT = ("nobody", "none", "neither", "nothing")
@@ -218,7 +219,7 @@ def _narrows(parse: Parse, j: int) -> bool:
     if dep == "amod":
         return word not in _VISIBLE and word not in ("single", "actual", "such", "any")
     if dep == "prep":
-        return word not in ("of",) and not any(parse.words[k] in _IMAGE for k in parse.subtree(j))
+        return word not in ("of",) and not any(parse.words[k] in _IN_VIEW for k in parse.subtree(j))
     return dep in ("acl", "relcl") and word not in _VISIBLE
 
 

@@ -291,7 +291,8 @@ def _phrase(parse: Parse, node: int) -> set[int]:
             and parse.words[last + 2] in ("and", "but", "while", "along", "together")
             and parse.tags[node] != "NN"
         )
-        joins_clause = listed or clause
+        says_more = last + 2 < end and parse.tags[last + 2] == "VBG" and parse.deps[last + 2] in ("advcl", "acl")
+        joins_clause = listed or clause or says_more  # "The street is quiet, (with two dogs,) adding to the calm"
         tokens |= {first - 1} if joins_clause else {first - 1, last + 1}
     elif first > start and parse.words[first - 1] == "," and (last + 1 >= end or parse.words[last + 1] in ".!?;"):
         tokens.add(first - 1)

@@ -15,15 +15,19 @@ Cuts = dict[int, int]
 
 
 def repair_denial(plan: EditPlan, verdict: int) -> Cuts:
-    """Correct "There is no dog" if there is one, and cut "without a dog"; other denials have no safe edit and stay."""
+    """Correct "There is no dog" if there is one, and cut "without a dog"; other denials have no safe edit."""
     claim = plan.verdicts[verdict].claim
     mention = plan.by_claim.get(claim)
     if plan.claims[claim].polarity != "denied" or mention is None:
         return {}
-    noun = plan.mentions[mention].last
+    parse, noun = plan.parse, plan.mentions[mention].last
     if replacements.affirm(plan.editor, noun, verdict):
         return {}
-    return {noun: verdict} if plan.parse.words[plan.parse.heads[noun]] == "without" else {}
+    first, leaf = parse.first_conjunct(noun), parse.leaf(noun)
+    if leaf is not None and leaf.kind == "term":  # "no people"
+        return {noun: verdict}
+    heir = parse.child(noun, "conj") is not None  # "with no cats, dogs or plates" denies the others with one word
+    return {} if heir or parse.words[parse.heads[first]] not in ("with", "without") else {noun: verdict}
 
 
 def repair_count(plan: EditPlan, verdict: int) -> Cuts:

@@ -168,6 +168,7 @@ class _Rewriting:
         self.sentences: SentenceEdits | None = None
         self.previews: list[str] = []
         self.plan: EditPlan | None = None
+        self.settled: set[int] = set()  # claims that a turned yes or no takes care of
         if not self.contradicted and style != "annotate":
             return
         self.others = OtherLanguages(parse, claims, verdicts)
@@ -182,13 +183,13 @@ class _Rewriting:
 
     def _delete(self, plan: EditPlan) -> None:
         """Make the edits of style "delete", except for blocks that end up empty."""
-        settled = YesNoRewriter(plan).settle()
+        self.settled = YesNoRewriter(plan).settle()
         cuts: dict[int, int] = {}
         for i in plan.wrong:
             index = plan.verdicts[i].claim
             claim = plan.claims[index]
             repair = kinds.KINDS[claim.kind].repair
-            if index not in settled and claim.modality != "question" and repair is not None:
+            if index not in self.settled and claim.modality != "question" and repair is not None:
                 cuts |= repair(plan, i)
         plan.affirmed = frozenset(i for i in range(len(self.parse)) if not plan.editor.alive(i))
         heads = plan.doomed() | cuts
@@ -239,6 +240,8 @@ class _Rewriting:
             edits = withdrawals.withdrawn(text, self.parse.document, edits)
             flags = [*flags, *withdrawals.left_over(plan)]
             corrected = apply_edits(text, edits)
+        if self.sentences is not None:
+            flags = [*flags, *withdrawals.unedited(plan, self.settled, [*edits, *flags])]
         return corrected, sorted([*edits, *_apart(flags, edits)], key=lambda edit: (edit.start, edit.end))
 
 

@@ -60,6 +60,7 @@ class SentenceEdits:
         self.reasons: dict[int, str] = {}
         self.first_reasons: dict[int, str] = {}  # why the smallest cut was not taken
         self.partly: dict[int, dict[int, int]] = {}  # sentence -> the heads that are left, where others could be cut
+        self.flagged: set[int] = set()
         self.tries = 0
         for sentence in sorted((self.condemned | changed | set(plan.restate)) - set(settled)):
             self.states[sentence] = plan.editor.snapshot(*parse.sentences[sentence])
@@ -231,6 +232,7 @@ class SentenceEdits:
         """Flag a sentence, and keep sentences that were to be deleted only because a pronoun in them refers to it."""
         plan = self.plan
         plan.flag(sentence, self.heads, reason)
+        self.flagged.add(sentence)
         first, end = plan.parse.sentences[sentence]
         flagged = {n for n, mention in enumerate(plan.mentions) if first <= mention.last < end}
         names = {_kind(plan.mentions[n]) for n in flagged if plan.mentions[n].last in self.heads}
@@ -241,6 +243,7 @@ class SentenceEdits:
                 _undo(plan, other, self.states.pop(other))
                 plan.editor.reset(first, end)
                 plan.flag(other, self.heads, reason)
+                self.flagged.add(other)
 
     @staticmethod
     def _is_again(plan: EditPlan, token: int, names: Collection[str]) -> bool:
@@ -266,6 +269,20 @@ class SentenceEdits:
                     return True
                 plan.editor.restore(state)
         return False
+
+    def _drop_follower(self, token: int, before: int) -> bool:
+        """Delete a sentence that is only about deleted objects; False if it names an object that is there."""
+        plan, sentence = self.plan, self.plan.parse.sentence[token]
+        first, end = plan.parse.sentences[sentence]
+        other_block = plan.parse.block[first] != plan.parse.block[plan.parse.sentences[before][0]]
+        announces = plan.parse.words[end - 1] == ":"
+        if sentence in {before} | self.flagged or other_block or announces or _tells_of_another(plan, token):
+            return False
+        if plan.lost(set(range(first, end))):
+            return False
+        why = set().union(*(plan.editor.why[i] for i in range(*plan.parse.sentences[before])))
+        plan.editor.delete(range(first, end), why)
+        return True
 
     def _list_what_is_there(self, sentence: int) -> bool:
         """Reduce an entry to the things that are there: "Barn with tin roof". Returns False if there are none."""
@@ -302,7 +319,7 @@ class SentenceEdits:
             if plan.parse.sentence[token] == before:
                 _undo(plan, before, self.states.pop(before))
                 self._state_or_flag(before, reason)
-            elif not self._shorten_follower(token, before) and not _drop_follower(plan, token, before):
+            elif not self._shorten_follower(token, before) and not self._drop_follower(token, before):
                 _undo(plan, before, self.states.pop(before))
                 self._flag(before, reason)
 
@@ -327,21 +344,6 @@ def _announced(block: Block) -> bool:
     return first is not None and first.kind == "pair" and all(leaf.kind == "label" for leaf in first.leaves())
 
 
-def _drop_follower(plan: EditPlan, token: int, before: int) -> bool:
-    """Delete a sentence that is only about deleted objects; False if it names an object that is there."""
-    sentence = plan.parse.sentence[token]
-    first, end = plan.parse.sentences[sentence]
-    other_block = plan.parse.block[first] != plan.parse.block[plan.parse.sentences[before][0]]
-    announces = plan.parse.words[end - 1] == ":"
-    if sentence == before or other_block or announces or _tells_of_another(plan, token):
-        return False
-    if plan.lost(set(range(first, end))):
-        return False
-    why = set().union(*(plan.editor.why[i] for i in range(*plan.parse.sentences[before])))
-    plan.editor.delete(range(first, end), why)
-    return True
-
-
 def _tells_of_another(plan: EditPlan, pronoun: int) -> bool:
     """Whether the subject of a sentence is a thing that is there, and a pronoun stands only in what is said of it."""
     parse = plan.parse
@@ -352,7 +354,7 @@ def _tells_of_another(plan: EditPlan, pronoun: int) -> bool:
     phrase = parse.heads[pronoun]
     if phrase == root or (parse.deps[pronoun] == "pobj" and parse.heads[phrase] == root):
         return False  # "The boys hold it": of the boys nothing else is said
-    return not any(m.last == subject and plan.decision.get(n) == "contradicted" for n, m in enumerate(plan.mentions))
+    return subject not in plan.false
 
 
 def _kind(mention: Mention) -> str:

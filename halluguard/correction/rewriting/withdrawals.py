@@ -1,15 +1,15 @@
-"""Check the edits of a text at the end: withdraw those that touch another block, and flag false names that remain.
+"""Check the edits of a text at the end: withdraw those that touch another block, and flag what is false and remains.
 
 Thinking, code, other languages and the special tokens of chat templates are not edited. An edit that
 reaches into one is withdrawn with all edits of its block. A name that was not found may also stand in words that were
 not read as a claim ("the skyscraper towers" taken for towers): it is flagged, so that no false name passes without a
-mark.
+mark. A false claim that no edit touches ("the photo lacks people") is flagged for the same reason.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from halluguard.correction.rewriting import final_check
 from halluguard.correction.rewriting.edit_plan import EditPlan
@@ -79,6 +79,28 @@ def left_over(plan: EditPlan) -> Iterator[Edit]:
                 words = parse.text[start:end]
                 note = f"{plan.verdicts[cause].reason}; left as it was: no claim was read from these words"
                 yield Edit(start, end, words, words, (cause,), note, "flagged")
+
+
+def unedited(plan: EditPlan, settled: Collection[int], edits: Sequence[Edit]) -> Iterator[Edit]:
+    """Flags for contradicted claims that no edit or flag touches: "the photo lacks people", a number without a better.
+
+    What is claimed of a false object has the flag of the object.
+
+    Args:
+        settled: claims that a turned yes or no takes care of.
+    """
+    marked = {n for edit in edits for n in edit.verdicts}
+    for n in plan.wrong:
+        index = plan.verdicts[n].claim
+        claim = plan.claims[index]
+        about = plan.by_claim.get(claim.subject) if claim.subject is not None else None
+        of_false = about is not None and plan.decision.get(about) == "contradicted"
+        touched = any(edit.start < claim.end and claim.start < edit.end for edit in edits)
+        if n in marked or index in settled or touched or of_false or claim.modality == "question":
+            continue
+        words = plan.parse.text[claim.start : claim.end]
+        note = f"{plan.verdicts[n].reason}; left as it was: no sound edit takes it away"
+        yield Edit(claim.start, claim.end, words, words, (n,), note, "flagged")
 
 
 def _hyphenated(plan: EditPlan, i: int) -> bool:

@@ -99,6 +99,8 @@ def _hang_list(parse: Parse, before: tuple[int, int] | None, parts: list[tuple[i
     opening = _opening_member(parse, before, members[0][1])
     if opening is not None:
         members.insert(0, opening)
+    elif before is None:
+        members[0] = _inside_first(parse, members)
     heads = [head for head, _, _ in members]
     top = heads[0]
     if len(heads) < 3 or set(heads) <= set(parse.conjuncts(top)):
@@ -132,8 +134,18 @@ def _opening_member(parse: Parse, before: tuple[int, int] | None, second: int) -
     return None
 
 
+def _inside_first(parse: Parse, members: list[tuple[int, int, int]]) -> tuple[int, int, int]:
+    """The noun phrase of the first part that the list goes on with: "a beach without [people], cars or boats"."""
+    (_, first, end), (_, second, _) = members[:2]
+    if _determiner(parse, first) == _determiner(parse, second):
+        return members[0]
+    return _opening_member(parse, (first, end), second) or members[0]
+
+
 def _determiner(parse: Parse, first: int) -> str:
-    """The kind of determiner of a noun phrase: "definite", "indefinite" or "bare"."""
+    """The kind of determiner of a noun phrase: "definite", "indefinite" or "bare"; "no" goes with bare members."""
+    if parse.words[first] == "no":
+        return "bare"
     if parse.words[first] in _DEFINITE:
         return "definite"
     return "indefinite" if parse.tags[first] in ("DT", "PDT", "CD") else "bare"

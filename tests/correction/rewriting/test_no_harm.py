@@ -2,7 +2,9 @@
 
 import pytest
 
+from halluguard.correction import correct
 from halluguard.correction.claims import extract
+from halluguard.detectors.precomputed import KnownObjects
 from tests.absent_objects import without
 
 
@@ -107,3 +109,44 @@ def test_a_possessive_of_a_person_far_above_is_not_left():
     text = "A woman smiles at the camera. It is sunny. It is hard to tell what her plan is."
     answer = without(text, "woman", "person")
     assert answer.text == text or "her" not in answer.text.split()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("There are no people in sight.", "There are people in sight."),
+        (
+            "The street is quiet, with no visible people, adding to the calm.",
+            "The street is quiet, adding to the calm.",
+        ),
+        ("The street is quiet, with no traffic or people.", "The street is quiet, with no traffic."),
+        ("old house, no people, grey sky, pavement", "old house, grey sky, pavement"),
+    ],
+)
+def test_a_false_denial_goes_with_its_phrase(text, expected):
+    assert correct(text, "1", KnownObjects({"1": ["person"]})).text == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The photo lacks any people.",
+        "The image is devoid of people.",
+        "* **People:** None visible\n* **Sky:** grey",
+        "A quiet beach without people, umbrellas or boats.",
+        "A table with no people, cars or plates.",
+    ],
+)
+def test_a_false_denial_that_has_no_clean_cut_is_flagged(text):
+    answer = correct(text, "1", KnownObjects({"1": ["person", "dining table"]}))
+    assert answer.text == text
+    assert [(edit.before.lower(), edit.decision) for edit in answer.edits] == [("people", "flagged")]
+
+
+def test_a_sentence_that_was_flagged_is_not_deleted_as_one_that_follows_another():
+    text = (
+        "The image depicts a whimsical scene featuring a dog. The dog appears to be lying on the floor with a somewhat "
+        "cartoonish expression. Its eyes are wide open, and its tongue is sticking out, holding an egg. A cup is nearby."
+    )
+    answer = correct(text, "1", KnownObjects({"1": ["cup"]}))
+    assert "Its eyes" not in answer.text or "The dog" in answer.text
