@@ -21,6 +21,7 @@ from halluguard.calibration.outcomes import ObjectReader, Outcome, Setting, agre
 from halluguard.correction.claims.coverage import Coverage, coverage
 from halluguard.correction.claims.extract import claims_or_error, parses
 from halluguard.correction.completing import claims_left, omitted_from, with_additions
+from halluguard.correction.emptied import text_if_emptied
 from halluguard.correction.rewriting.rewrite import FALLBACK, rewrite_each
 from halluguard.correction.text.parse import Parse
 from halluguard.correction.verification import Thresholds, thresholds_of
@@ -161,7 +162,15 @@ class Checker:
                 with_human(one.row.index, one.claims, judged, self.human)
                 for one, judged in zip(read, verdicts, strict=True)
             ]
-        rewritten = rewrite_each([one.parse for one in read], [one.claims for one in read], verdicts)
+        rewritten = rewrite_each(
+            [one.parse for one in read],
+            [one.claims for one in read],
+            verdicts,
+            fallbacks=[
+                text_if_emptied(one.row.question, one.claims, judged)
+                for one, judged in zip(read, verdicts, strict=True)
+            ],
+        )
         checked_rows = [
             _checked(one, judged, edited, left_out)
             for one, judged, edited, left_out in zip(read, verdicts, rewritten, omitted, strict=True)

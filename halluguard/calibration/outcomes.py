@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from halluguard.correction.claims.extract import claims_or_error, parses
 from halluguard.correction.completing import claims_left, with_additions
+from halluguard.correction.emptied import text_if_emptied
 from halluguard.correction.rewriting.rewrite import FALLBACK, rewrite_many
 from halluguard.correction.text.parse import Parse
 from halluguard.correction.verification import Thresholds, thresholds_of, verify_many
@@ -248,6 +249,7 @@ class Drafts:
             [self.parses[i] for i, _ in new],
             [self.claims[i] for i, _ in new],
             [verdicts[i] for i, _ in new],
+            fallbacks=[text_if_emptied(self.questions[i], self.claims[i], verdicts[i], nlp=self.nlp) for i, _ in new],
             nlp=self.nlp,
         )
         self._rewritten.update(zip(new, rewritten, strict=True))

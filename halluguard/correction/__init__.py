@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from halluguard.correction.claims.extract import extract, from_parse, parses
 from halluguard.correction.completing import completed
+from halluguard.correction.emptied import text_if_emptied
 from halluguard.correction.rewriting import Proposer, Style, propose, rewrite, rewrite_many
 from halluguard.correction.text.budget import MAX_SECONDS
 from halluguard.correction.text.parse import Parse
@@ -257,7 +258,11 @@ def _correct_batch(
         "verify": (perf_counter() - extracted) / len(texts),
     }
     verified = perf_counter()
-    rewritten = rewrite_many(read, claims, verdicts, style=options.style, nlp=options.nlp)
+    fallbacks = [
+        text_if_emptied(question, of_text, judged, nlp=options.nlp)
+        for question, of_text, judged in zip(questions, claims, verdicts, strict=True)
+    ]
+    rewritten = rewrite_many(read, claims, verdicts, style=options.style, fallbacks=fallbacks, nlp=options.nlp)
     timings["rewrite"] = (perf_counter() - verified) / len(texts)
     cases = map(_Case, read, images, questions, claims, verdicts)
     for case, edited, (_, evidence) in zip(cases, rewritten, examined, strict=True):

@@ -16,7 +16,7 @@ from itertools import chain, islice, repeat
 from typing import TYPE_CHECKING, Literal
 
 from halluguard.correction import kinds
-from halluguard.correction.claims import other_languages
+from halluguard.correction.claims import other_languages, yes_no
 from halluguard.correction.claims.predicates import ParsedAnswer, ParsedQuestion
 from halluguard.correction.text.budget import MAX_SECONDS, Budget
 from halluguard.correction.text.parse import Parse
@@ -137,6 +137,11 @@ def from_parse(parse: Parse, query: str | None = None, *, nlp: Language | None =
         others = (kind.extract(answer, existence) for name, kind in kinds.KINDS.items() if name != "existence")
         claims = [*existence, *chain.from_iterable(others)]
         return [*claims, *other_languages.read(parse, query, len(claims))]
+
+
+def asked_for(query: str | None, *, nlp: Language | None = None) -> list[Claim]:
+    """What a yes to the question would claim; nothing where it is no question of yes or no."""
+    return yes_no.question(*_question(query, nlp)) if query else []
 
 
 def _question(query: str, nlp: Language | None) -> ParsedQuestion:

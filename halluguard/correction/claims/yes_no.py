@@ -99,10 +99,12 @@ def read(answer: ParsedAnswer, existence: Sequence[Claim]) -> list[Claim]:
     Usually one claim; a yes to "a dog and a cat?" gives one claim per thing.
     """
     parse = answer.parse
-    propositions = question(*answer.question()) if answer.question is not None else []
-    spoken = _spoken(parse, asked=bool(propositions))
+    spoken = _spoken(parse, asked=answer.question is not None)
     if spoken is None:
         return []
+    propositions = question(*answer.question()) if answer.question is not None else []
+    if not propositions and parse.words[spoken[0]] not in YES | NO:
+        return []  # "Indeed, a dog." to "What is on the couch?"
     first, last, polarity = spoken
     sentence = parse.sentence[first]
     in_sentence = [n for n, claim in enumerate(existence) if claim.sentence == sentence]

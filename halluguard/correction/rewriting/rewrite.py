@@ -67,7 +67,7 @@ def rewrite(
     if style in get_args(Style) and not contradicted and style != "annotate":
         return text, []
     parse = parse or next(parse_many([readable(text)], nlp=nlp))
-    (rewritten,) = rewrite_many([parse], [claims], [verdicts], style=style, fallback=fallback, nlp=nlp)
+    (rewritten,) = rewrite_many([parse], [claims], [verdicts], style=style, fallbacks=[fallback], nlp=nlp)
     return rewritten
 
 
@@ -77,11 +77,15 @@ def rewrite_many(
     verdicts: Sequence[Sequence[Verdict]],
     *,
     style: Style = "delete",
-    fallback: str = FALLBACK,
+    fallbacks: Sequence[str] | None = None,
     nlp: Language | None = None,
 ) -> list[tuple[str, list[Edit]]]:
-    """`rewrite` for N texts, faster than one by one: the edited texts are read again together."""
-    rewritten = rewrite_each(parses, claims, verdicts, style=style, fallback=fallback, nlp=nlp)
+    """`rewrite` for N texts, faster than one by one: the edited texts are read again together.
+
+    Args:
+        fallbacks: N texts, each for an answer of which no sentence is left; see `correction.emptied`.
+    """
+    rewritten = rewrite_each(parses, claims, verdicts, style=style, fallbacks=fallbacks, nlp=nlp)
     for one in rewritten:
         if isinstance(one, HalluguardError):
             raise one
@@ -94,7 +98,7 @@ def rewrite_each(
     verdicts: Sequence[Sequence[Verdict]],
     *,
     style: Style = "delete",
-    fallback: str = FALLBACK,
+    fallbacks: Sequence[str] | None = None,
     nlp: Language | None = None,
 ) -> list[tuple[str, list[Edit]] | HalluguardError]:
     """`rewrite_many`, with the error in the place of a text that takes longer than its budget."""
@@ -102,7 +106,9 @@ def rewrite_each(
         raise SettingsError(f"style must be one of {get_args(Style)}, got {style!r}; choose one")
     begun = [
         _begun(parse, of_text, judged, style, fallback)
-        for parse, of_text, judged in zip(parses, claims, verdicts, strict=True)
+        for parse, of_text, judged, fallback in zip(
+            parses, claims, verdicts, fallbacks or [FALLBACK] * len(parses), strict=True
+        )
     ]
     for tries_left in reversed(range(-1, _WIDER)):
         texts = begun

@@ -66,6 +66,11 @@ CASES = [
     ("Do you see a dog?", "I don't.", ["dog"], ["Yes."]),
     (DOG, "(A) Yes", ["cat"], ["(A) No"]),
     (DOG, "A) no", ["dog"], ["A) yes"]),
+    # a clause that only affirms what was asked
+    (DOG, "There is a dog on the left.", ["cat"], ["No."]),
+    (DOG, "The image contains a dog.", ["cat"], ["No."]),
+    (DOG, "A cat sits here.", ["dog"], ["Nothing that the answer named could be confirmed in the picture."]),
+    ("What is there?", "A dog.", ["cat"], ["Nothing that the answer named could be confirmed in the picture."]),
     ("What is on the couch?", "Indeed, a dog and a cat.", ["cat"], ["A cat.", "Indeed, a cat."]),
     # a true answer stays, whatever it says beside
     (DOG, "No, there is no dog.", ["cat"], ["No, there is no dog."]),
