@@ -29,7 +29,13 @@ _OF_A_GROUP = frozenset("some most several one many few all none".split())
 _CONCLUDING = frozenset("therefore thus hence consequently accordingly".split())
 _IN_SUBJECT = 5
 """Number of tokens after the first of a sentence that still belong to its opening: "The shape of these stacks"."""
-_IMAGE = frozenset("image picture photo photograph scene illustration painting drawing artwork screenshot".split())
+_WHOLE = frozenset(
+    """
+    image picture photo photograph scene illustration painting drawing artwork screenshot composition setting scenario
+    arrangement display environment atmosphere moment
+    """.split()
+)
+"""Nouns for all that is seen: "this display" points at no single sentence."""
 
 
 def dangling(plan: EditPlan) -> Iterator[tuple[int, int]]:
@@ -245,7 +251,7 @@ def _pointed_at(parse: Parse, token: int, gone: Callable[[int], bool]) -> int | 
         if parse.tags[token] == "DT" and word in _POINTING | {"another"} and parse.heads[token] > token
         else ""
     )
-    if noun in _IMAGE:
+    if noun in _WHOLE:
         return None
     named = [i for i in range(token) if parse.words[i] == noun]
     if noun and (word == "another" or any(not gone(i) for i in named)):
@@ -257,7 +263,7 @@ def _pointed_at(parse: Parse, token: int, gone: Callable[[int], bool]) -> int | 
         return None if of_them else sentence - 1
     if word in _CONCLUDING and token == first:
         return sentence - 1
-    if word in _POINTING and following not in _IMAGE:
+    if word in _POINTING and following not in _WHOLE:
         return sentence - 1
     if word == "the" and following in _POINTS_BACK:
         return sentence - 1

@@ -60,7 +60,8 @@ def _is_clause(parse: Parse, verb: int) -> bool:
     """Whether a verb with a subject makes a statement of its own."""
     mark = parse.child(verb, "mark")
     contrast = parse.deps[verb] == "advcl" and mark is not None and parse.words[mark] in _IN_CONTRAST
-    joined = parse.deps[verb] in _CLAUSES and mark is None
+    purpose = any(parse.words[j] == "to" and parse.deps[j] == "aux" for j in parse.children[verb])
+    joined = parse.deps[verb] in _CLAUSES and mark is None and not purpose  # not "allow guests to rest"
     inside = any(parse.deps[i] in ("relcl", "acl", "advcl", "pcomp") for i in (*parse.chain(verb),))
     return parse.tags[verb] in VERB_TAGS and (joined or contrast) and not inside
 
