@@ -84,7 +84,7 @@ def left_over(plan: EditPlan) -> Iterator[Edit]:
 def unedited(plan: EditPlan, settled: Collection[int], edits: Sequence[Edit]) -> Iterator[Edit]:
     """Flags for contradicted claims that no edit or flag touches: "the photo lacks people", a number without a better.
 
-    What is claimed of a false object has the flag of the object.
+    What is claimed of a false object has its edit or flag.
 
     Args:
         settled: claims that a turned yes or no takes care of.
@@ -93,8 +93,9 @@ def unedited(plan: EditPlan, settled: Collection[int], edits: Sequence[Edit]) ->
     for n in plan.wrong:
         index = plan.verdicts[n].claim
         claim = plan.claims[index]
-        about = plan.by_claim.get(claim.subject) if claim.subject is not None else None
-        of_false = about is not None and plan.decision.get(about) == "contradicted"
+        ends = [end for end in (claim.subject, claim.other) if end is not None]
+        of_false = any(plan.decision.get(plan.by_claim.get(end, -1)) == "contradicted" for end in ends)
+        of_false = of_false or any(plan.claims[end].modality != "asserted" for end in ends)  # "on benches or chairs"
         touched = any(edit.start < claim.end and claim.start < edit.end for edit in edits)
         if n in marked or index in settled or touched or of_false or claim.modality == "question":
             continue

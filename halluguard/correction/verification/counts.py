@@ -30,6 +30,8 @@ def _counted(claim: Claim, evidence: Evidence, verdict: Verdict) -> Verdict:
     """The verdict of one expert on the number, given the verdict on existence."""
     terms, expert = evidence.terms_of(claim.name), evidence.detector.name
     boxes = evidence.boxes(terms.own or terms.wider)
+    if not boxes:
+        return verdict  # what was not found may be there under a name that the expert does not know
     if any(box.xyxy is None for box in boxes):
         reason = f"{expert} does not count"
         return replace(verdict, decision="unverifiable", confidence=0.0, expert=expert, reason=reason)

@@ -152,3 +152,11 @@ def test_times_and_regions_are_never_asked(scripted, text):
     expert = scripted({})
     verify(extract(text), "image", expert)
     assert not expert.calls
+
+
+def test_a_number_of_what_may_be_there_under_another_name_is_not_contradicted():
+    """An expert that knows cars but no vehicles found no car: it has not counted the vehicles."""
+    answer = correct("There are several vehicles.", "1", KnownObjects({"1": ["person"]}))
+    (count,) = [v for v in answer.verdicts if answer.claims[v.claim].kind == "count"]
+    assert count.decision == "unsure"
+    assert not answer.edits
