@@ -18,7 +18,7 @@ from halluguard.vocabulary import article
 _CLOSING = frozenset(".,;:!?)]}'’”") | {"'s", "’s", "n't", "..."}
 _NO_WORDS = _CLOSING | {""}
 _OPENING = frozenset("([{“‘$#")
-_PAIRS = {"(": ")", "[": "]", '"': '"', "“": "”", "‘": "’", "``": "''", "'": "'"}
+_PAIRS = {"(": ")", "[": "]", '"': '"', "“": "”", "‘": "’", "``": "''", "'": "'", "—": "—", "–": "–", "-": "-"}
 _QUOTES = frozenset(('"', "”", "''", "’"))
 _STOPS = frozenset(".!?") | {"..."}
 

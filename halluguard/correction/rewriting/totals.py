@@ -13,7 +13,7 @@ from halluguard.records import Edit
 from halluguard.vocabulary import category, parents, same, singular
 
 _SUMMING = ("in total", "in all", "altogether", "all together", "total of", "overall", "total number", "in the list")
-_ANY_KIND = frozenset("object item thing element entity".split())
+_ANY_KIND = frozenset("object item thing element entity being".split())
 
 
 def correct_totals(plan: EditPlan) -> None:
@@ -30,7 +30,9 @@ def correct_totals(plan: EditPlan) -> None:
 
 
 def _correct(plan: EditPlan, sentence: int, noun: int, amount: counts.Quantity) -> None:
-    before, after, causes = _sums(plan, singular(plan.parse.words[noun]), plan.parse.sentences[sentence][0])
+    announces = plan.parse.words[noun + 1 : noun + 2] == [":"]
+    listed = range(noun + 1, plan.parse.sentences[sentence][1]) if announces else range(amount.first)
+    before, after, causes = _sums(plan, singular(plan.parse.words[noun]), listed)
     if not causes:
         return
     if before == amount.count and after > 1:
@@ -43,13 +45,13 @@ def _correct(plan: EditPlan, sentence: int, noun: int, amount: counts.Quantity) 
     plan.flags.append(Edit(start, stop, words, words, tuple(sorted(causes)), reason, "flagged"))
 
 
-def _sums(plan: EditPlan, kind: str, end: int) -> tuple[int, int, set[int]]:
-    """Number of things of a kind named before a token, in the draft and after the edits, and what caused deletions."""
+def _sums(plan: EditPlan, kind: str, listed: range) -> tuple[int, int, set[int]]:
+    """Number of things of a kind named by some tokens, in the draft and after the edits, and what caused deletions."""
     before, after, causes = dict[str, int](), dict[str, int](), dict[str, set[int]]()
     for n, mention in enumerate(plan.mentions):
         name = category(mention.name) or same(mention.name)
         of_kind = kind in _ANY_KIND or kind in parents(name) or kind in parents(mention.name)
-        if mention.last >= end or not of_kind or mention.part or n not in plan.decision:
+        if mention.last not in listed or not of_kind or mention.part or n not in plan.decision:
             continue
         amount = counts.quantity(plan.parse, mention.last)
         number = amount.count if amount is not None else 1

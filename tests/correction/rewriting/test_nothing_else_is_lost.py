@@ -159,3 +159,28 @@ def test_instructions_about_what_is_the_readers_are_no_claims(text):
 def test_words_for_some_of_a_deleted_group_go_with_it():
     text = "A man waits. There are many bottles. Some are green."
     assert corrected(text, "bottle").text == "A man waits."
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("The couch—with a cat on it—stands by the wall.", "The couch stands by the wall."),
+        ("The couch – next to a cat – is brown.", "The couch is brown."),
+    ],
+)
+def test_dashes_around_a_phrase_go_with_it(text, expected):
+    assert corrected(text, "cat").text == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "There are three people and two cats, for a total of five living beings.",
+            "three people, for a total of three",
+        ),
+        ("There are a dog, a horse and a cat, three animals in total.", "a dog and a horse, two animals in total."),
+    ],
+)
+def test_the_total_of_a_sentence_follows_its_list(text, expected):
+    assert expected in corrected(text, "cat").text
