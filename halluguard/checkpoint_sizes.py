@@ -14,6 +14,7 @@ from typing import Any
 
 from transformers.utils.hub import cached_file
 
+from halluguard import hub
 from halluguard.errors import InputError, UnsupportedModelError, first_line
 from halluguard.io import parse_json
 from halluguard.tensor_files import read_shapes
@@ -70,15 +71,18 @@ def tensor_shapes(name: str | Path, files: tuple[str, ...] = WEIGHTS, **source: 
 
 def find_file(name: str | Path, file: str, source: Mapping[str, Any]) -> Path | None:
     """A file of a checkpoint, fetched from the hub if need be; None where there is none."""
+    if not Path(name).exists() and not source.get("local_files_only") and hub.why_unreachable():
+        source = {**source, "local_files_only": True}
     try:
-        path = cached_file(
-            str(name),
-            file,
-            **source,
-            _raise_exceptions_for_gated_repo=False,
-            _raise_exceptions_for_missing_entries=False,
-            _raise_exceptions_for_connection_errors=False,
-        )
+        with hub.SETTINGS:
+            path = cached_file(
+                str(name),
+                file,
+                **source,
+                _raise_exceptions_for_gated_repo=False,
+                _raise_exceptions_for_missing_entries=False,
+                _raise_exceptions_for_connection_errors=False,
+            )
     except (OSError, ValueError):  # the loader reports the error in the name
         return None
     return None if path is None else Path(path)

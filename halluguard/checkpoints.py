@@ -16,7 +16,6 @@ import logging
 import os
 import re
 import sys
-import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,7 +39,7 @@ from transformers.processing_utils import ProcessorMixin
 from transformers.utils import logging as transformers_logging
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
-from halluguard import chat_templates
+from halluguard import chat_templates, hub
 from halluguard.checkpoint_references import check_adapter, check_references
 from halluguard.checkpoint_sizes import check_config, check_parameters, tensor_shapes
 from halluguard.errors import InputError, MissingExtraError, UnsupportedModelError, first_line, require
@@ -94,6 +93,8 @@ def load_pretrained(loader: ModelLoader | ProcessorLoader | type[AutoConfig], na
         with _confined(name):
             return loader.from_pretrained(str(name), **chosen, trust_remote_code=False)
     except (OSError, SafetensorError, UnicodeDecodeError, RecursionError) as error:
+        if not Path(name).exists() and (reason := hub.why_unreachable()):
+            raise InputError(_not_at_hand(str(name), reason, options.get("cache_dir"))) from error
         raise InputError(
             f"no checkpoint could be read at {str(name)!r} ({first_line(error)}); check the name, the files of the "
             "folder (config.json, model.safetensors, ...), and the network if it is a name of the hub"
@@ -107,21 +108,18 @@ def load_pretrained(loader: ModelLoader | ProcessorLoader | type[AutoConfig], na
         ) from error
 
 
-_LOADING = threading.RLock()
-"""Lock that is held while settings of the whole process are changed for one load."""
-
-
 @contextmanager
 def _confined(name: str | Path) -> Iterator[None]:
-    """Keep transformers from asking whether to run remote code, and from using the network to load a folder.
+    """Keep transformers from asking whether to run remote code, and from using the network in vain.
 
-    Progress bars are switched off where standard error is not a terminal. These settings hold for the whole process, so
-    only one load runs at a time.
+    A folder needs no network; without a hub, the cache is all there is. Progress bars are switched off where standard
+    error is not a terminal. These settings hold for the whole process, so only one load runs at a time.
     """
-    with _LOADING:
+    with hub.SETTINGS:
+        needs_no_network = Path(name).exists() or bool(hub.why_unreachable())
         time_out, offline = dynamic_module_utils.TIME_OUT_REMOTE_CODE, hub_constants.HF_HUB_OFFLINE
         dynamic_module_utils.TIME_OUT_REMOTE_CODE = 0
-        hub_constants.HF_HUB_OFFLINE = offline or Path(name).is_dir()
+        hub_constants.HF_HUB_OFFLINE = offline or needs_no_network
         quiet = transformers_logging.is_progress_bar_enabled() and not sys.stderr.isatty()
         if quiet:
             transformers_logging.disable_progress_bar()
@@ -160,6 +158,16 @@ def _check_name(name: str | Path) -> None:
     raise InputError(
         f"expected a folder or the name of a hub model, got {text!r}, which does not exist"
         + (f"; did you mean {str(path.with_name(close[0]))!r}?" if close else "; check the path")
+    )
+
+
+def _not_at_hand(name: str, reason: str, cache_dir: str | Path | None) -> str:
+    """The error message for a name that is no folder and not whole in the hub's cache, while there is no hub."""
+    similar = hub.similar_names(name, cache_dir)
+    meant = f"did you mean {' or '.join(map(repr, similar))}? Otherwise " if similar and name not in similar else ""
+    return (
+        f"{name!r} is no folder here and is not complete in the cache of the hub, and the hub cannot be reached "
+        f"({reason}); {meant}check the name and the network, or copy the model to a folder and name that"
     )
 
 

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from transformers import ProcessorMixin
 from transformers.cache_utils import LinearAttentionLayer
+from transformers.generation.utils import GenerationMixin
 
 CACHES = ("past_key_values", "cache", "cache_params")
 """Names of the cache among a model's inputs and outputs: from transformers 5.24 on, all are `cache`."""
+
+
+_TAKEN = inspect.signature(GenerationMixin.prepare_inputs_for_generation).parameters
+CACHE = "cache" if "cache" in _TAKEN else "past_key_values"
+"""Name under which `prepare_inputs_for_generation` takes the cache; from transformers 5.24 on the older one warns."""
 
 
 def cache_name(inputs: Mapping[str, Any]) -> str | None:

@@ -22,7 +22,7 @@ from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingW
 from transformers.utils import ModelOutput
 
 from halluguard.decoding.engine.batch import Branch, ImageData, ModelInputs, stacked
-from halluguard.decoding.engine.compatibility import cache_name, has_empty_states
+from halluguard.decoding.engine.compatibility import CACHE, cache_name, has_empty_states
 
 SHORT = 0.75
 """A branch with at most this share of the longest prompt is read separately."""
@@ -54,7 +54,7 @@ class ShortBranches:
         length = max(branch.ids.shape[1] for branch in self.branches.values())
         padded = [branch.padded(length, self.pad_id) for branch in self.branches.values()]
         ids, inputs = stacked(padded, ImageData())
-        inputs["past_key_values"] = self.cache
+        inputs[CACHE] = self.cache
         prepared = prepare(ids, is_first_iteration=True, **inputs)
         prepared.pop("logits_to_keep", None)
         if prepared.get("position_ids") is None:  # counted in places of the cache
