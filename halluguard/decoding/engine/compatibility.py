@@ -21,7 +21,8 @@ CACHE = "cache" if "cache" in _TAKEN else "past_key_values"
 
 def cache_name(inputs: Mapping[str, Any]) -> str | None:
     """The name under which `inputs` have a cache; None if they have none."""
-    return next((name for name in CACHES if inputs.get(name) is not None), None)
+    names = set(inputs)  # asked for a name it does not have, an output of transformers 5.24 prints a warning
+    return next((name for name in CACHES if name in names and inputs[name] is not None), None)
 
 
 def has_empty_states(layer: LinearAttentionLayer) -> bool:
