@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from halluguard.correction.claims.mentions import Mention
-from halluguard.correction.text.lexicon import VERB_TAGS, words
+from halluguard.correction.text.lexicon import NOUN_TAGS, VERB_TAGS, words
 from halluguard.correction.text.parse import Parse
 
 AROUND = frozenset("between among behind beside around near above below beneath under".split())
@@ -113,6 +113,10 @@ def nearest(parse: Parse, mentions: Sequence[Mention], pronoun: int, sort: str) 
     here = parse.sentence[pronoun]
     before = [(n, m) for n, m in enumerate(mentions) if m.last < pronoun and here - parse.sentence[m.last] <= REACH]
     above = set(parse.chain(pronoun))
+    bearer = _bearer(parse, pronoun)
+    borne = next((n for n, m in before if m.last == bearer and _fits(m, sort)), None)
+    if borne is not None:
+        return borne
     fitting = [(n, m) for n, m in before if _fits(m, sort) and not _holds(parse, m.last, pronoun, above)]
     if parse.tags[pronoun] == "PRP$":  # "its head ... its eyes": neither owns the other
         owned = {m.last for _, m in fitting if any(parse.tags[j] == "PRP$" for j in parse.children[m.last])}
@@ -131,13 +135,32 @@ def nearest(parse: Parse, mentions: Sequence[Mention], pronoun: int, sort: str) 
     return None
 
 
+def _bearer(parse: Parse, pronoun: int) -> int | None:
+    """The noun that something is on or in: the wall of "a wall with a sign on it", the door that "has a sign on it"."""
+    preposition = parse.heads[pronoun]
+    if parse.deps[pronoun] != "pobj" or parse.words[preposition] not in ("on", "in", "inside", "around", "over"):
+        return None
+    thing = parse.heads[preposition]
+    governor = parse.heads[thing] if parse.tags[thing] in NOUN_TAGS else thing
+    if parse.words[governor] == "with" and parse.tags[parse.heads[governor]] in NOUN_TAGS:
+        return parse.heads[governor]
+    if parse.words[governor] not in ("has", "have", "had", "having"):
+        return None
+    subject = parse.child(governor, "nsubj")
+    relative = subject is not None and parse.tags[subject] in ("WDT", "WP") and parse.deps[governor] == "relcl"
+    return parse.heads[governor] if relative else subject
+
+
 def _holds(parse: Parse, noun: int, pronoun: int, above: set[int]) -> bool:
     """Whether the pronoun stands inside the phrase of the noun: "the arrows between them" are not between arrows."""
     if parse.words[parse.heads[pronoun]] in AROUND:
         verb = next((i for i in parse.chain(pronoun) if parse.tags[i] in VERB_TAGS), -1)
         if parse.heads[noun] == verb and parse.deps[noun] in _SUBJECTS:
             return True  # "Two cups stand between them": not between the cups
-    return noun in above and parse.deps[parse.heads[pronoun]] == "prep" and parse.heads[parse.heads[pronoun]] == noun
+    if noun not in above or parse.deps[parse.heads[pronoun]] != "prep":
+        return False
+    governor = parse.heads[parse.heads[pronoun]]
+    return governor == noun or (parse.deps[governor] == "acl" and parse.heads[governor] == noun)
 
 
 def _fits(mention: Mention, sort: str) -> bool:

@@ -17,6 +17,7 @@ from halluguard.correction.text.parse import Parse
 
 _HABIT = words("adverbs of habit")
 _OF_A_KIND = words("told of a kind")
+_CLASSES = words("classes")
 _TELLING = ("for", "to", "as", "in", "by", "of", "from", "that")
 _SEEING = words("seeing")
 _TIED = (
@@ -94,10 +95,20 @@ def _tells_of_a_kind(parse: Parse, verb: int) -> bool:
         complements = [j for j in parse.children[verb] if parse.deps[j] in ("acomp", "attr") and j > verb]
     else:
         complements = [verb]
+    if any(_is_class(parse, verb, j) for j in complements):
+        return True
     return any(
         parse.words[j] in _OF_A_KIND and any(parse.words[k] in _TELLING and k > j for k in parse.children[j])
         for j in complements
     )
+
+
+def _is_class(parse: Parse, verb: int, complement: int) -> bool:
+    """Whether the complement is what a kind belongs to: "Hedgehogs are small mammals"."""
+    subject = parse.child(verb, *_SUBJECTS)
+    bare = subject is not None and parse.tags[subject] == "NNS" and parse.child(subject, "det", "nummod") is None
+    articles = [j for j in parse.children[complement] if parse.deps[j] in ("det", "nummod", "poss")]
+    return bare and parse.tags[complement] == "NNS" and parse.words[complement] in _CLASSES and not articles
 
 
 def _instructs(parse: Parse, verb: int) -> bool:

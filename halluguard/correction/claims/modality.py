@@ -89,6 +89,9 @@ def _depicted(parse: Parse, i: int) -> bool:
             return False
         if parse.words[head] == "of" and parse.words[shows] in ("display", "cover", "plate", "cup"):
             return False  # "a display of bags", "a cup of tea"
+        definite = any(parse.words[j] in ("the", "this") for j in parse.children[i])
+        if parse.words[head] == "of" and parse.words[shows] == "design" and definite:
+            return False  # "the design of the building"
     elif parse.deps[i] in ("dobj", "obj") and parse.words[head] in _SHOWING:
         subject = parse.child(head, "nsubj")
         shows = parse.heads[head] if subject is None or parse.words[subject] in ("that", "which") else subject

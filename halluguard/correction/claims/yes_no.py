@@ -32,13 +32,14 @@ _ASKING = frozenset(("what", "which", "who", "whose", "where", "when", "why", "h
 _MOST_PHRASES = 3
 """A question begins with its verb after at most two phrases."""
 _LEADS = frozenset("the my final correct so therefore answer is would be to your question this".split())
+_CONCLUDING = frozenset(("so", "therefore", "thus", "hence", "overall", "in", "conclusion"))
 _LONGEST_LEAD = 12
 _OPENING_MARKS = frozenset(("*", "**", "_", "__", "`", '"', "'", "“", "‘", "(", "-", "•"))
 _CLAUSE_STARTS = frozenset(("EX", "PRP", "DT", "MD", "VBZ", "VBP", "VBD", "PRP$", "CC", "WDT"))
 
 
 def word(parse: Parse, *, asked: bool = False) -> int | None:
-    """The token that answers yes or no: it opens the text, or is what "the answer is" says.
+    """The token that answers yes or no: it opens the text, is what "the answer is" says, or closes an argument.
 
     Args:
         asked: whether the text answers a question of yes or no; then "Absolutely!" and the like answer, too.
@@ -46,6 +47,28 @@ def word(parse: Parse, *, asked: bool = False) -> int | None:
     start = _start(parse)
     if start is None:
         return None
+    opening = _opening(parse, start, asked=asked)
+    return _conclusion(parse) if opening is None else opening
+
+
+def _conclusion(parse: Parse) -> int | None:
+    """The answer in the last sentence of an argument: "Therefore, yes.", "So the answer is: no, there is no dog."."""
+    first, end = parse.sentences[-1]
+    if first == 0:
+        return None
+    for i in range(first, min(first + _LONGEST_LEAD, end)):
+        lead = {word for word in parse.words[first:i] if word.isalpha()}
+        if not lead <= _LEADS | _CONCLUDING:
+            return None
+        if parse.words[i] in YES | NO:
+            concludes = bool(lead & _CONCLUDING) or "answer" in lead
+            closed = i + 1 == end or not parse.words[i + 1].isalnum()
+            return i if concludes and closed else None
+    return None
+
+
+def _opening(parse: Parse, start: int, *, asked: bool) -> int | None:
+    """The answer at the opening of a text."""
     if parse.words[start] in _LEADS:
         end = parse.sentences[parse.sentence[start]][1]
         for i in range(start, min(start + _LONGEST_LEAD, end)):

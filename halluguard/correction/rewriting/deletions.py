@@ -16,7 +16,7 @@ from halluguard.correction.text.lexicon import FINITE_TAGS, NOUN_TAGS, VERB_TAGS
 from halluguard.correction.text.parse import SUBJECTS, Parse
 from halluguard.vocabulary import category, parents, singular
 
-_STAND_ALONE = words("stand alone")
+_STAND_ALONE = words("stand alone") | words("intransitive")
 _NEEDS_PHRASE = words("needs its phrase")
 _NEEDS_PREPOSITION = words("needs its preposition")
 _MEASURES = words("measures")
@@ -44,6 +44,10 @@ _OF_TWO = frozenset(
     """.split()
 )
 """Nouns that say nothing without the two things "between" which they are."""
+_KEEPING = frozenset("has have having had keeps keep keeping kept rests rest holds hold places place".split())
+_SCENES = frozenset("scene setting view environment landscape atmosphere backdrop".split())
+_SIDES = frozenset("left right far near other opposite".split())
+"""Words that say which side it is without "of the road"."""
 _BE = frozenset(("is", "are", "was", "were", "be", "been", "being", "'s", "'re"))
 
 Out = Callable[[int], bool]
@@ -71,6 +75,8 @@ def cuts(parse: Parse, token: int, out: Out, things: Collection[int] = ()) -> li
     options = [segments.with_gloss(parse, cut) for cut in _constituents(parse, token, out, things)]
 
     def needed(i: int) -> bool:
+        if parse.tags[i] in ("VBG", "VBN") and is_pose(parse, i - 1):
+            return True
         return parse.deps[i] == "prep" and _needed(parse, i, out)
 
     for segment in segments.segments(parse, token, needed):
@@ -105,6 +111,8 @@ def _completes(parse: Parse, node: int, things: Collection[int]) -> bool:
         return True
     of_noun = parse.words[node] == "of" and parse.tags[head] in NOUN_TAGS
     modifier = parse.deps[node] in ("compound", "nmod") and parse.tags[head] in NOUN_TAGS and head > node
+    if modifier and parse.words[head] in _SCENES and any(parse.deps[j] == "amod" for j in parse.children[head]):
+        return False  # "a picturesque [beach] scene"
     return (of_noun or modifier) and head not in things and parse.words[head] not in _GENERIC
 
 
@@ -183,14 +191,21 @@ def _cut(parse: Parse, node: int, out: Out) -> set[int] | None:
             if node != listed[0]:
                 return None
     if dep in ("prep", "agent", "advmod", "npadvmod"):
-        return None if _needed(parse, node, out) else segments.with_partners(parse, node, _phrase(parse, node))
+        if _needed(parse, node, out):
+            return None
+        with_state = _with_state(parse, node)
+        if with_state is not None:
+            return with_state
+        return segments.with_partners(parse, node, _phrase(parse, node))
     if dep in ("acl", "relcl", "appos", "advcl", "parataxis"):
         sign = parse.words[max(0, min(parse.subtree(node)) - 1)]
         if sign == ":" or (dep == "appos" and sign not in _ASIDES):
             return None  # "Description: a wall" without the wall describes nothing; "a coaching inn" is one name
         if dep == "acl" and is_pose(parse, head):
             return None
-        return None if dep in ("acl", "relcl") and parse.words[head] in _NEEDS_CLAUSE else _phrase(parse, node)
+        if dep in ("acl", "relcl") and parse.words[head] in _NEEDS_CLAUSE:
+            return None
+        return _phrase(parse, node) | (_told_of_subject(parse, node) if dep == "advcl" else set())
     if dep == "poss":
         owner = parse.subtree(node)
         return {i for i in owner if parse.deps[i] != "det"} | {
@@ -205,11 +220,46 @@ def _cut(parse: Parse, node: int, out: Out) -> set[int] | None:
     return None
 
 
+def _told_of_subject(parse: Parse, clause: int) -> set[int]:
+    """The last words of a sentence that tell of a clause's subject: "while a cat watches[, seemingly unimpressed]"."""
+    last = max(parse.subtree(clause))
+    comma = last if parse.words[last] == "," else last + 1
+    end = parse.sentences[parse.sentence[clause]][1]
+    end -= parse.words[end - 1] in ".!?"
+    tail = range(comma + 1, end)
+    if parse.child(clause, *SUBJECTS) is None or comma >= end or parse.words[comma] != ",":
+        return set()
+    adverbs = all(parse.tags[i] == "RB" for i in tail[:-1])
+    return {comma, *tail} if tail and adverbs and parse.tags[tail[-1]] in ("JJ", "VBN") else set()
+
+
+def _with_state(parse: Parse, phrase: int) -> set[int] | None:
+    """A phrase with the participle that tells how its thing is: "with his hand also pressed against the glass"."""
+    noun = parse.child(phrase, "pobj")
+    if parse.words[phrase] != "with" or noun is None:
+        return None
+    behind = max(parse.subtree(phrase)) + 1
+    end = parse.sentences[parse.sentence[phrase]][1]
+    state = behind
+    while state < end and parse.tags[state] == "RB":
+        state += 1
+    definite = any(parse.deps[j] == "poss" or parse.words[j] == "the" for j in parse.children[noun])
+    if not definite or state >= end or parse.tags[state] not in ("VBN", "VBG", "VBD"):
+        return None
+    said = [j for j in parse.children[state] if j > state and parse.deps[j] in ("prt", "prep", "advmod", "agent")]
+    last = max((i for j in said for i in parse.subtree(j)), default=state)
+    comma = min(parse.subtree(phrase)) - 1
+    return {*parse.subtree(phrase), *range(behind, last + 1)} | ({comma} if parse.words[comma] == "," else set())
+
+
 def is_pose(parse: Parse, part: int) -> bool:
     """Whether a part of a body needs the words that say how it is held: "with her hands pressed against the glass"."""
     after_with = parse.deps[part] == "pobj" and parse.words[parse.heads[part]] == "with"
+    verb = parse.heads[part]
+    had = parse.deps[part] == "dobj" and parse.words[verb] in _KEEPING
+    had = had or (parse.deps[part] == "nsubj" and parse.words[parse.heads[verb]] in _KEEPING)
     owned = any(parse.deps[j] == "poss" for j in parse.children[part])
-    return after_with and owned and parse.words[part] in _PARTS
+    return (after_with or had) and owned and parse.words[part] in _PARTS
 
 
 def _under_denial(parse: Parse, node: int, listed: list[int]) -> bool:
@@ -226,7 +276,7 @@ def _participle_cut(parse: Parse, verb: int) -> set[int] | None:
     """Cut a participle after its subject, which can stay: "The image shows two cats resting on a couch"."""
     subject = parse.child(verb, "nsubj", "nsubjpass")
     helping = parse.child(verb, "aux", "auxpass", "mark")
-    if subject is None or helping is not None or subject > verb:
+    if subject is None or helping is not None or subject > verb or is_pose(parse, subject):
         return None
     inside = set(parse.subtree(verb)) - set(parse.subtree(subject))
     return inside if min(inside) > max(parse.subtree(subject)) else None
@@ -323,11 +373,13 @@ def _needed(parse: Parse, phrase: int, out: Out) -> bool:
         if _bare_participle(parse, phrase, out):
             return True
         if parse.deps[phrase] == "agent" and word not in _NEEDS_PHRASE and is_passive(parse, head):
-            return False  # "is dismissed [by the man]"
+            subject = parse.child(head, "nsubjpass")  # "is dismissed [by the man]"; not "this is indicated"
+            return subject is not None and parse.words[subject] in ("this", "that", "it")
         aside = phrase > head + 1 and parse.words[min(parse.subtree(phrase)) - 1] == ","
         return not aside and not stands(parse, head, lambda i: out(i) or i == phrase)
     if word in _NEEDS_PREPOSITION and parse.words[phrase] in ("of", "to", "from", "with", "for"):
-        return True
+        sided = word == "side" and any(parse.words[j] in _SIDES for j in parse.children[head] if j < head)
+        return not (sided and parse.words[phrase] == "of")
     if parse.words[phrase] == "of":
         return word in _MEASURES or word in _GENERIC or tag not in NOUN_TAGS
     if parse.deps[head] == "prep" and not any(parse.deps[j] in ("pobj", "pcomp") for j in parse.children[head]):

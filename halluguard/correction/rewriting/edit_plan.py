@@ -11,7 +11,7 @@ from functools import cached_property
 
 from halluguard.correction.claims import coreference, mentions
 from halluguard.correction.claims.mentions import Mention
-from halluguard.correction.rewriting import deletions, references, restating
+from halluguard.correction.rewriting import deletions, references, restating, several
 from halluguard.correction.rewriting.agreement import agree, recount, relist
 from halluguard.correction.rewriting.token_editor import TokenEditor
 from halluguard.correction.text.budget import check_budget
@@ -21,6 +21,10 @@ from halluguard.records import Claim, Edit, Verdict
 from halluguard.vocabulary import category, listing, parents, same
 
 _HAVING = frozenset("have has had having wear wears wearing wore".split())
+_SORTS_OF_PEOPLE = frozenset(("man", "woman", "boy", "girl"))
+"""A text that names one of them has not named the others."""
+_ANY_PERSON = frozenset("person people individual human adult pedestrian".split())
+_NEW = frozenset(("a", "an", "another", "two", "three", "several", "some"))
 _NAMES = ("term", "label", "cell", "heading")
 _PARTS = words("parts") & words("not restated") | words("mass")
 
@@ -198,19 +202,26 @@ class EditPlan:
                 continue
             if mention.last not in cut:
                 if self.decision.get(n, "contradicted") != "contradicted" or n in self.presupposed:
-                    kept.add(_key(mention))
-                    in_prose |= {_key(mention)} if self._is_prose(mention.last) else set()
+                    kept |= _keys(mention)
+                    in_prose |= _keys(mention) if self._is_prose(mention.last) else set()
             elif n in self._not_to_lose and not self._is_attribute(mention, cut):
-                taken.setdefault(_key(mention), n)
+                taken.setdefault(self._own_key(n), n)
         for named in self.restate.values():
-            kept |= {_key(self.mentions[n]) for n in named}
-            in_prose |= {_key(self.mentions[n]) for n in named}
+            for n in named:
+                kept |= _keys(self.mentions[n])
+                in_prose |= _keys(self.mentions[n])
         return {n for key, n in taken.items() if key not in kept or (key not in in_prose and self._needs_prose(n))}
 
     @cached_property
     def _not_to_lose(self) -> frozenset[int]:
         """Mentions that no cut may take out of the text; every cut of a long list is asked about all of them."""
         return frozenset(n for n in range(len(self.mentions)) if self.worth_keeping(n) or self._beside_false(n))
+
+    def _own_key(self, mention: int) -> str:
+        """What must be kept of a mention: its category, or for "a woman" beside a man, that she is a woman."""
+        named = self.mentions[mention]
+        new = {self.parse.words[j] for j in self._modifiers(mention)} & _NEW
+        return named.name if new and named.name in _SORTS_OF_PEOPLE else _key(named)
 
     def _beside_false(self, mention: int) -> bool:
         """Whether a list joins the mention to a false one, whatever it is: the sky of "trees and a grey sky"."""
@@ -299,7 +310,7 @@ class EditPlan:
         def named(n: int) -> bool:
             return self.mentions[n].name.split()[-1] in (in_prose if self._needs_prose(n) else heads)
 
-        return {n for n in lost if _key(self.mentions[n]) not in implied and not named(n)}
+        return {n for n in lost if self._own_key(n) not in implied and not named(n)}
 
     # -- removing ------------------------------------------------------------------------------------------------------
 
@@ -319,6 +330,7 @@ class EditPlan:
             relist(self.editor, listed, self.adopted)
             agree(self.editor, listed)
             recount(self.editor, listed)
+        several.trim(self, sentence)
         self.state_again(sentence)
 
     def _broken_lists(self, sentence: int) -> list[list[int]]:
@@ -495,3 +507,9 @@ class EditPlan:
 
 def _key(mention: Mention) -> str:
     return category(mention.name) or same(mention.name)
+
+
+def _keys(mention: Mention) -> set[str]:
+    """The keys of what a mention keeps in the text; "people" keeps men and women."""
+    key = _key(mention)
+    return {key, *_SORTS_OF_PEOPLE} if mention.name in _ANY_PERSON else {key, mention.name}

@@ -45,9 +45,12 @@ def dangling(plan: EditPlan) -> Iterator[tuple[int, int]]:
     def gone(token: int) -> bool:
         return not plan.editor.alive(token) or token in plan.editor.statements
 
+    answers = {parse.sentence[token] for token in plan.kept}
     stated = {plan.mentions[n].name for named in plan.restate.values() for n in named}
     for token in range(len(parse)):
-        if gone(token) or _continues(parse, token, gone) or _of_its_subject(parse, token, gone):
+        if gone(token) or parse.sentence[token] in answers:
+            continue
+        if _continues(parse, token, gone) or _of_its_subject(parse, token, gone):
             continue
         if _goes_on_from_gone(parse, token, gone):
             yield token, parse.sentence[token] - 1
@@ -61,7 +64,8 @@ def dangling(plan: EditPlan) -> Iterator[tuple[int, int]]:
             antecedent = _far_antecedent(plan, token, gone)
         if antecedent is not None:
             lost = gone(plan.mentions[antecedent].last) and not _sibling_left(plan, antecedent, gone)
-            if lost and not _still_named(plan, antecedent, token, gone, stated):
+            named = not _told_before(plan, antecedent, token, gone)
+            if lost and not (named and _still_named(plan, antecedent, token, gone, stated)):
                 yield token, parse.sentence[plan.mentions[antecedent].last]
         elif (before := _pointed_at(parse, token, gone)) is not None and all(map(gone, _words(parse, before))):
             yield token, before
@@ -110,7 +114,8 @@ def unintroduced(plan: EditPlan) -> Iterator[tuple[int, int]]:
     for n, mention in enumerate(plan.mentions):
         if plan.decision.get(n) != "contradicted" or not plan.editor.alive(mention.last):
             continue
-        before = [m for m in plan.mentions[:n] if m.name == mention.name and m.last < mention.last]
+        noun = mention.name.split()[-1]  # "the chairs" after "a row of office chairs"
+        before = [m for m in plan.mentions[:n] if m.name.split()[-1] == noun and m.last < mention.last]
         definite = any(parse.words[j] in ("the", "this", "these") for j in parse.children[mention.last])
         if definite and before and not any(plan.editor.alive(m.last) for m in before):
             yield mention.last, parse.sentence[before[-1].last]
@@ -183,6 +188,16 @@ def _goes_on_from_gone(parse: Parse, token: int, gone: Callable[[int], bool]) ->
     """Whether a sentence opens with the same possessive as the deleted one before: "Its leg ... Its tail ..."."""
     opens = parse.tags[token] == "PRP$" and _same_opening(parse, token) is not None
     return opens and all(map(gone, _words(parse, parse.sentence[token] - 1)))
+
+
+def _told_before(plan: EditPlan, antecedent: int, token: int, gone: Callable[[int], bool]) -> bool:
+    """Whether "Its" opens a sentence and stands for the subject of the deleted sentence before."""
+    parse, noun = plan.parse, plan.mentions[antecedent].last
+    before = parse.sentence[token] - 1
+    opens = parse.sentences[before + 1][0] == token and parse.words[token] in _OF_ONE_THING
+    subject = parse.deps[noun] in ("nsubj", "nsubjpass") and parse.sentence[noun] == before
+    named = any(m.name == plan.mentions[antecedent].name and not gone(m.last) for m in plan.mentions if m.last < token)
+    return opens and subject and not named and all(map(gone, _words(parse, before)))
 
 
 def _still_named(plan: EditPlan, antecedent: int, token: int, gone: Callable[[int], bool], stated: set[str]) -> bool:

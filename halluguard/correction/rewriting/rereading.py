@@ -34,6 +34,7 @@ _MIXES = ("mix", "mixture", "combination", "blend", "fusion")
 _NEGATIONS = ("no", "not", "n't", "never", "neither", "nor", "without", "none", "cannot")
 _DENYING_PRONOUNS = ("nobody", "none", "nothing")
 _NARROWING = ("prep", "acl", "relcl", "dobj", "advcl")
+_BEFORE_NOUN = ("JJ", "JJR", "JJS", "RB", "RBR", "VBN", "VBG", "HYPH")
 _PLURAL_ONLY = frozenset(("are", "were", "have", "do"))
 _SINGULAR_ONLY = frozenset(("is", "was", "has", "does"))
 
@@ -156,6 +157,8 @@ def incomplete(plan: EditPlan, sentence: int, spared: frozenset[int] = frozenset
         if alive(i):
             if parse.deps[i] in _MODIFIERS and not alive(parse.heads[i]) and not _shared(plan, i):
                 return f"{parse.words[i]!r} would describe something else"
+            if parse.words[i] in ("a", "an") and _article_alone(plan, i):
+                return f"{parse.words[i]!r} would have no noun"
             if parse.deps[i] in ("nsubj", "nsubjpass") and _verbless(plan, i):
                 return f"{parse.words[i]!r} would have no verb"
             if parse.words[i] == "of" and parse.words[parse.heads[i]] in _MIXES and _one_left(plan, i, plural=True):
@@ -182,6 +185,8 @@ def incomplete(plan: EditPlan, sentence: int, spared: frozenset[int] = frozenset
 def _denies_more(plan: EditPlan, negation: int) -> bool:
     """Whether a denial has lost what narrows it: "no one at the table", "nobody sits on the bench"."""
     parse, alive = plan.parse, plan.editor.alive
+    if parse.words[negation] in ("not", "n't", "never") and parse.deps[negation] == "neg":
+        return _negates_more(plan, parse.heads[negation])
     determines = parse.words[negation] in ("no", "neither") and parse.deps[negation] in ("det", "preconj")
     noun = parse.heads[negation] if determines else negation
     if noun == negation and parse.words[negation] not in _DENYING_PRONOUNS:
@@ -191,7 +196,32 @@ def _denies_more(plan: EditPlan, negation: int) -> bool:
     if mention in plan.rightly_denied:
         return False
     narrowing = [j for k in {noun, verb} if alive(k) for j in parse.children[k] if parse.deps[j] in _NARROWING]
+    narrowing += [k for j in narrowing if alive(j) for k in parse.children[j] if parse.deps[k] == "prep"]
     return any(j > noun and not alive(j) for j in narrowing)
+
+
+def _article_alone(plan: EditPlan, article: int) -> bool:
+    """Whether only adjectives follow an article that had a noun: "a light-colored, possibly yellow(, shirt)"."""
+    parse, alive = plan.parse, plan.editor.alive
+    noun = parse.heads[article]
+    if noun < article or alive(noun) or parse.tags[noun] not in NOUN_TAGS:
+        return False
+    end = parse.sentences[parse.sentence[article]][1]
+    left = (i for i in range(article + 1, end) if alive(i) and parse.words[i].isalnum())
+    following = next((i for i in left if parse.tags[i] not in _BEFORE_NOUN), None)
+    return following is None or parse.tags[following] not in (*NOUN_TAGS, "CD")
+
+
+def _negates_more(plan: EditPlan, verb: int) -> bool:
+    """Whether "not" has lost what narrows it: "does not sit (on the bench)", "has no text (that names it)"."""
+    parse, alive = plan.parse, plan.editor.alive
+    if parse.child(verb, "acomp") is not None:
+        return False  # "is not ideal near the dam": what is said is that it is not ideal
+    named = {m.last: n for n, m in enumerate(plan.mentions)}
+    objects = [j for j in parse.children[verb] if parse.deps[j] in ("dobj", "attr") and j > verb]
+    objects = [m for j in objects for m in parse.conjuncts(j) if named.get(m) not in plan.rightly_denied]
+    narrowing = [j for k in (verb, *objects) if alive(k) for j in parse.children[k] if parse.deps[j] in _NARROWING[:3]]
+    return any(j > verb and not alive(j) and parse.words[min(parse.subtree(j)) - 1] != "," for j in narrowing)
 
 
 def _verbless(plan: EditPlan, subject: int) -> bool:

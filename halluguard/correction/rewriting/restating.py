@@ -113,6 +113,8 @@ def _taken_for_granted(parse: Parse, mention: Mention) -> bool:
     purpose = any(parse.deps[i] == "pcomp" and parse.words[parse.heads[i]] == "for" for i in (last, *parse.chain(last)))
     in_maze = purpose or end - first > _LONG_SENTENCE
     each = in_maze or any(parse.words[i] in ("each", "every") for i in range(max(0, mention.first - 4), mention.first))
+    if definite and in_relative:
+        return True  # "the board the person is on"
     return mention.rule != "vocabulary" and ((definite and not opens) or in_relative or each)
 
 

@@ -24,6 +24,9 @@ _HELD = frozenset("down up out open closed shut together apart forward forwards 
 """Words for how a part of a body is held, after "with its head"."""
 _SHARING = ("each", "both", "all")
 """Words that a phrase completes after a comma: "animals, each with a tag"."""
+_HOLDING = ("on", "in", "inside", "at", "atop", "upon")
+_WIDER_PLACES = (*_HOLDING, "near", "beside", "outside", "under", "beneath")
+"""Prepositions of a place that what lies on or in a thing shares with it."""
 _WAYS = ("to", "into", "through", "towards", "toward")
 
 
@@ -37,10 +40,28 @@ def segments(parse: Parse, token: int, needed: Callable[[int], bool]) -> Iterato
     between = _between_commas(parse, token, first, stop)
     if between is not None:
         yield between
+    inner = _place_within(parse, token)
+    if inner is not None:
+        yield inner
     for start in range(token, first + 1, -1):
         if _opens_tail(parse, start) and _is_clause(parse, first, start) and not needed(start):
             comma = parse.words[start - 1] == "," and parse.words[start] != ","
             yield set(range(start - comma, stop))
+
+
+def _place_within(parse: Parse, token: int) -> set[int] | None:
+    """A place up to the wider place that holds it: "sits [on a bench] in a park", "lies [on a plate] on a table"."""
+    outer = parse.heads[token]
+    if parse.deps[token] != "pobj" or parse.words[outer] not in _HOLDING or len(parse.conjuncts(token)) > 1:
+        return None
+    inner = [j for j in parse.children[token] if parse.deps[j] == "prep" and parse.words[j] in _WIDER_PLACES]
+    if len(inner) != 1 or inner[0] < token or parse.words[inner[0] - 1] == ",":
+        return None
+    inside = set(parse.subtree(inner[0]))
+    cut = set(range(outer, inner[0]))
+    phrase = set(parse.subtree(outer))
+    whole = max(inside) == max(phrase) and cut | inside == phrase
+    return cut if whole and any(parse.deps[j] == "pobj" for j in parse.children[inner[0]]) else None
 
 
 def _without_stop(parse: Parse, token: int) -> tuple[int, int]:

@@ -14,7 +14,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 
 from halluguard.correction.claims.mentions import Mention
-from halluguard.correction.rewriting import deletions, final_check, references, rereading, restating
+from halluguard.correction.rewriting import deletions, final_check, references, rereading, restating, several
 from halluguard.correction.rewriting.edit_plan import EditPlan
 from halluguard.correction.rewriting.token_editor import Snapshot
 from halluguard.correction.rewriting.true_clauses import true_clause
@@ -165,6 +165,20 @@ class SentenceEdits:
         self._keep_entries()
         self._keep_antecedents()
         self._keep_objects()
+        self._begin_afresh()
+
+    def _begin_afresh(self) -> None:
+        """Delete "also" from the first sentence that is left, where those before it were deleted."""
+        plan, parse = self.plan, self.plan.parse
+        for first, end in parse.sentences:
+            alive = [i for i in range(first, end) if plan.editor.alive(i)]
+            why = set[int]().union(*(plan.editor.why[i] for i in range(first)))
+            if not alive:
+                continue
+            also = [i for i in alive if parse.words[i] == "also" and parse.deps[i] == "advmod"]
+            if why and first and also and "only" not in parse.words[first : also[0]]:
+                plan.editor.delete(also[:1], why)
+            return
 
     def _keep_objects(self) -> None:
         """State the objects that were seen and that no sentence names any more, since each relied on another."""
@@ -400,4 +414,5 @@ def _breaks_form(plan: EditPlan, sentence: int) -> str:
     cut = any(not plan.editor.alive(i) and plan.parse.words[i] not in _SUPPORT for i in range(first, end))
     broken = final_check.breaks_clause(plan.parse, sentence, plan.editor.alive) if cut else ""
     broken = broken or (rereading.incomplete(plan, sentence, plan.affirmed) if cut else "")
+    broken = broken or (several.left_alone(plan, sentence) if cut else "")
     return broken or final_check.breaks_form(plan.parse.span(first, end - 1), after)

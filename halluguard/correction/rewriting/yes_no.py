@@ -23,6 +23,8 @@ _STAND_INS = _PRONOUNS | {"there", "i", "you", "we"}
 _NEGATIONS = ("not", "n't", "never")
 _ONE = {"one": "none", "some": "none", "any": "none", "none": "one"}
 _BUT_ONLY = ("only", "just", "but", "instead", "rather")
+_DESCRIBING = ("VBG", "VBN", "WDT", "WP")
+_EACH = ("one", "each", "both", "all")
 _MARKS = (",", ".", "!", ";", ":", "-", "–", "—", "*", "**")
 
 
@@ -121,10 +123,12 @@ class YesNoRewriter:
         return None
 
     def _described_after_comma(self, noun: int) -> bool:
-        """Whether a description follows that would be left without its object: "a dog here, lying on the rug"."""
+        """Whether a description follows that would be left without its object: "a dog, lying here", "two dogs: one"."""
         words, tags = self.parse.words, self.parse.tags
         end = self.parse.sentences[self.parse.sentence[noun]][1]
-        return any(words[i] == "," and tags[i + 1] in ("VBG", "VBN", "WDT", "WP") for i in range(noun + 1, end - 1))
+        after = range(noun + 1, end - 1)
+        told = any(words[i] == "," and (tags[i + 1] in _DESCRIBING or words[i + 1] in _EACH) for i in after)
+        return told or any(words[i] in (":", "—", "–") for i in after)
 
     def _to_yes(self, claim: Claim, token: int, why: int) -> set[int] | None:
         subject = claim.subject or 0

@@ -9,6 +9,7 @@ from halluguard.correction.text.parse import Parse
 from halluguard.vocabulary import category, parents, singular
 
 _NOUNS = ("NN", "NNS")
+_HERDS = ("sheep", "deer", "fish", "cattle")
 _ACTS = words("stand alone") | {"lie", "hang", "lean"}
 _LINE_VERBS = words("line verbs")
 _ACTIONS = words("actions") | {"riding", "holding", "wearing", "looking", "playing", "posing", "talking"}
@@ -31,8 +32,10 @@ def mend(parse: Parse) -> None:
         _listed_noun(parse, i)
         _person_after_things(parse, i)
         _line_verb(parse, i)
+        _herd_verb(parse, i)
         _noun_after_or(parse, i)
         _out_of_phrase(parse, i)
+        _out_of_place(parse, i)
         _adjective_in_list(parse, i)
         _listed_subject(parse, i)
     for i, head in enumerate(parse.heads):
@@ -58,7 +61,8 @@ def mend(parse: Parse) -> None:
 def _may_be_misread(parse: Parse, i: int) -> bool:
     """Whether one of the repairs of single tokens may apply; most tokens are passed over at once."""
     dep, word = parse.deps[i], parse.words[i]
-    return dep in ("conj", "appos", "amod") or word == "can" or word in _LINE_VERBS
+    herd = word in _ACTS and dep == "ROOT"
+    return dep in ("conj", "appos", "amod") or word == "can" or word in _LINE_VERBS or herd
 
 
 def _goes_on(parse: Parse, i: int) -> bool:
@@ -168,6 +172,15 @@ def _line_verb(parse: Parse, i: int) -> None:
     parse.deps[subject], parse.deps[head] = "nsubj", "dobj"
 
 
+def _herd_verb(parse: Parse, i: int) -> None:
+    """Read the verb after a plural without an ending: "Sheep graze in the foreground"."""
+    herd = i - 1
+    if parse.words[i] not in _ACTS or parse.tags[i] != "NN" or parse.heads[i] != i or herd < 0:
+        return
+    if parse.words[herd] in _HERDS and parse.deps[herd] == "compound" and parse.heads[herd] == i:
+        parse.tags[i], parse.tags[herd], parse.deps[herd] = "VBP", "NNS", "nsubj"
+
+
 def _out_of_phrase(parse: Parse, i: int) -> None:
     """List a noun with its own article beside the owner: in "a cap with stars, a coat", the coat beside the cap."""
     inner = parse.heads[i]
@@ -179,6 +192,23 @@ def _out_of_phrase(parse: Parse, i: int) -> None:
     plain = not any(parse.deps[j] in ("det", "cc") for j in parse.children[inner])
     goes_on = any(parse.deps[j] == "conj" and j > i for j in parse.children[owner])
     if articled and plain and goes_on and parse.words[first - 1] == "," and parse.tags[owner] in _NOUNS:
+        parse.hang(i, owner)
+
+
+def _out_of_place(parse: Parse, i: int) -> None:
+    """List a new thing beside a new thing: in "a fan in the room, and a door", the door beside the fan."""
+    place = parse.heads[i]
+    if parse.deps[i] != "conj" or parse.tags[i] not in _NOUNS or parse.deps[place] != "pobj":
+        return
+    owner = parse.heads[parse.heads[place]]
+
+    def is_new(noun: int) -> bool:
+        return any(parse.deps[j] == "det" and parse.words[j] in ("a", "an") for j in parse.children[noun])
+
+    joints = [j for j in parse.children[place] if parse.deps[j] == "cc" and j < i]
+    set_off = len(joints) == 1 and parse.words[joints[0] - 1] == ","
+    if set_off and is_new(i) and is_new(owner) and not is_new(place) and parse.deps[owner] in ("attr", "dobj"):
+        parse.hang(joints[0], owner)
         parse.hang(i, owner)
 
 

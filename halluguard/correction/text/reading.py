@@ -313,9 +313,26 @@ def _add_doc(parse: Parse, piece: _Piece, doc: Doc) -> None:
     first_tokens = [i for i, begin in enumerate(begins) if begin == 1 or i == 0]
     for first, last in pairwise([*first_tokens, len(begins)]):
         inside = [place[i] for i in range(first, last) if i in place]
-        if inside:
+        if inside and first and _goes_on_after_quotation(parse, inside):
+            parse.sentence.extend([len(parse.sentences) - 1] * len(inside))
+            begin = parse.sentences[-1][0]
+            root = next((i for i in range(begin, inside[0]) if parse.heads[i] == i), begin)
+            parse.sentences[-1] = (begin, inside[-1] + 1)
+            for i in inside:
+                if parse.heads[i] == i:
+                    parse.heads[i] = root
+                    parse.deps[i] = "prep" if parse.tags[i] == "IN" else "dep"
+        elif inside:
             parse.sentence.extend([len(parse.sentences)] * len(inside))
             parse.sentences.append((inside[0], inside[-1] + 1))
+
+
+def _goes_on_after_quotation(parse: Parse, tokens: Sequence[int]) -> bool:
+    """Whether a sentence goes on after a mark within its quotation: 'a sign that reads "STOP!" in red letters'."""
+    first = tokens[0]
+    torn = first > 1 and parse.words[first - 1] in ('"', "”", "''") and parse.words[first - 2] in ("!", "?", ".")
+    written = parse.text[parse.starts[first] : parse.ends[first]]
+    return torn and parse.tags[first] == "IN" and written.islower()
 
 
 def _attach_markup(parse: Parse, words: Cleaned, first: int) -> None:
