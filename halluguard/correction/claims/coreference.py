@@ -21,6 +21,12 @@ _OF_MANY = frozenset(
 _PARTS = words("parts") & words("not restated")
 _SUBJECTS = ("nsubj", "nsubjpass")
 _MAKING = frozenset("make makes making made find finds finding found".split())
+_TIMES = frozenset(
+    """
+    day daytime night nighttime morning evening afternoon noon dusk dawn sunset sunrise spring summer autumn fall winter
+    weather sunny cloudy rainy windy foggy snowy overcast dark raining snowing moment season time
+    """.split()
+)
 _SAYING = frozenset(
     "is was 's be been seems seem seemed appears appear appeared looks look happens said believed known noted".split()
 )
@@ -82,9 +88,9 @@ def _antecedent_sort(parse: Parse, i: int, word: str) -> str:
 
 def expletive(parse: Parse, i: int) -> bool:
     """ "It is likely that ...", "it is not possible to ...", "it appears that ..." stands for nothing."""
-    if _made_so(parse, i):
-        return True
     verb = parse.heads[i]
+    if _made_so(parse, i) or _time_or_weather(parse, verb):
+        return True
     complement = parse.child(verb, "acomp", "attr")
     infinitives = (j for head in (verb, complement) if head is not None for j in parse.children[head])
     if complement is not None and any(
@@ -98,6 +104,13 @@ def expletive(parse: Parse, i: int) -> bool:
         clause is not None and parse.child(clause, "mark") is not None
     )  # "it seems as if", not "it seems so, lying"
     return parse.words[verb] in ("appears", "seems") and (begins or parse.child(verb, "ccomp") is not None)
+
+
+def _time_or_weather(parse: Parse, verb: int) -> bool:
+    """ "It is a sunny day", "it seems like late autumn"."""
+    like = next((j for j in parse.children[verb] if parse.words[j] == "like"), verb)
+    said = parse.child(like, "pobj") if like != verb else parse.child(verb, "attr", "acomp")
+    return said is not None and parse.words[said] in _TIMES and parse.words[verb] in _SAYING
 
 
 def _made_so(parse: Parse, i: int) -> bool:

@@ -340,7 +340,19 @@ class EditPlan:
             if parse.deps[i] == "conj" and parse.tags[i] not in VERB_TAGS:
                 listed = parse.conjuncts(i)
                 lists[listed[0]] = listed
-        return [listed for listed in lists.values() if 0 < sum(map(self.editor.alive, listed)) < len(listed)]
+        parts = [part for listed in lists.values() for part in self._at_aside(listed)]
+        return [listed for listed in parts if 0 < sum(map(self.editor.alive, listed)) < len(listed)]
+
+    def _at_aside(self, listed: list[int]) -> list[list[int]]:
+        """The list in two, if something is left on both sides of "along with": "A bus, along with a cup and a fork"."""
+        parse = self.parse
+        for n in range(1, len(listed)):
+            before = min(deletions.member_tokens(parse, listed[n])) - 1
+            if parse.words[before - 1 : before + 1] in (["along", "with"], ["together", "with"], ["well", "as"]):
+                parts = [listed[:n], listed[n:]]
+                if all(any(map(self.editor.alive, part)) for part in parts):
+                    return parts
+        return [listed]
 
     def remove(self, token: int, heads: Mapping[int, int], skipped: int = 0) -> None:
         """Make the cheapest cut that removes a token, and restate what the cut loses."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from halluguard.correction.claims import coreference
+from halluguard.correction.claims import coreference, counts
 from halluguard.correction.text.parse import Parse
+from halluguard.vocabulary import parents, singular
 
 if TYPE_CHECKING:
     from halluguard.correction.claims.mentions import Mention
@@ -72,26 +73,59 @@ def dangling(plan: EditPlan) -> Iterator[tuple[int, int]]:
 
 
 def outnumbered(plan: EditPlan) -> Iterator[tuple[int, int]]:
-    """Pairs of a word for several and the sentence before it, whose list has one left: "A dog is here. Both ..."."""
+    """Pairs of a word for several and the sentence before it, whose list lost members: "A dog is here. Both ..."."""
     parse, alive = plan.parse, plan.editor.alive
     for token, word in enumerate(parse.words):
-        stands_alone = parse.deps[token] not in ("det", "preconj", "predet", "cc", "amod")
         before = parse.sentence[token] - 1
-        linked = token in plan.links and not _is_accessory(parse, plan.mentions[plan.links[token]].last)
-        if word not in _OF_SEVERAL or not stands_alone or not alive(token) or before < 0 or linked:
-            continue
-        if parse.words[parse.sentences[before][0]] == word:
+        if before < 0 or not alive(token) or parse.words[parse.sentences[before][0]] == word:
             continue  # "They wear coats. They face away.": the same
+        number = number_of_known(parse, token)
+        pronoun = word in _OF_SEVERAL and number is None and _stands_alone(plan, token)
+        if number is None and not pronoun:
+            continue
         nearer = (m for m in plan.mentions if parse.sentence[m.last] > before and m.last < token)
         if any(m.plural or m.category == "person" for m in nearer):
             continue
-        first, end = parse.sentences[before]
-        named = [n for n, m in enumerate(plan.mentions) if first <= m.last < end and plan.stands_alone(n)]
-        lists = {tuple(parse.conjuncts(plan.mentions[n].last)) for n in named}
-        lists.add(tuple(i for i in range(first, end) if parse.deps[i] == "nsubj" and _is_own_clause(parse, i)))
-        left = [[m for m in listed if alive(m)] for listed in lists if len(listed) > 1 and not all(map(alive, listed))]
-        if any(len(members) == 1 and parse.tags[members[0]] in ("NN", "NNP") for members in left):
+        lists = [listed for listed in _lists(plan, before) if not all(map(alive, listed))]
+        if number is not None:
+            lists = [listed for listed in lists if _is_kind_of(parse, parse.heads[token], listed)]
+        left = [[m for m in listed if alive(m)] for listed in lists if number in (None, len(listed))]
+        one_left = any(len(members) == 1 and parse.tags[members[0]] in ("NN", "NNP") for members in left)
+        if one_left or (number is not None and any(left)):
             yield token, before
+
+
+def _stands_alone(plan: EditPlan, token: int) -> bool:
+    """Whether a word for several is a pronoun that stands for a list."""
+    parse = plan.parse
+    linked = token in plan.links and not _is_accessory(parse, plan.mentions[plan.links[token]].last)
+    return parse.deps[token] not in ("det", "preconj", "predet", "cc", "amod") and not linked
+
+
+def number_of_known(parse: Parse, token: int) -> int | None:
+    """How many known things a word counts: 2 of "both animals", 3 of "the three animals"; None where it does not."""
+    noun = parse.heads[token]
+    if noun <= token or parse.tags[noun] != "NNS" or parse.sentences[parse.sentence[token]][0] + 1 < token:
+        return None
+    if parse.words[token] == "both" and parse.deps[token] in ("det", "predet"):
+        return 2
+    known = any(parse.words[j] in ("the", "these", "those") for j in parse.children[noun] if j < token)
+    return counts.number([parse.words[token]]) if known and parse.deps[token] == "nummod" else None
+
+
+def _is_kind_of(parse: Parse, noun: int, listed: Sequence[int]) -> bool:
+    """Whether a plural names the kind of all that is listed: "animals" of a cat and a dog, "items"."""
+    kind = singular(parse.words[noun])
+    return kind in _ANY_KIND or all(kind in parents(singular(parse.words[i])) for i in listed)
+
+
+def _lists(plan: EditPlan, sentence: int) -> set[tuple[int, ...]]:
+    """The lists of things of a sentence, and the subjects of its clauses, with at least two members."""
+    parse, (first, end) = plan.parse, plan.parse.sentences[sentence]
+    named = [n for n, m in enumerate(plan.mentions) if first <= m.last < end and plan.stands_alone(n)]
+    lists = {tuple(parse.conjuncts(plan.mentions[n].last)) for n in named}
+    lists.add(tuple(i for i in range(first, end) if parse.deps[i] == "nsubj" and _is_own_clause(parse, i)))
+    return {listed for listed in lists if len(listed) > 1}
 
 
 def _is_accessory(parse: Parse, noun: int) -> bool:
@@ -105,6 +139,7 @@ def _is_own_clause(parse: Parse, subject: int) -> bool:
     return parse.tags[subject] in ("NN", "NNP") and parse.deps[verb] in ("ROOT", "conj")
 
 
+_ANY_KIND = frozenset("object item thing element figure subject pet companion friend".split())
 _OF_SEVERAL = frozenset("both each neither they them their theirs themselves".split())
 
 

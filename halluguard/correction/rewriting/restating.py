@@ -22,6 +22,7 @@ _MEASURES = words("measures")
 _NEVER = words("not restated") | _MEASURES | _MASS
 _PREMODIFIERS = ("det", "amod", "nummod", "compound", "poss", "quantmod", "nmod", "predet", "advmod", "punct")
 _LIMITING = ("only", "just", "even", "also", "neither", "either", "both")
+_AFTER_NOUN = frozenset("of with in on near at from beside behind".split())
 _INDEFINITE = frozenset(("a", "an", "some", "several", "many", "multiple", "various", "numerous"))
 _NOT_THERE = frozenset(("for", "like", "as", "than", "about", "without", "into"))
 """Prepositions of comparison and purpose; what follows them need not be there."""
@@ -191,7 +192,8 @@ def phrase(editor: TokenEditor, mention: Mention, out: set[int]) -> str:
         return _lowered(editor, first, end)
     noun_first = next((i for i in range(first, mention.last + 1) if i not in plain), mention.first)
     text = _lowered(editor, noun_first, end)
-    if mention.plural or mention.name.split()[-1] in _SOME:
+    many = mention.plural or parse.tags[last] in ("NNS", "NNPS")
+    if many or mention.name.split()[-1] in _SOME:
         return text if parse.tags[noun_first] == "CD" else f"some {text}"
     return f"{article(text.lstrip('*_`'))} {text}"
 
@@ -262,7 +264,8 @@ def statement(phrases: Sequence[str]) -> str:
     opening = phrases[0].lower().split()
     of_many = opening[1:2] and opening[1] in ("few", "couple", "number", "variety", "lot")
     one = opening[0] in ("a", "an", "one") and not of_many
-    one = one or (opening[0] == "some" and opening[-1] in _SOME)
+    noun = next((opening[n - 1] for n, word in enumerate(opening) if n > 1 and word in _AFTER_NOUN), opening[-1])
+    one = one or (opening[0] == "some" and noun in _SOME)
     text = f"There {'is' if one else 'are'} {listing(phrases)}."
     return text.upper() if listing(phrases).isupper() and len(listing(phrases)) > 3 else text
 

@@ -333,7 +333,9 @@ class SentenceEdits:
             if plan.parse.sentence[token] == before:
                 _undo(plan, before, self.states.pop(before))
                 self._state_or_flag(before, reason)
-            elif not self._shorten_follower(token, before) and not self._drop_follower(token, before):
+            elif references.number_of_known(plan.parse, token) or not (
+                self._shorten_follower(token, before) or self._drop_follower(token, before)
+            ):
                 _undo(plan, before, self.states.pop(before))
                 self._flag(before, reason)
 

@@ -19,6 +19,7 @@ _BEFORE_NOUN = ("DT", "PDT", "PRP$", "CD", "JJ", "JJR", "JJS", "VBN", "VBG", "HY
 _OPENING, _CLOSING = ("(", "["), (")", "]")
 _JOINTS = ("and", "or")
 _FIRST_TAGS = ("DT", "PDT", "CD", "JJ", "PRP$", "VBN", *NOUN_TAGS)
+_HOLDING = ("with", "without", "including", "like")
 _DEFINITE = ("the", "this", "that", "these", "those")
 
 
@@ -121,7 +122,8 @@ def _opening_member(parse: Parse, before: tuple[int, int] | None, second: int) -
     if before is None or parse.words[before[1]] == ":":
         return None
     first, end = before
-    placed = parse.tags[first] in ("IN", "RB") and not any(parse.tags[i] in VERB_TAGS for i in range(first, end))
+    placed = parse.tags[first] in ("IN", "RB") and parse.words[first] not in _HOLDING
+    placed = placed and not any(parse.tags[i] in VERB_TAGS for i in range(first, end))
     if placed:
         return None  # "On a table, a cat, a dog and a bird"
     wanted = _determiner(parse, second)

@@ -92,35 +92,42 @@ def _inside_singular_subject(parse: Parse, i: int) -> None:
     """ "a bowl with apples and pears stands": one thing stands, so the pears are listed with the apples."""
     top = parse.heads[i]
     if parse.deps[i] == "nsubj":
-        top = next((j for j in parse.children[top] if parse.deps[j] == "nsubj" and j < i), i)
+        top = next((j for j in parse.children[top] if parse.deps[j] in ("nsubj", "dep") and j < i), i)
     verb = parse.heads[top]
     if parse.deps[i] not in ("conj", "nsubj") or parse.tags[i] not in _NOUNS or parse.tags[top] != "NN":
         return
-    if not top < i < verb or parse.deps[top] not in ("nsubj", "nsubjpass") or not _singular_verb(parse, verb):
+    if not top < i < verb or parse.deps[top] not in (*SUBJECTS, "dep") or not _singular_verb(parse, verb):
         return
     joint = min(parse.subtree(i)) - 1
-    bare = not any(parse.deps[j] == "det" for j in parse.children[i])
-    if parse.words[joint] != "and" and not (parse.words[joint] == "," and bare):
+    listed = _goes_on(parse, i) or not any(parse.deps[j] == "det" for j in parse.children[i])
+    if parse.words[joint] != "and" and not (parse.words[joint] == "," and listed):
         return
     member = _noun_phrase_end(parse, joint - 1 if parse.words[joint - 1] != "," else joint - 2)
     if member is not None and member > top:
         _move(parse, joint, member)
         _move(parse, i, member)
         parse.deps[i] = "conj"
+        parse.deps[top] = "nsubj" if parse.deps[top] == "dep" else parse.deps[top]
 
 
 def _second_subject(parse: Parse, i: int) -> None:
-    """ "A dog, a cat, and a bird sit": a verb has one subject, which is a list here."""
+    """ "A dog, a cat, and a bird sit", "A car, a bus and a bicycle pass": a verb has one subject, a list here."""
     verb = parse.heads[i]
-    top = next((j for j in parse.children[verb] if parse.deps[j] == "nsubj" and j < i), None)
-    if parse.deps[i] != "nsubj" or top is None or parse.tags[i] not in _NOUNS or parse.tags[top] not in NOUN_TAGS:
+    top = next((j for j in parse.children[verb] if parse.deps[j] == parse.deps[i] and j < i), None)
+    if parse.deps[i] not in SUBJECTS or top is None or parse.tags[i] not in _NOUNS or parse.tags[top] not in NOUN_TAGS:
         return
     joint = min(parse.subtree(i)) - 1
     member = _noun_phrase_end(parse, joint - 1 if parse.words[joint - 1] != "," else joint - 2)
-    if parse.words[joint] == "and" and member in parse.conjuncts(top):
+    listed = parse.words[joint] == "and" or (parse.words[joint] == "," and _goes_on(parse, i))
+    if listed and member in parse.conjuncts(top):
         _move(parse, joint, member)
         _move(parse, i, member)
         parse.deps[i] = "conj"
+
+
+def _goes_on(parse: Parse, i: int) -> bool:
+    """Whether "and" and another member follow a noun."""
+    return {"cc", "conj"} <= {parse.deps[j] for j in parse.children[i]}
 
 
 def _singular_verb(parse: Parse, verb: int) -> bool:

@@ -184,3 +184,48 @@ def test_dashes_around_a_phrase_go_with_it(text, expected):
 )
 def test_the_total_of_a_sentence_follows_its_list(text, expected):
     assert expected in corrected(text, "cat").text
+
+
+@pytest.mark.parametrize("absent", ["car", "bus", "bicycle"])
+@pytest.mark.parametrize(
+    ("text", "of_two"),
+    [
+        ("A car, a bus and a bicycle are on the road.", "{0} and {1} are on the road."),
+        ("A man with a car, a bus and a bicycle walks by.", "A man with {0} and {1} walks by."),
+        ("In the foreground, a car, a bus and a bicycle can be seen.", "In the foreground, {0} and {1} can be seen."),
+        ("The room is full, with a car, a bus, and a bicycle.", "The room is full, with {0} and {1}."),
+    ],
+)
+def test_a_list_of_three_keeps_the_other_two_wherever_it_stands(text, of_two, absent):
+    left = [f"a {name}" for name in ("car", "bus", "bicycle") if name != absent]
+    expected = of_two.format(*left)
+    assert corrected(text, absent).text == expected[0].upper() + expected[1:]
+
+
+@pytest.mark.parametrize(
+    ("absent", "expected"),
+    [
+        ("cup", "A bus, along with an umbrella, is on the street."),
+        ("umbrella", "A bus, along with a cup, is on the street."),
+        ("bus", "A cup and an umbrella are on the street."),
+    ],
+)
+def test_the_list_after_along_with_is_a_list_of_its_own(absent, expected):
+    assert corrected("A bus, along with a cup and an umbrella, is on the street.", absent).text == expected
+
+
+def test_several_known_things_are_not_left_where_one_of_them_went():
+    text = "The image shows a cat and a dog. Both animals look relaxed."
+    answer = corrected(text, "dog")
+    assert (answer.text, flagged(answer)) == (text, ["dog"])
+
+
+@pytest.mark.parametrize("closing", ["It is a sunny day.", "It seems like late autumn."])
+def test_a_remark_on_the_day_does_not_go_with_the_thing_before_it(closing):
+    assert corrected(f"A man rides a bike. A dog runs beside him. {closing}", "dog").text.endswith(closing)
+
+
+def test_what_is_stated_again_has_the_number_of_its_noun():
+    text = "Plates of food, glasses of wine and a vase of flowers are on the table."
+    stated = corrected(text, "table", "vase").text
+    assert stated == "There are some plates of food and some glasses of wine."
