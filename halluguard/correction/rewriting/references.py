@@ -295,6 +295,8 @@ def _pointed_at(parse: Parse, token: int, gone: Callable[[int], bool]) -> int | 
     after_place = token == first + 1 and parse.tags[first] == "IN" and word in ("these", "those")
     if sentence == 0 or not (token == first or after_adverb or after_place or in_subject):
         return None
+    if number_of_known(parse, token) is not None:
+        return None  # "Both surfers": see `outnumbered`
     following = parse.words[token + 1] if token + 1 < len(parse) else ""
     noun = (
         parse.words[parse.heads[token]]
