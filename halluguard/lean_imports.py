@@ -43,7 +43,7 @@ def exempt_loaded() -> None:
     Packages, word lists and the pipeline are some million objects, which Python would look through again and again.
     """
     if _left_out:
-        gc.collect()
+        gc.collect(1)  # old objects are the loaded ones; to look through them is what is to be saved
         gc.freeze()
 
 
@@ -51,10 +51,23 @@ def import_spacy() -> ModuleType:
     """The module `spacy`."""
     if not _left_out or "spacy" in sys.modules:
         return importlib.import_module("spacy")
+    _group_entry_points()
     command_line = ModuleType("spacy.cli.info")
     command_line.info = None  # type: ignore[attr-defined]  # the one name that spaCy takes from it
     with _replaced("torch", None), _replaced("spacy.cli.info", command_line):
         return importlib.import_module("spacy")
+
+
+def _group_entry_points() -> None:
+    """Let the registries of spaCy find their entry points in a dictionary, which they accept, too.
+
+    They look for some two hundred times while a pipeline is loaded, each time among those of all installed packages.
+    """
+    catalogue = importlib.import_module("catalogue")
+    found = catalogue.AVAILABLE_ENTRY_POINTS
+    groups = [group for group in found.groups if group.startswith(("spacy_", "thinc_", "srsly_"))]
+    grouped = {group: list(found.select(group=group)) for group in groups}
+    catalogue.AVAILABLE_ENTRY_POINTS = grouped  # type: ignore[attr-defined]  # no name of every module
 
 
 def import_pyarrow() -> ModuleType:

@@ -201,6 +201,7 @@ def same(name: str) -> str:
     return _SAME_AS.get(name, name)
 
 
+@lru_cache(maxsize=65536)
 def category(name: str) -> str | None:
     """The COCO category whose annotations cover `name`, or None.
 

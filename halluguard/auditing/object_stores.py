@@ -12,8 +12,6 @@ from __future__ import annotations
 import re
 from pathlib import Path, PurePosixPath
 
-import fsspec
-
 from halluguard.auditing.config import AuditConfig
 from halluguard.auditing.in_memory_input import spool_stream
 from halluguard.errors import InputError, OutputError, SettingsError
@@ -29,7 +27,11 @@ def address_of(path: Path) -> str | None:
     ('s3://bucket/captions.jsonl', None)
     """
     match = _ADDRESS.fullmatch(path.as_posix())
-    if match is None or match[1] in ("file", "local") or match[1] not in fsspec.available_protocols():
+    if match is None or match[1] in ("file", "local"):
+        return None
+    import fsspec  # only for addresses: it takes as long to import as a hundred captions take to check
+
+    if match[1] not in fsspec.available_protocols():
         return None
     return None if path.exists() else f"{match[1]}://{match[2]}"
 
@@ -44,6 +46,8 @@ def fetched(address: str, out: Path) -> Path:
     Raises:
         InputError: it cannot be read.
     """
+    import fsspec
+
     try:
         with fsspec.open(address, "rb") as stream:
             ending = _ENDING.search(PurePosixPath(address).name.lower())

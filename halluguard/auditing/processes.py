@@ -18,7 +18,7 @@ import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, as_completed, wait
 from typing import Any, BinaryIO, TypeVar
 
 from halluguard.errors import ExpertError, HalluguardError
@@ -68,6 +68,22 @@ class Processes:
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
+
+    def run(self, function: Callable[[Item], object], items: Iterable[Item]) -> None:
+        """Call a function for each item, in any order: a long call holds up no other, as it would in `map`.
+
+        Raises:
+            ExpertError: a process was killed. Errors of the function itself are raised here.
+        """
+        pending: set[Future[object]] = set()
+        for item in items:
+            pending.add(self._threads.submit(self._call, function, item))
+            if len(pending) >= 2 * len(self._workers):
+                done, pending = wait(pending, return_when=FIRST_COMPLETED)
+                for future in done:
+                    future.result()
+        for future in as_completed(pending):
+            future.result()
 
     def _call(self, function: Callable[[Item], Result], item: Item) -> Result:
         worker = self._idle.get()

@@ -15,7 +15,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from halluguard.auditing.outputs.summary import Tally
 from halluguard.auditing.outputs.tables import CAPTION_COLUMNS, CLAIM_COLUMNS, Table, arrow_schema, write_json_lines
@@ -41,13 +41,12 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-Map = Callable[[Callable[[Item], Result], Iterable[Item]], Iterable[Result]]
 ROWS_FOR_WORKERS = 20_000
 """Number of rows from which several processes merge."""
 _BATCH = 20_000
 """Number of rows of a table that are read at once from each shard."""
+_PARTS_AT_ONCE = 16
+"""Number of merged parts that are made together; those parts of the shards that they share are read once for them."""
 
 
 def merge_shards(
@@ -80,10 +79,10 @@ def merge_shards(
         folder = stack.enter_context(RunFolder(out, manifest, force_new=force_new))
         several = workers > 1 and sum(rows) >= ROWS_FOR_WORKERS
         pool = stack.enter_context(Processes([idle] * workers)) if several else None
-        spread: Map = pool.map if pool is not None else map
         checks = [checked_parts(shard) for shard in shards]
         parts = [check for of_shard in checks for check in of_shard]
-        whole = dict(zip([check.path for check in parts], spread(passes, parts), strict=True))
+        passed = pool.map(passes, parts) if pool is not None else map(passes, parts)
+        whole = dict(zip([check.path for check in parts], passed, strict=True))
         for shard, of_shard, count in zip(shards, checks, rows, strict=True):
             check_finished(shard, count, of_shard, whole)
         tallies = [read_tally(shard) for shard in shards]
@@ -91,8 +90,11 @@ def merge_shards(
             _copy_lines(checks, folder, manifest["part_rows"])
             return finish(out, manifest, workers=workers, json_lines=json_lines)
         tasks = _tasks(shards, checks, folder, manifest["part_rows"])
-        for _ in spread(_done, tasks):
-            pass
+        if pool is not None:
+            pool.run(_done, tasks)
+        else:
+            for task in tasks:
+                task()
         tally = Tally()
         for of_sums in tallies:
             tally.merge(of_sums or Tally())
@@ -138,19 +140,22 @@ def _common_manifest(shards: Sequence[Path]) -> tuple[JsonObject, list[int]]:
 
 
 @dataclass(frozen=True)
-class _MergedPart:
-    """A part of the merged run.
+class _MergedParts:
+    """Consecutive parts of the merged run.
 
     Args:
-        path, number: file and number of the part.
-        first, last: indices of its first and last row.
+        files: number -> file of each part that is to be written.
+        first, last: indices of the first and last row of all parts.
+        number: number of the first part.
+        part_rows: rows of a part; the last part of a run may have fewer.
         sources: for each shard, its parts that hold these rows.
     """
 
-    path: Path
-    number: int
+    files: Mapping[int, Path]
     first: int
     last: int
+    number: int
+    part_rows: int
     sources: tuple[tuple[PartCheck, ...], ...]
 
 
@@ -161,7 +166,7 @@ def _done(task: Callable[[], None]) -> None:
 def _tasks(
     shards: Sequence[Path], checks: Sequence[Sequence[PartCheck]], folder: RunFolder, part_rows: int
 ) -> Iterator[Callable[[], None]]:
-    """The tasks of a merge, which may run in any order: the tables, the skipped rows, and each part."""
+    """The tasks of a merge, which may run in any order: the tables, the skipped rows, and the parts."""
     for name, columns in (("claims.parquet", CLAIM_COLUMNS), ("captions.parquet", CAPTION_COLUMNS)):
         yield functools.partial(_merge_tables, [shard / name for shard in shards], folder.path / name, columns)
     yield functools.partial(_merge_skipped, shards, folder.path)
@@ -169,16 +174,19 @@ def _tasks(
     finished = set(folder.finished())
     firsts = [[check.first for check in of_shard] for of_shard in checks]
     lasts = [[check.last for check in of_shard] for of_shard in checks]
-    for number in range(-(-len(indices) // part_rows)):
-        if number in finished:
+    count = -(-len(indices) // part_rows)
+    for number in range(0, count, _PARTS_AT_ONCE):
+        numbers = range(number, min(count, number + _PARTS_AT_ONCE))
+        files = {i: folder.part(i) for i in numbers if i not in finished}
+        if not files:
             continue
-        of_part = indices[number * part_rows : (number + 1) * part_rows]
-        first, last = int(of_part[0]), int(of_part[-1])
+        of_parts = indices[numbers.start * part_rows : numbers.stop * part_rows]
+        first, last = int(of_parts[0]), int(of_parts[-1])
         sources = tuple(
             tuple(of_shard[bisect_left(ends, first) : bisect_right(starts, last)])
             for of_shard, starts, ends in zip(checks, firsts, lasts, strict=True)
         )
-        yield functools.partial(_merge_part, _MergedPart(folder.part(number), number, first, last, sources))
+        yield functools.partial(_merge_parts, _MergedParts(files, first, last, number, part_rows, sources))
 
 
 def _indices(shards: Sequence[Path]) -> np.ndarray:
@@ -198,9 +206,14 @@ def _indices(shards: Sequence[Path]) -> np.ndarray:
     return indices
 
 
-def _merge_part(part: _MergedPart) -> None:
-    lines = heapq.merge(*(_lines_within(source, part.first, part.last) for source in part.sources))
-    write_part(part.path, part.number, [line for _, line in lines])
+def _merge_parts(parts: _MergedParts) -> None:
+    rows = heapq.merge(*(_lines_within(source, parts.first, parts.last) for source in parts.sources))
+    for number in itertools.count(parts.number):
+        lines = [line for _, line in itertools.islice(rows, parts.part_rows)]
+        if not lines:
+            break
+        if number in parts.files:
+            write_part(parts.files[number], number, lines)
 
 
 def _lines_within(parts: Iterable[PartCheck], first: int, last: int) -> Iterator[tuple[int, str]]:

@@ -24,7 +24,8 @@ def read(answer: ParsedAnswer, existence: Sequence[Claim] = ()) -> list[Claim]:
 
 def _claim(parse: Parse, mention: Mention, same_as: int | None) -> Claim:
     check_now()
-    manner, side = modality.modality(parse, mention), polarity.polarity(parse, mention)
+    side = polarity.polarity(parse, mention)
+    manner = modality.modality(parse, mention, side)
     if manner == "disjunctive" and side == "denied":
         manner = "asserted"  # "no cars or bikes" denies both
     others = modality.alternatives(parse, mention.last) if manner == "disjunctive" else []

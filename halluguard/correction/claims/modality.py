@@ -10,7 +10,7 @@ from halluguard.correction.claims import polarity
 from halluguard.correction.claims.mentions import Mention
 from halluguard.correction.text.lexicon import concrete, words
 from halluguard.correction.text.parse import SUBJECTS, Parse
-from halluguard.records import Modality
+from halluguard.records import Modality, Polarity
 from halluguard.vocabulary import category, parents, singular
 
 _DEPICTIONS = words("depictions")
@@ -41,12 +41,12 @@ _WHO = frozenset("who whom what which where how why".split())
 _KINDS_OF = words("kinds of")
 
 
-def modality(parse: Parse, mention: Mention) -> Modality:
-    """The modality of a mention, such as depicted or hedged; "asserted" if the text states it."""
+def modality(parse: Parse, mention: Mention, side: Polarity) -> Modality:
+    """The modality of a mention of known polarity, such as depicted or hedged; "asserted" if the text states it."""
     first, end = parse.sentences[parse.sentence[mention.last]]
     if "?" in parse.words[max(first, end - 2) : end] and _asks(parse, first, end):
         return "question"
-    if polarity.polarity(parse, mention) == "denied" and polarity.restricted(parse, mention):
+    if side == "denied" and polarity.restricted(parse, mention):
         return "restricted"
     chain = _list_members(parse, mention.last)
     if any(_depicted(parse, i) for i in chain):
@@ -216,7 +216,7 @@ def _irrealis(parse: Parse, i: int) -> bool:
             return True  # "suitable for children", "designed for players"
         if word == "of" and parse.words[above] in _KINDS_OF and parse.deps[above] in ("attr", "appos"):
             return True
-        if word in ("for", "of") and parse.words[above] in _IRREALIS | _INSTEAD:
+        if word in ("for", "of") and (parse.words[above] in _IRREALIS or parse.words[above] in _INSTEAD):
             return True
         return word in ("except", "unlike", "than") or (word == "of" and parse.words[above] in _INSTEAD)
     if dep not in ("dobj", "obj"):

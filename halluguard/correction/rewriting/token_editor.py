@@ -388,19 +388,34 @@ class TokenEditor:
         return apply_edits(text, edits), edits
 
     def _pieces(self) -> list[Piece]:
-        """Every token and every gap: start, end, new words, causes."""
+        """Every token and gap that may differ, and each run of others as one piece: start, end, new words, causes."""
         n = len(self.tokens)
         opening, closing = self._marks(0, n - 1)
         pieces: list[Piece] = []
+        run: int | None = None  # first token of the run of others
         for i in range(n):
             begin, finish = self.extents[i]
+            behind_gap = finish + len(self._gaps[i])
+            if self._is_untouched(i):
+                run = i if run is None else run
+                joined = i + 1 < n and self.extents[i + 1][0] == behind_gap
+                if not joined or not self._is_untouched(i + 1):
+                    start = self.extents[run][0]
+                    pieces.append((start, behind_gap, self.parse.text[start:behind_gap], set()))
+                    run = None
+                continue
             before, behind = self._belonging(i)
             if i in self.statements:
                 before = behind = ""
             token = self.tokens[i] and f"{opening.get(i, '')}{before}{self.tokens[i]}{behind}{closing.get(i, '')}"
             pieces.append((begin, finish, token, self.why[i]))
-            pieces.append((finish, finish + len(self._gaps[i]), self.gaps[i], set()))
+            pieces.append((finish, behind_gap, self.gaps[i], set()))
         return pieces
+
+    def _is_untouched(self, i: int) -> bool:
+        """Whether token i and the gap after it are as they were; where there is markup, its marks may have moved."""
+        same = self.tokens[i] == self._tokens[i] and self.gaps[i] == self._gaps[i]
+        return same and not self.markup and i not in self.statements
 
 
 def _merged(pieces: Sequence[Piece], spans: Sequence[Span], text: str) -> Iterator[Piece]:
