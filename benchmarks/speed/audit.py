@@ -163,6 +163,7 @@ def merged(captions: Path, objects: Path, rows: int, shards: int, workers: int) 
     """Merge shards of `rows` rows together.
 
     Checking is not measured here, so the shards hold the rows of one audit over and over, under new indices and ids.
+    The start of the processes is in the times; two numbers of rows tell it from the time per row.
     """
     once, out = captions.with_suffix(""), captions.with_name(f"{rows}-merged")
     for folder in (once, out):
@@ -176,13 +177,25 @@ def merged(captions: Path, objects: Path, rows: int, shards: int, workers: int) 
     cpu, wall, peak = measured(_HERE, merge)
     assert json.loads((out / "summary.json").read_text(encoding="utf-8"))["rows"] == rows
     times = {"CPU seconds": round(cpu, 1), "seconds": round(wall, 1), "peak MiB": peak}
+    longest = joining([folder / "claims.parquet" for folder in folders], out.with_suffix(".parquet"))
     return {
         "merged rows": rows,
         "shards": shards,
         "workers": workers,
         **times,
         "CPU us per row": round(1e6 * cpu / rows),
+        "of them the longest task": round(1e6 * longest / rows),
     }
+
+
+def joining(tables: Sequence[Path], target: Path) -> float:
+    """CPU seconds of joining the tables of claims, which one process does: the longest task of a merge."""
+    from halluguard.auditing.outputs.merging import merge_tables
+    from halluguard.auditing.outputs.tables import CLAIM_COLUMNS
+
+    began = time.process_time()
+    merge_tables(tables, target, CLAIM_COLUMNS)
+    return time.process_time() - began
 
 
 def write_shard(once: Path, folder: Path, share: int, shards: int, rows: int, workers: int) -> None:

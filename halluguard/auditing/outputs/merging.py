@@ -168,7 +168,7 @@ def _tasks(
 ) -> Iterator[Callable[[], None]]:
     """The tasks of a merge, which may run in any order: the tables, the skipped rows, and the parts."""
     for name, columns in (("claims.parquet", CLAIM_COLUMNS), ("captions.parquet", CAPTION_COLUMNS)):
-        yield functools.partial(_merge_tables, [shard / name for shard in shards], folder.path / name, columns)
+        yield functools.partial(merge_tables, [shard / name for shard in shards], folder.path / name, columns)
     yield functools.partial(_merge_skipped, shards, folder.path)
     indices = _indices(shards)
     finished = set(folder.finished())
@@ -238,7 +238,7 @@ def _merge_skipped(shards: Sequence[Path], out: Path) -> None:
         file.writelines(line for _, line in heapq.merge(*map(skipped, shards)))
 
 
-def _merge_tables(paths: Sequence[Path], target: Path, columns: Mapping[str, str]) -> None:
+def merge_tables(paths: Sequence[Path], target: Path, columns: Mapping[str, str]) -> None:
     """Join tables that are each in the order of their rows' indices, in constant memory.
 
     Rows are written up to the smallest of the last indices read from the unfinished tables, because no earlier row can
