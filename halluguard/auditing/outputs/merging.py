@@ -268,7 +268,7 @@ def merge_tables(paths: Sequence[Path], target: Path, columns: Mapping[str, str]
                 many = rows.num_rows if complete is None else int(np.searchsorted(rows["index"].to_numpy(), complete))
                 ready.append(rows.slice(0, many))
                 held[i] = rows.slice(many)
-            joined = pa.concat_tables(ready)
+            joined = pa.concat_tables(ready).combine_chunks()  # rows of many chunks are taken four times as slowly
             table.add(joined.take(np.argsort(joined["index"].to_numpy(), kind="stable")))
 
 
