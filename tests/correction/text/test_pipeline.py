@@ -28,6 +28,13 @@ def test_changed_files_are_refused_before_they_are_imported(tmp_path, monkeypatc
     assert NAME not in sys.modules
 
 
+def test_a_pipeline_has_the_tokenizer_of_its_files():
+    pytest.importorskip(NAME)
+    loaded, usual = pipeline(NAME), spacy.load(NAME, exclude=["tok2vec", "tagger", "parser", "ner"])
+    assert loaded.tokenizer.to_bytes(exclude=["vocab"]) == usual.tokenizer.to_bytes(exclude=["vocab"])
+    assert loaded.config["nlp"]["tokenizer"] == usual.config["nlp"]["tokenizer"]
+
+
 def test_official_pipelines_come_first():
     assert PIPELINES[-1] == NAME
     assert set(KNOWN_FILES) == {NAME}
@@ -38,7 +45,7 @@ def installed(monkeypatch):
     """Say which pipelines are installed: name -> its components. Returns the mapping, empty at first."""
     pipelines = {}
 
-    def load(name, exclude):
+    def load(name, exclude, config=None):
         made = spacy.blank("en")
         for component in pipelines[name]:
             made.add_pipe(component)
