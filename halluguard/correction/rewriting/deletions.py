@@ -36,6 +36,13 @@ _CLAD = frozenset("dressed clad garbed attired clothed".split())
 _ASIDES = (",", "(", "-", "–", "—", ";")
 _NO_PLACE = frozenset("with by for during like as without".split())
 _NEEDS_CLAUSE = frozenset("way fact moment time place manner reason extent point sense impression feeling".split())
+_DONE_BY = frozenset(
+    """
+    completed dominated characterized characterised surrounded filled accompanied followed flanked framed lined bordered
+    topped marked defined highlighted complemented accentuated enhanced
+    """.split()
+)
+"""Participles that need what does it."""
 _GROUNDS = frozenset(("background", "foreground", "distance"))
 _OF_TWO = frozenset(
     """
@@ -191,7 +198,7 @@ def _cut(parse: Parse, node: int, out: Out) -> set[int] | None:
             if node != listed[0]:
                 return None
     if dep in ("prep", "agent", "advmod", "npadvmod"):
-        if _needed(parse, node, out):
+        if _needed(parse, node, out) or _all_that_is_done(parse, node):
             return None
         with_state = _with_state(parse, node)
         if with_state is not None:
@@ -218,6 +225,16 @@ def _cut(parse: Parse, node: int, out: Out) -> set[int] | None:
     if parse.tags[node] in VERB_TAGS:
         return _verb_cut(parse, node, out)
     return None
+
+
+def _all_that_is_done(parse: Parse, node: int) -> bool:
+    """Whether a participle would be left that says nothing alone: "a car parked", "the scene is dominated"."""
+    verb = parse.heads[node]
+    if parse.tags[verb] != "VBN":
+        return False
+    if parse.deps[verb] != "acl":
+        return parse.deps[node] == "agent" and parse.words[verb] in _DONE_BY
+    return node > verb and not any(j != node and parse.deps[j] != "punct" for j in parse.children[verb])
 
 
 def _told_of_subject(parse: Parse, clause: int) -> set[int]:

@@ -43,6 +43,10 @@ _LONE_ONE = re.compile(r",\s*(?:one|another|the other)\s*(?:[,.;!?]|$|and\b)|\bo
 """A rest of "one with a toy, the other with a collar"."""
 _LONE_PART = re.compile(r",\s*(?:its|his|her|their)\s+\w+\s*[.;!]", re.I)
 """A rest of "a tree stands tall, its trunk leading up to a crown"."""
+_LONE_PLACE = re.compile(r";\s*(?:and\s+)?(?:to|on|at|in|by|near)\s+(?:its|the|their|his|her)\s+\w+\s*[.!?]", re.I)
+"""A rest of "there is a cup; to its right, a spoon"."""
+_NOT_ONLY = re.compile(r"\bnot (?:only|just)\b(?!.*\bbut\b)", re.I)
+_LONE = (_LONE_ONE, _LONE_PART, _LONE_PLACE, _BARE_SCENE, _NOT_ONLY)
 _GLOSS = re.compile(r"(\w+), (possibly|perhaps|likely|probably|presumably|such as|including|namely)\b")
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 
@@ -78,7 +82,7 @@ def breaks_form(before: str, after: str) -> str:
         return f"it would begin with {words[0]!r}"
     if _tears_marks(before, after):
         return "a quotation or bracket would be torn"
-    if any(len(lone.findall(after)) > len(lone.findall(before)) for lone in (_LONE_ONE, _LONE_PART, _BARE_SCENE)):
+    if any(len(lone.findall(after)) > len(lone.findall(before)) for lone in _LONE):
         return "a word would stand alone"
     if _NEEDS_TWO.search(after) and not _NEEDS_TWO.search(before):
         return "a mix or a contrast needs two"

@@ -77,6 +77,8 @@ def outnumbered(plan: EditPlan) -> Iterator[tuple[int, int]]:
     parse, alive = plan.parse, plan.editor.alive
     for token, word in enumerate(parse.words):
         before = parse.sentence[token] - 1
+        if word == "both" and _of_two_before(plan, token):
+            yield token, parse.sentence[token]
         if before < 0 or not alive(token) or parse.words[parse.sentences[before][0]] == word:
             continue  # "They wear coats. They face away.": the same
         number = number_of_known(parse, token)
@@ -93,6 +95,16 @@ def outnumbered(plan: EditPlan) -> Iterator[tuple[int, int]]:
         one_left = any(len(members) == 1 and parse.tags[members[0]] in ("NN", "NNP") for members in left)
         if one_left or (number is not None and any(left)):
             yield token, before
+
+
+def _of_two_before(plan: EditPlan, token: int) -> bool:
+    """Whether "both" stands for the two things that its sentence names before, and they are not both left."""
+    parse, alive = plan.parse, plan.editor.alive
+    first = parse.sentences[parse.sentence[token]][0]
+    if not alive(token) or parse.deps[token] not in ("nsubj", "nsubjpass"):
+        return False
+    named = [m.last for n, m in enumerate(plan.mentions) if first <= m.last < token and not m.part and plan.whole[n]]
+    return len(named) == 2 and not all(map(alive, named))
 
 
 def _stands_alone(plan: EditPlan, token: int) -> bool:

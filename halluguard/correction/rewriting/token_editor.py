@@ -261,6 +261,9 @@ class TokenEditor:
                 continue
             if self.tokens[i] == ":" and (right is None or self.tokens[right] == ","):
                 continue  # it announces a list
+            if left is not None and right is not None and self._parts_subject(left, right):
+                self._drop(i, first, end)  # "The dog[, along with a cat], rests"
+                continue
             lonely = left is None or beyond is None or self.tokens[beyond] in (*_STOPS, ",", ";", ":", ")")
             if lonely or self.tokens[left or 0] in (",", "(", ";", ":"):
                 self._drop(i, first, end)
@@ -270,6 +273,15 @@ class TokenEditor:
             if right is not None and self.tokens[right] in _PAIRS[self.tokens[i]] and right > i + 1:
                 self._drop(i, first, end)
                 self._drop(right, first, end)
+
+    def _parts_subject(self, noun: int, verb: int) -> bool:
+        """Whether a mark between two words would part a subject from its verb."""
+        parse = self.parse
+        subject = parse.first_conjunct(noun)
+        main = parse.heads[subject]
+        helps = parse.heads[verb] == main and parse.deps[verb] in ("aux", "auxpass")
+        aside = any(self.alive(i) and self.tokens[i] in (",", "(", "—", "–") for i in range(subject, noun))
+        return parse.deps[subject] in ("nsubj", "nsubjpass") and not aside and noun < verb and (verb == main or helps)
 
     def _lonely_list_comma(self, first: int, end: int) -> None:
         """Delete the comma before "and" if only two members of a list are left: "shops, and bicycles"."""

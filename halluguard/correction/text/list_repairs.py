@@ -14,6 +14,7 @@ _ON_SURFACES = frozenset(
     "lighting shadow shadows reflection reflections design designs shading detail details focus".split()
 )
 """Words for what stands on things: in "the text on the bags and the posters", the posters have text, too."""
+_SIDES = frozenset("left right front back background foreground distance center centre middle top bottom".split())
 _GUESSES = frozenset("possibly perhaps likely probably presumably maybe potentially".split())
 
 
@@ -45,6 +46,7 @@ def mend_lists(parse: Parse) -> None:
         _apposed_in_list(parse, i)
         _in_compound(parse, i)
         _in_place(parse, i)
+        _on_other_side(parse, i)
 
 
 def _joined(parse: Parse, i: int) -> None:
@@ -312,6 +314,24 @@ def _in_place(parse: Parse, i: int) -> None:
     _move(parse, last - 1, place)
     _move(parse, i, place)
     parse.deps[i] = "conj"
+
+
+def _on_other_side(parse: Parse, i: int) -> None:
+    """ "an oven on the left and a sink on the right": the sink is listed with the oven, and is on the right."""
+    side = parse.heads[i]
+    phrase = parse.heads[side]
+    if parse.deps[i] != "conj" or parse.words[side] not in _SIDES or parse.words[i] in _SIDES:
+        return
+    thing = parse.heads[phrase]
+    if parse.tags[i] not in _NOUNS or parse.deps[side] != "pobj" or parse.tags[thing] not in NOUN_TAGS:
+        return
+    joint = next((j for j in parse.children[side] if parse.deps[j] == "cc"), None)
+    if joint is not None:
+        _move(parse, joint, thing)
+    _move(parse, i, thing)
+    place = i + 1
+    if place < len(parse) and parse.deps[place] == "prep" and parse.heads[place] < i:
+        _move(parse, place, i)
 
 
 def _determiners(parse: Parse, noun: int) -> list[str]:

@@ -229,3 +229,28 @@ def test_what_is_stated_again_has_the_number_of_its_noun():
     text = "Plates of food, glasses of wine and a vase of flowers are on the table."
     stated = corrected(text, "table", "vase").text
     assert stated == "There are some plates of food and some glasses of wine."
+
+
+@pytest.mark.parametrize(
+    ("text", "absent", "expected"),
+    [
+        ("The dog, along with a cat, is resting.", "cat", "The dog is resting."),
+        ("On the table, there is a cup; to its right, a spoon.", "spoon", "On the table, there is a cup."),
+        (
+            "The kitchen has a white refrigerator on the left and a black oven on the right.",
+            "oven",
+            "The kitchen has a white refrigerator on the left.",
+        ),
+        ("Not only is there a dog, but there is also a cat.", "cat", "There is a dog."),
+        ("A cat sits on top of a car parked next to a bicycle.", "bicycle", "A cat sits on top of a car."),
+        ("The corner is completed by a bench, and a dog sleeps.", "bench", "A dog sleeps."),
+    ],
+)
+def test_nothing_is_left_of_a_phrase_that_says_nothing_alone(text, absent, expected):
+    assert corrected(text, absent).text == expected
+
+
+@pytest.mark.parametrize("absent", ["dog", "cat"])
+def test_both_does_not_stand_for_one(absent):
+    text = "A large dog is standing behind a smaller cat, and both are looking at a bird."
+    assert "both" not in corrected(text, absent).text.lower()
