@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 
 from halluguard.correction.claims import mentions
 from halluguard.correction.rewriting import deletions
-from halluguard.correction.text.lexicon import FINITE_TAGS, VERB_TAGS
+from halluguard.correction.text.lexicon import FINITE_TAGS, NOUN_TAGS, VERB_TAGS
 from halluguard.correction.text.parse import SUBJECTS, Parse
 
 _UNFINISHED = frozenset(
@@ -116,7 +116,24 @@ def breaks_clause(parse: Parse, sentence: int, alive: Callable[[int], bool]) -> 
         return "it would have no subject"
     if any(_hangs_alone(parse, verb, alive) for verb in tokens):
         return "a clause would have no sentence to hang on"
+    if any(_points_elsewhere(parse, i, alive) for i in tokens):
+        return "a pronoun would point at something else"
     return "it would join unlike things" if _joins_unlike(parse, tokens, alive) else ""
+
+
+def _points_elsewhere(parse: Parse, i: int, alive: Callable[[int], bool]) -> bool:
+    """Whether "next to which" would lose the noun before it: "in the mirror, next to which"."""
+    if (
+        parse.words[i] not in ("which", "whom", "whose")
+        or not alive(i)
+        or i == 0
+        or parse.tags[i - 1] not in ("IN", "TO")
+    ):
+        return False
+    k = i - 1
+    while k > 0 and parse.tags[k] in ("IN", "TO", "RB", "JJ", ",", ":"):
+        k -= 1
+    return parse.tags[k] in NOUN_TAGS and not alive(k)
 
 
 def _hangs_alone(parse: Parse, verb: int, alive: Callable[[int], bool]) -> bool:

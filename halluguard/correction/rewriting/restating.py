@@ -186,7 +186,7 @@ def phrase(editor: TokenEditor, mention: Mention, out: set[int]) -> str:
     plain = [
         i
         for i in range(first, mention.first)
-        if parse.deps[i] in ("det", "predet", "preconj") or parse.words[i] == "another"
+        if parse.deps[i] in ("det", "predet", "preconj") or parse.words[i] in ("another", *_LIMITING)
     ]
     if opening in _INDEFINITE or parse.tags[first] == "CD":
         return _lowered(editor, first, end)

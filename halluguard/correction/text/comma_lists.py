@@ -126,14 +126,21 @@ def _opening_member(parse: Parse, before: tuple[int, int] | None, second: int) -
     placed = placed and not any(parse.tags[i] in VERB_TAGS for i in range(first, end))
     if placed:
         return None  # "On a table, a cat, a dog and a bird"
-    wanted = _determiner(parse, second)
     bracket = next((i for i in range(first, end) if parse.words[i] in _OPENING), end)
-    for i in range(bracket - 1, first - 1, -1):
-        begins = parse.tags[i] in _FIRST_TAGS and (i == first or parse.tags[i - 1] not in _BEFORE_NOUN)
-        head = _head(parse, i, end) if begins else None
-        if head is not None and _determiner(parse, i) == wanted and parse.words[i - 1] != "of":
-            return head, i, end
-    return None
+    phrases = [
+        (head, i, end)
+        for i in range(bracket - 1, first - 1, -1)
+        if _begins(parse, i, first) and (head := _head(parse, i, end)) is not None and parse.words[i - 1] != "of"
+    ]
+    wanted = _determiner(parse, second)
+    counted = ("article", "number") if wanted in ("article", "number") else (wanted,)
+    alike = [phrase for phrase in phrases if _determiner(parse, phrase[1]) == wanted]
+    return next(iter(alike or [phrase for phrase in phrases if _determiner(parse, phrase[1]) in counted]), None)
+
+
+def _begins(parse: Parse, i: int, first: int) -> bool:
+    """Whether a noun phrase begins at token i of a part."""
+    return parse.tags[i] in _FIRST_TAGS and (i == first or parse.tags[i - 1] not in _BEFORE_NOUN)
 
 
 def _inside_first(parse: Parse, members: list[tuple[int, int, int]]) -> tuple[int, int, int]:
@@ -145,12 +152,14 @@ def _inside_first(parse: Parse, members: list[tuple[int, int, int]]) -> tuple[in
 
 
 def _determiner(parse: Parse, first: int) -> str:
-    """The kind of determiner of a noun phrase: "definite", "indefinite" or "bare"; "no" goes with bare members."""
+    """The kind of determiner: "definite", "article", "number" or "bare"; "no" goes with bare members."""
     if parse.words[first] == "no":
         return "bare"
     if parse.words[first] in _DEFINITE:
         return "definite"
-    return "indefinite" if parse.tags[first] in ("DT", "PDT", "CD") else "bare"
+    if parse.words[first] in ("a", "an", "another"):
+        return "article"
+    return "number" if parse.tags[first] in ("DT", "PDT", "CD") else "bare"
 
 
 def _raise_above(parse: Parse, top: int, others: range) -> None:

@@ -47,6 +47,7 @@ def mend_lists(parse: Parse) -> None:
         _in_compound(parse, i)
         _in_place(parse, i)
         _on_other_side(parse, i)
+        _beside_subject(parse, i)
 
 
 def _joined(parse: Parse, i: int) -> None:
@@ -121,7 +122,15 @@ def _second_subject(parse: Parse, i: int) -> None:
     joint = min(parse.subtree(i)) - 1
     member = _noun_phrase_end(parse, joint - 1 if parse.words[joint - 1] != "," else joint - 2)
     listed = parse.words[joint] == "and" or (parse.words[joint] == "," and _goes_on(parse, i))
-    if listed and member in parse.conjuncts(top):
+    if member is None or not listed:
+        return
+    articled = bool(_determiners(parse, member)) and not _determiners(parse, parse.heads[member])
+    if parse.deps[member] == "conj" and articled and top in parse.chain(member):
+        _move(parse, min(parse.subtree(member)) - 1, top)  # "a bowl of soup, a spoon, and a slice of bread are"
+        _move(parse, member, top)
+    elif _plural_verb(parse, verb) and parse.deps[member] == "pobj" and parse.heads[parse.heads[member]] == top:
+        member = top  # "a dog with a collar and a cat are lying"
+    if member in parse.conjuncts(top):
         _move(parse, joint, member)
         _move(parse, i, member)
         parse.deps[i] = "conj"
@@ -130,6 +139,11 @@ def _second_subject(parse: Parse, i: int) -> None:
 def _goes_on(parse: Parse, i: int) -> bool:
     """Whether "and" and another member follow a noun."""
     return {"cc", "conj"} <= {parse.deps[j] for j in parse.children[i]}
+
+
+def _plural_verb(parse: Parse, verb: int) -> bool:
+    helping = next((j for j in parse.children[verb] if parse.deps[j] in ("aux", "auxpass")), verb)
+    return parse.words[helping] in ("are", "were") or parse.tags[helping] == "VBP"
 
 
 def _singular_verb(parse: Parse, verb: int) -> bool:
@@ -314,6 +328,26 @@ def _in_place(parse: Parse, i: int) -> None:
     _move(parse, last - 1, place)
     _move(parse, i, place)
     parse.deps[i] = "conj"
+
+
+def _beside_subject(parse: Parse, i: int) -> None:
+    """ "a dog with a collar and a cat are lying": two things lie, so the cat is listed with the dog."""
+    phrase = parse.heads[parse.heads[i]]
+    top = parse.heads[phrase]
+    verb = parse.heads[top]
+    joint = min(parse.subtree(i)) - 1
+    if parse.deps[i] != "conj" or parse.tags[i] != "NN" or not any(parse.deps[j] == "det" for j in parse.children[i]):
+        return
+    alone = parse.deps[top] in SUBJECTS and parse.tags[top] == "NN" and len(parse.conjuncts(top)) == 1
+    if (
+        alone
+        and _plural_verb(parse, verb)
+        and top < i < verb
+        and parse.words[joint] == "and"
+        and parse.deps[phrase] == "prep"
+    ):
+        _move(parse, joint, top)
+        _move(parse, i, top)
 
 
 def _on_other_side(parse: Parse, i: int) -> None:

@@ -191,6 +191,7 @@ def _out_of_phrase(parse: Parse, i: int) -> None:
     articled = any(parse.deps[j] == "det" for j in parse.children[i])
     plain = not any(parse.deps[j] in ("det", "cc") for j in parse.children[inner])
     goes_on = any(parse.deps[j] == "conj" and j > i for j in parse.children[owner])
+    goes_on = goes_on or any(parse.deps[j] == parse.deps[owner] and j > i for j in parse.children[parse.heads[owner]])
     if articled and plain and goes_on and parse.words[first - 1] == "," and parse.tags[owner] in _NOUNS:
         parse.hang(i, owner)
 

@@ -254,3 +254,29 @@ def test_nothing_is_left_of_a_phrase_that_says_nothing_alone(text, absent, expec
 def test_both_does_not_stand_for_one(absent):
     text = "A large dog is standing behind a smaller cat, and both are looking at a bird."
     assert "both" not in corrected(text, absent).text.lower()
+
+
+@pytest.mark.parametrize(
+    ("text", "absent", "expected"),
+    [
+        (
+            "A bowl of soup, a spoon, and a slice of bread are arranged on a tray.",
+            "spoon",
+            "A bowl of soup and a slice of bread are arranged on a tray.",
+        ),
+        ("A dog with a red collar and a cat are lying here.", "cat", "A dog with a red collar is lying here."),
+        (
+            "The room includes a couch with two cushions, a table with a vase on top, and a lamp in the corner.",
+            "lamp",
+            "The room includes a couch with two cushions and a table with a vase on top.",
+        ),
+        ("The only vehicle here is a truck.", "truck", "There is a vehicle."),
+    ],
+)
+def test_lists_whose_members_have_things_of_their_own(text, absent, expected):
+    assert corrected(text, absent).text == expected
+
+
+def test_next_to_which_does_not_lose_its_noun():
+    text = "A cat is looking at itself in the mirror, next to which there is a hair dryer."
+    assert "which" not in corrected(text, "mirror").text or corrected(text, "mirror").text == text
