@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from halluguard.correction.text.lexicon import NOUN_TAGS, VERB_TAGS
 from halluguard.correction.text.parse import SUBJECTS, Parse
+from halluguard.correction.text.subject_lists import (
+    NOUNS,
+    beside_subject,
+    determiners,
+    mend_subject,
+    move,
+    noun_phrase_end,
+)
 
 _JOINING = (("as", "well", "as"), ("along", "with"), ("together", "with"))
 _STARTS_OF_JOINTS = frozenset(words[0] for words in _JOINING)
-_NOUNS = ("NN", "NNS")
 _PLACED = frozenset("located situated positioned set standing surrounded resting".split())
 _ON_SURFACES = frozenset(
     "text writing lettering letters words texture textures color colors colour colours pattern patterns print light "
@@ -24,16 +31,12 @@ def mend_lists(parse: Parse) -> None:
     "A mane, as well as a star" lists two things, and so does "a dog, along with a cat". In "furrowed brow, and hand
     resting on the chin" the hand rests: it is no part of a compound. And what is listed after the verb does not go on
     with the subject or with the verb: "shows a pond, a person, and trees", "features the text and the logo".
-    And in "a bowl with plums and pears stands here" it is the bowl that stands.
     """
     for i in range(len(parse)):
         if parse.deps[i] == "compound" or parse.words[i] in _STARTS_OF_JOINTS:
             _doing(parse, i)
             _joined(parse, i)
-        if parse.deps[i] in ("nsubj", "nsubjpass", "conj"):
-            _last_of_plurals(parse, i)
-            _inside_singular_subject(parse, i)
-            _second_subject(parse, i)
+        mend_subject(parse, i)
         if parse.deps[i] == "nmod":
             _matter_before_adjective(parse, i)
     for i in range(len(parse)):
@@ -47,7 +50,7 @@ def mend_lists(parse: Parse) -> None:
         _in_compound(parse, i)
         _in_place(parse, i)
         _on_other_side(parse, i)
-        _beside_subject(parse, i)
+        beside_subject(parse, i)
 
 
 def _joined(parse: Parse, i: int) -> None:
@@ -57,107 +60,17 @@ def _joined(parse: Parse, i: int) -> None:
     if joint is None or i == first or i + len(joint) >= end:
         return
     before = i - 2 if parse.words[i - 1] == "," else i - 1
-    noun, last = _noun_phrase_end(parse, before), i + len(joint) - 1
+    noun, last = noun_phrase_end(parse, before), i + len(joint) - 1
     if parse.words[i - 1] == "," and noun is not None:
         noun = _before_relative(parse, noun)
     member = _noun_after(parse, last)
     if noun is None or member is None or noun < first or noun in parse.subtree(member):
         return
     for j in range(i, last + 1):
-        _move(parse, j, noun)
+        move(parse, j, noun)
         parse.deps[j] = "cc"
-    _move(parse, member, noun)
+    move(parse, member, noun)
     parse.deps[member] = "conj"
-
-
-def _last_of_plurals(parse: Parse, i: int) -> None:
-    """ "a bowl with apples, plums, and pears stands": a plural before "and" is no subject of a singular verb."""
-    verb = parse.heads[i]
-    top = parse.heads[verb]
-    singular_verb = parse.tags[verb] == "VBZ" and parse.deps[verb] == "conj"
-    if parse.deps[i] not in ("nsubj", "nsubjpass") or parse.tags[i] != "NNS" or not singular_verb:
-        return
-    joint = min(parse.subtree(i)) - 1
-    before = joint - 1 if parse.words[joint - 1] != "," else joint - 2
-    if parse.tags[top] != "NN" or parse.deps[top] != "ROOT" or parse.words[joint] not in ("and", "or"):
-        return
-    member = _noun_phrase_end(parse, before)
-    if member is None or member <= top or any(parse.deps[j] in SUBJECTS for j in parse.children[verb] if j != i):
-        return
-    parse.make_root(verb, top)
-    for j in [j for j in parse.children[top] if j > joint - 2]:
-        parse.hang(j, verb if j > i else member)
-    parse.hang(i, member)
-    parse.deps[i] = "conj"
-
-
-def _inside_singular_subject(parse: Parse, i: int) -> None:
-    """ "a bowl with apples and pears stands": one thing stands, so the pears are listed with the apples."""
-    top = parse.heads[i]
-    if parse.deps[i] == "nsubj":
-        top = next((j for j in parse.children[top] if parse.deps[j] in ("nsubj", "dep") and j < i), i)
-    verb = parse.heads[top]
-    if parse.deps[i] not in ("conj", "nsubj") or parse.tags[i] not in _NOUNS or parse.tags[top] != "NN":
-        return
-    if not top < i < verb or parse.deps[top] not in (*SUBJECTS, "dep") or not _singular_verb(parse, verb):
-        return
-    joint = min(parse.subtree(i)) - 1
-    listed = _goes_on(parse, i) or not any(parse.deps[j] == "det" for j in parse.children[i])
-    if parse.words[joint] != "and" and not (parse.words[joint] == "," and listed):
-        return
-    member = _noun_phrase_end(parse, joint - 1 if parse.words[joint - 1] != "," else joint - 2)
-    if member is not None and member > top:
-        _move(parse, joint, member)
-        _move(parse, i, member)
-        parse.deps[i] = "conj"
-        parse.deps[top] = "nsubj" if parse.deps[top] == "dep" else parse.deps[top]
-
-
-def _second_subject(parse: Parse, i: int) -> None:
-    """ "A dog, a cat, and a bird sit", "A car, a bus and a bicycle pass": a verb has one subject, a list here."""
-    verb = parse.heads[i]
-    top = next((j for j in parse.children[verb] if parse.deps[j] == parse.deps[i] and j < i), None)
-    if parse.deps[i] not in SUBJECTS or top is None or parse.tags[i] not in _NOUNS or parse.tags[top] not in NOUN_TAGS:
-        return
-    joint = min(parse.subtree(i)) - 1
-    member = _noun_phrase_end(parse, joint - 1 if parse.words[joint - 1] != "," else joint - 2)
-    listed = parse.words[joint] == "and" or (parse.words[joint] == "," and _goes_on(parse, i))
-    if member is None or not listed:
-        return
-    articled = bool(_determiners(parse, member)) and not _determiners(parse, parse.heads[member])
-    if parse.deps[member] == "conj" and articled and top in parse.chain(member):
-        _move(parse, min(parse.subtree(member)) - 1, top)  # "a bowl of soup, a spoon, and a slice of bread are"
-        _move(parse, member, top)
-    elif _plural_verb(parse, verb) and parse.deps[member] == "pobj" and parse.heads[parse.heads[member]] == top:
-        member = top  # "a dog with a collar and a cat are lying"
-    if member in parse.conjuncts(top):
-        _move(parse, joint, member)
-        _move(parse, i, member)
-        parse.deps[i] = "conj"
-
-
-def _goes_on(parse: Parse, i: int) -> bool:
-    """Whether "and" and another member follow a noun."""
-    return {"cc", "conj"} <= {parse.deps[j] for j in parse.children[i]}
-
-
-def _plural_verb(parse: Parse, verb: int) -> bool:
-    helping = next((j for j in parse.children[verb] if parse.deps[j] in ("aux", "auxpass")), verb)
-    return parse.words[helping] in ("are", "were") or parse.tags[helping] == "VBP"
-
-
-def _singular_verb(parse: Parse, verb: int) -> bool:
-    helping = next((j for j in parse.children[verb] if parse.deps[j] in ("aux", "auxpass")), verb)
-    return parse.tags[helping] == "VBZ"
-
-
-def _noun_phrase_end(parse: Parse, i: int) -> int | None:
-    """The noun that a joint after token i goes on with: the last noun of the list that ends there."""
-    if i < 0 or parse.tags[i] not in NOUN_TAGS:
-        return None
-    while parse.deps[i] in ("compound", "nmod") and parse.heads[i] > i:
-        i = parse.heads[i]
-    return i
 
 
 def _before_relative(parse: Parse, noun: int) -> int:
@@ -181,7 +94,7 @@ def _noun_after(parse: Parse, i: int) -> int | None:
 def _doing(parse: Parse, i: int) -> None:
     """ "and hand resting on the chin": a bare noun before a participle is what does it."""
     verb = parse.heads[i]
-    if parse.deps[i] != "compound" or verb != i + 1 or parse.tags[verb] != "VBG" or parse.tags[i] not in _NOUNS:
+    if parse.deps[i] != "compound" or verb != i + 1 or parse.tags[verb] != "VBG" or parse.tags[i] not in NOUNS:
         return
     if not any(parse.deps[j] in ("prep", "dobj", "prt") and j > verb for j in parse.children[verb]):
         return
@@ -189,40 +102,40 @@ def _doing(parse: Parse, i: int) -> None:
     if above == verb:
         return
     for j in [j for j in parse.children[verb] if j < i]:
-        _move(parse, j, i)
-    _move(parse, i, above)
+        move(parse, j, i)
+    move(parse, i, above)
     parse.deps[i] = dep
-    _move(parse, verb, i)
+    move(parse, verb, i)
     parse.deps[verb] = "acl"
 
 
 def _matter_before_adjective(parse: Parse, i: int) -> None:
     """ "an expanse of snow and brown shrubs": a noun before "and" and an adjective is listed; it modifies nothing."""
     noun = parse.heads[i]
-    if parse.deps[i] != "nmod" or parse.tags[i] not in _NOUNS or noun < i + 3 or parse.words[i + 1] != "and":
+    if parse.deps[i] != "nmod" or parse.tags[i] not in NOUNS or noun < i + 3 or parse.words[i + 1] != "and":
         return
     adjective = i + 2
     described = parse.deps[adjective] == "conj" and parse.heads[adjective] == i and parse.tags[adjective] == "JJ"
     if not described or noun != adjective + 1 or parse.deps[noun] != "pobj" or parse.heads[noun] != i - 1:
         return
-    _move(parse, i, parse.heads[noun])
+    move(parse, i, parse.heads[noun])
     parse.deps[i], parse.deps[noun], parse.deps[adjective] = "pobj", "conj", "amod"
-    _move(parse, noun, i)
-    _move(parse, adjective, noun)
+    move(parse, noun, i)
+    move(parse, adjective, noun)
 
 
 def _guessed(parse: Parse, i: int) -> None:
     """ "a scene, likely a park or garden": a guess at what is named before, not another thing beside it."""
     head = parse.heads[i]
-    if parse.deps[i] not in ("conj", "appos") or parse.tags[i] not in _NOUNS or head > i:
+    if parse.deps[i] not in ("conj", "appos") or parse.tags[i] not in NOUNS or head > i:
         return
     first = min(parse.subtree(i))
     if parse.words[first] not in _GUESSES or parse.words[first - 1] != ",":
         return
-    noun = _noun_phrase_end(parse, first - 2)
+    noun = noun_phrase_end(parse, first - 2)
     parse.deps[i] = "appos"
     if noun is not None and parse.deps[head] in SUBJECTS and parse.heads[head] < i:
-        _move(parse, i, noun)
+        move(parse, i, noun)
 
 
 def _placed_after_comma(parse: Parse, i: int) -> None:
@@ -232,13 +145,13 @@ def _placed_after_comma(parse: Parse, i: int) -> None:
         return
     owner = parse.heads[parse.heads[inner]]
     if parse.deps[inner] == "pobj" and parse.words[parse.heads[inner]] == "with" and parse.tags[owner] in NOUN_TAGS:
-        _move(parse, i, owner)
+        move(parse, i, owner)
 
 
 def _bracketed(parse: Parse, i: int) -> None:
     """ "a body of water (a lake or pond)": what stands in brackets after a noun says the same thing."""
     head = parse.heads[i]
-    if parse.deps[i] != "conj" or parse.tags[i] not in _NOUNS or head > i:
+    if parse.deps[i] != "conj" or parse.tags[i] not in NOUNS or head > i:
         return
     first = min(parse.subtree(i))
     if parse.words[first - 1] == "(" and head < first - 1:
@@ -255,7 +168,7 @@ def _before_bracket(parse: Parse, i: int) -> int:
 def _beside_object(parse: Parse, i: int) -> None:
     """ "shows a pond, a person, and trees": a noun after the verb that the parser joins to the subject or the verb."""
     head = parse.heads[i]
-    if parse.deps[i] != "conj" or parse.tags[i] not in _NOUNS or head > i:
+    if parse.deps[i] != "conj" or parse.tags[i] not in NOUNS or head > i:
         return
     to_subject = parse.deps[head] in SUBJECTS and head < parse.heads[head] < i
     to_verb = parse.tags[head] in VERB_TAGS and not any(parse.deps[j] in SUBJECTS for j in parse.children[i])
@@ -273,14 +186,14 @@ def _beside_object(parse: Parse, i: int) -> None:
     if before <= verb or own is None or own < verb or own in parse.subtree(i):
         return
     if parse.deps[joint] == "cc":
-        _move(parse, joint, own)
-    _move(parse, i, own)
+        move(parse, joint, own)
+    move(parse, i, own)
 
 
 def _apposed_in_list(parse: Parse, i: int) -> None:
     """ "closed eyes, furrowed brow, and hand": between a noun and an "and" after a comma, a list goes on."""
     head = parse.heads[i]
-    if parse.deps[i] != "appos" or parse.tags[i] not in _NOUNS or parse.tags[head] not in _NOUNS or head > i:
+    if parse.deps[i] != "appos" or parse.tags[i] not in NOUNS or parse.tags[head] not in NOUNS or head > i:
         return
     last = max(parse.subtree(i))
     goes_on = parse.words[last + 1 : last + 3] == [",", "and"]
@@ -299,13 +212,13 @@ def _in_compound(parse: Parse, i: int) -> None:
     if article is None or joined != noun - 1 or parse.heads[noun] == noun or parse.child(i, "cc") is None:
         return
     above, dep = parse.heads[noun], parse.deps[noun]
-    _move(parse, joined, noun)
+    move(parse, joined, noun)
     parse.deps[joined] = "compound"
     for j in [j for j in parse.children[noun] if j < i]:
-        _move(parse, j, i)
-    _move(parse, i, above)
+        move(parse, j, i)
+    move(parse, i, above)
     parse.deps[i] = dep
-    _move(parse, noun, i)
+    move(parse, noun, i)
     parse.deps[noun] = "conj"
 
 
@@ -313,41 +226,21 @@ def _in_place(parse: Parse, i: int) -> None:
     """ "the text on the bags and the posters": a place goes on after "and", as the text is no thing like them."""
     head = parse.heads[i]
     start, last = parse.sentences[parse.sentence[i]][0], i
-    while last > start and (parse.words[last - 1] == "the" or parse.tags[last - 1] in ("JJ", *_NOUNS)):
+    while last > start and (parse.words[last - 1] == "the" or parse.tags[last - 1] in ("JJ", *NOUNS)):
         last -= 1
     joined = last - 2 > start and parse.words[last - 1] == "and"
-    place = _noun_phrase_end(parse, last - 2) if joined else None
-    if place is None or parse.deps[place] != "pobj" or parse.tags[i] not in _NOUNS or parse.words[last] != "the":
+    place = noun_phrase_end(parse, last - 2) if joined else None
+    if place is None or parse.deps[place] != "pobj" or parse.tags[i] not in NOUNS or parse.words[last] != "the":
         return
     phrase = parse.heads[place]
     surface = parse.heads[phrase]
     subject = parse.deps[surface] in SUBJECTS and parse.deps[phrase] == "prep" and phrase == surface + 1
     torn = (parse.deps[i] == "conj" and head == surface) or (parse.deps[i] in SUBJECTS and head == parse.heads[surface])
-    if not subject or not torn or parse.words[surface] not in _ON_SURFACES or "the" not in _determiners(parse, place):
+    if not subject or not torn or parse.words[surface] not in _ON_SURFACES or "the" not in determiners(parse, place):
         return
-    _move(parse, last - 1, place)
-    _move(parse, i, place)
+    move(parse, last - 1, place)
+    move(parse, i, place)
     parse.deps[i] = "conj"
-
-
-def _beside_subject(parse: Parse, i: int) -> None:
-    """ "a dog with a collar and a cat are lying": two things lie, so the cat is listed with the dog."""
-    phrase = parse.heads[parse.heads[i]]
-    top = parse.heads[phrase]
-    verb = parse.heads[top]
-    joint = min(parse.subtree(i)) - 1
-    if parse.deps[i] != "conj" or parse.tags[i] != "NN" or not any(parse.deps[j] == "det" for j in parse.children[i]):
-        return
-    alone = parse.deps[top] in SUBJECTS and parse.tags[top] == "NN" and len(parse.conjuncts(top)) == 1
-    if (
-        alone
-        and _plural_verb(parse, verb)
-        and top < i < verb
-        and parse.words[joint] == "and"
-        and parse.deps[phrase] == "prep"
-    ):
-        _move(parse, joint, top)
-        _move(parse, i, top)
 
 
 def _on_other_side(parse: Parse, i: int) -> None:
@@ -357,21 +250,12 @@ def _on_other_side(parse: Parse, i: int) -> None:
     if parse.deps[i] != "conj" or parse.words[side] not in _SIDES or parse.words[i] in _SIDES:
         return
     thing = parse.heads[phrase]
-    if parse.tags[i] not in _NOUNS or parse.deps[side] != "pobj" or parse.tags[thing] not in NOUN_TAGS:
+    if parse.tags[i] not in NOUNS or parse.deps[side] != "pobj" or parse.tags[thing] not in NOUN_TAGS:
         return
     joint = next((j for j in parse.children[side] if parse.deps[j] == "cc"), None)
     if joint is not None:
-        _move(parse, joint, thing)
-    _move(parse, i, thing)
+        move(parse, joint, thing)
+    move(parse, i, thing)
     place = i + 1
     if place < len(parse) and parse.deps[place] == "prep" and parse.heads[place] < i:
-        _move(parse, place, i)
-
-
-def _determiners(parse: Parse, noun: int) -> list[str]:
-    return [parse.words[j] for j in parse.children[noun] if parse.deps[j] == "det"]
-
-
-def _move(parse: Parse, token: int, head: int) -> None:
-    if token != head:
-        parse.hang(token, head)
+        move(parse, place, i)
