@@ -47,8 +47,11 @@ def check_references(name: str | Path, *, model: bool, **source: Any) -> None:
 
     Raises:
         UnsupportedModelError: the checkpoint is refused; the message names the file and the setting.
-        InputError: a file is not JSON.
+        InputError: a file is not JSON, or is a pipe or device, whose reading might never end.
     """
+    for path in Path(name).iterdir() if Path(name).is_dir() else ():
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise InputError(f"expected the files of a checkpoint, got a pipe or device at {str(path)!r}; remove it")
     if model and find_file(name, ADAPTER, source) is not None:
         raise UnsupportedModelError(
             f"{str(name)!r} holds a PEFT adapter ({ADAPTER}), which names a base model to be fetched; load the base "

@@ -23,6 +23,7 @@ from typing import Any, TypedDict, Unpack
 
 import torch
 from huggingface_hub import constants as hub_constants
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
@@ -42,7 +43,14 @@ from transformers.utils.quantization_config import QuantizationConfigMixin
 from halluguard import chat_templates, hub
 from halluguard.checkpoint_references import check_adapter, check_references
 from halluguard.checkpoint_sizes import check_config, check_parameters, tensor_shapes
-from halluguard.errors import InputError, MissingExtraError, UnsupportedModelError, first_line, require
+from halluguard.errors import (
+    InputError,
+    MissingExtraError,
+    SettingsError,
+    UnsupportedModelError,
+    first_line,
+    require,
+)
 
 _log = logging.getLogger(__name__)
 chat_templates.install()
@@ -75,6 +83,17 @@ ProcessorLoader = type[AutoProcessor] | type[AutoImageProcessor] | type[AutoToke
 
 HARMLESS = re.compile(r"(position_ids|inv_freq|relative_position_index|num_batches_tracked|total_ops|total_params)$")
 """Buffers that older releases wrote into checkpoints and today's architectures compute."""
+
+_WRONG_SETTINGS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    StrictDataclassError,
+    TypeError,
+    ValueError,
+)
+"""Errors of transformers and PyTorch about settings of a wrong type or range, or an unknown architecture."""
 
 
 def load_pretrained(loader: ModelLoader | ProcessorLoader | type[AutoConfig], name: str | Path, **options: Any) -> Any:
@@ -182,7 +201,7 @@ def load_config(name: str | Path, **source: Unpack[SourceOptions]) -> PreTrained
     _check_sizes(name, _source(source))
     try:
         return load_pretrained(AutoConfig, name, **source)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except _WRONG_SETTINGS as error:
         if isinstance(error, InputError | UnsupportedModelError):
             raise
         raise UnsupportedModelError(
@@ -243,7 +262,7 @@ def load_model(
             f"{str(name)!r} needs a package that is not installed: {first_line(error)}; install it, or name a model of "
             "another architecture"
         ) from error
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except _WRONG_SETTINGS as error:
         raise UnsupportedModelError(
             f"expected {expected}, got {str(name)!r}, which transformers cannot load as one ({first_line(error)}); "
             f"{advice}"
@@ -313,7 +332,7 @@ def load_processor(loader: ProcessorLoader, name: str | Path, **options: Any) ->
             f"the processor of {str(name)!r} needs a package that is not installed ({first_line(error)}); install it "
             "(many image processors need torchvision), or choose a model of the LLaVA family, which needs none"
         ) from error
-    except (ValueError, TypeError, KeyError) as error:
+    except _WRONG_SETTINGS as error:
         raise UnsupportedModelError(
             f"expected a processor of transformers at {str(name)!r}, got none that loads ({first_line(error)}); "
             "name a folder or hub model with processor_config.json or preprocessor_config.json"
@@ -399,7 +418,7 @@ def _adapter_errors(model: PreTrainedModel, adapter: str | Path) -> Iterator[Non
         raise InputError(
             f"the adapter {str(adapter)!r} cannot be read ({first_line(error)}); check its files"
         ) from error
-    except (RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (RuntimeError, *_WRONG_SETTINGS) as error:
         raise UnsupportedModelError(
             f"the adapter {str(adapter)!r} does not fit {type(model).__name__}: {first_line(error)}; "
             "use the base model it was trained on"
@@ -424,8 +443,19 @@ def _check_adapter(
 
 
 def default_device(device: str | torch.device | None = None) -> torch.device:
-    """The device given, else the first GPU, else the CPU."""
-    return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    """The device given, else the first GPU, else the CPU.
+
+    Raises:
+        SettingsError: there is no such device here.
+    """
+    name = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.empty(0, device=name)
+        return torch.device(name)
+    except (RuntimeError, AssertionError) as error:
+        raise SettingsError(
+            f"expected a device of this machine, such as 'cpu', got {str(name)!r} ({first_line(error)}); name another"
+        ) from error
 
 
 def place(model: PreTrainedModel, device: torch.device) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,19 +40,23 @@ def python_size(column: pa.Array) -> int:
     return size + int(column.nbytes)
 
 
-def rows_at_once(file: Path, group: parquet.RowGroupMetaData, columns: Collection[str], most: int) -> int:
+def rows_at_once(file: Path, source: parquet.ParquetFile, group: int, columns: Collection[str], most: int) -> int:
     """Number of rows of a row group to read at once, so that they take at most `most` bytes on average.
 
     Args:
         file: the file, for the error.
-        group: the row group.
+        source: the same file, opened.
+        group: number of the row group.
         columns: names of the columns that are read.
         most: largest memory of the rows read at once, in bytes.
 
     Raises:
         InputError: the row group unpacks to much more than its size.
+        OSError: the description of a column is damaged.
     """
-    chunks = [group.column(i) for i in range(group.num_columns)]
+    _check_descriptions(source, group)
+    described = source.metadata.row_group(group)
+    chunks = [described.column(i) for i in range(described.num_columns)]
     chunks = [chunk for chunk in chunks if chunk.path_in_schema.partition(".")[0] in columns]
     packed = sum(chunk.total_compressed_size for chunk in chunks)
     unpacked = sum(chunk.total_uncompressed_size for chunk in chunks)
@@ -62,5 +67,46 @@ def rows_at_once(file: Path, group: parquet.RowGroupMetaData, columns: Collectio
         )
     # In a dictionary-encoded column, every row may hold the largest value.
     largest = sum(chunk.total_uncompressed_size for chunk in chunks if chunk.has_dictionary_page)
-    rows = min(most * group.num_rows // max(unpacked, 1), most // max(largest, 1))
+    rows = min(most * described.num_rows // max(unpacked, 1), most // max(largest, 1))
     return max(1, rows)
+
+
+class _DataReachedError(Exception):
+    """Raised where the data of a Parquet file would be read."""
+
+
+class _NoData(io.RawIOBase):
+    """Stands for a Parquet file whose metadata is known and whose data must not be read."""
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return offset
+
+    def tell(self) -> int:
+        return 1 << 62  # its size: positions are checked by the file itself
+
+    def read(self, size: int = -1) -> bytes:
+        raise _DataReachedError
+
+
+def _check_descriptions(source: parquet.ParquetFile, group: int) -> None:
+    """Refuse a row group if the description of one of its columns is damaged.
+
+    pyarrow checks a description where it is about to read the column, and raises. Where it is asked for the description
+    itself, the same check ends the process.
+
+    Raises:
+        OSError: a description is damaged.
+    """
+    from pyarrow import parquet
+
+    try:
+        for _ in parquet.ParquetFile(_NoData(), metadata=source.metadata).iter_batches(row_groups=[group]):
+            pass
+    except _DataReachedError:
+        pass

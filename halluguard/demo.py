@@ -115,12 +115,15 @@ def run(out: Path, scenes: int | None = None, seed: int = 0) -> list[Result]:
 
     Raises:
         SettingsError: `scenes` is too small for POPE's questions.
+        OutputError: `out` is no folder and cannot be made one.
     """
     console, started = Console(), time.perf_counter()
     logging.set_verbosity_error()  # keeps progress bars and messages of transformers out of the demo's output
     logging.disable_progress_bar()
     if scenes is not None and scenes < 10:
         raise SettingsError(f"expected at least 10 scenes, got {scenes}; fewer give no usable intervals")
+    with io.writing_to(out):
+        out.mkdir(parents=True, exist_ok=True)
     samples = sandbox.scenes(scenes)
     exam = Exam.of(samples, seed=seed)
     console.print(f"halluguard {__version__}: {len(samples)} test scenes, no network. Loading the sandbox models ...")
@@ -277,7 +280,6 @@ def write(
     seed: int,
 ) -> None:
     """Write `demo.html` with the tables and a dozen images, and `demo.json` with every number."""
-    out.mkdir(parents=True, exist_ok=True)
     after = next(result for result in results if result.setup.name == "after")
     changed = [i for i, answer in enumerate(after.answers) if answer.text != answer.draft]
     kept = [i for i, answer in enumerate(after.answers) if answer.text == answer.draft]

@@ -109,6 +109,24 @@ def parsing(path: str | Path, content: str) -> Iterator[None]:
 # --- reading ---------------------------------------------------------------------------------------------------
 
 
+def open_regular(path: str | Path) -> io.BufferedReader:
+    """Open a file for reading its bytes as they are.
+
+    Raises:
+        InputError: it is a pipe or device, whose reading might never end.
+    """
+    file = open(path, "rb", opener=_open_at_once)  # noqa: SIM115  # the caller closes it
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise InputError(f"expected a file, got a pipe or device at {str(path)!r}; save its content as a file")
+    return file
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open a file without waiting for the writer of a pipe."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
 def open_binary(path: str | Path) -> io.BufferedReader:
     """Open a file for reading bytes, decompressed if it is gzipped or Zstandard; see `MAX_UNPACKED` for the limit.
 
@@ -116,7 +134,7 @@ def open_binary(path: str | Path) -> io.BufferedReader:
         InputError: while reading, if the file unpacks to more than the limit.
     """
     path = Path(path)
-    file = path.open("rb")
+    file = open_regular(path)
     head = file.peek(4)[:4]
     if head.startswith(GZIP):
         return io.BufferedReader(_Unpacked(path, file, gzip.GzipFile(fileobj=file)), _BUFFER)
@@ -129,7 +147,7 @@ def open_binary(path: str | Path) -> io.BufferedReader:
 
 def is_compressed(path: str | Path) -> bool:
     """Whether a file is gzipped or Zstandard."""
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         return file.read(4).startswith((GZIP, ZSTD))
 
 
@@ -419,7 +437,7 @@ def _text_lines(path: str | Path, file: TextIO) -> Iterator[str]:
 
 def file_hash(path: str | Path) -> str:
     """The BLAKE2b digest of a file's content, as 32 hexadecimal digits."""
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
@@ -479,6 +497,8 @@ def replacing(path: str | Path, mode: str = "w", *, errors: str = "strict") -> I
     'dog\\n'
     """
     path = Path(path)
+    if "\0" in path.name:
+        raise OutputError(f"expected a name without null characters, got {path.name!r}; choose another")
     with writing_to(path.parent):
         if path.exists() and not path.is_symlink() and not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
             with open(path, "wb") as raw, _encoder(raw, path, mode, errors) as file:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
 
+from halluguard.errors import SettingsError
+
+_LARGEST = 2**63 - 1
 _FUNCTIONS = "bernoulli multinomial normal poisson rand randint randn randperm"
 _METHODS = "bernoulli bernoulli_ cauchy_ exponential_ geometric_ log_normal_ multinomial normal_ random_ uniform_"
 DRAWING = {
@@ -23,7 +27,11 @@ class Seeded(TorchFunctionMode):
     The numbers are the same as after `torch.manual_seed(seed)`, even if other threads draw numbers meanwhile.
 
     Args:
-        seed: seed of the generators.
+        seed: seed of the generators, a whole number of at most 63 bits.
+        shift: number that is added to it.
+
+    Raises:
+        SettingsError: the seed is not such a number.
 
     >>> with Seeded(5):
     ...     first = torch.rand(2)
@@ -32,9 +40,15 @@ class Seeded(TorchFunctionMode):
     True
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, shift: int = 0) -> None:
         super().__init__()
-        self.seed = seed
+        try:
+            number = operator.index(seed)
+        except TypeError:
+            number = _LARGEST + 1
+        if abs(number) > _LARGEST:
+            raise SettingsError(f"expected a whole number of at most 63 bits as seed, got {seed!r}; choose another")
+        self.seed = number + shift
         self._generators: dict[torch.device, torch.Generator] = {}
 
     def __torch_function__(

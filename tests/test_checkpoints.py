@@ -3,6 +3,7 @@
 import ast
 import io
 import json
+import os
 import re
 import shutil
 import sys
@@ -257,6 +258,40 @@ def test_a_configuration_that_asks_for_more_than_its_weights_hold_is_refused_at_
         Guard.from_pretrained(folder, device="cpu")
     with pytest.raises(UnsupportedModelError, match=key):
         load_config(folder)
+
+
+@pytest.mark.parametrize(
+    ("place", "key", "value"),
+    [
+        ("text_config", "num_hidden_layers", "9"),
+        ("text_config", "num_hidden_layers", float("inf")),
+        ("text_config", "num_attention_heads", 0),
+        ("text_config", "num_key_value_heads", 0),
+        ("text_config", "hidden_act", ["x"]),
+        ("text_config", "layer_types", ["x"] * 10),
+        ("text_config", "pad_token_id", 10**9),
+        ("vision_config", "patch_size", 0),
+        ("vision_config", "hidden_size", 0),
+        ("", "vision_config", []),
+        ("", "tie_word_embeddings", "x"),
+    ],
+)
+def test_a_configuration_of_wrong_values_is_refused_in_a_sentence(place, key, value, tmp_path):
+    def change(config):
+        (config[place] if place else config)[key] = value
+
+    folder = edited(copied(sandbox.MLLM, tmp_path / "model"), "config.json", change)
+    with pytest.raises(UnsupportedModelError, match="model"):
+        load_mllm(folder)
+
+
+@pytest.mark.parametrize("file", ["config.json", "generation_config.json", "tokenizer.json", "model.safetensors"])
+def test_a_pipe_in_a_checkpoint_is_refused_and_not_waited_for(file, tmp_path):
+    folder = copied(sandbox.MLLM, tmp_path / "model")
+    (folder / file).unlink()
+    os.mkfifo(folder / file)
+    with pytest.raises(InputError):
+        load_mllm(folder)
 
 
 @pytest.mark.parametrize("size", [64_000_000, 4000])

@@ -318,6 +318,7 @@ def test_a_path_that_cannot_be_used_ends_with_a_sentence(folder):
         ("--batch-size", "99999999999999999999"),
         ("--image-pattern", "{id:99999999999d}"),
         ("--encoding", "nonsense"),
+        ("--encoding", "a\0b"),
         ("--shard", "1/99999999999999999999"),
         ("--filter", "caption * 99999999999 == ''", "--export", "clean.jsonl"),
         ("--filter", "[1] * 99999999999 == 1", "--export", "clean.jsonl"),

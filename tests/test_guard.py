@@ -126,6 +126,12 @@ def test_a_seed_gives_the_same_answer_in_every_thread(parts):
     assert together == alone * 4
 
 
+@pytest.mark.parametrize("seed", [2**70, 1.5, float("nan"), "5", [5]])
+def test_a_seed_that_is_no_whole_number_is_refused(seed, parts):
+    with pytest.raises(SettingsError, match="whole number"):
+        Guard(*parts)(sandbox.scenes(1)[0].image, seed=seed, do_sample=True, max_new_tokens=2)
+
+
 def test_a_seed_draws_as_the_global_state_would(parts):
     guard = Guard(*parts)
     settings = {"do_sample": True, "temperature": 5.0, "max_new_tokens": 20}

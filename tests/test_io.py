@@ -78,10 +78,12 @@ def test_a_file_that_unpacks_to_much_more_than_its_size_is_refused(compress, tmp
     assert sum(map(len, pieces)) <= 1_000_000, "no more is unpacked than the limit"
 
 
-def test_a_device_without_end_is_refused(monkeypatch):
-    monkeypatch.setattr(io, "MAX_UNPACKED", 1_000_000)
-    with pytest.raises(InputError, match="expected a file of at most"):
-        io.read_text("/dev/zero")
+@pytest.mark.parametrize("read", [io.read_text, io.read_json, io.file_hash, io.is_compressed, io.open_text])
+@pytest.mark.parametrize("name", ["pipe", "/dev/zero"])
+def test_a_device_without_end_and_a_pipe_without_writer_are_refused_at_once(name, read, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="expected a file, got a pipe or device"):
+        read(tmp_path / name)
 
 
 @pytest.mark.parametrize(

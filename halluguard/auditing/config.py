@@ -153,6 +153,10 @@ class AuditConfig:
                 )
         if not 0 < self.budget <= LARGEST:
             raise SettingsError(f"budget must be a positive number of seconds, got {self.budget}; leave it out for 10")
+        if self.encoding is not None and not _is_encoding(self.encoding):
+            raise SettingsError(
+                f"expected an encoding that Python knows, such as cp1252, got {self.encoding!r}; name one"
+            )
         share, shares = self.shard
         if not 0 <= share < shares:
             raise SettingsError(f"a shard is written i/n with 1 <= i <= n, got {share + 1}/{shares}; correct it")
@@ -179,3 +183,12 @@ class AuditConfig:
             "id": self.id_key,
             "question": self.question_key,
         }
+
+
+def _is_encoding(name: str) -> bool:
+    """Whether Python can read text in an encoding of this name."""
+    try:
+        "".encode(name)
+    except (LookupError, ValueError):
+        return False
+    return True

@@ -25,6 +25,8 @@ from halluguard.records import DEFAULT_PROMPT
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+MAX_STREAM = 4 * 1024**3
+"""Most bytes that are read from standard input."""
 _CHUNK = 1 << 20
 
 
@@ -34,9 +36,24 @@ class Captioner(Protocol):
     def __call__(self, image: Image, question: str, /) -> object: ...
 
 
-def spool_stream(stream: BinaryIO, out: Path, suffix: str = "") -> Path:
-    """Write a stream, such as standard input, into the run folder and return its file, with an ending if it has one."""
-    return _spooled(iter(lambda: stream.read(_CHUNK), b""), out, "input", suffix)
+def spool_stream(stream: BinaryIO, out: Path, suffix: str = "", most: int | None = None) -> Path:
+    """Write a stream, such as standard input, into the run folder and return its file, with an ending if it has one.
+
+    Raises:
+        InputError: the stream holds more than `most` bytes.
+    """
+    return _spooled(_pieces(stream, most), out, "input", suffix)
+
+
+def _pieces(stream: BinaryIO, most: int | None) -> Iterator[bytes]:
+    size = 0
+    while piece := stream.read(_CHUNK):
+        size += len(piece)
+        if most is not None and size > most:
+            raise InputError(
+                f"expected at most {most:,} bytes on standard input, got more; save it as a file and name it"
+            )
+        yield piece
 
 
 def spool_rows(

@@ -392,7 +392,7 @@ def _run(config: AuditConfig, console: Console, mode: Mode, spots: _Spots, *, dr
 
     from halluguard.auditing.dry_run import estimate
     from halluguard.auditing.engines import engine
-    from halluguard.auditing.in_memory_input import spool_stream
+    from halluguard.auditing.in_memory_input import MAX_STREAM, spool_stream
     from halluguard.auditing.object_stores import address_of, check_local, fetched
     from halluguard.auditing.output_checks import check_outputs
     from halluguard.auditing.pipeline import image_folder
@@ -413,7 +413,7 @@ def _run(config: AuditConfig, console: Console, mode: Mode, spots: _Spots, *, dr
                 f"a dry run writes nothing, but captions from {address or 'standard input'} must be written first; "
                 "name a file"
             )
-        local = fetched(address, config.out) if address else spool_stream(sys.stdin.buffer, config.out)
+        local = fetched(address, config.out) if address else spool_stream(sys.stdin.buffer, config.out, most=MAX_STREAM)
         config = replace(config, captions=local)
     source = open_source(config.captions, config.keys, config.encoding)
     console.print(printable(source.describe()), style="dim", markup=False)

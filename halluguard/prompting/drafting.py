@@ -154,7 +154,7 @@ class Drafter:
         return kind in ALONE_IF_UNEQUAL and len({len(one.images) for one in conversations}) > 1
 
     def _batch(self, conversations: Sequence[Conversation], start: int) -> list[list[Draft]]:
-        seeded = nullcontext() if self.seed is None else Seeded(self.seed + start)
+        seeded = nullcontext() if self.seed is None else Seeded(self.seed, start)
         if self.stepping is not None and all(conversation.subjects for conversation in conversations):
             with torch.inference_mode(), seeded:
                 written = self._stepped(conversations)

@@ -197,7 +197,7 @@ def _parquet(path: Path) -> Iterator[Entry]:
         source = parquet.ParquetFile(path)
         names = source.schema_arrow.names
         for group in range(source.num_row_groups):
-            most = min(64, rows_at_once(path, source.metadata.row_group(group), names, MAX_ENTRY_MEMORY))
+            most = min(64, rows_at_once(path, source, group, names, MAX_ENTRY_MEMORY))
             for batch in source.iter_batches(batch_size=most, row_groups=[group]):
                 for place in range(batch.num_rows):
                     number += 1

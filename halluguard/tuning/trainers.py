@@ -35,6 +35,9 @@ LANGUAGE_MODEL_ONLY = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_pr
 LEARNING_RATES: dict[type[TrainingRow], float] = {InstructionRow: 2e-4, PreferenceRow: 1e-5, RatedRow: 1e-5}
 """Peaks for LoRA on a model of some billion parameters; mDPO and RLAIF-V use 1e-5 for preferences."""
 
+MOST = 100_000
+"""Most epochs of a training, and the largest rank, batch, number of accumulated batches, and learning rate."""
+
 LOSSES = (
     *("sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard", "aot", "aot_unpaired"),
     *("apo_zero", "apo_down", "discopop", "sft", "sigmoid_norm"),
@@ -149,10 +152,11 @@ def fine_tune(
         raise InputError("expected training rows, got none; build some with halluguard.tuning")
     positive = {"rank": rank, "epochs": epochs, "batch_size": batch_size, "accumulate": accumulate}
     positive["learning_rate"] = LEARNING_RATES[type(rows[0])] if learning_rate is None else learning_rate
-    positive["save_every"] = 1 if save_every is None else save_every
-    wrong = [f"{name} {value}" for name, value in positive.items() if not 0 < value < math.inf]
+    wrong = [f"{name} {value}" for name, value in positive.items() if not 0 < value <= MOST]
+    if save_every is not None and not 0 < save_every < math.inf:
+        wrong.append(f"save_every {save_every}")
     if wrong:
-        raise SettingsError(f"these must be positive and finite: {', '.join(wrong)}; correct them")
+        raise SettingsError(f"these must be positive and at most {MOST:,}: {', '.join(wrong)}; correct them")
     require_chat_template(processor)
     refuse_image_tokens(processor, rows)
     folder = Path(out)

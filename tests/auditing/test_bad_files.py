@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from halluguard import columns, json_stream
 from halluguard import io as files
 from halluguard.auditing import audit, inputs
-from halluguard.auditing.inputs import columnar, delimited, json_values, jsonl, webdataset
+from halluguard.auditing.inputs import Decision, columnar, delimited, json_values, jsonl, webdataset
 from halluguard.auditing.run_folder import read_parts
 from halluguard.auditing.source import open_source
 from halluguard.cli import app
@@ -278,6 +278,19 @@ def test_a_table_that_unpacks_without_end_is_refused(tmp_path, monkeypatch):
     parquet.write_table(table, tmp_path / "c.parquet", compression="zstd")
     with pytest.raises(InputError, match="unpack to at most 100 times"):
         open_source(tmp_path / "c.parquet", {})
+
+
+@pytest.mark.parametrize("kind", [pa.string_view(), pa.list_(pa.string_view()), pa.dictionary(pa.int8(), pa.string())])
+def test_rows_are_left_out_of_the_export_of_a_table_of_any_type(kind, tmp_path):
+    plain = ["x", "y", None] if not pa.types.is_list(kind) else [["x"], [], None]
+    table = pa.table({"image": ["1", "2", "3"], "caption": ["A dog."] * 3, "other": pa.array(plain, kind)})
+    parquet.write_table(table, tmp_path / "c.parquet")
+    decisions = [Decision(True), Decision(False), Decision(True, "A cat.")]
+    with (tmp_path / "out.parquet").open("wb") as out:
+        columnar.export(tmp_path / "c.parquet", None, out, "caption", decisions)
+    exported = parquet.read_table(tmp_path / "out.parquet")
+    assert exported["other"].to_pylist() == [plain[0], plain[2]]
+    assert exported["caption"].to_pylist() == ["A dog.", "A cat."]
 
 
 def test_a_row_of_a_table_over_the_limit_is_skipped(tmp_path, monkeypatch):

@@ -63,7 +63,10 @@ def export(path: Path, encoding: str | None, out: BinaryIO, key: str, decisions:
     for batch in _batches(path):
         table = pa.Table.from_batches([batch])
         in_batch = list(itertools.islice(remaining, len(table)))
-        table = _with_captions(table, key, in_batch).filter(pa.array([d.keep for d in in_batch], pa.bool_()))
+        table = _with_captions(table, key, in_batch)
+        kept = [table.slice(at, 1) for at, decision in enumerate(in_batch) if decision.keep]
+        if len(kept) < len(table):  # slices: pyarrow cannot filter columns of some types, such as views of text
+            table = pa.concat_tables(kept) if kept else table.slice(0, 0)
         writer = writer or parquet.ParquetWriter(out, table.schema, compression="zstd")
         writer.write_table(table)
     if writer is not None:
@@ -109,7 +112,7 @@ def _read_file(file: Path, columns: Collection[str] | None) -> Iterator[pa.Recor
         source = parquet.ParquetFile(file)
         kept = [name for name in source.schema_arrow.names if columns is None or name in columns]
         for group in range(source.num_row_groups):
-            most = min(_BATCH, rows_at_once(file, source.metadata.row_group(group), kept, MAX_ROW_WITH_IMAGE))
+            most = min(_BATCH, rows_at_once(file, source, group, kept, MAX_ROW_WITH_IMAGE))
             yield from source.iter_batches(batch_size=most, row_groups=[group], columns=kept)
         return
     with pa.memory_map(str(file)) as mapped:
