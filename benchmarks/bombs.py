@@ -4,32 +4,26 @@
 
 FOLDER keeps the hostile files (4 GB, made once) and results.jsonl. Cases that it holds already are not run again, so a
 run that was stopped continues. A case is named "command file", as in "audit line200.csv"; parts of names choose cases.
-A process of each case is forked from one that has imported the command line and the language pipeline. The memory is
-the peak of its resident pages, imports and pipeline with it. A case ends at 75 processor seconds or 6 GiB.
+The memory is the peak of the process's resident pages. A case ends at 75 processor seconds or 6 GiB.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import os
-import resource
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from halluguard.lean_imports import leave_out_unused
-
-leave_out_unused()  # as the command line does before it imports anything
-
-import psutil  # noqa: E402
-from hostile_files import FILES, IMAGES, make_all  # noqa: E402
-from PIL import Image  # noqa: E402
+import psutil
+from hostile_files import FILES, IMAGES, make_all
+from PIL import Image
 
 MOST_SECONDS, MOST_MEMORY = 60, 1536
 """Processor seconds and MiB that a case may take."""
@@ -97,23 +91,6 @@ def cases(folder: Path) -> Iterator[Case]:
             yield f"resume {victim} {name}", [*_AUDIT, "--out", "OUT"]
 
 
-def _child(arguments: Sequence[str], work: str, log: str) -> None:
-    """Run one command here, with its output in a file; the last line says its processor seconds and peak memory."""
-    os.chdir(work)
-    file = os.open(log, os.O_CREAT | os.O_TRUNC | os.O_RDWR)
-    for descriptor in (1, 2):
-        os.dup2(file, descriptor)
-    sys.argv = ["halluguard", *arguments]
-    from halluguard.cli import main
-
-    try:
-        main()
-    finally:
-        sys.stdout.flush()
-        usage = resource.getrusage(resource.RUSAGE_SELF)
-        os.write(2, f"\nUSED {usage.ru_utime + usage.ru_stime:.1f} {usage.ru_maxrss // 1024}\n".encode())
-
-
 def run(name: str, arguments: list[str], work: Path, folder: Path, number: int) -> dict[str, object]:
     """Outcome of one case."""
     out = work / f"out{number}"
@@ -122,22 +99,21 @@ def run(name: str, arguments: list[str], work: Path, folder: Path, number: int) 
         shutil.copytree(work / "base", out)
         shutil.copy(folder / files[1], next(out.rglob(files[0])))
     arguments = [word.replace("OUT", str(out)) if word.startswith("OUT") else word for word in arguments]
-    log = work / "log.txt"
     started = time.monotonic()
-    process = multiprocessing.get_context("forkserver").Process(target=_child, args=(arguments, str(work), str(log)))
-    process.start()
-    stopped = _watch(process.pid or 0)
-    process.join()
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "halluguard", *arguments], cwd=work, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+        )
+        code, processor, memory = _wait(process.pid)
+        process.returncode = code
+        log.seek(0)
+        said = [line for line in log.read().decode("utf-8", "replace").split("\n") if line.strip()]
     seconds = time.monotonic() - started
-    lines = log.read_text("utf-8", "replace").split("\n") if log.exists() else []
-    used = next((line.split()[1:] for line in reversed(lines) if line.startswith("USED ")), None)
-    processor, memory = (float(used[0]), int(used[1])) if used else stopped
-    said = [line for line in lines if line.strip() and not line.startswith("USED ")]
     for path in work.glob(f"out{number}*"):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     return {
         "case": name,
-        "code": process.exitcode if used else "stopped",
+        "code": code,
         "processor_seconds": round(processor, 1),
         "seconds": round(seconds, 1),
         "MiB": memory,
@@ -146,20 +122,17 @@ def run(name: str, arguments: list[str], work: Path, folder: Path, number: int) 
     }
 
 
-def _watch(number: int) -> tuple[float, int]:
-    """Wait for a process, and kill it beyond the bounds; the last processor seconds and MiB that were seen."""
-    seconds, memory = 0.0, 0
-    try:
+def _wait(number: int) -> tuple[int, float, int]:
+    """Exit code, processor seconds and peak MiB of a process, which is killed beyond the bounds."""
+    while True:
+        ended, status, usage = os.wait4(number, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime, usage.ru_maxrss // 1024
         process = psutil.Process(number)
-        while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
-            times = process.cpu_times()
-            seconds, memory = times.user + times.system, max(memory, process.memory_info().rss >> 20)
-            if seconds > 75 or memory > 6144:
-                os.kill(number, signal.SIGKILL)
-            time.sleep(0.05)
-    except psutil.NoSuchProcess:
-        pass
-    return seconds, memory
+        times = process.cpu_times()
+        if times.user + times.system > 75 or process.memory_info().rss >> 20 > 6144:
+            os.kill(number, signal.SIGKILL)
+        time.sleep(0.05)
 
 
 def faults(result: dict[str, object]) -> list[str]:
@@ -214,8 +187,6 @@ def main() -> None:
         wanted = [case for case in wanted if any(part in case[0] for part in arguments.cases)]
     work = folder / f"work{os.getpid()}"
     prepare(work)
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["__main__", "halluguard.cli", "halluguard.correction.text.pipeline"])
     try:
         for number, (name, options) in enumerate(wanted):
             if time.monotonic() - began > arguments.budget:

@@ -12,7 +12,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -192,12 +192,12 @@ FILES: dict[str, Make] = {
 """Makers of files of rows, by the file's name."""
 
 
-def _image(mode: str, size: tuple[int, int] = (SIDE, SIDE), turned: bool = False, **options: object) -> Make:
+def _image(mode: str, size: tuple[int, int] = (SIDE, SIDE), turned: bool = False, **options: Any) -> Make:
     def make(path: Path) -> None:
         exif = Image.Exif()
         if turned:
             exif[0x112] = 6  # a quarter turn
-        Image.new(mode, size).save(path, **options, **({"exif": exif} if turned else {}))
+        Image.new(mode, size).save(path, **options, **cast(dict[str, Any], {"exif": exif} if turned else {}))
 
     return make
 
@@ -206,7 +206,7 @@ def _noise(path: Path) -> None:
     Image.frombytes("L", (SIDE, SIDE), os.urandom(SIDE * SIDE)).convert("RGB").save(path, quality=60)
 
 
-def _frames(mode: str, count: int, **options: object) -> Make:
+def _frames(mode: str, count: int, **options: Any) -> Make:
     size = (3000, 3000)
     shades = [number if mode == "P" else (number,) * 3 for number in range(count)]
 

@@ -35,7 +35,7 @@ MAY_IMPORT = {
     "checkpoint_references": {"errors", "checkpoint_sizes"},
     "checkpoint_sizes": {"errors", "hub", "io", "tensor_files"},
     "tensor_files": {"errors", "io"},
-    "seeding": set(),
+    "seeding": {"errors"},
     "lean_imports": set(),
     "thinking": set(),
     "controller": {"errors", "tensor_files"},
