@@ -411,7 +411,7 @@ def _breaks_form(plan: EditPlan, sentence: int) -> str:
         return "it would run on"
     if restated and len(left) == 1:
         return ""
-    if restated and any(plan.links.get(i) in restated for i in left):
+    if restated and any(plan.links.get(i, plan.owner(i)) in restated for i in left):
         return "a pronoun would come before what it stands for"
     cut = any(not plan.editor.alive(i) and plan.parse.words[i] not in _SUPPORT for i in range(first, end))
     broken = final_check.breaks_clause(plan.parse, sentence, plan.editor.alive) if cut else ""

@@ -280,3 +280,8 @@ def test_lists_whose_members_have_things_of_their_own(text, absent, expected):
 def test_next_to_which_does_not_lose_its_noun():
     text = "A cat is looking at itself in the mirror, next to which there is a hair dryer."
     assert "which" not in corrected(text, "mirror").text or corrected(text, "mirror").text == text
+
+
+def test_a_possessive_does_not_come_before_what_is_stated_again():
+    text = "The photo was taken in a park where a man is feeding ducks, and his bicycle is leaning against a tree."
+    assert corrected(text, "duck").text == text
