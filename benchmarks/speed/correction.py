@@ -9,8 +9,8 @@ caption, here and in the way of one pass per named object.
     python benchmarks/speed/correction.py --answers FILE
 
 compares extraction and correction with a bare spaCy pipeline on texts of any kind (JSON lines with a field text); of
-each text one named thing is declared absent. The pipeline is measured whole, and with its tagger and parser alone, which
-are all that extraction uses.
+each text one named thing is declared absent. The pipeline is measured whole, and with its tagger and parser alone,
+which are all that extraction uses.
 """
 
 from __future__ import annotations
