@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import difflib
 import gzip
 import hashlib
 import io
@@ -60,6 +61,17 @@ _BYTE_ORDER_MARKS = (
 )
 
 
+def check_path(path: str | Path) -> str:
+    """Advice about a path that does not exist: the name beside it that was probably meant, else to check the path."""
+    path = Path(path)
+    try:
+        beside = os.listdir(path.parent)
+    except OSError:
+        return "check the path"
+    close = difflib.get_close_matches(path.name, beside, n=1, cutoff=0.75)
+    return f"did you mean {str(path.with_name(close[0]))!r}?" if close else "check the path"
+
+
 @contextlib.contextmanager
 def reading(path: str | Path, content: str = "") -> Iterator[None]:
     """Turn the errors of reading a bad file into an `InputError`.
@@ -78,7 +90,8 @@ def reading(path: str | Path, content: str = "") -> Iterator[None]:
             raise
         kind = f" as {content}" if content else ""
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise InputError(f"cannot read {str(path)!r}{kind}: {reason}; check the file") from error
+        advice = check_path(path) if isinstance(error, FileNotFoundError) else "check the file"
+        raise InputError(f"cannot read {str(path)!r}{kind}: {reason}; {advice}") from error
 
 
 _MALFORMED = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError, csv.Error)

@@ -104,3 +104,37 @@ def test_a_device_that_is_none_is_refused_before_a_model_is_loaded(tmp_path, pho
     done = run("caption", photos, "--out", tmp_path / "c.jsonl", "--model", "no/such-model", "--device", "gpu")
     assert isinstance(done.exception, SettingsError)
     assert "'cuda'" in str(done.exception)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "arguments"),
+    [
+        ("captions.jsnl", ("captions.jsnl", "--objects", "objects.json")),
+        ("object.json", ("captions.jsonl", "--objects", "object.json")),
+        ("photo", ("captions.jsonl", "--objects", "objects.json", "--images", "photo")),
+    ],
+)
+def test_a_misspelt_path_gets_the_name_beside_it(tmp_path, known, photos, monkeypatch, wrong, arguments):
+    monkeypatch.chdir(tmp_path)
+    Path("captions.jsonl").write_text('{"image_id": 1, "caption": "A dog."}\n')
+    done = run("audit", *arguments, "--out", "out")
+    meant = {"captions.jsnl": "captions.jsonl", "object.json": "objects.json", "photo": photos.name}[wrong]
+    assert f"did you mean '{meant}'?" in str(done.exception)
+
+
+def test_a_folder_of_images_given_as_captions_is_told_of_the_command_caption(tmp_path, known, photos):
+    for path in (photos, next(photos.iterdir())):
+        done = run("audit", path, "--objects", known, "--out", tmp_path / "out")
+        assert "halluguard caption FOLDER" in str(done.exception)
+
+
+def test_caption_refuses_wrong_folders_before_a_model_is_loaded(tmp_path, photos):
+    wrong = run("caption", tmp_path / "nowhere", "--model", "nobody/none", "--out", tmp_path / "out.jsonl")
+    assert "expected a folder of images" in str(wrong.exception)
+    wrong = run("caption", photos, "--model", "nobody/none", "--out", photos)
+    assert "name a file" in str(wrong.exception)
+
+
+def test_the_demo_refuses_a_file_as_its_folder_before_a_model_is_loaded(known):
+    done = run("demo", "--out", known)
+    assert "name another folder" in str(done.exception)

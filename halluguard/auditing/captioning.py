@@ -19,7 +19,7 @@ from PIL.Image import Image
 
 from halluguard.errors import ExpertError, HalluguardError, ImageError, InputError, SettingsError, forget_frames
 from halluguard.images import MAX_MODEL_PIXELS, SUFFIXES, load_image, resolve_inside
-from halluguard.io import JsonObject, json_line, read_json, write_text, writing_to
+from halluguard.io import JsonObject, check_path, json_line, read_json, write_text, writing_to
 
 _USUAL = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 MAX_CONSECUTIVE_FAILURES = 20
@@ -69,7 +69,7 @@ def find_images(folder: Path) -> list[str]:
         InputError: there is no such folder, or no image in it.
     """
     if not folder.is_dir():
-        raise InputError(f"expected a folder of images, got {str(folder)!r}; check the path")
+        raise InputError(f"expected a folder of images, got {str(folder)!r}; {check_path(folder)}")
     names = []
     for path in folder.rglob("*"):
         name = path.relative_to(folder).as_posix()

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from halluguard.auditing.caption_rows import Row
 from halluguard.errors import ImageError, InputError, SettingsError
 from halluguard.images import ORIENTATION, formats, load_image, resolve_inside
-from halluguard.io import begins_with_brace, json_limit, parse_json, read_table, read_text
+from halluguard.io import begins_with_brace, check_path, json_limit, parse_json, read_table, read_text
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -61,7 +61,9 @@ class ImageFolder:
 
     def __post_init__(self) -> None:
         if self.root is not None and not self.root.is_dir():
-            raise InputError(f"expected a folder of images, got {str(self.root)!r}; check --images")
+            raise InputError(
+                f"expected a folder of images, got {str(self.root)!r} for --images; {check_path(self.root)}"
+            )
         if self.pattern is not None and not _FIELD.search(self.pattern):
             raise SettingsError(
                 f"an image pattern must contain the id, as in 'COCO_val2014_{{id:012d}}.jpg', got {self.pattern!r}"

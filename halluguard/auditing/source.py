@@ -13,7 +13,7 @@ from halluguard.auditing.caption_rows import Keys, Row, guess_keys, to_rows
 from halluguard.auditing.config import AuditConfig
 from halluguard.auditing.inputs import MAX_ROW, Item, detect_format, get_format
 from halluguard.errors import InputError
-from halluguard.io import is_compressed
+from halluguard.io import check_path, is_compressed
 
 SAMPLED = 50
 """Number of entries that are read to guess the keys."""
@@ -70,7 +70,7 @@ def open_source(path: Path, keys: Mapping[str, str | None], encoding: str | None
         SettingsError: no row has a named key.
     """
     if not path.exists():
-        raise InputError(f"no captions at {str(path)!r}; check the path")
+        raise InputError(f"no captions at {str(path)!r}; {check_path(path)}")
     if not (path.is_file() or path.is_dir()):
         raise InputError(
             f"expected a file or folder of captions, got a pipe or device at {str(path)!r}; use - for a pipe"

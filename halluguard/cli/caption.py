@@ -66,11 +66,14 @@ def caption(
     """Caption a folder of images with a model, or with an OpenAI-compatible endpoint."""
     from rich.progress import MofNCompleteColumn, Progress
 
-    from halluguard.auditing.captioning import caption_folder
+    from halluguard.auditing.captioning import caption_folder, find_images
     from halluguard.auditing.endpoint import Endpoint
 
     if any("\ud800" <= letter <= "\udfff" for letter in prompt):
         raise SettingsError("expected a prompt that UTF-8 can encode, got half of a surrogate pair; correct --prompt")
+    find_images(images)  # refuses a wrong folder before a model is loaded
+    if out.is_dir():
+        raise SettingsError(f"--out is a file for the captions, got the folder {str(out)!r}; name a file")
     ask: Captioner
     if endpoint is None:
         ask = _local_captioner(model, prompt, imagination, max_tokens, device=device, dtype=dtype)

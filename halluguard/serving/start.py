@@ -17,7 +17,7 @@ from halluguard.serving.local_model import LocalModel
 from halluguard.serving.metrics import Metrics
 from halluguard.serving.settings import ServerSettings
 from halluguard.serving.shared_detector import SharedDetector
-from halluguard.serving.upstream import Upstream
+from halluguard.serving.upstream import Upstream, upstream_address
 
 
 def in_front_of(
@@ -41,6 +41,7 @@ def in_front_of(
         SettingsError: the address is not valid, or the detector does not look at images.
     """
     settings, metrics = settings or ServerSettings(), Metrics()
+    upstream_address(url)  # refuses a wrong one before a detector is loaded
     loaded = _detector(detector, device)
     shared = SharedDetector(loaded, settings.detector_batch, settings.check_timeout, metrics.batch.observe)
     checker = Checker(shared, thresholds=None, properties=None, calibration=None, style="delete", proposer=None)

@@ -29,6 +29,23 @@ PASSED_ON = ("authorization", "openai-organization", "openai-project", "x-reques
 """Headers of a client that are passed on to the upstream server."""
 
 
+def upstream_address(url: str) -> httpx.URL:
+    """The address of an upstream server.
+
+    Raises:
+        SettingsError: it is not an http or https address.
+    """
+    try:
+        address = httpx.URL(url)
+    except (httpx.InvalidURL, ValueError):
+        address = httpx.URL()
+    if address.scheme not in ("http", "https") or not address.host:
+        raise SettingsError(
+            "the upstream server is an http or https address, such as http://host:8001/v1; check --upstream"
+        )
+    return address
+
+
 class Upstream:
     """Answer requests with an upstream server, and check its answers.
 
@@ -51,14 +68,7 @@ class Upstream:
         key: str | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        try:
-            address = httpx.URL(url)
-        except (httpx.InvalidURL, ValueError):
-            address = httpx.URL()
-        if address.scheme not in ("http", "https") or not address.host:
-            raise SettingsError(
-                "the upstream server is an http or https address, such as http://host:8001/v1; check --upstream"
-            )
+        address = upstream_address(url)
         self.checker, self.settings, self.metrics = checker, settings, metrics
         self.review = Review(settings, metrics)
         self.key = key

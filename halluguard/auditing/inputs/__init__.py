@@ -40,6 +40,7 @@ from typing import Any, BinaryIO, NamedTuple, Protocol, cast
 
 from halluguard.auditing.fields import Fields, with_texts
 from halluguard.errors import InputError
+from halluguard.images import SUFFIXES
 from halluguard.io import MAX_LINE, READ_ERRORS, open_binary, parse_json
 
 HEAD_BYTES = 65_536
@@ -125,6 +126,12 @@ def detect_format(path: Path) -> str:
     for name, module in sorted(formats.items(), key=lambda pair: (pair[1].ORDER, pair[0])):
         if module.recognises(path, head):
             return name
+    inside = [path] if path.is_file() else path.iterdir()
+    if any(one.suffix.lower() in SUFFIXES for one in inside):
+        raise InputError(
+            f"expected captions, got images at {str(path)!r}; caption them with halluguard caption FOLDER --out FILE, "
+            "or name the file of captions here and the folder of its images with --images"
+        )
     known = ", ".join(module.NAME for module in formats.values())
     raise InputError(f"expected captions in one of the formats {known}; {str(path)!r} is in none of them; convert it")
 
