@@ -197,6 +197,8 @@ def _cut(parse: Parse, node: int, out: Out) -> set[int] | None:
                 return _member_cut(parse, node, listed, out)
             if node != listed[0]:
                 return None
+    if dep == "prep" and parse.words[head] in ("apart", "aside") and head == node - 1:
+        return _phrase(parse, head)  # "[Apart from two boats,] the harbor is empty"
     if dep in ("prep", "agent", "advmod", "npadvmod"):
         if _needed(parse, node, out) or _all_that_is_done(parse, node):
             return None

@@ -114,3 +114,8 @@ def test_a_part_keeps_what_says_how_it_is_held():
 def test_a_quotation_with_a_mark_does_not_tear_its_sentence():
     text = 'A bus is here. A truck is adorned with a flag with the phrase "USE IT NOW!" in bold black letters.'
     assert "in bold black letters" not in without(text, "truck", "flag").text
+
+
+def test_apart_goes_with_what_it_sets_apart():
+    text = "Apart from two boats moored here, the harbor is empty."
+    assert without(text, "boat").text == "The harbor is empty."
