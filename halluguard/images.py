@@ -193,18 +193,24 @@ ORIENTATION = 0x0112
 
 def _upright_rgb(image: Image, orientation: int | None) -> Image:
     """The image in RGB, over white where it is transparent, turned upright by an EXIF orientation."""
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     if type(image) is Image.Image and image.mode == "RGB" and not image.info and not image.getexif():
         return image  # already upright: copying the largest would take 400 MB
     convert = _scaling_to_8_bits(image) if image.mode in ("I", "F") or image.mode.startswith("I;16") else _over_white
-    rgb = Image.new("RGB", image.size)
-    for top, strip in _strips(image):
-        rgb.paste(convert(strip), (0, top))
-    if orientation not in (None, 1):
-        rgb.getexif()[ORIENTATION] = orientation
-        ImageOps.exif_transpose(rgb, in_place=True)
+    turn = _TURNS.get(orientation or 1)
+    sideways = orientation in (5, 6, 7, 8)
+    rgb = Image.new("RGB", image.size[::-1] if sideways else image.size)
+    for top, strip in _strips(image):  # turned strip by strip: turning the whole would take another 400 MB
+        place = image.height - top - strip.height if orientation in (3, 4, 6, 7) else top
+        converted = convert(strip)
+        turned = converted if turn is None else converted.transpose(Image.Transpose(turn))
+        rgb.paste(turned, (place, 0) if sideways else (0, place))
     return rgb
+
+
+_TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
+"""EXIF orientation -> the value of Pillow's `Transpose` that turns the image upright."""
 
 
 def _strips(image: Image) -> Iterator[tuple[int, Image]]:
