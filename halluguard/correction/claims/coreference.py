@@ -32,6 +32,9 @@ _SAYING = frozenset(
 )
 
 
+_ADVISED = frozenset("recommended advised suggested required expected advisable".split())
+
+
 def links(parse: Parse, mentions: Sequence[Mention]) -> dict[int, int]:
     """Pronoun token -> index of the mention it stands for.
 
@@ -99,6 +102,8 @@ def expletive(parse: Parse, i: int) -> bool:
         return True
     if parse.words[verb] in _SAYING and any(parse.deps[j] in ("ccomp", "csubj") for j in parse.children[verb]):
         return True
+    if parse.words[verb] in _ADVISED and parse.child(verb, "xcomp", "ccomp", "csubj") is not None:
+        return True  # "It is recommended to have this checked."
     clause = parse.child(verb, "ccomp", "advcl")
     begins = (
         clause is not None and parse.child(clause, "mark") is not None

@@ -52,7 +52,7 @@ def word(parse: Parse, *, asked: bool = False) -> int | None:
 
 
 def _conclusion(parse: Parse) -> int | None:
-    """The answer in the last sentence of an argument: "Therefore, yes.", "So the answer is: no, there is no dog."."""
+    """The answer in the last sentence of an argument: "Therefore, yes.", "So the answer is: no.", "Yes"."""
     first, end = parse.sentences[-1]
     if first == 0:
         return None
@@ -61,7 +61,8 @@ def _conclusion(parse: Parse) -> int | None:
         if not lead <= _LEADS | _CONCLUDING:
             return None
         if parse.words[i] in YES | NO:
-            concludes = bool(lead & _CONCLUDING) or "answer" in lead
+            alone = not any(word.isalnum() for word in parse.words[first:i] + parse.words[i + 1 : end])
+            concludes = alone or bool(lead & _CONCLUDING) or "answer" in lead
             closed = i + 1 == end or not parse.words[i + 1].isalnum()
             return i if concludes and closed else None
     return None

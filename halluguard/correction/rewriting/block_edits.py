@@ -8,14 +8,17 @@ items, the heading of an empty section. Siblings are never touched.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from halluguard.correction.rewriting import restating, term_lists
+from halluguard.correction.rewriting import block_totals, restating, term_lists
 from halluguard.correction.rewriting.edit_plan import EditPlan
 from halluguard.correction.rewriting.token_editor import Span
 from halluguard.correction.text.budget import check_budget
 from halluguard.correction.text.document import Block, Document
+from halluguard.correction.text.lexicon import FINITE_TAGS
 from halluguard.correction.text.lines import is_field
+from halluguard.vocabulary import singular
 
 _NAMES = ("term", "label", "cell")
 NAMING_KEYS = frozenset("label name object class category type item entity tag thing title subject element".split())
@@ -80,6 +83,11 @@ class BlockEditor:
                 settled.add(sentence)
             elif self._remove(unit, sentence):
                 settled.update(parse.sentence[i] for i in self.tokens(unit))
+                if unit.kind == "heading":
+                    settled |= self._remove_section(unit, self.heads[token])
+            elif unit.kind == "row":
+                self.plan.flag(sentence, self.heads, "other things of its row would be lost")
+                settled.add(sentence)
         return settled
 
     def _names_others(self, leaf: Block) -> bool:
@@ -102,13 +110,16 @@ class BlockEditor:
         """The block to delete with a name; None if only the words can be deleted."""
         above = self.parent[id(leaf)]
         if leaf.kind == "cell":
-            named = above.kind == "row" and self.plan.parse.text[leaf.start : leaf.end].strip() == above.label
-            return above if named else None
+            return above if above.kind == "row" and self._names_row(leaf, above) else None
         member = next((block for block in self._above(leaf) if block.kind == "member"), None)
         if leaf.kind == "term" and member is not None and above is member:
             holder = self.parent[id(member)]
             named = member.label.lower() in NAMING_KEYS and holder.kind == "value"
             return holder if named else None
+        if leaf.kind == "term" and above.kind == "pair" and above.label.lower() in NAMING_KEYS:
+            item = next((block for block in self._above(leaf) if block.kind == "item"), None)
+            if item is not None and next(self._leaves(item)) is above.children[0]:
+                return item  # "- name: knife"
         unit = leaf
         while above.removable:
             opens = above.kind in ("pair", "item", "member") and next(self._leaves(above), leaf) is leaf
@@ -119,6 +130,16 @@ class BlockEditor:
                 break
             above = self.parent[id(above)]
         return unit if unit.removable else None
+
+    def _names_row(self, cell: Block, row: Block) -> bool:
+        """Whether a row is about what the cell names: the first cell with letters, or one under "Object"."""
+        text = self.plan.parse.text
+        first = next((c for c in row.children if any(map(str.isalpha, text[c.start : c.end]))), None)
+        head = self.parent[id(row)].children[0]
+        column = next(n for n, other in enumerate(row.children) if other is cell)
+        above = head.children[column] if len(head.children) == len(row.children) else cell
+        words = re.findall(r"[a-z]+", text[above.start : above.end].lower())
+        return cell is first or any(singular(word) in NAMING_KEYS for word in words)
 
     def _above(self, block: Block) -> Iterator[Block]:
         while id(block) in self.parent:
@@ -136,6 +157,8 @@ class BlockEditor:
         lost = plan.worth_stating(plan.lost(cut), cut)
         if (unit.kind in ("item", "pair") and unit.label) or any(leaf.kind == "label" for leaf in unit.leaves()):
             lost = {n for n in lost if not self._is_attribute(n)}
+        if unit.kind == "row":
+            lost = {n for n in lost if not plan.named_outside(n, cut)}
         if lost and unit.kind == "heading":
             return False
         if lost:
@@ -151,9 +174,35 @@ class BlockEditor:
         plan.editor.delete(cut, why)
         return True
 
+    def _remove_section(self, heading: Block, why: int) -> set[int]:
+        """Delete what the section of a deleted heading tells of nothing else: "The frame is black." under "Clock"."""
+        plan, parse = self.plan, self.plan.parse
+        settled = set[int]()
+        for block in _section(parse.text, self.parent[id(heading)].children, heading):
+            for sentence in {parse.sentence[i] for i in self.tokens(block)}:
+                first, end = parse.sentences[sentence]
+                leaf = parse.leaf(first)
+                own = {n for n, m in enumerate(plan.mentions) if first <= m.last < end}
+                tells = any(plan.worth_keeping(n) and not self._belongs(n) for n in own)
+                if leaf is not None and leaf.kind == "prose" and not tells and not own & plan.wrongly_denied:
+                    plan.editor.delete(range(first, end), {why})
+                    settled.add(sentence)
+        return settled
+
+    def _belongs(self, mention: int) -> bool:
+        """Whether "the frame" was not named before, so that it is a part of what its section is about."""
+        plan, named = self.plan, self.plan.mentions[mention]
+        definite = any(plan.parse.words[j] in ("the", "its", "their") for j in plan.parse.children[named.last])
+        return definite and not any(m.name == named.name for m in plan.mentions[:mention])
+
     def _is_attribute(self, mention: int) -> bool:
-        """Whether a bare noun only tells of what the label names: "Boat: wooden, red hull"."""
+        """Whether a noun only tells of what the label names: "Boat: wooden, red hull", "Hull: dark with a stripe"."""
         parse, named = self.plan.parse, self.plan.mentions[mention]
+        top = parse.first_conjunct(named.last)
+        fitted = parse.deps[top] == "pobj" and parse.words[parse.heads[top]] == "with" and named.category is None
+        sentence = parse.sentences[parse.sentence[named.last]]
+        if fitted and not any(parse.tags[i] in FINITE_TAGS for i in range(*sentence)):
+            return True
         own = any(parse.deps[j] in ("det", "nummod", "poss") for j in parse.children[named.last])
         return not own and not named.plural and named.category is None
 
@@ -213,13 +262,8 @@ class BlockEditor:
             if empty[n] or not child.removable:
                 continue
             if child.kind == "heading" and block.kind != "table":
-                level = _level(self.plan.parse.text, child)
-                section = []
-                for m in range(n + 1, len(children)):
-                    if children[m].kind == "heading" and _level(self.plan.parse.text, children[m]) <= level:
-                        break
-                    section.append(m)
-                goes = bool(section) and all(empty[m] for m in section)
+                section = len(list(_section(self.plan.parse.text, children, child)))
+                goes = section > 0 and all(empty[n + 1 : n + 1 + section])
             else:
                 follows = n + 1 < len(children) and children[n + 1].kind in ("list", "table", "keywords")
                 goes = follows and empty[n + 1] and _announces(child)
@@ -257,8 +301,16 @@ class BlockEditor:
             Span(*_widest_separator(text, start, end), "", frozenset(self._causes(start, end)))
             for start, end in self.document.cut(self.gone)
         ]
-        spans = [*cuts, *self.restated, *self._numbers(self.document.root), *self._term_lists()]
+        spans = [*cuts, *self.restated, *self._numbers(self.document.root), *self._term_lists(), *self._totals()]
         return sorted((s for s in spans if text[s.start : s.end] != s.after), key=lambda span: span.start)
+
+    def _totals(self) -> Iterator[Span]:
+        """The totals that the deleted blocks change, where their sentences have no other edit."""
+        for start, end, after, cause in block_totals.corrected(self.document, self.gone):
+            token = bisect_left(self.plan.parse.ends, end)
+            inside = token < len(self.plan.parse) and self.plan.parse.starts[token] <= start
+            if not inside or not self.plan.editor.changed(token):
+                yield Span(start, end, after, frozenset(self._causes(*cause.outer)))
 
     def _term_lists(self) -> Iterator[Span]:
         queue = [self.document.root]
@@ -302,6 +354,15 @@ def _widest_separator(text: str, start: int, end: int) -> tuple[int, int]:
     ):
         return before, after
     return start, end
+
+
+def _section(text: str, siblings: Sequence[Block], heading: Block) -> Iterator[Block]:
+    """The blocks after a heading up to the next one of its level or above."""
+    start = next(n for n, block in enumerate(siblings) if block is heading)
+    for block in siblings[start + 1 :]:
+        if block.kind == "heading" and _level(text, block) <= _level(text, heading):
+            return
+        yield block
 
 
 def _has_words(plan: EditPlan, block: Block) -> bool:

@@ -197,6 +197,7 @@ class EditPlan:
         """
         kept, in_prose = set[str](), set[str]()
         taken: dict[str, int] = {}
+        topics: dict[str, int] = {}
         for n, mention in enumerate(self.mentions):
             if not self.editor.alive(mention.last):
                 continue
@@ -206,11 +207,32 @@ class EditPlan:
                     in_prose |= _keys(mention) if self._is_prose(mention.last) else set()
             elif n in self._not_to_lose and not self._is_attribute(mention, cut):
                 taken.setdefault(self._own_key(n), n)
+                if self._is_topic(n):
+                    topics.setdefault(self._own_key(n), n)
         for named in self.restate.values():
             for n in named:
                 kept |= _keys(self.mentions[n])
                 in_prose |= _keys(self.mentions[n])
-        return {n for key, n in taken.items() if key not in kept or (key not in in_prose and self._needs_prose(n))}
+        lost = {n for key, n in taken.items() if key not in kept or (key not in in_prose and self._needs_prose(n))}
+        return lost | {n for key, n in topics.items() if key not in {self._own_key(m) for m in lost}}
+
+    def named_outside(self, mention: int, cut: set[int]) -> bool:
+        """Whether other words than these name the same thing, be it a keyword or a cell of a table."""
+        key = _key(self.mentions[mention])
+        return any(_key(m) == key and m.last not in cut and self.editor.alive(m.last) for m in self.mentions)
+
+    def _is_topic(self, mention: int) -> bool:
+        """Whether a list item is about the mention: the subject of its sentence, or what its label names."""
+        parse, named = self.parse, self.mentions[mention]
+        leaf = parse.leaf(named.last)
+        if leaf is None or leaf.kind != "prose" or parse.document is None or not leaf.reads:
+            return False
+        if not any(block.kind == "item" for block in parse.document.path(leaf.start)):
+            return False
+        root = parse.heads[named.last]
+        chief = parse.deps[named.last] in ("nsubj", "nsubjpass") and parse.deps[root] == "ROOT"
+        chief = chief or (parse.deps[named.last] == "attr" and parse.child(root, "expl") is not None)
+        return chief or parse.deps[named.last] == "ROOT"
 
     @cached_property
     def _not_to_lose(self) -> frozenset[int]:
@@ -230,9 +252,13 @@ class EditPlan:
             return False
         return not self.false.isdisjoint(listed)
 
-    def _is_prose(self, token: int) -> bool:
+    def is_name(self, token: int) -> bool:
+        """Whether a token stands in a title, a label, a keyword or a cell."""
         leaf = self.parse.leaf(token)
-        return leaf is None or (leaf.kind not in _NAMES and self.parse.block[token] not in self.parse.folded)
+        return leaf is not None and (leaf.kind in _NAMES or self.parse.block[token] in self.parse.folded)
+
+    def _is_prose(self, token: int) -> bool:
+        return not self.is_name(token)
 
     def _needs_prose(self, mention: int) -> bool:
         """Whether a keyword elsewhere is no substitute for what the text says of it here."""
@@ -310,7 +336,7 @@ class EditPlan:
         def named(n: int) -> bool:
             return self.mentions[n].name.split()[-1] in (in_prose if self._needs_prose(n) else heads)
 
-        return {n for n in lost if self._own_key(n) not in implied and not named(n)}
+        return {n for n in lost if self._is_topic(n) or (self._own_key(n) not in implied and not named(n))}
 
     # -- removing ------------------------------------------------------------------------------------------------------
 
@@ -507,7 +533,7 @@ class EditPlan:
         else:
             things = listing(phrases)
             says = restating.framed(self.editor, sentence, self._out(), things) or things
-            says += self.parse.words[end - 1] if self.parse.words[end - 1] in ".!?" else ""
+            says += self.parse.words[end - 1] if self.parse.words[end - 1] in ".!?,;" else ""
             says = says[0].upper() + says[1:] if self.editor.original(first)[:1].isupper() else says
         why = set().union(*(self.editor.why[i] for i in range(first, end)))
         if alive:

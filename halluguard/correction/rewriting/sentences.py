@@ -215,8 +215,7 @@ class SentenceEdits:
         plan.drop(set(range(first, end)), sentence, why)
         plan.state_again(sentence)
         lost = _loses(plan, sentence) or self._loses_clause(sentence)
-        if plan.restate.get(sentence) and end - first > _LONG_SENTENCE:
-            lost = lost or "much else that it says would be lost"
+        lost = lost or _says_much_else(plan, sentence)
         if not lost and self._only_its_subject_is_stated(sentence):
             lost = "what it says of its subject would be lost"
         if plan.parse.words[end - 1] == ":":
@@ -250,6 +249,8 @@ class SentenceEdits:
         first, end = plan.parse.sentences[sentence]
         flagged = {n for n, mention in enumerate(plan.mentions) if first <= mention.last < end}
         names = {_kind(plan.mentions[n]) for n in flagged if plan.mentions[n].last in self.heads}
+        if plan.is_name(first):
+            return  # a title introduces nothing
         for other in sorted(self.states):
             first, end = plan.parse.sentences[other]
             tokens = [token for token in self.heads if first <= token < end]
@@ -400,11 +401,21 @@ def _loses(plan: EditPlan, sentence: int) -> str:
     return "too much would be lost" if too_much else ""
 
 
+def _says_much_else(plan: EditPlan, sentence: int) -> str:
+    """The reason why a long sentence cannot be replaced by a statement of its objects, or ""."""
+    first, end = plan.parse.sentences[sentence]
+    long = bool(plan.restate.get(sentence)) and end - first > _LONG_SENTENCE
+    return "much else that it says would be lost" if long else ""
+
+
 def _breaks_form(plan: EditPlan, sentence: int) -> str:
     first, end = plan.parse.sentences[sentence]
     after = plan.editor.preview(sentence)
     left = [i for i in range(first, end) if plan.editor.alive(i)]
     restated = plan.restate.get(sentence)
+    opening = [plan.parse.tags[i] for i in (*left[:1], first)]
+    if opening[0:1] == ["VBG"] and opening[-1] != "VBG":
+        return "it would begin with a participle"
     if len(left) <= 1 and plan.parse.words[end - 1] == ":":
         return "it announces what follows"
     if restated and len(left) > 1 and plan.parse.words[left[-1]] not in (".", "!", "?"):

@@ -34,6 +34,7 @@ def _look_at_budget(state: StateBlock, first: int, last: int, silent: bool) -> b
 _MARKDOWN.block.ruler.before("table", "budget", _look_at_budget)
 _PLAIN = re.compile(r"\A[ \t]*(?:[^\W\d_]|[(\"'“‘])[^\n\r|]*\Z")
 _BULLET = re.compile(r"^([ \t]*)[•‣◦▪▫●○·–—*+](?=[ \t])", re.MULTILINE)
+_KEY_AFTER_ITEM = re.compile(r"^(?:[-*+•] |[ \t])[^\n]*\n(?=[A-Za-z][\w ]{0,30}:(?:[ \t]|$))", re.MULTILINE)
 _FRONT = re.compile(r"\A\s*---[ \t]*\n(.{0,5000}?)\n---[ \t]*(?:\n|\Z)", re.DOTALL)
 _MARKER = re.compile(r"[ \t]*(?:(?:[-*+•‣◦▪▫●○·–—>]|#{1,6}|\d{1,9}[.)])[ \t]+)*")
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n|\Z)")
@@ -118,7 +119,12 @@ def _stripped(text: str, start: int, end: int) -> tuple[int, int]:
 
 
 def _markdown(text: str, start: int, end: int) -> list[Block]:
-    """The markdown blocks of a range."""
+    """The markdown blocks of a range; a key at the margin ends the list before it, as in YAML."""
+    keys = [match.end() for match in _KEY_AFTER_ITEM.finditer(text, start, end)]
+    return [block for a, b in pairwise([start, *keys, end]) for block in _run(text, a, b)]
+
+
+def _run(text: str, start: int, end: int) -> list[Block]:
     if not text[start:end].strip(" \t\r\n.,;"):
         return []
     source = text[start:end]

@@ -11,6 +11,8 @@ _LABEL = re.compile(
     r"(?P<mark>\*{1,3}|_{1,3}|)(?P<label>[^\s:*_\n][^:：*\n]{0,60}?)"
     r"(?:[ \t]*[:：][ \t]*(?P=mark)|(?P=mark)[ \t]*[:：]|(?<=[^\W_])(?P<bold>\*{2,3})[ \t]+[-–—])(?=\s|\Z)"
 )
+_ITEM_LABEL = re.compile(r"(?P<mark>)(?P<label>[A-Z][\w'-]*(?: [\w'-]+){0,3})[ \t]+[–—-][ \t]+(?=[^\W\d_])")
+"""The name that opens a list item before a dash: "Person – standing near the door"."""
 _BOLD_LINE = re.compile(r"(\*{2,3}|_{2,3})([^*_\n]{1,80})\1[ \t]*")
 _BARE_LABELS = ("title", "description", "keywords", "caption", "tags")
 """Labels that may stand on a line of their own without a colon."""
@@ -87,7 +89,7 @@ def _is_bare_label(text: str, start: int, end: int) -> bool:
 
 
 def _line(text: str, start: int, end: int, label: str, *, item: bool) -> Block:
-    match = _label(text, start, end)
+    match = _label(text, start, end) or (_item_label(text, start, end) if item else None)
     if match:
         return _pair(text, start, end, match)
     bold = _BOLD_LINE.fullmatch(text, start, end)
@@ -107,6 +109,13 @@ def _label(text: str, start: int, end: int) -> re.Match[str] | None:
     if match["mark"] or _DENYING_LABEL.match(words):
         return match if count <= 2 * _MOST_LABEL_WORDS else None
     sentence = count > _MOST_LABEL_WORDS or _SENTENCE.search(words) or words.endswith((".", "!", "?", ","))
+    return None if sentence else match
+
+
+def _item_label(text: str, start: int, end: int) -> re.Match[str] | None:
+    """The name that opens an item before a dash, if one does."""
+    match = _ITEM_LABEL.match(text, start, end)
+    sentence = match is not None and (_OPENS_PHRASE.match(match["label"]) or _SENTENCE.search(match["label"]))
     return None if sentence else match
 
 

@@ -25,6 +25,7 @@ _MARKUP = re.compile(
     r"|(?P<link>\[(?P<words>[^\[\]\n]{1,300})\]\([^()\s]{0,1000}(?:\s\"[^\"\n]{0,200}\")?\))"
     r"|(?P<footnote>\[\^[^\]\s]{1,30}\]:?|\[\d{1,3}\](?!\())"
     r"|(?P<code>(?P<ticks>`{1,3})(?P<ticked>[^`\n]{1,300})(?P=ticks))"
+    r"|(?P<boxed>\$?\\boxed\{(?:\\text(?:bf)?\{)?(?P<framed>[^{}\n]{1,300})\}{1,2}\$?)"
     r"|(?P<tag></?[a-zA-Z][^<>\n]{0,300}>|<\|[^<>\n]{1,40}\|>)"
     r"|(?P<quote>\n[ \t]*>[ \t]?)"
     r"|(?P<entity>&(?:[a-zA-Z]{2,8}|#\d{2,6}|#x[0-9a-fA-F]{2,6});)"
@@ -121,8 +122,8 @@ def _inline(text: str, start: int, end: int, markup: list[Markup]) -> Iterator[_
             inner = match.span("words")
             markup.append(Markup("link", a, b, inner))
             yield from (_Gap(a, inner[0]), _Gap(inner[1], b))
-        elif match["code"]:
-            inner = match.span("ticked")
+        elif match["code"] or match["boxed"]:
+            inner = match.span("ticked" if match["code"] else "framed")
             markup.append(Markup("code", a, b, inner))
             yield from (_Gap(a, inner[0]), _Gap(inner[1], b))
         elif match["entity"]:
