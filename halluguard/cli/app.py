@@ -84,6 +84,8 @@ def main() -> NoReturn:
         if isinstance(error, OSError) and error.filename is not None:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
             _end(printable(f"cannot use {error.filename!r}: {error.strerror}; check the path"), 6 if full else 3)
+        if _is_out_of_memory(error):
+            _end("the memory does not suffice; use shorter texts, smaller images or smaller batches", 6)
         cause = error.__cause__ if isinstance(error, typer.Abort) and error.__cause__ else error
         _end(_bug(cause), 70)
     if code == 130:
@@ -110,6 +112,12 @@ def exit_code(error: HalluguardError) -> int:
     if isinstance(error, PromiseError):
         return 1
     return 6 if isinstance(error, OSError) else 2
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Whether Python or torch could not allocate memory; torch says so in a plain RuntimeError on a CPU."""
+    said = isinstance(error, RuntimeError) and "allocate memory" in str(error)
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or said
 
 
 def _print_usage_error(error: Exception) -> None:
