@@ -46,11 +46,20 @@ def links(parse: Parse, mentions: Sequence[Mention]) -> dict[int, int]:
     for i, word in enumerate(parse.words):
         if i in parse.quoted or (word == "one" and i > 0 and parse.words[i - 1] == "no"):
             continue
+        if _stands_for_no_mention(parse, mentions, i):
+            continue
         sort = _antecedent_sort(parse, i, word)
         antecedent = nearest(parse, mentions, i, sort) if sort else None
         if antecedent is not None:
             antecedents[i] = antecedent
     return antecedents
+
+
+def _stands_for_no_mention(parse: Parse, mentions: Sequence[Mention], i: int) -> bool:
+    """Whether "each" stands for the noun before its comma, and that is no mention: "into sections, each numbered"."""
+    after_plural = i > 1 and parse.words[i - 1] == "," and parse.tags[i - 2] == "NNS"
+    counts = parse.words[i] in ("each", "both", "all") and after_plural
+    return counts and not any(mention.last == i - 2 for mention in mentions)
 
 
 _DEFINITE = frozenset(("the", "this", "that", "these", "those"))

@@ -19,6 +19,7 @@ _HEDGING_VERBS = words("hedging verbs")
 _HEDGING_MODALS = words("hedging modals")
 _IRREALIS = words("irrealis")
 _SCREENS = ("tv", "television", "monitor", "display", "laptop", "tablet", "phone")
+_SERVING = frozenset("accessible available appealing useful helpful harmful dangerous familiar important open".split())
 _LOOKING = ("look", "looks", "looked", "looking")
 _UNKNOWN = frozenset("thing object item figure shape animal creature structure something what one".split())
 _INSIDE = ("det", "amod", "nummod", "poss", "compound", "quantmod", "advmod")
@@ -214,6 +215,8 @@ def _irrealis(parse: Parse, i: int) -> bool:
         word, above = parse.words[head], parse.heads[head]
         if word == "for" and parse.tags[above] in ("JJ", "VBN"):
             return True  # "suitable for children", "designed for players"
+        if _anybody(parse, i) and (word == "for" or (word == "to" and parse.words[above] in _SERVING)):
+            return True  # "clear views for spectators", "accessible to people"
         if word == "of" and parse.words[above] in _KINDS_OF and parse.deps[above] in ("attr", "appos"):
             return True
         if word in ("for", "of") and (parse.words[above] in _IRREALIS or parse.words[above] in _INSTEAD):
@@ -229,6 +232,13 @@ def _irrealis(parse: Parse, i: int) -> bool:
     return parse.deps[head] in ("xcomp", "advcl", "acl", "pcomp", "relcl") and (
         governor in _IRREALIS or governor in ("about", "ready", "going", "used", "opportunity", "chance")
     )
+
+
+def _anybody(parse: Parse, i: int) -> bool:
+    """Whether a noun means people in general: "for spectators"; not "for the two players"."""
+    bare = not any(parse.deps[j] in ("det", "amod", "nummod", "poss") for j in parse.children[i])
+    name = singular(parse.words[i])
+    return bare and parse.tags[i] == "NNS" and (category(name) == "person" or "person" in parents(name))
 
 
 def _supposed(parse: Parse, verb: int) -> bool:

@@ -202,7 +202,7 @@ class EditPlan:
             if not self.editor.alive(mention.last):
                 continue
             if mention.last not in cut:
-                if self.decision.get(n, "contradicted") != "contradicted" or n in self.presupposed:
+                if self.decision.get(n, "contradicted") != "contradicted" or n in self.presupposed or self._affirms(n):
                     kept |= _keys(mention)
                     in_prose |= _keys(mention) if self._is_prose(mention.last) else set()
             elif n in self._not_to_lose and not self._is_attribute(mention, cut):
@@ -215,6 +215,13 @@ class EditPlan:
                 in_prose |= _keys(self.mentions[n])
         lost = {n for key, n in taken.items() if key not in kept or (key not in in_prose and self._needs_prose(n))}
         return lost | {n for key, n in topics.items() if key not in {self._own_key(m) for m in lost}}
+
+    def _affirms(self, mention: int) -> bool:
+        """Whether a wrong denial of the mention was turned: "there is no dog" into "there is a dog"."""
+        sentence = self.parse.sentence[self.mentions[mention].last]
+        return mention in self.wrongly_denied and any(
+            self.editor.why[i] for i in range(*self.parse.sentences[sentence])
+        )
 
     def named_outside(self, mention: int, cut: set[int]) -> bool:
         """Whether other words than these name the same thing, be it a keyword or a cell of a table."""

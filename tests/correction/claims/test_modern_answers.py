@@ -184,3 +184,16 @@ def test_written_words_are_claims_of_their_own(text, phrases):
     claims = [c for c in extract(text) if c.kind == "text"]
     assert [c.phrase for c in claims] == phrases
     assert all(text[c.start : c.end] == c.phrase for c in claims)
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "modality"),
+    [
+        ("The layout gives clear sightlines for spectators.", "spectator", "irrealis"),
+        ("This makes the park accessible to people.", "person", "irrealis"),
+        ("A dog sits next to people.", "person", "asserted"),
+    ],
+)
+def test_people_in_general_are_not_claimed_to_be_there(text, name, modality):
+    (claim,) = [c for c in existence(text) if c.name == name]
+    assert claim.modality == modality

@@ -150,3 +150,11 @@ def test_a_sentence_that_was_flagged_is_not_deleted_as_one_that_follows_another(
     )
     answer = correct(text, "1", KnownObjects({"1": ["cup"]}))
     assert "Its eyes" not in answer.text or "The dog" in answer.text
+
+
+def test_a_denial_that_is_turned_names_its_thing():
+    """So that a second pass finds nothing to change."""
+    answer = correct(
+        "There is a dog. No, there is no person. It may be a person.", "1", KnownObjects({"1": ["person"]})
+    )
+    assert answer.text == "No, there is a person."

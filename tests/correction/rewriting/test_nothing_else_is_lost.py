@@ -285,3 +285,8 @@ def test_next_to_which_does_not_lose_its_noun():
 def test_a_possessive_does_not_come_before_what_is_stated_again():
     text = "The photo was taken in a park where a man is feeding ducks, and his bicycle is leaning against a tree."
     assert corrected(text, "duck").text == text
+
+
+def test_each_stands_for_the_noun_before_its_comma():
+    text = "The hall faces the spectators.\n\n- The chart has sections, each numbered for quick reference."
+    assert corrected(text, "spectator").text.endswith("each numbered for quick reference.")
