@@ -28,8 +28,8 @@ MAX_MODEL_PIXELS = 25_000_000
 MAX_PIXELS = 100_000_000
 """Images with more pixels are refused before they are decoded."""
 
-DECODER_SHARE = {"WEBP": 0.5}
-"""Format -> share of the limit on pixels, for decoders that need twice the memory of others per pixel."""
+DECODER_SHARE = {"WEBP": 0.5, "plain PPM": 0.05}
+"""Format -> share of the limit on pixels: WebP needs twice the memory per pixel, plain text fifty times the time."""
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 """File formats, recognised by content, not by the file's name."""
@@ -53,7 +53,8 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS, shrink_to: 
 
     Args:
         source: PIL image, uint8 array (H, W), (H, W, 3) or (H, W, 4), bytes of a file, or a path to a regular file.
-        max_pixels: limit on width * height; half of it for WebP. At the default, opening takes less than 1 GiB.
+        max_pixels: limit on width * height; half of it for WebP, a twentieth for PPM in plain text. At the default,
+            opening takes less than 1 GiB.
         shrink_to: pixels above which an image is opened at a half, a third, ... of its sides; None for never.
 
     Returns:
@@ -68,7 +69,8 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS, shrink_to: 
     try:
         image = source if isinstance(source, Image.Image) else _open(source)
         width, height = image.size
-        limit = int(max_pixels * DECODER_SHARE.get(image.format or "", 1.0))
+        plain = any(tile[0] == "ppm_plain" for tile in getattr(image, "tile", ()))
+        limit = int(max_pixels * DECODER_SHARE.get("plain PPM" if plain else image.format or "", 1.0))
         if width * height > limit:
             raise ImageError(
                 f"expected an image of at most {limit:,} pixels, got {width} x {height} in {name}; "

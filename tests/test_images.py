@@ -237,3 +237,10 @@ def test_an_opened_image_is_not_copied_and_one_with_more_to_it_is():
     turned.getexif()[0x0112] = 6
     assert load_image(turned).size == (2, 4)
     assert load_image(Image.new("RGBA", (4, 4))).mode == "RGB"
+
+
+def test_plain_text_is_decoded_up_to_a_twentieth_of_the_limit():
+    small, large = (b"P3 %d 10 255\n" % width + b"0 " * (width * 30) for width in (5, 11))
+    assert load_image(small, max_pixels=1000).size == (5, 10)
+    with pytest.raises(ImageError, match="at most 50 pixels"):
+        load_image(large, max_pixels=1000)
