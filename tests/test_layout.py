@@ -127,7 +127,7 @@ MAY_IMPORT = {
         *("decoding", "detectors", "guard"),  # to measure
     },
     "doctor": {"chat_templates", "errors", "decoding", "io", "_version"},
-    "listening": {"errors"},
+    "listening": {"errors", "images"},
     "playground": {
         *("records", "errors", "images", "rendering", "checkpoints", "listening"),
         *("decoding", "detectors", "guard", "sandbox"),

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from halluguard.auditing.caption_rows import Row
 from halluguard.errors import ImageError, InputError, SettingsError
-from halluguard.images import ORIENTATION, formats, load_image, resolve_inside
+from halluguard.images import ORIENTATION, formats, load_image, resolve_inside, return_freed_memory
 from halluguard.io import begins_with_brace, check_path, json_limit, parse_json, read_table, read_text
 
 if TYPE_CHECKING:
@@ -164,6 +164,7 @@ class ImageStore:
     """
 
     def __init__(self, folder: ImageFolder) -> None:
+        return_freed_memory()
         self.folder = folder
         # Silence Pillow's warning of large images, because `load_image` has its own limit.
         warnings.filterwarnings("ignore", message="Image size .* exceeds limit of .* pixels")
