@@ -20,7 +20,7 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, Never, get_args
 
 import peft
 import torch
@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, ProcessorMixin
 from transformers.configuration_utils import PreTrainedConfig
 
+from halluguard.arguments import parameters, refuse_unknown
 from halluguard.checkpoints import default_device, load_adapter, load_mllm, place
 from halluguard.controller import Controller, language_head
 from halluguard.errors import SettingsError, UnsupportedModelError, first_line
@@ -78,6 +79,7 @@ def bake(
     dtype: str | torch.dtype = "auto",
     device: str | torch.device | None = None,
     revision: str | None = None,
+    **unknown: Never,
 ) -> Baked:
     """Write a checkpoint, or a PEFT adapter, that answers as the model does with its controller at one setting.
 
@@ -91,9 +93,10 @@ def bake(
         dtype: type of the weights; "auto" is that of the checkpoint.
         device: "cuda", "cpu", ...; default the first GPU, else the CPU.
         revision: commit, branch or tag of the checkpoint on the hub.
+        unknown: refused, with the argument to write in its place.
 
     Raises:
-        SettingsError: imagination is outside [-1, 1], the form is unknown, or `out` holds files.
+        SettingsError: imagination is outside [-1, 1], the form or an argument is unknown, or `out` holds files.
         UnsupportedModelError: the controller was made for another model; the head's weights are quantized; or the
             written model does not answer as the controlled model does. Nothing is left in `out`.
         InputError: no such checkpoint or controller.
@@ -101,6 +104,7 @@ def bake(
     Example:
         >>> bake("llava-hf/llava-1.5-7b-hf", "grounded.safetensors", -0.5, "llava-grounded")  # doctest: +SKIP
     """
+    refuse_unknown("bake", unknown, parameters(bake))
     if form not in get_args(Form):
         raise SettingsError(f"form must be 'model' or 'lora', got {form!r}; choose one")
     if not -1 <= imagination <= 1:

@@ -74,7 +74,7 @@ def find_file(name: str | Path, file: str, source: Mapping[str, Any]) -> Path | 
     if not Path(name).exists() and not source.get("local_files_only") and hub.why_unreachable():
         source = {**source, "local_files_only": True}
     try:
-        with hub.SETTINGS:
+        with hub.SETTINGS, hub.no_retries_in_vain():
             path = cached_file(
                 str(name),
                 file,

@@ -41,6 +41,7 @@ from transformers.utils import logging as transformers_logging
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from halluguard import chat_templates, hub
+from halluguard.arguments import refuse_unknown
 from halluguard.checkpoint_references import check_adapter, check_references
 from halluguard.checkpoint_sizes import check_config, check_parameters, tensor_shapes
 from halluguard.errors import (
@@ -143,7 +144,8 @@ def _confined(name: str | Path) -> Iterator[None]:
         if quiet:
             transformers_logging.disable_progress_bar()
         try:
-            yield
+            with hub.no_retries_in_vain():
+                yield
         finally:
             dynamic_module_utils.TIME_OUT_REMOTE_CODE, hub_constants.HF_HUB_OFFLINE = time_out, offline
             if quiet:
@@ -209,6 +211,11 @@ def load_config(name: str | Path, **source: Unpack[SourceOptions]) -> PreTrained
         ) from error
 
 
+def _check_options(options: Mapping[str, Any]) -> None:
+    """Refuse options that are not those of `ModelOptions`."""
+    refuse_unknown("load_model", options, ModelOptions.__annotations__)
+
+
 def _source(options: Mapping[str, Any]) -> SourceOptions:
     """The options that name the source of a checkpoint."""
     source: Any = {key: options[key] for key in SourceOptions.__annotations__ if options.get(key) is not None}
@@ -241,10 +248,12 @@ def load_model(
         options: those of `ModelOptions`.
 
     Raises:
+        SettingsError: an option is none of `ModelOptions`.
         UnsupportedModelError: the checkpoint is of another kind, or its weights are not those of its configuration.
         MissingExtraError: its architecture needs a package that is not installed.
         InputError: no such checkpoint, or a damaged file.
     """
+    _check_options(options)
     config = load_config(name, **_source(options))
     try:
         _check_parameters(loader, config, name, options)
@@ -353,10 +362,12 @@ def load_mllm(
         options: `revision`, `dtype`, `device_map`, ... as transformers takes them.
 
     Raises:
+        SettingsError: an option is none of `ModelOptions`.
         UnsupportedModelError: the checkpoint is of another task, or its weights are not those of its configuration.
         MissingExtraError: its architecture or processor needs a package that is not installed.
         InputError: no such checkpoint, or a damaged file.
     """
+    _check_options(options)
     source = _source(options)
     _check_name(name)
     _check_sizes(name, source)  # a processor reads the configuration too

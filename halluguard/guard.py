@@ -9,7 +9,7 @@ import time
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Any, Literal, Never, Self, get_args
 
 from halluguard._version import __version__
 from halluguard.errors import InputError, SettingsError, UnsupportedModelError
@@ -119,8 +119,15 @@ class Guard:
         *,
         detector: str | Path | Detector | None = None,
         decoding: DecodingMethod | str | None = None,
+        thresholds: Thresholds | None = None,
+        properties: Properties = None,
+        calibration: Calibration | None = None,
+        style: Style = "delete",
+        proposer: Proposer | None = None,
+        complete: bool | Sequence[str] = False,
         step_back: StepBack | bool = False,
         best_of: BestOf | int = 1,
+        scorer: ImageScorer | None = None,
         adapter: str | Path | None = None,
         device: str | torch.device | None = None,
         device_map: str | dict[str, int | str | torch.device] | None = None,
@@ -133,14 +140,17 @@ class Guard:
         cache_dir: str | Path | None = None,
         token: str | bool | None = None,
         local_files_only: bool = False,
+        **unknown: Never,
     ) -> Self:
         """Load a model and, where given, a detector and a fine-tuned adapter.
+
+        A model that is loaded already needs no loading: `Guard(model, processor, detector=...)`.
 
         Args:
             name: hub name or folder of an image-text-to-text model. Only safetensors are read; remote code is not run.
             detector: a detector, or the hub name or folder of one.
             decoding: decoding method for every answer, or its name: "vcd".
-            step_back, best_of: as in the class.
+            thresholds, properties, calibration, style, proposer, complete, step_back, best_of, scorer: as in the class.
             adapter: hub name or folder of a PEFT adapter trained on this model (needs the extra `train`).
             device: "cuda", "cpu", ...; default the first GPU, else the CPU.
             device_map: placement of the model's parts, in place of `device`, such as "auto" (needs accelerate).
@@ -153,14 +163,18 @@ class Guard:
             cache_dir: folder of downloaded checkpoints.
             token: access token of the hub; default that of `hf auth login`.
             local_files_only: True to use no network.
+            unknown: refused, with the argument to write in its place.
 
         Raises:
             UnsupportedModelError: the checkpoint is not an image-text-to-text model, or its weights are incomplete.
             InputError: no such checkpoint.
-            SettingsError: both `device` and `device_map` are given, or no decoding method has that name.
+            SettingsError: both `device` and `device_map` are given, no decoding method has that name, or there is no
+                such argument.
         """
         from halluguard import checkpoints
+        from halluguard.arguments import parameters, refuse_unknown
 
+        refuse_unknown("Guard.from_pretrained", unknown, parameters(cls.from_pretrained))
         if device is not None and device_map is not None:
             raise SettingsError(f"expected device or device_map, got {device!r} and {device_map!r}; leave one out")
         decoding = _named(decoding)
@@ -189,7 +203,20 @@ class Guard:
             from halluguard.detectors.checkpoints import load_detector
 
             detector = load_detector(detector, device=target)
-        return cls(model, processor, detector=detector, decoding=decoding, step_back=step_back, best_of=best_of)
+        return cls(
+            *(model, processor),
+            detector=detector,
+            decoding=decoding,
+            thresholds=thresholds,
+            properties=properties,
+            calibration=calibration,
+            style=style,
+            proposer=proposer,
+            complete=complete,
+            step_back=step_back,
+            best_of=best_of,
+            scorer=scorer,
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         # transformers records hidden states by hooks that cannot be pickled; it installs them again when they are

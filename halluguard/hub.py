@@ -1,15 +1,19 @@
 """Find out whether the Hugging Face hub can be reached, and which models its cache on this machine holds.
 
 The hub's own client retries each file of a model for half a minute. Without a network a load of ten files would take
-minutes to fail, so the hub is asked once before a load, and a hub that does not answer is not asked for files.
+minutes to fail, so the hub is asked once before a load, and a hub that does not answer is not asked for files. If the
+network fails during a load, the hub is asked once more at the first failed request.
 """
 
 from __future__ import annotations
 
 import difflib
+import logging
 import os
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from huggingface_hub import constants
@@ -22,6 +26,7 @@ KEPT = 60.0
 
 SETTINGS = threading.RLock()
 """Lock that is held while settings of the hub's client, which hold for the whole process, are read or changed."""
+_client_log = logging.getLogger("huggingface_hub.utils._http")
 _last: tuple[float, str] | None = None
 """Time of the last question (`time.monotonic`), and its result."""
 
@@ -58,6 +63,29 @@ def _ask() -> str:
     thread.start()
     thread.join(seconds + 1)
     return reasons[-1]
+
+
+@contextmanager
+def no_retries_in_vain() -> Iterator[None]:
+    """Stop the requests of a load when its network fails: offline mode is on from the next request to the end.
+
+    A request that fails is reported by the hub's client in its log, before it waits and tries again.
+    """
+    offline = constants.HF_HUB_OFFLINE
+
+    def ask_again(record: logging.LogRecord) -> bool:
+        global _last
+        if "thrown while requesting" in str(record.msg) and not constants.HF_HUB_OFFLINE and (reason := _ask()):
+            _last = time.monotonic(), reason
+            constants.HF_HUB_OFFLINE = True
+        return True
+
+    _client_log.addFilter(ask_again)
+    try:
+        yield
+    finally:
+        _client_log.removeFilter(ask_again)
+        constants.HF_HUB_OFFLINE = offline
 
 
 def similar_names(name: str, cache_dir: str | Path | None = None) -> list[str]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import copy as copy_module
+import inspect
 import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ import torch
 from PIL import Image
 
 from halluguard import Guard, ImageError, InputError, SettingsError, UnsupportedModelError, sandbox
+from halluguard.correction.verification import Thresholds
 from halluguard.decoding import VCD, Imagination, get_method
 from halluguard.detectors import Colours
 from halluguard.detectors.zero_shot import ZeroShotDetector
@@ -196,6 +198,19 @@ def test_the_arguments_of_loading_reach_transformers(monkeypatch, tmp_path):
     assert given.items() <= loads[-1].items()
     with pytest.raises(SettingsError, match="device or device_map"):
         Guard.from_pretrained(sandbox.MLLM, device="cpu", device_map="auto")
+
+
+def test_every_setting_of_the_class_can_be_given_where_the_model_is_loaded():
+    thresholds = Thresholds(high=0.7, low=0.1)
+    guard = Guard.from_pretrained(
+        sandbox.MLLM, detector=Everything(), thresholds=thresholds, style="hedge", properties=Colours(),
+        complete=["dog"], device="cpu",
+    )  # fmt: skip
+    assert guard.thresholds == thresholds
+    assert (guard.style, guard.complete) == ("hedge", ["dog"])
+    assert isinstance(guard.properties, Colours)
+    settings = inspect.signature(Guard.__init__).parameters.keys() - {"self", "model", "processor"}
+    assert settings <= inspect.signature(Guard.from_pretrained).parameters.keys()
 
 
 def test_an_expert_removes_what_it_does_not_find(saying):

@@ -110,3 +110,32 @@ def test_a_hub_that_answers_is_asked_for_the_files(hub_at):
             load_mllm("nobody/none")
         server.shutdown()
     assert requests.count("/") == 1, "the hub is asked once whether it is there"
+
+
+def test_a_network_that_fails_during_a_load_ends_it_soon(hub_at):
+    """The hub answers the first question and then never again, as when a cable is pulled."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self):
+            self.send_response(200)
+            self.end_headers()
+            threading.Thread(target=stop).start()
+
+        def log_message(self, *parts):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+
+    def stop():
+        server.shutdown()
+        server.server_close()
+
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    hub_at(f"http://127.0.0.1:{server.server_port}")
+    assert hub.why_unreachable() == ""
+    time.sleep(0.2)
+    start = time.monotonic()
+    with pytest.raises(InputError, match=r"the hub cannot be reached .*check the name and the network"):
+        load_mllm("nobody/none")
+    assert time.monotonic() - start < 10
+    assert constants.HF_HUB_OFFLINE is False

@@ -31,7 +31,8 @@ MAY_IMPORT = {
     "boxes": {"records"},
     "chat_templates": {"errors"},
     "hub": {"errors"},
-    "checkpoints": {"errors", "chat_templates", "checkpoint_sizes", "checkpoint_references", "hub"},
+    "arguments": {"errors"},
+    "checkpoints": {"arguments", "errors", "chat_templates", "checkpoint_sizes", "checkpoint_references", "hub"},
     "checkpoint_references": {"errors", "checkpoint_sizes"},
     "checkpoint_sizes": {"errors", "hub", "io", "tensor_files"},
     "tensor_files": {"errors", "io"},
@@ -39,11 +40,12 @@ MAY_IMPORT = {
     "lean_imports": set(),
     "thinking": set(),
     "controller": {"errors", "tensor_files"},
-    "baking": {"errors", "checkpoints", "controller"},
+    "baking": {"arguments", "errors", "checkpoints", "controller"},
     "rendering": {"records", "errors", "images", "boxes"},
     "metrics": {"records", "errors", "io", "thinking", "_version"},
     "tuning": {
         *(
+            "arguments",
             "records",
             "errors",
             "io",
@@ -61,6 +63,7 @@ MAY_IMPORT = {
     },
     "decoding": {"chat_templates", "records", "errors", "images", "controller", "tensor_files"},
     "detectors": {
+        "arguments",
         "records",
         "errors",
         "io",
@@ -73,6 +76,7 @@ MAY_IMPORT = {
         "tensor_files",
     },
     "correction": {
+        "arguments",
         "chat_templates",
         "records",
         "errors",
@@ -89,6 +93,7 @@ MAY_IMPORT = {
     },
     "prompting": {"records", "errors", "images", "decoding", "correction", "seeding", "thinking"},
     "guard": {
+        "arguments",
         "records",
         "errors",
         "images",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import inspect
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_OBJECT_DETECTION_MA
 from transformers.processing_utils import ProcessorMixin
 
 from halluguard import checkpoints
-from halluguard.errors import MissingExtraError, SettingsError
+from halluguard.errors import MissingExtraError
 from halluguard.records import Detector
 
 Device = str | torch.device | None
@@ -56,11 +55,6 @@ def load_detector(name: str | Path, *, device: Device = None, revision: str | No
         raise MissingExtraError(
             f"the image processor of {kind} needs torchvision, which is not installed; install the release that fits "
             "your torch: pip install torchvision"
-        )
-    known = {"dtype", *inspect.signature(detector.__init__).parameters}
-    if unknown := sorted(options.keys() - known):
-        raise SettingsError(
-            f"a detector of the family {kind!r} takes no {', '.join(unknown)}; leave that option of {str(name)!r} out"
         )
     return detector.from_pretrained(name, device=device, revision=revision, **options)
 

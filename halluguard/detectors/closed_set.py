@@ -18,6 +18,7 @@ from transformers.image_processing_utils import BaseImageProcessor
 from transformers.modeling_utils import PreTrainedModel
 from transformers.processing_utils import ProcessorMixin
 
+from halluguard.arguments import parameters, refuse_unknown
 from halluguard.detectors import geometry
 from halluguard.detectors.checkpoints import Device, load_checkpoint, model_kind, model_signature
 from halluguard.detectors.failures import expert_errors
@@ -103,9 +104,11 @@ class ClosedSetDetector:
         """Load a model of the hub or a folder; arguments as in `load_checkpoint`, options are those of the class.
 
         Raises:
+            SettingsError: neither this function nor the class takes an option.
             UnsupportedModelError: it is no object detection model, or its labels have no names.
             MissingExtraError: its architecture needs a package that is not installed (timm, torchvision).
         """
+        refuse_unknown(f"{cls.__name__}.from_pretrained", options, parameters(cls.from_pretrained, cls))
         model, processor, signature = load_checkpoint(
             *(name, AutoModelForObjectDetection, AutoImageProcessor),
             device=device,

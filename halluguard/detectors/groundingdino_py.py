@@ -23,6 +23,7 @@ from torch import Tensor
 from transformers import AutoTokenizer, BertConfig, BertModel, PreTrainedTokenizerBase
 from transformers.models.grounding_dino.image_processing_pil_grounding_dino import GroundingDinoImageProcessorPil
 
+from halluguard.arguments import parameters, refuse_unknown
 from halluguard.checkpoints import default_device, load_pretrained
 from halluguard.detectors import grounding_prompt
 from halluguard.detectors.checkpoints import Device
@@ -85,10 +86,11 @@ class GroundingDinoPy(ZeroShotDetector):
             options: arguments of the class.
 
         Raises:
-            SettingsError: the configuration is not one of the package's.
+            SettingsError: the configuration is not one of the package's, or an option is none of the class.
             InputError: the file cannot be read, or its weights are not those of the configuration.
             MissingExtraError: the package or torchvision is not installed.
         """
+        refuse_unknown(f"{cls.__name__}.from_checkpoint", options, parameters(cls.from_checkpoint, cls))
         model = load_weights(build(packaged_config(config), tokenizer), Path(checkpoint))
         name = f"groundingdino:{config},{Path(checkpoint).name}"
         return cls.of(model.to(default_device(device)), **{"name": name, **options})

@@ -21,6 +21,7 @@ from transformers.modeling_utils import PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 from transformers.processing_utils import ProcessorMixin
 
+from halluguard.arguments import parameters, refuse_unknown
 from halluguard.chat_templates import render_chat
 from halluguard.checkpoints import load_config
 from halluguard.detectors.checkpoints import Device, load_checkpoint, model_signature, signature
@@ -91,8 +92,10 @@ class VisualQuestions:
         """Load a model of the hub or a folder; arguments as in `load_checkpoint`, options are those of the class.
 
         Raises:
+            SettingsError: neither this function nor the class takes an option.
             UnsupportedModelError: it is not a model that answers questions about images.
         """
+        refuse_unknown(f"{cls.__name__}.from_pretrained", options, parameters(cls.from_pretrained, cls))
         kind = load_config(name, revision=revision).model_type
         model, processor, _ = load_checkpoint(
             name,

@@ -25,6 +25,7 @@ from torch import Tensor
 from transformers.modeling_utils import PreTrainedModel
 from transformers.processing_utils import ProcessorMixin
 
+from halluguard.arguments import parameters, refuse_unknown
 from halluguard.chat_templates import render_chat
 from halluguard.detectors.checkpoints import Device, model_signature
 from halluguard.detectors.failures import expert_errors
@@ -112,8 +113,10 @@ class SelfCheck(AskedModel):
         """Load a model of the hub or a folder; arguments as of `VisualQuestions.from_pretrained`, options of the class.
 
         Raises:
+            SettingsError: neither this function nor the class takes an option.
             UnsupportedModelError: it is not a model that answers questions about images.
         """
+        refuse_unknown(f"{cls.__name__}.from_pretrained", options, parameters(cls.from_pretrained, cls))
         questions = VisualQuestions.from_pretrained(name, device=device, dtype=dtype)
         return cls(questions.model, questions.processor, **{"name": questions.name, **options})
 

@@ -23,6 +23,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from transformers.modeling_utils import PreTrainedModel
 from transformers.processing_utils import ProcessorMixin
 
+from halluguard.arguments import parameters, refuse_unknown
 from halluguard.chat_templates import render_chat
 from halluguard.detectors import geometry, grounded_answers
 from halluguard.detectors.checkpoints import Device, load_checkpoint, model_kind, model_signature
@@ -155,9 +156,11 @@ class WrittenBoxes:
         """Load a model of the hub or a folder; arguments as in `load_checkpoint`, options are those of the class.
 
         Raises:
+            SettingsError: neither this function nor the class takes an option.
             UnsupportedModelError: it is no image-text-to-text model of a known family.
             MissingExtraError: its processor needs a package that is not installed (torchvision).
         """
+        refuse_unknown(f"{cls.__name__}.from_pretrained", options, parameters(cls.from_pretrained, cls))
         model, processor, signature = load_checkpoint(
             *(name, AutoModelForImageTextToText, AutoProcessor),
             device=device,

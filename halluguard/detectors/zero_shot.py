@@ -19,6 +19,7 @@ from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
 from transformers.modeling_utils import PreTrainedModel
 from transformers.processing_utils import ProcessorMixin
 
+from halluguard.arguments import parameters, refuse_unknown
 from halluguard.checkpoints import load_config
 from halluguard.detectors import geometry, sam3
 from halluguard.detectors.checkpoints import Device, load_checkpoint, model_kind, model_signature
@@ -130,9 +131,11 @@ class ZeroShotDetector:
         """Load a model of the hub or a folder; arguments as in `load_checkpoint`, options are those of the class.
 
         Raises:
+            SettingsError: neither this function nor the class takes an option.
             UnsupportedModelError: it is no zero-shot detector.
             MissingExtraError: its architecture needs a package that is not installed.
         """
+        refuse_unknown(f"{cls.__name__}.from_pretrained", options, parameters(cls.from_pretrained, cls))
         # No attn_implementation: "eager" on Grounding DINO mixes phrases, and "sdpa" at the top is refused.
         kind = load_config(name, revision=revision).model_type
         loader = sam3.AutoSam3 if kind in sam3.CLASSES else AutoModelForZeroShotObjectDetection

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from typing import Never
 
 import torch
 from transformers import BitsAndBytesConfig, PreTrainedModel, ProcessorMixin
 
+from halluguard.arguments import parameters, refuse_unknown
 from halluguard.checkpoints import load_mllm
 from halluguard.errors import MissingExtraError, UnsupportedModelError
 from halluguard.tuning.chat_template import trainable
 
 
 def load(
-    name: str | Path, *, four_bit: bool = False, dtype: str | None = None, local_files_only: bool = False
+    name: str | Path,
+    *,
+    four_bit: bool = False,
+    dtype: str | None = None,
+    local_files_only: bool = False,
+    **unknown: Never,
 ) -> tuple[PreTrainedModel, ProcessorMixin]:
     """(model, processor) of an image-text-to-text checkpoint, the chat template changed where training needs it.
 
@@ -24,11 +31,14 @@ def load(
             tests.
         dtype: data type of the weights, such as "bfloat16"; by default bfloat16 on a GPU, float32 on a CPU.
         local_files_only: whether to read local files only, never the network.
+        unknown: refused, with the argument to write in its place.
 
     Raises:
+        SettingsError: there is no such argument.
         MissingExtraError: four_bit without bitsandbytes, or a processor without the torchvision that it needs.
         UnsupportedModelError: the checkpoint is of another task, or has no chat template.
     """
+    refuse_unknown("load", unknown, parameters(load))
     model, processor = load_mllm(
         name,
         dtype=dtype or ("bfloat16" if torch.cuda.is_available() else "float32"),

@@ -19,8 +19,9 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Never, cast
 
+from halluguard.arguments import parameters, refuse_unknown
 from halluguard.errors import HalluguardError
 from halluguard.records import Claim, Edit, Verdict
 from halluguard.vocabulary import category, related, same
@@ -240,13 +241,19 @@ class ChatModel:
         device_map: str | None = None,
         revision: str | None = None,
         local_files_only: bool = False,
+        **unknown: Never,
     ) -> ChatModel:
         """Load by hub name or folder; weights from safetensors, no remote code.
 
         Args:
             dtype, device_map, revision: as transformers takes them.
             local_files_only: never ask the network.
+            unknown: refused, with the argument to write in its place.
+
+        Raises:
+            SettingsError: there is no such argument.
         """
+        refuse_unknown("ChatModel.from_pretrained", unknown, parameters(cls.from_pretrained))
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         from halluguard.checkpoints import SourceOptions, load_model, load_processor
