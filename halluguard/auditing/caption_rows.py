@@ -6,7 +6,7 @@ import base64
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
-from halluguard.auditing.fields import Text, shortened, step_into, texts_of
+from halluguard.auditing.fields import Text, shortened, step_into, texts_of, values_under
 from halluguard.auditing.inputs import Item
 from halluguard.correction.text.reading import MAX_CHARS
 from halluguard.errors import InputError, SettingsError
@@ -32,9 +32,12 @@ CAPTION_KEYS = (
     *("response.body.choices.*.message.content", *_of_role("assistant"), *_EXCHANGES),
     *(f"json.{key}" for key in (*_of_role("assistant"), *_EXCHANGES)),
 )
+_IMAGE_PARTS = ("@image.image", "@image.path", "@image.url", "@image_url.image_url.url", "@image_url.image_url")
+"""Keys of the image in a content part, in Hugging Face's form and in OpenAI's."""
 IMAGE_KEYS = (
     *("image", "image_path", "img_path", "image_file", "file_name", "filename", "img", "image_name", "path"),
-    *("images.0", "image_id", "img_id", "imageid", "key", "__key__", "messages.@user.content.@image.image"),
+    *("images.*", "image.*", "image_id", "img_id", "imageid", "key", "__key__"),
+    *(f"{dialogue}.@user.content.{part}" for dialogue in _DIALOGUES for part in _IMAGE_PARTS),
 )
 ID_KEYS = ("id", "caption_id", "question_id", "sample_id", "custom_id", "uid", "uuid", "__key__")
 QUESTION_KEYS = (
@@ -159,8 +162,11 @@ def to_rows(index: int, item: Item, keys: Keys) -> list[Row]:
 
 def _row(index: int, item: Item, text: Text, keys: Keys) -> Row:
     name = _name(step_into(item.fields, keys.id)) if keys.id else None
-    data, image = item.image_bytes, step_into(item.fields, keys.image) if keys.image else None
-    if isinstance(image, Mapping):  # the form of images in `datasets`: {"bytes": ..., "path": ...}
+    images = values_under(item.fields, keys.image) if keys.image else []
+    data, image = item.image_bytes, images[0] if images else None
+    if isinstance(image, str) and image.startswith("data:image/"):
+        data, image = _bytes(image.partition(",")[2]), name or str(index)
+    elif isinstance(image, Mapping):  # the form of images in `datasets`: {"bytes": ..., "path": ...}
         data, image = _bytes(image.get("bytes")) or data, image.get("path") or name or str(index)
     question, caption = text.question, text.value
     row = Row(
@@ -172,6 +178,14 @@ def _row(index: int, item: Item, text: Text, keys: Keys) -> Row:
         image_bytes=data,
     )
     code, reason = _problem(row, caption, image, keys)
+    if not code and (several := len({_name(one) or repr(one) for one in images})) > 1:
+        code, reason = (
+            "several-images",
+            (
+                f"expected one image for a text, got {several} under {keys.image!r}; name the right one with "
+                "--image-key, as in images.0, or write a row for each image"
+            ),
+        )
     if not code:
         return row
     # A text that is too long to be checked is not kept in memory with a thousand others; the export reads it again.

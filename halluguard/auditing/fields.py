@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 Fields = Mapping[str, Any]
 """The columns or keys of a row; the code that uses a value checks its type."""
 
-_ROLES = {"assistant": ("assistant", "gpt", "model", "bot", "chatbot"), "user": ("user", "human")}
+_ROLES = {"assistant": ("assistant", "gpt", "chatgpt", "model", "bot", "chatbot", "ai"), "user": ("user", "human")}
 _ROLE_KEYS = ("role", "from", "type")
 _WORD_KEYS = ("value", "content", "text")
 _SIDES = {"assistant": "user", "answer": "question", "response": "query", "output": "instruction", "gpt": "human"}
@@ -48,6 +48,15 @@ def step_into(fields: object, key: str) -> Any:
     'Why?'
     """
     return next((value for _, value in _places(fields, key)), None)
+
+
+def values_under(fields: object, key: str) -> list[Any]:
+    """Every value under `key`.
+
+    >>> values_under({"images": ["a.png", "b.png"]}, "images.*")
+    ['a.png', 'b.png']
+    """
+    return [value for _, value in _places(fields, key)]
 
 
 def texts_of(fields: Fields, key: str, question_key: str | None = None) -> list[Text]:

@@ -1,5 +1,6 @@
 """Every answer of a dialogue is a text of its own, with the question before it, and the export puts each back."""
 
+import base64
 import json
 import tarfile
 from io import BytesIO
@@ -59,6 +60,14 @@ def sharegpt(answer):
     }
 
 
+def chatgpt(answer):
+    return {
+        "conversations": turns(
+            lambda a: {"from": "chatgpt", "value": a}, lambda q: {"from": "user", "value": q}, answer
+        )
+    }
+
+
 def cauldron(answer):
     return {"texts": [{"user": q, "assistant": a} for q, a in zip(QUESTIONS, answer, strict=True)]}
 
@@ -79,7 +88,7 @@ def history(answer):
     return {"query": QUESTIONS[2], "response": answer[2], "history": past}
 
 
-FORMS = [messages, with_a_system_turn, parts, mixed, sharegpt, cauldron, pairs, columns, history]
+FORMS = [messages, with_a_system_turn, parts, mixed, sharegpt, chatgpt, cauldron, pairs, columns, history]
 
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.__name__)
@@ -165,3 +174,69 @@ def test_turns_without_words_are_no_rows_and_a_dialogue_without_an_answer_says_s
     captions.write_text("".join(json.dumps(row) + "\n" for row in rows))
     found = list(open_source(captions, {}).rows())
     assert [(row.caption, row.code) for row in found] == [(ANSWERS[0], ""), ("", "no-caption")]
+
+
+def image_part(kind, key, value):
+    question = [{"type": kind, key: value}, {"type": "text", "text": QUESTIONS[0]}]
+    turns = [{"role": "user", "content": question}, {"role": "assistant", "content": ANSWERS[0]}]
+    return {"messages": turns}
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "value"),
+    [
+        *(("image", "image", "0.png"), ("image", "path", "0.png"), ("image", "url", "0.png")),
+        *(("image_url", "image_url", {"url": "0.png"}), ("image_url", "image_url", "0.png")),
+    ],
+)
+def test_an_image_inside_a_message_is_that_of_its_answer(kind, key, value, tmp_path, read_lines):
+    captions, row = tmp_path / "c.jsonl", image_part(kind, key, value)
+    captions.write_text(json.dumps(row) + "\n")
+    audit(captions, tmp_path / "run", detector=DOG, export=tmp_path / "out.jsonl")
+    row["messages"][1]["content"] = FIXED[0]
+    assert read_lines(tmp_path / "out.jsonl") == [row]
+
+
+def test_an_image_may_be_written_into_the_row(tmp_path):
+    captions = tmp_path / "c.jsonl"
+    data = base64.b64encode(b"bytes of an image").decode()
+    captions.write_text(json.dumps(image_part("image_url", "image_url", {"url": f"data:image/png;base64,{data}"})))
+    (row,) = open_source(captions, {}).rows()
+    assert row.image_bytes == b"bytes of an image"
+    assert row.code == ""
+
+
+SEVERAL = {
+    "a list of images": {"images": ["0.png", "1.png"], **messages(ANSWERS)},
+    "a list as the image": {"image": ["0.png", "1.png"], "caption": ANSWERS[0]},
+    "bytes": {"images": [{"bytes": "AAAA", "path": "0.png"}, {"bytes": "BBBB", "path": "1.png"}], "caption": "A dog."},
+    "two parts": {
+        "messages": [
+            *image_part("image", "image", "0.png")["messages"],
+            *image_part("image", "image", "1.png")["messages"],
+        ]
+    },
+}
+
+
+@pytest.mark.parametrize("row", SEVERAL.values(), ids=SEVERAL)
+def test_a_text_about_several_images_is_never_judged_by_the_first(row, tmp_path, read_lines):
+    """What only the second image shows would be cut as false."""
+    captions = tmp_path / "c.jsonl"
+    captions.write_text(json.dumps(row) + "\n")
+    audit(captions, tmp_path / "run", detector=DOG, export=tmp_path / "out.jsonl")
+    assert read_lines(tmp_path / "out.jsonl") == [row]
+    assert {one["code"] for one in read_lines(tmp_path / "run" / "skipped.jsonl")} == {"several-images"}
+
+
+@pytest.mark.parametrize("images", [["0.png"], ["0.png", "0.png"]])
+def test_a_list_of_one_image_is_that_image(images, tmp_path):
+    captions = tmp_path / "c.jsonl"
+    captions.write_text(json.dumps({"image": images, "caption": ANSWERS[0]}) + "\n")
+    assert [(row.image, row.code) for row in open_source(captions, {}).rows()] == [("0.png", "")]
+
+
+def test_of_several_images_the_user_may_name_one(tmp_path):
+    captions = tmp_path / "c.jsonl"
+    captions.write_text(json.dumps({"images": ["1.png", "0.png"], "caption": ANSWERS[0]}) + "\n")
+    assert [(row.image, row.code) for row in open_source(captions, {"image": "images.1"}).rows()] == [("0.png", "")]
