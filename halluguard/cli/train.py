@@ -67,16 +67,21 @@ def train(
         int | None, option(_COURSE, "Optimizer steps between checkpoints. Default: no checkpoints.")
     ] = None,
     resume: Annotated[bool, option(_COURSE, "Continue from the last checkpoint.")] = False,
+    report_to: Annotated[
+        str, option(_COURSE, "Trackers that get the logged values, separated by commas: tensorboard,wandb,mlflow ...")
+    ] = "",
     device: Annotated[str | None, option(_COURSE, "'cpu' trains on the CPU even if there is a GPU.")] = None,
     seed: Annotated[int, option(_COURSE, "Seed of every random choice.")] = 0,
 ) -> None:
     """Fine-tune a model on preferences, instructions or ratings, with negative images; writes a LoRA adapter."""
     from halluguard import sandbox
-    from halluguard.tuning.trainers import PreferenceLoss
+    from halluguard.tuning.trainers import PreferenceLoss, check_trackers
 
     if data is None:
         raise InputError("expected a file of rows, got none; name it, or 'sandbox'")
     _check_folders(out, merge, model)
+    trackers = [name.strip() for name in report_to.split(",") if name.strip() not in ("", "none")]
+    check_trackers(trackers)
     rows: Sequence[TrainingRow]
     if str(data) == "sandbox":
         from halluguard.sandbox.train.adapter import build_rows
@@ -109,6 +114,7 @@ def train(
         checkpointing=checkpointing,
         save_every=save_every,
         resume=resume,
+        report_to=trackers,
         device=device,
         seed=seed,
         progress=sys.stderr.isatty(),

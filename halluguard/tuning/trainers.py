@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 from halluguard.errors import (
     HalluguardError,
     InputError,
+    MissingExtraError,
     SettingsError,
     UnsupportedModelError,
     first_line,
@@ -102,6 +103,7 @@ def fine_tune(
     save_every: int | None = None,
     resume: bool = False,
     callbacks: Sequence[TrainerCallback] = (),
+    report_to: Sequence[str] = (),
     check: bool = True,
     progress: bool = False,
 ) -> Facts:
@@ -129,6 +131,8 @@ def fine_tune(
         resume: whether to continue from the newest whole checkpoint, to the weights an uninterrupted run would have.
             Rows, model and settings must be those of the checkpoint.
         callbacks: callbacks of transformers, such as `evaluation.Evaluation`.
+        report_to: trackers of transformers that get the logged values, such as ("tensorboard",) or ("wandb",). Each
+            is a package of its own.
         check: whether to look for silent failure first, see `preflight`.
         progress: whether to show a bar.
 
@@ -136,10 +140,11 @@ def fine_tune(
         The facts of the run.
 
     Raises:
-        MissingExtraError: TRL or PEFT is missing. InputError: no rows, rows of several classes, a text that holds an
-        image token, no whole checkpoint of this training to resume. UnsupportedModelError: no layer matches, or the
-        processor has no chat template. PreflightError: the training would have failed silently. TrainingError: the
-        loss or the weights are no longer finite; no adapter is written. OutputError: the disk is full.
+        MissingExtraError: TRL, PEFT or the package of a tracker is missing. SettingsError: a number is out of range, or
+        a tracker is not known. InputError: no rows, rows of several classes, a text that holds an image token, no
+        whole checkpoint of this training to resume. UnsupportedModelError: no layer matches, or the processor has no
+        chat template. PreflightError: the training would have failed silently. TrainingError: the loss or the weights
+        are no longer finite; no adapter is written. OutputError: the disk is full.
 
     Under `accelerate launch` every process calls this with the same rows; the first one saves.
     """
@@ -157,6 +162,7 @@ def fine_tune(
         wrong.append(f"save_every {save_every}")
     if wrong:
         raise SettingsError(f"these must be positive and at most {MOST:,}: {', '.join(wrong)}; correct them")
+    check_trackers(report_to)
     require_chat_template(processor)
     refuse_image_tokens(processor, rows)
     folder = Path(out)
@@ -180,6 +186,7 @@ def fine_tune(
         "save_steps": save_every or 500,
         "gradient_checkpointing": checkpointing,
         "disable_tqdm": not progress,
+        "report_to": list(report_to),
     }
     lora = lora_config(rank, target_modules)
     with disk_errors(folder):
@@ -209,6 +216,26 @@ def refuse_image_tokens(processor: ProcessorMixin, rows: Sequence[TrainingRow]) 
             raise InputError(
                 f"row {number}: the {holding[0]} holds {token!r}, which stands for an image; remove it from the text, "
                 "and give images in the row"
+            )
+
+
+def check_trackers(names: Sequence[str]) -> None:
+    """Refuse names of trackers that transformers does not know, or whose packages are not installed.
+
+    Raises:
+        SettingsError: transformers does not know a tracker.
+        MissingExtraError: its package is not installed.
+    """
+    from transformers.integrations import integration_utils
+
+    known = sorted(integration_utils.INTEGRATION_TO_CALLBACK)
+    for name in names:
+        if name not in known:
+            raise SettingsError(f"expected trackers among {', '.join(known)}, got {name!r}; choose some or none")
+        if name not in integration_utils.get_available_reporting_integrations():
+            raise MissingExtraError(
+                f"reporting to {name} needs its package, which is not installed; install it with: pip install "
+                f"{name.replace('_', '-')}"
             )
 
 

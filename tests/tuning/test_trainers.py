@@ -4,7 +4,7 @@ import pytest
 import torch
 from PIL import Image
 
-from halluguard import Guard, InputError, SettingsError, UnsupportedModelError
+from halluguard import Guard, InputError, MissingExtraError, SettingsError, UnsupportedModelError
 from halluguard.sandbox.models import build_mllm, build_processor
 from halluguard.tuning import InstructionRow, fine_tune
 
@@ -96,6 +96,7 @@ def test_an_adapter_for_another_base_is_refused(run, tmp_path):
     [
         ({"rows": []}, InputError, "got none"),
         ({"rank": 0}, SettingsError, "must be positive"),
+        ({"report_to": ["tensorbord"]}, SettingsError, "expected trackers among .*tensorboard"),
         ({"target_modules": "nothing_like_this"}, UnsupportedModelError, "target_modules"),
     ],
 )
@@ -104,3 +105,28 @@ def test_what_cannot_be_trained_is_said_before_it_starts(settings, error, words,
     settings = {"rows": rows(4), **settings}
     with pytest.raises(error, match=words):
         fine_tune(model, processor, settings.pop("rows"), tmp_path, device="cpu", **settings)
+
+
+def test_a_tracker_gets_the_logged_values(monkeypatch, tmp_path):
+    """The tracker is one of ours in the place of TensorBoard, which need not be installed."""
+    from transformers import TrainerCallback
+    from transformers.integrations import integration_utils
+
+    losses = []
+
+    class Tracker(TrainerCallback):
+        def on_log(self, args, state, control, logs=None, **rest):
+            losses.extend([logs["loss"]] if "loss" in logs else [])
+
+    monkeypatch.setitem(integration_utils.INTEGRATION_TO_CALLBACK, "tensorboard", Tracker)
+    monkeypatch.setattr(integration_utils, "get_available_reporting_integrations", lambda: ["tensorboard"])
+    facts = fine_tune(*parts(), rows(4), tmp_path, device="cpu", batch_size=4, report_to=["tensorboard"])
+    assert losses == [facts["last loss"]]
+
+
+def test_a_tracker_that_is_not_installed_is_said_before_anything_is_loaded(monkeypatch, tmp_path):
+    from transformers.integrations import integration_utils
+
+    monkeypatch.setattr(integration_utils, "get_available_reporting_integrations", list)
+    with pytest.raises(MissingExtraError, match="pip install wandb"):
+        fine_tune(*parts(), rows(4), tmp_path, device="cpu", report_to=["wandb"])
