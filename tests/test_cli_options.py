@@ -2,9 +2,6 @@
 
 import json
 import logging
-import os
-import subprocess
-import sys
 
 import pytest
 from typer.main import get_command
@@ -12,7 +9,7 @@ from typer.testing import CliRunner
 
 from halluguard.cli import app
 from halluguard.cli.evaluate import BENCHMARKS
-from halluguard.errors import InputError
+from halluguard.errors import InputError, SettingsError
 
 
 def run(*arguments):
@@ -176,13 +173,25 @@ def test_verbose_prints_what_the_logger_of_the_package_is_told(folder):
     assert "halluguard.auditing.run" not in run(*arguments).stderr
 
 
-def test_the_shell_completes_commands():
-    """The shell is named here; typer would look for the one that runs the tests, which may be any."""
-    named = {**os.environ, "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
-    command = [sys.executable, "-m", "halluguard", "--show-completion", "bash"]
-    done = subprocess.run(command, capture_output=True, text=True, env=named)
-    assert done.returncode == 0, done.stderr
-    assert "COMPREPLY" in done.stdout
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_shell_completes_commands(shell):
+    script = run("--show-completion", shell).output
+    assert "_HALLUGUARD_COMPLETE=complete_" + shell in script.replace("\\\n", " ")
+    assert "python -m" not in script
+
+
+def test_completion_is_installed_for_the_shell_that_is_named(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert str(tmp_path) in run("--install-completion", "fish").output
+    (file,) = tmp_path.rglob("*.fish")
+    assert "halluguard" in file.read_text()
+
+
+@pytest.mark.parametrize("option", ["--install-completion", "--show-completion"])
+def test_a_shell_that_nothing_is_known_of_is_refused(option):
+    done = run(option, "nosuchshell")
+    assert isinstance(done.exception, SettingsError)
+    assert "bash, zsh, fish" in str(done.exception)
 
 
 def test_the_names_of_benchmarks_stand_beside_what_they_measure(capsys):

@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from halluguard import __version__
+from halluguard.cli.completion import OPTIONS, complete_for_shell
 from halluguard.errors import (
     ExpertError,
     HalluguardError,
@@ -27,15 +28,22 @@ from halluguard.lean_imports import leave_out_unused
 from halluguard.printing import printable
 
 
-class _Sorted(TyperGroup):
-    """List the commands in the order of their names."""
+class _Commands(TyperGroup):
+    """The commands in the order of their names, with completion for any shell that is named."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         return sorted(self.commands)
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        # typer's own options complete for the shell that runs the command alone, and ignore the name of another
+        if args and args[0] in OPTIONS:
+            complete_for_shell(args[0], args[1:])
+            raise typer.Exit
+        return super().parse_args(ctx, args)
+
 
 app = typer.Typer(
-    cls=_Sorted,
+    cls=_Commands,
     help="Mitigate hallucination in multimodal large language models: before, during and after generation.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
