@@ -62,8 +62,10 @@ _BYTE_ORDER_MARKS = (
 
 
 def check_path(path: str | Path) -> str:
-    """Advice about a path that does not exist: the name beside it that was probably meant, else to check the path."""
+    """Advice about a path: the name beside it that was probably meant, else to check the path."""
     path = Path(path)
+    if path.is_file():
+        return f"it is a file: name the folder, such as {str(path.parent)!r}"
     try:
         beside = os.listdir(path.parent)
     except OSError:

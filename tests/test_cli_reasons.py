@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from halluguard.auditing.captioning import caption_folder
 from halluguard.cli import app
-from halluguard.errors import ExpertError, SettingsError
+from halluguard.errors import ExpertError, InputError, SettingsError
 
 
 def run(*arguments):
@@ -138,3 +138,34 @@ def test_caption_refuses_wrong_folders_before_a_model_is_loaded(tmp_path, photos
 def test_the_demo_refuses_a_file_as_its_folder_before_a_model_is_loaded(known):
     done = run("demo", "--out", known)
     assert "name another folder" in str(done.exception)
+
+
+def test_a_file_given_as_the_folder_of_images_is_said_to_be_a_file(tmp_path, known):
+    done = run("audit", known, "--objects", known, "--images", known, "--out", tmp_path / "out")
+    assert isinstance(done.exception, InputError)
+    assert f"it is a file: name the folder, such as {str(tmp_path)!r}" in str(done.exception)
+
+
+def test_a_folder_of_results_that_reads_like_a_file_is_refused_with_the_option_for_one(tmp_path, known):
+    done = run("audit", known, "--objects", known, "--out", tmp_path / "ok.csv")
+    assert isinstance(done.exception, SettingsError)
+    assert "--export" in str(done.exception)
+    assert not (tmp_path / "ok.csv").exists()
+
+
+def test_a_misspelt_detector_is_told_in_one_sentence(tmp_path, photos):
+    captions = tmp_path / "captions.jsonl"
+    captions.write_text('{"image": "a.png", "caption": "A dog."}')
+    done = run("audit", captions, "--images", photos, "--detector", "sandbx", "--out", tmp_path / "out")
+    assert isinstance(done.exception, ExpertError)
+    assert "the detector 'sandbx' cannot be loaded: " in str(done.exception)
+    assert "did you mean 'sandbox'?" in str(done.exception)
+    assert "(" not in str(done.exception), "a sentence inside a sentence"
+
+
+def test_lines_of_an_audit_are_whole_when_they_are_piped(tmp_path, known):
+    captions = tmp_path / "captions.jsonl"
+    captions.write_text('{"image_id": 1, "caption": "A dog and a cat."}')
+    done = run("audit", captions, "--objects", known, "--out", tmp_path / "out")
+    (line,) = [line for line in done.stderr.splitlines() if "claims:" in line]
+    assert line.endswith("0 unverifiable")

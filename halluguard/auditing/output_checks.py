@@ -14,6 +14,8 @@ from halluguard.io import file_hash, read_json, write_json
 WRITTEN = ".written.json"
 """File in the run folder with digests of the files that the run wrote elsewhere, and which it may replace."""
 
+_CAPTION_FILES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".tar", ".gz", ".html")
+
 
 def check_outputs(config: AuditConfig) -> None:
     """Check all outputs before anything is written.
@@ -24,6 +26,11 @@ def check_outputs(config: AuditConfig) -> None:
     """
     if config.out.exists() and not config.out.is_dir():
         raise SettingsError(f"--out {str(config.out)!r} is a file; name a folder for the results")
+    if config.out.suffix in _CAPTION_FILES and not config.out.exists():
+        raise SettingsError(
+            f"--out names a folder for the results, got {str(config.out)!r}, which reads like a file; "
+            "name a folder, and the file of corrected captions with --export"
+        )
     inputs = _inputs(config)
     own = [config.out / name for name in (*OUTPUTS, MANIFEST, "cache.sqlite")]
     for file, path in itertools.product(own, inputs):

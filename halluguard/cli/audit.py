@@ -272,7 +272,7 @@ def audit(
     from halluguard.calibration.policy import Policy
     from halluguard.metrics.vocabulary import load_vocabulary
 
-    console = Console(stderr=True, quiet=quiet)
+    console = Console(stderr=True, quiet=quiet, soft_wrap=True)
     config = AuditConfig(
         captions,
         out,
@@ -482,7 +482,7 @@ def merge(
         raise SettingsError(f"--workers must be at least 1, got {count}; leave it out for one per core")
     summary = merge_shards(shards, out, force_new=force_new, json_lines=json_lines, workers=count)
     write_report(out, ImageFolder(images))
-    raise typer.Exit(_print_results(summary, out, gates, Console(stderr=True, quiet=quiet)))
+    raise typer.Exit(_print_results(summary, out, gates, Console(stderr=True, quiet=quiet, soft_wrap=True)))
 
 
 def _detectors(

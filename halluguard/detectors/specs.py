@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 from halluguard.detectors.box_files import KnownBoxes
 from halluguard.detectors.ensemble import Combination, Ensemble
 from halluguard.detectors.precomputed import KnownObjects
-from halluguard.errors import ExpertError, InputError, SettingsError, UnsupportedModelError, first_line
+from halluguard.errors import ExpertError, HalluguardError, InputError, SettingsError, UnsupportedModelError, first_line
 from halluguard.images import ImageSource, load_image
 from halluguard.io import file_hash, parsing, read_json
 from halluguard.records import Box, Detector, PropertyExpert, TextReader
@@ -170,6 +170,8 @@ def _loading(what: str, device: str | None) -> Iterator[None]:
         raise ExpertError(
             f"{what} does not run on {device or 'cpu'!r} ({first_line(error)}); check --device"
         ) from error
+    except HalluguardError as error:
+        raise ExpertError(f"{what} cannot be loaded: {error}") from error
     except (OSError, ValueError) as error:
         raise ExpertError(
             f"{what} cannot be loaded ({first_line(error)}); check the name, the network, or name a local folder"
