@@ -6,7 +6,7 @@ statue of a dog), "question", and for denials "restricted" (no other dog).
 
 from __future__ import annotations
 
-from halluguard.correction.claims import polarity
+from halluguard.correction.claims import polarity, purposes
 from halluguard.correction.claims.mentions import Mention
 from halluguard.correction.text.lexicon import concrete, words
 from halluguard.correction.text.parse import SUBJECTS, Parse
@@ -19,7 +19,6 @@ _HEDGING_VERBS = words("hedging verbs")
 _HEDGING_MODALS = words("hedging modals")
 _IRREALIS = words("irrealis")
 _SCREENS = ("tv", "television", "monitor", "display", "laptop", "tablet", "phone")
-_SERVING = frozenset("accessible available appealing useful helpful harmful dangerous familiar important open".split())
 _LOOKING = ("look", "looks", "looked", "looking")
 _UNKNOWN = frozenset("thing object item figure shape animal creature structure something what one".split())
 _INSIDE = ("det", "amod", "nummod", "poss", "compound", "quantmod", "advmod")
@@ -211,12 +210,12 @@ def _hedged_by_verb(parse: Parse, i: int) -> bool:
 def _irrealis(parse: Parse, i: int) -> bool:
     """Whether the words around a thing do not say that it is there: "waiting for a bus", "instead of a dog"."""
     head, dep = parse.heads[i], parse.deps[i]
+    if purposes.meant_for(parse, i):
+        return True
+    if dep == "nsubj" and parse.deps[head] in ("ccomp", "xcomp") and _to(parse, head):
+        return parse.words[parse.heads[head]] in _IRREALIS  # "expect a bus to stop"
     if dep == "pobj":
         word, above = parse.words[head], parse.heads[head]
-        if word == "for" and parse.tags[above] in ("JJ", "VBN"):
-            return True  # "suitable for children", "designed for players"
-        if _anybody(parse, i) and (word == "for" or (word == "to" and parse.words[above] in _SERVING)):
-            return True  # "clear views for spectators", "accessible to people"
         if word == "of" and parse.words[above] in _KINDS_OF and parse.deps[above] in ("attr", "appos"):
             return True
         if word in ("for", "of") and (parse.words[above] in _IRREALIS or parse.words[above] in _INSTEAD):
@@ -226,7 +225,7 @@ def _irrealis(parse: Parse, i: int) -> bool:
         return False
     if parse.words[head] in _IRREALIS:
         return True
-    if "to" not in (parse.words[j] for j in parse.children[head] if parse.deps[j] == "aux"):
+    if not _to(parse, head):
         return False
     governor = parse.words[parse.heads[head]]
     return parse.deps[head] in ("xcomp", "advcl", "acl", "pcomp", "relcl") and (
@@ -234,11 +233,9 @@ def _irrealis(parse: Parse, i: int) -> bool:
     )
 
 
-def _anybody(parse: Parse, i: int) -> bool:
-    """Whether a noun means people in general: "for spectators"; not "for the two players"."""
-    bare = not any(parse.deps[j] in ("det", "amod", "nummod", "poss") for j in parse.children[i])
-    name = singular(parse.words[i])
-    return bare and parse.tags[i] == "NNS" and (category(name) == "person" or "person" in parents(name))
+def _to(parse: Parse, verb: int) -> bool:
+    """Whether the verb is an infinitive with "to"."""
+    return any(parse.words[j] == "to" and parse.deps[j] == "aux" for j in parse.children[verb])
 
 
 def _supposed(parse: Parse, verb: int) -> bool:

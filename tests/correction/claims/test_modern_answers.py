@@ -89,7 +89,7 @@ def names(text):
         ("A hawk, a kite and an eagle sit on branches.", ["hawk", "bird", "eagle", "branch"]),
         ("A child hugs a teddy-bear.", ["child", "teddy bear"]),
         ("A hot-dog lies on a plate.", ["hot dog", "plate"]),
-        ("Zebras live in small herds led by a dominant male.", ["zebra", "animal"]),
+        ("The zebras live in small herds led by a dominant male.", ["zebra", "animal"]),
     ],
 )
 def test_mentions_by_positive_evidence(text, expected):

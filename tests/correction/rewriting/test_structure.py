@@ -171,7 +171,7 @@ def test_json_stays_json_whatever_is_absent():
     [
         ("A man waits by a fence. His dog sleeps.", ["man"], ["man"]),
         ("The rice balls look fresh. They are wrapped with seaweed in a dish.", ["ball"], ["balls"]),
-        ("The machine is designed for harvesting crops and is priced at 77000 rubles.", ["machine"], ["machine"]),
+        ("The machine is designed for harvesting the crops and is priced at 77000 rubles.", ["machine"], ["machine"]),
         ("Title: A supermarket at dusk\nDescription: A dog runs.", ["supermarket"], ["supermarket"]),
     ],
 )
