@@ -28,6 +28,7 @@ _AT_A_TIME = ("at", "around", "during", "before", "after", "near", "by", "or", "
 _COUNTRIES = ("turkey", "china", "jersey", "guinea", "java", "champagne", "cologne")
 _ADDRESS = re.compile(r"\d+[A-Za-z]?\s+(?:[A-Z][\w'’.-]*\s+){1,3}\Z")
 _ADDRESSED = ("street", "road", "avenue", "lane", "drive", "boulevard", "square", "court", "place", "highway")
+_HOUSES = ("inn", "pub", "arms", "tavern", "hotel")
 _OWNING_PLACES = words("of a place")
 _WAYS = frozenset("road path trail track river stream creek branch branches tree route lane".split())
 _EXTENTS = ("tall", "wide", "long", "high", "deep", "away", "apart", "above", "below", "from", "across")
@@ -103,6 +104,20 @@ def _called_the(parse: Parse, i: int) -> bool:
     )
 
 
+def _named_house(parse: Parse, i: int) -> bool:
+    """Whether the word is the name of a pub or hotel: "The Cock Inn", "The White Hart Hotel"."""
+    first, end = parse.sentences[parse.sentence[i]]
+    house = next((j for j in range(i + 1, min(i + 3, end)) if parse.words[j] in _HOUSES), None)
+    if house is None or "the" not in parse.words[max(first, i - 2) : i]:
+        return False
+    return all(parse.text[parse.starts[j]].isupper() for j in range(i, house + 1))
+
+
+def _apart(parse: Parse, i: int) -> bool:
+    """Whether "individual" only says that things are single: "individual seats"."""
+    return parse.words[i] == "individual" and i + 1 < len(parse) and parse.tags[i + 1] in ("NN", "NNS", "JJ")
+
+
 def _measure(parse: Parse, i: int) -> bool:
     """Whether "foot" or "feet" is a unit of length: "two feet tall", "20 feet"; not "on one foot"."""
     if parse.words[i] not in ("foot", "feet"):
@@ -148,6 +163,8 @@ READINGS = (
     _in_grid,
     _of_a_place,
     _called_the,
+    _named_house,
+    _apart,
     _measure,
     _procedure,
     _parting,

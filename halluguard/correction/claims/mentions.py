@@ -30,7 +30,8 @@ _PARTS = words("parts")
 _ABSTRACT = words("abstract modifiers")
 _ADJECTIVES = words("adjectives before nouns")
 _ING_THINGS = words("things in ing")
-_NO_PART_OF_NAME = words("colours") | words("shades") | words("materials") | words("patterns") | words("states")
+_COLOURS = words("colours")
+_NO_PART_OF_NAME = _COLOURS | words("shades") | words("materials") | words("patterns") | words("states")
 _SHOWN_BY = words("shown by")
 _NAMES = ("term", "label", "cell")
 _PREFIXES = ("mid", "fore", "back", "under", "non", "semi", "pre", "post", "multi")
@@ -182,7 +183,9 @@ def _is_noun(parse: Parse, i: int) -> bool:
 def _stands_as_noun(parse: Parse, i: int) -> bool:
     """Whether the words around make it a noun, as in "with a remote beside it"."""
     ends = i + 1 == parse.sentences[parse.sentence[i]][1] or parse.tags[i + 1] in ("IN", ",", ".", "WDT", "VBZ")
-    return parse.deps[i] in ("pobj", "dobj", "nsubj") and parse.words[i - 1] in ("a", "an", "another") and ends
+    if parse.words[i - 1] == "another" and parse.heads[i] <= i:
+        return ends or parse.tags[i + 1] in ("RB", "RBR")  # "another remote further away"
+    return parse.deps[i] in ("pobj", "dobj", "nsubj", "attr") and parse.words[i - 1] in ("a", "an", "another") and ends
 
 
 def _colour_like(parse: Parse, i: int) -> bool:
@@ -286,7 +289,7 @@ def _joined_thing(parse: Parse, i: int) -> int | None:
     most = joined_things().get(parse.words[i], 0)
     for last in range(min(i + most, len(parse)) - 1, i, -1):
         name = " ".join([*parse.words[i:last], singular(parse.words[last])])
-        if concrete(name) and parse.sentence[last] == parse.sentence[i]:
+        if concrete(name) and parse.sentence[last] == parse.sentence[i] and parse.words[last] not in _COLOURS:
             return last
     return None
 
@@ -297,6 +300,8 @@ def _verb(parse: Parse, i: int) -> bool:
         return True  # "This can be seen"
     if parse.tags[i] not in ("VB", "VBP", "VBZ", "VBD", "VBG", "VBN", "MD"):
         return readings.verb_after_noun(parse, i)
+    if parse.words[i] in _ING_THINGS and i > 0 and parse.words[i - 1] in _NO_PART_OF_NAME:
+        return parse.child(i, "dobj", "nsubj") is not None  # "a silver railing"
     if parse.words[i] in _ING_THINGS and parse.deps[i] in ("conj", "dobj", "pobj", "nsubj", "attr"):
         return not any(parse.deps[j] in ("det", "poss", "nummod", "compound") for j in parse.children[i])
     before = i - 1 if i > parse.sentences[parse.sentence[i]][0] else None

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from halluguard.correction.claims.predicates import ParsedAnswer
+from halluguard.correction.text.document import Block
 from halluguard.correction.text.lexicon import VERB_TAGS
 from halluguard.correction.text.parse import Parse
 from halluguard.records import Claim
@@ -45,6 +46,9 @@ _DOINGS = {
     "wearing": "wearing", "wears": "wearing", "wear": "wearing",
     "riding": "riding", "rides": "riding", "ride": "riding",
 }  # fmt: skip
+_FILLERS = ("is", "are", "the", "a", "an", "located", "placed", "positioned", "sitting", "standing")
+_SUBJECT_KEYS = ("subject", "source", "from", "head", "object1", "object_1", "entity1", "a")
+_OBJECT_KEYS = ("object", "target", "to", "tail", "object2", "object_2", "entity2", "b")
 _JOINTS = frozenset(("top", "front", "left", "right", "side", "next", "close", "adjacent", "inside", "atop", "near"))
 VALUES = tuple(dict.fromkeys([*_PLACES.values(), *_DOINGS.values()]))
 
@@ -62,20 +66,21 @@ class _Relation(NamedTuple):
 def read(answer: ParsedAnswer, existence: Sequence[Claim]) -> list[Claim]:
     """Relation claims; `subject` and `other` are the indices of the two existence claims."""
     claims: dict[tuple[int, int, str], Claim] = {}
-    for relation in [*_places(answer), *_doings(answer)]:
+    for relation in [*_places(answer), *_doings(answer), *_triples(answer)]:
         a, b = answer.mention(relation.subject), answer.mention(relation.other)
         if a is None or b is None or a == b or (a, b, relation.value) in claims:
             continue
         if answer.is_countable(a) and answer.is_countable(b):
-            claims[a, b, relation.value] = _claim(answer, existence[a], a, b, relation)
+            claims[a, b, relation.value] = _claim(answer, existence[a], existence[b], a, b, relation)
     return [claims[key] for key in sorted(claims)] + _written_boxes(answer, existence)
 
 
-def _claim(answer: ParsedAnswer, existence: Claim, a: int, b: int, relation: _Relation) -> Claim:
+def _claim(answer: ParsedAnswer, existence: Claim, other: Claim, a: int, b: int, relation: _Relation) -> Claim:
+    """The claim; it is as doubtful as its ends, so that "beside a cat or a rabbit" claims neither."""
     parse, (first, last) = answer.parse, relation.trigger
     denied = parse.tags[relation.governor] in VERB_TAGS and answer.negated(relation.governor)
     return answer.about(
-        existence,
+        existence if existence.modality != "asserted" else replace(existence, modality=other.modality),
         a,
         *answer.span(relation.subject, relation.other, first, last),
         kind="relation",
@@ -115,6 +120,35 @@ def _places(answer: ParsedAnswer) -> Iterator[_Relation]:
         for subject in subjects:
             if parse.sentence[subject] == parse.sentence[token]:
                 yield _Relation(value, subject, token, (min(path), max(path)), governor)
+
+
+def _triples(answer: ParsedAnswer) -> Iterator[_Relation]:
+    """Relations written as arrays or objects of JSON: ["man", "riding", "horse"]."""
+    parse = answer.parse
+    if parse.document is None or len(parse.leaves) < 3:
+        return
+    last = {leaf: token for token, leaf in enumerate(parse.block)}
+    first = {leaf: token for token, leaf in reversed([*enumerate(parse.block)])}
+    for at, relation in enumerate(parse.leaves[1:-1], 1):
+        if at not in last or relation.kind != "term" or last.get(at - 1) is None or last.get(at + 1) is None:
+            continue
+        said = [parse.words[i] for i in range(first[at], last[at] + 1) if parse.words[i] not in _FILLERS]
+        value = _PLACES.get(" ".join(said)) or _DOINGS.get(" ".join(said))
+        if value is not None and _is_triple(answer, at):
+            yield _Relation(value, last[at - 1], last[at + 1], (first[at], last[at]), first[at])
+
+
+def _is_triple(answer: ParsedAnswer, at: int) -> bool:
+    """Whether a leaf of JSON stands alone between the two things of its array or object."""
+    before, relation, after = answer.parse.leaves[at - 1 : at + 2]
+    text = answer.parse.text
+    same_array = {_between(text, before, relation), _between(text, relation, after)} == {'","'}
+    keys = (before.label.lower(), relation.label.lower(), after.label.lower())
+    return same_array or (keys[0] in _SUBJECT_KEYS and keys[2] in _OBJECT_KEYS)
+
+
+def _between(text: str, a: Block, b: Block) -> str:
+    return "".join(text[a.end : b.start].split())
 
 
 def _path(parse: Parse, preposition: int) -> tuple[list[int], int]:

@@ -16,7 +16,8 @@ _TOKEN = re.compile(r"\d+(?=(?:girl|boy|[a-z]{4}))|[^\W_]+(?:['’]s\b)?|\S")
 """A word; "1girl" is two of them."""
 _PARSED = re.compile(
     r"\b(?:with|of|on|in|at|by|and|or|to|from|for|near|under|over|behind|above|below|beside|between|without|no|not|"
-    r"the|an?|is|are|his|her|its|their|as|than)\b|ing\b\W*$|[,;:&-]",
+    r"the|an?|is|are|his|her|its|their|as|than)\b|ing\b\W*$|[,;:&-]|"
+    r"\w\s+(?:riding|holding|wearing|carrying|sitting|standing|lying|walking|eating|watching)\b",
     re.IGNORECASE,
 )
 _QUALITIES = words("colours") | words("shades") | words("materials") | words("patterns") | words("states")

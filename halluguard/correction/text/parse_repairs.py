@@ -9,6 +9,8 @@ from halluguard.correction.text.parse import Parse
 from halluguard.vocabulary import category, parents, singular
 
 _NOUNS = ("NN", "NNS")
+_BARE_VERBS = ("VB", "VBP", "VBZ")
+_MODIFIERS = ("compound", "amod", "det", "poss", "nummod")
 _HERDS = ("sheep", "deer", "fish", "cattle")
 _ACTS = words("stand alone") | {"lie", "hang", "lean"}
 _LINE_VERBS = words("line verbs")
@@ -22,6 +24,7 @@ def mend(parse: Parse) -> None:
     - The last member of a list belongs to the member before it, not to the verb.
     - In "a man with a bag walking" the man walks.
     - A bare word after "or" or "and" is a noun: "a lamp or stand".
+    - What an article or a noun stands before is a noun: "large glass windows".
     - In "a cap with stars, a coat, and gloves" the coat is listed with the cap, not with the stars.
     - In "a hawk, a cat and an eagle sit" all three sit.
     """
@@ -34,6 +37,7 @@ def mend(parse: Parse) -> None:
         _line_verb(parse, i)
         _herd_verb(parse, i)
         _noun_after_or(parse, i)
+        _noun_with_modifiers(parse, i)
         _out_of_phrase(parse, i)
         _out_of_place(parse, i)
         _adjective_in_list(parse, i)
@@ -62,7 +66,8 @@ def _may_be_misread(parse: Parse, i: int) -> bool:
     """Whether one of the repairs of single tokens may apply; most tokens are passed over at once."""
     dep, word = parse.deps[i], parse.words[i]
     herd = word in _ACTS and dep == "ROOT"
-    return dep in ("conj", "appos", "amod") or word == "can" or word in _LINE_VERBS or herd
+    modified = parse.tags[i] in _BARE_VERBS and i > 0 and parse.heads[i - 1] == i and parse.deps[i - 1] in _MODIFIERS
+    return modified or dep in ("conj", "appos", "amod") or word == "can" or word in _LINE_VERBS or herd
 
 
 def _goes_on(parse: Parse, i: int) -> bool:
@@ -94,14 +99,27 @@ def _noun_after_or(parse: Parse, i: int) -> None:
         parse.tags[i] = "NN"
 
 
+def _noun_with_modifiers(parse: Parse, i: int) -> None:
+    """Read a thing that an article or a noun stands before as a noun: "a Virgin train", "large glass windows"."""
+    if parse.tags[i] not in _BARE_VERBS or concrete(singular(parse.words[i])) is None:
+        return
+    labels = {parse.deps[j] for j in parse.children[i]}
+    before = i > 0 and parse.heads[i - 1] == i and parse.deps[i - 1] in _MODIFIERS
+    if before and labels.isdisjoint(("nsubj", "nsubjpass", "dobj", "aux", "auxpass", "neg")):
+        parse.tags[i] = "NNS" if parse.tags[i] == "VBZ" else "NN"
+
+
 def _listed_noun(parse: Parse, i: int) -> None:
     """Read a bare thing after "and" as a noun, not as a verb: "features flames and smoke"."""
     verb = parse.heads[i]
-    if parse.deps[i] != "conj" or parse.tags[i] not in ("VB", "VBP") or parse.tags[verb] != "VBZ" or i < 3:
+    if parse.deps[i] != "conj" or parse.tags[i] not in ("VB", "VBP") or i < 3:
         return
     noun = i - 2
+    if parse.tags[verb] != "VBZ" and parse.deps[noun] != "pobj":
+        return
     bare = parse.words[i - 1] in ("and", "or") and all(parse.deps[j] == "punct" for j in parse.children[i])
-    listed = parse.tags[noun] in _NOUNS and verb in (parse.heads[noun], parse.heads[parse.first_conjunct(noun)])
+    above = parse.heads[noun]
+    listed = parse.tags[noun] in _NOUNS and verb in (above, parse.heads[above], parse.heads[parse.first_conjunct(noun)])
     if bare and listed and concrete(parse.words[i]) is not None:
         parse.tags[i] = "NN"
         parse.hang(i - 1, noun)
