@@ -4,7 +4,8 @@
 
 FOLDER keeps the hostile files (4 GB, made once) and results.jsonl. Cases that it holds already are not run again, so a
 run that was stopped continues. A case is named "command file", as in "audit line200.csv"; parts of names choose cases.
-The memory is the peak of the process's resident pages. A case ends at 75 processor seconds or 6 GiB.
+The memory is the peak of the process's resident pages. A case ends at 75 processor seconds, times the number of images
+where it has all of them, or at 6 GiB.
 """
 
 from __future__ import annotations
@@ -104,7 +105,7 @@ def run(name: str, arguments: list[str], work: Path, folder: Path, number: int) 
         process = subprocess.Popen(
             [sys.executable, "-m", "halluguard", *arguments], cwd=work, stdin=subprocess.DEVNULL, stdout=log, stderr=log
         )
-        code, processor, memory = _wait(process.pid)
+        code, processor, memory = _wait(process.pid, 75 * _images(name))
         process.returncode = code
         log.seek(0)
         said = [line for line in log.read().decode("utf-8", "replace").split("\n") if line.strip()]
@@ -122,15 +123,20 @@ def run(name: str, arguments: list[str], work: Path, folder: Path, number: int) 
     }
 
 
-def _wait(number: int) -> tuple[int, float, int]:
-    """Exit code, processor seconds and peak MiB of a process, which is killed beyond the bounds."""
+def _images(name: str) -> int:
+    """The number of images by which the seconds of a case are multiplied."""
+    return len(IMAGES) if name.endswith(" all") else 1
+
+
+def _wait(number: int, seconds: float) -> tuple[int, float, int]:
+    """Exit code, processor seconds and peak MiB of a process, which is killed beyond these seconds or 6 GiB."""
     while True:
         ended, status, usage = os.wait4(number, os.WNOHANG)
         if ended:
             return os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime, usage.ru_maxrss // 1024
         process = psutil.Process(number)
         times = process.cpu_times()
-        if times.user + times.system > 75 or process.memory_info().rss >> 20 > 6144:
+        if times.user + times.system > seconds or process.memory_info().rss >> 20 > 6144:
             os.kill(number, signal.SIGKILL)
         time.sleep(0.05)
 
@@ -138,7 +144,7 @@ def _wait(number: int) -> tuple[int, float, int]:
 def faults(result: dict[str, object]) -> list[str]:
     """What of a result is beyond the bounds."""
     found = []
-    if float(str(result["processor_seconds"])) > MOST_SECONDS:
+    if float(str(result["processor_seconds"])) > MOST_SECONDS * _images(str(result["case"])):
         found.append("slow")
     if int(str(result["MiB"])) > MOST_MEMORY:
         found.append("large")

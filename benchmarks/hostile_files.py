@@ -240,6 +240,17 @@ def _png(side: int, depth: int, kind: int, *chunks: tuple[bytes, bytes, int], in
     return make
 
 
+def _prefixed(kind: str, after: int, piece: bytes, times: int) -> Make:
+    """An image of 100 x 100 whose first `after` bytes are followed by this piece so many times."""
+
+    def make(path: Path) -> None:
+        Image.new("P" if kind == "GIF" else "RGB", (100, 100)).save(path, kind)
+        data = path.read_bytes()
+        _bytes(data[:after], _repeated(piece, times), data[after:])(path)
+
+    return make
+
+
 _SMALL = (b"IDAT", b"", 30_100)
 IMAGES: dict[str, Make] = {
     "rgb.png": _image("RGB", compress_level=1),
@@ -274,6 +285,13 @@ IMAGES: dict[str, Make] = {
     "iccp.png": _png(100, 8, 2, (b"iCCP", b"a\0\0", 1000 * MEGABYTE), _SMALL),
     "idat.png": _png(100, 8, 2, (b"IDAT", b"", 1000 * MEGABYTE)),
     "chunks.png": _png(100, 8, 2, *[(b"tEXt", b"a\0b", 0)] * 3_000_000, _SMALL),
+    "tail.png": _png(100, 8, 2, _SMALL, *[(b"tEXt", b"a\0b", 0)] * 3_000_000),
+    "idats.png": _png(100, 8, 2, *[(b"IDAT", b"", 0)] * 3_000_000, _SMALL),
+    "filler.jpg": _prefixed("JPEG", 2, b"\xff" * MEGABYTE, 250),
+    "segments.jpg": _prefixed("JPEG", 2, b"\xff\xe5\0\2" * 250_000, 250),
+    "exif.jpg": _prefixed("JPEG", 2, b"\xff\xe1\xff\xffExif\0\0" + b"x" * 65_527, 3800),
+    "comment.ppm": _bytes(b"P6\n#", _repeated(b"x" * MEGABYTE, 250), b"\n10 10 255\n", bytes(300)),
+    "comments.gif": _prefixed("GIF", 19, b"!\xfe\1x\0" * 200_000, 250),
     "huge.png": _png(2**31 - 1, 8, 2),
     "tags.tif": _bytes(b"II*\0\x08\0\0\0\xff\xff" + struct.pack("<HHII", 270, 2, 2**31 - 1, 0) * 65_535 + bytes(4)),
     "loop.tif": _bytes(b"II*\0\x08\0\0\0\x01\0" + struct.pack("<HHIII", 256, 4, 1, 5, 8)),

@@ -12,14 +12,14 @@ import io
 import math
 import os
 import re
-import stat
 import sys
+import threading
 from collections.abc import Callable, Iterator
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from halluguard.errors import ImageError
+from halluguard.image_files import FORMATS, ORIENTATION, MeteredFile, formats, missing_format, open_file, regular_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,11 +33,6 @@ MAX_PIXELS = 100_000_000
 
 DECODER_SHARE = {"WEBP": 0.5, "plain PPM": 0.05}
 """Format -> share of the limit on pixels: WebP needs twice the memory per pixel, plain text fifty times the time."""
-
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
-"""File formats, recognised by content, not by the file's name."""
-EXTRA_FORMATS = ("AVIF", "HEIF", "JPEG2000")
-"""Further formats that are read if the extra `heif` is installed."""
 
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"),
@@ -70,36 +65,28 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS, shrink_to: 
 
     name = _describe(source)
     try:
-        image = source if isinstance(source, Image.Image) else _open(source)
-        width, height = image.size
-        plain = any(tile[0] == "ppm_plain" for tile in getattr(image, "tile", ()))
-        limit = int(max_pixels * DECODER_SHARE.get("plain PPM" if plain else image.format or "", 1.0))
-        if width * height > limit:
-            raise ImageError(
-                f"expected an image of at most {limit:,} pixels, got {width} x {height} in {name}; "
-                "shrink it, or raise max_pixels"
-            )
-        if min(width, height) < 1:
-            raise ImageError(f"expected an image, got an empty one ({width} x {height}) in {name}; leave it out")
-        image.seek(0) if getattr(image, "is_animated", False) else None
-        if shrink_to is not None and image is not source:
-            factor = _divisor(image, shrink_to)
-            image.draft(None, (width // factor, height // factor))  # JPEG is decoded small
-        image.load()
-        orientation = image.getexif().get(ORIENTATION)
-        small = image
-        if shrink_to is not None and image.mode in ("RGB", "L", "CMYK") and "transparency" not in image.info:
-            small = shrunk(image, shrink_to)  # before the whole image is copied
-        rgb = _upright_rgb(small, orientation)
-        if image is not source:
-            image.close()  # frees its pixels now; it is part of a reference cycle
-        return rgb if shrink_to is None else shrunk(rgb, shrink_to)
+        with _opened(source) as image:
+            width, height = image.size
+            plain = any(tile[0] == "ppm_plain" for tile in getattr(image, "tile", ()))
+            limit = int(max_pixels * DECODER_SHARE.get("plain PPM" if plain else image.format or "", 1.0))
+            if width * height > limit:
+                raise ImageError(
+                    f"expected an image of at most {limit:,} pixels, got {width} x {height} in {name}; "
+                    "shrink it, or raise max_pixels"
+                )
+            if min(width, height) < 1:
+                raise ImageError(f"expected an image, got an empty one ({width} x {height}) in {name}; leave it out")
+            with _turn(width * height):
+                if shrink_to is not None and image is not source:
+                    factor = _divisor(image, shrink_to)
+                    image.draft(None, (width // factor, height // factor))  # JPEG is decoded small
+                return _decoded(image, shrink_to)
     except ImageError:
         raise
     except Image.DecompressionBombError as error:
         raise ImageError(f"expected an image of at most {max_pixels:,} pixels, got {name}: {error}") from error
     except UnidentifiedImageError as error:
-        missing = _missing_format(source) if formats() == FORMATS else ""
+        missing = missing_format(source) if formats() == FORMATS else ""
         advice = "; its format is read with: pip install 'halluguard-mllm[heif]'" if missing else ""
         raise ImageError(
             f"expected an image ({', '.join(formats())}), got {missing or 'something else'} in {name}{advice}"
@@ -109,91 +96,64 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS, shrink_to: 
         raise ImageError(f"could not read the image {name}: {reason}; check the file or leave it out") from error
 
 
-def header_pixels(data: bytes) -> int:
-    """Width times height in the header of an image file; 0 if it cannot be read, which `load_image` will report.
-
-    >>> header_pixels(b"no image")
-    0
-    """
-    try:
-        with _open(data) as image:
-            return int(image.width * image.height)
-    except Exception:  # any fault of the file
-        return 0
-
-
-@lru_cache(maxsize=1)
-def formats() -> tuple[str, ...]:
-    """The formats that this installation can read; the extra `heif` adds HEIC, AVIF and JPEG 2000."""
-    try:
-        import pillow_heif
-    except ImportError:
-        return FORMATS
-    pillow_heif.register_heif_opener(thumbnails=False)
-    return FORMATS + EXTRA_FORMATS
+def _decoded(image: Image, shrink_to: int | None) -> Image:
+    image.seek(0) if getattr(image, "is_animated", False) else None
+    if isinstance(file := getattr(image, "fp", None), MeteredFile):
+        file.decoding = True
+    image.load()
+    orientation = image.getexif().get(ORIENTATION)
+    small = image
+    if shrink_to is not None and image.mode in ("RGB", "L", "CMYK") and "transparency" not in image.info:
+        small = shrunk(image, shrink_to)  # before the whole image is copied
+    rgb = _upright_rgb(small, orientation)
+    return rgb if shrink_to is None else shrunk(rgb, shrink_to)
 
 
-def _missing_format(source: object) -> str:
-    """The name of a format that needs the extra `heif`, recognised by a file's first bytes; "" for any other."""
-    if isinstance(source, bytes | bytearray | memoryview):
-        head = bytes(source[:16])
-    elif isinstance(source, str | os.PathLike) and Path(source).is_file():
-        with open(source, "rb") as file:
-            head = file.read(16)
-    else:
-        return ""
-    if head[:12] == b"\x00\x00\x00\x0cjP  \r\n\x87\n" or head[:4] == b"\xff\x4f\xff\x51":
-        return "JPEG 2000"
-    if head[4:8] != b"ftyp":
-        return ""
-    return "AVIF" if head[8:12] in (b"avif", b"avis") else "HEIC" if head[8:11] in (b"hei", b"hev", b"mif") else ""
+_large_image = threading.Lock()
 
 
-def _open(source: object) -> Image:
-    import warnings
+def _turn(pixels: int) -> contextlib.AbstractContextManager[object]:
+    """Wait until no other thread decodes a large image, which may take 1 GiB. Smaller images do not wait."""
+    return _large_image if pixels > MAX_MODEL_PIXELS else contextlib.nullcontext()
 
+
+@contextlib.contextmanager
+def _opened(source: object) -> Iterator[Image]:
+    """Open what is no image yet, and close it at the end: its pixels are part of a reference cycle, and freed so."""
     import numpy as np
     from PIL import Image
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is checked by the caller
-        if isinstance(source, bytes | bytearray | memoryview):
-            return Image.open(io.BytesIO(source), formats=formats())
-        if isinstance(source, str) and (address := _ADDRESS.match(source)):
-            raise ImageError(
-                f"expected a PIL image, a uint8 array, bytes or a path, got an address that begins with "
-                f"{address[0]!r}; nothing is downloaded or decoded here: give the bytes of the image"
-            )
-        if isinstance(source, str | os.PathLike):
-            return Image.open(_regular_file(Path(source)), formats=formats())
-    if hasattr(source, "__array_interface__"):
+    if isinstance(source, Image.Image):
+        yield source
+    elif isinstance(source, bytes | bytearray | memoryview):
+        with contextlib.closing(open_file(io.BytesIO(source))) as image:
+            yield image
+    elif isinstance(source, str) and (address := _ADDRESS.match(source)):
+        raise ImageError(
+            f"expected a PIL image, a uint8 array, bytes or a path, got an address that begins with "
+            f"{address[0]!r}; nothing is downloaded or decoded here: give the bytes of the image"
+        )
+    elif isinstance(source, str | os.PathLike):
+        with regular_file(Path(source)).open("rb") as file, contextlib.closing(open_file(file)) as image:
+            yield image
+    elif hasattr(source, "__array_interface__"):
         array = np.asarray(source)
         if array.dtype != np.uint8 or array.ndim not in (2, 3) or array.shape[2:] not in ((), (2,), (3,), (4,)):
             raise ImageError(
                 f"expected a uint8 array of shape (H, W), (H, W, 3) or (H, W, 4), got {array.dtype} {array.shape}; "
                 "scale it to 0..255 and cast it, channels last"
             )
-        return Image.fromarray(array)
-    raise ImageError(f"expected a PIL image, a uint8 array, bytes or a path, got {type(source).__name__}; convert it")
+        yield Image.fromarray(array)
+    else:
+        raise ImageError(
+            f"expected a PIL image, a uint8 array, bytes or a path, got {type(source).__name__}; convert it"
+        )
 
 
 _ADDRESS = re.compile(r"(?:https?|ftp|s3|gs|hf|file)://|data:", re.IGNORECASE)
 
 
-def _regular_file(path: Path) -> Path:
-    """Return `path` if it is a regular file. A pipe or device is refused, because reading it might never end."""
-    try:
-        mode = path.stat().st_mode
-    except (OSError, ValueError) as error:
-        raise ImageError(f"no image at {str(path)!r} ({error}); check the path") from error
-    if not stat.S_ISREG(mode):
-        raise ImageError(f"expected an image file, got a folder or device at {str(path)!r}; name the file itself")
-    return path
-
-
 _STRIP = 1 << 20  # number of pixels that are converted at once: copies of a whole large image would take gigabytes
-ORIENTATION = 0x0112
-"""The EXIF tag of the orientation."""
 
 
 def _upright_rgb(image: Image, orientation: int | None) -> Image:

@@ -1,9 +1,14 @@
 """Pictures as people have them: rotated, transparent, animated, 16-bit, broken, hostile."""
 
+import contextlib
 import io
 import os
+import struct
 import subprocess
 import sys
+import time
+import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -119,6 +124,7 @@ def test_an_animation_gives_its_first_frame():
 def test_arrays_and_one_pixel():
     assert load_image(np.zeros((1, 1), np.uint8)).size == (1, 1)
     assert load_image(np.zeros((2, 3, 4), np.uint8)).size == (3, 2)
+    assert load_image(np.full((2, 3, 3), 7, np.uint8)).getpixel((2, 1)) == (7, 7, 7)
 
 
 @pytest.mark.parametrize(
@@ -217,14 +223,15 @@ def test_a_small_image_is_shown_as_it_is():
 @pytest.mark.parametrize(("name", "form"), [("a.avif", "AVIF"), ("a.jp2", "JPEG2000"), ("a.heic", "HEIF")])
 def test_phone_and_web_formats_are_read_with_the_extra_and_named_without_it(tmp_path, monkeypatch, name, form):
     pytest.importorskip("pillow_heif")
-    from halluguard import images
+    from halluguard import image_files, images
 
-    images.formats()  # registers the format
+    image_files.formats()  # registers the format
     Image.new("RGB", (64, 48), (200, 30, 30)).save(tmp_path / name, form)
     opened = load_image(tmp_path / name)
     assert opened.size == (64, 48)
     assert abs(opened.getpixel((30, 20))[0] - 200) < 12
-    monkeypatch.setattr(images, "formats", lambda: images.FORMATS)
+    monkeypatch.setattr(image_files, "formats", lambda: image_files.FORMATS)
+    monkeypatch.setattr(images, "formats", lambda: image_files.FORMATS)
     for source in (tmp_path / name, (tmp_path / name).read_bytes()):
         with pytest.raises(ImageError, match=r"halluguard-mllm\[heif\]"):
             load_image(source)
@@ -244,3 +251,95 @@ def test_plain_text_is_decoded_up_to_a_twentieth_of_the_limit():
     assert load_image(small, max_pixels=1000).size == (5, 10)
     with pytest.raises(ImageError, match="at most 50 pixels"):
         load_image(large, max_pixels=1000)
+
+
+def chunk(kind, content):
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+PNG, JPEG, GIF = (encoded(Image.new("P" if kind == "GIF" else "RGB", (8, 8)), kind) for kind in ("PNG", "JPEG", "GIF"))
+SCREEN = slice(13 + 3 * 2 ** ((GIF[10] & 7) + 1))  # header and colours of a GIF
+MANY = 5000
+MANY_PARTS = {
+    "chunks of PNG": PNG[:33] + chunk(b"tEXt", b"a\0b") * MANY + PNG[33:],
+    "chunks after the pixels": PNG[:-12] + chunk(b"tEXt", b"a\0b") * MANY + PNG[-12:],
+    "pixels in chunks of a byte": PNG[:33]
+    + b"".join(chunk(b"IDAT", bytes([byte])) for byte in zlib.compress(os.urandom(MANY), 0))
+    + PNG[-12:],
+    "segments of JPEG": JPEG[:2] + b"\xff\xe5\0\2" * MANY + JPEG[2:],
+    "filler of JPEG": JPEG[:2] + b"\xff" * MANY + JPEG[2:],
+    "a comment of PPM": b"P6\n#" + b"x" * MANY + b"\n1 1 255\n000",
+    "spaces of PPM": b"P6" + b" " * MANY + b"1 1 255\n000",
+    "comments of GIF": GIF[SCREEN] + b"!\xfe\1x\0" * MANY + GIF[SCREEN.stop :],
+    "filler of GIF": GIF[SCREEN] + bytes(MANY) + GIF[SCREEN.stop :],
+}
+
+
+@pytest.mark.parametrize("parts", MANY_PARTS)
+def test_a_file_of_very_many_parts_is_refused(parts, monkeypatch, tmp_path):
+    from halluguard import image_files
+
+    (tmp_path / "a.png").write_bytes(MANY_PARTS[parts])
+    monkeypatch.setattr(image_files, "MAX_READS", 2000)
+    for source in (MANY_PARTS[parts], tmp_path / "a.png"):
+        with pytest.raises(ImageError, match="read in at most 2,000 steps"):
+            load_image(source)
+
+
+def test_metadata_before_the_pixels_is_bounded(monkeypatch):
+    from halluguard import image_files
+
+    segment = b"\xff\xe1" + struct.pack(">H", 5002) + b"Exif\0\0" + b"x" * 4994
+    data = JPEG[:2] + segment * 10 + JPEG[2:]
+    assert load_image(data).size == (8, 8)
+    monkeypatch.setattr(image_files, "MAX_METADATA", 40_000)
+    with pytest.raises(ImageError, match="at most 40,000 bytes of metadata"):
+        load_image(data)
+    assert load_image(encoded(Image.effect_noise((300, 300), 50))).size == (300, 300)  # pixels are no metadata
+
+
+@pytest.mark.parametrize("after", [True, False])
+def test_the_header_of_a_png_is_read_without_its_pixels(after, monkeypatch):
+    from halluguard.image_files import header
+
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    exif = chunk(b"eXIf", turned.tobytes()[6:])
+    data = PNG[:-12] + exif + PNG[-12:] if after else PNG[:33] + exif + PNG[33:]
+    assert load_image(data).getexif() == {}
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda self: pytest.fail("the pixels were decoded"))
+    assert header(io.BytesIO(data)) == ((8, 8), 6)
+    assert header(io.BytesIO(PNG)) == ((8, 8), 1)
+
+
+@pytest.mark.parametrize("data", [encoded(Image.new("L", (8, 8))), encoded(Image.effect_noise((64, 64), 50))[:-600]])
+def test_the_pixels_of_a_file_are_freed_at_once(data, monkeypatch):
+    from halluguard import images
+
+    opened = []
+    monkeypatch.setattr(images, "open_file", lambda file: opened.append(Image.open(file)) or opened[-1])
+    with contextlib.suppress(ImageError):
+        load_image(data)
+    with pytest.raises(ValueError, match="closed"):
+        opened[0].getpixel((0, 0))
+
+
+def test_large_images_are_decoded_one_at_a_time(monkeypatch):
+    from halluguard import images
+
+    decoding, most = [], []
+
+    def slowly(image, shrink_to):
+        decoding.append(image)
+        time.sleep(0.01)
+        most.append(len(decoding))
+        decoding.remove(image)
+        return image
+
+    monkeypatch.setattr(images, "_decoded", slowly)
+    for largest, together in ((63, False), (64, True)):
+        monkeypatch.setattr(images, "MAX_MODEL_PIXELS", largest)
+        most.clear()
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(load_image, [PNG] * 8))
+        assert (max(most) > 1) == together

@@ -25,7 +25,8 @@ MAY_IMPORT = {
         "io",
         "rendering",
     },  # images for its types; io and rendering on use, to save an answer
-    "images": {"errors"},
+    "images": {"errors", "image_files"},
+    "image_files": {"errors"},
     "vocabulary": set(),
     "reliability": {"errors", "io", "vocabulary"},
     "boxes": {"records"},
@@ -112,6 +113,7 @@ MAY_IMPORT = {
             "columns",
             "json_stream",
             "images",
+            "image_files",
             "rendering",
             "correction",
             "detectors",
@@ -139,7 +141,7 @@ MAY_IMPORT = {
     },
     "serving": {
         *("records", "errors", "io", "images", "printing", "rendering", "checkpoints", "listening", "_version"),
-        *("detectors", "guard", "prompting", "sandbox"),
+        *("detectors", "guard", "image_files", "prompting", "sandbox"),
     },
     "demo": None,
     "evaluation": None,  # runs everything, imported on use

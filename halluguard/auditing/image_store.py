@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING
 
 from halluguard.auditing.caption_rows import Row
 from halluguard.errors import ImageError, InputError, SettingsError
-from halluguard.images import ORIENTATION, formats, load_image, resolve_inside, return_freed_memory
+from halluguard.image_files import header
+from halluguard.images import load_image, resolve_inside, return_freed_memory
 from halluguard.io import begins_with_brace, check_path, json_limit, parse_json, read_table, read_text
 
 if TYPE_CHECKING:
@@ -188,7 +189,7 @@ class ImageStore:
             with self.folder.open(row) as file:
                 key = hashlib.file_digest(file, _digest).hexdigest()
                 file.seek(0)
-                return StoredImage(key, row, *_header(file))
+                return StoredImage(key, row, *header(file))
         except ImageError as error:
             return error
 
@@ -238,18 +239,6 @@ def content_key(data: bytes) -> str:
 
 def _digest() -> hashlib.blake2b:
     return hashlib.blake2b(digest_size=16)
-
-
-def _header(file: io.BufferedReader | io.BytesIO) -> tuple[tuple[int, int] | None, int]:
-    """(width and height, EXIF orientation) of an image, read without decoding it."""
-    from PIL import Image
-
-    try:
-        with Image.open(file, formats=formats()) as image:
-            orientation = image.getexif().get(ORIENTATION, 1)
-            return image.size, orientation if orientation in range(1, 9) else 1
-    except Exception:  # `load_image` explains the fault better
-        return None, 1
 
 
 def read_names(path: Path) -> dict[str, str]:

@@ -11,7 +11,8 @@ from typing import Any
 from PIL.Image import Image
 
 from halluguard.errors import ImageError, InputError
-from halluguard.images import header_pixels, load_image
+from halluguard.image_files import header_pixels
+from halluguard.images import load_image
 from halluguard.io import JsonObject
 from halluguard.prompting.conversation import Conversation, read_messages
 from halluguard.rendering import data_url

@@ -14,7 +14,7 @@ from halluguard.auditing.cached_detector import CachedDetector
 from halluguard.auditing.caption_rows import Row
 from halluguard.auditing.config import AuditConfig
 from halluguard.auditing.detection_store import DetectionStore
-from halluguard.auditing.engines.ray import _check_reachable, packed, unpacked
+from halluguard.auditing.engines.ray import _check_cluster, _check_reachable, packed, unpacked
 from halluguard.auditing.image_store import ImageFolder, ImageStore
 from halluguard.auditing.run_folder import read_parts
 from halluguard.errors import ExpertError, SettingsError
@@ -212,6 +212,17 @@ def test_a_ray_address_where_nobody_answers_is_told_soon(monkeypatch):
         for prefix in ("", "ray://"):
             with pytest.raises(ExpertError, match="no Ray cluster answers"):
                 _check_reachable(f"{prefix}127.0.0.1:{server.getsockname()[1]}")
+
+
+@pytest.mark.parametrize(
+    ("connecting", "reason"),
+    [("import time; time.sleep(60)", "within 0.5 seconds"), ("raise SystemExit('first\\nthe cause')", ": the cause")],
+)
+def test_a_host_that_answers_and_is_no_ray_cluster_is_told_soon(connecting, reason, monkeypatch):
+    monkeypatch.setattr("halluguard.auditing.engines.ray._CONNECT", connecting)
+    monkeypatch.setattr("halluguard.auditing.engines.ray.CONNECT_SECONDS", 0.5 if "sleep" in connecting else 30)
+    with pytest.raises(ExpertError, match=f"no Ray cluster answers at 'host:1' ?{reason}"):
+        _check_cluster("host:1")
 
 
 @pytest.mark.parametrize("address", ["nonsense", "host:", "host:0", "host:99999", "host:x"])

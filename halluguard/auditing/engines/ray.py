@@ -12,6 +12,8 @@ import base64
 import json
 import logging
 import socket
+import subprocess
+import sys
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -34,6 +36,12 @@ if TYPE_CHECKING:
 
 REACH_SECONDS = 8.0
 """Most seconds for an address to accept a connection, and again for it to answer."""
+CONNECT_SECONDS = 18.0
+"""Most seconds for Ray to connect to a given address. Ray itself would try for minutes."""
+_CONNECT = """
+import logging, sys, ray
+ray.init(address=sys.argv[1], log_to_driver=False, logging_level=logging.ERROR)
+"""
 _HTTP2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\x04" + bytes(5)  # an HTTP/2 client's preface and settings
 
 
@@ -89,6 +97,8 @@ def _connect(ray: Any, config: AuditConfig) -> bool:
         return False
     if config.ray_address:
         _check_reachable(config.ray_address)
+        if config.ray_address != "local":
+            _check_cluster(config.ray_address)
     try:
         ray.init(
             address=config.ray_address,
@@ -141,6 +151,26 @@ def _check_reachable(address: str) -> None:
             connection.recv(1)  # Ray speaks gRPC, whose servers answer at once
     except OSError as error:
         raise ExpertError(f"no Ray cluster answers at {address!r}: {error}; check --ray-address") from error
+
+
+def _check_cluster(address: str) -> None:
+    """Refuse an address where a server answers that is no Ray cluster.
+
+    Ray cannot be told how long to try, and a thread that tries cannot be ended; so another process connects first.
+
+    Raises:
+        ExpertError: Ray does not connect within `CONNECT_SECONDS`.
+    """
+    command = [sys.executable, "-c", _CONNECT, address]
+    try:
+        probe = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=CONNECT_SECONDS)
+    except subprocess.TimeoutExpired as error:
+        raise ExpertError(
+            f"no Ray cluster answers at {address!r} within {CONNECT_SECONDS:g} seconds; check --ray-address"
+        ) from error
+    if probe.returncode:
+        reason = probe.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2][:300]
+        raise ExpertError(f"no Ray cluster answers at {address!r}: {reason}; check --ray-address")
 
 
 def _parts(config: AuditConfig, source: Source, finished: FinishedParts) -> Any:
