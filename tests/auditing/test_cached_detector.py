@@ -1,8 +1,10 @@
 """A detector is called once per image and phrase, a failure stays with its image, and neighbours change nothing."""
 
+import contextlib
 import json
 import socket
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -212,6 +214,36 @@ def test_a_ray_address_where_nobody_answers_is_told_soon(monkeypatch):
         for prefix in ("", "ray://"):
             with pytest.raises(ExpertError, match="no Ray cluster answers"):
                 _check_reachable(f"{prefix}127.0.0.1:{server.getsockname()[1]}")
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n", bytes(3) + b"\4" + bytes(5), b"x" * 70_000])
+@pytest.mark.parametrize("closes", [True, False])
+def test_a_ray_address_where_another_server_answers_is_told_soon(answer, closes, monkeypatch):
+    """HTTP/1, HTTP/2 without gRPC, and anything else; Ray would try for minutes."""
+    monkeypatch.setattr("halluguard.auditing.engines.ray.REACH_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as thread:
+        accepted = thread.submit(answering, server, answer, closes)
+        with pytest.raises(ExpertError, match="no Ray cluster answers"):
+            _check_reachable(f"127.0.0.1:{server.getsockname()[1]}")
+        accepted.result().close()
+
+
+def test_a_grpc_server_is_left_to_ray():
+    answer = bytes(3) + b"\4" + bytes(5) + b"\0\0\x21\1\4\0\0\0\1\x88@\x0ccontent-type\x10application/grpc"
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as thread:
+        accepted = thread.submit(answering, server, answer, False)
+        _check_reachable(f"127.0.0.1:{server.getsockname()[1]}")
+        accepted.result().close()
+
+
+def answering(server, answer, closes):
+    connection, _ = server.accept()
+    connection.recv(4096)
+    with contextlib.suppress(OSError):
+        connection.sendall(answer)
+    if closes:
+        connection.close()
+    return connection
 
 
 @pytest.mark.parametrize(

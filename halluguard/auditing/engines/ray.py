@@ -11,9 +11,11 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import os
 import socket
 import subprocess
 import sys
+import time
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -35,14 +37,15 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 REACH_SECONDS = 8.0
-"""Most seconds for an address to accept a connection, and again for it to answer."""
-CONNECT_SECONDS = 18.0
-"""Most seconds for Ray to connect to a given address. Ray itself would try for minutes."""
+"""Most seconds for an address to accept a connection, and again for it to answer as Ray's servers do."""
+CONNECT_SECONDS = 60.0
+"""Most seconds for Ray to connect where a gRPC server answers. Ray itself would try for minutes."""
 _CONNECT = """
 import logging, sys, ray
 ray.init(address=sys.argv[1], log_to_driver=False, logging_level=logging.ERROR)
 """
-_HTTP2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\x04" + bytes(5)  # an HTTP/2 client's preface and settings
+_GRPC = b"application/grpc", b"\x1du\xd0b\r&=LMed"
+"""The content type of every answer of a gRPC server: plain, and in the Huffman code of HTTP/2."""
 
 
 def run(
@@ -147,14 +150,46 @@ def _check_reachable(address: str) -> None:
     try:
         with socket.create_connection((host.strip("[]"), int(port)), REACH_SECONDS) as connection:
             connection.settimeout(REACH_SECONDS)
-            connection.sendall(_HTTP2)
-            connection.recv(1)  # Ray speaks gRPC, whose servers answer at once
+            connection.sendall(_grpc_request())
+            answered = connection.recv(4096)
+            ends = time.monotonic() + REACH_SECONDS
+            encrypted = bool(os.environ.get("RAY_USE_TLS"))
+            while not encrypted and not any(kind in answered for kind in _GRPC):
+                received = connection.recv(4096)
+                answered += received
+                if not received or len(answered) > _LONGEST or time.monotonic() > ends:
+                    raise OSError("the server there does not speak gRPC")
     except OSError as error:
         raise ExpertError(f"no Ray cluster answers at {address!r}: {error}; check --ray-address") from error
 
 
+_LONGEST = 65_536  # bytes of an answer among which its content type is sought
+
+
+def _grpc_request() -> bytes:
+    """An HTTP/2 connection with one gRPC request. Its method need not exist: a gRPC server says so at once."""
+
+    def frame(kind: int, flags: int, stream: int, content: bytes) -> bytes:
+        return len(content).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + content
+
+    headers = {
+        ":method": "POST",
+        ":scheme": "http",
+        ":path": "/grpc.health.v1.Health/Check",
+        ":authority": "ray",
+        "te": "trailers",
+        "content-type": "application/grpc",
+    }
+    block = b"".join(
+        b"\0" + bytes([len(name)]) + name.encode() + bytes([len(value)]) + value.encode()
+        for name, value in headers.items()
+    )
+    settings, message = frame(4, 0, 0, b""), frame(0, 1, 1, bytes(5))
+    return b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + settings + frame(1, 4, 1, block) + message
+
+
 def _check_cluster(address: str) -> None:
-    """Refuse an address where a server answers that is no Ray cluster.
+    """Refuse an address where a gRPC server answers to which Ray does not connect.
 
     Ray cannot be told how long to try, and a thread that tries cannot be ended; so another process connects first.
 
