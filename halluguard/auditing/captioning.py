@@ -18,6 +18,7 @@ from typing import Protocol
 from PIL.Image import Image
 
 from halluguard.errors import ExpertError, HalluguardError, ImageError, InputError, SettingsError, forget_frames
+from halluguard.image_files import header, regular_file
 from halluguard.images import MAX_MODEL_PIXELS, SUFFIXES, load_image, resolve_inside
 from halluguard.io import JsonObject, check_path, json_line, read_json, write_text, writing_to
 
@@ -209,26 +210,40 @@ def _continue(out: Path, settings: JsonObject) -> set[str]:
 
 
 def _batches(folder: Path, names: Sequence[str], batch_size: int) -> Iterator[dict[str, Image | ImageError]]:
-    """Yield batches: name -> image, or the error of an image that cannot be opened."""
+    """Yield batches: name -> image, or the error of an image that cannot be opened. A batch is emptied after its use.
+
+    A large image is opened while no other is held, because opening it may take 1 GiB.
+    """
     batch: dict[str, Image | ImageError] = {}
     pixels = 0
     for name in names:
-        try:
-            image = load_image(resolve_inside(folder, name), shrink_to=MAX_MODEL_PIXELS)
-        except ImageError as error:
-            forget_frames(error)
-            batch[name] = error
-        else:
-            if batch and pixels + image.width * image.height > MAX_BATCH_PIXELS:
-                yield batch
-                batch, pixels = {}, 0
-            batch[name] = image
-            pixels += image.width * image.height
-        if len(batch) == batch_size:
+        size = _pixels(folder, name)
+        if batch and (len(batch) == batch_size or pixels + size > MAX_BATCH_PIXELS):
             yield batch
-            batch, pixels = {}, 0
+            batch.clear()
+            pixels = 0
+        batch[name] = _opened(folder, name)
+        pixels += size
     if batch:
         yield batch
+
+
+def _pixels(folder: Path, name: str) -> int:
+    """Pixels in the header of an image; 0 where it cannot be read."""
+    try:
+        with regular_file(resolve_inside(folder, name)).open("rb") as file:
+            size, _ = header(file)
+    except (ImageError, OSError):
+        return 0
+    return size[0] * size[1] if size else 0
+
+
+def _opened(folder: Path, name: str) -> Image | ImageError:
+    try:
+        return load_image(resolve_inside(folder, name), shrink_to=MAX_MODEL_PIXELS)
+    except ImageError as error:
+        forget_frames(error)
+        return error
 
 
 def _captions(captioner: Captioner, images: Sequence[Image | ImageError]) -> list[str | HalluguardError]:

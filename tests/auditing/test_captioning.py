@@ -1,6 +1,8 @@
 """Captions of a folder: what is written, what is kept after a crash, and which failures are rows."""
 
+import gc
 import json
+import weakref
 
 import pytest
 from PIL import Image
@@ -124,3 +126,20 @@ def test_large_images_are_captioned_one_at_a_time(tmp_path):
 
     caption_folder(tmp_path, tmp_path / "c.jsonl", captioner)
     assert sizes == [1, 1, 1]
+
+
+def test_a_large_picture_is_opened_while_no_other_is_held(photos, tmp_path, monkeypatch):
+    monkeypatch.setattr("halluguard.auditing.captioning.MAX_BATCH_PIXELS", 199)
+    held, opened = [], []
+
+    def opening(path, **options):
+        gc.collect()
+        opened.append([image() for image in held if image() is not None])
+        image = Image.new("RGB", (10, 20))
+        held.append(weakref.ref(image))
+        return image
+
+    monkeypatch.setattr("halluguard.auditing.captioning.load_image", opening)
+    done = caption_folder(photos, tmp_path / "captions.jsonl", lambda images: ["A dog."] * len(images))
+    assert done.captioned == 3
+    assert opened == [[], [], []]
