@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from halluguard.errors import ImageError
 from halluguard.image_files import FORMATS, ORIENTATION, MeteredFile, formats, missing_format, open_file, regular_file
+from halluguard.image_objects import ReadableFile, TensorLike, decode_data_url, pixels_of, read_all
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,15 +43,19 @@ SUFFIXES = (
 )
 """Ends of the names of files that look like images, lower case."""
 
-ImageSource: TypeAlias = "Image | NDArray[np.uint8] | bytes | bytearray | memoryview | str | os.PathLike[str]"
-"""A PIL image, an (H, W), (H, W, 3) or (H, W, 4) uint8 array, the bytes of a file, or a path."""
+ImageSource: TypeAlias = (
+    "Image | NDArray[np.uint8] | TensorLike | ReadableFile | bytes | bytearray | memoryview | str | os.PathLike[str]"
+)
+"""A PIL image, an (H, W), (H, W, 3) or (H, W, 4) uint8 array, a tensor of torchvision's form, the bytes of a file, an
+open file, a path, or a data URL."""
 
 
 def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS, shrink_to: int | None = None) -> Image:
     """Open `source` as an upright RGB image.
 
     Args:
-        source: PIL image, uint8 array (H, W), (H, W, 3) or (H, W, 4), bytes of a file, or a path to a regular file.
+        source: PIL image, uint8 array (H, W), (H, W, 3) or (H, W, 4), tensor (H, W) or (C, H, W) of uint8 or of
+            values in [0, 1], bytes of a file, file open for reading bytes, path to a regular file, or data URL.
         max_pixels: limit on width * height; half of it for WebP, a twentieth for PPM in plain text. At the default,
             opening takes less than 1 GiB.
         shrink_to: pixels above which an image is opened at a half, a third, ... of its sides; None for never.
@@ -123,6 +128,12 @@ def _opened(source: object) -> Iterator[Image]:
     import numpy as np
     from PIL import Image
 
+    if isinstance(source, str) and source[:5].lower() == "data:":
+        source = decode_data_url(source)
+    elif isinstance(source, TensorLike):
+        source = pixels_of(source)
+    elif isinstance(source, ReadableFile) and not isinstance(source, Image.Image):
+        source = read_all(source)
     if isinstance(source, Image.Image):
         yield source
     elif isinstance(source, bytes | bytearray | memoryview):
@@ -131,7 +142,7 @@ def _opened(source: object) -> Iterator[Image]:
     elif isinstance(source, str) and (address := _ADDRESS.match(source)):
         raise ImageError(
             f"expected a PIL image, a uint8 array, bytes or a path, got an address that begins with "
-            f"{address[0]!r}; nothing is downloaded or decoded here: give the bytes of the image"
+            f"{address[0]!r}; nothing is downloaded here: give the bytes of the image"
         )
     elif isinstance(source, str | os.PathLike):
         with regular_file(Path(source)).open("rb") as file, contextlib.closing(open_file(file)) as image:
@@ -150,7 +161,7 @@ def _opened(source: object) -> Iterator[Image]:
         )
 
 
-_ADDRESS = re.compile(r"(?:https?|ftp|s3|gs|hf|file)://|data:", re.IGNORECASE)
+_ADDRESS = re.compile(r"(?:https?|ftp|s3|gs|hf|file)://", re.IGNORECASE)
 
 
 _STRIP = 1 << 20  # number of pixels that are converted at once: copies of a whole large image would take gigabytes
@@ -298,7 +309,7 @@ def resolve_inside(root: Path, name: str) -> Path:
 
 def _describe(source: ImageSource) -> str:
     if isinstance(source, str | os.PathLike):
-        return repr(str(source))
+        return "a data: URL" if str(source)[:5].lower() == "data:" else repr(str(source))
     return f"a {type(source).__name__}"
 
 

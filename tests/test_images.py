@@ -1,5 +1,6 @@
 """Pictures as people have them: rotated, transparent, animated, 16-bit, broken, hostile."""
 
+import base64
 import contextlib
 import io
 import os
@@ -12,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from halluguard import ImageError
@@ -121,6 +123,59 @@ def test_an_animation_gives_its_first_frame():
     assert red > 200 > 50 > blue
 
 
+def sources_of(picture):
+    array = np.asarray(picture)
+    tensor = torch.from_numpy(array.copy()).permute(2, 0, 1)
+    data = encoded(picture)
+    return {
+        "array": array,
+        "tensor of bytes": tensor,
+        "tensor of shares": tensor / 255,
+        "tensor of bfloat16": (tensor / 255).bfloat16(),
+        "tensor with a gradient": (tensor / 255).requires_grad_(),
+        "bytes": data,
+        "open file": io.BytesIO(data),
+        "data URL": "data:image/png;base64," + base64.b64encode(data).decode(),
+    }
+
+
+@pytest.mark.parametrize("kind", sources_of(RED))
+def test_an_image_is_the_same_in_whatever_holds_it(kind):
+    picture = Image.new("RGB", (6, 4), (255, 0, 51))
+    picture.putpixel((1, 3), (0, 255, 0))
+    source = sources_of(picture)[kind]
+    for _ in range(2):  # an open file is read from its beginning each time
+        assert np.array_equal(np.asarray(load_image(source)), np.asarray(picture))
+
+
+def test_a_file_is_read_from_its_beginning_and_where_it_cannot_go_back_from_where_it_stands(tmp_path):
+    path = tmp_path / "red.png"
+    path.write_bytes(encoded(RED))
+    with path.open("rb") as file:
+        file.read(5)
+        assert load_image(file).size == (6, 4)
+        assert not file.closed
+    reading, writing = os.pipe()
+    os.write(writing, encoded(RED))
+    os.close(writing)
+    with os.fdopen(reading, "rb") as body:
+        assert load_image(body).size == (6, 4)
+
+
+def test_a_grey_tensor_may_have_a_channel_or_none():
+    assert load_image(torch.zeros(4, 6)).size == (6, 4)
+    assert load_image(torch.ones(1, 4, 6)).getpixel((0, 0)) == (255, 255, 255)
+    assert load_image(torch.zeros(4, 4, 6)).getpixel((0, 0)) == (255, 255, 255), "transparent, so white"
+
+
+def test_a_file_without_an_end_is_refused(monkeypatch):
+    from halluguard import image_objects
+
+    monkeypatch.setattr(image_objects, "MAX_BYTES", 1000)
+    with open("/dev/zero", "rb") as endless, pytest.raises(ImageError, match="at most 1,000 bytes"):
+        load_image(endless)
+
+
 def test_arrays_and_one_pixel():
     assert load_image(np.zeros((1, 1), np.uint8)).size == (1, 1)
     assert load_image(np.zeros((2, 3, 4), np.uint8)).size == (3, 2)
@@ -137,7 +192,13 @@ def test_arrays_and_one_pixel():
         (encoded(Image.effect_noise((64, 64), 50))[:-600], "could not read"),
         ("nowhere.png", "no image at"),
         ("https://host/street.jpg", "begins with 'https://'.* give the bytes of the image"),
-        ("data:image/png;base64,iVBO", "begins with 'data:'.* give the bytes of the image"),
+        ("data:image/png;base64,iVBO", "expected an image"),
+        ("data:image/png;base64,???", "data: URL in base64"),
+        ("data:text/plain,dog", "should end in ;base64"),
+        (io.StringIO("text"), "open it with mode 'rb'"),
+        (torch.full((3, 2, 2), -0.5), "undo the normalisation"),
+        (torch.zeros(2, 3, 4, 4), r"expected a tensor of shape .*\(2, 3, 4, 4\)"),
+        (torch.zeros(3, 2, 2, dtype=torch.int64), "got int64"),
         ("a\x00b", "no image at"),
         (42, "got int"),
         (np.zeros((2, 2, 3), np.float32), "uint8 array"),

@@ -25,7 +25,8 @@ MAY_IMPORT = {
         "io",
         "rendering",
     },  # images for its types; io and rendering on use, to save an answer
-    "images": {"errors", "image_files"},
+    "image_objects": {"errors"},
+    "images": {"errors", "image_files", "image_objects"},
     "image_files": {"errors"},
     "vocabulary": set(),
     "reliability": {"errors", "io", "vocabulary"},
@@ -112,6 +113,7 @@ MAY_IMPORT = {
             "io",
             "columns",
             "json_stream",
+            "image_objects",
             "images",
             "image_files",
             "rendering",

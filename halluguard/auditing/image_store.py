@@ -23,14 +23,13 @@ from typing import TYPE_CHECKING
 from halluguard.auditing.caption_rows import Row
 from halluguard.errors import ImageError, InputError, SettingsError
 from halluguard.image_files import header
+from halluguard.image_objects import MAX_BYTES
 from halluguard.images import load_image, resolve_inside, return_freed_memory
 from halluguard.io import begins_with_brace, check_path, json_limit, parse_json, read_table, read_text
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-MAX_BYTES = 256 * 1024 * 1024
-"""Largest image file that is read, in bytes. `halluguard.images.MAX_PIXELS` limits its pixels."""
 THREADS = 4
 PIXELS_AHEAD = 48_000_000
 """Most decoded pixels (4 bytes each) that wait for the detector. Larger images are decoded when they are needed."""
