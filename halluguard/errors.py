@@ -7,6 +7,7 @@
     │   └── BudgetError                     reading and correcting a text takes too long
     ├── UnsupportedModelError (TypeError)   a model cannot do what was asked of it
     ├── ExpertError (RuntimeError)          a detector or judge failed; never evidence of absence
+    │   └── UnlistedImageError              a list of objects or boxes does not have the image
     ├── PromiseError (ValueError)           the labelled images do not support a promise
     ├── OutputError (OSError)               results cannot be written: no permission, or no space
     ├── PreflightError (RuntimeError)       a training that would fail silently was refused
@@ -70,6 +71,10 @@ class UnsupportedModelError(HalluguardError, TypeError):
 
 class ExpertError(HalluguardError, RuntimeError):
     """A detector or another expert failed. This is never turned into "the object is absent"."""
+
+
+class UnlistedImageError(ExpertError):
+    """A list of known objects or boxes does not have the image, so nothing is known about it."""
 
 
 class PromiseError(HalluguardError, ValueError):

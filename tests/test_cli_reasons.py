@@ -169,3 +169,13 @@ def test_lines_of_an_audit_are_whole_when_they_are_piped(tmp_path, known):
     done = run("audit", captions, "--objects", known, "--out", tmp_path / "out")
     (line,) = [line for line in done.stderr.splitlines() if "claims:" in line]
     assert line.endswith("0 unverifiable")
+
+
+def test_a_list_that_lacks_an_image_is_no_failure_of_an_expert(tmp_path):
+    (tmp_path / "objects.json").write_text('{"img_1": ["dog"]}')
+    captions = tmp_path / "captions.jsonl"
+    captions.write_text('{"image": "1.png", "caption": "A dog."}')
+    done = run("audit", captions, "--objects", tmp_path / "objects.json", "--out", tmp_path / "out")
+    assert "1 rows skipped (1 unlisted-image)" in done.stderr
+    assert "knows 1 images, such as 'img_1', and '1.png' is not among them" in done.stderr
+    assert "failed" not in done.stderr

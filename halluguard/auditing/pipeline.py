@@ -25,6 +25,7 @@ from halluguard.correction.emptied import text_if_emptied
 from halluguard.correction.rewriting.rewrite import FALLBACK, rewrite_each
 from halluguard.correction.text.parse import Parse
 from halluguard.correction.verification import Thresholds, thresholds_of
+from halluguard.correction.verification.batches import EXPERT_FAILED
 from halluguard.correction.verification.evidence import Evidence
 from halluguard.correction.verification.looks import experts_apart
 from halluguard.correction.verification.omissions import Omission, candidates
@@ -355,7 +356,8 @@ def _checked(
 ) -> Checked:
     failed = next((verdict for verdict in verdicts if verdict.error), None)
     if failed is not None:
-        return _skipped(read.row, "expert", failed.reason)
+        code = "expert" if failed.reason.startswith(EXPERT_FAILED) else "unlisted-image"
+        return _skipped(read.row, code, failed.reason)
     if isinstance(rewritten, HalluguardError):
         return _unread(read.row, rewritten)
     corrected, edits = rewritten

@@ -19,7 +19,7 @@ from halluguard.boxes import clip, from_xywh
 from halluguard.detectors.box_formats import SIZE, is_coco, read_rows
 from halluguard.detectors.image_ids import ImageIndex
 from halluguard.detectors.labels import NO_LABELS, Labels, meaning
-from halluguard.errors import ExpertError, InputError
+from halluguard.errors import ExpertError, InputError, UnlistedImageError
 from halluguard.io import JsonObject, read_json
 from halluguard.records import XYXY, Box, ImageOrKey
 from halluguard.reliability import Rates, Stated, assumed_recall
@@ -235,7 +235,7 @@ class KnownBoxes:
         """The boxes whose label is what a phrase names, or a kind of it; images are ids or file names.
 
         Raises:
-            ExpertError: an image is not listed.
+            UnlistedImageError: an image is not listed.
         """
         return [
             [
@@ -255,8 +255,9 @@ class KnownBoxes:
         listed = self._index.find(image)
         if listed is not None:
             return _readable(self._boxes[listed], image, self.name)
-        raise ExpertError(
-            f"{self.name} lists {len(self._boxes)} images, {image!r} is not among them; "
+        known = next(iter(self._boxes), None)
+        raise UnlistedImageError(
+            f"{self.name} lists {len(self._boxes)} images, such as {known!r}, and {image!r} is not among them; "
             "list it (without boxes, if it has none) or leave it out"
         )
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from halluguard.detectors.image_ids import ImageIndex
 from halluguard.detectors.label_language import check_english
 from halluguard.detectors.labels import DOUBTFUL, NO_LABELS, meaning
-from halluguard.errors import ExpertError, InputError
+from halluguard.errors import ExpertError, InputError, UnlistedImageError
 from halluguard.records import Box, ImageOrKey
 from halluguard.reliability import LIST_RECALL, Rates, Stated
 from halluguard.vocabulary import COCO, normal, parents, related, same
@@ -102,15 +102,16 @@ class KnownObjects:
             phrases: B lists of phrases.
 
         Raises:
-            ExpertError: an image is not listed. A listed image may have no objects at all.
+            UnlistedImageError: an image is not listed. A listed image may have no objects at all.
         """
         boxes = []
         for image, words in zip(images, phrases, strict=True):
             listed = self._index.find(image)
             if listed is None:
-                raise ExpertError(
-                    f"{self.name} knows {len(self._written)} images, {image!r} is not among them; "
-                    "list it (with no objects, if it has none) or leave it out"
+                known = next(iter(self._written), None)
+                raise UnlistedImageError(
+                    f"{self.name} knows {len(self._written)} images, such as {known!r}, and {image!r} is not among "
+                    "them; list it (with no objects, if it has none) or leave it out"
                 )
             sure, doubtful = self._names_of(image, self._written[listed]) if words else ((), ())
             of_image: list[Box] = []

@@ -65,7 +65,7 @@ def test_two_runs_give_the_same_bytes_and_a_repeated_one_changes_nothing(caption
         (b'{"caption": "A dog."}', "no-image"),
         (b'{"image_id": NaN, "caption": "A dog."}', "no-image"),
         (b'{"image_id": 1, "caption": "A \\ud800 dog."}', "caption"),
-        (b'{"image_id": 99, "caption": "A dog."}', "expert"),
+        (b'{"image_id": 99, "caption": "A dog."}', "unlisted-image"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

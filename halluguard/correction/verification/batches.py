@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-from halluguard.errors import HalluguardError, MissingExtraError, UnsupportedModelError
+from halluguard.errors import HalluguardError, MissingExtraError, UnlistedImageError, UnsupportedModelError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -51,6 +51,15 @@ def in_halves(
                 yield batch, error
             continue
         yield batch, results
+
+
+EXPERT_FAILED = "the expert failed: "
+"""Beginning of a reason that reports an error of an expert."""
+
+
+def failure_reason(error: Exception) -> str:
+    """The reason of a verdict for which the expert gave no answer. A list that lacks the image has not failed."""
+    return str(error) if isinstance(error, UnlistedImageError) else f"{EXPERT_FAILED}{error_text(error)}"
 
 
 def error_text(error: Exception) -> str:

@@ -22,7 +22,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from halluguard.correction import kinds
-from halluguard.correction.verification.batches import error_text
+from halluguard.correction.verification.batches import failure_reason
 from halluguard.correction.verification.evidence import Calibration, Evidence, PropertyAnswers, TermsOf, phrases_for
 from halluguard.correction.verification.existence import existence
 from halluguard.correction.verification.looks import Look, experts_apart, gathered
@@ -167,7 +167,7 @@ def key_of(image: object) -> Hashable:
 
 
 def _failed(claims: Sequence[Claim], error: Exception, detector: Detector) -> list[Verdict]:
-    reason = f"the expert failed: {error_text(error)}"
+    reason = failure_reason(error)
     return [Verdict(i, "unverifiable", expert=detector.name, reason=reason, error=True) for i in range(len(claims))]
 
 
