@@ -64,6 +64,8 @@ _BYTE_ORDER_MARKS = (
 def check_path(path: str | Path) -> str:
     """Advice about a path: the name beside it that was probably meant, else to check the path."""
     path = Path(path)
+    if str(path) == "-":
+        return "standard input is read for the captions of audit and the labels of calibrate only: save it as a file"
     if path.is_file():
         return f"it is a file: name the folder, such as {str(path.parent)!r}"
     try:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,7 +34,7 @@ def calibrate(
         Path,
         typer.Argument(
             help="Labels: CSV or JSON Lines with image, phrase, present; a COCO annotations file; "
-            "or, for --risk, JSON with image id -> objects."
+            "or, for --risk, JSON with image id -> objects. '-' is standard input."
         ),
     ],
     detector: Annotated[str, typer.Option(help="Detector, named as for `audit`.")],
@@ -107,53 +111,66 @@ def calibrate(
     """
     from halluguard.detectors.specs import from_spec
 
-    if risk:
-        from halluguard.auditing.config import AuditConfig
-        from halluguard.cli.calibrate_policy import calibrate_policy
-        from halluguard.metrics.vocabulary import load_vocabulary
+    with _file_of(rows) as rows:
+        if risk:
+            from halluguard.auditing.config import AuditConfig
+            from halluguard.cli.calibrate_policy import calibrate_policy
+            from halluguard.metrics.vocabulary import load_vocabulary
 
-        config = AuditConfig(
+            config = AuditConfig(
+                rows,
+                Path(),
+                detector=detector,
+                images=images,
+                device=device,
+                caption_key=caption_key,
+                image_key=image_key,
+                captioner=captioner,
+                detector_name=detector_name,
+                vocabulary=load_vocabulary(vocabulary) if vocabulary else None,
+            )
+            calibrate_policy(
+                rows,
+                captions or [],
+                config,
+                risk,
+                out=out or Path("policy.json"),
+                confidence=confidence,
+                group_key=group_key,
+                path=path,
+                protocol=protocol,
+                overwrite=overwrite,
+            )
+            return
+        options: dict[str, float | int | str] = {
+            "alpha": alpha,
+            "beta": beta,
+            "min_images": min_images,
+            "negatives": negatives,
+            "method": method,
+            "holdout": holdout,
+        }
+        calibrate_file(
             rows,
-            Path(),
-            detector=detector,
+            from_spec(detector, device=device),
             images=images,
-            device=device,
-            caption_key=caption_key,
-            image_key=image_key,
-            captioner=captioner,
-            detector_name=detector_name,
-            vocabulary=load_vocabulary(vocabulary) if vocabulary else None,
-        )
-        calibrate_policy(
-            rows,
-            captions or [],
-            config,
-            risk,
-            out=out or Path("policy.json"),
-            confidence=confidence,
-            group_key=group_key,
-            path=path,
-            protocol=protocol,
+            out=out or Path("thresholds.json"),
             overwrite=overwrite,
+            captions=[Path(file) for file in captions or ()],
+            **options,
         )
+
+
+@contextmanager
+def _file_of(rows: Path) -> Iterator[Path]:
+    """The file of labels; "-" is standard input, written to a temporary file."""
+    from halluguard.auditing.in_memory_input import MAX_STREAM, spool_stream
+
+    if str(rows) != "-":
+        yield rows
         return
-    options: dict[str, float | int | str] = {
-        "alpha": alpha,
-        "beta": beta,
-        "min_images": min_images,
-        "negatives": negatives,
-        "method": method,
-        "holdout": holdout,
-    }
-    calibrate_file(
-        rows,
-        from_spec(detector, device=device),
-        images=images,
-        out=out or Path("thresholds.json"),
-        overwrite=overwrite,
-        captions=[Path(file) for file in captions or ()],
-        **options,
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        yield spool_stream(sys.stdin.buffer, Path(folder), most=MAX_STREAM)
 
 
 def calibrate_file(

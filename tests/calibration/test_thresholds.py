@@ -385,6 +385,21 @@ def test_the_table_is_whole_when_it_is_piped(tmp_path):
     assert console.export_text().count(label) == 2
 
 
+def test_labels_may_be_piped(tmp_path):
+    from typer.testing import CliRunner
+
+    from halluguard.cli import app
+
+    (tmp_path / "o.json").write_text(json.dumps({f"{i}": ["dog"] if i % 2 else [] for i in range(60)}))
+    lines = [f"{i},dog,{bool(i % 2)}" for i in range(60)]
+    arguments = ["calibrate", "-", "--detector", f"objects:{tmp_path / 'o.json'}", "--out", str(tmp_path / "t.json")]
+    done = CliRunner().invoke(app, arguments, input="\n".join(["image,phrase,present", *lines]))
+    assert done.exit_code == 0, done.output
+    assert "dog" in (tmp_path / "t.json").read_text()
+    promise = [*arguments[:4], "--risk", "chair_s=0.9", "--captions", "-", "--out", str(tmp_path / "policy.json")]
+    assert "save it as a file" in str(CliRunner().invoke(app, promise, input='{"1": ["dog"]}').exception)
+
+
 def test_labels_without_images_are_one_sentence(tmp_path):
     (tmp_path / "o.json").write_text('{"other": []}', encoding="utf-8")
     (tmp_path / "rows.csv").write_text("image,phrase,present\n1,dog,true\n2,dog,false\n", encoding="utf-8")
