@@ -179,3 +179,15 @@ def test_a_list_that_lacks_an_image_is_no_failure_of_an_expert(tmp_path):
     assert "1 rows skipped (1 unlisted-image)" in done.stderr
     assert "knows 1 images, such as 'img_1', and '1.png' is not among them" in done.stderr
     assert "failed" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--extra-body", "{"), ("--extra-body", "[1]"), ("--header", "X-Team"), ("--top-p", "2")]
+)
+def test_options_of_requests_are_checked_before_any_is_sent(tmp_path, photos, option, value):
+    done = run(
+        *("caption", photos, "--out", tmp_path / "c.jsonl", "--model", "m"),
+        *("--endpoint", "http://127.0.0.1:9/v1", option, value),
+    )
+    assert isinstance(done.exception, SettingsError)
+    assert not (tmp_path / "c.jsonl").exists()

@@ -11,7 +11,7 @@ import json
 import math
 import time
 import zlib
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
@@ -49,12 +49,16 @@ class Endpoint:
     """An OpenAI-compatible chat endpoint as a captioner. Images are sent as JPEG inside the request.
 
     Args:
-        url: base address, such as "http://localhost:8000/v1"; "/chat/completions" is added to its path.
+        url: base address, such as "http://localhost:8000/v1"; "/chat/completions" is added to its path if it lacks it.
         model: name of the model at the endpoint.
         prompt: prompt sent with every image.
         max_tokens: longest answer, in tokens.
         temperature: sampling temperature; 0 is greedy.
         seed: sampling seed, which a server may ignore.
+        system: system prompt; "" sends none.
+        top_p: share of the probability that is sampled from, in (0, 1]; None sends none.
+        extra: further fields of the request, which replace ours; a field that is None is left out.
+        headers: further headers of the request. Their values are never printed or stored.
         key: bearer token; None sends none.
         workers: number of simultaneous requests.
         timeout: most seconds for one request, from connecting to the last byte.
@@ -70,6 +74,10 @@ class Endpoint:
     max_tokens: int = 512
     temperature: float = 0.0
     seed: int = 0
+    system: str = ""
+    top_p: float | None = None
+    extra: Mapping[str, object] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     key: str | None = field(default=None, repr=False)
     workers: int = 8
     timeout: float = 120.0
@@ -87,15 +95,24 @@ class Endpoint:
         self.key = self.key.strip() if self.key else None
         if self.key and not (self.key.isascii() and self.key.isprintable()):
             raise SettingsError("expected a key of printable ASCII characters, got others; check the source of the key")
+        if not all(
+            f"{name}{value}".isascii() and f"{name}{value}".isprintable() for name, value in self.headers.items()
+        ):
+            raise SettingsError("expected headers of printable ASCII characters, got others; correct them")
+        if self.top_p is not None and not 0 < self.top_p <= 1:
+            raise SettingsError(f"top_p must be above 0 and at most 1, got {self.top_p}; correct it")
         if self.workers < 1 or self.retries < 0 or not self.timeout > 0 or self.max_tokens < 1 or self.max_side < 1:
             raise SettingsError(
                 "workers, timeout, max_tokens and max_side must be positive, retries at least 0; correct them"
             )
+        address = base_address(address)
         self._address = address.copy_with(path=address.path.rstrip("/") + "/chat/completions")
+        self._tokens_field = "max_tokens"
         port = f":{address.port}" if address.port else ""
         self._shown_url = f"{address.scheme}://{address.host}{port}{address.path.rstrip('/')}"
         secrets = [self.key or "", address.password, address.userinfo.decode(), address.query.decode()]
         secrets += [base64.b64encode(address.userinfo).decode(), *(v for v in address.params.values() if len(v) > 7)]
+        secrets += [value for value in self.headers.values() if len(value) > 7]
         self._secrets = sorted(filter(None, secrets), key=len, reverse=True)
 
     def __repr__(self) -> str:
@@ -105,14 +122,20 @@ class Endpoint:
     def settings(self) -> JsonObject:
         """The settings that decide the captions. The address lacks user, password and query, as they may be secret."""
         names = ("model", "prompt", "max_tokens", "temperature", "seed", "max_side")
-        return {"endpoint": self._shown_url, **{name: getattr(self, name) for name in names}}
+        chosen = {"system": self.system or None, "top_p": self.top_p, "extra": dict(self.extra) or None}
+        return {
+            "endpoint": self._shown_url,
+            **{name: getattr(self, name) for name in names},
+            **{name: value for name, value in chosen.items() if value is not None},
+        }
 
     def __call__(self, images: Sequence[Image]) -> list[str | HalluguardError]:
         """B images -> B captions, each of which may be an error instead."""
         return _run(self._caption_all(images))
 
     async def _caption_all(self, images: Sequence[Image]) -> list[str | HalluguardError]:
-        headers = {"Accept-Encoding": "gzip"} | ({"Authorization": f"Bearer {self.key}"} if self.key else {})
+        key = {"Authorization": f"Bearer {self.key}"} if self.key else {}
+        headers = {"Accept-Encoding": "gzip", **key, **self.headers}
         free = asyncio.Semaphore(self.workers)
         async with httpx.AsyncClient(timeout=self.timeout, headers=headers) as client:
 
@@ -130,7 +153,7 @@ class Endpoint:
             reraise=True,
         )
         try:
-            return await tries(self._request, client, await asyncio.to_thread(self._body, image))
+            return await tries(self._request, client, await asyncio.to_thread(self._messages, image))
         except HalluguardError as error:
             return error
         except _BusyError as error:
@@ -143,27 +166,34 @@ class Endpoint:
         requested = error.pause if isinstance(error, _BusyError) else 0.0
         return min(MAX_PAUSE, max(requested, self.pause * 2.0 ** (state.attempt_number - 1)))
 
-    def _body(self, image: Image) -> bytes:
+    def _messages(self, image: Image) -> list[JsonObject]:
         content = [
             {"type": "image_url", "image_url": {"url": data_url(image, self.max_side, quality=95)}},
             {"type": "text", "text": self.prompt},
         ]
+        system = [{"role": "system", "content": self.system}] if self.system else []
+        return [*system, {"role": "user", "content": content}]
+
+    def _body(self, messages: list[JsonObject]) -> bytes:
         body = {
             "model": self.model,
-            "messages": [{"role": "user", "content": content}],
-            "max_tokens": self.max_tokens,
+            "messages": messages,
+            self._tokens_field: self.max_tokens,
             "temperature": self.temperature,
+            "top_p": self.top_p,
             "seed": self.seed,
+            **self.extra,
         }
-        return json.dumps(body).encode()
+        return json.dumps({name: value for name, value in body.items() if value is not None}).encode()
 
-    async def _request(self, client: httpx.AsyncClient, body: bytes) -> str:
+    async def _request(self, client: httpx.AsyncClient, messages: list[JsonObject]) -> str:
         """The caption in one reply.
 
         Raises:
             _BusyError: a further try may succeed.
             ExpertError: a further try would fail too.
         """
+        body = self._body(messages)
         try:
             async with asyncio.timeout(self.timeout):
                 headers = {"Content-Type": "application/json"}
@@ -177,6 +207,10 @@ class Endpoint:
         if status == 200:
             return self._caption_in(text)
         reason = f"status {status}: {self._safe(text)}"
+        newer = "max_completion_tokens"
+        if status == 400 and newer in text and f'"{newer}"'.encode() not in body:  # OpenAI's newer models
+            self._tokens_field = newer
+            return await self._request(client, messages)
         if status in _REFUSALS:
             raise CaptionerRefusedError(
                 f"the endpoint {self._shown_url} says that {_REFUSALS[status]} ({reason}); correct it and run again"
@@ -200,6 +234,15 @@ class Endpoint:
         for secret in self._secrets:
             text = text.replace(secret, "***")
         return visible(" ".join(text[:_SHOWN].split()))
+
+
+def base_address(address: httpx.URL) -> httpx.URL:
+    """The base of an OpenAI-compatible address, which people also write whole, with "/chat/completions".
+
+    >>> str(base_address(httpx.URL("http://host:8000/v1/chat/completions")))
+    'http://host:8000/v1'
+    """
+    return address.copy_with(path=address.path.rstrip("/").removesuffix("/chat/completions"))
 
 
 async def _read(response: httpx.Response) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -11,7 +12,8 @@ import typer
 
 from halluguard.cli.app import app
 from halluguard.cli.options import Command, option
-from halluguard.errors import SettingsError
+from halluguard.errors import SettingsError, first_line
+from halluguard.io import parse_json
 from halluguard.printing import printable, reason_lines
 
 if TYPE_CHECKING:
@@ -58,6 +60,16 @@ def caption(
         float | None, option(_LOCAL, "Imagination setting in [-1, 1]; below 0 is more grounded.")
     ] = None,
     temperature: Annotated[float, option(_SERVER, "Sampling temperature, at least 0; 0 is greedy.")] = 0.0,
+    top_p: Annotated[
+        float | None, option(_SERVER, "Share of the probability to sample from, in (0, 1]. Default: the server's.")
+    ] = None,
+    system: Annotated[str, option(_SERVER, "System prompt. Default: none.")] = "",
+    extra_body: Annotated[
+        str, option(_SERVER, "JSON object of further fields of each request; a field that is null is left out.")
+    ] = "",
+    header: Annotated[
+        list[str] | None, option(_SERVER, "Header of each request, as 'Name: value'. May be repeated.")
+    ] = None,
     seed: Annotated[int, option(_SERVER, "Seed sent with each request; some servers ignore it.")] = 0,
     key_variable: Annotated[
         str, option(_SERVER, "Environment variable that holds the server's key.")
@@ -79,6 +91,7 @@ def caption(
         ask = _local_captioner(model, prompt, imagination, max_tokens, device=device, dtype=dtype)
         settings = {"model": model, "prompt": prompt, "max_tokens": max_tokens, "imagination": imagination}
     else:
+        extra, headers = _extra_body(extra_body), _headers(header or ())
         local = {"--imagination": imagination, "--device": device, "--dtype": dtype}
         if misplaced := [name for name, value in local.items() if value is not None]:
             raise SettingsError(f"{misplaced[0]} needs a model in this process, got --endpoint; leave one of them out")
@@ -89,6 +102,10 @@ def caption(
             max_tokens=max_tokens,
             temperature=temperature,
             seed=seed,
+            system=system,
+            top_p=top_p,
+            extra=extra,
+            headers=headers,
             key=os.environ.get(key_variable) or None,
             workers=workers,
         )
@@ -114,6 +131,23 @@ def caption(
     if len(result.skipped) > _NAMED:
         print(f"{len(result.skipped)} files that look like images were skipped", file=sys.stderr)
     raise typer.Exit(4 if result.failed > max_errors else 0)
+
+
+def _extra_body(text: str) -> dict[str, object]:
+    try:
+        extra = parse_json(text, finite=True) if text else {}
+    except (ValueError, RecursionError) as error:
+        raise SettingsError(f"--extra-body is a JSON object ({first_line(error)}); correct it") from error
+    if not isinstance(extra, dict):
+        raise SettingsError(f"--extra-body is a JSON object, got {type(extra).__name__}; write one in braces")
+    return extra
+
+
+def _headers(lines: Sequence[str]) -> dict[str, str]:
+    parts = [line.partition(":") for line in lines]
+    if not all(name.strip() and colon and value.strip() for name, colon, value in parts):
+        raise SettingsError("a header is written as 'Name: value', got another form; correct --header")
+    return {name.strip(): value.strip() for name, _, value in parts}
 
 
 def _local_captioner(

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
 from halluguard import __version__
@@ -137,6 +138,12 @@ def _answer_errors(app: FastAPI) -> None:
     @app.exception_handler(ApiError)
     async def api_error(_: Request, error: ApiError) -> JSONResponse:
         return AsciiResponse(error.body, error.status, error.headers)
+
+    @app.exception_handler(HTTPException)
+    async def unknown_path(request: Request, error: HTTPException) -> JSONResponse:
+        asked = f"{request.method} {request.url.path}"
+        message = f"expected POST /v1/chat/completions, GET /v1/models, /health or /metrics, got {asked}; correct it"
+        return AsciiResponse(ApiError(error.status_code, message, code="unknown_url").body, error.status_code)
 
     @app.exception_handler(HalluguardError)
     async def other_error(_: Request, error: HalluguardError) -> JSONResponse:

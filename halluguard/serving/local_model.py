@@ -145,6 +145,11 @@ class LocalModel:
         for name in _UNSUPPORTED:
             if body.get(name):
                 raise invalid(f"{name!r} is not offered for a model of this process; leave it out", name)
+        if body.get("response_format") not in (None, {"type": "text"}):
+            raise invalid(
+                "'response_format' is text for a model of this process; leave it out, and ask for JSON in the prompt",
+                "response_format",
+            )
         tokens = body.get("max_completion_tokens") or body.get("max_tokens") or MAX_NEW_TOKENS
         temperature, top_p, seed = body.get("temperature") or 0, body.get("top_p"), body.get("seed")
         numbers = {"max_tokens": (tokens, 1, 1e6), "temperature": (temperature, 0, 2), "top_p": (top_p or 1, 0, 1)}

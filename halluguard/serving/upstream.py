@@ -30,7 +30,7 @@ PASSED_ON = ("authorization", "openai-organization", "openai-project", "x-reques
 
 
 def upstream_address(url: str) -> httpx.URL:
-    """The address of an upstream server.
+    """The base address of an upstream server, which people also write whole, with "/chat/completions".
 
     Raises:
         SettingsError: it is not an http or https address.
@@ -43,7 +43,7 @@ def upstream_address(url: str) -> httpx.URL:
         raise SettingsError(
             "the upstream server is an http or https address, such as http://host:8001/v1; check --upstream"
         )
-    return address
+    return address.copy_with(path=address.path.rstrip("/").removesuffix("/chat/completions"))
 
 
 class Upstream:

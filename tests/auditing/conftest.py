@@ -75,7 +75,7 @@ class Server:
 
     @staticmethod
     def reply(body):
-        sent = body["messages"][0]["content"][0]["image_url"]["url"].partition("base64,")[2]
+        sent = body["messages"][-1]["content"][0]["image_url"]["url"].partition("base64,")[2]
         image = Image.open(io.BytesIO(base64.b64decode(sent)))
         text = f"A picture of {image.width} by {image.height} pixels."
         return {"choices": [{"message": {"role": "assistant", "content": text}}]}

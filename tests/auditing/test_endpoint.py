@@ -179,6 +179,43 @@ def test_the_query_of_an_address_is_sent(server):
     assert server.asked[0][0] == "/v1/chat/completions?version=2"
 
 
+@pytest.mark.parametrize("end", ["", "/", "/chat/completions", "/chat/completions/"])
+def test_a_base_address_and_a_whole_one_are_the_same(server, end):
+    ask = Endpoint(server.url + end, "tiny")
+    assert ask([Image.new("RGB", (8, 8))]) == ["A picture of 8 by 8 pixels."]
+    assert server.asked[0][0] == "/v1/chat/completions"
+    assert ask.settings == Endpoint(server.url, "tiny").settings
+
+
+def test_a_system_prompt_top_p_further_fields_and_headers_are_sent(server):
+    more = {"chat_template_kwargs": {"thinking": False}, "seed": None}
+    ask = Endpoint(server.url, "tiny", system="Be brief.", top_p=0.9, extra=more, headers={"X-Team": "secret-team"})
+    ask([Image.new("RGB", (8, 8))])
+    body = server.asked[0][1]
+    assert body["messages"][0] == {"role": "system", "content": "Be brief."}
+    assert (body["top_p"], body["chat_template_kwargs"]) == (0.9, {"thinking": False})
+    assert "seed" not in body
+    assert server.headers[0]["X-Team"] == "secret-team"
+    assert "secret-team" not in f"{ask!r}{ask.settings}"
+    assert ask.settings != Endpoint(server.url, "tiny").settings, "they decide the captions"
+
+
+def test_a_model_that_wants_max_completion_tokens_gets_it(server):
+    server.bad = [(400, "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.")]
+    ask = Endpoint(server.url, "tiny", max_tokens=7, retries=0)
+    assert ask([Image.new("RGB", (8, 8))]) == ["A picture of 8 by 8 pixels."]
+    assert server.asked[1][1]["max_completion_tokens"] == 7
+    assert "max_tokens" not in server.asked[1][1]
+
+
+@pytest.mark.parametrize(
+    "settings", [{"top_p": 0}, {"top_p": 1.5}, {"headers": {"X": "a\nb"}}, {"headers": {"X": "é"}}], ids=str
+)
+def test_settings_that_no_request_can_hold_are_refused(settings):
+    with pytest.raises(SettingsError):
+        Endpoint("http://host/v1", "tiny", **settings)
+
+
 def test_a_server_says_how_long_to_wait(server):
     now = datetime.datetime.now(datetime.UTC)
     later = format_datetime(now + datetime.timedelta(seconds=30), usegmt=True)

@@ -90,6 +90,7 @@ def test_a_short_limit_is_said_as_length(server, scenes):
         ({"temperature": 9}, "from 0 to 2"),
         ({"max_tokens": -3}, "from 1 to"),
         ({"logprobs": True}, "not offered"),
+        ({"response_format": {"type": "json_object"}}, "is text for a model of this process"),
         ({"stop": 7}, "a text or a list"),
     ],
 )

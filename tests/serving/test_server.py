@@ -18,6 +18,7 @@ from halluguard.cli import main
 from halluguard.detectors.specs import FunctionDetector
 from halluguard.errors import SettingsError
 from halluguard.serving import ServerSettings, in_front_of
+from halluguard.serving.upstream import upstream_address
 from tests.serving.servers import BLUE, LIE, RED, TRUTH, Running, look, picture, question
 
 
@@ -301,6 +302,21 @@ def test_a_reply_that_is_not_a_number_is_a_bad_gateway(server):
 )
 def test_what_is_no_request_is_refused(server, content):
     assert post(server, content).status_code == 400
+
+
+@pytest.mark.parametrize("end", ["", "/", "/chat/completions"])
+def test_an_upstream_is_named_by_its_base_address_or_the_whole_one(end):
+    assert str(upstream_address(f"http://host:1/v1{end}")) == "http://host:1/v1"
+
+
+@pytest.mark.parametrize(("path", "status"), [("/v1/completions", 404), ("/", 404), ("/health", 405)])
+def test_another_path_is_refused_in_openai_s_form_with_the_paths_there_are(server, path, status):
+    reply = httpx.post(f"{server.url.removesuffix('/v1')}{path}", content=b"{}")
+    assert reply.status_code == status
+    assert (
+        f"/v1/chat/completions, GET /v1/models, /health or /metrics, got POST {path}"
+        in reply.json()["error"]["message"]
+    )
 
 
 def test_a_body_too_long_and_one_that_drips_are_cut_off(start):
