@@ -83,7 +83,9 @@ def find_file(name: str | Path, file: str, source: Mapping[str, Any]) -> Path | 
                 _raise_exceptions_for_missing_entries=False,
                 _raise_exceptions_for_connection_errors=False,
             )
-    except (OSError, ValueError):  # the loader reports the error in the name
+    except Exception as error:  # the loader reports the error in the name
+        if not isinstance(error, OSError | ValueError) and not hub.is_network_error(error):
+            raise
         return None
     return None if path is None else Path(path)
 

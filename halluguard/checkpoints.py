@@ -119,8 +119,11 @@ def load_pretrained(loader: ModelLoader | ProcessorLoader | type[AutoConfig], na
             f"no checkpoint could be read at {str(name)!r} ({first_line(error)}); check the name, the files of the "
             "folder (config.json, model.safetensors, ...), and the network if it is a name of the hub"
         ) from error
-    except ValueError as error:
-        if "custom code" not in str(error):
+    except Exception as error:
+        if hub.is_network_error(error):
+            reason = hub.why_unreachable() or first_line(error)
+            raise InputError(_not_at_hand(str(name), reason, options.get("cache_dir"))) from error
+        if not isinstance(error, ValueError) or "custom code" not in str(error):
             raise
         raise UnsupportedModelError(
             f"the checkpoint {str(name)!r} asks for Python code of its own, which is never run; use a model whose "
@@ -129,27 +132,35 @@ def load_pretrained(loader: ModelLoader | ProcessorLoader | type[AutoConfig], na
 
 
 @contextmanager
+def no_bars_in_captured_output() -> Iterator[None]:
+    """Switch the progress bars of transformers off where standard error is not a terminal."""
+    quiet = transformers_logging.is_progress_bar_enabled() and not sys.stderr.isatty()
+    if quiet:
+        transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if quiet:
+            transformers_logging.enable_progress_bar()
+
+
+@contextmanager
 def _confined(name: str | Path) -> Iterator[None]:
     """Keep transformers from asking whether to run remote code, and from using the network in vain.
 
-    A folder needs no network; without a hub, the cache is all there is. Progress bars are switched off where standard
-    error is not a terminal. These settings hold for the whole process, so only one load runs at a time.
+    A folder needs no network; without a hub, the cache is all there is. These settings hold for the whole process, so
+    only one load runs at a time.
     """
     with hub.SETTINGS:
         needs_no_network = Path(name).exists() or bool(hub.why_unreachable())
         time_out, offline = dynamic_module_utils.TIME_OUT_REMOTE_CODE, hub_constants.HF_HUB_OFFLINE
         dynamic_module_utils.TIME_OUT_REMOTE_CODE = 0
         hub_constants.HF_HUB_OFFLINE = offline or needs_no_network
-        quiet = transformers_logging.is_progress_bar_enabled() and not sys.stderr.isatty()
-        if quiet:
-            transformers_logging.disable_progress_bar()
         try:
-            with hub.no_retries_in_vain():
+            with hub.no_retries_in_vain(), no_bars_in_captured_output():
                 yield
         finally:
             dynamic_module_utils.TIME_OUT_REMOTE_CODE, hub_constants.HF_HUB_OFFLINE = time_out, offline
-            if quiet:
-                transformers_logging.enable_progress_bar()
 
 
 def _check_name(name: str | Path) -> None:

@@ -65,6 +65,16 @@ def _ask() -> str:
     return reasons[-1]
 
 
+def is_network_error(error: BaseException) -> bool:
+    """Whether an error is one of the HTTP library of the hub's client, whichever library its version uses.
+
+    >>> is_network_error(ValueError("no such layer"))
+    False
+    """
+    modules = {cls.__module__.partition(".")[0] for cls in type(error).__mro__}
+    return bool(modules & {"httpx", "httpx2", "httpcore", "requests"})
+
+
 @contextmanager
 def no_retries_in_vain() -> Iterator[None]:
     """Stop the requests of a load when its network fails: offline mode is on from the next request to the end.
