@@ -18,6 +18,7 @@ from __future__ import annotations
 import copy
 import shutil
 import tempfile
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Never, get_args
@@ -29,7 +30,7 @@ from transformers import PreTrainedModel, ProcessorMixin
 from transformers.configuration_utils import PreTrainedConfig
 
 from halluguard.arguments import parameters, refuse_unknown
-from halluguard.checkpoints import default_device, load_adapter, load_mllm, place
+from halluguard.checkpoints import default_device, load_adapter, load_mllm, no_bars_in_captured_output, place
 from halluguard.controller import Controller, language_head
 from halluguard.errors import SettingsError, UnsupportedModelError, first_line
 
@@ -128,10 +129,13 @@ def bake(
     try:
         if form == "lora":
             _write_lora(model, controller, epsilon, str(name), work)
-            load_adapter(model, work)
+            with warnings.catch_warnings():  # that a tied head must not be merged stands in the adapter's card
+                warnings.filterwarnings("ignore", message=".*tie_word_embeddings")
+                load_adapter(model, work)
         else:
             fold(model, controller, epsilon)
-            model.save_pretrained(work, safe_serialization=True)
+            with no_bars_in_captured_output():
+                model.save_pretrained(work, safe_serialization=True)
             processor.save_pretrained(work)
             del model
             model, _ = load_mllm(work, dtype=dtype)
@@ -278,4 +282,5 @@ def _card(name: str, imagination: float, epsilon: float, form: Form, apart: floa
         f"(epsilon {epsilon:g}).\nIt needs no code but transformers{'' if form == 'model' else ' and peft'}. When it "
         f"was written, its logits differed from those of the controlled\nmodel by at most {apart:.2g} on "
         f"{len(CHECKED_TEXTS)} texts.\n"
+        + ("" if form == "model" else "Leave it unmerged where the head is tied to the embeddings.\n")
     )

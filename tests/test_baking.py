@@ -46,12 +46,13 @@ def logits(model, ids):
 
 @pytest.mark.parametrize("rank", [8, None])
 @pytest.mark.parametrize("form", ["model", "lora"])
-def test_what_is_written_answers_as_the_controlled_model_on_transformers_alone(mllm, form, rank, tmp_path):
+def test_what_is_written_answers_as_the_controlled_model_on_transformers_alone(mllm, form, rank, tmp_path, capfd):
     model, processor = mllm
     controller, ids = filled(model, rank), processor.tokenizer("a dog and two cups", return_tensors="pt")["input_ids"]
     with controller.attached(model, -1.0):  # imagination -0.5 of the range (-2, 1)
         expected = logits(model, ids)
     bake(sandbox.MLLM, controller, -0.5, tmp_path / "out", form=form, dtype="float32")
+    assert capfd.readouterr().err == "", "bars belong on a terminal"
     if form == "model":
         AutoProcessor.from_pretrained(tmp_path / "out", use_fast=False)
         served = AutoModelForImageTextToText.from_pretrained(tmp_path / "out", dtype="float32").eval()
@@ -125,4 +126,5 @@ def test_the_command_line(controller_file, tmp_path):
     )
     assert ended.returncode == 0, ended.stderr
     assert "is folded in" in ended.stderr
+    assert ended.stderr.count("\n") == 1, "no bar of saving or loading, and no warning"
     assert (tmp_path / "out" / "adapter_model.safetensors").exists()

@@ -10,7 +10,7 @@ from typing import TypeAlias
 from transformers import AutoProcessor, PreTrainedModel
 
 from halluguard import io
-from halluguard.checkpoints import load_mllm, load_processor, merge_adapter
+from halluguard.checkpoints import load_mllm, load_processor, merge_adapter, no_bars_in_captured_output
 from halluguard.errors import InputError, UnsupportedModelError, require
 from halluguard.tensor_files import read_shapes
 
@@ -77,7 +77,8 @@ def export(
     _check_base(model, adapter)
     merged = merge_adapter(model, adapter)
     folder = Path(out)
-    merged.save_pretrained(folder, safe_serialization=True)
+    with no_bars_in_captured_output():
+        merged.save_pretrained(folder, safe_serialization=True)
     if (Path(adapter) / "processor_config.json").exists():
         processor = load_processor(AutoProcessor, adapter)
     processor.save_pretrained(folder)
