@@ -189,13 +189,15 @@ def test_a_base_address_and_a_whole_one_are_the_same(server, end):
 
 def test_a_system_prompt_top_p_further_fields_and_headers_are_sent(server):
     more = {"chat_template_kwargs": {"thinking": False}, "seed": None}
-    ask = Endpoint(server.url, "tiny", system="Be brief.", top_p=0.9, extra=more, headers={"X-Team": "secret-team"})
+    ask = Endpoint(
+        server.url, "tiny", system="Be brief.", top_p=0.9, extra=more, headers={"Authorization": "Basic secret-team"}
+    )
     ask([Image.new("RGB", (8, 8))])
     body = server.asked[0][1]
     assert body["messages"][0] == {"role": "system", "content": "Be brief."}
     assert (body["top_p"], body["chat_template_kwargs"]) == (0.9, {"thinking": False})
     assert "seed" not in body
-    assert server.headers[0]["X-Team"] == "secret-team"
+    assert server.headers == ["Basic secret-team"]
     assert "secret-team" not in f"{ask!r}{ask.settings}"
     assert ask.settings != Endpoint(server.url, "tiny").settings, "they decide the captions"
 
