@@ -13,6 +13,7 @@ _BARE_VERBS = ("VB", "VBP", "VBZ")
 _MODIFIERS = ("compound", "amod", "det", "poss", "nummod")
 _HERDS = ("sheep", "deer", "fish", "cattle")
 _ACTS = words("stand alone") | {"lie", "hang", "lean"}
+_POSES = ("standing", "sitting", "lying", "walking", "running", "grazing", "resting", "sleeping", "laying")
 _LINE_VERBS = words("line verbs")
 _ACTIONS = words("actions") | {"riding", "holding", "wearing", "looking", "playing", "posing", "talking"}
 
@@ -27,7 +28,13 @@ def mend(parse: Parse) -> None:
     - What an article or a noun stands before is a noun: "large glass windows".
     - In "a cap with stars, a coat, and gloves" the coat is listed with the cap, not with the stars.
     - In "a hawk, a cat and an eagle sit" all three sit.
+    - In "a thick trunk and green leaves" the trunk is listed with the leaves, and describes none.
+    - In "a giraffe and a zebra standing in a field" the zebra is no sort of standing.
     """
+    for i in range(len(parse)):
+        _pose(parse, i)
+        _member_before_adjective(parse, i)
+        _subject_of_auxiliary(parse, i)
     for i in range(len(parse)):
         if not _may_be_misread(parse, i):
             continue
@@ -60,6 +67,53 @@ def mend(parse: Parse) -> None:
         _joined_subject(parse, i)
     mend_lists(parse)
     mend_comma_lists(parse)
+
+
+def _pose(parse: Parse, i: int) -> None:
+    """Make the animal the head of "a zebra standing in a field", which was read as a sort of standing."""
+    if parse.tags[i] != "NN" or parse.words[i] not in _POSES or i == 0:
+        return
+    animal = i - 1
+    after = [j for j in parse.children[i] if j > i and parse.deps[j] in ("prep", "advmod")]
+    if parse.deps[animal] != "compound" or parse.heads[animal] != i or not after or not _animate(parse.words[animal]):
+        return
+    head, dep = parse.heads[i], parse.deps[i]
+    parse.hang(animal, animal if head == i else head)
+    parse.deps[animal] = dep
+    for j in list(parse.children[i]):
+        if j < animal or parse.deps[j] in ("conj", "cc"):
+            parse.hang(j, animal)
+    parse.hang(i, animal)
+    parse.deps[i], parse.tags[i] = "acl", "VBG"
+
+
+def _member_before_adjective(parse: Parse, i: int) -> None:
+    """Make a list of "a thick trunk and green leaves", where the trunk was read as a sort of leaves."""
+    plural = parse.heads[i]
+    if parse.deps[i] not in ("nmod", "compound") or parse.tags[i] != "NN" or parse.tags[plural] != "NNS":
+        return
+    joint, adjective = parse.child(i, "cc"), parse.child(i, "conj")
+    article = next((j for j in parse.children[plural] if j < i and parse.words[j] in ("a", "an")), None)
+    if None in (joint, article) or adjective is None or parse.tags[adjective] != "JJ" or not i < adjective < plural:
+        return
+    head, dep = parse.heads[plural], parse.deps[plural]
+    parse.hang(i, i if head == plural else head)
+    parse.deps[i] = dep
+    for j in [j for j in parse.children[plural] if j < i]:
+        parse.hang(j, i)
+    parse.hang(adjective, plural)
+    parse.deps[adjective] = "amod"
+    parse.hang(plural, i)
+    parse.deps[plural] = "conj"
+
+
+def _subject_of_auxiliary(parse: Parse, i: int) -> None:
+    """Hang a subject on the verb, where it hangs on an auxiliary: "A remote is placed near the couch"."""
+    auxiliary = parse.heads[i]
+    if parse.deps[i] in ("nsubj", "nsubjpass") and parse.deps[auxiliary] in ("aux", "auxpass"):
+        passive = parse.deps[auxiliary] == "auxpass"
+        parse.hang(i, parse.heads[auxiliary])
+        parse.deps[i] = "nsubjpass" if passive else "nsubj"
 
 
 def _may_be_misread(parse: Parse, i: int) -> bool:
@@ -307,7 +361,16 @@ def _doer(parse: Parse, i: int) -> int | None:
         return None
     preposition = parse.heads[carried]
     owner = parse.heads[preposition]
-    if parse.words[preposition] != "with" or parse.tags[owner] not in _NOUNS or parse.words[i] not in _ACTIONS:
+    dressed = (
+        parse.words[preposition] == "in" and parse.words[owner] in ("dressed", "clad") and parse.deps[owner] == "acl"
+    )
+    if dressed:
+        owner = parse.heads[owner]
+    if (
+        not (dressed or parse.words[preposition] == "with")
+        or parse.tags[owner] not in _NOUNS
+        or parse.words[i] not in _ACTIONS
+    ):
         return None
     return owner if _animate(parse.words[owner]) and not _animate(parse.words[carried]) else None
 
