@@ -20,6 +20,8 @@ from halluguard.vocabulary import singular
 
 _SPECIAL = re.compile(r"<\|[^|<>\s]{1,40}\|>|<(?:bos|eos|s|/s|pad|end_of_turn|start_of_turn)>")
 _SHORTEST_NAME = 3
+_MOST_TRIED = 50
+"""Number of edits of a text that are left out one by one to find the one that breaks its structure."""
 
 
 def withdrawn(text: str, document: Document, edits: Sequence[Edit]) -> list[Edit]:
@@ -27,16 +29,34 @@ def withdrawn(text: str, document: Document, edits: Sequence[Edit]) -> list[Edit
     blocks = document.root.children
     unread = (block.outer for block in blocks if not block.reads and block.outer[0] < block.outer[1])
     protected = [*unread, *(match.span() for match in _SPECIAL.finditer(text))]
-    broken = [block for block in blocks if _is_torn(_inside(block, edits), protected)]
-    kept = [edit for edit in edits if not any(edit in _inside(block, edits) for block in broken)]
+    torn = {edit for block in blocks for edit in _tearing(_inside(block, edits), protected)}
+    kept = [edit for edit in edits if edit not in torn]
     flags = [
         _flag(text, edit, "it would reach into another block or tear a quotation") for edit in edits if edit not in kept
     ]
     reason = final_check.breaks_structure(text, apply_edits(text, kept))
     if reason:
-        flags += [_flag(text, edit, reason) for edit in kept]
-        kept = []
+        breaking = _breaking(text, kept)
+        flags += [_flag(text, edit, reason) for edit in breaking]
+        kept = [edit for edit in kept if edit not in breaking]
     return sorted([*kept, *flags], key=lambda edit: (edit.start, edit.end))
+
+
+def _tearing(edits: Sequence[Edit], protected: Sequence[tuple[int, int]]) -> Sequence[Edit]:
+    """The edits of a block that tear something: those that do so alone, or all where they only do it together."""
+    if not _is_torn(edits, protected):
+        return []
+    alone = [edit for edit in edits if _is_torn([edit], protected)]
+    return alone if not _is_torn([edit for edit in edits if edit not in alone], protected) else edits
+
+
+def _breaking(text: str, edits: Sequence[Edit]) -> Sequence[Edit]:
+    """The edits that break the structure of a text: one, if the others leave it whole, else all."""
+    for edit in edits[:_MOST_TRIED]:
+        others = [other for other in edits if other is not edit]
+        if not final_check.breaks_structure(text, apply_edits(text, others)):
+            return [edit]
+    return edits
 
 
 def _inside(block: Block, edits: Sequence[Edit]) -> list[Edit]:
