@@ -56,6 +56,9 @@ def main() -> None:
     parser.add_argument("--high", type=float, default=0.5, help="score from which the noisy detector supports [0.5]")
     parser.add_argument("--low", type=float, default=0.25, help="score below which it contradicts [0.25]")
     parser.add_argument("--seed", type=int, default=0, help="seed of the noisy detector [0]")
+    parser.add_argument(
+        "--style", choices=("delete", "drop"), default="delete", help="style of the corrections [delete]"
+    )
     parser.add_argument("--show", type=int, default=0, help="number of differing captions to print per table")
     parser.add_argument("--json", type=Path, help="file to write the numbers to")
     args = parser.parse_args()
@@ -160,13 +163,15 @@ def _power(rate: float, at: float) -> float:
 def corrected(captions: Captions, objects: Mapping[Any, Any], expert: Any, limits: Any, args: Any) -> dict[str, Any]:
     """CHAIR before and after correction, objects and words kept, broken sentences."""
     scorer = chair.ChairScorer(objects)
-    answers = list(
-        correct_many([text for _, text in captions], [str(key) for key, _ in captions], expert, thresholds=limits)
-    )
     keys = [key for key, _ in captions]
+
+    def correct(texts: Sequence[str]) -> list[Answer]:
+        return list(correct_many(texts, [str(key) for key in keys], expert, thresholds=limits, style=args.style))
+
+    answers = correct([text for _, text in captions])
     before = scorer.score(zip(keys, (a.draft for a in answers), strict=True), seed=args.seed)
     after = scorer.score(zip(keys, (a.text for a in answers), strict=True), seed=args.seed)
-    again = list(correct_many([a.text for a in answers], [str(key) for key in keys], expert, thresholds=limits))
+    again = correct([a.text for a in answers])
     named = [{m.category for m in chair.mentions(a.draft)[0]} for a in answers]
     kept = [{m.category for m in chair.mentions(a.text)[0]} for a in answers]
     there = [scorer.truth.get(str(key)) for key in keys]
