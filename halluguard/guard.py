@@ -56,7 +56,7 @@ class Guard:
         thresholds: detector scores that decide the verdicts; default the detector's own.
         properties: experts on attributes and relations, such as `detectors.colour.Colours()`.
         calibration: fitted curve that turns scores into probabilities (`halluguard.calibration`).
-        style: treatment of a contradicted claim: "delete", "hedge" or "annotate".
+        style: treatment of a contradicted claim: "delete", "drop", "hedge" or "annotate"; see `correct`.
         proposer: language model that may word the correction; `correction.rewriting.llm_rewriter` checks its text.
         complete: True adds objects that the detector finds and an answer leaves out; a list of names looks for these
             objects alone (`correction.correct`).

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from halluguard.auditing.gates import Gates
 from halluguard.auditing.human_verdicts import HumanVerdict
 from halluguard.calibration.policy import Policy
 from halluguard.calibration.record import Calibration
+from halluguard.correction.rewriting.rewrite import Deleting
 from halluguard.correction.text.budget import MAX_SECONDS
 from halluguard.correction.verification.thresholds import Thresholds
 from halluguard.detectors.ensemble import Combination
@@ -50,6 +51,8 @@ class AuditConfig:
         image_names: the image's id -> path in the folder, in place of a pattern.
         thresholds: scores from which a claim is supported, and below which it is contradicted. Default: the detector's
             own.
+        style: treatment of a sentence that cannot be corrected without losing something true: "delete" flags it,
+            "drop" deletes it and states its other objects again.
         complete: True adds objects to the captions that the detector finds and the captions leave out.
         look_for: names to look for beside the claims, so that omissions are known. Default: the
             labels of known objects and known boxes; with `complete`, those of any detector, or COCO's.
@@ -103,6 +106,7 @@ class AuditConfig:
     image_names: Mapping[str, str] = field(default_factory=dict)
     thresholds: Thresholds | None = None
     recall: Stated | None = None
+    style: Deleting = "delete"
     complete: bool = False
     look_for: tuple[str, ...] = ()
     calibration: Calibration | None = None
@@ -164,6 +168,8 @@ class AuditConfig:
             raise SettingsError("a policy has thresholds of its own; leave out --thresholds, or leave out the policy")
         if self.policy is not None and (self.complete or self.recall is not None):
             raise SettingsError("a policy sets --complete and --recall itself; leave them out, or leave the policy out")
+        if self.style not in get_args(Deleting):
+            raise SettingsError(f"style must be 'delete' or 'drop', got {self.style!r}; choose one")
         if self.agree not in ("any", "all", "votes"):
             raise SettingsError(f"agree must be any, all or votes, got {self.agree!r}; any is usual")
         if self.filter is not None and self.export is None:

@@ -122,7 +122,7 @@ class Checker:
         self.reader = ObjectReader(config.policy.protocol if config.policy else "fixed", config.vocabulary)
         self.thresholds = thresholds_in(config, detector)
         self.calibration = config.calibration
-        self.budget = config.budget
+        self.budget, self.style = config.budget, config.style
         self.complete = config.complete or (self.setting is not None and self.setting.complete is not None)
         # Known objects and boxes are searched for omissions at no cost; a model is asked more only on request.
         free = all(hasattr(expert, "names") and not expert.needs_image for expert in experts_apart(detector))
@@ -167,6 +167,7 @@ class Checker:
             [one.parse for one in read],
             [one.claims for one in read],
             verdicts,
+            style=self.style,
             fallbacks=[
                 text_if_emptied(one.row.question, one.claims, judged)
                 for one, judged in zip(read, verdicts, strict=True)

@@ -214,6 +214,7 @@ def manifest(
         else None,
         "part_rows": config.part_rows,
         **({"compact": True} if config.compact else {}),
+        **({"style": config.style} if config.style != "delete" else {}),
         "budget": float(config.budget),  # 10 and 10.0 are the same setting
         **({"policy": promise_of(config.policy)} if config.policy else {}),
     }

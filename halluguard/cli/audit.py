@@ -113,6 +113,14 @@ def audit(
             f"Below {_SPEAKS}, 'not found' is unsure. May be repeated. Default: the detectors' own.",
         ),
     ] = None,
+    style: Annotated[
+        Literal["delete", "drop"],
+        _option(
+            _CHECK,
+            "Treatment of a sentence that cannot be corrected without losing something true: delete flags it, drop "
+            "deletes it and states its other objects again.",
+        ),
+    ] = "delete",
     complete: Annotated[
         bool, _option(_CHECK, "Add objects to the captions that the detector finds and the captions do not name.")
     ] = False,
@@ -279,6 +287,7 @@ def audit(
         detector=_detectors(detector or (), objects or (), images, exhaustive=exhaustive),
         agree=_agree(agree),
         recall=_recall(recall or ()),
+        style=style,
         complete=complete,
         look_for=read_vocabulary(vocabulary) if vocabulary and not policy else (),
         attributes=attributes,

@@ -28,6 +28,10 @@ def serve(
         Literal["open", "closed"],
         option(_CHECKS, "Reaction to a failed check: open lets the answer pass, closed refuses it."),
     ] = "open",
+    style: Annotated[
+        Literal["delete", "drop"],
+        option(_CHECKS, "A sentence that cannot be corrected without a loss: delete flags it, drop deletes it."),
+    ] = "delete",
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)] = 8000,
     device: Annotated[
@@ -64,6 +68,7 @@ def serve(
 
     settings = serving.ServerSettings(
         on_failure=fail,
+        style=style,
         timeout=timeout,
         check_timeout=check_timeout,
         max_images=max_images,

@@ -82,7 +82,7 @@ def correct(
         question: the question that was asked, needed to judge "Yes", "No" and fragments.
         thresholds: scores at which support ends and contradiction begins; default the detector's own.
         properties, calibration, second_look: see `halluguard.correction.verification.verify.Settings`.
-        style: "delete", "hedge" or "annotate", see `halluguard.correction.rewriting.rewrite.rewrite`.
+        style: "delete", "drop", "hedge" or "annotate", see `halluguard.correction.rewriting.rewrite.rewrite`.
         proposer: a language model that may word the correction, accepted only if it passes the checks of
             `halluguard.correction.rewriting.llm_rewriter`; otherwise the text of the rules stands.
         complete: True adds objects that the detector finds and the answer leaves out, in the answer's own form, as

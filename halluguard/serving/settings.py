@@ -9,6 +9,7 @@ from typing import Literal, get_args
 from halluguard.errors import SettingsError
 
 OnFailure = Literal["open", "closed"]
+Deleting = Literal["delete", "drop"]
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,8 @@ class ServerSettings:
     Args:
         on_failure: treatment of an answer that could not be checked: "open" lets it pass and notes this in its field
             `halluguard`, "closed" ends the request with an error.
+        style: treatment of a sentence that cannot be corrected without losing something true: "delete" flags it,
+            "drop" deletes it. An answer of a `Guard` is corrected in the guard's own style.
         timeout: most seconds for the answer of the model, from the first byte to the last.
         check_timeout: most seconds for the check of an answer, or of one sentence of a stream.
         read_timeout: most seconds for a client to send its request.
@@ -36,6 +39,7 @@ class ServerSettings:
     """
 
     on_failure: OnFailure = "open"
+    style: Deleting = "delete"
     timeout: float = 300.0
     check_timeout: float = 60.0
     read_timeout: float = 30.0
@@ -53,6 +57,8 @@ class ServerSettings:
     def __post_init__(self) -> None:
         if self.on_failure not in get_args(OnFailure):
             raise SettingsError(f"on_failure must be 'open' or 'closed', got {self.on_failure!r}; choose one")
+        if self.style not in get_args(Deleting):
+            raise SettingsError(f"style must be 'delete' or 'drop', got {self.style!r}; choose one")
         for name in ("timeout", "check_timeout", "read_timeout", "max_body", "max_images", "max_pixels", "running"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise SettingsError(f"{name} must be a number above 0, got {getattr(self, name)}; raise it")

@@ -44,7 +44,7 @@ def in_front_of(
     upstream_address(url)  # refuses a wrong one before a detector is loaded
     loaded = _detector(detector, device)
     shared = SharedDetector(loaded, settings.detector_batch, settings.check_timeout, metrics.batch.observe)
-    checker = Checker(shared, thresholds=None, properties=None, calibration=None, style="delete", proposer=None)
+    checker = Checker(shared, thresholds=None, properties=None, calibration=None, style=settings.style, proposer=None)
     return create_app(Upstream(url, checker, settings, metrics, key=key), settings, metrics)
 
 
@@ -74,7 +74,10 @@ def around(
     else:
         loaded = None if detector is None else _detector(detector, device)
         source = sandbox.MLLM if model == "sandbox" else model
-        guard, shown = Guard.from_pretrained(source, detector=loaded, device=device), name or model
+        guard, shown = (
+            Guard.from_pretrained(source, detector=loaded, device=device, style=settings.style),
+            name or model,
+        )
     return create_app(LocalModel(guard, shown, settings, metrics), settings, metrics)
 
 

@@ -43,6 +43,10 @@ _DONE_BY = frozenset(
     """.split()
 )
 """Participles that need what does it."""
+_OF_ALL = frozenset(
+    "standing sitting lying grazing walking running resting sleeping parked seated placed situated located".split()
+)
+"""Participles that tell of all things of a list before them."""
 _GROUNDS = frozenset(("background", "foreground", "distance"))
 _OF_TWO = frozenset(
     """
@@ -221,7 +225,9 @@ def _cut(parse: Parse, node: int, out: Out) -> set[int] | None:
             i for i in parse.children[node] if parse.words[i] == "'s"
         }
     if dep in ("compound", "nmod") and parse.tags[head] in NOUN_TAGS:
-        return set(parse.subtree(node))
+        own = parse.subtree(node)
+        after_comma = parse.words[min(own) - 1] == "," and min(own) > 0
+        return {i for i in own if not (after_comma and parse.deps[i] == "amod")}  # "a quiet, natural [park] area"
     if dep == "ccomp" and parse.tags[node] in ("VBG", "VBN"):
         return _participle_cut(parse, node)
     if parse.tags[node] in VERB_TAGS:
@@ -316,12 +322,15 @@ def _member_cut(parse: Parse, node: int, listed: list[int], out: Out) -> set[int
 
 
 def _shared_place(parse: Parse, node: int, listed: list[int]) -> set[int]:
-    """The place after a list of two, which both share: "a car and some planks in the background"."""
+    """The place after a list of two, which both share: "a car and a cat in the background", "standing in a field"."""
     if len(listed) != 2 or node != listed[1] or parse.words[min(parse.subtree(node)) - 1] == ",":
         return set()
-    places = [j for j in parse.children[node] if parse.deps[j] == "prep" and j > node and parse.words[j] == "in"]
+    after = [j for j in parse.children[node] if j > node]
+    places = [j for j in after if parse.deps[j] == "prep" and parse.words[j] == "in"]
     inside = {i for j in places for i in parse.subtree(j)}
-    return inside if any(parse.words[i] in _GROUNDS for i in inside) else set()
+    placed = [j for j in after if parse.deps[j] == "acl" and parse.words[j] in _OF_ALL]
+    shared = {i for j in placed for i in parse.subtree(j)}
+    return shared | (inside if any(parse.words[i] in _GROUNDS for i in inside) else set())
 
 
 def heir_of_article(parse: Parse, node: int, out: Out) -> tuple[int, int] | None:
@@ -465,8 +474,9 @@ def _verb_cut(parse: Parse, verb: int, out: Out) -> set[int] | None:
     """Delete one of two joined verbs or clauses, with the word that joined it."""
     if parse.deps[verb] == "conj":
         tokens = set(parse.subtree(verb))
+        own_subject = any(parse.deps[j] in SUBJECTS for j in parse.children[verb])
         # "preparing and eating the hot dogs": the object serves both verbs
-        shared = not stands(parse, parse.heads[verb], lambda i: out(i) or i in tokens)
+        shared = not own_subject and not stands(parse, parse.heads[verb], lambda i: out(i) or i in tokens)
         return None if shared else tokens | _joints(parse, verb)
     heirs = [j for j in parse.children[verb] if parse.deps[j] == "conj" and parse.tags[j] in VERB_TAGS and not out(j)]
     if not heirs:

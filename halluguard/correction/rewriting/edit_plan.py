@@ -32,8 +32,10 @@ _PARTS = words("parts") & words("not restated") | words("mass")
 class EditPlan:
     """The tokens to delete, the mentions to keep, and the editor that makes the edits."""
 
-    def __init__(self, parse: Parse, claims: Sequence[Claim], verdicts: Sequence[Verdict]) -> None:
-        self.parse, self.claims, self.verdicts = parse, claims, verdicts
+    def __init__(
+        self, parse: Parse, claims: Sequence[Claim], verdicts: Sequence[Verdict], *, careful: bool = True
+    ) -> None:
+        self.parse, self.claims, self.verdicts, self.careful = parse, claims, verdicts, careful
         self.wrong = [i for i, verdict in enumerate(verdicts) if verdict.decision == "contradicted"]
         self._written: set[tuple[int | None, str | None]] = set()
         self.editor = TokenEditor(parse)
@@ -76,6 +78,7 @@ class EditPlan:
         self.turned: set[int] = set()  # sentences of a turned yes or no, not read again
         self.rewritten: set[int] = set()  # sentences that were written again: no fragments
         self.affirmed: frozenset[int] = frozenset()  # negations that a repair took away on purpose
+        self.trimmed: set[int] = set()  # words that need several things, of which one is left
         self.flags: list[Edit] = []  # contradicted words that no sound edit takes away
         self.phrases: dict[int, str] = {}  # mention -> the words that state it again
         self.phrase_ends: dict[int, int] = {}  # mention -> the last token of these words
@@ -205,7 +208,7 @@ class EditPlan:
                 if self.decision.get(n, "contradicted") != "contradicted" or n in self.presupposed or self._affirms(n):
                     kept |= _keys(mention)
                     in_prose |= _keys(mention) if self._is_prose(mention.last) else set()
-            elif n in self._not_to_lose and not self._is_attribute(mention, cut):
+            elif n in self._not_to_lose and not self.is_attribute(mention, cut):
                 taken.setdefault(self._own_key(n), n)
                 if self._is_topic(n):
                     topics.setdefault(self._own_key(n), n)
@@ -307,7 +310,7 @@ class EditPlan:
                 return not restating.is_aside(parse, named) and not self._says_what_is_false(mention)
         return True
 
-    def _is_attribute(self, mention: Mention, cut: set[int]) -> bool:
+    def is_attribute(self, mention: Mention, cut: set[int]) -> bool:
         """Whether the mention only describes a false object: the stars of "a cap with white stars"."""
         parse = self.parse
         governor = parse.heads[parse.heads[mention.last]]
@@ -504,7 +507,7 @@ class EditPlan:
             n
             for key, n in own.items()
             if key not in named and self.protected(n) and self.worth_keeping(n) and self.can_be_stated(n)
-            if not self._is_attribute(self.mentions[n], set(range(first, end)))
+            if not self.is_attribute(self.mentions[n], set(range(first, end)))
         }
         missing = self.worth_stating(missing, set())
         if missing and len(missing) <= restating.MOST:
@@ -515,7 +518,7 @@ class EditPlan:
             self.editor.restore(state)
             self.state_again(sentence)
 
-    def _labelled_fragment(self, sentence: int) -> bool:
+    def is_labelled_fragment(self, sentence: int) -> bool:
         """Whether the sentence is a phrase after a label, such as "**Rigging:** White ropes."."""
         first, end = self.parse.sentences[sentence]
         leaf = self.parse.leaf(first)
@@ -535,7 +538,7 @@ class EditPlan:
             self.editor.delete(alive, set().union(*(self.editor.why[i] for i in range(first, end))))
             alive = []
         phrases = [self.phrases[n] for n in stated]
-        if alive or (deletions.is_clause(self.parse, sentence) and not self._labelled_fragment(sentence)):
+        if alive or (deletions.is_clause(self.parse, sentence) and not self.is_labelled_fragment(sentence)):
             says = restating.statement(phrases)
         else:
             things = listing(phrases)

@@ -167,6 +167,10 @@ def incomplete(plan: EditPlan, sentence: int, spared: frozenset[int] = frozenset
                 return f"{parse.words[i]!r} would not agree"
             if i not in spared and _denies_more(plan, i):
                 return f"{parse.words[i]!r} would deny more than it does"
+            if parse.words[i] == "which" and parse.words[i - 1] == "of" and _of_gone(plan, i):
+                return "'which' would point at nothing"
+            if parse.deps[i] in ("dobj", "pobj") and parse.tags[i] == "NN" and _shares_its_noun(plan, i):
+                return f"{parse.words[i]!r} would lose its noun"
             if parse.words[i] in ("between", "among") and _one_left(plan, i):
                 return f"{parse.words[i]!r} needs two"
             if parse.words[i] in _STAND_INS and _says_nothing(plan, i):
@@ -180,6 +184,23 @@ def incomplete(plan: EditPlan, sentence: int, spared: frozenset[int] = frozenset
         elif parse.words[i] in _NEGATIONS and i not in spared and alive(parse.heads[i]):
             return "a denial would become a claim"
     return ""
+
+
+def _of_gone(plan: EditPlan, pronoun: int) -> bool:
+    """Whether the things of "some of which" were deleted: "a village with houses, some of which have lights"."""
+    parse, first = plan.parse, plan.parse.sentences[plan.parse.sentence[pronoun]][0]
+    several = parse.words[pronoun - 2] in ("some", "all", "many", "most", "both", "each", "several", "few", "two")
+    plurals = [i for i in range(first, pronoun) if parse.tags[i] in ("NNS", "NNPS")]
+    return several and bool(plurals) and not plan.editor.alive(plurals[-1])
+
+
+def _shares_its_noun(plan: EditPlan, noun: int) -> bool:
+    """Whether a deleted noun may be the head of a bare one before it, too: the warmers of "arm and leg warmers"."""
+    parse, alive = plan.parse, plan.editor.alive
+    bare = not any(parse.deps[j] in ("det", "poss", "nummod") for j in parse.children[noun])
+    gone = [j for j in parse.children[noun] if parse.deps[j] == "conj" and parse.tags[j] == "NNS" and not alive(j)]
+    parts = [i for j in gone for i in parse.children[j] if parse.deps[i] == "compound"]
+    return bare and any(parse.words[i - 1] in ("and", "or") for i in parts)
 
 
 def _denies_more(plan: EditPlan, negation: int) -> bool:

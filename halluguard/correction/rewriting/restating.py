@@ -32,6 +32,7 @@ _BUILT = frozenset("wall garden courtyard park path window door lake river".spli
 _LONG_SENTENCE = 22
 """Number of tokens of a sentence; in a longer one, a thing counts as taken for granted."""
 _LONGEST_PHRASE = 7
+_LONGEST_ACTION = 12
 MOST = 3
 """Largest number of lost objects that one sentence states again."""
 
@@ -228,7 +229,7 @@ def _with_action(editor: TokenEditor, last: int, out: set[int]) -> int:
         inside = inside[: inside.index(joint)] if joint in inside else inside
         if not inside:
             continue
-        short = len(inside) <= _LONGEST_PHRASE and parse.tags[inside[-1]] in ("NN", "NNS", "RB", "RP", "VBG")
+        short = len(inside) <= _LONGEST_ACTION and parse.tags[inside[-1]] in ("NN", "NNS", "RB", "RP", "VBG")
         known = not out & set(inside) and all(map(editor.alive, inside))
         if acts and short and known and not any(parse.tags[i] in ("PRP", "PRP$") for i in inside):
             return inside[-1]

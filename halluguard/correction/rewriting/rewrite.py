@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from spacy.language import Language
 
 FALLBACK = "Nothing that the answer named could be confirmed in the picture."
-Style = Literal["delete", "hedge", "annotate"]
+Deleting = Literal["delete", "drop"]
+Style = Literal["delete", "drop", "hedge", "annotate"]
 _WIDER = 3
 """Number of cuts of a sentence that are read again, from the smallest up, before it is cut in part or given up."""
 
@@ -50,8 +51,10 @@ def rewrite(
     Args:
         text: the answer that the claims were read from.
         claims, verdicts: from `extract` and `verify`; `verdict.claim` indexes the claims.
-        style: "delete" removes and repairs; "hedge" writes "possibly" before what is contradicted; "annotate" leaves
-            the words alone and writes after each object where it was found, in pixels, or that it was not found.
+        style: "delete" removes and repairs, and flags a sentence that cannot be corrected without losing something
+            true; "drop" deletes such a sentence and states its other objects again; "hedge" writes "possibly" before
+            what is contradicted; "annotate" leaves the words alone and writes after each object where it was found,
+            in pixels, or that it was not found.
         fallback: the text of an answer of which no sentence is left.
         parse: the parse of the text, if available.
         nlp: a spaCy pipeline; default the best one installed.
@@ -179,7 +182,7 @@ class _Rewriting:
             return
         self.others = OtherLanguages(parse, claims, verdicts)
         self.verdicts = verdicts
-        self.plan = EditPlan(parse, claims, self.others.english())
+        self.plan = EditPlan(parse, claims, self.others.english(), careful=style == "delete")
         if style == "annotate":
             hedging_and_annotation.annotate(self.plan)
         elif style == "hedge":

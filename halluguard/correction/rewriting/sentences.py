@@ -18,6 +18,7 @@ from halluguard.correction.rewriting import deletions, final_check, references, 
 from halluguard.correction.rewriting.edit_plan import EditPlan
 from halluguard.correction.rewriting.token_editor import Snapshot
 from halluguard.correction.rewriting.true_clauses import true_clause
+from halluguard.correction.rewriting.true_words import TrueWords
 from halluguard.correction.text.budget import check_budget
 from halluguard.correction.text.document import Block
 from halluguard.correction.text.lexicon import NOUN_TAGS
@@ -67,8 +68,8 @@ class SentenceEdits:
             plan.cut_sentence(sentence, heads)
             self._drop_doubt(sentence)
             if sentence not in plan.rewritten | plan.turned:
-                self.reasons[sentence] = _loses(plan, sentence) or _breaks_form(plan, sentence)
-                if not self.reasons[sentence] and _is_gone(plan, sentence):
+                self.reasons[sentence] = self._loses(sentence) or _breaks_form(plan, sentence)
+                if plan.careful and not self.reasons[sentence] and _is_gone(plan, sentence):
                     self.reasons[sentence] = self._loses_clause(sentence)
         sound = [sentence for sentence, reason in self.reasons.items() if not reason]
         previews = {sentence: plan.editor.preview(sentence) for sentence in sound}
@@ -110,7 +111,7 @@ class SentenceEdits:
         plan.cut_sentence(sentence, self.heads, self.tries)
         left = [i for i in range(*plan.parse.sentences[sentence]) if plan.editor.alive(i)]
         words = [i for i in left if i not in plan.editor.statements and plan.parse.words[i].isalnum()]
-        if words and not _loses(plan, sentence) and not _breaks_form(plan, sentence):
+        if words and not self._loses(sentence) and not _breaks_form(plan, sentence):
             self.reasons[sentence] = ""  # until it is read again
             self.previews[sentence] = plan.editor.preview(sentence)
         else:
@@ -136,7 +137,7 @@ class SentenceEdits:
         _undo(self.plan, sentence, self.states[sentence])
         self.plan.cut_sentence(sentence, heads)
         left = any(self.plan.editor.alive(i) for i in range(*self.plan.parse.sentences[sentence]))
-        sound = left and not _loses(self.plan, sentence) and not _breaks_form(self.plan, sentence)
+        sound = left and not self._loses(sentence) and not _breaks_form(self.plan, sentence)
         _undo(self.plan, sentence, self.states[sentence])
         return sound
 
@@ -146,7 +147,7 @@ class SentenceEdits:
         first, end = plan.parse.sentences[sentence]
         _undo(plan, sentence, self.states[sentence])
         plan.drop(set(range(first, end)), sentence, {0})
-        lost = bool(_loses(plan, sentence) or self._loses_clause(sentence))
+        lost = bool(self._loses(sentence) or self._loses_clause(sentence))
         _undo(plan, sentence, self.states[sentence])
         return lost or plan.parse.words[end - 1] == ":"
 
@@ -155,6 +156,10 @@ class SentenceEdits:
         for sentence, heads in self.partly.items():
             if not self.reasons[sentence]:
                 self.plan.flag(sentence, heads, self.first_reasons[sentence])
+                self.flagged.add(sentence)
+                if self.plan.careful:
+                    names = {name for token in heads for name in self._names_of(token)}
+                    self._flag_everywhere(names, self.first_reasons[sentence])
         for sentence, reason in sorted(self.reasons.items()):
             if reason and sentence in self.states:
                 _undo(self.plan, sentence, self.states[sentence])
@@ -165,6 +170,7 @@ class SentenceEdits:
         self._keep_entries()
         self._keep_antecedents()
         self._keep_objects()
+        self._keep_true_words()
         self._begin_afresh()
 
     def _begin_afresh(self) -> None:
@@ -186,6 +192,17 @@ class SentenceEdits:
         for sentence in sorted(self.states):
             if sentence not in plan.restate and sentence not in plan.turned:
                 plan.state_missing(sentence)
+
+    def _keep_true_words(self) -> None:
+        """Flag the sentences whose edits lose something true, now that all edits are known."""
+        plan = self.plan
+        for sentence in sorted(self.states) if plan.careful else ():
+            if sentence not in self.states or sentence in plan.turned | plan.rewritten | self.flagged:
+                continue
+            word = TrueWords(plan, sentence, self.heads).lost(attributes=True)
+            if word and sentence in self.condemned:
+                _undo(plan, sentence, self.states.pop(sentence))
+                self._flag(sentence, f"{word!r} would be lost")
 
     def _keep_entries(self) -> None:
         """Flag edits that would empty an entry such as "Title: ...", or put a sentence in place of a name."""
@@ -214,15 +231,18 @@ class SentenceEdits:
         why = {verdict for token, verdict in self.heads.items() if first <= token < end}
         plan.drop(set(range(first, end)), sentence, why)
         plan.state_again(sentence)
-        lost = _loses(plan, sentence) or self._loses_clause(sentence)
-        lost = lost or _says_much_else(plan, sentence)
-        if not lost and self._only_its_subject_is_stated(sentence):
+        lost = self._loses(sentence)
+        if plan.careful:
+            lost = lost or self._loses_clause(sentence) or _says_much_else(plan, sentence)
+        if plan.careful and not lost and self._only_its_subject_is_stated(sentence):
             lost = "what it says of its subject would be lost"
         if plan.parse.words[end - 1] == ":":
             lost = "what follows would hang in the air"
         leaf = plan.parse.leaf(first)
-        if not lost and plan.restate.get(sentence) and leaf is not None and leaf.kind in ("term", "label", "cell"):
-            lost = "a name holds no sentence"
+        if not lost and plan.restate.get(sentence) and leaf is not None:
+            labelled = plan.careful and plan.is_labelled_fragment(sentence)
+            if leaf.kind in ("term", "label", "cell") or labelled:
+                lost = "a name holds no sentence"
         if lost:
             _undo(plan, sentence, state)
             self._flag(sentence, f"{reason}, and {lost}" if reason != lost else reason)
@@ -235,6 +255,20 @@ class SentenceEdits:
         if len(stated) != 1 or parse.deps[stated[0]] != "nsubj" or parse.words[stated[0] - 1] != "the":
             return False
         return any(first <= m.last < end and m.last not in (stated[0], *self.heads) for m in plan.mentions)
+
+    def _loses(self, sentence: int) -> str:
+        """The reason why the words that a cut deleted must not be lost, or ""."""
+        plan = self.plan
+        lost = plan.restate.get(sentence, set())
+        part = next((plan.mentions[n].name for n in sorted(lost) if not plan.can_be_stated(n)), None)
+        if part is not None:
+            return f"{part!r} would be lost"
+        if not plan.careful:
+            return "too much would be lost" if len(lost) > restating.MOST else ""
+        if len(lost) > restating.MOST or plan.passed_over(sentence) > _MOST_PASSED_OVER:
+            return "too much would be lost"
+        word = TrueWords(plan, sentence, self.heads).lost()
+        return f"{word!r} would be lost" if word else ""
 
     def _loses_clause(self, sentence: int) -> str:
         """The reason why a sentence cannot be dropped: one of its clauses tells of something else; "" if none does."""
@@ -251,6 +285,8 @@ class SentenceEdits:
         names = {_kind(plan.mentions[n]) for n in flagged if plan.mentions[n].last in self.heads}
         if plan.is_name(first):
             return  # a title introduces nothing
+        if plan.careful:
+            self._flag_everywhere(names, reason)
         for other in sorted(self.states):
             first, end = plan.parse.sentences[other]
             tokens = [token for token in self.heads if first <= token < end]
@@ -259,6 +295,39 @@ class SentenceEdits:
                 plan.editor.reset(first, end)
                 plan.flag(other, self.heads, reason)
                 self.flagged.add(other)
+
+    def _flag_everywhere(self, names: Collection[str], reason: str) -> None:
+        """Flag what is left in one sentence in all others, too, and cut the rest of them alone."""
+        plan = self.plan
+        for other in sorted(set(self.states) - self.flagged):
+            first, end = plan.parse.sentences[other]
+            own = {token: why for token, why in self.heads.items() if first <= token < end}
+            left = {token: why for token, why in own.items() if self._names_of(token) & set(names)}
+            if not left or self._is_listed(first):
+                continue
+            rest = {token: why for token, why in own.items() if token not in left}
+            sound = bool(rest) and self._reads_well(other, rest)
+            _undo(plan, other, self.states[other])
+            if sound:
+                plan.cut_sentence(other, rest)
+            else:
+                self.states.pop(other)
+                plan.editor.reset(first, end)
+            plan.flag(other, left if sound else own, reason)
+            self.flagged.add(other)
+
+    def _is_listed(self, token: int) -> bool:
+        """Whether a token stands in a list of names, which may lose a member that a sentence keeps with a flag."""
+        leaf, document = self.plan.parse.leaf(token), self.plan.parse.document
+        if leaf is None or document is None:
+            return False
+        return any(block.kind in ("keywords", "row", "member") for block in document.path(leaf.start))
+
+    def _names_of(self, token: int) -> set[str]:
+        """What the false thing at a token, or the one that a pronoun stands for, is called."""
+        plan = self.plan
+        antecedent = plan.links.get(token, plan.owner(token))
+        return {_kind(m) for n, m in enumerate(plan.mentions) if m.last == token or n == antecedent}
 
     @staticmethod
     def _is_again(plan: EditPlan, token: int, names: Collection[str]) -> bool:
@@ -280,7 +349,8 @@ class SentenceEdits:
             tail = parse.words[min(cut)] == "," and max(cut) >= end - 2
             if (phrase or tail) and not plan.lost(cut):
                 plan.editor.delete(cut, why)
-                if not _breaks_form(plan, sentence):
+                lost = plan.careful and TrueWords(plan, sentence, {token, *self.heads}).lost()
+                if not lost and not _breaks_form(plan, sentence):
                     return True
                 plan.editor.restore(state)
         return False
@@ -295,8 +365,12 @@ class SentenceEdits:
             return False
         if plan.lost(set(range(first, end))):
             return False
+        state = plan.editor.snapshot(first, end)
         why = set().union(*(plan.editor.why[i] for i in range(*plan.parse.sentences[before])))
         plan.editor.delete(range(first, end), why)
+        if plan.careful and TrueWords(plan, sentence, {token, *self.heads}).lost():
+            plan.editor.restore(state)
+            return False
         return True
 
     def _list_what_is_there(self, sentence: int) -> bool:
@@ -313,6 +387,8 @@ class SentenceEdits:
         _undo(plan, sentence, self.states[sentence])
         phrases = [restating.phrase(plan.editor, m, set(self.heads)) for m in there]
         words = restating.framed(plan.editor, sentence, set(self.heads), listing(phrases))
+        if plan.careful and not words:
+            return False  # the rest of the title would be lost
         words = words or listing([_WITHOUT_ARTICLE.sub("", phrase) for phrase in phrases])
         plan.restate[sentence] = {n for n, m in enumerate(plan.mentions) if m in there}
         why = {verdict for token, verdict in self.heads.items() if first <= token < end}
@@ -389,16 +465,6 @@ def _is_gone(plan: EditPlan, sentence: int) -> bool:
     return not any(
         plan.editor.alive(i) and i not in plan.editor.statements and plan.parse.words[i].isalnum() for i in tokens
     )
-
-
-def _loses(plan: EditPlan, sentence: int) -> str:
-    """The reason why the objects that a cut deleted cannot be stated again, or ""."""
-    lost = plan.restate.get(sentence, set())
-    part = next((plan.mentions[n].name for n in sorted(lost) if not plan.can_be_stated(n)), None)
-    if part is not None:
-        return f"{part!r} would be lost"
-    too_much = len(lost) > restating.MOST or plan.passed_over(sentence) > _MOST_PASSED_OVER
-    return "too much would be lost" if too_much else ""
 
 
 def _says_much_else(plan: EditPlan, sentence: int) -> str:

@@ -31,10 +31,12 @@ def trim(plan: EditPlan, sentence: int) -> None:
         hyphens = tuple(word for word in words if word != "-")
         if hyphens in _PLACED and closes and parse.tags[first - 1] in VERB_TAGS:
             editor.delete(range(first, after), why)
+            plan.trimmed.update(range(first, after))
         elif words[0] in ("each", "the") and parse.words[first - 1] == ",":
             stop = end - (parse.words[end - 1] in ".!?")
             if not any(parse.words[i] in (",", ";") for i in range(first, stop)):
                 editor.delete(range(first - 1, stop), why)
+                plan.trimmed.update(range(first - 1, stop))
 
 
 def left_alone(plan: EditPlan, sentence: int) -> str:

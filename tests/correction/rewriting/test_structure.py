@@ -63,7 +63,10 @@ CASES = [
     (
         "Title: Green truck parked outside barn with tin roof\nDescription: A dog sits by a barn.",
         ["truck"],
-        ["Description: A dog sits by a barn.", "Title: Barn with tin roof\nDescription: A dog sits by a barn."],
+        [
+            "Title: Green truck parked outside barn with tin roof\nDescription: A dog sits by a barn.",  # flagged
+            "Title: Barn with tin roof\nDescription: A dog sits by a barn.",
+        ],
     ),
     (
         "| Object | Color |\n|---|---|\n| Kite | red |\n| Dog | brown |",
