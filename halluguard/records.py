@@ -167,6 +167,19 @@ class Claim(_Record):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, tuple(getattr(self, name)))
 
+    @property
+    def title(self) -> str:
+        """The claim in a few words for a list: its parts, where the words of the answer hold other things as well.
+
+        >>> Claim("attribute", "cat are sleeping", "cat", 12, 28, attribute="sleeping").title
+        'cat: sleeping'
+        >>> Claim("relation", "cat are sleeping on a couch", "cat", 12, 39, relation="on", other_name="couch").title
+        'cat on couch'
+        """
+        if self.relation is not None and self.other_name is not None:
+            return f"{self.name} {self.relation} {self.other_name}"
+        return self.phrase if self.attribute is None else f"{self.name}: {self.attribute}"
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict(_Record):

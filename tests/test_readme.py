@@ -20,7 +20,9 @@ def test_the_block_runs(block, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     exec(compile(block, "a page", "exec"), {})
-    assert capsys.readouterr().out.strip()
+    shown = capsys.readouterr().out
+    assert shown.strip()
+    assert "USER:" not in shown, "the prompt is printed with the answer"
 
 
 def test_the_first_block_shows_an_edit(capsys):

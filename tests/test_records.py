@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from halluguard import Answer, Box, Claim, Edit, InputError, Verdict
+from halluguard import Answer, Box, Claim, Edit, InputError, Verdict, correct
+from halluguard.detectors.precomputed import KnownObjects
 from halluguard.errors import OutputError
 from halluguard.records import Question, apply_edits
 
@@ -70,6 +71,14 @@ def test_edits_replay_to_the_text_they_describe(draft, data):
         expected = expected[: edit.start] + edit.after + expected[edit.end :]
     assert apply_edits(draft, edits) == expected
     assert apply_edits(draft, []) == draft
+
+
+def test_a_claim_of_two_subjects_has_a_title_without_the_other():
+    """Its phrase is a piece of the answer: "dog and a cat are sleeping"."""
+    detector = KnownObjects({"photo.jpg": ["dog", "couch"]})
+    claims = correct("A dog and a cat are sleeping on a couch.", "photo.jpg", detector).claims
+    assert [claim.title for claim in claims[:3]] == ["dog", "cat", "couch"]
+    assert {claim.title for claim in claims[3:]} == {"dog: sleeping", "cat: sleeping", "dog on couch", "cat on couch"}
 
 
 @pytest.mark.parametrize("suffix", [".json", ".html"])

@@ -159,6 +159,23 @@ def test_a_webdataset_carries_its_pictures(tmp_path):
     assert [row.image for row in rows] == ["00001.png", "00002.png", "00003.png"]
 
 
+def test_a_dataset_whose_pictures_are_absolute_paths_is_read(tmp_path):
+    """The form in which `datasets` writes an image column of files on this machine."""
+    import pyarrow as pa
+    from PIL import Image
+    from pyarrow import parquet
+
+    from halluguard.auditing import audit
+
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    Image.new("RGB", (8, 8)).save(photos / "a.png")
+    rows = [{"image": {"bytes": None, "path": str(photos / "a.png")}, "text": "A dog."}]
+    path = tmp_path / "rows.parquet"
+    parquet.write_table(pa.Table.from_pylist(rows), path)
+    assert audit(path, tmp_path / "run", detector=lambda image, phrases: [], images=photos)["audited"] == 1
+
+
 def test_a_dataset_that_holds_its_pictures(tmp_path):
     import pyarrow as pa
     from pyarrow import parquet
