@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import io
 import json
+import os
 import re
 import warnings
 from collections import deque
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 THREADS = 4
 PIXELS_AHEAD = 48_000_000
-"""Most decoded pixels (4 bytes each) that wait for the detector. Larger images are decoded when they are needed."""
+"""Most pixels (4 bytes each) of images and their files that are decoded ahead. Larger images wait until needed."""
 IMAGES_AHEAD = 32
 """Most decoded images that wait for the detector."""
 
@@ -138,12 +139,19 @@ class StoredImage:
         row: a row with this image, through which its bytes are read.
         stored_size: width and height in its header; None where the header cannot be read.
         orientation: its EXIF orientation, from 1 (upright) to 8.
+        file_size: bytes of its file.
     """
 
     key: str
     row: Row
     stored_size: tuple[int, int] | None = None
     orientation: int = 1
+    file_size: int = 0
+
+    @property
+    def weight(self) -> int:
+        """Memory to decode it, as a number of pixels of 4 bytes: its own pixels and its file, which is held too."""
+        return self.pixels + self.file_size // 4
 
     @property
     def pixels(self) -> int:
@@ -187,8 +195,9 @@ class ImageStore:
         try:
             with self.folder.open(row) as file:
                 key = hashlib.file_digest(file, _digest).hexdigest()
+                file_size = file.seek(0, os.SEEK_END)
                 file.seek(0)
-                return StoredImage(key, row, *header(file))
+                return StoredImage(key, row, *header(file), file_size)
         except ImageError as error:
             return error
 
@@ -210,17 +219,17 @@ class ImageStore:
             # A large image is decoded in this thread: memory that one thread frees is not used again by another.
             return self._decode(image) if future is None else future.result()
         finally:
-            if image.pixels <= PIXELS_AHEAD:  # while a larger image is held, no other is decoded
+            if image.weight <= PIXELS_AHEAD:  # while a larger image is held, no other is decoded
                 self._decode_ahead()
 
     def _decode_ahead(self) -> None:
-        pixels = sum(image.pixels for image, _ in self._decoding.values())
+        weight = sum(image.weight for image, _ in self._decoding.values())
         while self._expected and len(self._decoding) < IMAGES_AHEAD:
             image = self._expected[0]
-            if pixels + image.pixels > PIXELS_AHEAD:
+            if weight + image.weight > PIXELS_AHEAD:
                 return
             self._decoding[image.key] = image, self._threads.submit(self._decode, self._expected.popleft())
-            pixels += image.pixels
+            weight += image.weight
 
     def _decode(self, image: StoredImage) -> Image:
         return load_image(self.folder.read(image.row))

@@ -5,6 +5,7 @@ import json
 import socket
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -121,14 +122,25 @@ def test_an_unreadable_image_holds_no_other_in_memory(folder):
 
 
 def test_no_image_is_decoded_ahead_while_a_large_one_is_held(folder, monkeypatch):
-    monkeypatch.setattr("halluguard.auditing.image_store.PIXELS_AHEAD", 150)
+    monkeypatch.setattr("halluguard.auditing.image_store.PIXELS_AHEAD", 200)
     images = ImageStore(ImageFolder(folder / "images"))
-    stored = images.identify([Row(i, "A dog.", f"{i}.png") for i in (11, 0, 1)])  # 210, 100 and 110 pixels
+    stored = images.identify([Row(i, "A dog.", f"{i}.png") for i in (11, 0, 1)])
+    assert [image.pixels for image in stored] == [210, 100, 110]
+    assert [image.weight <= 200 for image in stored] == [False, True, True]  # with their files
     images.expect(stored)
     images.open(stored[0])
     assert not images._decoding
     images.open(stored[1])
     assert list(images._decoding) == [stored[2].key]
+
+
+def test_no_image_of_a_large_file_is_decoded_ahead(folder):
+    images = ImageStore(ImageFolder(folder / "images"))
+    (file,) = images.identify([Row(0, "A dog.", "0.png")])
+    (inside,) = images.identify([Row(0, "A dog.", "0.png", image_bytes=(folder / "images" / "0.png").read_bytes())])
+    assert file.file_size == inside.file_size == (folder / "images" / "0.png").stat().st_size
+    images.expect([replace(file, file_size=200_000_000), file])
+    assert not images._decoding
 
 
 def test_out_of_memory_halves_the_batch_and_nothing_is_lost(folder):
