@@ -305,6 +305,28 @@ def test_no_file_of_inputs_is_replaced_by_calibrate_or_train(folder):
     assert other.read_text() == "precious"
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("pope", "--questions", "q.jsonl", "--answers", "a.jsonl", "--json", "q.jsonl"),
+        ("pope", "--questions", "q.jsonl", "--answers", "a.jsonl", "--json", "link.jsonl"),
+        ("pope", "--questions", "q.jsonl", "--answers", "a.jsonl", "--json", "o.json", "--config", "o.json"),
+        ("chair", "--captions", "a.jsonl", "--objects", "objects.json", "--json", "objects.json"),
+        ("mme", "--answers", "q.jsonl", "a.jsonl", "--json", "a.jsonl"),
+        ("open", "--captions", "a.jsonl", "--references", "objects.json", "--json", "a.jsonl"),
+    ],
+)
+def test_no_file_of_inputs_is_replaced_by_a_score(arguments, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    for name in ("q.jsonl", "a.jsonl"):
+        (folder / name).write_text('{"question_id": 1, "text": "Is there a dog?", "label": "yes", "answer": "yes"}\n')
+    (folder / "o.json").write_text("{}")
+    (folder / "link.jsonl").symlink_to("a.jsonl")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert "would replace the input" in str(invoke("eval", *arguments))
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
 def test_pipes_and_devices_are_no_captions(folder):
     os.mkfifo(folder / "pipe.jsonl")
     for captions in (folder / "pipe.jsonl", "/dev/zero"):

@@ -55,6 +55,7 @@ def evaluate(context: typer.Context) -> None:
         given = parser.parse_args(_with_file(parser, arguments))
         if given.verbose:
             log_to_stderr()
+        _check_output(given)
         module.run(given)
     except SystemExit as ended:  # argparse has printed the help or the error
         raise typer.Exit(int(ended.code or 0)) from None
@@ -77,6 +78,20 @@ def _add_shared_options(parser: argparse.ArgumentParser) -> None:
     shared.add_argument("--config", type=Path, help="YAML or JSON file of options; those of the command line win")
     logged = "print the messages of the logger 'halluguard' on standard error"
     shared.add_argument("--verbose", "-v", action="store_true", help=logged)
+
+
+def _check_output(given: argparse.Namespace) -> None:
+    """Refuse to write the score over a file that is read. `compare` checks its own output.
+
+    Raises:
+        SettingsError: the output is also an input.
+    """
+    options = vars(given).copy()
+    output: Path | None = options.pop("json", None)
+    values = [value if isinstance(value, list) else [value] for value in options.values()]
+    for path in (path for paths in values for path in paths if isinstance(path, Path)):
+        if output is not None and output.exists() and path.exists() and output.samefile(path):
+            raise SettingsError(f"the score would replace the input {str(path)!r}; name another file")
 
 
 def _with_file(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> list[str]:
