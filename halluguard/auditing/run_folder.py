@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -145,6 +146,7 @@ class RunFolder:
 
 def read_manifest(path: Path) -> JsonObject | None:
     """The manifest of a run folder, or None where there is none."""
+    refuse_pipes(path)
     file = path / MANIFEST
     try:
         manifest = parse_json(file.read_text(encoding="utf-8"))
@@ -272,6 +274,27 @@ def _refuse_links(path: Path) -> None:
         raise OutputError(
             f"expected plain files of a run in {str(path)!r}, got links ({', '.join(links)}); remove them"
         )
+    refuse_pipes(path)
+
+
+def refuse_pipes(path: Path) -> None:
+    """Refuse pipes and devices in a run folder, because reading or writing them might never end.
+
+    Raises:
+        InputError: there is one, perhaps behind a link.
+    """
+    for folder in (path, path / "parts"):
+        with contextlib.suppress(OSError), os.scandir(folder) as entries:
+            strange = sorted(entry.name for entry in entries if _is_pipe(entry))
+            if strange:
+                raise InputError(
+                    f"expected files of a run in {str(folder)!r}, got pipes or devices ({', '.join(strange[:3])}); "
+                    "remove them"
+                )
+
+
+def _is_pipe(entry: os.DirEntry[str]) -> bool:
+    return not entry.is_file() and not entry.is_dir() and os.path.exists(entry)
 
 
 def _locked(path: Path) -> FileLock:

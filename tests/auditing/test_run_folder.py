@@ -1,13 +1,16 @@
 """A run folder that was damaged, linked elsewhere or changed is repaired or refused, never trusted."""
 
 import json
+import os
 import shutil
+from pathlib import Path
 
 import pytest
 
 from halluguard.auditing import AuditConfig, audit
 from halluguard.auditing.outputs.merging import merge_shards
 from halluguard.auditing.run import run
+from halluguard.auditing.run_folder import RunFolder
 from halluguard.auditing.source import open_source
 from halluguard.errors import HalluguardError, InputError, OutputError
 
@@ -156,6 +159,21 @@ def test_links_in_a_run_folder_are_refused(name, config, tmp_path):
         audit(config("out"))
     kept = victim / "part-000000.jsonl" if name == "parts" else victim
     assert kept.read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    "name", ["manifest.json", ".lock", "claims.parquet", "skipped.jsonl", "summary.json", "parts/part-000000.jsonl"]
+)
+def test_pipes_in_a_run_folder_are_refused_and_not_waited_for(name, tmp_path):
+    (tmp_path / "parts").mkdir()
+    os.mkfifo(tmp_path / name)
+    for opening in (lambda: RunFolder(tmp_path, {}), lambda: merge_shards([tmp_path], tmp_path / "merged")):
+        with pytest.raises(InputError, match=f"pipes or devices .{Path(name).name}"):
+            opening()
+    (tmp_path / name).unlink()
+    (tmp_path / name).symlink_to("/dev/zero")
+    with pytest.raises(InputError if name.startswith("parts") else HalluguardError, match=r"pipes or devices|links"):
+        RunFolder(tmp_path, {})
 
 
 @pytest.mark.parametrize("name", ["summary.json", "captions.parquet", "report.html"])
