@@ -308,6 +308,30 @@ def test_no_file_of_inputs_is_replaced_by_calibrate_or_train(folder):
 @pytest.mark.parametrize(
     "arguments",
     [
+        ("audit", "captions.jsonl", "--objects", "objects.json", "--out", "loop"),
+        ("audit", "captions.jsonl", "--objects", "objects.json", "--out", "out", "--export", "loop"),
+        ("audit", "loop", "--objects", "objects.json", "--out", "out"),
+        ("audit", "merge", "loop", "--out", "out"),
+        ("audit", "merge", "out", "--out", "loop"),
+        ("explain", "loop", "1"),
+        ("sample", "captions.jsonl", "--out", "loop"),
+        ("caption", "loop", "--model", "m", "--endpoint", "http://127.0.0.1:1/v1", "--out", "loop"),
+        ("calibrate", "captions.jsonl", "--detector", "objects:objects.json", "--out", "loop"),
+        ("train", "captions.jsonl", "--model", "sandbox", "--out", "loop", "--merge", "loop"),
+        ("eval", "pope", "--questions", "loop", "--answers", "loop", "--json", "loop"),
+    ],
+    ids=" ".join,
+)
+def test_a_loop_of_links_ends_in_a_sentence(arguments, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    (folder / "loop").symlink_to("loop")
+    error = invoke(*arguments)
+    assert error is not None or not (folder / "loop").is_symlink()  # a link in place of an output is replaced
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
         ("pope", "--questions", "q.jsonl", "--answers", "a.jsonl", "--json", "q.jsonl"),
         ("pope", "--questions", "q.jsonl", "--answers", "a.jsonl", "--json", "link.jsonl"),
         ("pope", "--questions", "q.jsonl", "--answers", "a.jsonl", "--json", "o.json", "--config", "o.json"),

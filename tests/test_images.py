@@ -7,6 +7,7 @@ import os
 import struct
 import subprocess
 import sys
+import threading
 import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -392,15 +393,22 @@ def test_large_images_are_decoded_one_at_a_time(monkeypatch):
 
     def slowly(image, shrink_to):
         decoding.append(image)
-        time.sleep(0.01)
+        time.sleep(0.005)
         most.append(len(decoding))
         decoding.remove(image)
         return image
 
     monkeypatch.setattr(images, "_decoded", slowly)
-    for largest, together in ((63, False), (64, True)):
-        monkeypatch.setattr(images, "MAX_MODEL_PIXELS", largest)
-        most.clear()
-        with ThreadPoolExecutor(4) as threads:
-            list(threads.map(load_image, [PNG] * 8))
-        assert (max(most) > 1) == together
+    monkeypatch.setattr(images, "MAX_MODEL_PIXELS", 63)
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(load_image, [PNG] * 8))
+    assert most == [1] * 8
+
+
+def test_small_images_are_decoded_together(monkeypatch):
+    from halluguard import images
+
+    together = threading.Barrier(4)
+    monkeypatch.setattr(images, "_decoded", lambda image, shrink_to: together.wait(60))
+    with ThreadPoolExecutor(4) as threads:
+        assert sorted(threads.map(load_image, [PNG] * 4)) == [0, 1, 2, 3]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from pathlib import Path
 
 from halluguard.auditing.config import AuditConfig
@@ -110,9 +111,9 @@ def _same(one: Path, two: Path) -> bool:
     try:
         return one.samefile(two)
     except OSError:  # one of them does not exist yet
-        return one.resolve() == two.resolve()
+        return os.path.realpath(one) == os.path.realpath(two)  # a loop of links does not raise here
 
 
 def _inside(path: Path, folder: Path) -> bool:
     """Whether a path is a folder or lies in it, after links are followed."""
-    return folder.is_dir() and path.resolve().is_relative_to(folder.resolve())
+    return folder.is_dir() and Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))

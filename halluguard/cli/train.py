@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -124,11 +125,11 @@ def train(
 
 def _check_folders(out: Path, merge: Path | None, model: str) -> None:
     """Refuse to write into the folder of the model, or to write both results into one folder."""
-    base = Path(model).resolve() if Path(model).is_dir() else None
+    base = os.path.realpath(model) if Path(model).is_dir() else None
     for name, folder in (("--out", out), ("--merge", merge)):
-        if folder is not None and folder.resolve() == base:
+        if folder is not None and os.path.realpath(folder) == base:
             raise SettingsError(f"{name} {str(folder)!r} is the folder of the model; name another folder")
-    if merge is not None and merge.resolve() == out.resolve():
+    if merge is not None and os.path.realpath(merge) == os.path.realpath(out):
         raise SettingsError(f"--out and --merge name the same folder {str(out)!r}; name two folders")
 
 

@@ -11,6 +11,7 @@ import contextlib
 import functools
 import heapq
 import itertools
+import os
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -71,7 +72,7 @@ def merge_shards(
         SettingsError: the shards are not of one run, or some are missing.
     """
     manifest, rows = _common_manifest(shards)
-    if out.resolve() in {shard.resolve() for shard in shards}:
+    if os.path.realpath(out) in set(map(os.path.realpath, shards)):
         raise SettingsError(
             f"the merged run needs a folder of its own, got one of the shards: {str(out)!r}; name another folder"
         )
