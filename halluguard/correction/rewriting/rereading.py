@@ -171,6 +171,8 @@ def incomplete(plan: EditPlan, sentence: int, spared: frozenset[int] = frozenset
                 return "'which' would point at nothing"
             if parse.deps[i] in ("dobj", "pobj") and parse.tags[i] == "NN" and _shares_its_noun(plan, i):
                 return f"{parse.words[i]!r} would lose its noun"
+            if parse.deps[i] == "prep" and not parse.children[i] and i and not alive(i - 1):
+                return f"{parse.words[i]!r} would lack what it needs"  # "with a statue atop"
             if parse.words[i] in ("between", "among") and _one_left(plan, i):
                 return f"{parse.words[i]!r} needs two"
             if parse.words[i] in _STAND_INS and _says_nothing(plan, i):

@@ -13,6 +13,7 @@ _BARE_VERBS = ("VB", "VBP", "VBZ")
 _MODIFIERS = ("compound", "amod", "det", "poss", "nummod")
 _HERDS = ("sheep", "deer", "fish", "cattle")
 _ACTS = words("stand alone") | {"lie", "hang", "lean"}
+_PARTS = words("parts") | {"coat", "coats"}
 _POSES = ("standing", "sitting", "lying", "walking", "running", "grazing", "resting", "sleeping", "laying")
 _LINE_VERBS = words("line verbs")
 _ACTIONS = words("actions") | {"riding", "holding", "wearing", "looking", "playing", "posing", "talking"}
@@ -29,11 +30,15 @@ def mend(parse: Parse) -> None:
     - In "a cap with stars, a coat, and gloves" the coat is listed with the cap, not with the stars.
     - In "a hawk, a cat and an eagle sit" all three sit.
     - In "a thick trunk and green leaves" the trunk is listed with the leaves, and describes none.
+    - In "It has shops, lamps, and parked bicycles" nobody parked them.
+    - In "The dog has pointed ears" it points at nothing.
     - In "a giraffe and a zebra standing in a field" the zebra is no sort of standing.
     """
     for i in range(len(parse)):
         _pose(parse, i)
         _member_before_adjective(parse, i)
+        _participle_in_list(parse, i)
+        _had(parse, i)
         _subject_of_auxiliary(parse, i)
     for i in range(len(parse)):
         if not _may_be_misread(parse, i):
@@ -105,6 +110,41 @@ def _member_before_adjective(parse: Parse, i: int) -> None:
     parse.deps[adjective] = "amod"
     parse.hang(plural, i)
     parse.deps[plural] = "conj"
+
+
+def _participle_in_list(parse: Parse, i: int) -> None:
+    """Make a list member of "shops, lamps, and parked bicycles", where a present verb is joined to a past one."""
+    verb, noun = parse.heads[i], parse.child(i, "dobj")
+    if parse.deps[i] != "conj" or parse.tags[i] not in ("VBD", "VBN") or noun != i + 1 or parse.tags[noun] != "NNS":
+        return
+    objects = [j for j in parse.children[verb] if parse.deps[j] == "dobj" and j < i]
+    if parse.tags[verb] not in ("VBZ", "VBP", "VBG") or not objects or len(parse.children[i]) > 1:
+        return
+    if parse.words[i - 1] not in ("and", "or"):
+        return
+    parse.hang(noun, parse.conjuncts(objects[-1])[-1])
+    parse.hang(i - 1, parse.heads[noun])
+    parse.deps[noun] = "conj"
+    parse.hang(i, noun)
+    parse.deps[i], parse.tags[i] = "amod", "VBN"
+
+
+def _had(parse: Parse, i: int) -> None:
+    """Read "has pointed ears" as having, where it was read as the perfect tense of pointing."""
+    has = parse.child(i, "aux")
+    if parse.tags[i] != "VBN" or has != i - 1 or parse.words[has] not in ("has", "have") or i + 1 >= len(parse):
+        return
+    part = i + 1
+    if parse.heads[part] != i or parse.deps[part] != "dobj" or parse.words[part] not in _PARTS:
+        return
+    head, dep = parse.heads[i], parse.deps[i]
+    parse.hang(has, has if head == i else head)
+    parse.deps[has], parse.tags[has] = dep, "VBZ" if parse.words[has] == "has" else "VBP"
+    for j in [j for j in parse.children[i] if j != part]:
+        parse.hang(j, has)
+    parse.hang(part, has)
+    parse.hang(i, part)
+    parse.deps[i] = "amod"
 
 
 def _subject_of_auxiliary(parse: Parse, i: int) -> None:
