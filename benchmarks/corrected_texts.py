@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from halluguard.correction import correct_many
+from halluguard.correction import Style, correct_many
 from halluguard.correction.claims import extract_many
 from halluguard.correction.text import read_document
 from halluguard.correction.verification.evidence import why_not_asked
@@ -107,12 +107,12 @@ def _same_thing(name: str, absent: str) -> bool:
     return name.split()[-1] == absent.split()[-1] or related(absent, name) in ("same", "kind")
 
 
-def corrected(cases: Sequence[Case]) -> list[Answer]:
+def corrected(cases: Sequence[Case], style: Style) -> list[Answer]:
     """The corrected answers; the detector of each knows what is there, and no other names than the text's."""
     answers: list[Answer] = []
     for case in cases:
         known = KnownObjects({0: sorted(case.present)}, vocabulary=case.absent | case.present)
-        answers += correct_many([case.text], [0], known)
+        answers += correct_many([case.text], [0], known, style=style)
     return answers
 
 
@@ -164,6 +164,9 @@ def main() -> None:
     parser.add_argument("--round", type=int, default=0, help="index of the round, from 0; each round has other texts")
     parser.add_argument("--each", type=int, default=5, help="number of texts per style")
     parser.add_argument("--seed", type=int, default=0, help="seed of the order of texts and of the draws [0]")
+    parser.add_argument(
+        "--style", choices=("delete", "drop"), default="delete", help="style of the corrections [delete]"
+    )
     parser.add_argument("--out", type=Path, required=True, help="Markdown file to write")
     args = parser.parse_args()
     texts = list(dict.fromkeys(row["text"] for _, row in iter_json_lines(args.texts)))
@@ -173,7 +176,7 @@ def main() -> None:
         cases = chosen(texts, args.round, args.each, args.seed)
     shares: dict[str, Counter[str]] = defaultdict(Counter)
     with args.out.open("w", encoding="utf-8") as sheet:
-        for case, answer in zip(cases, corrected(cases), strict=True):
+        for case, answer in zip(cases, corrected(cases, args.style), strict=True):
             flagged = sum(edit.decision == "flagged" for edit in answer.edits)
             outcome = "edited" if answer.text != answer.draft else "flagged" if flagged else "unchanged"
             shares[case.style].update([outcome, *["with a flag"] * bool(flagged)])
