@@ -24,6 +24,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
@@ -88,9 +89,15 @@ def mentions(captions: Captions, show: int = 0) -> dict[str, Any]:
     """Mentions and object sets read here against CHAIR's words."""
     both, ours, theirs, sets = 0, 0, 0, Counter[str]()
     missed, added = Counter[str](), Counter[str]()
+    missed_words, added_names = Counter[str](), Counter[str]()
     for (_, text), claims in zip(captions, extract_many(text for _, text in captions), strict=True):
         mine = [c for c in claims if c.kind == "existence" and c.category]  # type: ignore[union-attr]
-        here, there = [c.category or "" for c in mine], [m.category for m in chair.mentions(text)[0]]
+        official = chair.mentions(text)[0]
+        here, there = [c.category or "" for c in mine], [m.category for m in official]
+        for kind, i, j, k, n in SequenceMatcher(None, here, there, autojunk=False).get_opcodes():
+            if kind != "equal":
+                added_names.update(c.name for c in mine[i:j])
+                missed_words.update(m.word for m in official[k:n])
         both, ours, theirs = both + common(here, there), ours + len(here), theirs + len(there)
         sets.update(both=len({*here} & {*there}), here=len({*here}), there=len({*there}))
         missed += Counter(there) - Counter(here)
@@ -109,6 +116,8 @@ def mentions(captions: Captions, show: int = 0) -> dict[str, Any]:
         "set_f1": round(2 * precision * recall / (precision + recall), 4),
         "missed": dict(missed.most_common(8)),
         "added": dict(added.most_common(8)),
+        "missed_words": dict(missed_words.most_common(20)),
+        "added_names": dict(added_names.most_common(20)),
     }
 
 

@@ -26,9 +26,9 @@ def is_kind(parse: Parse, subject: int) -> bool:
     )
 
 
-def of_the_image(parse: Parse, verb: int) -> bool:
-    """Whether a clause speaks of the image: "A dog is often seen here"."""
-    return any(parse.words[i] in _OF_THE_IMAGE for i in parse.subtree(verb))
+def of_the_image(parse: Parse, verb: int, but: str = "") -> bool:
+    """Whether a clause speaks of the image: "A dog is often seen here"; `but` is a word that does not say so."""
+    return any(parse.words[i] in _OF_THE_IMAGE and parse.words[i] != but for i in parse.subtree(verb))
 
 
 def is_tied(parse: Parse, noun: int) -> bool:

@@ -25,6 +25,7 @@ _CLASSES = words("classes")
 _CLASS = words("class")
 _LIVING = words("done by kinds")
 _SPORTS = words("sports")
+_DEFINING = words("defining")
 _TELLING = ("for", "to", "as", "in", "by", "of", "from", "that")
 _REASONS = ("reasons", "purposes", "ways", "contexts", "circumstances")
 _MANIFOLD = ("various", "many", "different", "several", "numerous", "multiple")
@@ -49,20 +50,20 @@ def _is_general(parse: Parse, verb: int) -> bool:
         return _instructs(parse, verb)
     if subject > verb:
         return False
-    of_the_reader = parse.words[subject] in _READER and parse.tags[subject] == "PRP"
-    if not of_the_reader and not is_kind(parse, subject):
+    if parse.words[subject] in _READER and parse.tags[subject] == "PRP":
+        return _advises(parse, verb) and not of_the_image(parse, verb, but="here")
+    if _defines(parse, verb, subject):
+        return True
+    if not is_kind(parse, subject) or of_the_image(parse, verb):
         return False
-    if of_the_image(parse, verb):
-        return False
-    if of_the_reader:
-        return _advises(parse, verb)
     inside = parse.subtree(verb)
     to_reader = any(parse.deps[j] == "dobj" and parse.words[j] == "you" for i in inside for j in parse.children[i])
     if to_reader and parse.child(verb, "aux") is not None:
         return True  # "A map can help you find your way."
     if any(parse.words[i] in _REASONS and parse.words[i - 1] in _MANIFOLD for i in inside if i > verb):
         return True  # "People create art for various reasons."
-    adverbs = [j for j in parse.children[verb] if parse.deps[j] == "advmod" and j < verb]
+    last = verb + 1 if parse.words[verb] in _BE else verb  # "are often faster"
+    adverbs = [j for j in parse.children[verb] if parse.deps[j] == "advmod" and j <= last]
     habit = parse.deps[verb] not in ("relcl", "advcl") and any(parse.words[j] in _HABIT for j in adverbs)
     return habit or _tells_of_a_kind(parse, verb) or _lives(parse, verb, subject)
 
@@ -81,6 +82,18 @@ def _tells_of_a_kind(parse: Parse, verb: int) -> bool:
     )
 
 
+def _defines(parse: Parse, verb: int, subject: int) -> bool:
+    """Whether the clause is a definition: "Surfing is a sport in which ...", "Origami is the art of ..."."""
+    complement = parse.child(verb, "attr")
+    if complement is None or parse.words[verb] not in ("is", "are") or parse.words[complement] not in _DEFINING:
+        return False
+    bare = parse.tags[subject] == "VBG" or is_kind(parse, subject)
+    told = parse.child(complement, "relcl", "acl") is not None or "of" in (
+        parse.words[j] for j in parse.children[complement]
+    )
+    return bare and told and parse.tags[subject] != "PRP"
+
+
 def _is_class(parse: Parse, verb: int, complement: int) -> bool:
     """Whether the complement is what a kind belongs to: "Hedgehogs are small mammals", "A giraffe is a mammal"."""
     subject = parse.child(verb, *SUBJECTS)
@@ -92,19 +105,24 @@ def _is_class(parse: Parse, verb: int, complement: int) -> bool:
     wider = word in parents(kind) and category(kind) != "person"
     if parse.tags[complement] == "NNS" and parse.words[complement] not in _CLASS:
         bare = parse.tags[subject] == "NNS" and parse.child(complement, "nummod") is None
-        return bare and (parse.words[complement] in _CLASSES or wider)
+        kinds = parse.child(complement, "amod") is None and "animal" in parents(kind)
+        return bare and (parse.words[complement] in _CLASSES or wider or kinds)
     return word in _CLASS or parse.words[complement] in _CLASS or wider
 
 
 def _lives(parse: Parse, verb: int, subject: int) -> bool:
     """Whether only a kind does it: "Zebras live in herds", "A cat can jump", "Cats sleep for 16 hours a day"."""
-    if parse.tags[subject] == "PRP" or ties_any(parse, verb):
+    if parse.tags[subject] == "PRP":
         return False
-    if parse.words[verb] in _LIVING:
+    nobody = category(singular(parse.words[subject])) != "person"
+    if parse.words[verb] in _LIVING and nobody and any(parse.tags[j] in ("NNP", "NNPS") for j in parse.subtree(verb)):
+        return True  # "on the sea ice of the Arctic"
+    if ties_any(parse, verb):
+        return False
+    if parse.words[verb] in _LIVING or (nobody and any(parse.words[j] == "most" for j in parse.children[subject])):
         return True
     if parse.words[subject] in _SPORTS and parse.tags[verb] == "VBN":
         return True  # "Tennis is played with a racket"
-    nobody = category(singular(parse.words[subject])) != "person"
     able = any(parse.words[j] in ("can", "ca", "cannot") for j in parse.children[verb] if parse.deps[j] == "aux")
     if able and nobody and parse.words[verb] not in SEEING and parse.tags[verb] == "VB":
         return True

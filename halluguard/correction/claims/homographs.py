@@ -118,6 +118,20 @@ def _apart(parse: Parse, i: int) -> bool:
     return parse.words[i] == "individual" and i + 1 < len(parse) and parse.tags[i + 1] in ("NN", "NNS", "JJ")
 
 
+def _participle(parse: Parse, i: int) -> bool:
+    """Whether the word is what each one does: "two platforms, each housing a model"."""
+    each = i > 0 and parse.words[i - 1] in ("each", "both", "all", "some")
+    return each and parse.words[i].endswith("ing") and parse.tags[i + 1 : i + 2] in (["DT"], ["PRP$"])
+
+
+def _quality(parse: Parse, i: int) -> bool:
+    """Whether the word is an adjective beside another: "descriptive and concrete"."""
+    head = parse.heads[i]
+    beside = parse.deps[i] == "conj" and parse.tags[head] == "JJ" and i - head == 2
+    adjective = beside and concrete(parse.words[head]) is None
+    return adjective and not parse.children[i] and concrete(parse.words[i]) == "tagged"
+
+
 def _measure(parse: Parse, i: int) -> bool:
     """Whether "foot" or "feet" is a unit of length: "two feet tall", "20 feet"; not "on one foot"."""
     if parse.words[i] not in ("foot", "feet"):
@@ -165,6 +179,8 @@ READINGS = (
     _called_the,
     _named_house,
     _apart,
+    _participle,
+    _quality,
     _measure,
     _procedure,
     _parting,

@@ -34,6 +34,8 @@ _AFTER_ORDERS = (
     "up",
     "down",
 )
+_IMAGES = ("image", "picture", "photo", "scene")
+_ADVISED = ("advised", "recommended", "required", "reminded", "urged")
 _PLURAL = ("NNS", "PRP", "NNPS")
 
 
@@ -54,13 +56,16 @@ def tokens(parse: Parse) -> set[int]:
 def _orders(parse: Parse, verb: int) -> bool:
     """Whether the verb tells the reader to do something: "Wash the car", "To avoid accidents, follow the signs"."""
     leaf = parse.leaf(verb)
+    first, end = parse.sentences[parse.sentence[verb]]
+    if parse.words[verb : verb + 2] == ["make", "sure"] and verb == first:
+        return True
     if (leaf is not None and leaf.kind != "prose") or parse.words[verb] in SEEING | _DESCRIBING:
         return False
-    first, end = parse.sentences[parse.sentence[verb]]
     if any(parse.deps[j] in SUBJECTS or parse.tags[j] in ("MD", "TO") for j in parse.children[verb]):
         return False
     after = parse.words[verb + 1] if verb + 1 < end else ""
-    if parse.words[verb] in _ORDERS and verb == first and after in _AFTER_ORDERS:
+    opens = verb == first or (parse.words[first] == "to" and parse.words[verb - 1] == ",")
+    if parse.words[verb] in _ORDERS and opens and after in _AFTER_ORDERS:
         return True
     if parse.tags[verb] != "VB" or parse.deps[verb] != "ROOT":
         return False
@@ -74,7 +79,8 @@ def _orders(parse: Parse, verb: int) -> bool:
 
 def _ordered(parse: Parse, verb: int) -> set[int]:
     """Tokens of an order; without the verbs of recipes and guides, things with "the" may be those of the image."""
-    if parse.words[verb] not in _ORDERS or of_the_image(parse, verb):
+    shown = any(parse.words[i] in _IMAGES and parse.words[i - 1] in ("the", "this") for i in parse.subtree(verb))
+    if parse.words[verb] not in _ORDERS or shown:
         return untied(parse, verb)
     return own_clause(parse, verb) if parse.tags[verb] == "VB" else set(range(*parse.sentences[parse.sentence[verb]]))
 
@@ -88,7 +94,9 @@ def _may_precede(parse: Parse, i: int, verb: int) -> bool:
 
 def _advises(parse: Parse, verb: int) -> bool:
     """Whether the verb says what anybody should do: "Cyclists must give way to pedestrians"."""
-    if not any(parse.tags[j] == "MD" and parse.words[j] in _DUTIES for j in parse.children[verb]):
+    duty = any(parse.tags[j] == "MD" and parse.words[j] in _DUTIES for j in parse.children[verb])
+    advised = parse.words[verb] in _ADVISED and any(_to_do(parse, j) for j in parse.children[verb])
+    if not duty and not (advised and parse.tags[verb] == "VBN"):
         return False
     subject = parse.child(verb, *SUBJECTS)
     if subject is None or subject > verb:
@@ -104,7 +112,7 @@ def _recommends(parse: Parse, verb: int) -> bool:
         return False
     if parse.words[verb] in _ADVISING:
         return parse.words[subject] in ("i", "we")
-    said = [j for j in parse.children[verb] if parse.deps[j] == "acomp"]
+    said = [j for j in parse.children[verb] if parse.deps[j] == "acomp" or parse.words[j] == "idea"]
     if parse.tags[verb] == "VBN":
         said.append(verb)
     return parse.words[subject] == "it" and any(

@@ -19,6 +19,7 @@ _MEANT = words("meant")
 _SERVING = words("serving")
 _HELPING = words("helping")
 _HOLDING = words("holding capacity")
+_GIVING = frozenset("give gives giving offer offers offering provide provides providing".split())
 _ROOM = frozenset("room space seating capacity seats enough place accommodation".split())
 _PEOPLE = frozenset("users viewers others those anyone everyone".split())
 _OBJECTS = ("dobj", "obj")
@@ -56,9 +57,13 @@ def _served(parse: Parse, i: int) -> bool:
     """Whether something serves the noun: "designed for players", "views for spectators", "helps drivers"."""
     head = parse.heads[i]
     above = parse.heads[head]
-    if parse.deps[i] in _OBJECTS or parse.deps[i] in SUBJECTS:
-        helped = head if parse.deps[i] in _OBJECTS else above
-        nonfinite = parse.deps[i] in _OBJECTS or parse.deps[head] in ("ccomp", "xcomp")
+    if _kept_away(parse, i):
+        return True
+    if parse.deps[i] == "dative" and parse.words[head] in _GIVING and is_anybody(parse, i):
+        return True  # "gives visitors a place to rest"
+    if parse.deps[i] in (*_OBJECTS, "dative", *SUBJECTS):
+        helped = above if parse.deps[i] in SUBJECTS else head
+        nonfinite = parse.deps[i] not in SUBJECTS or parse.deps[head] in ("ccomp", "xcomp")
         return nonfinite and helped != i and parse.words[helped] in _HELPING and is_anybody(parse, i)
     if parse.deps[i] != "pobj":
         return False
@@ -72,6 +77,13 @@ def _served(parse: Parse, i: int) -> bool:
             parse.deps[j] in _OBJECTS and parse.words[j] in _ROOM for j in parse.children[above]
         )
     return word == "to" and parse.words[above] in _SERVING and is_anybody(parse, i)
+
+
+def _kept_away(parse: Parse, i: int) -> bool:
+    """Whether something keeps the thing away: "The fence keeps deer away"."""
+    verb = parse.heads[i]
+    away = any(parse.words[j] in ("away", "out", "off") and j > i for j in parse.children[verb])
+    return parse.deps[i] in _OBJECTS and parse.words[verb] in ("keep", "keeps") and away and not _is_person(parse, i)
 
 
 def _held(parse: Parse, i: int) -> bool:

@@ -233,7 +233,7 @@ def verb_after_noun(parse: Parse, i: int) -> bool:
         return False
     start = parse.sentences[parse.sentence[i]][0]
     j = subject
-    while j > start and (j == subject or parse.tags[j] in ("NN", "NNP", "JJ", "VBN", "VBG", "HYPH", ",")):
+    while j > start and (j == subject or parse.tags[j] in ("NN", "NNP", "JJ", "VBN", "VBD", "VBG", "HYPH", ",")):
         j -= 1
     return parse.words[j] in _ARTICLES and parse.words[j + 1] not in ("few", "couple", "dozen", "hundred", "thousand")
 

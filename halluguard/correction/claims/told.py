@@ -102,14 +102,14 @@ def _defined(parse: Parse, verb: int, subject: int | None) -> bool:
     """Whether the clause says what a word means: "The term refers to a photo of oneself"."""
     if subject is None or parse.words[verb] not in _MEANING:
         return False
-    return any(parse.words[j] in _TERMS for j in (subject, *parse.children[subject]))
+    return subject in parse.quoted or any(parse.words[j] in _TERMS for j in (subject, *parse.children[subject]))
 
 
 def _tells(parse: Parse, verb: int, subject: int | None) -> bool:
     """Whether the subject is a story, joke or aim that is told: "The song tells of a sailor", "The goal is to ..."."""
     if subject is None or subject > verb or parse.words[subject] not in _TELLERS:
         return False
-    if parse.words[verb] in _TELLING:
+    if parse.words[verb] in _TELLING or parse.words[verb : verb + 2] == ["has", "it"]:
         return True
     about = any(parse.words[j] == "about" for j in parse.children[verb])
     clause = any(
@@ -146,7 +146,7 @@ def _is_time(parse: Parse, i: int) -> bool:
 def _supposed(parse: Parse, verb: int, subject: int | None) -> bool:
     """Whether the clause only supposes: "A red car would stand out", "If it rains, people will need umbrellas"."""
     modals = [parse.words[j] for j in parse.children[verb] if parse.tags[j] == "MD"]
-    if parse.words[verb] == "imagine" and verb == parse.sentences[parse.sentence[verb]][0]:
+    if parse.words[verb] in ("imagine", "suppose") and verb == parse.sentences[parse.sentence[verb]][0]:
         return True
     if "would" in modals and subject is not None and parse.words[subject] not in ("i", "you", "one"):
         return True

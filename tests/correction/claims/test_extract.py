@@ -229,3 +229,26 @@ def test_no_answer_claim_where_nothing_was_answered(text, query):
 def test_a_definite_mention_points_to_the_first_one():
     first, other, again = [c for c in existence("A man and a dog. The man smiles.") if c.name in ("man", "dog")]
     assert (first.same_as, other.same_as, again.same_as) == (None, None, 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('{"relations": [["man", "riding", "horse"]]}', [("man", "riding", "horse")]),
+        (
+            '{"triples": [["cup", "to the left of", "plate"], ["dog", "near", "bench"]]}',
+            [("cup", "left of", "plate"), ("dog", "near", "bench")],
+        ),
+        ('[{"subject": "woman", "predicate": "is holding", "object": "umbrella"}]', [("woman", "holding", "umbrella")]),
+        ('{"relationships": ["cup on table"]}', [("cup", "on", "table")]),
+        ('{"objects": ["man", "horse", "on"]}', []),
+    ],
+)
+def test_relations_written_in_json(text, expected):
+    found = [(c.name, c.relation, c.other_name) for c in extract(text) if c.kind == "relation"]
+    assert found == expected
+
+
+def test_a_relation_is_as_doubtful_as_its_ends():
+    relations = [c for c in extract("A cup is next to a fork or a spoon.") if c.kind == "relation"]
+    assert {(c.other_name, c.modality) for c in relations} == {("fork", "disjunctive"), ("spoon", "disjunctive")}

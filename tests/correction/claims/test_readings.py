@@ -71,3 +71,27 @@ def test_things_that_the_tagger_or_a_stop_list_hid_are_read(text, expected):
 )
 def test_modifiers_names_and_grids_name_nothing(text, expected):
     assert names(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        # Nouns that the tagger takes for verbs, adjectives or names, and the reverse.
+        ("The image features a man in suit and tie, giving a talk.", ["man", "suit", "tie"]),
+        ("The image features a red and white Virgin train traveling down the tracks.", ["train", "track"]),
+        ("Brick base. Large glass windows on the right side.", ["window"]),
+        ("A silver railing on its side.", ["railing"]),
+        ("The second fruit is an orange, positioned in the middle of the row.", ["fruit", "orange"]),
+        ("Further back, a low, arched bridge spans a section of the water.", ["bridge", "water"]),
+        ("The dog is resting on the floor indoors.", ["dog", "floor"]),
+        ("Each section contains rows and individual seats.", ["seat"]),
+        ("One individual stands there.", ["individual"]),
+        ("A dog with a small white and orange cat.", ["dog", "cat"]),
+        ("Two platforms, each housing a different chair.", ["platform", "chair"]),
+        ("A kitchen with an oven and sink.", ["kitchen", "oven", "sink"]),
+        ("Title: descriptive and concrete.", []),
+        ("Title: The Cock Inn, Hitchin, England", ["inn"]),
+    ],
+)
+def test_words_that_only_look_like_another_part_of_speech(text, expected):
+    assert names(text) == expected
