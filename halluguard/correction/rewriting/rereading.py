@@ -171,6 +171,10 @@ def incomplete(plan: EditPlan, sentence: int, spared: frozenset[int] = frozenset
                 return "'which' would point at nothing"
             if parse.deps[i] in ("dobj", "pobj") and parse.tags[i] == "NN" and _shares_its_noun(plan, i):
                 return f"{parse.words[i]!r} would lose its noun"
+            if parse.deps[i] == "conj" and _took_over(plan, i):
+                return f"{parse.words[i]!r} would stand for something else"
+            if parse.deps[i] == "ccomp" and _splices(plan, i):
+                return "a comma would join two sentences"
             if parse.deps[i] == "prep" and not parse.children[i] and i and not alive(i - 1):
                 return f"{parse.words[i]!r} would lack what it needs"  # "with a statue atop"
             if parse.words[i] in ("between", "among") and _one_left(plan, i):
@@ -194,6 +198,24 @@ def _of_gone(plan: EditPlan, pronoun: int) -> bool:
     several = parse.words[pronoun - 2] in ("some", "all", "many", "most", "both", "each", "several", "few", "two")
     plurals = [i for i in range(first, pronoun) if parse.tags[i] in ("NNS", "NNPS")]
     return several and bool(plurals) and not plan.editor.alive(plurals[-1])
+
+
+def _took_over(plan: EditPlan, noun: int) -> bool:
+    """Whether a word that names no thing would stand where a thing was: "A [building with a top and a] blue hue"."""
+    parse = plan.parse
+    first = parse.first_conjunct(noun)
+    phrase = parse.heads[first] == first and first in plan.by_head and noun not in plan.by_head
+    return phrase and parse.tags[noun] in NOUN_TAGS and not plan.editor.alive(first)
+
+
+def _splices(plan: EditPlan, verb: int) -> bool:
+    """Whether the last of three clauses goes with its "and": "a is b, c is d[, and e is f]"."""
+    parse, alive = plan.parse, plan.editor.alive
+    root, joined = parse.heads[verb], parse.child(verb, "mark") is not None
+    if verb >= root or not alive(root) or joined or parse.child(verb, "nsubj") is None:
+        return False
+    gone = [j for j in parse.children[root] if parse.deps[j] == "conj" and parse.tags[j] in VERB_TAGS and not alive(j)]
+    return bool(gone) and parse.words[max(parse.subtree(verb)) + 1] == ","
 
 
 def _shares_its_noun(plan: EditPlan, noun: int) -> bool:
