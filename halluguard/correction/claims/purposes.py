@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from halluguard.correction.claims.clauses import SUBJECTS
 from halluguard.correction.text.lexicon import NOUN_TAGS, words
-from halluguard.correction.text.parse import Parse
+from halluguard.correction.text.parse import Parse, once
 from halluguard.vocabulary import category, parents, singular
 
 _MEANT = words("meant")
@@ -35,16 +35,40 @@ def meant_for(parse: Parse, i: int) -> bool:
         return True
     if any(parse.words[j] in _TIED for j in parse.children[i]):
         return False
+    return _is_below_purpose(parse, i, person=_is_person(parse, i))
+
+
+def _is_below_purpose(parse: Parse, i: int, *, person: bool) -> bool:
+    """Whether the noun stands below one that something is meant for, or below the verb of a purpose."""
+    known, passed, below = _known(parse), list[int](), False
     for k in parse.chain(i):
-        if parse.tags[k] in _FINITE or (parse.tags[k] == "IN" and parse.words[k] not in _INSIDE):
-            return False
-        if parse.tags[k] in NOUN_TAGS and parse.words[k] not in _PEOPLE and (_serves(parse, k) or _held(parse, k)):
-            return True
-        if parse.tags[k] in ("VB", "VBG") and _is_purpose(parse, k):
-            return _helps(parse, k) or not _is_person(parse, i)
-        if parse.deps[k] in ("relcl", "acl", "conj", "appos") and parse.tags[k] not in NOUN_TAGS:
-            return False
-    return False
+        if (k, person) in known:
+            below = known[k, person]
+            break
+        passed.append(k)
+        decided = _decides(parse, k, person=person)
+        if decided is not None:
+            below = decided
+            break
+    known.update(((k, person), below) for k in passed)
+    return below
+
+
+@once
+def _known(parse: Parse) -> dict[tuple[int, bool], bool]:
+    """What was found out of the chain above a noun that begins with a token; long lists share their chains."""
+    return {}
+
+
+def _decides(parse: Parse, k: int, *, person: bool) -> bool | None:
+    """Whether a token above a noun says that the noun is meant for something; None if those above it must say."""
+    if parse.tags[k] in _FINITE or (parse.tags[k] == "IN" and parse.words[k] not in _INSIDE):
+        return False
+    if parse.tags[k] in NOUN_TAGS and parse.words[k] not in _PEOPLE and (_serves(parse, k) or _held(parse, k)):
+        return True
+    if parse.tags[k] in ("VB", "VBG") and _is_purpose(parse, k):
+        return _helps(parse, k) or not person
+    return False if parse.deps[k] in ("relcl", "acl", "conj", "appos") and parse.tags[k] not in NOUN_TAGS else None
 
 
 def _serves(parse: Parse, i: int) -> bool:
