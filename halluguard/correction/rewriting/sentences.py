@@ -159,7 +159,7 @@ class SentenceEdits:
                 self.flagged.add(sentence)
                 if self.plan.careful:
                     names = {name for token in heads for name in self._names_of(token)}
-                    self._flag_everywhere(names, self.first_reasons[sentence])
+                    self._flag_everywhere(names)
         for sentence, reason in sorted(self.reasons.items()):
             if reason and sentence in self.states:
                 _undo(self.plan, sentence, self.states[sentence])
@@ -286,7 +286,7 @@ class SentenceEdits:
         if plan.is_name(first):
             return  # a title introduces nothing
         if plan.careful:
-            self._flag_everywhere(names, reason)
+            self._flag_everywhere(names)
         for other in sorted(self.states):
             first, end = plan.parse.sentences[other]
             tokens = [token for token in self.heads if first <= token < end]
@@ -296,7 +296,7 @@ class SentenceEdits:
                 plan.flag(other, self.heads, reason)
                 self.flagged.add(other)
 
-    def _flag_everywhere(self, names: Collection[str], reason: str) -> None:
+    def _flag_everywhere(self, names: Collection[str]) -> None:
         """Flag what is left in one sentence in all others, too, and cut the rest of them alone."""
         plan = self.plan
         for other in sorted(set(self.states) - self.flagged):
@@ -313,7 +313,7 @@ class SentenceEdits:
             else:
                 self.states.pop(other)
                 plan.editor.reset(first, end)
-            plan.flag(other, left if sound else own, reason)
+            plan.flag(other, left if sound else own, "the text keeps it elsewhere")
             self.flagged.add(other)
 
     def _is_listed(self, token: int) -> bool:
