@@ -96,6 +96,7 @@ def captions(folder: Path, images: Sequence[Row]) -> dict[str, dict[str, str]]:
                 [row["image"] for row in plain],
                 detector,
                 complete=COCO if complete else False,
+                style="drop",
             )
         )
         table[name] = measured(plain, [answer.text for answer in answers], truth)

@@ -100,7 +100,9 @@ def completed(folder: Path) -> Study:
     plain = list(marine.rows(folder / "captions_plain.jsonl.gz"))
     detr, ram = marine.detr(images), marine.ram(images)
     keys = [row["image"] for row in plain]
-    answers = correct_many([row["caption"] for row in plain], keys, Ensemble([detr, ram], "any"), complete=COCO)
+    answers = correct_many(
+        [row["caption"] for row in plain], keys, Ensemble([detr, ram], "any"), complete=COCO, style="drop"
+    )
     truth = {row["image"]: frozenset(row["truth"]) for row in images}
     scorer = ChairScorer(truth, "fixed")
     mentions = []

@@ -157,7 +157,9 @@ Removed = tuple[int, int, int, int]
 
 def removed(captions: Sequence[Caption], expert: KnownBoxes, low: float) -> Removed:
     limits = Thresholds(HIGH, low)
-    answers = correct_many([c.text for c in captions], [c.image for c in captions], expert, thresholds=limits)
+    answers = correct_many(
+        [c.text for c in captions], [c.image for c in captions], expert, thresholds=limits, style="drop"
+    )
     scorer = ChairScorer({c.image: () for c in captions}, "fixed")
     true = lost = false = gone = 0
     for caption, answer in zip(captions, answers, strict=True):

@@ -52,7 +52,7 @@ class AuditConfig:
         thresholds: scores from which a claim is supported, and below which it is contradicted. Default: the detector's
             own.
         style: treatment of a sentence that cannot be corrected without losing something true: "delete" flags it,
-            "drop" deletes it and states its other objects again.
+            "drop" deletes it and states its other objects again. With a policy it is always "drop".
         complete: True adds objects to the captions that the detector finds and the captions leave out.
         look_for: names to look for beside the claims, so that omissions are known. Default: the
             labels of known objects and known boxes; with `complete`, those of any detector, or COCO's.

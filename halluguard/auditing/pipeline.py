@@ -167,7 +167,7 @@ class Checker:
             [one.parse for one in read],
             [one.claims for one in read],
             verdicts,
-            style=self.style,
+            style="drop" if self.setting is not None else self.style,
             fallbacks=[
                 text_if_emptied(one.row.question, one.claims, judged)
                 for one, judged in zip(read, verdicts, strict=True)

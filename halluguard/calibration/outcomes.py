@@ -249,6 +249,7 @@ class Drafts:
             [self.parses[i] for i, _ in new],
             [self.claims[i] for i, _ in new],
             [verdicts[i] for i, _ in new],
+            style="drop",  # a flag would leave the false name in the text of which the promise speaks
             fallbacks=[text_if_emptied(self.questions[i], self.claims[i], verdicts[i], nlp=self.nlp) for i, _ in new],
             nlp=self.nlp,
         )

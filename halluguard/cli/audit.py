@@ -118,7 +118,7 @@ def audit(
         _option(
             _CHECK,
             "Treatment of a sentence that cannot be corrected without losing something true: delete flags it, drop "
-            "deletes it and states its other objects again.",
+            "deletes it and states its other objects again. With --policy always drop.",
         ),
     ] = "delete",
     complete: Annotated[
