@@ -25,6 +25,8 @@ Polarity = Literal["asserted", "denied"]
 Modality = Literal["asserted", "hedged", "disjunctive", "irrealis", "depicted", "question", "restricted"]
 Decision = Literal["supported", "contradicted", "unsure", "unverifiable"]
 EditDecision = Literal["edited", "flagged", "addition"]
+Deleting = Literal["delete", "drop"]
+"""Styles of correction that delete what is false; see `halluguard.correction.rewriting.rewrite.rewrite`."""
 _KINDS, _DECISIONS, _EDIT_DECISIONS = get_args(Kind), get_args(Decision), get_args(EditDecision)
 
 ImageOrKey = Any

@@ -201,6 +201,15 @@ def same(name: str) -> str:
     return _SAME_AS.get(name, name)
 
 
+def identity(name: str) -> str:
+    """What a name stands for, whatever its words: its category, else the name that its synonyms share.
+
+    >>> identity("puppy"), identity("pink balloon")
+    ('dog', 'pink balloon')
+    """
+    return category(name) or same(name)
+
+
 @lru_cache(maxsize=65536)
 def category(name: str) -> str | None:
     """The COCO category whose annotations cover `name`, or None.

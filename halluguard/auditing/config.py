@@ -15,13 +15,12 @@ from halluguard.auditing.gates import Gates
 from halluguard.auditing.human_verdicts import HumanVerdict
 from halluguard.calibration.policy import Policy
 from halluguard.calibration.record import Calibration
-from halluguard.correction.rewriting.rewrite import Deleting
 from halluguard.correction.text.budget import MAX_SECONDS
 from halluguard.correction.verification.thresholds import Thresholds
 from halluguard.detectors.ensemble import Combination
 from halluguard.errors import SettingsError
 from halluguard.metrics.vocabulary import Vocabulary
-from halluguard.records import Detector
+from halluguard.records import Deleting, Detector
 from halluguard.reliability import Stated
 
 LARGEST = 1_000_000_000_000

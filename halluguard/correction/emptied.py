@@ -1,4 +1,4 @@
-"""What an answer says of which no sentence is left: that nothing could be confirmed, or "No." to the question."""
+"""Choose the text of an answer of which no sentence is left: that nothing could be confirmed, or "No."."""
 
 from __future__ import annotations
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from halluguard.errors import SettingsError
+from halluguard.records import Deleting
 
 OnFailure = Literal["open", "closed"]
-Deleting = Literal["delete", "drop"]
 
 
 @dataclass(frozen=True)

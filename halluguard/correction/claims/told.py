@@ -1,4 +1,4 @@
-"""What is told and not seen: history, stories, games, reports of others, suppositions, and what things stand for.
+"""Recognise what is told and not seen: history, stories, games, reports, suppositions, and what things stand for.
 
 The castle was built in 1385 to defend the coast against ships.   history: the castle is claimed, no ships
 In the film, a boy befriends a dragon.                            a story

@@ -63,9 +63,7 @@ class AboutFalse:
         self._open: set[int] = set()  # words whose judgement is under way
 
     def _stands_for_false(self, token: int) -> bool:
-        antecedent = self.plan.links.get(token)
-        if antecedent is None:
-            antecedent = self.plan.owner(token)
+        antecedent = self.plan.antecedent(token)
         if antecedent is None:
             return False
         named = self.plan.mentions[antecedent]
@@ -169,7 +167,7 @@ class AboutFalse:
         plan, mention = self.plan, self.plan.mentions[self.of_mention[token]]
         if mention.part or plan.is_attribute(mention, set(plan.false)):
             return True
-        supported = plan.decision.get(self.of_mention[token]) in ("supported", "unsure")
+        supported = plan.protected(self.of_mention[token])
         parse, last = self.parse, mention.last
         in_clause = any(parse.deps[i] in _SUBORDINATE for i in parse.chain(last))
         top = parse.first_conjunct(last)
@@ -182,7 +180,7 @@ class AboutFalse:
     def is_slight(self, token: int) -> bool:
         """Whether a thing that is named without attributes is no loss: the floor of "A dog lies on the floor"."""
         parse, mention = self.parse, self.plan.mentions[self.of_mention[token]]
-        supported = self.plan.decision.get(self.of_mention[token]) in ("supported", "unsure")
+        supported = self.plan.protected(self.of_mention[token])
         described = any(
             parse.deps[j] in MODIFIERS and parse.words[j] not in WHERE for j in parse.children[mention.last]
         )

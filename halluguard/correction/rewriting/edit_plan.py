@@ -18,7 +18,7 @@ from halluguard.correction.text.budget import check_budget
 from halluguard.correction.text.lexicon import FINITE_TAGS, NOUN_TAGS, VERB_TAGS, words
 from halluguard.correction.text.parse import Parse
 from halluguard.records import Claim, Edit, Verdict
-from halluguard.vocabulary import category, listing, parents, same
+from halluguard.vocabulary import category, identity, listing, parents
 
 _HAVING = frozenset("have has had having wear wears wearing wore".split())
 _SORTS_OF_PEOPLE = frozenset(("man", "woman", "boy", "girl"))
@@ -108,6 +108,11 @@ class EditPlan:
             ):
                 heads.setdefault(pronoun, self.cause[n])
         return heads
+
+    def antecedent(self, token: int) -> int | None:
+        """The mention that a pronoun or a possessive stands for."""
+        linked = self.links.get(token)
+        return self.owner(token) if linked is None else linked
 
     def owner(self, token: int) -> int | None:
         """The mention that a possessive stands for."""
@@ -228,8 +233,8 @@ class EditPlan:
 
     def named_outside(self, mention: int, cut: set[int]) -> bool:
         """Whether other words than these name the same thing, be it a keyword or a cell of a table."""
-        key = _key(self.mentions[mention])
-        return any(_key(m) == key and m.last not in cut and self.editor.alive(m.last) for m in self.mentions)
+        key = identity(self.mentions[mention].name)
+        return any(identity(m.name) == key and m.last not in cut and self.editor.alive(m.last) for m in self.mentions)
 
     def _is_topic(self, mention: int) -> bool:
         """Whether a list item is about the mention: the subject of its sentence, or what its label names."""
@@ -253,7 +258,7 @@ class EditPlan:
         """What must be kept of a mention: its category, or for "a woman" beside a man, that she is a woman."""
         named = self.mentions[mention]
         new = {self.parse.words[j] for j in self._modifiers(mention)} & _NEW
-        return named.name if new and named.name in _SORTS_OF_PEOPLE else _key(named)
+        return named.name if new and named.name in _SORTS_OF_PEOPLE else identity(named.name)
 
     def _beside_false(self, mention: int) -> bool:
         """Whether a list joins the mention to a false one, whatever it is: the sky of "trees and a grey sky"."""
@@ -283,11 +288,11 @@ class EditPlan:
             return 0
         prose = self._is_prose(first)  # a title is not replaced by what is said elsewhere
         near = self.mentions if prose else [self.mentions[n] for n in own]
-        named = {_key(m) for m in near if self.editor.alive(m.last) and (not prose or self._is_prose(m.last))}
+        named = {identity(m.name) for m in near if self.editor.alive(m.last) and (not prose or self._is_prose(m.last))}
         stated = {word for n in self.restate.get(sentence, ()) for word in self.phrases.get(n, "").lower().split()}
-        stated |= {word for n in self.restate.get(sentence, ()) for word in [_key(self.mentions[n])]}
+        stated |= {word for n in self.restate.get(sentence, ()) for word in [identity(self.mentions[n].name)]}
         lost = {
-            _key(self.mentions[n])
+            identity(self.mentions[n].name)
             for n in own
             if self._passed_over(n) and self.parse.words[self.mentions[n].last] not in stated
         }
@@ -437,7 +442,11 @@ class EditPlan:
         own = restating.phrase(self.editor, self.mentions[mention], self._out())
         lost, phrases = self.mentions[mention], [own]
         for earlier in self.mentions[:mention]:
-            if _key(earlier) == _key(lost) and earlier.plural == lost.plural and not self.editor.alive(earlier.last):
+            if (
+                identity(earlier.name) == identity(lost.name)
+                and earlier.plural == lost.plural
+                and not self.editor.alive(earlier.last)
+            ):
                 first, end = self.parse.sentences[self.parse.sentence[earlier.last]]
                 state = self.editor.snapshot(first, end)
                 self.editor.reset(first, end)
@@ -500,9 +509,9 @@ class EditPlan:
         first, end = self.parse.sentences[sentence]
         if not self._is_prose(first):
             return
-        named = {_key(m) for m in self.mentions if self.editor.alive(m.last)}
-        named |= {_key(self.mentions[n]) for stated in self.restate.values() for n in stated}
-        own = {_key(m): n for n, m in reversed(list(enumerate(self.mentions))) if first <= m.last < end}
+        named = {identity(m.name) for m in self.mentions if self.editor.alive(m.last)}
+        named |= {identity(self.mentions[n].name) for stated in self.restate.values() for n in stated}
+        own = {identity(m.name): n for n, m in reversed(list(enumerate(self.mentions))) if first <= m.last < end}
         missing = {
             n
             for key, n in own.items()
@@ -553,11 +562,7 @@ class EditPlan:
             self.editor.state(first, says, why)
 
 
-def _key(mention: Mention) -> str:
-    return category(mention.name) or same(mention.name)
-
-
 def _keys(mention: Mention) -> set[str]:
     """The keys of what a mention keeps in the text; "people" keeps men and women."""
-    key = _key(mention)
+    key = identity(mention.name)
     return {key, *_SORTS_OF_PEOPLE} if mention.name in _ANY_PERSON else {key, mention.name}

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Never, cast
 from halluguard.arguments import parameters, refuse_unknown
 from halluguard.errors import HalluguardError
 from halluguard.records import Claim, Edit, Verdict
-from halluguard.vocabulary import category, related, same
+from halluguard.vocabulary import identity, related
 
 if TYPE_CHECKING:
     import torch
@@ -132,24 +132,20 @@ def _objects(claims: Sequence[Claim], decision: dict[int, Verdict], proposed: Se
     before = [(n, c) for n, c in enumerate(claims) if c.kind == "existence"]
     after = [c for c in proposed if c.kind == "existence" and c.polarity == "asserted"]
     known = [c.name for _, c in before]
-    bad = {_key(c.name) for n, c in before if _wrong(decision, n) and c.polarity == "asserted"}
-    kept = {_key(c.name) for n, c in before if not _wrong(decision, n) and c.polarity == "asserted"}
-    restored = {_key(c.name) for n, c in before if _wrong(decision, n) and c.polarity == "denied"}
+    bad = {identity(c.name) for n, c in before if _wrong(decision, n) and c.polarity == "asserted"}
+    kept = {identity(c.name) for n, c in before if not _wrong(decision, n) and c.polarity == "asserted"}
+    restored = {identity(c.name) for n, c in before if _wrong(decision, n) and c.polarity == "denied"}
     for claim in after:
-        if not any(_key(claim.name) == _key(name) or related(name, claim.name) in ("same",) for name in known):
+        if not any(identity(claim.name) == identity(name) or related(name, claim.name) in ("same",) for name in known):
             complaints.append(f"it adds {claim.name!r}")
-        elif _key(claim.name) in bad - kept:
+        elif identity(claim.name) in bad - kept:
             complaints.append(f"it still says there is {claim.name!r}")
-    for name in sorted((kept | restored) - {_key(c.name) for c in after}):
-        if any(_key(c.name) == name and _held(decision, n) for n, c in before):
+    for name in sorted((kept | restored) - {identity(c.name) for c in after}):
+        if any(identity(c.name) == name and _held(decision, n) for n, c in before):
             complaints.append(f"it leaves out {name!r}")
-    denied = {_key(c.name) for c in proposed if c.kind == "existence" and c.polarity == "denied"}
-    allowed = bad | {_key(c.name) for _, c in before if c.polarity == "denied"}
+    denied = {identity(c.name) for c in proposed if c.kind == "existence" and c.polarity == "denied"}
+    allowed = bad | {identity(c.name) for _, c in before if c.polarity == "denied"}
     return complaints + [f"it denies {name!r}" for name in sorted(denied - allowed)]
-
-
-def _key(name: str) -> str:
-    return category(name) or same(name)
 
 
 def _wrong(decision: dict[int, Verdict], claim: int) -> bool:
@@ -191,8 +187,8 @@ def _put_right(claim: Claim, instead: str) -> Claim:
 
 
 def _detail(claim: Claim) -> _Detail:
-    other = _key(claim.other_name) if claim.other_name else None
-    return claim.kind, _key(claim.name), claim.count, claim.attribute, claim.relation, other
+    other = identity(claim.other_name) if claim.other_name else None
+    return claim.kind, identity(claim.name), claim.count, claim.attribute, claim.relation, other
 
 
 def _reply(claims: Sequence[Claim], decision: dict[int, Verdict], proposed: Sequence[Claim]) -> list[str]:

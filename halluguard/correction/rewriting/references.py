@@ -56,9 +56,7 @@ def dangling(plan: EditPlan) -> Iterator[tuple[int, int]]:
         if _goes_on_from_gone(parse, token, gone):
             yield token, parse.sentence[token] - 1
             continue
-        antecedent = plan.links.get(token)
-        if antecedent is None:
-            antecedent = plan.owner(token)
+        antecedent = plan.antecedent(token)
         if antecedent is not None and not is_sure(parse, token, plan.mentions[antecedent].last):
             continue
         if antecedent is None:

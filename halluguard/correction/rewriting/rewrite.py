@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from spacy.language import Language
 
 FALLBACK = "Nothing that the answer named could be confirmed in the picture."
-Deleting = Literal["delete", "drop"]
 Style = Literal["delete", "drop", "hedge", "annotate"]
 _WIDER = 3
 """Number of cuts of a sentence that are read again, from the smallest up, before it is cut in part or given up."""

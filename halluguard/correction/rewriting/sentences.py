@@ -326,7 +326,7 @@ class SentenceEdits:
     def _names_of(self, token: int) -> set[str]:
         """What the false thing at a token, or the one that a pronoun stands for, is called."""
         plan = self.plan
-        antecedent = plan.links.get(token, plan.owner(token))
+        antecedent = plan.antecedent(token)
         return {_kind(m) for n, m in enumerate(plan.mentions) if m.last == token or n == antecedent}
 
     @staticmethod
@@ -488,7 +488,7 @@ def _breaks_form(plan: EditPlan, sentence: int) -> str:
         return "it would run on"
     if restated and len(left) == 1:
         return ""
-    if restated and any(plan.links.get(i, plan.owner(i)) in restated for i in left):
+    if restated and any(plan.antecedent(i) in restated for i in left):
         return "a pronoun would come before what it stands for"
     cut = any(not plan.editor.alive(i) and plan.parse.words[i] not in _SUPPORT for i in range(first, end))
     broken = final_check.breaks_clause(plan.parse, sentence, plan.editor.alive) if cut else ""

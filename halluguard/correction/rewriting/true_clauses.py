@@ -80,9 +80,7 @@ def _is_false(plan: EditPlan, core: set[int], heads: Collection[int]) -> bool:
 
 
 def _stands_for_false(plan: EditPlan, token: int) -> bool:
-    antecedent = plan.links.get(token)
-    if antecedent is None:
-        antecedent = plan.owner(token)
+    antecedent = plan.antecedent(token)
     return antecedent is not None and plan.decision.get(antecedent) == "contradicted"
 
 

@@ -12,10 +12,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from halluguard.correction.rewriting.about_false import IMAGE, MODIFIERS, WHERE, AboutFalse
-from halluguard.vocabulary import category, parents, same
+from halluguard.vocabulary import identity, parents
 
 if TYPE_CHECKING:
-    from halluguard.correction.claims.mentions import Mention
     from halluguard.correction.rewriting.edit_plan import EditPlan
 
 _CONTENT = ("NN", "NNS", "NNP", "NNPS", "JJ", "JJR", "JJS", "CD", "VB", "VBD", "VBG", "VBN", "VBP", "VBZ")
@@ -98,13 +97,13 @@ class TrueWords:
     def _is_left(self, mention: int, *, final: bool = False) -> bool:
         """Whether other prose names the same thing, or a statement does or, unless `final`, will."""
         plan, named = self.plan, self.plan.mentions[mention]
-        key = _key(named)
-        stated = {_key(plan.mentions[n]) for listed in plan.restate.values() for n in listed}
+        key = identity(named.name)
+        stated = {identity(plan.mentions[n].name) for listed in plan.restate.values() for n in listed}
         alive = [m for m in plan.mentions if plan.editor.alive(m.last) and m.last not in plan.false]
         again = self._is_definite(named.last) and any(named.name in parents(m.name) for m in alive)
-        if again or key in stated or any(_key(m) == key and not plan.is_name(m.last) for m in alive):
+        if again or key in stated or any(identity(m.name) == key and not plan.is_name(m.last) for m in alive):
             return True
-        others = (n for n, m in enumerate(plan.mentions) if _key(m) == key and m.last not in self.tokens)
+        others = (n for n, m in enumerate(plan.mentions) if identity(m.name) == key and m.last not in self.tokens)
         return not final and any(plan.worth_keeping(n) and plan.can_be_stated(n) for n in others)
 
     def _described(self, token: int, *, attributes: bool) -> int | None:
@@ -128,7 +127,3 @@ class TrueWords:
         if mention is None or self.parse.deps[token] != "pobj" or token not in self.of_mention:
             return False
         return self.about.is_slight(token) and self._is_left(mention)
-
-
-def _key(mention: Mention) -> str:
-    return category(mention.name) or same(mention.name)
